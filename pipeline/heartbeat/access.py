@@ -13,8 +13,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class AccessPolicy:
-    """Decides what a client may do, by the client's IP address; "" stands for the Unix socket.
+    """Decides from a client's IP address what the client may do.
 
+    In all methods, `peer` is the IP address; "" stands for a client of the Unix socket.
     token: the access token; None means that no token is accepted. networks: the networks whose clients may connect;
     empty means all networks. open_status: whether clients on other machines may read the status and the metrics without
     a token.
@@ -25,7 +26,7 @@ class AccessPolicy:
     open_status: bool = False
 
     def may_connect(self, peer: str) -> bool:
-        """Return whether a client may connect; clients on this machine always may."""
+        """Return whether a client may connect. Clients on this machine may always connect."""
         if not self.networks:
             return True
         address = _address(peer)
@@ -36,7 +37,7 @@ class AccessPolicy:
         return self.open_status or self.is_local(peer)
 
     def is_local(self, peer: str) -> bool:
-        """Return whether a client runs on this machine: the client uses loopback or the Unix socket."""
+        """Return whether a client runs on this machine, that is, uses a loopback address or the Unix socket."""
         address = _address(peer)
         return address is None or address.is_loopback
 

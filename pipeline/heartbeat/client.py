@@ -43,7 +43,8 @@ class HeartbeatClient:
     def ask(self, line: str, *, timeout_s: float = 5) -> str:
         """Send one line and return the answer.
 
-        Raises HeartbeatError with `retry` set when the server is busy or does not answer within `timeout_s` seconds.
+        Raises HeartbeatError if the server is busy or does not answer within `timeout_s` seconds. The attribute `retry`
+        of the error is then True, because another attempt may succeed.
         """
         for answer in self.ask_lines([line], timeout_s=timeout_s):
             return answer
@@ -52,12 +53,12 @@ class HeartbeatClient:
     def ask_lines(self, lines: Iterable[str], *, timeout_s: float = 5) -> Iterator[str]:
         """Send several lines over one connection and yield the answer to each.
 
-        The client takes a line from `lines` only after the server has answered the previous line. Raises HeartbeatError
-        with `retry` set.
+        The next line is taken from `lines` only after the server has answered the previous line. Raises HeartbeatError
+        like `ask`.
         """
         with _translated(str(self), timeout_s), self._connected(timeout_s) as sock, sock.makefile("rb") as answers:
             if self.token:
-                self._exchange(sock, answers, f"token {self.token}".encode())  # if the token is wrong, the next answer says so
+                self._exchange(sock, answers, f"token {self.token}".encode())  # if the token is wrong, the server's next answer is an error
             for line in lines:
                 # A newline inside the line would begin a second command, whose answer would not be read.
                 text = line.removesuffix("\n").removesuffix("\r").replace("\r", " ").replace("\n", " ")
@@ -83,7 +84,8 @@ class HeartbeatClient:
     def ask_datagram(self, text: str, *, timeout_s: float = 2) -> str:
         """Send one UDP datagram and return the answer.
 
-        Raises HeartbeatError with `retry` set when no answer arrives within `timeout_s` seconds.
+        Raises HeartbeatError if no answer arrives within `timeout_s` seconds. The attribute `retry` of the error is then
+        True, because another attempt may succeed.
         """
         with _translated(f"{self.host}:{self.port}", timeout_s):
             family, kind, proto, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_DGRAM)[0]

@@ -20,8 +20,8 @@ class Token:
     def __init__(self, value: str) -> None:
         self._value = value
         self.cookie_name = f"pipeline-{self._derived('name')[:8]}"
-        """The name of the cookie; different for each service, since browsers share cookies between all ports of a host
-        (RFC 6265 section 8.5)."""
+        """The name of the login cookie. The name is different for each service, because browsers share cookies between all
+        ports of a host (RFC 6265 section 8.5)."""
         self.cookie = self._derived("cookie")
         self.csrf_token = self._derived("form")
         """The value of a hidden field in each form of the pages, so that no other site can submit the form."""

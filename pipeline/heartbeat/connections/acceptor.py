@@ -35,10 +35,11 @@ _RETRY_S = 1.0
 
 
 class AcceptedSocket:
-    """An accepted connection without a transport.
+    """An accepted connection for which no asyncio transport has been created yet.
 
-    origin: the group of clients with which the connection is counted (see `origin_of`). since: loop time of the last
-    activity. answered: whether the client has received an answer.
+    peer: the client's IP address; "" means the Unix socket. origin: the group of clients with which the connection is
+    counted (see `origin_of`). since: time of the last activity on the event loop's clock. answered: whether the client
+    has received an answer.
     """
 
     __slots__ = ("answered", "origin", "peer", "since", "sock")
@@ -52,10 +53,10 @@ class AcceptedSocket:
 
 
 class ConnectionOwner(Protocol):
-    """The server, to which the acceptor passes connections.
+    """The interface of the server to which the acceptor passes connections.
 
-    hand_over() takes an admitted connection, with the data received but not answered, and the unsent part of an answer.
-    queue_or_refuse() takes a connection that was not admitted.
+    hand_over() takes over an admitted connection, with received data that is not answered yet, and the unsent part of an
+    answer. queue_or_refuse() takes over a connection that could not be admitted.
     """
 
     @property
@@ -91,7 +92,7 @@ class Acceptor:
         self._loop.add_reader(sock, partial(self._accept, sock))
 
     def close(self) -> None:
-        """Stop listening and close the connections of the acceptor, none of which waits for an answer."""
+        """Stop listening, and close all connections that were not passed on to the server."""
         for sock in self._listening:
             self._loop.remove_reader(sock)
             sock.close()
@@ -111,9 +112,10 @@ class Acceptor:
             self._forget(accepted)
 
     def close_idle(self) -> bool:
-        """Close the connection that has been silent longest and has never got an answer.
+        """Close the connection that has been silent longest and has never received an answer.
 
-        Returns whether a connection was closed. A connection must have been silent for at least SILENT_S seconds.
+        Only a connection that has been silent for at least SILENT_S seconds is closed. Returns whether a connection was
+        closed.
         """
         now = self._loop.time()
         for accepted in self._never_answered():
@@ -178,7 +180,10 @@ class Acceptor:
                 handed_over += self._received(accepted, data, now)
 
     def _received(self, accepted: AcceptedSocket, data: bytes, now: float) -> bool:
-        """Respond directly if possible, otherwise pass the connection on; return whether it was passed on."""
+        """Process received data; return whether the connection was passed on to the server.
+
+        A single simple line is answered directly. In any other case, the connection is passed on.
+        """
         if not data and accepted.answered:
             self._close(accepted)
             return False
@@ -203,7 +208,7 @@ class Acceptor:
         return True
 
     def _answer(self, data: bytes) -> bytes | None:
-        """Return the answer if `data` is exactly one line that needs no transport, otherwise None."""
+        """Return the answer if `data` is one line that can be answered without a transport, otherwise None."""
         if not 0 < len(data) <= _LONGEST_LINE or data.find(b"\n") != len(data) - 1:
             return None
         reply = self._responder.answer_simple(data[:-1])

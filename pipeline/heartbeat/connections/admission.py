@@ -25,10 +25,10 @@ class PendingConnection(Protocol):
 
 
 class AdmissionControl:
-    """Counts the admitted and the queued connections of each origin.
+    """Decides whether a connection is admitted, queued or refused, by counting the connections of each origin.
 
     An origin is a group of clients that are counted together (see `origin_of`). close_idle: function that closes an
-    idle connection to make room, and returns whether a connection was closed.
+    idle connection to make room for a new connection, and returns whether a connection was closed.
     """
 
     def __init__(self, limits: ServerLimits, access: AccessPolicy) -> None:

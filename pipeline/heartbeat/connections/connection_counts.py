@@ -1,4 +1,4 @@
-"""Limits the connections of each origin, so that no client can use up the connections of all others."""
+"""Limits the number of connections of each client address, so that no client can use up all connections."""
 
 from __future__ import annotations
 

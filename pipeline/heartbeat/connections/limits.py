@@ -20,7 +20,7 @@ class ServerLimits:
     request_line_s: silence after which a line that may be the beginning of an HTTP request is answered.
     idle_s: silence after which a connection is closed; a connection with a running `watch` is never idle.
     stalled_s: how long answers wait for a client that does not read, before the connection is aborted.
-    drain_s: how long the server still reads input after a last line, so that the client receives the line.
+    drain_s: how long the server still reads input after it has sent its last line, so that the client receives this line.
     watch_every_s: interval between the comparisons of a `watch`.
 
     http_idle_s: maximum time until an HTTP request has arrived completely, and between two requests.

@@ -8,7 +8,7 @@ from pipeline.heartbeat.protocols.http_detection import FirstBytes, classify
 
 RETRY_AFTER_S = 1
 BUSY = "try again later"
-"""The last words of every refusal."""
+"""The text at the end of every refusal, by which a client recognizes a refusal."""
 _LIVEZ = re.compile(rb"[\r\n]*(?:GET|HEAD) /livez(?:\?\S*)? HTTP/\d")
 _HEAD = ("HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\n"
          "{}Connection: close\r\n\r\n")

@@ -12,7 +12,7 @@ SLICE_S = 0.002
 
 
 class TimeSlice:
-    """Runs callbacks in order: immediately while the time slice lasts, otherwise in a later iteration.
+    """Runs callbacks in order: immediately while time is left in this iteration, otherwise in a later one.
 
     slice_s: maximum seconds of work in one iteration of the event loop.
     """

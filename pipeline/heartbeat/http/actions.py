@@ -60,8 +60,9 @@ class MessagePage:
 class AdminActions:
     """Reads data and performs actions for the pages that need the token.
 
-    settings: returns the current settings, which a reload replaces. on_run: called after a run was requested. on_plan:
-    called after a spider was paused or resumed. on_mail: called after a retry of a message was requested.
+    settings: function that returns the current settings, because a reload replaces the settings. clock: function that
+    returns the current time. on_run: called after a run was requested. on_plan: called after a spider was paused or
+    resumed. on_mail: called after a retry of a message was requested.
     """
 
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,

@@ -1,4 +1,4 @@
-"""Sends beats to a dead man's switch, an external monitor that alerts when the beats stop.
+"""Sends reports (beats) to a dead man's switch, an external monitor that alerts when the reports stop.
 
 The protocol is that of Healthchecks: a POST request to URL reports success, to URL/start a start, to URL/fail a
 failure. The body of the request is a text.
@@ -20,7 +20,7 @@ from pipeline.text import escape_line
 TIMEOUT_S = 10.0
 ATTEMPTS = 3
 LONGEST_BODY = 10_000
-"""Maximum length of the text in characters; Healthchecks stores as many."""
+"""Maximum length of a report's text in characters; the monitor Healthchecks does not store more."""
 AT_ONCE = 4
 MOST_PENDING = 64
 
@@ -30,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class BeatSender:
-    """Sends beats in threads, without blocking the caller or raising errors.
+    """Sends reports to monitors in threads, without blocking the caller or raising errors.
 
-    At most four beats are sent at the same time, each with up to three attempts. While 64 beats are pending, new beats
-    are dropped.
+    At most four reports are sent at the same time, each with up to three attempts. While 64 reports are pending, new
+    reports are dropped.
     """
 
     def __init__(self, *, retry_s: float = 2.0) -> None:
@@ -42,10 +42,11 @@ class BeatSender:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def send(self, setting: str, url: str | Secret | None, event: Event, text: str = "", *, mask: Mask) -> None:
-        """Send a beat in a thread.
+        """Send a report in a thread.
 
         setting: the name of the setting, which log messages show instead of the secret URL. url: where to send the
-        beat; None means that no beat is sent.
+        report; None means that no report is sent. event: "start", "success" or "fail". text: the body of the report.
+        mask: masks secrets in `text`.
         """
         if url is None:
             return
@@ -58,7 +59,7 @@ class BeatSender:
         task.add_done_callback(self._pending.discard)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` seconds for pending beats, then drop the remaining beats."""
+        """Wait at most `timeout_s` seconds until the pending reports are sent, then drop the remaining reports."""
         if self._pending:
             await asyncio.wait(self._pending, timeout=timeout_s)
         for task in tuple(self._pending):
@@ -79,10 +80,10 @@ class BeatSender:
 
 
 def send_beat(url: str | Secret, event: Event, body: str) -> None:
-    """Send one beat and wait for the response.
+    """Send one report and wait for the response.
 
-    Raises UsageError for a URL that is not allowed, and PipelineError for a beat that was not accepted, with `retry`
-    set if another attempt may succeed. Neither error contains the URL.
+    Raises UsageError for a URL that is not allowed, and PipelineError if the monitor does not accept the report. The
+    attribute `retry` of a PipelineError says whether another attempt may succeed. Neither error contains the URL.
     """
     import requests  # noqa: PLC0415  # importing requests takes a tenth of a second
 

@@ -18,8 +18,8 @@ from pipeline.settings.masking import Mask
 class MonitorNotifier:
     """Notifies systemd and the dead man's switches of the spiders and of the service.
 
-    settings: returns the current settings, which a reload replaces. mask: returns the function that masks the current
-    secrets. status: builds a snapshot.
+    settings: function that returns the current settings. mask: function that returns a function that masks the secrets
+    of the current settings. status: coroutine function that builds a status snapshot.
     """
 
     def __init__(self, settings: Callable[[], Settings], mask: Callable[[], Mask],
@@ -50,7 +50,7 @@ class MonitorNotifier:
         self._systemd.notify(STOPPING=1)
 
     async def run(self) -> None:
-        """Send the beats of the service, and keep-alive messages to systemd's watchdog, until cancelled."""
+        """Send reports about the service to its monitor, and keep-alive messages to systemd, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_service_beats())
             if self._systemd.watchdog_s is not None:

@@ -39,13 +39,12 @@ class ServerState(Protocol):
 class Connection(asyncio.Protocol):
     """Serves one connection: text lines at first, and HTTP after an HTTP request line.
 
-    This protocol passes all events to aiohttp's handler instead of being replaced by the handler, so that the
-    connection is counted until it is lost. peer: the client's address; "" means the Unix socket, None means to ask the
-    transport.
+    For HTTP, this protocol stays in place and passes all events on to aiohttp's handler, so that the connection is counted
+    until it is lost. peer: the client's address; "" means the Unix socket, None means that the transport knows the address.
 
-    The acceptor sets the other parameters. admitted: whether the connection has been admitted. received: data that has
-    been read but not answered. unsent: the part of an answer that has not been sent. first: False if a line has been
-    answered before.
+    The other parameters describe a connection that the acceptor passes on. admitted: whether the connection has been
+    admitted. received: data that has been read but not answered. unsent: the part of an answer that has not been sent.
+    first: False if a line on this connection has been answered before.
     """
 
     __slots__ = ("_first", "_http", "_http_began", "_is_http", "_lines", "_lost", "_normalizer", "_paused", "_peer", "_received",

@@ -31,8 +31,9 @@ class LineProtocol:
     """Reads lines from one connection and answers them one after the other.
 
     While an answer is being computed, or while the client does not read its answers, the server reads nothing more from
-    the socket. as_http: called with everything that the client has sent, if the first text is an HTTP request line.
-    trusted: whether the client needs no token. first: whether the client has sent nothing before.
+    the socket. as_http: function that switches the connection to HTTP; called with all data from the client if the data
+    begins with an HTTP request line. trusted: whether the client needs no token. first: whether no line was answered on
+    this connection before.
     """
 
     __slots__ = ("_answers", "_as_http", "_buffer", "_eof", "_first", "_last_active", "_limits", "_loop", "_paused",
@@ -126,7 +127,7 @@ class LineProtocol:
         self._wait()
 
     def _wait(self) -> None:
-        """Decide what happens next: answer more lines, read more data, wait for silence, or close."""
+        """Decide what happens next: answer more lines, read more data, wait for the end of a line, or close."""
         if self.closing:
             return
         if self._task is not None or self._paused:

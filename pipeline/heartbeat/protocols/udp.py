@@ -28,7 +28,7 @@ _MOST_TASKS = 64
 
 
 class TokenBucket:
-    """A rate limiter that allows `rate` datagrams per second, and bursts of twice as many."""
+    """A rate limiter that allows `rate` datagrams per second on average, and bursts of twice this number."""
 
     __slots__ = ("_at", "_left", "_rate")
 

@@ -209,9 +209,9 @@ def _without_credentials(proxy: str | ProxyTable) -> str:
 
 
 def _resting_proxies(data_dir: Path, settings: Settings, now: datetime) -> list[RestingProxy]:
-    """Return the proxies that rest after failures.
+    """Return the proxies that are not used for a while, because they failed or were banned.
 
-    A pool file that cannot be read is skipped; the next run of the spider reports the error.
+    A file with the health of proxies that cannot be read is skipped; the next run of the spider reports the error.
     """
     found: list[RestingProxy] = []
     for name in settings.spiders:

@@ -39,8 +39,9 @@ class SpiderFacts:
 class DueTimes:
     """When spiders are due.
 
-    next_slots: the next due time of each spider, by name. due_after: computes the due times that decide whether a
-    spider is late; None means that a spider is late when its time in `next_slots` has passed.
+    now: the time of the snapshot. next_slots: the next due time of each spider, by name. due_after: function that computes
+    the due times that decide whether a spider is late; None means that a spider is late when its time in `next_slots` has
+    passed.
     """
 
     next_slots: Mapping[str, datetime | None]
@@ -139,7 +140,7 @@ def _spider_is_late(settings: Settings, name: str, due: datetime, due_times: Due
 def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
     """Return whether the time `due` and the grace period have passed.
 
-    time_limit_s: additional time for a run that is at work or held by quiet hours.
+    time_limit_s: additional time for a run that is in progress or waits for the end of quiet hours.
     """
     return now > due + timedelta(seconds=grace_s + time_limit_s)
 

@@ -14,8 +14,8 @@ EVERY_S = 10.0
 class WriteProbe:
     """Writes to the database every ten seconds and remembers whether the last write succeeded.
 
-    write: performs one small write; blocks, and raises PipelineError when the write fails. If a write hangs, the next
-    write waits for its end.
+    write: blocking function that performs one small write, and raises PipelineError when the write fails. While a write
+    hangs, no further write is started.
     """
 
     def __init__(self, write: Callable[[], None], *, every_s: float = EVERY_S) -> None:
@@ -34,9 +34,10 @@ class WriteProbe:
             await asyncio.wait({self._task})
 
     def problem(self, monotonic_s: float, *, after_s: float) -> str:
-        """Return why the database cannot be written; "" if it can.
+        """Return why the database cannot be written, or "" if the database is writable.
 
-        The reason is an error, or a write that has not finished after `after_s` seconds.
+        The database counts as not writable if the last test write failed, or has not finished after `after_s` seconds.
+        monotonic_s: the current time of the monotonic clock.
         """
         if self._began is not None and monotonic_s - self._began > after_s:
             return f"a test write to the database has not finished after {monotonic_s - self._began:.0f} s"

@@ -10,7 +10,7 @@ from pipeline.heartbeat.snapshot.schema import Snapshot
 
 
 class Service(Protocol):
-    """The parts of the server that an immediate command can use."""
+    """The parts of the server that an ImmediateCommand can use."""
 
     @property
     def help(self) -> str: ...
@@ -19,7 +19,7 @@ class Service(Protocol):
 
 
 class LineConnection(Protocol):
-    """The operations that a connection command can perform on the client's connection."""
+    """The operations that a ConnectionCommand can perform on the client's connection."""
 
     def reply(self, line: str) -> None: ...
 
