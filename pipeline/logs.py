@@ -24,7 +24,7 @@ _OTHERS = {"scrapy": "scrapy", "service": "pipeline.service"}
 
 @contextmanager
 def about(**what: str | int) -> Iterator[None]:
-    """Add fields such as run=… and spider=… to every log line written inside the with block.
+    """Add fields such as run=… and spider=… to every log line that is written inside the `with` block.
 
     This includes the log lines of tasks and threads that are started inside the block.
     """

@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 DRY_RUN = "dry-run"
-"""The `reason` of a dry run, which downloads no files and whose store is deleted afterwards."""
+"""The `reason` of a dry run (`pipeline run --dry-run`), which downloads no files and whose store is deleted afterwards."""
 
 
 class ChangeKind(StrEnum):
@@ -45,8 +45,9 @@ class ChangeKind(StrEnum):
 class FrontierState(StrEnum):
     """The state of a request in the frontier.
 
-    tentative: found on a page that is not committed yet. forgotten: was tentative, but the page was fetched without a login. aside:
-    set aside because the request ended its process. missed: failed, so the content of the page is unknown.
+    tentative: the request was found on a page that is not committed yet. forgotten: the request was tentative, but its page turned
+    out to be fetched without a login. aside: the request is skipped for the rest of the pass, because processing the response ended
+    the process. missed: the request failed, so the content of the page is unknown.
     """
 
     WAITING = "waiting"
@@ -67,8 +68,9 @@ class DownloadState(StrEnum):
 class MessageState(StrEnum):
     """The state of a message in the outbox.
 
-    waiting: not yet accepted for all recipients. sent: accepted; the recipients' states show refusals. parked: given up until
-    `pipeline outbox retry`. dropped: given up by `pipeline outbox drop`.
+    waiting: a mail server has yet to accept the message for some recipients. sent: accepted; the states of the recipients show
+    refusals. parked: not tried again until a person runs `pipeline outbox retry`. dropped: never sent, because a person ran
+    `pipeline outbox drop`.
     """
 
     WAITING = "waiting"
@@ -226,7 +228,8 @@ class QueuedDownload:
 class StoredFile:
     """One version of a downloaded file.
 
-    key: key in the file store. sha256: digest in hex. run_id: None if the file was kept longer than the record of its run.
+    key: key in the file store. sha256: SHA-256 of the content in hex. run_id: the run that downloaded the file; None if the record
+    of this run was deleted.
     """
 
     id: int
@@ -366,8 +369,8 @@ class Run:
 class DigestClaim:
     """The runs that one digest reports.
 
-    id: identifies the claim. Message-IDs are derived from the id, so that building the digest again does not change them. slot_key:
-    identifies the due time. attempt: number of times the claim was leased, including this time.
+    id: identifies the claim; Message-IDs are derived from the id, so that building the digest again does not change the Message-IDs.
+    slot_key: identifies the due time. attempt: number of attempts to build the digest, including this attempt.
     """
 
     id: int

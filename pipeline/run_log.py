@@ -31,7 +31,7 @@ def remove_page_files(data_dir: Path) -> int:
 
 
 def page_at_work(file: Path) -> int:
-    """Return the frontier row of the page that a process was processing when it ended; 0 for none."""
+    """Return the id of the frontier row of the page that a process was processing when it ended; 0 for none."""
     try:
         return int.from_bytes(file.read_bytes()[:8], sys.byteorder)
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from urllib.parse import urlsplit, urlunsplit
 
-# Sets of characters, from which the patterns below are composed.
+# Sets of characters, of which the patterns below are composed.
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # Unicode category Cc, without tab and newline
 _LINE_SEPARATORS = "\u2028\u2029"
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # these characters reorder the text around them (UAX #9)

@@ -15,9 +15,9 @@ from pipeline.store import open_store
 
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Try the database, each proxy, each login and the mail server.
+    """Test the database, each proxy, each login and the mail server.
 
-    Yields the name of each, and its error or None.
+    Yields the name of what was tested, and the error; None instead of an error if the test succeeded.
     """
     yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
     yield from _try_proxies(settings)
@@ -55,7 +55,7 @@ def _problem(attempt: Callable[[], object]) -> PipelineError | None:
 def _try_proxies(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
     """Try each proxy of each spider with a request for the first start URL of the spider.
 
-    All proxies of a pool are tried. Yields the name of each proxy, and its error or None.
+    All proxies of a pool are tried. Yields the name of each proxy, and the error or None.
     """
     for name, spider in settings.spiders.items():
         if spider.proxy in (None, ENVIRONMENT) or not spider.start:

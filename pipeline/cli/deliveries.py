@@ -24,10 +24,10 @@ def utc_now() -> datetime:
 
 
 def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
-    """Build a digest of all runs that it has not reported yet, deliver it, and return the exit code.
+    """Build a digest of all runs that the digest has not reported yet, deliver the digest, and return the exit code.
 
-    If a killed process left an unfinished claim, the digest of that claim is built first; runs that ended since then get
-    another claim. say: called with each line to print.
+    If a killed process did not finish a digest, that digest is built again first; runs that ended later are reported in another
+    one. say: called with each line to print.
     """
     runs.abandon_expired(store, now=utc_now())  # a killed process may still hold a claim
     owner = f"{store.owner}:digest"

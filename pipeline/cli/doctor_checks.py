@@ -54,7 +54,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. fix: what to do about a problem, or an empty string."""
+    """The result of one check.
+
+    check: name of the check. found: what was found. fix: how to fix the problem, or an empty string.
+    """
 
     check: str
     state: State
@@ -69,7 +72,7 @@ class Finding:
 def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Iterator[Finding]:
     """Run all checks, each after the checks that it depends on, and yield their findings.
 
-    connect: whether to try the proxies, the logins and the mail server, too.
+    now: the current time. connect: whether to test the proxies, the logins and the mail server, too.
     """
     yield from _versions()
     try:

@@ -1,4 +1,4 @@
-"""Alerts by mail: find problems that started or ended, and enqueue at most one mail per `every`.
+"""Alerts by mail: find problems that started or ended, and enqueue at most one mail per `alerts.every`.
 
 Problems that start or end at about the same time are reported in one mail. A problem that starts again within an hour of its last
 alert is reported only if it lasts longer than this hour. The message is added to the outbox in the same transaction that records

@@ -1,7 +1,7 @@
-"""Build digests: turn the claimed runs of a digest into messages in the outbox.
+"""Build digests: render what the claimed runs of a digest found, and put the messages into the outbox.
 
-A build runs in a child process. Rendering never happens inside a database transaction. File names are derived from the id of the
-claim, so a build that is repeated after a crash overwrites the files of the build before.
+A digest is built in a child process. Rendering never happens inside a database transaction. File names are derived from the id of
+the claim, so that a digest that is built again after a crash overwrites the files of the interrupted attempt.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class RenderLevel:
 RENDER_LEVELS = (RenderLevel(as_configured=True, attach_csv=False, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=True, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=False, details=COUNTS_ONLY))
-"""The levels, from complete to counts only. If a digest cannot be rendered at one level, the next level is tried."""
+"""The levels of completeness, the most complete first; the last level shows only counts. If a digest cannot be rendered at one
+level, the next level is tried."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     """Render what the claimed runs found, enqueue the messages and close the claim.
 
     If rendering fails, for example because of an error in a user's template, the next of RENDER_LEVELS is tried. The mail, the log
-    and the digest's row in the database then say why. first: index of the first level to try. problem: why earlier levels failed.
+    and the digest's row in the database then say why. claim: the runs to report. owner: the owner of the claim's lease. first:
+    index of the first level to try. problem: why earlier levels failed.
     Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
     StoreError.
     """
@@ -204,9 +206,9 @@ def standalone(rendered: Rendered) -> str:
 
 
 def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[_RecipientsContent]:
-    """Return the content for the digest's own recipients and for each group.
+    """Return the content for the digest's own recipients and for each group of recipients.
 
-    Recipients for whom there is no news are left out, unless the digest has `empty = "send"` or even_empty is True.
+    Recipients for whom there is nothing new are left out, unless the digest has `empty = "send"` or even_empty is True.
     """
     runs = stored.runs_of(store, run_ids)
     changes = NetChanges(store, runs)

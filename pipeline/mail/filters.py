@@ -16,7 +16,7 @@ _LARGEST = 1e308
 
 
 class FilteredChanges:
-    """Iterates over the changes that pass every filter. Can be iterated more than once if `changes` can."""
+    """Iterates over the changes that pass all filters; more than once, if `changes` can be iterated more than once."""
 
     def __init__(self, changes: Iterable[Change], filters: Sequence[RecipientsTable]) -> None:
         self._changes = changes
@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 def number(value: Any) -> float | None:
-    """Return the number in a field, or the first number in a text ("£1,234.50", "1.234,50 €"), or None."""
+    """Return a field's value if it is a number, the first number of a text such as "£1,234.50", otherwise None."""
     if isinstance(value, bool) or value is None:
         return None
     if (amount := amount_of(value)) is not None:

@@ -41,7 +41,8 @@ Clock = Callable[[], datetime]
 class RetryPolicy:
     """When to give up on a message, and how many messages to send per hour.
 
-    max_age_s, max_attempts: a message that fails is parked if it is older than max_age_s or was tried max_attempts times. per_hour:
+    max_age_s, max_attempts: a message whose delivery fails is parked (not retried automatically) if the message is older than
+    max_age_s seconds or if max_attempts attempts were made. per_hour:
     the maximum number of messages in any hour; None means no limit. clock_is_trusted: returns whether the system clock can be
     trusted (see clock_trust); while it returns False, no message is too old.
     """
@@ -68,8 +69,9 @@ def _never() -> bool:
 class DeliveryHooks:
     """Callbacks of `deliver_due`, called in its thread.
 
-    on_attempt: receives each attempt. on_error: receives the error if a result cannot be recorded yet. stop: returns whether to
-    stop before the next message. give_up: returns whether to stop although a result has not been recorded.
+    on_attempt: called with each delivery attempt. on_error: called with the error if the result of an attempt cannot be recorded
+    yet. stop: function that returns whether to stop before the next message. give_up: function that returns whether to stop even if
+    the result of an attempt is not recorded yet.
     """
 
     on_attempt: Callable[[DeliveryAttempt], None] = _ignore
@@ -82,9 +84,10 @@ class DeliveryHooks:
 class DeliveryAttempt:
     """The outcome of one attempt to deliver a message.
 
-    results: one result for each recipient. error: why the attempt failed before the server was asked about any recipient, otherwise
-    "". unreachable: whether the server failed as a whole, so that other messages would fail, too. accepted, refused, waiting:
-    numbers of recipients in each state.
+    state: the state of the message after the attempt. results: one result for each recipient. error: why the attempt failed before
+    any recipient was sent to the server, otherwise "". unreachable: whether the server failed as a whole, so that other messages
+    would fail, too. next_attempt_at: time of the next attempt; None if there is none. accepted, refused, waiting: numbers of
+    recipients in each state.
     """
 
     message: Message
@@ -229,7 +232,8 @@ def _lease_renewed(store: Store, message: Message, *, owner: str, now: Clock) ->
 class DeliveryLoop:
     """Delivers due messages beside an asyncio event loop, until it is stopped.
 
-    on_attempt: receives each attempt. on_error: receives each error of the store. Both are called in the event loop.
+    on_attempt: called with each delivery attempt. on_error: called with each error of the database. Both are called in the event
+    loop. now: function that returns the current time. rng: random numbers for the retry delays; tests pass their own.
     """
 
     def __init__(self, store: Store, transport: Transport, *, policy: RetryPolicy, now: Clock,

@@ -16,7 +16,7 @@ from pipeline.store import Store
 from pipeline.store.mail import digests as stored
 
 ORDER = (ChangeKind.NEW, ChangeKind.BACK, ChangeKind.CHANGED, ChangeKind.GONE)
-"""The order of the sections in a mail. Items that exist precede gone items."""
+"""The order of the sections in a mail: gone items come last."""
 MAX_FIELDS = 200
 _BAD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 
@@ -26,7 +26,8 @@ class SpiderProblem:
     """The failed or suspect runs of one spider.
 
     bad: number of failed runs. total: number of all runs. outcome: outcome of the last failed run; None if no run failed. error:
-    message of the last failed run, or why the last run is suspect. recovered: whether the last run succeeded and is not suspect.
+    error message of the last failed run, or why the last run is suspect. recovered: whether the last run succeeded and is not
+    suspect.
     """
 
     spider: str
@@ -42,7 +43,8 @@ class SpiderProblem:
 class RejectedItems:
     """The items of one spider that failed validation.
 
-    fresh: whether some of these items were not rejected in the previous run.
+    count: number of rejected items. reasons: how many items were rejected for each reason. fresh: whether at least one of these
+    items was not rejected in the previous run.
     """
 
     spider: str
@@ -88,7 +90,7 @@ class DigestSummary:
 
 @dataclass
 class _ChangeSpan:
-    """The ids of the first and last change of each item that changed more than once, by spider and key."""
+    """By spider and key, the ids of the first and the last change of each item that changed more than once."""
 
     first: dict[tuple[str, str], int] = field(default_factory=dict)
     last: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -125,7 +127,7 @@ class NetChanges:
                     yield net
 
     def _change_spans(self) -> _ChangeSpan:
-        """Return the spans. The first call reads them from the store."""
+        """Return the first and last changes of the items; the first call reads them from the store."""
         if self._spans is None:
             spans = _ChangeSpan()
             if self._several:

@@ -1,4 +1,4 @@
-"""Keeps the next slot of every schedule in memory, and whether the slot is taken, held or postponed."""
+"""Keeps the next slot of every schedule in memory, with the state of the slot."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pipeline.schedule.slot_times import DueTime, SlotTimes
 class NextSlot:
     """The next slot of one schedule.
 
-    name: the spider or digest. since: the slot that was processed last. wake_at: when the slot must be processed.
-    taken: whether the slot is being processed. held: whether the slot waits because the spider is paused.
+    name: the spider or digest. schedule: the text of the schedule. times: the due times of the schedule. since: the time of the slot
+    that was processed last. wake_at: when the slot must be processed. taken: whether the slot is being processed. held: whether the
+    slot is not processed because the spider is paused.
     """
 
     number: int

@@ -22,7 +22,10 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, order=True)
 class DueTime:
-    """A due time. at: the time with jitter; planned: the time without jitter; key: identifies the slot."""
+    """A due time.
+
+    at: the due time, with jitter. planned: the due time without jitter. key: the text that identifies the slot.
+    """
 
     at: datetime
     planned: datetime
@@ -60,10 +63,9 @@ class SlotTimes:
                    first=table.from_, last=table.until)
 
     def cursor_before(self, now: datetime) -> datetime:
-        """Return the cursor of a new schedule.
+        """Return the time up to which a new schedule counts as processed.
 
-        With this cursor, the first slot of "every …" is due now, and the first slot of a cron expression at its next
-        matching time.
+        The first slot of "every …" is then due now, and the first slot of a cron expression at its next matching time.
         """
         return now - timedelta(seconds=self._when.seconds) if isinstance(self._when, Every) else now
 

@@ -1,4 +1,4 @@
-"""The service (`pipeline serve`): service.py combines its parts; each other module is one of them."""
+"""The service (`pipeline serve`): service.py combines the parts, which the other modules contain."""
 
 from pipeline.service.service import serve
 

@@ -24,7 +24,7 @@ logger = logging.getLogger("pipeline.service")
 
 
 class DueSlots:
-    """The schedules of the settings, their APScheduler jobs, and the claims of their slots."""
+    """Plans the schedules in the settings as APScheduler jobs, and claims slots when they are due."""
 
     def __init__(self, state: ServiceState, scheduling: Scheduling, digests: DigestBuilder) -> None:
         self._state = state
@@ -84,10 +84,7 @@ class DueSlots:
                 self._state.spawn(self._build_digest(plans.digests, entry))
 
     async def _build_digest(self, plan: NextSlots, entry: NextSlot) -> None:
-        """Build the digest of a slot.
-
-        The slot is done once its runs are claimed; until then, the service tries again.
-        """
+        """Build the digest of a due slot; if the runs of the digest cannot be claimed, the slot is retried later."""
         if entry.name not in self._state.settings.digests:
             return
         if await self._digests.build(entry.name, entry.due.key, scheduled=True):

@@ -30,7 +30,10 @@ class Housekeeping:
         self._over_quota_bytes = 0
 
     def by_age(self, now: datetime) -> bool:
-        """Whether data may be deleted or given up because of its age: not while the clock is implausible."""
+        """Return whether data may be deleted, and messages given up, because of their age.
+
+        This requires a plausible system clock. A change of the result is logged.
+        """
         doubt = self._clock_trust.doubt(now)
         if doubt and not self._doubt:
             logger.warning("%s", doubt)

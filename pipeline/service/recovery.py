@@ -47,10 +47,7 @@ class Recovery:
         self._performing = performing
 
     async def at_start(self) -> None:
-        """Resume all interrupted runs. If the disk is full, retry until the store can be written.
-
-        The heartbeat reports the full disk meanwhile.
-        """
+        """Resume all interrupted runs. If the disk is full, retry until the store can be written."""
         while not self._state.stopping.is_set():
             try:
                 await asyncio.to_thread(self._take_up, quiet_only=False)
@@ -74,7 +71,8 @@ class Recovery:
     def _take_up(self, *, quiet_only: bool) -> None:
         """Resume interrupted runs.
 
-        quiet_only: whether to leave out stopped runs, except those that stopped because of quiet hours or a host pause.
+        quiet_only: whether to resume, among the runs that were stopped, only those that were stopped because of quiet hours or
+        because a host was paused.
         """
         now, store = utc_now(), self._state.store
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):

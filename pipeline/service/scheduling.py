@@ -120,10 +120,10 @@ class Scheduling:
         self._clock_task = asyncio.create_task(self._watch_clock())
 
     def every(self, seconds: float, name: str, work: Callable[[], Awaitable[None]], *, first_s: float | None = None) -> None:
-        """Repeat work at an interval, but never start it while it is still running.
+        """Call `work` every `seconds` seconds, but never while the previous call is still running.
 
-        first_s: the delay before the work is done for the first time; None means one interval. A failure is logged, and the work
-        is repeated as usual.
+        name: the name of the job in logs. first_s: the delay before the first call; None means `seconds`. A failed call is logged,
+        and the next call follows as usual.
         """
         async def job() -> None:
             try:

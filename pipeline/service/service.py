@@ -86,7 +86,7 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
 
 
 class Service:
-    """The parts of a service, and the order in which they start and stop."""
+    """A running service: creates the parts, starts and stops them in the right order, and connects them."""
 
     def __init__(self, store: Store, settings: Settings, *, once: bool, show_progress: bool,
                  configure_logs: Callable[[Settings], None]) -> None:
@@ -184,9 +184,9 @@ class Service:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _add_jobs(self) -> None:
-        """Add the work at intervals to the scheduler.
+        """Add the periodic jobs, such as recovery and retention, to the scheduler.
 
-        The jobs of schedules are added when the schedules are planned.
+        The jobs for the schedules of spiders and digests are added by DueSlots.
         """
         every = self._scheduling.every
         self._scheduling.start()

@@ -56,7 +56,7 @@ class ServiceState:
         self.failed = True
 
     async def ask(self, question: Callable[..., _T], *arguments: Any) -> _T:
-        """Call a function in a thread, with the store and the arguments, and return its result."""
+        """Call `question(store, *arguments)` in a thread, and return the result."""
         return await asyncio.to_thread(question, self.store, *arguments)
 
     # Tasks
@@ -100,7 +100,7 @@ class ServiceState:
 
 
 def about(run: Run) -> dict[str, dict[str, str | int]]:
-    """Return the `extra` argument for a log message about a run; needed only outside `logs.about`."""
+    """Return the `extra` argument for a log message about a run, for messages outside a `logs.about` block."""
     return {"about": {"run": run.id, "spider": run.spider}}
 
 

@@ -1,4 +1,4 @@
-"""Supervise runs: start up to `max_runs` waiting runs, each in a child process, and log how they end."""
+"""Supervise runs: perform waiting runs in child processes, at most `max_runs` at a time, and log how they end."""
 
 from __future__ import annotations
 

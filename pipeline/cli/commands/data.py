@@ -13,7 +13,7 @@ from pipeline.cli.options import load_settings, settings_option
 @settings_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def backup(settings_file: str, file: Path) -> None:
-    """Write the database and the files to one archive. The service may run meanwhile."""
+    """Write the database and the files to one archive, even while the service runs."""
     from pipeline.cli.data_files import back_up
     click.echo(back_up(load_settings(settings_file), file))
 

@@ -16,8 +16,8 @@ from pipeline.registry import ATTACHMENT_FORMATS, load
 class Columns:
     """The fields that a table of changes shows, one column for each.
 
-    changed: fields that get a second column with the value before the change. priced: fields with prices, which get another column
-    for the currency.
+    changed: names of the fields that get a second column with the value before the change. priced: names of the fields with prices,
+    which get another column with the currency.
     """
 
     fields: Sequence[str]
@@ -32,7 +32,7 @@ class Columns:
         return names
 
     def row(self, change: Change) -> Iterator[Any]:
-        """Yield the cells of one change. The values keep their types."""
+        """Yield the cells of the row for one change. Numbers, dates and truth values are not converted to text."""
         yield from (change.kind.value, change.spider, change.key, f"{change.at:%Y-%m-%d %H:%M:%S}")
         now = change.before if change.kind is ChangeKind.GONE else change.after
         for name in self.fields:

@@ -28,7 +28,7 @@ _ZIP = "application/zip"
 class Attachment:
     """A file on disk to attach to a mail.
 
-    ours: whether this program wrote the file, so that its text is UTF-8.
+    ours: whether this program wrote the file; such a file is UTF-8 if it is a text file.
     """
 
     path: Path
@@ -100,9 +100,10 @@ class Packer:
 
     def pack(self, wanted: Sequence[str], *, changes: Iterable[Change], total: int, columns: Columns,
              files: Sequence[StoredFile]) -> Packed:
-        """Write the tables and choose the files that `wanted` names; return the attachments.
+        """Write the requested tables, choose the requested files, and return the attachments.
 
-        total: number of changes. files: the downloaded files.
+        wanted: what to attach: "downloads", "pages" or names of table formats. total: number of changes. columns: the columns of
+        the tables. files: the downloaded files.
         """
         for name in dict.fromkeys(wanted):
             if name == "downloads":

@@ -117,9 +117,10 @@ def domain_of(address: str) -> str:
 
 
 def message_id(name: str, digest_id: int, part: int, created_at: datetime, sender: str) -> str:
-    """Return the Message-ID of one mail of a digest.
+    """Return the unique Message-ID of one mail of a digest.
 
-    Rendering the same claim again gives the same Message-ID. No other mail has this Message-ID. part: number of the mail.
+    A mail that is rendered again after a crash gets the same Message-ID. name: the digest. digest_id: the id of the claim. part:
+    number of the mail within the digest.
     """
     seed = f"{name}\0{digest_id}\0{part}\0{created_at.isoformat()}\0{sender}"
     return f"<{name}.{digest_id}.{part}.{hashlib.sha256(seed.encode()).hexdigest()[:20]}@{domain_of(sender)}>"
@@ -226,7 +227,7 @@ def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, picture
             marks.append(f"--{seed}-{number}--".encode())
             message.attach(_part(attachment, marks[-1]))
     elif html:
-        # rspamd adds a point for a top-level multipart/alternative with an odd number of links.
+        # The spam filter rspamd adds a point for a top-level multipart/alternative with an odd number of links.
         message.make_mixed()
         message.set_type("multipart/related")
         message.set_param("type", "multipart/alternative")
@@ -277,9 +278,9 @@ def _write_base64(file: IO[bytes], attachment: Attachment) -> None:
 
 
 def _is_ascii_mostly(attachment: Attachment) -> bool:
-    """Whether an attachment is text of this program that is shorter as quoted-printable than as base64.
+    """Return whether an attachment is a text file of this program that is shorter as quoted-printable than as base64.
 
-    rspamd adds 0.1 points for text in base64.
+    The spam filter rspamd adds 0.1 points for text in base64.
     """
     if not attachment.ours or not attachment.content_type.startswith("text/"):
         return False

@@ -75,9 +75,10 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
 
 
 def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
-    """Return the last `_MAX_POINTS` values of a field with their times, up to the change `until`.
+    """Return the last `_MAX_POINTS` values of a field with their times.
 
-    Prices that are not in the currency of the last price are left out.
+    history: the changes of the item. until: the last change to include. Prices that are not in the currency of the last price are
+    left out.
     """
     values: Values = []
     for change in history:

@@ -147,7 +147,7 @@ def _with_reason(what: str, reason: str) -> str:
 
 
 def downloads(summary: DigestSummary, packed: Packed, words: Wording, most: int) -> list[FileView]:
-    """Return the first `most` downloaded files, and an entry with the number of the other files."""
+    """Return the first `most` downloaded files; if there are more, the last entry says how many."""
     views = [FileView(clean_line(file.name, 120), _detail(file, packed, words)) for file in summary.files[:most]]
     left = len(summary.files) - len(views)
     return [*views, FileView(words.more.format(n=left), "")] if left else views

@@ -22,7 +22,7 @@ MAX_COMPARED = 200_000
 _ALIKE = 0.4
 _MAX_PAIRS = 4000
 _MAX_SPANS = 24
-"""A place with more spans is shown as a whole (old → new), which is shorter and easier to read."""
+"""Maximum number of spans of a place that is shown word by word. A place with more spans is shown as a whole (old → new)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Place:
-    """One place where two texts differ."""
+    """One place where two texts differ, as a sequence of unchanged, old and new spans."""
 
     spans: list[Span]
 

@@ -33,10 +33,10 @@ HTML_LIMIT = 100_000
 KEEP = 60
 """The maximum number of changes of one kind that a mail shows."""
 COMPACT_FROM = 12
-"""If there are more changes of one kind than this, each item has all its fields on one line."""
+"""If there are more changes of one kind than this, all fields of each of these items are shown on one line."""
 DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4), Detail(4, places=4, length=120), Detail(1),
            Detail(1, places=3, length=120), Detail(0))
-"""Amounts of detail, from most to least. A digest is sent with the first amount whose HTML is smaller than HTML_LIMIT."""
+"""Amounts of detail, the largest first. A digest is sent with the first amount of detail whose HTML is smaller than HTML_LIMIT."""
 COUNTS_ONLY = (Detail(0),)
 
 

@@ -32,7 +32,7 @@ class Transport(Protocol):
         ...
 
     def abort(self) -> None:
-        """Make the delivery in progress fail at once. May be called from another thread."""
+        """Make the delivery in progress fail immediately. May be called from another thread."""
         ...
 
     def close(self) -> None:
@@ -50,8 +50,8 @@ class Transport(Protocol):
 class TransportOpener(Protocol):
     """A function that builds a transport from the settings, without connecting yet.
 
-    `pipeline.registry` lists these functions. data_dir: folder in which the transport may keep files. dialogue: stream to which the
-    dialogue with the server is written, with secrets masked.
+    `pipeline.registry` lists these functions. data_dir: folder in which the transport may store files. dialogue: stream to which the
+    transport writes its dialogue with the server, with secrets masked; None writes nothing.
     """
 
     def __call__(self, settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> Transport: ...

@@ -1,6 +1,7 @@
 """OAuth2 for mail: get an access token for each login; obtain the refresh token once, in a browser.
 
-Access tokens are requested with the refresh token (RFC 6749, section 6) at each login and never cached, so none is outdated. The
+Access tokens are requested with the refresh token (RFC 6749, section 6) at each login and never cached, so that no token expires
+before it is used. The
 refresh token is obtained by the authorization code grant with PKCE (RFC 7636), with a redirect to the loopback interface (RFC 8252,
 section 7.3).
 """
@@ -49,7 +50,7 @@ class TokenServer:
     timeout_s: float = TIMEOUT_S
 
     def ask(self, grant: Mapping[str, str]) -> dict[str, Any]:
-        """Send a grant to the token endpoint and return the response.
+        """Send an authorization grant to the token endpoint and return the fields of the response.
 
         Raises MailError, whose text contains neither secrets nor tokens.
         """

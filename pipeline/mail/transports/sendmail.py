@@ -1,6 +1,7 @@
 """Deliver mail through a sendmail-compatible program, and get OAuth2 tokens from a program.
 
-The programs run without a shell and in their own process group. Their run time is limited, and so is the output that is read.
+Each program runs without a shell and in a process group of its own. The run time of the program and the amount of its output that is
+read are limited.
 """
 
 from __future__ import annotations

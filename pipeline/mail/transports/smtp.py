@@ -1,7 +1,7 @@
 """Deliver mail by SMTP: verified TLS, many messages per connection, streamed bodies.
 
-yagmail connects and logs in. This module implements the mail transaction (RFC 5321, section 3.3) itself, because the reply for each
-recipient, and the step at which the connection broke, decide whether a message is sent again.
+The yagmail library connects and logs in. This module implements the mail transaction (RFC 5321, section 3.3) itself: whether a message
+is sent again depends on the reply for each recipient, and on the step at which the connection broke.
 """
 
 from __future__ import annotations
@@ -194,7 +194,10 @@ def _measure(file: Path, message: Message) -> tuple[int, bool]:
 
 
 def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8: bool) -> list[RecipientResult] | None:
-    """Return a refusal for each recipient if the server's EHLO reply rules out the message, else None."""
+    """Return a refusal for each recipient if the server does not support the message, otherwise None.
+
+    The server's reply to EHLO says which sizes and addresses the server supports.
+    """
     limit = smtp.esmtp_features.get("size", "")
     if limit.isdigit() and 0 < int(limit) < size_bytes:
         code, why = 552, (f"the message has {size_for_people(size_bytes)}, but the server accepts at most "

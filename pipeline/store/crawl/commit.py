@@ -42,10 +42,10 @@ _NOTHING: dict[str, Json] = {}
 class Committed:
     """The result of a commit.
 
-    progress: what to add to the run's progress.
+    progress: the numbers to add to the counters of the run.
     queued: the requests that were added to the frontier.
     news: the file keys of the saved pages on which an item changed.
-    forgotten: the ids of tentative requests that were removed from the frontier.
+    forgotten: the ids of tentative requests (found on pages that were not committed) that were removed from the frontier.
     """
 
     progress: Progress = field(default_factory=Progress)
@@ -65,7 +65,7 @@ class SeenRequests:
         self._urls: set[str] = set()
 
     def unseen(self, requests: Iterable[Request]) -> list[Request]:
-        """Return the requests that may not be in the frontier yet."""
+        """Return the requests, without those that are known to be in the frontier already."""
         return [request for request in requests if request.url not in self._urls or not _is_plain(request)]
 
     def add(self, requests: Iterable[Request]) -> None:
@@ -83,8 +83,10 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
                  comparison: Comparison = _PLAIN, seen: SeenRequests | None = None, settled: Sequence[int] = ()) -> Committed:
     """Commit the pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
+    comparison: how items are compared with their stored versions.
     seen: a cache of links already in the frontier; pass the same object at each call.
-    settled: the ids of the tentative requests that came from these pages; the commit makes them waiting requests.
+    settled: the ids of requests that were queued as tentative before these pages were committed; the commit makes them waiting
+    requests.
     """
     done = Committed()
     seen = seen or SeenRequests()
@@ -141,8 +143,8 @@ class _NewChange(NamedTuple):
 class _Compared:
     """The items of a commit, sorted by the result of their comparison with the stored items.
 
-    altered: rows with a change to report. quiet: rows that changed, but not enough to report. unchanged: ids of equal rows.
-    seen: the data of all items, except those that the pass had already seen.
+    altered: stored items with a change to report. quiet: stored items that differ, but not enough for a change to report.
+    unchanged: ids of stored items without any difference. seen: the data of the items, except those that the pass saw before.
     """
 
     altered: list[dict[str, Any]] = field(default_factory=list)
@@ -262,8 +264,8 @@ def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progr
 def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
     """Queue the downloads that the pages requested, at most once for each URL in a pass of a spider.
 
-    A later pass queues the URL again, and the download then finds out whether the file has changed. A URL that is set aside is
-    not queued until its pause is over.
+    A later pass queues the URL again, and the download then finds out whether the file has changed. A URL that is skipped, because
+    its download failed in several passes in a row, is not queued before the end of its pause.
     """
     wanted = {download.url: download for page in batch for download in page.downloads}
     if not wanted:

@@ -26,9 +26,10 @@ class Comparison:
     min_change: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
 
     def same(self, reported: dict[str, Json], found: dict[str, Json]) -> bool:
-        """Whether there is no change to report.
+        """Return whether there is no change to report.
 
-        Small changes add up, because each one is measured from the last reported state.
+        reported: the item's fields when a change was last reported. found: the fields now. Small changes add up, because each change
+        is measured from the last reported fields.
         """
         if reported == found:
             return True
@@ -48,7 +49,10 @@ class Comparison:
         return bool(abs(after - before) < limit * (1 - 1e-9))
 
     def before(self, reported: dict[str, Json], found: dict[str, Json]) -> dict[str, Json]:
-        """Return the state to show as "before" in a change: `reported`, but ignored fields as they are now."""
+        """Return the fields to show as "before" in a change: those last reported, but ignored fields as they are now.
+
+        reported: the item's fields when a change was last reported. found: the fields now.
+        """
         if not self.ignore:
             return reported
         kept = {name: found.get(name) if name in self.ignore else value for name, value in reported.items()
@@ -78,7 +82,7 @@ class Coverage:
                 counts[name] = counts.get(name, 0) + (value not in _EMPTY)
 
     def lacking(self, before: Coverage, wanted: Mapping[str, float]) -> str:
-        """Return why the coverage of this pass is suspect, or an empty string.
+        """Return why this pass is suspect because of missing fields, or an empty string.
 
         A pass is suspect if a field is in fewer items than `wanted` requires, or if no item has a field that all items had before.
         before: the coverage of an earlier pass.

@@ -1,6 +1,6 @@
 """The frontier: the requests of a pass with their states. Each request is fetched once.
 
-See also commit.py.
+Committing a page adds the links of the page to the frontier (commit.py).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _from_row(row: Row[Any]) -> Queued:
 
 def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request],
                     state: FrontierState = FrontierState.WAITING) -> list[Queued]:
-    """Queue the requests that are not yet in the frontier of the pass, and return the queued ones."""
+    """Queue the requests that are not in the frontier of the pass yet, and return the requests that were queued."""
     wanted: dict[bytes, Request] = {}
     for request in requests:
         # A request with dont_filter is fetched each time.
@@ -173,10 +173,10 @@ def reopen(store: Store, run: Run) -> None:
 
 
 def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
-    """Leave a page out of this pass after crawling the page has ended the process twice.
+    """Record that processing a page ended the process of its run; skip the page for the rest of the pass the second time.
 
-    at_once: whether to leave the page out after the first time. Returns the URL of the page if this call set the page aside,
-    otherwise "". Raises LeaseLostError.
+    why: how the process ended. at_once: whether to skip the page already the first time. Returns the URL of the page if the page is
+    skipped from now on, otherwise "". Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
@@ -192,7 +192,7 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
 
 
 def first_set_aside(store: Store, pass_id: int) -> str:
-    """Return the URL and the reason of the first page that a pass set aside, or an empty string."""
+    """Return the URL of the first page that a pass skips (see `set_page_aside`), and the reason; "" if there is none."""
     with store.read() as connection:
         row = connection.execute(select(frontier.c.url, frontier.c.error).where(
             frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.ASIDE.value).order_by(frontier.c.id).limit(1)).first()

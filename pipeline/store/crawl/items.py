@@ -50,7 +50,7 @@ def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
 
 
 def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
-    """Return the data of at most `limit` present items; the items seen by the newest passes come first."""
+    """Return the fields of at most `limit` present items; the items seen by the newest passes come first."""
     wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
         items.c.pass_id.desc(), items.c.id).limit(limit)
     with store.read() as connection:

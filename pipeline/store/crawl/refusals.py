@@ -33,10 +33,10 @@ _EMPTY = and_(pages.c.status < 400, pages.c.size_bytes == 0)
 
 
 def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
-    """Count the refused pages of the pass, by status and host.
+    """Return the number of refused pages of the pass by status and host, and whether items may be missing because of them.
 
-    Also returns whether an earlier pass may have got one of these pages. A refusal is a 4xx response that is neither temporary
-    nor says that the page does not exist: 401 or 403, for example, but also a firewall's 405 or 418.
+    Items may be missing if an earlier pass fetched one of these pages, or probably did. A refusal is a 4xx response that is not
+    temporary and does not say that the page does not exist: 401 or 403, for example, but also a firewall's 405 or 418.
     """
     with store.read() as connection:
         found = connection.execute(select(pages.c.url, pages.c.status).where(
@@ -46,9 +46,9 @@ def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
 
 
 def newly_empty(store: Store, run: Run) -> list[str]:
-    """Return the URLs of pages without a body that may have had items in an earlier pass.
+    """Return the URLs of pages of this pass that were empty, but probably had items in an earlier pass.
 
-    A page may come without a body when, for example, a script of the site fails.
+    A server may send an empty page when, for example, a script of the site fails.
     """
     with store.read() as connection:
         found = connection.execute(select(pages.c.url).where(pages.c.pass_id == run.pass_id, _EMPTY).distinct()).scalars()
@@ -57,12 +57,12 @@ def newly_empty(store: Store, run: Run) -> list[str]:
 
 def _given_before(connection: Connection, run: Run, urls: set[str], given: ColumnElement[bool], *,
                   known: ColumnElement[bool]) -> set[str]:
-    """Return the subset of `urls` that may be pages that an earlier pass got and this pass did not.
+    """Return those of `urls`, at which this pass failed, that an earlier pass probably fetched successfully.
 
-    A URL is in the subset if an earlier pass got the same URL, or the same URL with another session id. If no earlier pass
-    failed in the same way at this URL, it is enough that an earlier pass got a page with the same path and another query.
+    These are the URLs that an earlier pass fetched, even with another session id. If no earlier pass failed in the same way at a
+    URL, a page with the same path and another query is enough, too.
 
-    given: SQL for pages that a pass got. known: SQL for pages at which a pass failed in the same way as this one.
+    given: SQL for successfully fetched pages. known: SQL for pages that failed in the same way as the pages at `urls`.
     """
     if not urls:
         return set()
@@ -80,9 +80,9 @@ def _given_before(connection: Connection, run: Run, urls: set[str], given: Colum
 
 
 def _looked_back(connection: Connection, earlier: ColumnElement[bool]) -> list[int]:
-    """Return the ids of the last complete pass and of all later passes.
+    """Return the ids of the last complete pass and of all passes after it, which together saw every present item.
 
-    Together, these passes saw every present item.
+    earlier: SQL for the passes to search.
     """
     found: list[int] = []
     for row in connection.execute(select(passes.c.id, passes.c.complete).where(earlier).order_by(passes.c.id.desc()).limit(_LOOKED_BACK)):

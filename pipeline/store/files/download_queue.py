@@ -4,7 +4,7 @@ A download waits until it is done or has failed. The key of a partial file and t
 version are written in one transaction, so that bytes of two versions are never combined. A download that starts again from
 the beginning gets a partial file with a new name. The column `attempt` counts leases. The column `failures` counts failures
 in a row without progress; a kill or a stop is not counted. A file whose download failed permanently in several passes in a
-row is set aside: the file is not downloaded for a while, longer each time.
+row is skipped for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pipeline.store.runs import leases
 _LOOK_AHEAD = 500
 """How many more rows than requested are searched, to find downloads from hosts that are below the limit per host."""
 SET_ASIDE_AFTER = 5
-"""The number of passes in a row in which a download must fail permanently before it is set aside."""
+"""The number of passes in a row in which a download must fail permanently before later passes skip the file."""
 FIRST_REST = timedelta(hours=1)
 LONGEST_REST = timedelta(days=1)
 _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_length": None}
@@ -171,7 +171,7 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
          attempts: int, progressed: bool = False) -> DownloadState:
     """Record a failed attempt, and return the new state of the download. Raises LeaseLostError.
 
-    retry_at: when to try again; None means a permanent failure, after several of which the download is set aside.
+    retry_at: when to try again; None means a permanent failure. After several permanent failures, the file is skipped for a while.
     attempts: the number of failures in a row after which the download is given up.
     progressed: whether the attempt received data before it failed; the count of failures then starts again at one.
     """
@@ -197,9 +197,10 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
 
 @dataclass(frozen=True)
 class SetAside:
-    """The files that a pass did not download because they had failed in several earlier passes.
+    """The files that a pass skipped, because their downloads had failed in several passes in a row.
 
-    first: the error of one of these files. until: when the first of these files is downloaded again; None if there are none.
+    count: the number of these files. first: the error of one of these files. until: when the first of these files is downloaded
+    again; None if there are none.
     """
 
     count: int = 0
@@ -208,7 +209,7 @@ class SetAside:
 
 
 def set_aside(store: Store, pass_id: int) -> SetAside:
-    """Return the files of a pass that are set aside."""
+    """Return which files a pass skipped, because their downloads had failed in several passes in a row."""
     where = and_(downloads.c.pass_id == pass_id, downloads.c.state == DownloadState.FAILED.value, downloads.c.attempt == 0,
                  downloads.c.not_before.is_not(None))
     with store.read() as connection:
@@ -225,9 +226,9 @@ def failed(store: Store, pass_id: int) -> list[tuple[str, str]]:
 
 
 def failures(store: Store, row_id: int) -> int:
-    """Return how many times in a row a download has failed in this pass, for the retry delay.
+    """Return how many attempts in a row at a download have failed in this pass, from which the retry delay is computed.
 
-    Returns 0 in the first attempt of a pass.
+    Returns 0 before and during the first attempt of a pass.
     """
     with store.read() as connection:
         row = connection.execute(select(downloads.c.failures, downloads.c.attempt).where(

@@ -109,10 +109,10 @@ def forget(store: Store, ids: Sequence[int]) -> None:
 
 
 def _held(spider: str, waiting: Mapping[str, Sequence[str]], now: datetime) -> ColumnElement[bool]:
-    """Return SQL for files that must not be deleted.
+    """Return SQL for the files of a spider that must not be deleted now.
 
-    A file must not be deleted while it is downloaded again, while its run is not over, or while a digest has yet to report
-    its run, is reporting it, or has reported it in a message that is not sent yet.
+    These are files that are being downloaded again, files of a run that has not ended, and files of a run that a digest has yet to
+    report, is reporting, or has reported in a message that is not sent yet.
     """
     telling = [name for name, spiders in waiting.items() if spider in spiders]
     untold = or_(false(), *(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass
 class ProxyHealth:
-    """How often a proxy failed in a row, and until when it is not used (seconds since 1970)."""
+    """How often a proxy failed in a row, and until when the proxy is not used (seconds since 1970)."""
 
     failures: int = 0
     resting_until_s: float = 0.0

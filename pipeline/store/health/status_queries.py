@@ -17,7 +17,7 @@ FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED
 FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiting")
 """The counters of a run's progress that can be added up over several runs."""
 
-# Built once: building such a statement takes longer than running it, and each runs for every spider.
+# The statements are built once, because building a statement takes longer than running it, and each is run for every spider.
 _ENDED = select(runs).where(runs.c.spider == bindparam("spider"), runs.c.ended_at.is_not(None)).order_by(
     runs.c.ended_at.desc(), runs.c.id.desc())
 _RECENT = _ENDED.with_only_columns(runs.c.id).where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))

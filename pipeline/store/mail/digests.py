@@ -83,9 +83,9 @@ def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
 
 
 def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> bool:
-    """Whether the runs found nothing new and failed in the same way as the runs reported before.
+    """Return whether the runs found nothing new and failed in the same way as the runs that were reported last.
 
-    Each run is compared with the last run of the same spider that this digest reported.
+    Each run is compared with the last run of the same spider that this digest has reported.
     """
     told: dict[str, tuple[str, str] | None] = {}
     for run in connection.execute(select(runs).where(runs.c.id.in_(run_ids))):
@@ -124,9 +124,9 @@ def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timed
 
 
 def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime) -> None:
-    """Record why a claim could not be closed, and postpone the claim, longer each time.
+    """Record why the digest of a claim could not be rendered, and postpone the claim, longer each time.
 
-    The longest pause is leases.LONGEST. Runs that end in the meantime get another claim. Nothing is written if another process
+    The longest pause is leases.LONGEST. Runs that end during the pause get another claim. Nothing is written if another process
     has taken the claim.
     """
     with store.write(durable=True) as connection:

@@ -33,13 +33,14 @@ FILES = "files/"
 SQLITE_FILES = ("pipeline.sqlite3", "pipeline.sqlite3-wal", "pipeline.sqlite3-shm")
 STAGING = ".restoring"
 REPLACED = "replaced"
-# The lock and the observed clock belong to this machine, the database is dumped instead, and logs are not needed.
+# Not copied into a backup: the database, of which a snapshot is taken instead; the lock and the record of the clock, which belong to
+# this machine; and logs, which a restore does not need.
 NOT_BACKED_UP = frozenset({*SQLITE_FILES, "logs", "serve.lock", CLOCK, migrate.KEPT_BEFORE, STAGING, UNFINISHED})
 MOST_FILES = 1_000_000
 """The maximum number of files in an archive: reading an archive takes about a kilobyte of memory for each file."""
 CHUNK_BYTES = 1 << 20
 _MOST_AT_ONCE = 16 << 20
-"""The maximum number of bytes that a header in the archive can make tarfile read at once."""
+"""The maximum size in bytes of one read from the archive. A damaged header could otherwise fill the memory."""
 _GZIP = b"\x1f\x8b"
 
 

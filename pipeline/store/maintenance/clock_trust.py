@@ -65,7 +65,7 @@ class ClockTrust:
     """Decides whether the system clock is plausible.
 
     All code that deletes or gives up something because of its age asks this class first.
-    counted: the monotonic clock; a function like `since_start`.
+    counted: function that returns the boot id and the monotonic clock, like `since_start`.
     """
 
     def __init__(self, store: Store, *, counted: Callable[[], tuple[str, float]] = since_start) -> None:

@@ -56,7 +56,7 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class RetentionRule:
-    """How much to keep: only what is younger than `age`, and at most the newest `count`.
+    """How many records to keep: those younger than `age`, and of these at most the newest `count`.
 
     None means no limit.
     """
@@ -112,7 +112,7 @@ class PruneResult:
 
 
 class _StoppedError(Exception):
-    """The caller of `prune` asked to stop; the next call deletes the rest."""
+    """Raised when the caller of `prune` wants to stop; the next call of `prune` deletes the rest."""
 
 
 def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = True, go_on: Callable[[], bool] = lambda: True) -> PruneResult:

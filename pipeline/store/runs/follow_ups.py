@@ -16,7 +16,7 @@ from pipeline.store.runs.slots import COUNTED_ATTEMPT, PASS_MAX_RUNS, Overlap, c
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
-    """Whether a retry of the run's slot has not ended yet, so that the slot is reported after the retry."""
+    """Return whether a retry of the run waits or is in progress, so that digests are not built before its end."""
     with store.read() as connection:
         return connection.execute(select(runs.c.id).where(
             runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None

@@ -47,7 +47,7 @@ def _start_of(pid: int) -> str:
 
 
 def _is_zombie(pid: int) -> bool:
-    """Whether the process is a zombie: it has ended, but its id is still in use."""
+    """Return whether a process is a zombie, which has ended although its process id is still in use."""
     return _stat_of(pid)[:1] in (["Z"], ["X"])
 
 
@@ -76,9 +76,7 @@ def _machine() -> str:
 
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
-    """Whether the process that owns a lease still runs; None if unknown.
-
-    The answer is unknown, for example, for a process on another machine.
+    """Return whether the process that owns a lease still runs; None if unknown, as for a process on another machine.
     owner: the name of the owner of the lease. own: the name of the owner in this process.
     Process ids are reused, so a process with another start time is another process. An owner with the id of this process but
     another random part no longer exists, as after the restart of a container.

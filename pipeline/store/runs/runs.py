@@ -177,7 +177,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
 
 
 def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
-    """Return why the coverage of this pass is suspect, or an empty string if it is not.
+    """Return why this pass is suspect because items lack a field, or an empty string if the pass is not suspect.
 
     The pass is compared with the last complete pass that found items. If two complete passes in a row lack a field, only the
     first one is suspect.
@@ -192,9 +192,9 @@ def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> s
 
 
 def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
-    """Mark the items as gone that the pass neither saw nor rejected; a rejected item is still on the site.
+    """Mark the items as gone that the pass did not see, and return their number.
 
-    Returns the number of these items.
+    An item that the pass rejected is still on the site and is not marked.
     """
     refused = select(rejects.c.key).join(runs, runs.c.id == rejects.c.run_id).where(runs.c.pass_id == run.pass_id)
     unseen = and_(items.c.spider == run.spider, items.c.present, items.c.pass_id < run.pass_id,

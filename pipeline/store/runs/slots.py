@@ -42,8 +42,9 @@ _PROGRESS = set(Progress.__dataclass_fields__)
 class SlotClaim:
     """A slot to claim.
 
+    key: identifies the slot: the due time by the wall clock, or the request that created the slot.
     reason: why the slot is due (schedule, catch-up, manual, after).
-    schedule, planned: the schedule whose cursor moves, and the new time of the cursor; planned is None if no cursor moves.
+    schedule, planned: the schedule that is processed up to the time `planned` by this claim; None if no schedule is.
     skip: why the slot must be skipped; "" if it must not be skipped.
     """
 
