@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -22,8 +23,8 @@ SOURCES = sorted([*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("spiders/*.py")])
 PRIVATE = {
     "pipeline/crawl/scrapy/engine_control.py": {"_slot"},
     "pipeline/crawl/scrapy/fast_engine.py": {
-        "_enqueue_request", "_get_slot", "_handle_mw_method", "_mw_methods_requiring_spider", "_check_if_closing", "_parse",
-        "_process_spidermw_output_async", "_scrape"},
+        "_check_if_closing", "_download", "_enqueue_request", "_get_slot", "_handle_mw_method", "_mw_methods_requiring_spider", "_parse",
+        "_process_spidermw_output_async", "_scrape", "_slot"},
     "pipeline/crawl/scrapy/response_protocol.py": {"_factory", "_payload", "_skip_payload", "_parser"},
     "pipeline/session/transport/connections.py": {"_new_conn"},
     "pipeline/service/scheduling.py": {"_run_job_success"},  # named in APScheduler's guide to executors of one's own
@@ -32,6 +33,16 @@ PRIVATE = {
 
 DOCUMENTED = {"_replace", "_asdict", "_mapping", "_exit"}
 """Names with an underscore that their documentation has: of named tuples, of SQLAlchemy's rows, of os."""
+
+UNDOCUMENTED = {
+    "multiprocessing.forkserver:ensure_running": "pipeline/workers/forkserver.py",  # these three are in __all__; without them, slower
+    "multiprocessing.resource_tracker:ensure_running": "pipeline/workers/forkserver.py",
+    "multiprocessing.util:get_temp_dir": "pipeline/workers/forkserver.py",
+    "yagmail:Client.connection": "pipeline/mail/transports/yagmail_connection.py",  # for the dialogue of the connection
+    "yagmail:Client.login": "pipeline/mail/transports/yagmail_connection.py",
+    "http.client:HTTPConnection.response_class": "pipeline/session/transport/connections.py",
+}
+"""Names of dependencies that have no underscore and no documentation, with the only file that uses them."""
 
 WITHOUT_IMPORT = {
     "psycopg": "SQLAlchemy imports it where the database is PostgreSQL",
@@ -47,7 +58,8 @@ BROUGHT_ALONG = {"annotated_types": "pydantic", "itemadapter": "scrapy", "pydant
 def private_names(tree: ast.Module, own: Counter[str]) -> Iterator[str]:
     """Names with one leading underscore that a file takes from something that this program did not define.
 
-    A method that calls super()'s, and is defined nowhere else in this program, overrides one of a dependency.
+    A method that calls super()'s, and is defined nowhere else in this program, overrides one of a dependency. What a class with
+    bases of dependencies only reads of itself, and does not define, is theirs.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and own[node.attr] <= (ast.unparse(node.value) == "super()"):
@@ -58,9 +70,18 @@ def private_names(tree: ast.Module, own: Counter[str]) -> Iterator[str]:
             yield from (*node.module.split("."), *(alias.name for alias in node.names))
         elif isinstance(node, ast.Import):
             yield from (part for alias in node.names for part in alias.name.split("."))
+        elif isinstance(node, ast.ClassDef) and node.bases and not any(own[ast.unparse(base).split(".")[-1]] for base in node.bases):
+            yield from inherited_names(node)
 
 
-def defined_here(tree: ast.Module) -> Iterator[str]:
+def inherited_names(kind: ast.ClassDef) -> Iterator[str]:
+    """Attributes that a class reads of itself, and does not define."""
+    attributes = [node for node in ast.walk(kind) if isinstance(node, ast.Attribute)]
+    here = {*defined_here(kind), *(node.attr for node in attributes if isinstance(node.ctx, ast.Store))}
+    yield from (node.attr for node in attributes if node.attr not in here and ast.unparse(node.value) in ("self", "cls"))
+
+
+def defined_here(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
@@ -75,6 +96,13 @@ def test_private_names_of_dependencies_are_used_in_the_listed_files_only() -> No
     own = Counter(name for tree in trees.values() for name in defined_here(tree))
     found = {path: {name for name in private_names(tree, own) if re.match(r"_[^_]", name)} - DOCUMENTED for path, tree in trees.items()}
     assert {path: names for path, names in found.items() if names} == PRIVATE
+
+
+@pytest.mark.parametrize(("name", "file"), UNDOCUMENTED.items(), ids=UNDOCUMENTED)
+def test_undocumented_names_of_dependencies_exist_and_are_used_in_one_file(name: str, file: str) -> None:
+    assert resolve_name(name)
+    word = re.compile(rf"\b{name.rpartition(':')[2].rpartition('.')[2]}\b") if name.startswith("multiprocessing") else None
+    assert word is None or [path.relative_to(ROOT).as_posix() for path in SOURCES if word.search(path.read_text("utf-8"))] == [file]
 
 
 def imported(path: Path) -> Iterator[str]:

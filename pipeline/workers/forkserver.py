@@ -11,13 +11,10 @@ import fcntl
 import multiprocessing
 import os
 import shutil
-import sys
 import tempfile
-from importlib.util import find_spec
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
+from pipeline.errors import UsageError
 from pipeline.workers.signals import stop_signals_blocked
 
 ENTRY = "pipeline.workers.entry"
@@ -27,27 +24,37 @@ _MARKER = "crawl-to-inbox"
 def warm_up(*also: str) -> None:
     """Start the forkserver, which loads Scrapy in the background.
 
-    also: names of further modules that the forkserver loads.
+    also: names of further modules that the forkserver loads. Raises UsageError if the folder for temporary files cannot be used.
     """
-    _delete_abandoned_folders(Path(tempfile.gettempdir()))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.workers.forkserver_preload", ENTRY, *also])
-    _skip_main_script()
-    with stop_signals_blocked():
-        resource_tracker.ensure_running()  # in a separate `with` block, since ensure_running() unblocks SIGINT and SIGTERM
-    with stop_signals_blocked():
-        forkserver.ensure_running()
-    _mark_folder(Path(get_temp_dir()))
+    try:
+        _delete_abandoned_folders(Path(tempfile.gettempdir()))
+        folder = _start()
+        if folder is not None:
+            _mark_folder(folder)
+    except OSError as error:  # such as "AF_UNIX path too long"
+        raise UsageError(f"the socket of the fork server cannot be created: {error.strerror or error}", where="TMPDIR",
+                         fix="set TMPDIR to a writable folder with a short path, such as /tmp") from error
 
 
-def _skip_main_script() -> None:
-    """Keep multiprocessing from running the `pipeline` script again in every child process.
+def _start() -> Path | None:
+    """Start the forkserver and return the folder of its socket.
 
-    By default, multiprocessing runs the main script again, unless the program was started with `python -m pipeline`.
+    These functions of multiprocessing are exported but not documented. Without them, return None: the first child process then
+    starts the forkserver, and a folder left by a killed forkserver stays.
     """
-    script = sys.modules["__main__"]
-    if script.__spec__ is None:
-        script.__spec__ = find_spec("pipeline.__main__")
+    try:
+        from multiprocessing.forkserver import ensure_running as start_forkserver  # noqa: PLC0415
+        from multiprocessing.resource_tracker import ensure_running as start_tracker  # noqa: PLC0415
+        from multiprocessing.util import get_temp_dir  # noqa: PLC0415
+    except ImportError:
+        return None
+    with stop_signals_blocked():
+        start_tracker()  # in a separate `with` block, since it unblocks SIGINT and SIGTERM
+    with stop_signals_blocked():
+        start_forkserver()
+    return Path(get_temp_dir())
 
 
 def _mark_folder(folder: Path) -> None:

@@ -35,6 +35,7 @@ class Response(http.client.HTTPResponse):
 
     def __init__(self, sock: Any, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
         super().__init__(sock, debuglevel, method, url)
+        self.to_head = method == "HEAD"
         self._tls = _TlsSource(self.fp.detach()) if isinstance(sock, ssl.SSLSocket) else None
         if self._tls is not None:
             self.fp = io.BufferedReader(self._tls)
@@ -52,7 +53,7 @@ class Response(http.client.HTTPResponse):
         self.chunked = False
         self.length = head.length
         self.will_close = self._closes(head)
-        if self._method == "HEAD" or head.status in (204, 304):
+        if self.to_head or head.status in (204, 304):
             self.length = 0
         elif head.chunked:
             self.fp = io.BufferedReader(_Chunked(self.fp), 64 * 1024)
