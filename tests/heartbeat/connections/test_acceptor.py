@@ -73,7 +73,10 @@ def test_clients_that_reset_leave_no_connection_and_no_open_file(heartbeat, conn
             with socket.create_connection(heartbeat.address, 10) as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 client.sendall(text)
-        deadline = time.monotonic() + 10
+        with socket.create_connection(heartbeat.address, 10) as last:  # connections are accepted in order: all others were accepted
+            last.sendall(b"ping\n")
+            assert last.recv(100) == b"pong\n"
+        deadline = time.monotonic() + 60
         while heartbeat.connection_count > 1:
             sock.sendall(b"ping\n")
             assert answers.readline() == b"pong\n"
