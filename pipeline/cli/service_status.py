@@ -40,13 +40,16 @@ def status_table(found: dict[str, Any]) -> None:
                   highlight=False)
     for reason in found["reasons"]:
         console.print(f"  {reason}", markup=False, highlight=False)
+    if waiting := found.get("settings", {}).get("waiting_for_restart"):
+        console.print(f"  restart the service to apply changes of {', '.join(waiting)}", markup=False, highlight=False)
     table = Table(box=None, pad_edge=False)
     for name in ("spider", "health", "last success", "next", "last run"):
         table.add_column(name)
     for name, spider in found["spiders"].items():
         last = spider["last_run"]
         figures = last["progress"] if last else {}
-        table.add_row(name, f"[{_COLOURS.get(spider['health'], 'red')}]{spider['health']}[/]",
+        health = f"[{_COLOURS.get(spider['health'], 'red')}]{spider['health']}[/]"
+        table.add_row(name, "paused" if spider["paused"] and spider["health"] == "ok" else f"{health}{', paused' if spider['paused'] else ''}",
                       _short(spider["last_success"]) or "never", _short(spider["next_due"]) or "manual",
                       f"{last['outcome'] or 'running'}: {figures.get('pages', 0)} pages, "
                       f"{figures.get('items', 0)} items" if last else "")

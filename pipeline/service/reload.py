@@ -1,15 +1,16 @@
-"""Reload the settings on SIGHUP, all or none; a change that requires a restart is refused."""
+"""Reload the settings on SIGHUP, and report a settings file with errors in the status of the service."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from pipeline.errors import SettingsError
 from pipeline.service.state import ServiceState
 from pipeline.settings import Settings, load
-from pipeline.settings.restart import refuse_what_takes_a_restart
+from pipeline.settings.restart import keep_until_restart
 
 logger = logging.getLogger("pipeline.service")
 
@@ -24,17 +25,51 @@ class Reloader:
         self._state = state
         self._on_reload = on_reload
         self._lock = asyncio.Lock()
+        self._checked = _version_of(state.settings.file)
 
     async def reload(self) -> None:
-        """Replace all settings, or log why they were not replaced."""
+        """Replace the settings, or log why they were not replaced.
+
+        Changes that need a restart of the service are logged and wait for the restart; all other changes are applied.
+        """
         async with self._lock:
+            self._checked = _version_of(self._state.settings.file)
             try:
                 fresh = await asyncio.to_thread(load, self._state.settings.file)
-                refuse_what_takes_a_restart(self._state.settings, fresh)
+                fresh, waiting = keep_until_restart(self._state.settings, fresh)
             except SettingsError as error:
+                self._state.settings_error = f"not reloaded: {error}"
                 logger.error("the settings were not reloaded, because the file has problems:\n%s", error)  # noqa: TRY400
                 return
             self._on_reload(fresh)
             self._state.settings = fresh
+            self._state.settings_error = ""
+            self._state.waiting_for_restart = waiting
         logger.info("the settings were reloaded from %s", fresh.file)
+        if waiting:
+            logger.warning("a restart of the service is needed to apply changes of %s", ", ".join(waiting))
         self._state.wake()
+
+    async def check(self) -> None:
+        """If the settings file has changed, check that the service could load it, so that an error is known before a restart."""
+        async with self._lock:
+            version = _version_of(self._state.settings.file)
+            if version == self._checked:
+                return
+            self._checked = version
+            try:
+                await asyncio.to_thread(load, self._state.settings.file)
+            except SettingsError as error:
+                self._state.settings_error = f"has errors, and the service would not start with it: {error}"
+                logger.error("the settings file has errors; the service still uses the earlier settings:\n%s", error)  # noqa: TRY400
+            else:
+                self._state.settings_error = ""
+
+
+def _version_of(file: str) -> tuple[int, int] | None:
+    """Return the time of the last change and the size of a file, which show whether it has changed; None if it cannot be read."""
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -49,6 +49,7 @@ ALERTS_EVERY_S = 30.0
 TIDY_EVERY_S = 600.0
 PRUNE_AFTER_S = 60.0
 PRUNE_EVERY_S = 3600.0
+CHECK_SETTINGS_S = 60.0
 ABORT_S = 5.0
 """The time that a delivery has to end after it was aborted."""
 LAST_BEATS_S = 5.0
@@ -195,6 +196,7 @@ class Service:
         every(ALERTS_EVERY_S, "alerts", self._alerts.send)
         every(TIDY_EVERY_S, "tidying downloads", self._housekeeping.tidy_downloads, first_s=0.0)
         every(PRUNE_EVERY_S, "retention", self._housekeeping.prune, first_s=PRUNE_AFTER_S)
+        every(CHECK_SETTINGS_S, "settings file", self._reloader.check)
         if self._show_progress:
             every(PROGRESS_EVERY_S, "progress", self._supervisor.log_progress)
 

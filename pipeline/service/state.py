@@ -28,6 +28,8 @@ class ServiceState:
     """The state that the parts of one service share. It must be used only in the service's event loop.
 
     settings: the current settings. A reload replaces them, so read this attribute each time instead of keeping its value.
+    settings_error: why the settings file could not be reloaded, or has errors; "" if there is no error.
+    waiting_for_restart: the keys whose new values need a restart of the service.
     stopping: set once, by a signal or at the end of `serve --once`.
     slots_changed, runs_changed: wake the loops that claim slots and start runs.
     failed: whether a run, a delivery or a part of the service failed.
@@ -36,6 +38,8 @@ class ServiceState:
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
         self.settings = settings
+        self.settings_error = ""
+        self.waiting_for_restart: list[str] = []
         self.started_at = utc_now()
         self.stopping = asyncio.Event()
         self.slots_changed = asyncio.Event()

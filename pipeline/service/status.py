@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 
 import pipeline
-from pipeline.heartbeat.snapshot.build import build_snapshot
+from pipeline.heartbeat.snapshot.build import build_snapshot, worst
 from pipeline.heartbeat.snapshot.history import RunHistory
 from pipeline.heartbeat.snapshot.schema import JobsStatus, Snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
@@ -15,7 +15,7 @@ from pipeline.schedule.slot_times import SlotTimes
 from pipeline.service.scheduling import Jobs
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.settings.masking import Mask
-from pipeline.text import iso
+from pipeline.text import iso, quoted
 
 
 class StatusSource:
@@ -39,7 +39,11 @@ class StatusSource:
         snapshot = await asyncio.to_thread(
             build_snapshot, state.store, state.settings, DueTimes(self._upcoming(), state.started_at, utc_now(), self.due_after),
             version=pipeline.__version__, mask=self._mask(), history=self._history)
-        return {**snapshot, "jobs": jobs_status(self._jobs(), state.settings.zone)}
+        error = quoted(self._mask()(state.settings_error))
+        reasons = [f"{state.settings.file.rpartition('/')[2]}: {error}"] if error else []
+        return {**snapshot, "jobs": jobs_status(self._jobs(), state.settings.zone),
+                "health": worst([snapshot["health"], "degraded" if reasons else "ok"]), "reasons": [*snapshot["reasons"], *reasons],
+                "settings": {"error": error, "waiting_for_restart": state.waiting_for_restart}}
 
     def due_after(self, name: str, after: datetime) -> datetime | None:
         """Return the first due time of a spider after the time `after`; None if there is none."""

@@ -1,35 +1,54 @@
-"""When settings are reloaded, reject changes that only a restart of the service can apply."""
+"""When settings are reloaded, keep the values that only a restart of the service can change."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import TypeVar
 
 from pipeline.errors import Problem, SettingsError
 from pipeline.settings.fields.scalars import Table
 from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.root import Settings
 
+_T = TypeVar("_T", bound=Table)
+
 _PIPELINE = ("data_dir", "database", "timezone")
 _LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})
 """Keys of [heartbeat] that a reload can change, because the service reads them whenever it needs them."""
+_SENT_BY_MAIL = ("digests", "alerts")
 
 
-def refuse_what_takes_a_restart(old: Settings, new: Settings) -> None:
-    """Raise SettingsError if `new` changes keys that the service reads only at its start."""
-    pairs: tuple[tuple[str, Table, Table, tuple[str, ...]], ...] = (
-        ("pipeline", old.pipeline, new.pipeline, _PIPELINE),
-        ("heartbeat", old.heartbeat, new.heartbeat, tuple(name for name in HeartbeatTable.model_fields if name not in _LIVE)),
-        ("mail", old.mail, new.mail, tuple(name for name, info in type(new.mail).model_fields.items() if not info.exclude)))
-    changed = [key for table, was, now, names in pairs for key in _changed(table, was, now, names)]
+def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+    """Return `new`, but with the values of `old` for the keys that the service reads only at its start, and the changed keys.
+
+    If [mail] changes, digests and alerts wait for the restart too: the old [mail] may send their messages to another place.
+    Raises SettingsError if the digests that have to wait need a spider that `new` no longer has.
+    """
+    waiting: list[str] = []
+    pipeline = _keep(waiting, "pipeline", old.pipeline, new.pipeline, _PIPELINE)
+    heartbeat = _keep(waiting, "heartbeat", old.heartbeat, new.heartbeat, [name for name in HeartbeatTable.model_fields if name not in _LIVE])
+    changed = len(waiting)
+    _keep(waiting, "mail", old.mail, new.mail, [name for name, info in type(new.mail).model_fields.items() if not info.exclude])
     was, now = old.mail.transport_options, new.mail.transport_options
-    changed += [f"mail.{key}" for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
+    waiting += [f"mail.{key}" for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
+    kept = {"pipeline": pipeline, "heartbeat": heartbeat, "mail": old.mail, "demo": old.demo}
+    if len(waiting) > changed:
+        waiting += [name for name in _SENT_BY_MAIL if getattr(old, name) != getattr(new, name)]
+        kept |= {name: getattr(old, name) for name in _SENT_BY_MAIL}
+        _refuse_lost_spiders(waiting, old, new)
     if old.demo != new.demo:
-        changed.append("demo")
-    if changed:
-        raise SettingsError(new.file.rpartition("/")[2], [Problem(key, "a reload cannot apply the change of this key; restart the service") for key in changed])
+        waiting.append("demo")
+    applied = new.model_copy(update=kept)
+    vars(applied).pop("zone", None)  # cached for the new time zone
+    return applied, waiting
 
 
-def _changed(table: str, was: Table, now: Table, names: tuple[str, ...]) -> Iterator[str]:
-    for name in names:
-        if getattr(was, name) != getattr(now, name):
-            yield f"{table}.{type(now).model_fields[name].alias or name}"
+def _keep(waiting: list[str], table: str, old: _T, new: _T, names: Iterable[str]) -> _T:
+    """Return a table with the values of `old` for these keys. Append the keys whose values differ to `waiting`."""
+    waiting += [f"{table}.{type(new).model_fields[name].alias or name}" for name in names if getattr(old, name) != getattr(new, name)]
+    return new.model_copy(update={name: getattr(old, name) for name in names})
+
+
+def _refuse_lost_spiders(waiting: list[str], old: Settings, new: Settings) -> None:
+    if any(spider not in new.spiders for digest in old.digests.values() for spider in digest.spiders):
+        raise SettingsError(new.file.rpartition("/")[2], [Problem(key, "a reload cannot apply the change of this key; restart the service") for key in waiting])

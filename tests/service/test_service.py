@@ -170,7 +170,7 @@ def test_a_second_service_on_the_same_data_says_who_holds_it(program: Program) -
     assert f"pid {program.pid}" in done.stderr
 
 
-def test_sighup_reloads_all_or_nothing(program: Program, site: PageSite) -> None:
+def test_sighup_reloads_no_settings_with_an_error_and_reports_the_error(program: Program, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
     program.write("")
     program.serve()
@@ -178,16 +178,29 @@ def test_sighup_reloads_all_or_nothing(program: Program, site: PageSite) -> None
     (program.folder / "settings.toml").write_text(good + "[spiders.s]\nstart = 3\n")
     os.kill(program.pid, signal.SIGHUP)
     eventually(lambda: "the settings were not reloaded" in program.log())
-    assert program.status()["spiders"] == {}
-    spider = f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}'
-    program.write(spider + '\n[mail]\nhost = "mail.example.com"\nfrom = "me@example.com"\n')
-    os.kill(program.pid, signal.SIGHUP)
-    eventually(lambda: "mail.host: a reload cannot apply the change" in program.log())
-    assert "mail.from: a reload cannot apply the change" in program.log()
-    assert program.status()["spiders"] == {}
+    status = program.status()
+    assert (status["spiders"], status["health"]) == ({}, "degraded")
+    assert status["reasons"] == [f"settings.toml: {status['settings']['error']}"]
+    assert "spiders.s.start" in status["settings"]["error"]
     program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}')
     os.kill(program.pid, signal.SIGHUP)
     eventually(lambda: program.status()["spiders"].get("s", {}).get("last_success"))
+    assert program.status()["settings"] == {"error": "", "waiting_for_restart": []}
+
+
+def test_sighup_applies_what_needs_no_restart_and_names_the_rest(program: Program, site: PageSite) -> None:
+    site.pages = {"/": "<p>x</p>"}
+    program.write("")
+    program.serve()
+    program.write(f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\n{ITEMS}\n'
+                  '[mail]\nhost = "mail.example.com"\nfrom = "me@example.com"\n')
+    os.kill(program.pid, signal.SIGHUP)
+    eventually(lambda: program.status()["spiders"].get("s", {}).get("last_success"))
+    status = program.status()
+    assert status["settings"] == {"error": "", "waiting_for_restart": ["mail.from", "mail.host"]}
+    assert status["health"] == "ok"
+    assert "restart of the service is needed to apply changes of mail.from, mail.host" in program.log()
+    assert "restart the service to apply changes of mail.from, mail.host" in program.run("status").stdout
 
 
 def test_two_runs_of_one_spider_do_not_overlap(program: Program, site: PageSite) -> None:

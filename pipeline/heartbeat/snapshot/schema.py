@@ -190,6 +190,17 @@ class JobsStatus(TypedDict):
     skipped: int
 
 
+class SettingsStatus(TypedDict):
+    """The settings of the service.
+
+    error: why the settings file was not reloaded, or why the service could not start with it; "" if there is no error.
+    waiting_for_restart: the keys whose new values need a restart of the service.
+    """
+
+    error: str
+    waiting_for_restart: list[str]
+
+
 class Snapshot(TypedDict):
     """The status of the whole pipeline at one moment.
 
@@ -213,6 +224,7 @@ class Snapshot(TypedDict):
     store: StoreStatus
     loop: LoopStatus
     jobs: JobsStatus
+    settings: SettingsStatus
 
 
 def json_schema() -> dict[str, Any]:
