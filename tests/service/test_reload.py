@@ -77,5 +77,5 @@ def test_an_error_in_a_changed_file_is_known_before_a_reload_or_a_restart(tmp_pa
     assert (same, right) == ("", "")
     assert "has errors, and the service would not start with it" in unknown
     assert "spiders.s.proxy" in unknown
-    assert "not valid TOML" in broken
-    assert "no such file" in missing
+    assert "is not valid TOML" in broken
+    assert "does not exist" in missing
