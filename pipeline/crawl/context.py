@@ -18,7 +18,7 @@ from pipeline.hosts import HostSet, host_of
 from pipeline.model import Json, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
 from pipeline.session.politeness.host_limits import HostBudget
-from pipeline.session.politeness.robots import FORBIDDEN, Robots
+from pipeline.session.politeness.robots import FORBIDDEN, Robots, RobotsTxt
 from pipeline.settings import SpiderTable
 from pipeline.store import Store
 from pipeline.store.crawl import items
@@ -88,7 +88,9 @@ class CrawlContext:
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
     on_response: Callable[[ScrapyRequest, Response], None] = lambda request, response: None  # the download handler calls this with each response
+    on_limit: Callable[[int], None] = lambda per_host: None  # set by the handler; changes the limit of requests to one host
     robots: Robots | None = None  # robots.txt for file downloads; the middleware ObeyRobots adds each robots.txt that it fetches for pages
+    known_robots: dict[str, RobotsTxt] = field(default_factory=dict)  # the robots.txt of this run's pages, by URL, of all processes
     relogin: Relogin | None = None
     followers: Followers | None = None  # set in the leader process of a run with several processes
     is_follower: bool = False

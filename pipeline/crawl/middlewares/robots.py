@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ObeyRobots:
-    """Fetches robots.txt once per run and origin.
+    """Fetches robots.txt once per run and origin, except that processes of a run that need it at the same time all fetch it.
 
     Requests with the meta key `dont_obey_robotstxt` are not checked.
     """
@@ -60,13 +60,9 @@ class ObeyRobots:
 
     async def _read(self, place: str) -> RobotsTxt:
         request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes})
-        try:
-            assert self._crawler.engine is not None
-            answer = await self._crawler.engine.download_async(request)
-        except Exception as error:  # noqa: BLE001  any failure of the fetch
-            robots = RobotsTxt.of_error(translate_error(error, request, request.meta.get(PROXY))[0])
-        else:
-            robots = RobotsTxt.of_answer(answer.status, answer.body)
+        robots = self._context.known_robots.get(place)  # another process of the run may have fetched it
+        if robots is None:
+            robots = self._context.known_robots[place] = await self._fetch(request)
         if robots.failure is not None:
             logger.warning("%s cannot be read, so this run fetches nothing from the host: %s", place, robots.failure.what)
         if self._context.robots is not None:
@@ -74,6 +70,14 @@ class ObeyRobots:
         if robots.delay_s:
             self._slow_down(request, robots.delay_s)
         return robots
+
+    async def _fetch(self, request: Request) -> RobotsTxt:
+        try:
+            assert self._crawler.engine is not None
+            answer = await self._crawler.engine.download_async(request)
+        except Exception as error:  # noqa: BLE001  any failure of the fetch
+            return RobotsTxt.of_error(translate_error(error, request, request.meta.get(PROXY))[0])
+        return RobotsTxt.of_answer(answer.status, answer.body)
 
     def _slow_down(self, request: Request, asked_s: float) -> None:
         """Apply the Crawl-delay of robots.txt, at most the setting `patience`."""

@@ -10,6 +10,7 @@ from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.errors import PipelineError
 from pipeline.model import Page
 from pipeline.session.cookies.cookie import Cookie, CookieKey
+from pipeline.session.politeness.robots import RobotsTxt
 from pipeline.store.crawl.frontier import Queued
 
 _LENGTH_BYTES = 4
@@ -21,7 +22,7 @@ class SessionUpdate:
 
     epoch, token: the epoch and the token of the current login. cookies: the new and changed cookies. removed: the removed
     cookies. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts that links
-    may lead to.
+    may lead to. robots: each robots.txt that was fetched, by URL.
     """
 
     epoch: int = 0
@@ -30,6 +31,7 @@ class SessionUpdate:
     removed: list[CookieKey] = field(default_factory=list)
     paused: dict[str, float] = field(default_factory=dict)
     added_hosts: list[str] = field(default_factory=list)
+    robots: dict[str, RobotsTxt] = field(default_factory=dict)
 
 
 @dataclass
@@ -60,6 +62,7 @@ class SessionSync:
         self._known: dict[CookieKey, Cookie] = {}
         self._jar_version = -1
         self._paused: dict[str, float] = {}
+        self._robots: set[str] = set()
 
     def update(self) -> SessionUpdate:
         """Return the changes in this process since the last update that was sent or received."""
@@ -75,6 +78,10 @@ class SessionSync:
             self._known, self._jar_version = here, version
         self._paused |= update.paused
         update.added_hosts = list(self._context.added_hosts)
+        robots = self._context.known_robots
+        if len(robots) > len(self._robots):
+            update.robots = {url: each for url, each in robots.items() if url not in self._robots}
+            self._robots.update(update.robots)
         return update
 
     def take(self, update: SessionUpdate) -> None:
@@ -83,6 +90,8 @@ class SessionSync:
         self._context.budget.pause(update.paused)
         for host in update.added_hosts:
             self._context.add_host(host)
+        self._context.known_robots |= update.robots
+        self._robots.update(update.robots)
         for host, until in update.paused.items():
             self._paused[host] = max(until, self._paused.get(host, 0.0))
         if update.epoch < self._epoch:

@@ -10,7 +10,6 @@ import ipaddress
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any, NoReturn
 
 import aiohttp
@@ -63,14 +62,27 @@ class SessionHandler(BaseDownloadHandler):
         self._session = context.session
         self._budget = context.budget
         self._context = context
-        self._semaphores: defaultdict[str, asyncio.Semaphore] = defaultdict(
-            partial(asyncio.Semaphore, context.table.concurrency))
+        self._limit = context.table.concurrency
+        self._semaphores: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(self._limit))
+        self._reserving: set[asyncio.Task[Any]] = set()
+        context.on_limit = self._limit_requests
         self._connections = settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN")
         self._clients = HttpClients(context.session, limit=settings.getint("CONCURRENT_REQUESTS"),
                                     limit_per_host=self._connections)
         self._timeout_s = settings.getfloat("DOWNLOAD_TIMEOUT")
         self._max_bytes = settings.getint("DOWNLOAD_MAXSIZE")
         self._working_proxy: str | None = None
+
+    def _limit_requests(self, per_host: int) -> None:
+        """Change how many requests to one host are sent at the same time."""
+        change, self._limit = per_host - self._limit, per_host
+        for semaphore in self._semaphores.values():
+            for _ in range(change):
+                semaphore.release()
+            for _ in range(-change):  # takes a permit for good, as soon as a request gives it back
+                task = asyncio.create_task(semaphore.acquire())
+                self._reserving.add(task)
+                task.add_done_callback(self._reserving.discard)
 
     async def download_request(self, request: Request) -> Response:
         """Send a request when the limits of its host allow.
@@ -181,6 +193,8 @@ class SessionHandler(BaseDownloadHandler):
             raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes after decoding") from error
 
     async def close(self) -> None:
+        for task in list(self._reserving):
+            task.cancel()
         await self._clients.close()
 
 

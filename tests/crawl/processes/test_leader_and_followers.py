@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pipeline.crawl.context import Failures
 from pipeline.errors import SettingsError, SpiderError
 from pipeline.model import ChangeKind, Outcome, Run
 from pipeline.session.cookies.jar import Jar
@@ -278,6 +279,38 @@ def test_all_processes_share_one_new_login_and_one_cookie_jar(crawls: Crawls) ->
         names = {cookie.name for cookie in Jar.open(crawls.folder / "data" / "jars" / "s.txt")}
         assert "sid" in names
         assert len(names) > PAGES - 8  # cookies set by pages of the expired login are ignored
+
+
+def test_the_runs_line_has_the_notes_of_all_processes(crawls: Crawls) -> None:
+    all_in_flight = threading.Barrier(4, timeout=WAIT_S)  # two for each process
+
+    def truncated(asked: Asked) -> Answer:
+        all_in_flight.wait()
+        return Answer(f"<rss version='2.0'><channel><item><guid>{asked.path}</guid><title>a</title></item><item><guid>b",
+                      headers={"Content-Type": "application/rss+xml"})
+
+    with PageSite({f"/{number}": truncated for number in range(4)}) as site:
+        crawls.write(f"""
+            [spiders.s]
+            spider = "feed"
+            start = {[f"{site.url}/{number}" for number in range(4)]}
+            robots = false
+            processes = 2
+        """)
+        run = perform(crawls)
+        assert (run.outcome, run.progress.new) == (Outcome.SUCCEEDED, 4), run.error
+        for number in range(4):
+            assert f"{site.url}/{number} is truncated" in run.error
+
+
+def test_the_failures_of_several_processes_are_added_up() -> None:
+    leader, follower = Failures(), Failures()
+    leader.add("http://site.example/a: robots.txt forbids this URL", "FetchError", transient=False)
+    follower.add("http://site.example/b has 100,001 items", "SpiderError", transient=False)
+    follower.add("HTTP 503", "FetchError", transient=True)
+    leader.merge(follower)
+    assert (leader.permanent, leader.transient, leader.spider, leader.robots) == (2, 1, 1, 1)
+    assert leader.first == "http://site.example/b has 100,001 items"
 
 
 @pytest.mark.parametrize(("more", "words"), [

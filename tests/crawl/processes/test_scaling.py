@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -88,21 +89,27 @@ def test_the_usable_cores_are_those_of_this_process() -> None:
     assert (idle_core_s() or 0.0) >= 0.0
 
 
-EAGER = """
-from pipeline.crawl.processes import scaling
-scaling.THRESHOLDS = scaling.Thresholds(left_s=0, busy=0, idle_cores=-1, memory={memory})
-scaling.LOOK_EVERY_S = 0.05
+ONE = """
+import tests.crawl.processes.eager
 from pipeline.cli.main import main
 main()
 """
-"""The program with thresholds that every crawl reaches, since the machine that tests may be busy."""
+"""The program, whose crawls let another process join at once. A single run is forked from the command."""
+SEVERAL = """
+from pipeline.workers.forkserver import warm_up
+warm_up("tests.crawl.processes.eager")
+from pipeline.cli.main import main
+main()
+"""
+"""The same, where the runs are forked from a forkserver, as those of a service are."""
 
 
 class StepSite(PageSite):
     """Answers until `free` requests were answered, and the others when `free` is increased. in_flight: requests that wait."""
 
     def __init__(self) -> None:
-        super().__init__({f"/{number}": self._page for number in range(PAGES)})
+        super().__init__({f"/{number}": self._page for number in range(PAGES)} | {
+            "/robots.txt": Answer("User-agent: *\nDisallow: /no/", headers={"Content-Type": "text/plain"}), "/other": "<p>0</p>"})
         self._more = threading.Condition()
         self._free = 0
         self.in_flight = 0
@@ -121,7 +128,7 @@ class StepSite(PageSite):
             self._free -= 1
             self.in_flight -= 1
         number = int(asked.path[1:])
-        links = range(1, PAGES) if not number else ()
+        links = [f"no/{number}", *(range(1, PAGES) if not number else ())]
         return Answer(f"<p>{number}</p>" + "".join(f"<a href=/{link}>" for link in links))
 
 
@@ -130,22 +137,26 @@ def settings(site: PageSite, more: str = "") -> str:
         [spiders.s]
         start = "{site.url}/0"
         follow = ["a"]
-        robots = false
         concurrency = 4
         {more}
         [spiders.s.items]
         key = ["id"]
         fields = {{ id = "p" }}
+        [spiders.other]
+        spider = "watch"
+        start = "{site.url}/other"
+        processes = 1
     """
 
 
 class Command:
-    """`pipeline run s --json` in its own process, with thresholds that every crawl reaches."""
+    """`pipeline run NAME … --json` in its own process, with thresholds that every crawl reaches. names: "s" is the last of them."""
 
-    def __init__(self, program: Program, memory: float) -> None:
+    def __init__(self, program: Program, names: Sequence[str]) -> None:
         self._program = program
-        self.process = subprocess.Popen([sys.executable, "-c", EAGER.format(memory=memory), "run", "s", "--json"], cwd=program.folder,
-                                        text=True, env=program.variables(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen([sys.executable, "-c", SEVERAL if len(names) > 1 else ONE, "run", *names, "--json"],
+                                        cwd=program.folder, text=True, env=program.variables(),
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         program.watch(self.process.pid)
 
     @property
@@ -170,7 +181,7 @@ class Command:
     def end(self) -> dict[str, object]:
         out, err = self.process.communicate(timeout=WAIT_S)
         try:
-            (run,) = json.loads(out)
+            *_, run = json.loads(out)
         except ValueError:
             raise AssertionError(f"{out}\n{err}\n{self.log}") from None
         assert isinstance(run, dict)
@@ -178,15 +189,15 @@ class Command:
 
 
 @contextmanager
-def started(program: Program, site: StepSite, more: str = "", *, memory: float = 1.0,
-            until: str = "2 processes fetch the pages of this run") -> Iterator[Command]:
-    """The command, when its leader is fetching four pages, and has logged `until`."""
+def started(program: Program, site: StepSite, more: str = "", *, names: Sequence[str] = ("s",), answered: int = 1,
+            until: str = "2 processes fetch the pages of this run", fetching: int = 4) -> Iterator[Command]:
+    """The command, when it has logged `until`, and `fetching` pages are in flight. answered: how many are."""
     program.write(settings(site, more))
-    command = Command(program, memory)
+    command = Command(program, names)
     try:
-        site.answer(1)
-        eventually(lambda: site.in_flight > 0, within_s=WAIT_S)
+        site.answer(answered)
         command.has_logged(until)
+        eventually(lambda: site.in_flight == fetching, within_s=WAIT_S)
         yield command
     finally:
         site.answer(10**6)
@@ -202,15 +213,30 @@ needs_two_cores = pytest.mark.skipif(usable_cores() < 2, reason="with one usable
 
 
 @needs_two_cores
-def test_a_process_that_joins_shares_pages_and_concurrency(program: Program) -> None:
-    with StepSite() as site, started(program, site) as command:
+@pytest.mark.parametrize("names", [["s"], ["other", "s"]], ids=["forked from the command", "forked from a forkserver"])
+def test_a_process_that_joins_shares_pages_concurrency_and_robots_txt(program: Program, names: list[str]) -> None:
+    with StepSite() as site, started(program, site, names=names) as command:
         site.answer(10**6)
         run = command.end()
         assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
-        assert sorted(site.paths()) == sorted(f"/{number}" for number in range(PAGES))
+        assert f"{PAGES} pages forbidden by robots.txt" in str(run["error"])
+        assert sorted(set(site.paths()) - {"/other"}) == sorted(f"/{number}" for number in range(PAGES))
+        assert len(site.paths()) == PAGES + len(names) - 1
+        assert [asked.path for asked in site.asked].count("/robots.txt") == len(names)  # one for each run
         assert site.most == 4
         assert keys(program) == list(range(PAGES))
         assert command.log.count("is started:") == 1
+
+
+@needs_two_cores
+def test_a_stop_while_a_process_joins_ends_the_run_at_a_checkpoint(program: Program) -> None:
+    with StepSite() as site, started(program, site, answered=0, until="process 2 of at most", fetching=1) as command:
+        command.process.send_signal(signal.SIGTERM)
+        site.answer(10**6)
+        assert command.end()["outcome"] in ("stopped", "succeeded"), command.log
+        (run,) = json.loads(program.run("run", "s", "--json").stdout)
+        assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
+        assert keys(program) == list(range(PAGES))
 
 
 @needs_two_cores
@@ -237,7 +263,7 @@ def test_a_process_that_was_killed_after_another_joined_loses_nothing(program: P
 
 @needs_two_cores
 def test_a_run_whose_processes_use_too_much_memory_goes_on_with_one(program: Program) -> None:
-    with StepSite() as site, started(program, site, 'memory_limit = "190MB"', memory=9.0, until="has ended unexpectedly") as command:
+    with StepSite() as site, started(program, site, 'memory_limit = "190MB"', until="has ended unexpectedly") as command:
         assert command.follower is None
         site.answer(10**6)
         run = command.end()
@@ -265,5 +291,5 @@ def test_a_small_site_has_one_process_and_no_forkserver(program: Program) -> Non
         assert len(program.descendants()) == 1
         site.answer(10**6)
         (run,) = json.loads(command.communicate(timeout=WAIT_S)[0])
-        assert run["complete"] is True
+        assert run["complete"] is True, run
         assert "process" not in (program.data / "logs" / "runs" / f"{run['run']}.log").read_text().replace("pipeline.crawl.processes", "")
