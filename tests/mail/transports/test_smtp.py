@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import smtplib
 from pathlib import Path
@@ -96,6 +97,18 @@ def test_a_wrong_password_is_reported_and_not_shown(authority, body, message_to)
             transport.deliver(message_to("a@example.com"), body)
     assert caught.value.retry  # it passes once the password is corrected: nothing is lost
     assert "wr0ng!" not in str(caught.value)
+
+
+def test_nothing_is_sent_on_a_connection_that_was_dropped(body, message_to) -> None:
+    heard = io.StringIO()
+    with SmtpServer() as server:
+        server.faults.append(Fault("MAIL", "421 4.3.2 going down"))
+        transport = plain(server, dialogue=heard)
+        with pytest.raises(MailError, match="ended the session"):
+            transport.deliver(message_to("a@example.com"), body)
+        gc.collect()
+    assert "S: 421 4.3.2 going down" in heard.getvalue()
+    assert "quit" not in heard.getvalue().lower()
 
 
 def test_a_required_login_that_is_not_set_is_reported(body, message_to) -> None:
@@ -218,7 +231,9 @@ def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, authority, bo
         transport = SmtpTransport("127.0.0.1", server.port, security="starttls", credentials=SmtpCredentials("me@example.com", password=lambda: "s3cret"), ca_file=str(authority.ca_file), timeout_s=5, dialogue=heard)
         transport.deliver(message_to("a@example.com"), body)
         transport.close()
+        gc.collect()  # yagmail's client sends QUIT when it is deleted, unless the connection was closed
     said = heard.getvalue()
+    assert said.lower().count("c: quit") == 1
     assert "C: MAIL FROM:<pipeline@example.com>" in said.replace("mail FROM", "MAIL FROM")
     assert "S: 250 2.0.0 Queued" in said or "S: 250" in said
     assert f"AUTH {mechanisms}" in said
