@@ -101,7 +101,7 @@ class Found:
         separates groups of digits, if nothing else decides.
         """
         if self.abbreviated:
-            raise NumberError(f"{self.abbreviated!r} is abbreviated")
+            raise NumberError(f"the number {self.abbreviated!r} is abbreviated, so its exact value is unknown")
         digits = self.digits.replace(" ", "").replace("'", "")
         grouped = len(digits) < len(self.digits)
         end_mark = self.end_mark.replace(":", "")

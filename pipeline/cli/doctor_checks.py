@@ -92,7 +92,7 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
     if connect:
         for what, failed in try_connections(settings):
             if settings.demo is not None and what == "spiders.demo.login":
-                yield Finding(what, State.OK, "not tried: the demo site runs only while the service or its spider runs")
+                yield Finding(what, State.OK, "not tested, because the demo site runs only while the service or the demo spider runs")
             elif what != "database":
                 yield Finding(what, State.OK, "works") if failed is None else Finding.of(what, failed)
 

@@ -71,7 +71,7 @@ class DemoSite:
             await asyncio.to_thread(self._read_files)
         except (OSError, ValueError) as error:
             raise UsageError(f"the password file cannot be used: {error}", where="demo",
-                             fix=f"remove {self._password_file}, and make its folder writable") from error
+                             fix=f"remove the file {self._password_file}, and check that its folder is writable") from error
         self._runner = web.AppRunner(self._app(), access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -80,9 +80,8 @@ class DemoSite:
         except OSError as error:
             await self.stop()
             what = f"port {self._port} on {self._host} is in use" if error.errno == errno.EADDRINUSE \
-                else f"cannot listen on {self._host}, port {self._port}: {error.strerror}"
-            raise UsageError(what, where="demo", fix="stop the other program or set [demo] port = … in "
-                                                     "settings.toml") from error
+                else f"the demo site cannot listen on {self._host}, port {self._port}: {error.strerror}"
+            raise UsageError(what, where="demo", fix="stop the other program, or set another [demo] port in settings.toml") from error
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:

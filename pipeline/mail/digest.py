@@ -117,12 +117,12 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
             return _build(store, settings, claim, level, problem, owner=owner, now=now)
         except UsageError as error:
             problem = str(error)
-            logger.error("digest %s: %s; the digest is rendered again with less content", claim.name, error)  # noqa: TRY400  a user's mistake
+            logger.error("the digest %s is rendered again with less content, because rendering failed: %s", claim.name, error)  # noqa: TRY400  a user's mistake
         except (PipelineError, OSError):
             raise  # an error of the store, the disk or an address: rendering less does not help
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-            logger.exception("digest %s could not be rendered; the digest is rendered again with less content", claim.name)
+            logger.exception("the digest %s is rendered again with less content, because rendering failed", claim.name)
     return _build(store, settings, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
 
 

@@ -53,7 +53,7 @@ class AlertSender:
             logger.error("the alerts could not be checked: %s", error)  # noqa: TRY400
             return
         if message is not None:
-            logger.warning("alert: message %d to %s was put into the outbox", message, ", ".join(state.settings.alerts.to))
+            logger.warning("an alert to %s was put into the outbox as message %d", ", ".join(state.settings.alerts.to), message)
             self._on_message()
 
     async def _late(self) -> list[AlertCondition] | None:

@@ -53,7 +53,7 @@ class DigestBuilder:
         try:
             unfinished = await self._state.ask(digests.unfinished)
         except PipelineError as error:
-            logger.error("unreported digests could not be built: %s", error)  # noqa: TRY400
+            logger.error("digests of unreported runs could not be built: %s", error)  # noqa: TRY400
             unfinished = []
         for name, digest in self._state.settings.digests.items():
             if name in unfinished or not digest.schedule:
@@ -81,7 +81,7 @@ class DigestBuilder:
                 claimed = claim.slot_key == slot_key  # if not, an earlier, unfinished claim was built
                 await self._runner.build_digest(claim, self._owner)
             except PipelineError as error:
-                logger.error("digest %s: %s", name, error)  # noqa: TRY400
+                logger.error("the digest %s could not be built: %s", name, error)  # noqa: TRY400
                 self._state.failed = True
                 if claim is not None:
                     await self._put_off(claim, error)
@@ -96,4 +96,4 @@ class DigestBuilder:
         try:
             await asyncio.to_thread(digests.put_off, self._state.store, claim, str(error), owner=self._owner, now=utc_now())
         except PipelineError as failed:
-            logger.error("digest %s: %s", claim.name, failed)  # noqa: TRY400  the lease of the claim lasts until it expires
+            logger.error("the digest %s could not be postponed: %s", claim.name, failed)  # noqa: TRY400  the lease of the claim lasts until it expires

@@ -77,6 +77,6 @@ class Recovery:
         now, store = utc_now(), self._state.store
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
             logger.warning("%s run %d was abandoned: the process of the run no longer exists", run.spider, run.id, extra=about(run))
-        how = "quiet hours or the pause of a host are over" if quiet_only else "the last run was stopped"
+        how = "the quiet hours or the pause of a host have ended" if quiet_only else "the last run was stopped"
         for run in runs.resume_stopped(store, now=now, quiet_only=quiet_only):
-            logger.info("%s run %d will continue the pass: %s", run.spider, run.id, how, extra=about(run))
+            logger.info("%s run %d will continue an unfinished pass, because %s", run.spider, run.id, how, extra=about(run))

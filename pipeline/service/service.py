@@ -82,7 +82,7 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
         service = Service(store, settings, once=once, show_progress=show_progress, configure_logs=configure_logs)
         await service.run(unclean=bool(unclean))
     store.close()
-    logger.info("stopped")
+    logger.info("the service has stopped")
     return 1 if service.failed and once else 0
 
 

@@ -269,7 +269,7 @@ def test_a_busy_port_is_one_clear_message(run, site, password_file):
     with pytest.raises(UsageError) as caught:
         run(second.start())
     assert str(caught.value) == (f"demo: port {port} on 127.0.0.1 is in use; "
-                                 "stop the other program or set [demo] port = … in settings.toml")
+                                 "stop the other program, or set another [demo] port in settings.toml")
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_message(run, tmp_path):

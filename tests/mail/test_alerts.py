@@ -68,7 +68,7 @@ def test_three_failures_in_a_row_are_reported_once_and_their_end_once(store, sit
     assert mail["Auto-Submitted"] == "auto-generated"
     text = text_of(mail)
     assert "Message: books.test: the login was not proved" in text
-    assert f"Last good run: run {good.id}, 2026-11-22" in text
+    assert f"Last successful run: run {good.id}, 2026-11-22" in text
     assert f"Last run: run {run_id}, 2026-11-22" in text
     assert "  | GET /login\n  | failed <b>here</b>" in text
     assert "\x1b" not in text
@@ -81,7 +81,7 @@ def test_three_failures_in_a_row_are_reported_once_and_their_end_once(store, sit
     assert look() is not None
     over = mails(store)[1]
     assert over["Subject"] == "[alert] books succeeds again"
-    assert "It lasted: 1:4" in text_of(over)
+    assert "Duration: 1:4" in text_of(over)
     clock.forward(days=1)
     assert look() is None
 
@@ -105,7 +105,7 @@ def test_lateness_is_reported_with_its_due_time_and_not_in_addition_to_failing(s
     mail, = mails(store)
     assert "news is late" in mail["Subject"]
     assert "Since: 2026-11-22 06:00:00 UTC" in text_of(mail)
-    assert "Last good run: never" in text_of(mail)
+    assert "Last successful run: never" in text_of(mail)
     clock.forward(minutes=10)
     fail(site, 3)
     assert look(late=[AlertCondition("news", AlertKind.LATE, due), AlertCondition("books", AlertKind.LATE, due)]) is not None

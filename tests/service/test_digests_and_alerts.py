@@ -43,7 +43,7 @@ def test_an_alert_arrives_when_a_spider_keeps_failing_and_another_when_it_is_ove
         assert program.stop() == 0
     body = first.get_body(("plain",))
     assert body is not None
-    assert "Last good run: never" in body.get_content()
+    assert "Last successful run: never" in body.get_content()
     assert "500" in body.get_content()
 
 

@@ -115,7 +115,7 @@ def _bind_error(options: ListenOptions, error: OSError, kind: str = "") -> Heart
         return HeartbeatError(f"only a privileged user may listen on port {port} of {host}{kind}", where="heartbeat",
                               fix="set [heartbeat] port to a number above 1023 in settings.toml")
     reason = error.strerror or (os.strerror(error.errno) if error.errno else "no such address")
-    return HeartbeatError(f"cannot listen on {host}, port {port}{kind}: {reason}", where="heartbeat",
+    return HeartbeatError(f"the heartbeat cannot listen on {host}, port {port}{kind}: {reason}", where="heartbeat",
                           fix="set [heartbeat] host in settings.toml to an address of this machine")
 
 
@@ -137,7 +137,7 @@ def bind_unix_socket(path: Path) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise HeartbeatError(f"cannot listen on this Unix socket: {error.strerror or error}", where=str(path),
+        raise HeartbeatError(f"the heartbeat cannot listen on this Unix socket: {error.strerror or error}", where=str(path),
                              fix="set [heartbeat] socket in settings.toml to a shorter path, or to a path in another folder") from error
     except HeartbeatError:
         sock.close()

@@ -153,7 +153,7 @@ class HttpApp:
 
     def log_error(self, error: Exception) -> None:
         """Log an error that a request without the token caused, as one line, at most once a minute."""
-        _requests_log.error("request failed", exc_info=error)
+        _requests_log.error("an HTTP request to the heartbeat failed", exc_info=error)
 
     def _is_our_host(self, host: str) -> bool:
         """Return whether a Host header (RFC 9110 section 7.2) is an IP address, localhost or an allowed name."""

@@ -98,4 +98,4 @@ def send_beat(url: str | Secret, event: Event, body: str) -> None:
     except requests.RequestException as error:
         raise PipelineError(f"the server of the monitor could not be reached ({type(error).__name__})", retry=True) from error
     if not 200 <= status < 300:
-        raise PipelineError(f"the server of the monitor answered with HTTP status {status}", retry=status == 429 or status >= 500)
+        raise PipelineError(f"the server of the monitor responded with HTTP status {status}", retry=status == 429 or status >= 500)

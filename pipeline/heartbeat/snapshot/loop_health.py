@@ -71,7 +71,7 @@ def with_service_health(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: fl
         reasons.append(f"service: the event loop was blocked for {span_for_people(loop['lag_s'])}")
     if loop["clock_jump_s"]:
         direction = "forward" if loop["clock_jump_s"] > 0 else "back"
-        reasons.append(f"service: the clock jumped {direction} by {span_for_people(abs(loop['clock_jump_s']))}")
+        reasons.append(f"service: the system clock jumped {direction} by {span_for_people(abs(loop['clock_jump_s']))}")
     found: Snapshot = {**snapshot, "loop": loop, "reasons": snapshot["reasons"] + reasons}
     if reasons and found["health"] == "ok":
         found["health"] = "degraded"

@@ -95,7 +95,7 @@ def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | No
     if pause_ends is not None:
         yield f"requests to its host are paused until {iso(pause_ends, zone)}"
     if late_since is not None:
-        yield (f"late: due {iso(late_since, zone)}, last success "
+        yield (f"late: a run was due at {iso(late_since, zone)}; last success: "
                + (iso(success.ended_at, zone) if success and success.ended_at else "never"))
     last = recent[0].run if recent else None
     if last is not None and last.suspect:

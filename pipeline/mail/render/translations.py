@@ -161,14 +161,14 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
               AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login",
               AlertKind.DIGEST: "the digest {spider} is rendered completely again"},
-        since="Since", lasted="It lasted", last_good="Last good run", last_run="Last run", run="run {n}, {at}",
+        since="Since", lasted="Duration", last_good="Last successful run", last_run="Last run", run="run {n}, {at}",
         never="never", message="Message",
-        cookie="Cookie", ends="Ends", what_to_do="What to do",
+        cookie="Cookie", ends="Expires", what_to_do="What to do",
         bring_in="log in with a browser, then import the browser's cookies with `pipeline cookies import {spider} FILE`, or "
                  "renew the file that the setting `cookies.file` names",
         by_itself="nothing, if the site allows an automatic login: the spider logs in again when this login has expired. "
                   "To test the login, run `pipeline login {spider}`",
-        log="The end of its log", more="and {n:,} more",
+        log="Last lines of the log", more="and {n:,} more",
         footer="You receive this mail because [alerts] lists your address. One mail is sent when a problem starts, "
                "and another when the problem ends.", colon=": ", comma=", "),
     "zh": AlertWording(

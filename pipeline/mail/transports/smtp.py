@@ -125,7 +125,7 @@ class SmtpTransport:
         """Raise MailError on 421 (RFC 5321, 4.2.2) and on -1, which smtplib returns for an invalid reply."""
         if code in (421, -1):
             self._disconnect()
-            raise self._server.error(f"the server ended the session: {reply_line(code, text)}", "the message is sent again later")
+            raise self._server.error(f"the server ended the SMTP session: {reply_line(code, text)}", "the message is sent again later")
 
     def _ready(self) -> smtplib.SMTP:
         """Return the open connection after a RSET command, or a new connection."""

@@ -41,7 +41,7 @@ class YagmailConnection:
                 failed.close()
             # If EHLO is refused, smtplib tries HELO and then reports that STARTTLS or AUTH is missing.
             if isinstance(error, smtplib.SMTPException) and failed is not None and failed.ehlo_resp and not failed.does_esmtp:
-                raise server.error(f"the server refused EHLO: {reply_text(failed.ehlo_resp)}",
+                raise server.error(f"the server refused the EHLO command: {reply_text(failed.ehlo_resp)}",
                                    "the message is sent again later") from error
             raise
 

@@ -249,7 +249,7 @@ def _minimum(value: object) -> object:
         return float(match[1]), bool(match[2])
     if isinstance(value, tuple):
         return value
-    raise PydanticCustomError("min_change", "{found} is not a minimum change; write it as \"5%\" or as an amount such as 0.5",
+    raise PydanticCustomError("min_change", "{found} is not a minimum change; write a percentage such as \"5%\" or an amount such as 0.5",
                               {"found": repr(value)})
 
 

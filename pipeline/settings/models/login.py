@@ -86,7 +86,7 @@ def _json_field(value: object, name: str) -> object:
         raise PydanticCustomError("secret", "{name} is a secret, and secrets are not allowed in the settings file; "
                                   "use { env = \"NAME\" } or { file = \"path\" }", {"name": name})
     if not isinstance(value, (str, bool, int, float, Secret)) or (isinstance(value, float) and not isfinite(value)):
-        raise PydanticCustomError("login", "the value of {name} cannot be sent as JSON; write it as a text or a number",
+        raise PydanticCustomError("login", "the value of {name} cannot be sent as JSON; write a text or a number",
                                   {"name": name})
     return value
 

@@ -119,7 +119,7 @@ def test_a_beat_is_tried_three_times_and_its_url_is_never_logged(settings, caplo
                 beats.run_started(RUN)
                 await beats.drain(5)
                 assert len(switch.told) == number
-                assert f"answered with HTTP status {status}" in caplog.text
+                assert f"responded with HTTP status {status}" in caplog.text
             return switch.url
 
     url = asyncio.run(story())

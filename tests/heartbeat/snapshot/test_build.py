@@ -159,8 +159,8 @@ def test_a_spider_without_a_success_since_its_slot_and_grace_is_late(tell, ran):
     ran(1.4)
     assert health(tell()) == "ok", "due 24 minutes ago, with half an hour of grace"
     found = tell(now=NOW + timedelta(minutes=10))
-    assert health(found) == ("degraded: books: late: due 2026-11-22T22:52:41+08:00, "
-                             "last success 2026-11-22T21:54:41+08:00")
+    assert health(found) == ("degraded: books: late: a run was due at 2026-11-22T22:52:41+08:00; "
+                             "last success: 2026-11-22T21:54:41+08:00")
     assert found["spiders"]["books"]["late"]
 
 
@@ -174,7 +174,7 @@ def test_a_spider_whose_runs_are_only_stopped_is_not_ok(tell, ran):
 def test_a_spider_that_never_succeeded_is_late_once_the_service_missed_its_slot(tell):
     assert health(tell(now=STARTED + timedelta(minutes=89))) == "ok"
     assert health(tell(now=STARTED + timedelta(minutes=91))) == (
-        "degraded: books: late: due 2026-11-22T16:00:00+08:00, last success never")
+        "degraded: books: late: a run was due at 2026-11-22T16:00:00+08:00; last success: never")
 
 
 def test_a_running_run_is_late_only_beyond_its_time_limit(tell, ran, store):

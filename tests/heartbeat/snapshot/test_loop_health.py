@@ -33,9 +33,9 @@ def test_a_blocked_loop_is_a_reason_for_a_minute():
 def test_a_clock_that_jumped_is_a_reason_for_ten_minutes():
     vitals = beaten((0, 0), (1, 3601))
     found = with_service_health(empty(), vitals.status(2))
-    assert (found["health"], found["reasons"]) == ("degraded", ["service: the clock jumped forward by 1 h"])
+    assert (found["health"], found["reasons"]) == ("degraded", ["service: the system clock jumped forward by 1 h"])
     assert with_service_health(empty(), beaten((0, 0), (1, -99)).status(1))["reasons"] == [
-        "service: the clock jumped back by 1 min"]
+        "service: the system clock jumped back by 1 min"]
     assert vitals.status(700)["clock_jump_s"] == 0
 
 

@@ -15,5 +15,5 @@ def _quit(connection: LineConnection, argument: str) -> None:
 
 
 TOKEN = ConnectionCommand(name="token", argument="TOKEN", argument_required=True, run=_token,
-                          help="from another machine: allows the commands that need the token; `ok` or an error")
+                          help="`ok`, or an error if the token is wrong; allows a client on another machine to use the commands that need the token")
 QUIT = ConnectionCommand(name="quit", run=_quit, help="`bye`, and the connection is closed")

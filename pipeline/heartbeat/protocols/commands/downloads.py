@@ -35,4 +35,4 @@ def _transfer(file: TransferStatus) -> str:
 
 DOWNLOADS = SnapshotCommand(
     name="downloads", answer=_downloads,
-    help="downloads waiting and failed; for each active download its progress, rate and time left")
+    help="how many downloads are waiting and failed; the progress, rate and time left of each active download")

@@ -16,4 +16,4 @@ def outbox(snapshot: Snapshot, argument: str = "") -> str:
 
 
 OUTBOX = SnapshotCommand(name="outbox", answer=outbox,
-                         help="messages waiting and parked, the oldest one's age, the last error")
+                         help="how many messages are waiting and parked, the age of the oldest waiting message, the last error")

@@ -18,7 +18,7 @@ def _watch(connection: LineConnection, argument: str) -> None:
 
 
 WATCH = ConnectionCommand(name="watch", needs_token=True, run=_watch,
-                          help="a line now and on every change, until you send something or disconnect")
+                          help="a line now and another after every change, until you send something or disconnect")
 
 
 async def watched_changes(before: Snapshot, current: Callable[[], Awaitable[Snapshot]], *, every_s: float,
