@@ -224,7 +224,9 @@ class PageCollector:
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
         logger.error("the spider raised an exception while it processed %s", shown_url(response.url), exc_info=error)
-        await self._write(response, error=f"{type(error).__name__}: {error} (on {shown_url(response.url)})", error_kind="SpiderError")
+        text = str(error) if isinstance(error, PipelineError) and error.where else \
+            f"{type(error).__name__}: {error} (on {shown_url(response.url)})"
+        await self._write(response, error=text, error_kind="SpiderError")
 
     async def _write(self, response: Response, **values: Any) -> None:
         return_freed_memory(len(response.body))  # the callback no longer needs the parsed page

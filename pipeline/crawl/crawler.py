@@ -245,9 +245,9 @@ async def _no_start(spider: Spider) -> AsyncIterator[scrapy.Request]:
 
 
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
-    """Return a start request as the frontier stores it.
+    """Return a start request in the form in which the frontier stores it: without body, headers and secrets.
 
-    FillStartRequest adds the body, headers and secrets before sending.
+    The middleware FillStartRequest adds these before the request is sent.
     """
     return scrapy.Request(_start_url(start), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
 

@@ -36,7 +36,7 @@ UNCONDITIONAL = "pipeline_whole"
 
 
 class HostPausedError(Exception):
-    """The host of a request is paused (Retry-After), so the request is put back into the frontier."""
+    """The host of a request is paused (Retry-After). The request is sent after the pause."""
 
 
 class PageWriter(Protocol):

@@ -55,7 +55,7 @@ def _without_pages(context: CrawlContext, states: _States, first_aside: str) -> 
 def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside: str) -> Ending:
     """Return the ending of a crawl that succeeded.
 
-    The pass is complete unless content of the site may be missing from it.
+    The pass is complete unless the crawl may have missed content of the site.
     """
     failures = context.failures
     aside = states.get(FrontierState.ASIDE, 0)

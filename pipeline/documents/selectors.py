@@ -59,7 +59,7 @@ def _lexbor_knows(css: str) -> bool:
 
 
 def root(document: Document, kind: Kind) -> Scope:
-    """Return the scope for the whole document."""
+    """Return the whole document as a scope of this kind, to which rules can be applied."""
     return document.lexbor if kind == "lexbor" else document.parsel if kind == "parsel" else document.json
 
 
@@ -162,7 +162,7 @@ def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[p
 def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> list[str]:
     """Return the texts of a rule's matches.
 
-    Attributes and text nodes are unchanged; for an element, all its text is joined.
+    The text of an element is the joined text of all its descendants. Attributes and text nodes are returned unchanged.
     """
     found: list[str] = []
     for match in matches:

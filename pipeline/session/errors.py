@@ -178,25 +178,27 @@ def _said_to_connect(chain: list[BaseException]) -> str:
     return f"with {shown_bytes(line.encode('latin-1', 'replace'))}" if line else ""
 
 
-def _tls_fault(error: requests.RequestException, chain: list[BaseException], peer: str) -> tuple[str, str, bool] | None:
-    """Return the TLS error, how to fix the problem, and whether a retry can help; None for other errors.
+def tls_fault(error: ssl.SSLError, peer: str) -> tuple[str, str, bool]:
+    """Return the message of a TLS error, how to fix the problem, and whether a retry can help.
 
     peer: what the messages call the other end of the connection, "the server" or "the proxy".
     """
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            reason = clean_line(cause.verify_message or cause.reason or "not trusted", 200).rstrip(".")
-            return (f"{peer}'s certificate is not trusted: {reason}",
-                    _CERTIFICATE_FIXES.get(cause.verify_code, _OWN_AUTHORITY), False)
-    for cause in chain:
-        if isinstance(cause, ssl.SSLError):
-            if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-                return f"{peer} does not speak TLS on this port", f"write http:// if {peer} does not use TLS, or correct the port", False
-            if isinstance(cause, ssl.SSLEOFError):
-                return (f"{peer} closed the connection during the TLS handshake",
-                        f"try again, and check that {peer} uses TLS on this port", True)
-            return (f"the TLS connection to {peer} failed: {clean_line(cause.reason or type(cause).__name__, 200)}",
-                    f"try again; if this error persists, ask the owner of {peer}", True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = clean_line(error.verify_message or error.reason or "not trusted", 200).rstrip(".")
+        return (f"{peer}'s certificate is not trusted: {reason}", _CERTIFICATE_FIXES.get(error.verify_code, _OWN_AUTHORITY), False)
+    if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        return f"{peer} does not speak TLS on this port", f"write http:// if {peer} does not use TLS, or correct the port", False
+    if isinstance(error, ssl.SSLEOFError):
+        return (f"{peer} closed the connection during the TLS handshake", f"try again, and check that {peer} uses TLS on this port", True)
+    return (f"the TLS connection to {peer} failed: {clean_line(error.reason or type(error).__name__, 200)}",
+            f"try again; if this error persists, ask the owner of {peer}", True)
+
+
+def _tls_fault(error: requests.RequestException, chain: list[BaseException], peer: str) -> tuple[str, str, bool] | None:
+    """Return the same as tls_fault() for an exception of requests; None if it is not a TLS error."""
+    found = [cause for cause in chain if isinstance(cause, ssl.SSLError)]
+    if found:
+        return tls_fault(next((each for each in found if isinstance(each, ssl.SSLCertVerificationError)), found[0]), peer)
     if isinstance(error, requests.exceptions.SSLError):
         return f"the TLS connection to {peer} failed", "check the URL", False
     return None

@@ -76,7 +76,7 @@ class Session:
 
     @property
     def verify(self) -> bool | str:
-        """The value of the `verify` parameter for requests."""
+        """The value for the parameter `verify` of the library requests."""
         return self._tls.verify
 
     @property

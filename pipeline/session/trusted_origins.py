@@ -62,7 +62,7 @@ class TrustedOrigins:
         return origin_of(url) in self._origins and not (source.startswith("https:") and not url.startswith("https:"))
 
     def refusal(self, what: str, url: str, source: str = "") -> tuple[str, str]:
-        """Return the message that `what` is not sent to `url`, and how to allow this in the settings."""
+        """Return two messages: that the secret `what` is not sent to `url`, and how to allow this in the settings."""
         if source.startswith("https:") and not url.startswith("https:"):
             return (f"refused to send {what} unencrypted from {shown_origin(source)} to {shown_origin(url)}",
                     "ask the owner of the site; secrets are never sent from https to http")

@@ -40,7 +40,7 @@ def _fork(process: BaseProcess, far_end: Connection) -> None:
 
 
 class Child:
-    """One child process."""
+    """One child process, which performs a run, renders a digest or tries a page."""
 
     def __init__(self, work: str, settings: Settings, log_file: Path, *arguments: Any,
                  prepared: PreparedProcess | None = None) -> None:

@@ -101,7 +101,7 @@ def with_param(url: str, name: str, value: str) -> str:
 
 
 def with_field(form: bytes, name: str, value: Json) -> bytes:
-    """Return a URL-encoded form with one field set."""
+    """Set one field in a URL-encoded form, and return the form."""
     return _set_pair(form.decode("ascii", "surrogateescape"), quote_plus(name), quote_plus(str(value))).encode(
         "ascii", "surrogateescape")
 

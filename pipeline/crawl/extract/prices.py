@@ -232,7 +232,7 @@ def _declared(document: Document) -> str | None:
 
 
 def _places(document: Document) -> list[str]:
-    """Return the country and language of the page's lang attribute, then the country of its domain."""
+    """Return a list: the country and the language in the page's lang attribute, and the country of its domain."""
     match = _LANGUAGE.search(document.text[:20_000])
     said = [(match[2] or "").upper(), match[1].lower()] if match else []
     domain = (urlsplit(document.url).hostname or "").rpartition(".")[2].upper()

@@ -11,6 +11,7 @@ import inspect
 import itertools
 import json
 import logging
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
+from pipeline.session.errors import tls_fault
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.store.crawl.frontier import Queued
 from pipeline.urls import absolute
@@ -194,9 +196,10 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
     if proxy and (fault := proxy_fault(cause, url, proxy)):
         return fault, True  # transient, since an error of the proxy says nothing about the page
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
-        reason = str(getattr(cause, "certificate_error", None) or cause)
-        return TlsError(f"the server's certificate is not trusted: {reason}", where=url,
-                        fix="if the site uses a private certificate authority, set `ca_file` to the authority's certificate"), True
+        what, fix, _ = tls_fault(_ssl_error(cause), "the server")
+        return TlsError(what, where=url, fix=fix), True
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return FetchError("the host name cannot be resolved", where=url, retry=True), True
     if isinstance(cause, aiohttp.ClientConnectorError):  # aiohttp's message contains the memory address of an object
         reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True
@@ -204,4 +207,20 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
         # The content of the page is unknown, so none of its items may count as gone.
         return FetchError(str(error), where=url, fix="increase the `max_page_size` setting"), True
     through = f" (through the proxy {shown_proxy(proxy)})" if proxy else ""
-    return FetchError(f"{str(error) or type(error).__name__}{through}", where=url, retry=True), True
+    return FetchError(f"{_what_failed(error)}{through}", where=url, retry=True), True
+
+
+def _ssl_error(cause: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> ssl.SSLError:
+    """Return the exception of the module ssl inside an exception of aiohttp."""
+    inner = cause.certificate_error if isinstance(cause, aiohttp.ClientConnectorCertificateError) else cause.os_error
+    return inner if isinstance(inner, ssl.SSLError) else ssl.SSLError(str(inner))
+
+
+def _what_failed(error: BaseException) -> str:
+    """Return the message for an error of the connection to the server."""
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection before a response arrived"
+    if isinstance(cause, aiohttp.ClientOSError) and cause.strerror:
+        return f"the connection broke: {cause.strerror}"
+    return str(error) or type(error).__name__

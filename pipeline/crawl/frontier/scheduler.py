@@ -206,7 +206,7 @@ class FrontierScheduler(RowScheduler):
         self._wake()
 
     def _on_forgotten(self, ids: set[int]) -> None:
-        """Drop rows that were removed from the frontier."""
+        """Drop the rows in memory that were removed from the frontier in the store."""
         self._forgotten |= ids  # a refill in progress may still return these rows
         self._under_way -= ids
         self._window = [entry for entry in self._window if entry[1] not in ids]

@@ -20,9 +20,9 @@ _LENGTH_BYTES = 4
 class SessionUpdate:
     """Changes of the session in one process.
 
-    epoch, token: the epoch and the token of the current login. cookies: the new and changed cookies. removed: the removed
-    cookies. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts that links
-    may lead to. robots: each robots.txt that was fetched, by URL.
+    epoch: the number of the current login. token: the API token of the login. cookies: the new and changed cookies. removed: the
+    removed cookies. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts
+    that links may lead to. robots: each robots.txt that was fetched, by URL.
     """
 
     epoch: int = 0

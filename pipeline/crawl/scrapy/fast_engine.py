@@ -212,7 +212,7 @@ def _checked(method: Any, found: Any) -> Any:
 class SequentialScraper(Scraper):
     """Handles the output of a page in the asyncio task of the page's request.
 
-    Scrapy uses two more tasks and a queue, which have almost no work because PageCollector passes nothing on.
+    Scrapy uses two more tasks and a queue, which have almost no work because PageCollector passes no output on to Scrapy.
     """
 
     async def scrape_in_sequence(self, result: Response | Failure, request: Request) -> None:

@@ -222,7 +222,10 @@ async def _chunks(response: PeerResponse) -> AsyncIterator[bytes]:
 
 
 def _made(request: Request, response: PeerResponse, headers: Headers, body: bytes, stopped: StopDownload | None) -> Response:
-    """Return Scrapy's response, of the class for the content. Raise `stopped` if the spider wants the stop to be a failure."""
+    """Return a Scrapy response of the class for the content type.
+
+    stopped: the spider's request to stop the download early, or None. It is raised if the spider wants the page to fail.
+    """
     version = response.version
     made = responsetypes.from_args(headers=headers, url=request.url, body=body)(
         url=request.url, status=response.status, headers=headers, body=body, certificate=response.certificate,

@@ -27,7 +27,7 @@ class PartFile:
         return self._file
 
     def write(self, view: memoryview) -> None:
-        """Append the bytes. Raise DiskFullError, or DownloadError."""
+        """Append the bytes in `view` to the part file. Raise DiskFullError, or DownloadError."""
         try:
             while view:
                 count = self._file.write(view)

@@ -31,7 +31,7 @@ class Expiry:
         self._hosts = set(hosts)
 
     def add_host(self, host: str) -> None:
-        """Also check the responses of this host."""
+        """Also check the responses of `host` for an expired login."""
         self._hosts.add(host)
 
     @property

@@ -246,10 +246,9 @@ class SessionLogin:
     def _find_check_page(self, table: LoginTable, login: Login, led_to: str) -> str:
         """Find a page on which this new login can be checked later. Return the line for the check page file.
 
-        The page after the login is used if login.check also matches when the page is fetched again with GET. For an API, only
-        the start page is tried, because the check of an API is for the response to the login. The start page is used if
-        login.check matches on the start page, or if access to the start page is possible, only while logged in. Return "" if
-        neither page can be used.
+        The page after the login is used if login.check also matches when the page is fetched again with GET. For an API, only the
+        start page is tried, because the check of an API is for the response to the login. The start page is used if login.check
+        matches on it only while logged in, or if only a logged-in client can access it. Return "" if neither page can be used.
         """
         self.checkable = True
         if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):

@@ -143,7 +143,7 @@ class _TlsSource(io.RawIOBase):
 
 
 class _Wrapped(io.RawIOBase):
-    """A reader on top of another reader."""
+    """A reader that gets its bytes from another reader, `source`."""
 
     def __init__(self, source: Any) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ class TlsContexts:
 
     @property
     def verify(self) -> bool | str:
-        """The value of the `verify` parameter for requests.
+        """The value for the parameter `verify` of the library requests.
 
         The value is False if insecure_hosts names any host; otherwise the path of ca_file, or True without a ca_file.
         """

@@ -97,5 +97,5 @@ def test_a_new_connection_that_is_closed_without_an_answer_is_a_failure_at_once(
     with crawl_of(crawls, server, proxied=False):
         run = crawls.perform()
     assert not run.complete
-    assert "Server disconnected" in run.error
+    assert "the server closed the connection before a response arrived" in run.error
     assert server.connections == 2  # aiohttp by itself sends the request a second time
