@@ -33,6 +33,8 @@ _CERTIFICATE_FIXES = {
 _OWN_AUTHORITY = "if the site uses a private certificate authority, set `ca_file` to the authority's certificate"
 HUNG_UP = "the proxy closed the connection before a response arrived from {where}"
 HUNG_UP_FIX = "check that the proxy works and allows requests to this URL, and that the site responds without the proxy"
+TOO_MANY_REDIRECTS = "the server redirected the request too many times"
+TOO_MANY_REDIRECTS_FIX = "open the URL in a browser: the site may require a login or cookies"
 NO_HTTP = "the proxy did not respond with HTTP but {said}"
 NO_HTTP_FIX = "correct the proxy's scheme or port in [proxies]"
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (401|407)\b")  # a response to CONNECT comes from the proxy itself
@@ -52,7 +54,7 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
     if tls := _tls_fault(error, chain, "the server"):
         return TlsError(tls[0], where=where, fix=tls[1], retry=tls[2])
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return FetchError("the server redirected the request too many times", where=where, fix="open the URL in a browser: the site may require a login or cookies")
+        return FetchError(TOO_MANY_REDIRECTS, where=where, fix=TOO_MANY_REDIRECTS_FIX)
     if isinstance(error, _PERMANENT):
         return FetchError(f"the URL, or the URL to which it redirects, cannot be requested: {clean_line(type(error).__name__, 200)}", where=where,
                           fix="only http and https URLs are fetched")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pipeline.documents.refresh import refresh_target
 from pipeline.errors import FetchError
 from pipeline.session.client import MAX_REDIRECTS, Client, fetch
+from pipeline.session.errors import TOO_MANY_REDIRECTS, TOO_MANY_REDIRECTS_FIX
 from pipeline.session.page import Page
 from pipeline.text import shown_url
 
@@ -25,8 +26,7 @@ def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Call
         if target == source and method == "GET":
             break
         if hops >= MAX_REDIRECTS:
-            raise FetchError("the server redirected the request too many times", where=shown_url(page.answer.url),
-                             fix="open the URL in a browser: the site may require a login or cookies")
+            raise FetchError(TOO_MANY_REDIRECTS, where=shown_url(page.answer.url), fix=TOO_MANY_REDIRECTS_FIX)
         answer = fetch(client, "GET", target, headers={"Referer": source}, max_bytes=max_bytes, timeout_s=timeout_s)
         page, method = Page(answer, encoding), "GET"
         hops += 1 + answer.hops

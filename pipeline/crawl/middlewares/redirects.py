@@ -7,6 +7,7 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Request, Response
 
 from pipeline.crawl.context import context_of
+from pipeline.session.errors import TOO_MANY_REDIRECTS, TOO_MANY_REDIRECTS_FIX
 from pipeline.session.trusted_origins import origin_of
 from pipeline.text import clean_line
 from pipeline.urls import redirect_target
@@ -27,7 +28,10 @@ class Redirects(RedirectMiddleware):
         target = redirect_target(location, request.url)
         headers = response.headers.copy()
         headers["Location"] = target or request.url
-        result = super().process_response(request, response.replace(headers=headers))
+        try:
+            result = super().process_response(request, response.replace(headers=headers))
+        except IgnoreRequest as error:
+            raise IgnoreRequest(f"{TOO_MANY_REDIRECTS}; {TOO_MANY_REDIRECTS_FIX}") from error
         if not isinstance(result, Request):  # the spider handles this status itself
             return response
         if not target:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.crawl.conftest import Crawls
 from tests.servers.authority import Authority
-from tests.servers.pages import PageSite
+from tests.servers.pages import Answer, PageSite
 from tests.servers.raw import start_raw
 from tests.servers.site import start_site
 
@@ -57,3 +57,9 @@ def test_a_reset_connection_is_reported(crawls: Crawls) -> None:
 
     with start_raw(reset) as url:
         assert error_of(crawls, url) == "the connection broke: Connection reset by peer"
+
+
+def test_redirects_in_a_circle_are_reported(crawls: Crawls, site: PageSite) -> None:
+    site.pages["/"] = Answer(status=302, headers={"Location": "/"})
+    assert error_of(crawls, site.url) == (
+        "the server redirected the request too many times; open the URL in a browser: the site may require a login or cookies")
