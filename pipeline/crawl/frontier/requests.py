@@ -11,6 +11,7 @@ import inspect
 import itertools
 import json
 import logging
+import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -201,7 +202,8 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
     if isinstance(cause, aiohttp.ClientConnectorDNSError):
         return FetchError("the host name cannot be resolved", where=url, retry=True), True
     if isinstance(cause, aiohttp.ClientConnectorError):  # aiohttp's message contains the memory address of an object
-        reason = cause.os_error.strerror or str(cause.os_error) or type(cause.os_error).__name__
+        number = cause.os_error.errno
+        reason = os.strerror(number) if number else str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):
         # The content of the page is unknown, so none of its items may count as gone.

@@ -51,6 +51,10 @@ def test_a_host_name_without_an_address_is_reported(crawls: Crawls) -> None:
     assert error_of(crawls, "http://no-such-host.invalid") == "the host name cannot be resolved"
 
 
+def test_a_port_without_a_server_is_reported(crawls: Crawls, free_port: int) -> None:
+    assert error_of(crawls, f"http://127.0.0.1:{free_port}") == f"cannot connect to 127.0.0.1:{free_port}: Connection refused"
+
+
 def test_a_reset_connection_is_reported(crawls: Crawls) -> None:
     def reset(connection: socket.socket, stopping: threading.Event) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
