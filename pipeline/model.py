@@ -248,7 +248,7 @@ class StoredFile:
 class Page:
     """One fetched response with everything extracted from it. Each page is committed as a whole.
 
-    frontier_id: row of the request in the frontier; None if the request was only kept in memory. error: why the page failed,
+    frontier_id: id of the request's row in the frontier; None if the request was only kept in memory. error: why the page failed,
     otherwise "". error_kind: class of the error. transient: whether another attempt can succeed. body: content of the page if it is
     to be saved. file_key: key in the file store of the saved page. epoch: number of the login with which the page was requested.
     repeatable: whether the request may be sent twice. offsite: links that were left out because they lead to other hosts.
@@ -335,7 +335,7 @@ def together(transfers: Sequence[Transfer]) -> Transfer:
 class Run:
     """One attempt at a pass.
 
-    reason: the reason of the slot (schedule, catch-up, after, manual), or resume or retry. not_before: earliest start of the run.
+    reason: why the run was created: schedule, catch-up, after, manual, resume or retry. not_before: earliest start of the run.
     transfers: downloads in progress, according to the run's last report.
     """
 

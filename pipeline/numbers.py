@@ -178,7 +178,10 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
 
 
 def _is_meant(short: str, before: str, digits: str) -> bool:
-    """Return whether the letters after a number multiply it: not the m of metres, but the m of £1.5m."""
+    """Return whether an abbreviation after a number multiplies the number.
+
+    The m of £1.5m (million) does, the m of 1.5 m (metres) does not. short: the abbreviation. before: the text before the number.
+    """
     letters = short.strip()
     if len(letters) > 1 or not letters.isascii():
         return True
@@ -190,7 +193,7 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
 
 
 def _is_grouped(digits: str, mark: str) -> bool:
-    """Return whether the marks of a number separate groups of digits as people do: not 1.2.3 and 1,2,3.
+    """Return whether the marks of a number separate groups of digits in a usual way, unlike those of 1.2.3.
 
     mark: the decimal mark, which separates no groups; "" if there is none.
     """

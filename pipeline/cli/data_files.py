@@ -1,4 +1,4 @@
-"""The work of `pipeline backup`, `restore` and `prune`, and the lines that these commands print."""
+"""Performs `pipeline backup`, `restore` and `prune`, and formats the lines that these commands print."""
 
 from __future__ import annotations
 

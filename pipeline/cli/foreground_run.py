@@ -1,6 +1,6 @@
 """`pipeline run`: perform runs in the foreground, and show their progress.
 
-The fork server loads Scrapy in the meantime, so this module imports only what a run has to wait for anyway.
+While this module is imported, the fork server loads Scrapy. This module imports only what a run needs at its start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shared by the commands: --settings, --json, loading the settings, opening the store, spider names."""
+"""What the commands share: --settings, --json, loading the settings, opening the store, spider names."""
 
 from __future__ import annotations
 

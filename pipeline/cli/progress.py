@@ -1,4 +1,4 @@
-"""Show the progress of foreground runs: bars on a terminal, otherwise a line whenever figures change.
+"""Show the progress of foreground runs: bars on a terminal, otherwise a line after each change.
 
 The figures are read from the store, to which each run writes them once a second.
 """

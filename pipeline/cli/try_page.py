@@ -83,7 +83,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _one_line(value: dict[str, Any]) -> str:
-    """Return an item as JSON; the item of a watched page as its name and the lines of its text."""
+    """Return an item as text: as JSON, or the item of a watched page as its name and the lines of the page."""
     text = value.get("text")
     if set(value) != {"url", "name", "text"} or not isinstance(text, str):
         return json.dumps(value, ensure_ascii=False)

@@ -42,9 +42,9 @@ class RetryPolicy:
     """When to give up on a message, and how many messages to send per hour.
 
     max_age_s, max_attempts: a message whose delivery fails is parked (not retried automatically) if the message is older than
-    max_age_s seconds or if max_attempts attempts were made. per_hour:
-    the maximum number of messages in any hour; None means no limit. clock_is_trusted: returns whether the system clock can be
-    trusted (see clock_trust); while it returns False, no message is too old.
+    max_age_s seconds or if max_attempts attempts were made. per_hour: the maximum number of messages in any hour; None means no
+    limit. clock_is_trusted: function that returns whether the system clock is plausible (see clock_trust); while it returns False,
+    no message is too old.
     """
 
     max_age_s: float

@@ -1,4 +1,4 @@
-"""Send alerts: one mail about all problems of spiders and digests that began or ended since the last."""
+"""Send alerts: one mail about all problems of spiders and digests that began or ended since the last mail."""
 
 from __future__ import annotations
 

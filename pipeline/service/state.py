@@ -82,9 +82,9 @@ class ServiceState:
             await asyncio.wait(self._tasks, timeout=timeout_s)
 
     async def keep_running(self, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a loop until it returns, and restart it after an exception.
+        """Run a background task until the task returns, and restart the task after an exception.
 
-        An exception in one loop therefore does not end the other loops.
+        loop: the coroutine function to run. An exception in one background task does not affect the others.
         """
         while True:
             try:

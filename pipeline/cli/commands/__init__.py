@@ -1,1 +1,1 @@
-"""The commands, one module for each family. A command imports what it needs only when it runs."""
+"""The commands, one module for each group. A command imports what it needs only when it runs."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def without_collection() -> Iterator[None]:
     """Disable garbage collection while modules are imported.
 
-    The imported objects stay in memory anyway, and collecting would take a fifth of the time of the start.
+    The imported objects stay in memory anyway, and garbage collection would take a fifth of the start time.
     """
     gc.disable()
     try:

@@ -1,1 +1,1 @@
-"""Accepting connections: sockets, limits per address, waiting, TLS handshakes, refusals."""
+"""Accepting connections: sockets, limits per address, the queue, TLS handshakes, refusals."""

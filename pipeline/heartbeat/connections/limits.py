@@ -24,7 +24,7 @@ class ServerLimits:
     watch_every_s: interval between the comparisons of a `watch`.
 
     http_idle_s: maximum time until an HTTP request has arrived completely, and between two requests.
-    unanswered_bytes: size of the requests that have not been answered yet, from which on no more is read.
+    unanswered_bytes: while the unanswered requests of a connection are larger than this, the server does not read more.
     dropped_bytes: how much of a refused body is read and dropped, so that the client receives the response; the
     connection of a client that sends more is aborted.
     receive_buffer_bytes: size of the kernel's receive buffer for each connection, which Linux doubles.

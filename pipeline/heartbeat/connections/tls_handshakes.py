@@ -46,7 +46,7 @@ class TlsHandshakes:
             self._begin_next()
 
     def sweep(self, now: float) -> None:
-        """Give up connections whose handshake has not begun in time."""
+        """Reject waiting connections whose TLS handshake has not begun in time."""
         while self._waiting and (self._waiting[0][1] < now or self._waiting[0][2].done()):
             _, _, turn = self._waiting.popleft()
             if not turn.done():

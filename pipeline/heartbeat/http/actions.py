@@ -196,7 +196,7 @@ def _readable(line: str) -> list[str]:
 def _body_of(path: Path) -> tuple[str, str] | None:
     """Return the body of a message file and its type; None if the file is too large or contains no text.
 
-    The HTML of larger messages is stored in a separate file, so these message files need not be parsed.
+    A large message file is not parsed, because the HTML of a large message is also stored in a separate file.
     """
     if path.stat().st_size > 8 * BODY_BYTES:
         return None

@@ -18,8 +18,8 @@ EVERY_S = 60.0
 class ErrorLogFilter(logging.Filter):
     """Filters the HTTP server's log, so that clients cannot fill the log with requests that fail.
 
-    Errors in the data that a client sent are dropped. Any other error becomes one line with the type and place of the
-    error, at most once in `every_s` seconds, with the number of errors dropped since the last line.
+    Errors caused by invalid data from a client are not logged. Any other error becomes one line with the type and place of
+    the error. At most one line is logged in `every_s` seconds; the line says how many errors were left out before.
     """
 
     def __init__(self, *, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:

@@ -45,7 +45,7 @@ class PageRenderer:
         self.script = (_FOLDER / "live.js").read_text("utf-8")
 
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
-        """Return a rendered template.
+        """Render a template, and return the text.
 
         mask: masks secrets; the filters `plain` and `difference` apply this function to all scraped text.
         """

@@ -19,7 +19,7 @@ def has_body(request: web.Request) -> bool:
 
 
 def refusal(request: web.Request) -> web.Response | None:
-    """Return a 413 or 415 response if no route reads the request's body, otherwise None.
+    """Return a 413 or 415 response if the server does not accept the request's body, otherwise None.
 
     Only the headers are checked. A form must be urlencoded, in UTF-8, without content coding, and at most FORM_BYTES
     long.

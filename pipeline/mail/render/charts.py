@@ -110,7 +110,10 @@ def _number(value: Json) -> float:
 
 
 def draw(points: Points) -> bytes:
-    """Draw a line of steps through at least two points; return a PNG. Raises UsageError without resvg."""
+    """Draw a chart as a line of steps, and return the chart as a PNG.
+
+    points: at least two pairs of time and value. Raises UsageError if the package resvg-py is not installed.
+    """
     try:
         import resvg_py  # noqa: PLC0415  an extra; only digests with charts need it
     except ImportError as error:

@@ -81,7 +81,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _changed_lines(old: list[str], new: list[str]) -> Iterator[tuple[str | None, str | None]]:
-    """Yield each changed line before and after the change.
+    """Yield the old and the new version of each changed line.
 
     The line before is None for an added line; the line after is None for a removed line.
     """

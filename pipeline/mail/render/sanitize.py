@@ -56,7 +56,7 @@ def _cleaned(source: str, base: str) -> str:
 
 
 def _cut(cleaned: str, limit: int) -> Iterator[str]:
-    """Yield the tokens of `cleaned` that fit into `limit` characters of text.
+    """Yield the tags and texts of the HTML `cleaned` that fit into `limit` characters of text.
 
     Tags may remain open; cleaning the result again closes them.
     """

@@ -1,9 +1,8 @@
 """OAuth2 for mail: get an access token for each login; obtain the refresh token once, in a browser.
 
 Access tokens are requested with the refresh token (RFC 6749, section 6) at each login and never cached, so that no token expires
-before it is used. The
-refresh token is obtained by the authorization code grant with PKCE (RFC 7636), with a redirect to the loopback interface (RFC 8252,
-section 7.3).
+before it is used. The refresh token is obtained by the authorization code grant with PKCE (RFC 7636), with a redirect to the loopback
+interface (RFC 8252, section 7.3).
 """
 
 from __future__ import annotations

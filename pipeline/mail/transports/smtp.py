@@ -163,7 +163,7 @@ class SmtpTransport:
             self._connection = None
 
     def abort(self) -> None:
-        """Shut down the socket, so that the delivery fails at once. May be called from another thread."""
+        """Shut down the socket, so that the delivery fails immediately. May be called from another thread."""
         connection = self._connection
         sock = connection.smtp.sock if connection is not None else None
         if sock is not None:

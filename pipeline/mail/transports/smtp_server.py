@@ -29,7 +29,7 @@ class SmtpServer:
     timeout_s: float = 60.0
 
     def error(self, what: str, fix: str) -> MailError:
-        """Return an error of this server, after which the message is sent again."""
+        """Return a MailError that names this server, with `retry` set, so that the message is sent again later."""
         return MailError(what, where=f"{self.host}:{self.port}", fix=fix, retry=True)
 
 

@@ -81,7 +81,7 @@ class YagmailConnection:
 class _Client(yagmail.Client):  # type: ignore[misc]  # yagmail ships no types
     """A yagmail client that writes the dialogue.
 
-    Its finaliser sends QUIT, which does nothing on a connection that was closed.
+    When Python deletes the client, the client sends QUIT, which has no effect on a closed connection.
     """
 
     dialogue: TextIO | None = None

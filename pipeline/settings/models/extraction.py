@@ -300,7 +300,7 @@ class ItemsTable(Table):
 class PagesTable(Table):
     """Numbered pages of one listing, whose requests differ in a page number, an offset or a cursor.
 
-    The first page without items is the last page. With `cursor`, the last page is the first page that names no next page.
+    Pages are requested until a page has no items. With `cursor`, pages are requested until a page does not name a next page.
     """
 
     param: str = Field(min_length=1)

@@ -36,7 +36,7 @@ _Process = Callable[[Any], Any] | None
 
 
 class Each(list[Any]):
-    """The values of one column, one value for each row."""
+    """The values of one column for insert_rows(), one value for each row."""
 
 
 class Ready(list[Any]):

@@ -1,4 +1,4 @@
-"""Restore a backup: unpack and verify it, move the present data aside, and put the backup in place."""
+"""Restore a backup: unpack and verify the backup, move the existing data away, and put the backup in place."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _occupied(store: Store) -> str:
 def _refuse_running(store: Store, now: datetime) -> None:
     """Raise StoreError while a service or a run uses the data.
 
-    A service on another machine is recognized by its recent row in `pulse`, a run by its lease.
+    A service on another machine is recognized by its recent row in the table `pulse`, a run in progress by its lease.
     """
     try:
         if not _occupied(store) or migrate.revision(store) != migrate.HEAD:
@@ -111,7 +111,7 @@ def _refuse_running(store: Store, now: datetime) -> None:
 
 
 def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datetime) -> Path | None:
-    """Move the present data aside, and put the backup in its place.
+    """Move the existing data to another folder, and put the backup in its place.
 
     Returns the folder with the previous data, or None.
     A marker file in data_dir shows an interrupted restore until the restore is repeated.

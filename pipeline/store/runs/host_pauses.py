@@ -1,4 +1,4 @@
-"""Hosts that asked (Retry-After) for a longer pause than a run waits.
+"""Hosts whose Retry-After header demands a longer pause than a run waits for.
 
 No run sends requests to such a host until the pause is over.
 """

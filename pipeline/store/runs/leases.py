@@ -77,6 +77,7 @@ def _machine() -> str:
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
     """Return whether the process that owns a lease still runs; None if unknown, as for a process on another machine.
+
     owner: the name of the owner of the lease. own: the name of the owner in this process.
     Process ids are reused, so a process with another start time is another process. An owner with the id of this process but
     another random part no longer exists, as after the restart of a container.
