@@ -40,6 +40,15 @@ def load_settings(settings_file: str) -> Settings:
     return settings
 
 
+def load_for_heartbeat(settings_file: str) -> Settings:
+    """Load the settings of a command that asks the heartbeat. Problems outside of [pipeline] and [heartbeat] are only printed."""
+    from pipeline.settings import load_for_heartbeat
+    settings, problems = load_for_heartbeat(settings_file)
+    if problems is not None:
+        click.echo(f"{problems}\nonly [pipeline] and [heartbeat] of this file are used", err=True)
+    return settings
+
+
 def open_stored(settings: Settings) -> Store:
     from pipeline.store import open_store
     return open_store(settings.data_dir, settings.database_url)

@@ -8,14 +8,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import HeartbeatError
+from pipeline.errors import HeartbeatError, UsageError
 from pipeline.heartbeat.client import client_for
+from pipeline.heartbeat.token import data_id_of
 from pipeline.settings import Settings
 from pipeline.text import size_for_people
 
 
 def ask_status(settings: Settings) -> dict[str, Any]:
-    """Ask a running service for its status, and return the snapshot. Raises HeartbeatError."""
+    """Ask a running service for its status, and return the snapshot.
+
+    Raises HeartbeatError, and UsageError if the service uses another data_dir than the settings.
+    """
     client = client_for(settings)
     answer = client.ask("status")
     try:
@@ -26,6 +30,10 @@ def ask_status(settings: Settings) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise HeartbeatError("the response does not come from the heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml, and whether you can read the token file in data_dir")
+    other, own = found.get("data", {}), data_id_of(settings.data_dir)
+    if own and other.get("id") and other["id"] != own:
+        raise UsageError(f"this heartbeat belongs to the service with the data_dir {other['folder']}, not to a service with the data_dir "
+                         f"{settings.data_dir.absolute()}", where=str(client), fix="set another [heartbeat] port for one of the two services")
     return found
 
 

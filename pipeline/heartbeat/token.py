@@ -28,6 +28,9 @@ class Token:
         self.feed_key = self._derived("feed")
         """The key in the URL of a feed. The key gives access to feeds only."""
 
+        self.data_id = self._derived("data")[:16]
+        """Identifies the data_dir that contains the token, so that a command can recognize the service of another data_dir."""
+
     def __repr__(self) -> str:
         return "Token(****)"
 
@@ -74,6 +77,14 @@ def load_or_create_token(data_dir: Path) -> Token:
     except OSError as error:
         raise HeartbeatError(f"the token file cannot be read or created: {error.strerror}", where=str(path),
                              fix="check that data_dir is writable") from error
+
+
+def data_id_of(data_dir: Path) -> str:
+    """Return the `data_id` of the token in `data_dir`; "" if there is no token that can be read."""
+    try:
+        return Token(_read(data_dir / TOKEN_FILE)).data_id
+    except (OSError, HeartbeatError):
+        return ""
 
 
 def _read(path: Path) -> str:

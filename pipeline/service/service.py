@@ -21,6 +21,7 @@ from pipeline.heartbeat.connections.open_files import OPEN_FILES_FIX, open_files
 from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.notify.monitors import MonitorNotifier
+from pipeline.heartbeat.token import load_or_create_token
 from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Run
@@ -107,7 +108,8 @@ class Service:
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
-        self._status = StatusSource(state, upcoming=self._due_slots.upcoming, jobs=self._scheduling.jobs, mask=lambda: self._actions.mask)
+        self._status = StatusSource(state, upcoming=self._due_slots.upcoming, jobs=self._scheduling.jobs, mask=lambda: self._actions.mask,
+                                    data_id=load_or_create_token(settings.data_dir).data_id)
         self._alerts = AlertSender(state, self._status, self._runner.log_file, self._outbox.wake)
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)

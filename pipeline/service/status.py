@@ -24,14 +24,16 @@ class StatusSource:
     upcoming: a function that returns the next due time of each spider.
     jobs: a function that returns the jobs of the scheduler.
     mask: a function that returns the mask for the secrets of the current settings.
+    data_id: identifies data_dir in the snapshots.
     """
 
     def __init__(self, state: ServiceState, *, upcoming: Callable[[], Mapping[str, datetime]], jobs: Callable[[], Jobs],
-                 mask: Callable[[], Mask]) -> None:
+                 mask: Callable[[], Mask], data_id: str) -> None:
         self._state = state
         self._upcoming = upcoming
         self._jobs = jobs
         self._mask = mask
+        self._data_id = data_id
         self._history = RunHistory()
 
     async def status(self) -> Snapshot:
@@ -43,7 +45,8 @@ class StatusSource:
         reasons = [f"{state.settings.file.rpartition('/')[2]}: {error}"] if error else []
         return {**snapshot, "jobs": jobs_status(self._jobs(), state.settings.zone),
                 "health": worst([snapshot["health"], "degraded" if reasons else "ok"]), "reasons": [*snapshot["reasons"], *reasons],
-                "settings": {"error": error, "waiting_for_restart": state.waiting_for_restart}}
+                "settings": {"error": error, "waiting_for_restart": state.waiting_for_restart},
+                "data": {"id": self._data_id, "folder": str(state.settings.data_dir.absolute())}}
 
     def due_after(self, name: str, after: datetime) -> datetime | None:
         """Return the first due time of a spider after the time `after`; None if there is none."""

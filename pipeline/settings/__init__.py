@@ -9,7 +9,7 @@ from pipeline.settings.fields.quiet_hours import quiet_between, quiet_in_s, quie
 from pipeline.settings.fields.scalars import Table, nearest
 from pipeline.settings.fields.schedule import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
 from pipeline.settings.fields.secret import Secret
-from pipeline.settings.load import load, schema, secrets
+from pipeline.settings.load import load, load_for_heartbeat, schema, secrets
 from pipeline.settings.models.digest import DigestTable, GroupTable, RecipientsTable
 from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
@@ -29,5 +29,5 @@ from pipeline.settings.models.spider import BannedTable, SpiderTable
 
 __all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
-           "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "nearest",
+           "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "load_for_heartbeat", "nearest",
            "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets"]

@@ -20,6 +20,9 @@ _NUL = re.compile(r"\\[uU]0000")
 """Matches the escape of U+0000 in TOML. Only a file with this escape is searched value by value, because the search is slow for ten
 thousand tables."""
 
+_NEEDED_TABLES = re.compile(r"^[ \t]*\[(?:pipeline|heartbeat)\][^\n]*(?:\n(?![ \t]*\[)[^\n]*)*\n?", re.MULTILINE)
+"""Matches the tables [pipeline] and [heartbeat], up to the next table."""
+
 
 def load(path: str | Path) -> Settings:
     """Read, validate and cross-check a settings file. Raises SettingsError that lists all problems."""
@@ -51,6 +54,23 @@ def load(path: str | Path) -> Settings:
     for secret in _secrets(settings):
         secret.base = str(settings.folder)
     return settings
+
+
+def load_for_heartbeat(path: str | Path) -> tuple[Settings, SettingsError | None]:
+    """Return settings with which a command can reach the heartbeat, even if the rest of the file has problems, and the problems.
+
+    If the file has problems, only its tables [pipeline] and [heartbeat] are used, so that the status of a running service can be read
+    while somebody edits the file. Raises SettingsError if the file cannot be read, or if one of these tables has problems.
+    """
+    try:
+        return load(path), None
+    except SettingsError as error:
+        try:
+            text = Path(path).read_bytes().decode("utf-8-sig")
+            raw = tomllib.loads("".join(table[0] for table in _NEEDED_TABLES.finditer(text)))
+            return Settings.model_validate({**raw, "file": str(path)}), error
+        except (OSError, ValueError):  # UnicodeDecodeError, TOMLDecodeError and ValidationError are ValueErrors
+            raise error from None
 
 
 def secrets(part: object) -> list[Secret]:

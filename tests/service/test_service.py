@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mailbox
 import os
 import signal
@@ -228,6 +229,35 @@ def test_the_timestamp_client_of_the_course_gets_its_timestamp(program: Program)
     assert program.run("ping", "hi", "there").stdout.endswith("] hi there\n")
     assert [line[-1] for line in program.run("ping", stdin="a\nb\n").stdout.splitlines()] == ["a", "b"]
     assert program.run("status").returncode == 0
+
+
+@pytest.mark.parametrize("broken", ["[spiders.s]\nstart = 3\n", "[spiders.s\nstart = 'http://site.example/'\n", "[unknown]\nx = 1\n"])
+def test_the_heartbeat_can_be_asked_while_the_rest_of_the_settings_is_broken(program: Program, broken: str) -> None:
+    program.write("")
+    program.serve()
+    settings = program.folder / "settings.toml"
+    settings.write_text(broken + settings.read_text())
+    status = program.run("status", "--json")
+    assert json.loads(status.stdout)["health"] in {"ok", "degraded"}  # degraded when the service has found the errors
+    assert "only [pipeline] and [heartbeat] of this file are used" in status.stderr
+    assert program.run("ping", "hi").stdout.endswith("] hi\n")
+    assert f":{program.port}/?token=" in program.run("url").stdout
+    assert program.run("history").returncode == 2
+
+
+def test_the_status_of_the_service_of_another_data_dir_is_refused(program: Program) -> None:
+    program.write("")
+    program.serve()
+    assert program.run("status").returncode == 0
+    text = (program.folder / "settings.toml").read_text()
+    other = program.folder / "other" / "settings.toml"
+    other.parent.mkdir()
+    other.write_text(text)
+    assert program.run("status", "--settings", str(other)).returncode == 0  # the folder has no data yet that could be another service's
+    assert program.run("url", "--settings", str(other)).returncode == 0  # creates the token
+    done = program.run("status", "--settings", str(other))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"this heartbeat belongs to the service with the data_dir {program.folder}" in done.stderr
 
 
 def test_status_without_a_service_is_failing(program: Program) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipeline.cli.options import json_option, load_settings, settings_option, to_json
+from pipeline.cli.options import json_option, load_for_heartbeat, settings_option, to_json
 from pipeline.errors import PipelineError, UsageError
 
 
@@ -20,7 +20,7 @@ def status(settings_file: str, *, as_json: bool) -> None:
     """
     from pipeline.cli.service_status import ask_status, status_table
     try:
-        settings = load_settings(settings_file)
+        settings = load_for_heartbeat(settings_file)
         found = ask_status(settings)
     except PipelineError as error:
         click.echo(str(error), err=True)
@@ -36,7 +36,7 @@ def status(settings_file: str, *, as_json: bool) -> None:
 def ping(settings_file: str, text: tuple[str, ...], *, udp: bool) -> None:
     """Send TEXT to the heartbeat, which echoes it. Without TEXT, send each line of stdin."""
     from pipeline.heartbeat.client import client_for
-    client = client_for(load_settings(settings_file))
+    client = client_for(load_for_heartbeat(settings_file))
     if text and not udp:
         click.echo(client.ask(" ".join(text)))
         return
@@ -52,7 +52,7 @@ def url(settings_file: str) -> None:
     """Print the link to the heartbeat's pages. The link contains the token: keep the link secret."""
     from pipeline.heartbeat.addresses import pages_url
     from pipeline.heartbeat.token import load_or_create_token
-    settings = load_settings(settings_file)
+    settings = load_for_heartbeat(settings_file)
     if not settings.heartbeat.on_port:
         raise UsageError("the web pages need a TCP port, but the heartbeat listens only on a Unix socket", where="heartbeat.socket",
                          fix="set [heartbeat] host, too")

@@ -142,6 +142,7 @@ def _empty(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
         "loop": {"lag_s": 0.0, "clock_jump_s": 0.0},
         "jobs": {"schedules": 0, "next_schedule_at": None, "intervals": [], "late": 0, "longest_late_s": 0.0, "skipped": 0},
         "settings": {"error": "", "waiting_for_restart": []},
+        "data": {"id": "", "folder": ""},
     }
 
 

@@ -201,6 +201,16 @@ class SettingsStatus(TypedDict):
     waiting_for_restart: list[str]
 
 
+class DataStatus(TypedDict):
+    """The data_dir of the service.
+
+    id: identifies the data_dir, even if commands find it at another path; "" if unknown. folder: the path that the service uses.
+    """
+
+    id: str
+    folder: str
+
+
 class Snapshot(TypedDict):
     """The status of the whole pipeline at one moment.
 
@@ -225,6 +235,7 @@ class Snapshot(TypedDict):
     loop: LoopStatus
     jobs: JobsStatus
     settings: SettingsStatus
+    data: DataStatus
 
 
 def json_schema() -> dict[str, Any]:
