@@ -90,6 +90,8 @@ def _days(cron: Cron) -> str:
     in_month = "" if len(cron.days) == 31 else f"on day {_ranges(sorted(cron.days), str)} of the month"
     in_week = "" if len(cron.weekdays) == 7 else f"on {_weekdays(cron.weekdays)}"
     months = "" if len(cron.months) == 12 else f"in {_ranges(sorted(cron.months), lambda month: MONTHS[month - 1])}"
+    if cron.either_day and not (in_month and in_week):
+        in_month = in_week = ""  # one of the two fields matches every day
     days = f" {'or' if cron.either_day else 'that is also'} ".join(part for part in (in_month, in_week) if part)
     found = f"{days} {months}".strip()
     return found or ("every day" if cron.fixed_hour else "")

@@ -191,6 +191,10 @@ def test_a_bad_day_to_skip_is_refused(entry: str) -> None:
     ("5 * * * *", "every hour at 5 minutes past"), ("0 */2 * * *", "every 2 hours from 00:00 every day"),
     ("0 9-17 * * 1-5", "every hour, in the hours 9 to 17 on Monday to Friday"),
     ("30 2 1,15 * fri", "at 02:30 on day 1 and 15 of the month or on Friday"),
+    ("0 9 1-31 * 1", "at 09:00 every day"),
+    ("0 9 1 * 0-7", "at 09:00 every day"),
+    ("0 9 1-31 7 1", "at 09:00 in July"),
+    ("0 9 */1 * 1", "at 09:00 on Monday"),
     ("0 0 1 jan-mar,jul *", "at 00:00 on day 1 of the month in January to March and July"),
     ("every 90m", "every 90 minutes"), ("every 1h", "every hour"), ("every 7d", "every week"),
     ("daily at 19:30, 07:00", "at 07:00 and 19:30 every day"), ("sun, sat at 8:15", "at 08:15 on Saturday and Sunday")])
