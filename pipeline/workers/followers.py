@@ -1,4 +1,4 @@
-"""Start the follower processes of a run: with the run, or when its leader process asks for them."""
+"""Start the follower processes of a run, either with the run or when the run's leader process asks for one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 class FollowerProcesses:
-    """The follower processes of one run, as the parent process sees them.
+    """The follower processes of one run, as managed by the parent process.
 
-    sockets: the followers' ends of the sockets between them and the leader. While this process has a socket open, the leader does not
-    notice the end of its follower; so each socket is closed when its follower has started. make: returns the process for a socket.
-    prepare: called in a thread before the first follower is started.
+    sockets: the followers' ends of the sockets between leader and followers. Each socket is closed in this process as soon as its
+    follower has started, because otherwise the leader would not notice the end of the follower. make: a function that returns the
+    process for a socket. prepare: a function that is called in a thread before the first follower is started.
     """
 
     def __init__(self, sockets: Sequence[socket], make: Callable[[socket], Child], prepare: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class FollowerProcesses:
         try:
             await asyncio.to_thread(self._start_next)
         except SpiderError as error:
-            logger.warning("a follower process of a run could not be started, so the run goes on without it: %s", error)
+            logger.warning("a follower process of a run could not be started; the run continues without this process: %s", error)
         finally:
             self._starting = None
 
@@ -62,7 +62,7 @@ class FollowerProcesses:
             child = self._make(end)
             child.start()
         finally:
-            end.close()  # if the follower could not be started, the leader thus notices it
+            end.close()  # closed also if the follower could not be started, so that the leader notices this
         self._children.append(child)
 
     @property
@@ -71,7 +71,7 @@ class FollowerProcesses:
         return bool(self._children)
 
     def memory_bytes(self) -> int:
-        """Return the resident memory of all followers."""
+        """Return the resident memory of all followers, in bytes."""
         return sum(each.memory_bytes() for each in self._children)
 
     async def end(self) -> None:

@@ -41,8 +41,8 @@ def warm_up(*also: str) -> None:
 def _start() -> Path | None:
     """Start the forkserver and return the folder of its socket.
 
-    These functions of multiprocessing are exported but not documented. Without them, return None: the first child process then
-    starts the forkserver, and a folder left by a killed forkserver stays.
+    The functions of multiprocessing that are used here are not documented. If they are missing, return None: the first child
+    process then starts the forkserver, and the folder of a killed forkserver is not deleted.
     """
     try:
         from multiprocessing.forkserver import ensure_running as start_forkserver  # noqa: PLC0415

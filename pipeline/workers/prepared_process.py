@@ -23,9 +23,9 @@ from pipeline.workers.signals import STOP_SIGNALS, stop_signals_blocked
 class PreparedProcess:
     """A child process that waits until begin() is called.
 
-    Create the object while this process has only one thread. At the end of the `with` statement, the child is killed unless begin()
-    was called. sockets: for how many followers the child gets sockets. pipe: the connection to the child. far_ends: the other ends of
-    the child's sockets.
+    Create the object while this process has only one thread. At the end of the `with` statement, the child is killed unless
+    begin() was called. sockets: the number of followers for which the child gets a socket. pipe: the connection to the child.
+    far_ends: the other ends of the child's sockets.
     """
 
     def __init__(self, sockets: int = 0) -> None:

@@ -93,7 +93,7 @@ class Child:
         return self._process.exitcode
 
     def on_request(self, listener: Callable[[], None]) -> None:
-        """Call a listener in the event loop for each message START_FOLLOWER of the process, until ignore_requests()."""
+        """Call a listener in the event loop for each message START_FOLLOWER from the process, until ignore_requests() is called."""
         def received() -> None:
             try:
                 if self._pipe.recv() == START_FOLLOWER:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ObeyRobots:
-    """Fetches robots.txt once per run and origin, except that processes of a run that need it at the same time all fetch it.
+    """Fetches the robots.txt of each origin once per run. If several processes need it at the same time, each fetches it.
 
     Requests with the meta key `dont_obey_robotstxt` are not checked.
     """

@@ -1,4 +1,4 @@
-"""How many cores this process may use, and how many of them are idle."""
+"""Determine how many CPU cores this process may use, and how many of these are idle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def usable_cores() -> int:
 
 
 def idle_core_s() -> float | None:
-    """Return for how many seconds in all the usable cores have been idle since the system started; None if unknown."""
+    """Return the total idle time of the usable cores since the system started, in seconds; None if unknown."""
     try:
         lines = _STAT.read_text("ascii").splitlines()
     except OSError:
@@ -33,10 +33,10 @@ def _affinity() -> set[int]:
 
 
 def _quota(membership: str, mounted: Path, cores: float) -> float:
-    """Return the smallest CPU quota, in cores, of the control groups that /proc/self/cgroup names; `cores` if there is none.
+    """Return the smallest CPU quota, in cores, of the control groups of this process; `cores` if there is none.
 
-    In a container, the named group may be one of the host that is not mounted. The groups above it are tried too, up to the root of
-    the mount, which is then the container's group. membership: the text of /proc/self/cgroup (cgroups(7)).
+    In a container, /proc/self/cgroup may name a group of the host that is not mounted. Therefore all parent groups are tried too,
+    up to the root of the mount, which is then the container's group. membership: the text of /proc/self/cgroup (cgroups(7)).
     """
     for line in membership.splitlines():
         _, controllers, group = line.split(":", 2)
@@ -52,7 +52,7 @@ def _quota(membership: str, mounted: Path, cores: float) -> float:
 
 
 def _limit(group: Path) -> float:
-    """Return the CPU quota of one control group in cores; infinity if it has none."""
+    """Return the CPU quota of one control group in cores; infinity if the group has no quota."""
     try:
         if (group / "cpu.max").exists():  # version 2: "max 100000" or "150000 100000"
             quota, period = (group / "cpu.max").read_text("ascii").split()

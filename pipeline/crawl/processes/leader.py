@@ -35,8 +35,8 @@ MIN_PAGE_BYTES = 50_000
 class FollowerSockets:
     """The leader's ends of the sockets to its followers.
 
-    concurrency: how many concurrent requests to one host each follower may send, if all are started with the run. request: asks the
-    parent process to start the follower at the other end of the next socket; None if all are started with the run.
+    concurrency: how many concurrent requests to one host each follower may send, if all followers are started with the run.
+    request: a function that asks the parent process to start the next follower; None if all followers are started with the run.
     """
 
     sockets: Sequence[socket.socket] = ()
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 def shares(table: SpiderTable) -> tuple[int, int]:
-    """Return how many concurrent requests to one host the leader may send at the start of a run, and how many each follower."""
+    """Return how many concurrent requests to one host the leader may send at first, and how many each follower."""
     each = table.concurrency // table.first_processes
     return table.concurrency - each * (table.first_processes - 1), each
 
@@ -56,8 +56,8 @@ def shares(table: SpiderTable) -> tuple[int, int]:
 class FollowerGroup:
     """The follower processes of a run, as managed by the leader process.
 
-    concurrency: how many concurrent requests to one host each follower may send. shrinks: whether the leader's own concurrency
-    becomes smaller with each follower that joins; otherwise it leaves room for the followers from the beginning.
+    concurrency: how many concurrent requests to one host each follower may send. shrinks: whether the leader's own concurrency is
+    reduced each time that a follower joins; if not, it is reduced from the beginning.
     """
 
     def __init__(self, context: CrawlContext, concurrency: int, *, shrinks: bool = False) -> None:
@@ -71,10 +71,13 @@ class FollowerGroup:
         self._heard = asyncio.Event()
         self._closing = False
         self.lost = 0
-        """How many followers have ended before the crawl."""
+        """The number of followers that ended before the crawl ended."""
 
     async def add(self, end: socket.socket) -> None:
-        """Connect to a follower, which gets rows as soon as it is ready. end: the socket to the follower, which may not run yet."""
+        """Connect to a follower. It gets rows as soon as it is ready.
+
+        end: the socket to the follower, whose process may not run yet.
+        """
         reader, writer = await asyncio.open_connection(sock=end)
         follower = _Follower(reader, writer, SessionSync(self._context))
         self._followers.append(follower)
@@ -89,12 +92,12 @@ class FollowerGroup:
 
     @property
     def ready(self) -> int:
-        """How many followers fetch pages."""
+        """The number of followers that are ready to fetch pages."""
         return sum(follower.ready for follower in self._followers)
 
     @property
     def joining(self) -> bool:
-        """Whether a follower has not started to fetch pages yet."""
+        """Whether a connected follower is not yet ready to fetch pages."""
         return self.ready < len(self._followers)
 
     def _begin(self, follower: _Follower, frontier: RowSource) -> None:
@@ -203,7 +206,10 @@ class FollowerGroup:
 
 
 class _Follower:
-    """The connection to one follower. ready: whether it can fetch pages. rows: the rows that it is fetching, by id."""
+    """The connection to one follower.
+
+    ready: whether the follower can fetch pages. rows: the rows that it is fetching, by id.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sync: SessionSync) -> None:
         self.reader = reader

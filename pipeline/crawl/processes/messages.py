@@ -38,10 +38,10 @@ class SessionUpdate:
 class Message:
     """A message between the leader and a follower.
 
-    rows: the rows that the follower must fetch. concurrency: the follower's share of the setting, in the first message. The other
-    fields are only in messages to the leader. pages: fetched pages. notes, failures: what the follower has added to those of its
-    context since its last message. expired: the epoch of a login that has expired, or None. fatal: the error that ends the
-    follower, or None.
+    rows: the rows that the follower must fetch. concurrency: the follower's share of the setting `concurrency`, only in the first
+    message. The other fields are only in messages to the leader. pages: fetched pages. notes, failures: the notes and failures
+    that were added to the follower's context since its last message. expired: the epoch of a login that has expired, or None.
+    fatal: the error that ends the follower, or None.
     """
 
     update: SessionUpdate

@@ -1,7 +1,7 @@
 """Decide when followers join a run with `processes = "auto"`.
 
 Such a run starts as one process. Another process joins when the known pages still need much CPU time, this process uses nearly a
-whole core, and another core is idle. So a small site, and a site that answers slowly, has one process.
+whole core, and another core is idle. Therefore a small site or a slow site is crawled by one process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.crawl.processes.leader import FollowerGroup
 from pipeline.settings import SpiderTable
 
 LOOK_EVERY_S = 1.0
-"""How often the crawl is measured."""
+"""The time between two measurements of the crawl, in seconds."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 logger = logging.getLogger(__name__)
@@ -29,11 +29,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a crawl must reach before another process joins.
+    """The conditions under which another process joins a crawl.
 
-    left_s: the CPU seconds that the known pages still need; the start of a process takes up to one second. busy: the share of a
-    core that this process uses. idle_cores: how many cores are idle. memory: the largest share of memory_limit that one more process as
-    large as this one may lead to.
+    left_s: the minimum CPU time, in seconds, that the known pages still need; starting a process takes up to one second. busy:
+    the minimum share of a core that this process uses. idle_cores: the minimum number of idle cores. memory: the maximum share of
+    memory_limit that all processes may use, if the new process needs as much memory as this one.
     """
 
     left_s: float = 5.0
@@ -44,11 +44,11 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Load:
-    """What was measured during the last LOOK_EVERY_S.
+    """The measurements of the last LOOK_EVERY_S seconds.
 
-    busy: the CPU time of this process per second. idle_cores: how many usable cores were idle; None if unknown. pages_left: how many
-    known pages are not yet committed. page_s: the CPU seconds of one page, since the crawl began. memory_bytes: the memory of this
-    process.
+    busy: the CPU time of this process per second. idle_cores: how many usable cores were idle; None if unknown. pages_left: how
+    many known pages are not yet committed. page_s: the average CPU time of one page since the crawl began, in seconds.
+    memory_bytes: the memory of this process.
     """
 
     busy: float
@@ -62,14 +62,14 @@ THRESHOLDS = Thresholds()
 
 
 def reason_for_one_process(table: SpiderTable, cores: int) -> str:
-    """Return why a crawl with these settings never has followers; "" if it can have followers."""
+    """Return why a crawl with these settings always has one process; "" if follower processes can join."""
     reasons = {
         "only one core may be used": cores < 2,
         f"concurrency is {table.concurrency}": table.concurrency < 2,
-        "delay limits the speed": table.delay > 0,
-        "throttle needs one process that measures how fast the site answers": table.throttle,
+        "the setting `delay` limits the speed": table.delay > 0,
+        "throttle needs a single process that measures the response times of the site": table.throttle,
         "all pages share the cookies of one login": table.login is not None or table.cookies is not None,
-        "a session keeps to one proxy": table.proxy is not None,
+        "one session must use one proxy": table.proxy is not None,
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
 
@@ -80,9 +80,12 @@ def is_large(load: Load, thresholds: Thresholds) -> bool:
 
 
 def reason_to_wait(load: Load, thresholds: Thresholds, *, processes: int, memory_limit_bytes: int) -> str:
-    """Return why no other process joins a large crawl now; "" if one shall join. processes: how many there are already."""
+    """Return why no other process joins a large crawl now; "" if another process must join.
+
+    processes: the current number of processes.
+    """
     if load.busy < thresholds.busy:
-        return "the site, not the CPU, limits the speed, or other programs use this core"
+        return "the site and not the CPU limits the speed, or other programs use the core"
     if load.idle_cores is not None and load.idle_cores < thresholds.idle_cores:
         return "no other core is idle"
     if load.memory_bytes * (processes + 1) > thresholds.memory * memory_limit_bytes:
@@ -93,8 +96,8 @@ def reason_to_wait(load: Load, thresholds: Thresholds, *, processes: int, memory
 class Scaling:
     """Adds followers to a run one after another.
 
-    sockets: one for each possible follower. request: asks the parent process to start the next follower, at the other end of the
-    next socket.
+    sockets: one socket for each possible follower. request: a function that asks the parent process to start the next follower,
+    which uses the other end of the next socket.
     """
 
     def __init__(self, context: CrawlContext, sockets: Sequence[socket], request: Callable[[], None]) -> None:
@@ -130,7 +133,7 @@ class Scaling:
                 await self._add(load)
             elif reason != self._reason:
                 self._reason = reason
-                logger.info("this run has %d process%s for now: %s", processes, "es" if processes > 1 else "", reason)
+                logger.info("this run uses %d process%s for now, because %s", processes, "es" if processes > 1 else "", reason)
             if fixed_reason:
                 return
 
@@ -139,7 +142,7 @@ class Scaling:
         return min(progress.waiting, limit - progress.pages) if limit else progress.waiting
 
     async def _add(self, load: Load) -> None:
-        logger.info("process %d of at most %d is started: %d pages wait, which need about %.0f s of CPU time; this process uses "
+        logger.info("process %d of at most %d is being started: %d pages are waiting and need about %.0f s of CPU time; the leader process uses "
                     "%.0f %% of a core", self.group.ready + 2, self._most, load.pages_left, load.pages_left * load.page_s, 100 * load.busy)
         await self.group.add(self._sockets.pop(0))
         self._request()

@@ -1,4 +1,4 @@
-"""Control Scrapy's engine from outside: stop a crawl, wake the engine, limit its requests, find out whether it still sends any.
+"""Control Scrapy's engine from outside: stop a crawl, wake the engine, limit its requests.
 
 Scrapy has no public interface to wake its engine, nor to see that its spider is being closed. If Scrapy renames the private
 attribute `_slot`, the engine asks for requests every five seconds by itself, follower processes get no pages, and a test fails.

@@ -37,12 +37,13 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
         checked = False
 
         def response_class(self, *arguments: Any, **options: Any) -> Response:  # type: ignore[override]
-            """Return the response that http.client reads; called as the class would be."""
+            """Return the response object for http.client. This method has the parameters of the class that it replaces."""
             self.received = Response(*arguments, **options)
             return self.received
 
         def _new_conn(self) -> socket.socket:
-            # A method of urllib3 without documentation. Without it, connect() would check the address only after the TLS handshake.
+            # This overrides a method of urllib3 that is not documented. Otherwise, connect() could check the address only after the TLS
+            # handshake.
             connected = super()._new_conn()
             self._check_address(connected)
             return connected

@@ -225,7 +225,7 @@ def test_a_process_that_joins_shares_pages_concurrency_and_robots_txt(program: P
         assert [asked.path for asked in site.asked].count("/robots.txt") == len(names)  # one for each run
         assert site.most == 4
         assert keys(program) == list(range(PAGES))
-        assert command.log.count("is started:") == 1
+        assert command.log.count("is being started:") == 1
 
 
 @needs_two_cores
@@ -274,7 +274,7 @@ def test_a_run_whose_processes_use_too_much_memory_goes_on_with_one(program: Pro
 @pytest.mark.parametrize("more", ['delay = "1ms"', 'cookies = { file = "jar.txt" }'])
 def test_a_run_that_must_have_one_process_says_why_and_starts_no_other(program: Program, more: str) -> None:
     (program.folder / "jar.txt").write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\ta\tb\n")
-    with StepSite() as site, started(program, site, more, until="this run has 1 process for now:") as command:
+    with StepSite() as site, started(program, site, more, until="this run uses 1 process for now, because") as command:
         assert command.follower is None
         site.answer(10**6)
         assert command.end()["complete"] is True
