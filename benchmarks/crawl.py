@@ -1,303 +1,155 @@
-"""Crawl a generated site with several programs: `python -m benchmarks.crawl [--pages 4000] [--rounds 3]`.
+"""Compare our crawls with plain Scrapy and Crawlee, in turns: `python -m benchmarks.crawl` (4 to 6 minutes on a quiet machine).
 
-The site has 10 items and 10 links a page and is served by nginx on loopback. All fetch it with the same concurrency, no
-robots.txt, no delay and the same priority. Ours has everything on: frontier, items, change tracking committed page by
-page, progress reported. Start-up is left out on all sides and printed apart; CPU seconds are of whole processes, and say
-more than the clock where others use the machine. The floor is aiohttp and lexbor, storing nothing. Crawlee runs where
-.venv-peers has it: python -m venv .venv-peers && .venv-peers/bin/pip install 'crawlee[parsel]' urlwatch webchanges
+Three tables. (1) A site of 4,000 pages with 10 items and 10 links each, served by nginx on loopback: one and two processes, with the
+fast engine and with Scrapy's own, beside the peers of _crawlers.py; the ratios are those of one round. (2) A large site, where
+`processes = "auto"` lets a second process join. (3) A small site, where "auto" must cost nothing. Start-up is left out in (1) and
+printed apart; in (2) and (3) whole commands are measured. CPU seconds are those of all processes of a program, and say more than
+the clock where other programs use the machine. With --all, also crawls of an unchanged site. Each round begins with another program.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import json
 import os
 import shutil
-import sqlite3
 import statistics
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from tests.servers.ports import free_port
+from benchmarks._crawlers import CRAWLEE, FLOOR, PEERS, SCRAPY_SPIDER, Measured, generate, nginx, ours, script, spread
+from pipeline.crawl.scrapy.engine import is_tested
 
-HERE = Path(__file__).parents[1]
-PEERS = HERE / ".venv-peers" / "bin" / "python"
-CONCURRENCY = 16
+SCRAPY, CRAWLEE_PYTHON = "plain Scrapy, JSON lines", "Crawlee, in memory"
+ONE, TWO = "ours", "ours, 2 processes"
+GOALS = ((ONE, SCRAPY, 4.5), (ONE, CRAWLEE_PYTHON, 1.6), (TWO, SCRAPY, 8.0), (TWO, CRAWLEE_PYTHON, 2.8))
+"""How many times as fast each program must be as another at the median."""
 
-SCRAPY_SPIDER = """
-import sys
-import scrapy
-
-class Shop(scrapy.Spider):
-    name = "shop"
-    start_urls = [sys.argv[1]]
-    custom_settings = {"CONCURRENT_REQUESTS": 16, "CONCURRENT_REQUESTS_PER_DOMAIN": 16, "ROBOTSTXT_OBEY": False,
-                       "DOWNLOAD_DELAY": 0, "LOG_LEVEL": "ERROR", "TELNETCONSOLE_ENABLED": False,
-                       "FEEDS": {sys.argv[2]: {"format": "jsonlines"}}}
-
-    def parse(self, response):
-        for product in response.css("article.product"):
-            yield {"title": product.css("h3 a::text").get(), "url": response.urljoin(product.css("h3 a::attr(href)").get()),
-                   "price": float(product.css(".price::text").get().strip("£")), "stock": product.css(".stock::text").get()}
-        yield from response.follow_all(css="nav a")
-
-from scrapy.crawler import CrawlerProcess
-process = CrawlerProcess()
-crawler = process.create_crawler(Shop)
-process.crawl(crawler)
-process.start()
-stats = crawler.stats.get_stats()
-print(stats["response_received_count"], stats.get("item_scraped_count", 0), stats["elapsed_time_seconds"])
-"""
-
-CRAWLEE = """
-import asyncio, sys, time
-from crawlee import ConcurrencySettings
-from crawlee.crawlers import ParselCrawler
-from crawlee.storage_clients import MemoryStorageClient
-
-async def main():
-    crawler = ParselCrawler(storage_client=MemoryStorageClient(), configure_logging=False, concurrency_settings=
-                            ConcurrencySettings(min_concurrency=16, desired_concurrency=16, max_concurrency=16))
-    seen = [0, 0]
-
-    @crawler.router.default_handler
-    async def handle(context):
-        rows = [{"title": product.css("h3 a::text").get(), "url": product.css("h3 a::attr(href)").get(),
-                 "price": float(product.css(".price::text").get().strip("£")), "stock": product.css(".stock::text").get()}
-                for product in context.selector.css("article.product")]
-        await context.push_data(rows)
-        await context.enqueue_links(selector="nav a")
-        seen[0] += 1
-        seen[1] += len(rows)
-
-    begun = time.perf_counter()
-    await crawler.run([sys.argv[1]])
-    print(*seen, time.perf_counter() - begun)
-
-asyncio.run(main())
-"""
-
-FLOOR = """
-import asyncio, sys, time
-from urllib.parse import urljoin
-import aiohttp, uvloop
-from selectolax.lexbor import LexborHTMLParser
-
-async def main():
-    seen, waiting, items = {sys.argv[1]}, [sys.argv[1]], 0
-    busy = 0
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=16)) as client:
-        async def work():
-            nonlocal items, busy
-            while waiting or busy:
-                if not waiting:
-                    await asyncio.sleep(0.001)
-                    continue
-                url = waiting.pop()
-                busy += 1
-                async with client.get(url) as answer:
-                    page = LexborHTMLParser(await answer.text())
-                for product in page.css("article.product"):
-                    link = product.css_first("h3 a")
-                    row = {"title": link.text(), "url": urljoin(url, link.attributes["href"]),
-                           "price": float(product.css_first(".price").text().strip("£")), "stock": product.css_first(".stock").text()}
-                    items += 1
-                for link in page.css("nav a"):
-                    link = urljoin(url, link.attributes["href"])
-                    if link not in seen:
-                        seen.add(link)
-                        waiting.append(link)
-                busy -= 1
-        begun = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(16)))
-        print(len(seen), items, time.perf_counter() - begun)
-
-uvloop.run(main())
-"""
-
-SETTINGS = """
-[pipeline]
-data_dir = "var"
-[heartbeat]
-port = 0
-[spiders.shop]
-start = "{url}"
-follow = ["nav a"]
-robots = false
-concurrency = {concurrency}
-processes = {processes}
-revalidate = {kept}
-[spiders.shop.items]
-each = "article.product"
-key = ["url"]
-[spiders.shop.items.fields]
-title = "h3 a::text"
-url = "h3 a::attr(href)"
-price = {{ css = ".price::text", type = "number" }}
-stock = ".stock::text"
-"""
+Program = Callable[[Path], Measured]
+"""Crawls in the folder that it is given, which is new in each round."""
 
 
-def generate(folder: Path, pages: int) -> None:
-    """Page n links to pages 10 n + 1 … 10 n + 10, so that all are reached."""
-    for number in range(pages):
-        products = "".join(
-            f'<article class="product"><h3><a href="/product/{number}-{n}">Product {number}-{n}</a></h3>'
-            f'<p class="price">£{number % 90 + 10}.{n}0</p><p class="stock">{n} in stock</p><p class="text">'
-            f"{'Some words about it. ' * 4}</p></article>" for n in range(10))
-        links = "".join(f'<a href="/page/{link % pages}.html">page {link}</a>' for link in range(number * 10 + 1, number * 10 + 11))
-        (folder / f"{number}.html").write_text(
-            f"<!doctype html><html><head><title>Page {number}</title></head><body><nav>{links}</nav>{products}</body></html>")
+def programs(url: str, peers: Path, *, everything: bool) -> list[list[tuple[str, Program]]]:
+    """The programs by label, in groups whose order must be kept, because they share a folder."""
+    found: list[list[tuple[str, Program]]] = [
+        [(SCRAPY, lambda folder: script(SCRAPY_SPIDER, url, str(folder / "items.jsonl"), folder=folder))],
+        [(CRAWLEE_PYTHON, lambda folder: script(CRAWLEE, url, folder=folder, python=str(peers)))],
+        [("aiohttp + lexbor, no store", lambda folder: script(FLOOR, url, folder=folder))],
+        [(ONE, partial(ours, url))],
+        [(TWO, partial(ours, url, processes=2))],
+        [("ours, Scrapy's engine", partial(ours, url, fast=False))],
+        [("ours, Scrapy's engine, 2", partial(ours, url, processes=2, fast=False))]]
+    if everything:
+        found[3].append(("ours, unchanged", found[3][0][1]))
+        found[4].append(("ours, 2, unchanged", found[4][0][1]))
+        kept = partial(ours, url, kept=True)
+        found.append([("ours, pages kept for 304", kept), ("ours, all answered 304", kept)])
+    return [group for group in found if peers.exists() or group[0][0] != CRAWLEE_PYTHON]
 
 
-@contextmanager
-def nginx(folder: Path, *, page: str = "0", log: Path | None = None) -> Iterator[str]:
-    """nginx serving folder/page on a free port; ended by its own process id. log: gets the status of each answer."""
-    port = free_port()
-    config = folder / "nginx.conf"
-    config.write_text(f"""daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-        events {{}} http {{ log_format status '$status'; access_log {f"{log} status" if log else "off"}; types {{ text/html html; }} client_body_temp_path {folder}/b;
-        proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-        server {{ listen 127.0.0.1:{port}; root {folder}; charset utf-8; }} }}""")
-    folder.chmod(0o755)
-    process = subprocess.Popen(["nginx", "-c", str(config), "-p", str(folder)], stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/page/{page}.html"
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+def in_turns(groups: Sequence[Sequence[tuple[str, Program]]], folder: Path, rounds: int, pages: int) -> list[dict[str, Measured]]:
+    """Run every program once a round. Each round begins with another group.
 
-
-@dataclass(frozen=True)
-class Measured:
-    """pages, items; s: of crawling; whole_s, cpu_s: of the process, start and end included."""
-
-    pages: int
-    items: int
-    s: float
-    whole_s: float
-    cpu_s: float
-
-
-def script(code: str, *arguments: str, folder: Path, python: str = sys.executable) -> Measured:
-    """A contestant that prints pages, items and seconds."""
-    file = folder / "contestant.py"
-    file.write_text(code)
-    done, whole_s, cpu_s = timed([python, str(file), *arguments], cwd=folder, preexec_fn=give_way)
-    pages, items, seconds = done.split()[-3:]
-    return Measured(int(pages), int(items), float(seconds), whole_s, cpu_s)
-
-
-def timed(command: list[str], cwd: Path, **more: Any) -> tuple[str, float, float]:
-    """What a command prints, its seconds, and the CPU seconds of all its processes."""
-    others = children()
-    before, begun = os.times(), time.perf_counter()
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, **more)
-    if done.returncode:
-        sys.exit(f"{command}: {done.stderr}")
-    whole_s = time.perf_counter() - begun
-    for pid in children() - others:  # left behind by the command: ours now (a subreaper's)
-        os.waitpid(pid, 0)
-    after = os.times()
-    return done.stdout, whole_s, after[2] + after[3] - before[2] - before[3]
-
-
-def children() -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
-
-
-def give_way() -> None:
-    """As our own runs do: the same priority, in a session of its own."""
-    os.setsid()
-    os.nice(5)
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text("5")
-
-
-def ours(url: str, folder: Path, *, kept: bool = False, processes: int = 1) -> Measured:
-    """A run of ours; a second call on the same folder finds everything unchanged.
-
-    kept: pages are kept on disk, so that unchanged ones are answered with 304 next time (the default).
+    A program that misses pages ends the benchmark. Scrapy fetches its start page twice, because a page links to it.
     """
-    folder.mkdir(exist_ok=True)
-    (folder / "settings.toml").write_text(SETTINGS.format(url=url, concurrency=CONCURRENCY, kept=str(kept).lower(),
-                                                          processes=processes))
-    printed, whole_s, cpu_s = timed([sys.executable, "-m", "pipeline", "run", "shop", "--json"], folder,
-                                env={"PYTHONPATH": str(HERE), "PATH": "/usr/bin:/bin", "HOME": str(folder)})
-    run: dict[str, Any] = json.loads(printed)[0]
-    with sqlite3.connect(folder / "var" / "pipeline.sqlite3") as database:
-        first_us, = database.execute("select min(fetched_at) from pages where run_id = ?", [run["run"]]).fetchone()
-    seconds = datetime.fromisoformat(run["ended"]).timestamp() - first_us / 1e6
-    return Measured(run["progress"]["pages"], run["progress"]["items"], seconds, whole_s, cpu_s)
+    found = []
+    for number in range(rounds):
+        measured = {}
+        for group in (*groups[number % len(groups):], *groups[:number % len(groups)]):
+            with TemporaryDirectory(prefix="round-", dir=folder) as name:
+                for label, program in group:
+                    measured[label] = program(Path(name))
+                    if measured[label].pages not in (pages, pages + 1) or measured[label].items != 10 * measured[label].pages:
+                        sys.exit(f"{label}: {measured[label]}, but the site has {pages} pages with 10 items each")
+        found.append(measured)
+        print(f"round {number + 1} of {rounds} done; load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+    return found
 
 
-def contestants(url: str, folder: Path, number: int) -> Iterator[tuple[str, Callable[[], Measured]]]:
-    """Everyone once, in the order of the table; each round has folders of its own."""
-    one, two, kept = (folder / f"{name}{number}" for name in ("one", "two", "kept"))
-    yield "plain Scrapy, JSON lines", lambda: script(SCRAPY_SPIDER, url, str(folder / f"items{number}.jsonl"), folder=folder)
-    if PEERS.exists():
-        yield "Crawlee, in memory", lambda: script(CRAWLEE, url, folder=folder, python=str(PEERS))
-    yield "aiohttp + lexbor, no store", lambda: script(FLOOR, url, folder=folder)
-    yield "ours", lambda: ours(url, one)
-    yield "ours, unchanged", lambda: ours(url, one)
-    yield "ours, 2 processes", lambda: ours(url, two, processes=2)
-    yield "ours, 2, unchanged", lambda: ours(url, two, processes=2)
-    yield "ours, pages kept for 304", lambda: ours(url, kept, kept=True)
-    yield "ours, all answered 304", lambda: ours(url, kept, kept=True)
+def ratios(rounds: Sequence[dict[str, Measured]], label: str, other: str) -> list[float]:
+    """How many times as fast one program was as another, in each round."""
+    return [each[label].pages * each[other].s / (each[label].s * each[other].pages) for each in rounds]
+
+
+def print_peers(rounds: Sequence[dict[str, Measured]], labels: Sequence[str]) -> None:
+    print(f"{'min / median / max':28}{'pages/s':>24}{'times Scrapy':>24}{'times Crawlee':>24}{'start and end s':>17}{'CPU ms/page':>13}")
+    for label in labels:
+        rates = [each[label].pages / each[label].s for each in rounds]
+        crawlee = spread(ratios(rounds, label, CRAWLEE_PYTHON), "5.2f") if CRAWLEE_PYTHON in labels else "-"
+        outside = statistics.median(each[label].whole_s - each[label].s for each in rounds)
+        cpu_ms = statistics.median(1e3 * each[label].cpu_s / each[label].pages for each in rounds)
+        scrapy = spread(ratios(rounds, label, SCRAPY), "5.2f")
+        print(f"{label:28}{spread(rates, '5.0f'):>24}{scrapy:>24}{crawlee:>24}{outside:>17.2f}{cpu_ms:>13.2f}")
+    for label, other, goal in GOALS:
+        if other in labels:
+            median = statistics.median(ratios(rounds, label, other))
+            print(f"goal: {label} at least {goal} times {other}: {median:.2f}, {'met' if median >= goal else 'NOT MET'}")
+
+
+def print_whole(rounds: Sequence[dict[str, Measured]], base: str) -> None:
+    """Whole commands, compared with one of them: a value above 1 means that this one takes longer than the base."""
+    print(f"{'min / median / max':28}{'whole command s':>22}{'times ' + base:>24}{'CPU s':>22}{'times ' + base:>24}")
+    for label in rounds[0]:
+        whole, cpu = [each[label].whole_s for each in rounds], [each[label].cpu_s for each in rounds]
+        print(f"{label:28}{spread(whole, '6.2f'):>22}{spread([each[label].whole_s / each[base].whole_s for each in rounds], '5.2f'):>24}"
+              f"{spread(cpu, '6.2f'):>22}{spread([each[label].cpu_s / each[base].cpu_s for each in rounds], '5.2f'):>24}")
+
+
+def by_processes(url: str, counts: Sequence[int | str]) -> list[list[tuple[str, Program]]]:
+    return [[(f"processes = {count}", partial(ours, url, processes=count))] for count in counts]
+
+
+def compare(folder: Path, given: argparse.Namespace) -> None:
+    for title, pages, rounds, make in (
+            ("with other programs", given.pages, given.rounds, partial(programs, peers=given.peers, everything=given.all)),
+            ("a large site", given.large, given.large_rounds, partial(by_processes, counts=(1, 2, "auto"))),
+            ("a small site", given.small, given.small_rounds, partial(by_processes, counts=(1, "auto")))):
+        if not (pages and rounds):
+            continue
+        with TemporaryDirectory(prefix="site-", dir=folder) as name:
+            site = Path(name)
+            (site / "page").mkdir()
+            generate(site / "page", pages)
+            with nginx(site) as url:
+                groups = make(url)
+                found = in_turns(groups, folder, rounds, pages)
+        print(f"\n{title}: {pages} pages, {rounds} rounds")
+        if title == "with other programs":
+            print_peers(found, [label for group in groups for label, _ in group])
+        else:
+            print_whole(found, "processes = 1")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pages", type=int, default=4000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--large", type=int, default=15_000, help="pages of the large site")
+    parser.add_argument("--large-rounds", type=int, default=2)
+    parser.add_argument("--small", type=int, default=40, help="pages of the small site")
+    parser.add_argument("--small-rounds", type=int, default=10)
+    parser.add_argument("--all", action="store_true", help="also crawls of an unchanged site")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has Crawlee")
     given = parser.parse_args()
     if shutil.which("nginx") is None:
         print("skipped: nginx is not installed")
         return
-    if not PEERS.exists():
-        print("Crawlee is left out: see the first lines of benchmarks/crawl.py")
+    if not given.peers.exists():
+        print("Crawlee is left out: see the first lines of benchmarks/_crawlers.py")
+    if not is_tested(version("scrapy")):
+        print(f"the fast engine was not tested with Scrapy {version('scrapy')}: every crawl uses Scrapy's own engine")
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: the forkserver of a command is ours when that ends
-    rounds: list[dict[str, Measured]] = []
+    begun = time.monotonic()
+    print(f"Scrapy {version('scrapy')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        (folder / "page").mkdir()
-        generate(folder / "page", given.pages)
-        with nginx(folder) as url:
-            for number in range(given.rounds):
-                measured = {label: measure() for label, measure in contestants(url, folder, number)}
-                rounds += [measured]
-    print(f"{given.pages} pages, {given.rounds} rounds; pages/s min / median / max; ratios to plain Scrapy of the same round; "
-          f"load {os.getloadavg()[0]:.1f}")
-    print(f"{'':28}{'items':>8}{'pages/s':>22}{'ratio':>20}{'start and end s':>17}{'CPU ms/page':>13}")
-    for label in rounds[0]:
-        rates = [each[label].pages / each[label].s for each in rounds]
-        base = [each["plain Scrapy, JSON lines"] for each in rounds]
-        ratios = [rate * plain.s / plain.pages for rate, plain in zip(rates, base, strict=True)]
-        middle = rounds[len(rounds) // 2][label]
-        print(f"{label:28}{middle.items:>8}  {spread(rates, '5.0f')}  {spread(ratios, '4.2f')}"
-              f"{middle.whole_s - middle.s:>17.2f}{1e3 * middle.cpu_s / middle.pages:13.2f}")
-
-
-def spread(values: list[float], form: str) -> str:
-    return " / ".join(f"{value:{form}}" for value in (min(values), statistics.median(values), max(values)))
+        os.chmod(name, 0o755)  # nginx reads as another user
+        compare(Path(name), given)
+    print(f"\n{time.monotonic() - begun:.0f} s in all; load {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

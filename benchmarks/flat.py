@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.crawl import CONCURRENCY, HERE, SETTINGS, generate, nginx
+from benchmarks._crawlers import CONCURRENCY, HERE, SETTINGS, generate, nginx
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -32,7 +32,7 @@ class Sample:
 def crawl(url: str, folder: Path) -> tuple[float, list[Sample]]:
     """The peak resident memory (MB) of the process that crawls, and what it had done when."""
     folder.mkdir()
-    (folder / "settings.toml").write_text(SETTINGS.format(url=url, concurrency=CONCURRENCY, kept="false", processes=1))
+    (folder / "settings.toml").write_text(SETTINGS.format(url=url, concurrency=CONCURRENCY, kept="false", processes=1, fast="true"))
     process = subprocess.Popen([sys.executable, "-m", "pipeline", "run", "shop", "--json"], cwd=folder, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                env={"PYTHONPATH": str(HERE), "PATH": "/usr/bin:/bin", "HOME": str(folder)})

@@ -26,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.crawl import HERE, children, nginx, spread
+from benchmarks._crawlers import HERE, children, nginx, spread
 
 SETTINGS = """
 [pipeline]

@@ -2,7 +2,7 @@
 
 Every page is fetched from nginx on loopback, ten at a time; of each a part is taken as text, compared with what was
 stored, and stored. One in ten pages has changed since the run before. Whole processes, start included. The others run
-where .venv-peers has them (see benchmarks/crawl.py).
+where .venv-peers has them (see benchmarks/_crawlers.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.crawl import HERE, PEERS, give_way, nginx, spread, timed
+from benchmarks._crawlers import HERE, PEERS, give_way, nginx, spread, timed
 
 AT_A_TIME = 10
 TWO = "ours, 2 processes"
@@ -83,7 +83,7 @@ def main() -> None:
         return
     peers = [name for name in given.beside if PEERS.with_name(name).exists()]
     for name in set(given.beside).difference(peers):
-        print(f"{name} is left out: see the first lines of benchmarks/crawl.py")
+        print(f"{name} is left out: see the first lines of benchmarks/_crawlers.py")
     times: dict[str, list[float]] = {}
     with TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)

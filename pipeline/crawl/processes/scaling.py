@@ -47,7 +47,7 @@ class Load:
     """The measurements of the last LOOK_EVERY_S seconds.
 
     busy: the CPU time of this process per second. idle_cores: how many usable cores were idle; None if unknown. pages_left: how
-    many known pages are not yet committed. page_s: the average CPU time of one page since the crawl began, in seconds.
+    many known pages are not yet committed. page_s: the average CPU time of one page, without the first seconds of the crawl.
     memory_bytes: the memory of this process.
     """
 
@@ -112,6 +112,7 @@ class Scaling:
     async def run(self) -> None:
         """Measure the crawl, and let followers join, until no more can join."""
         fixed_reason = reason_for_one_process(self._context.table, self._cores)
+        await asyncio.sleep(LOOK_EVERY_S)  # at first, the start of the crawl and pages not yet committed make each page look expensive
         pages_before, cpu_before_s = self._context.progress.pages, time.process_time()
         while True:
             begun_s, cpu_s, idle_s = time.monotonic(), time.process_time(), idle_core_s()
