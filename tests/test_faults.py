@@ -210,7 +210,7 @@ def test_settings_with_ten_mistakes_report_all_ten(program: Program) -> None:
     assert all(line.startswith("settings.toml: ") for line in lines), done.stderr
     for place, words in [
         ("mail.from", "not an e-mail address"), ("mail.password", "{ env"), ("proxies.office", "not a proxy URL"),
-        ("spiders.s.spider", "known: crawl"), ("spiders.s.start[0]", "http"),
+        ("spiders.s.spider", "give one of crawl"), ("spiders.s.start[0]", "http"),
         ("spiders.s.proxy", "known: office"), ("spiders.s.delay", '"30s"'), ("spiders.s.schedule", "hour"),
         ("spiders.s.concurency", "did you mean 'concurrency'?"), ("digests.d.spiders", "known: s"),
         ("digests.d.to[0]", "not an e-mail address"),

@@ -104,7 +104,7 @@ def test_nothing_is_sent_on_a_connection_that_was_dropped(body, message_to) -> N
     with SmtpServer() as server:
         server.faults.append(Fault("MAIL", "421 4.3.2 going down"))
         transport = plain(server, dialogue=heard)
-        with pytest.raises(MailError, match="ended the session"):
+        with pytest.raises(MailError, match="ended the SMTP session"):
             transport.deliver(message_to("a@example.com"), body)
         gc.collect()
     assert "S: 421 4.3.2 going down" in heard.getvalue()
