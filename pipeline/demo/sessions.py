@@ -29,7 +29,7 @@ class DemoSession:
 
 
 class SessionStore:
-    """The sessions of the demo site, by cookie.
+    """The sessions of the demo site, by the value of the session cookie.
 
     A session ends after `idle_s` seconds without a request. If there are too many sessions, the session that has been
     idle longest ends.

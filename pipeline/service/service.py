@@ -101,7 +101,7 @@ class Service:
         self._housekeeping = Housekeeping(state)
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour, self._housekeeping.by_age)
         self._outbox = DeliveryLoop(store, open_transport(settings, settings.data_dir), policy=policy, now=utc_now,
-                                    on_attempt=self._log_delivery, on_error=lambda error: logger.error("%s", error))
+                                    on_attempt=self._log_delivery, on_error=lambda error: logger.error("the outbox cannot be read or written: %s", error))
         self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.runs_changed.set, on_plan=state.slots_changed.set,
                           on_mail=self._outbox.wake)
         self._digests = DigestBuilder(state, self._runner, self._outbox.wake)

@@ -99,7 +99,7 @@ class ServiceState:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("%s", error, exc_info=None if isinstance(error, PipelineError) else error)
+            logger.error("a background task failed: %s", error, exc_info=None if isinstance(error, PipelineError) else error)
             self.failed = True
 
 

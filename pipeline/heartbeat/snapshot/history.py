@@ -43,7 +43,8 @@ class RunHistory:
     def reader(self, settings: Settings, mask: Callable[[str], str]) -> HistoryReader:
         """Return a reader for one snapshot; pass the reader to keep() when the snapshot is complete.
 
-        mask: masks secrets in error texts; the same settings must always come with the same mask.
+        mask: masks secrets in error texts. Masked runs are cached until `settings` is another object, so the same settings must
+        always come with the same mask.
         """
         last = self._last
         return HistoryReader(settings, mask, last.runs if last is not None and last.settings is settings else {})
