@@ -45,7 +45,7 @@ def load_for_heartbeat(settings_file: str) -> Settings:
     from pipeline.settings import load_for_heartbeat
     settings, problems = load_for_heartbeat(settings_file)
     if problems is not None:
-        click.echo(f"{problems}\nonly [pipeline] and [heartbeat] of this file are used", err=True)
+        click.echo(f"{problems}\nbecause of these problems, only the tables [pipeline] and [heartbeat] of the file are used", err=True)
     return settings
 
 

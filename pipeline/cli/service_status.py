@@ -49,7 +49,7 @@ def status_table(found: dict[str, Any]) -> None:
     for reason in found["reasons"]:
         console.print(f"  {reason}", markup=False, highlight=False)
     if waiting := found.get("settings", {}).get("waiting_for_restart"):
-        console.print(f"  restart the service to apply changes of {', '.join(waiting)}", markup=False, highlight=False)
+        console.print(f"  restart the service to apply the changes of {', '.join(waiting)}", markup=False, highlight=False)
     table = Table(box=None, pad_edge=False)
     for name in ("spider", "health", "last success", "next", "last run"):
         table.add_column(name)

@@ -38,7 +38,7 @@ class Reloader:
                 fresh = await asyncio.to_thread(load, self._state.settings.file)
                 fresh, waiting = keep_until_restart(self._state.settings, fresh)
             except SettingsError as error:
-                self._state.settings_error = f"not reloaded: {error}"
+                self._state.settings_error = f"the file was not reloaded: {error}"
                 logger.error("the settings were not reloaded, because the file has problems:\n%s", error)  # noqa: TRY400
                 return
             self._on_reload(fresh)
@@ -47,7 +47,7 @@ class Reloader:
             self._state.waiting_for_restart = waiting
         logger.info("the settings were reloaded from %s", fresh.file)
         if waiting:
-            logger.warning("a restart of the service is needed to apply changes of %s", ", ".join(waiting))
+            logger.warning("a restart of the service is needed to apply the changes of %s", ", ".join(waiting))
         self._state.wake()
 
     async def check(self) -> None:
@@ -60,7 +60,7 @@ class Reloader:
             try:
                 await asyncio.to_thread(load, self._state.settings.file)
             except SettingsError as error:
-                self._state.settings_error = f"has errors, and the service would not start with it: {error}"
+                self._state.settings_error = f"the file has errors, and the service would not start with it: {error}"
                 logger.error("the settings file has errors; the service still uses the earlier settings:\n%s", error)  # noqa: TRY400
             else:
                 self._state.settings_error = ""

@@ -87,7 +87,10 @@ def _inherited(table: type[Table]) -> set[str]:
 
 
 def descriptions(table: type[Table]) -> dict[str, tuple[ast.expr, str]]:
-    """Return by field, inherited fields included, its annotation and the docstring below it ("" for none)."""
+    """Return, for each field of a table, the annotation and the docstring below the field ("" for none).
+
+    Inherited fields are included.
+    """
     found: dict[str, tuple[ast.expr, str]] = {}
     for kind in reversed(table.__mro__):
         if not issubclass(kind, Table) or kind is Table:

@@ -200,8 +200,8 @@ def test_sighup_applies_what_needs_no_restart_and_names_the_rest(program: Progra
     status = program.status()
     assert status["settings"] == {"error": "", "waiting_for_restart": ["mail.from", "mail.host"]}
     assert status["health"] == "ok"
-    assert "restart of the service is needed to apply changes of mail.from, mail.host" in program.log()
-    assert "restart the service to apply changes of mail.from, mail.host" in program.run("status").stdout
+    assert "restart of the service is needed to apply the changes of mail.from, mail.host" in program.log()
+    assert "restart the service to apply the changes of mail.from, mail.host" in program.run("status").stdout
 
 
 def test_two_runs_of_one_spider_do_not_overlap(program: Program, site: PageSite) -> None:
@@ -239,7 +239,7 @@ def test_the_heartbeat_can_be_asked_while_the_rest_of_the_settings_is_broken(pro
     settings.write_text(broken + settings.read_text())
     status = program.run("status", "--json")
     assert json.loads(status.stdout)["health"] in {"ok", "degraded"}  # degraded when the service has found the errors
-    assert "only [pipeline] and [heartbeat] of this file are used" in status.stderr
+    assert "only the tables [pipeline] and [heartbeat] of the file are used" in status.stderr
     assert program.run("ping", "hi").stdout.endswith("] hi\n")
     assert f":{program.port}/?token=" in program.run("url").stdout
     assert program.run("history").returncode == 2

@@ -139,8 +139,8 @@ class ItemViewer:
 def title_of(data: Mapping[str, Any], key: str) -> str:
     """Return the title of an item.
 
-    The title is the field title, name, headline or subject. If an item has none of these fields, the title is the first text among
-    the fields, or else the key.
+    The title is the value of the field title, name, headline or subject. If an item has none of these fields, the title is the first
+    text among the values of its fields, or else the key.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
     for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
@@ -152,8 +152,8 @@ def title_of(data: Mapping[str, Any], key: str) -> str:
 def link_of(data: Mapping[str, Any], key: str) -> str:
     """Return the link of an item, or "" if the item has no link.
 
-    The link is the field url, link or href. If an item has none of these fields, the link is the first field that contains a URL,
-    or else the key if the key is a URL.
+    The link is the value of the field url, link or href. If an item has none of these fields, the link is the first value that is a
+    URL, or else the key if the key is a URL.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
     candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [key]

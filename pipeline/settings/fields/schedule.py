@@ -46,7 +46,7 @@ class Cron:
 
     @property
     def fixed_hour(self) -> bool:
-        """Whether slots follow the wall clock. If a cron allows every hour, slots follow elapsed time."""
+        """Whether slots follow the wall clock at clock changes. If a cron allows every hour, slots follow elapsed time."""
         return len(self.hours) < 24
 
     def has_day(self, day: date) -> bool:
