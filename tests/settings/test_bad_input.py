@@ -108,7 +108,7 @@ def test_settings_that_are_missing_a_folder_or_broken_are_named(words: tuple[str
     for file in (tmp_path / "none.toml", tmp_path, broken):
         result = tried(*settings_of(command, words, file), *filled(command))
         if file == broken and words in (("status",), ("ping",), ("url",)):  # they need [heartbeat] only, and ask although the rest is broken
-            assert "only [pipeline] and [heartbeat] of this file are used" in result.output
+            assert "only the tables [pipeline] and [heartbeat] of the file are used" in result.output
             assert "\x1b" not in result.output
         else:
             text = result.output if words == ("doctor",) else said(result, code=3 if words == ("status",) else 2)
