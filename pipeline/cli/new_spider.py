@@ -49,5 +49,5 @@ def write_spider(folder: Path, name: str) -> tuple[Path, str]:
         with path.open("x", encoding="utf-8") as file:
             file.write(NEW_SPIDER.format(class_name=class_name))
     except FileExistsError as error:
-        raise SpiderError("the file exists already and was not changed", where=str(path)) from error
+        raise SpiderError("the file already exists and was not changed", where=str(path)) from error
     return path, NEW_TABLE.format(name=name, module=module, class_name=class_name)

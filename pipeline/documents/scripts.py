@@ -154,7 +154,7 @@ def _end_of_object(text: str, start: int) -> int:
 
 def _lenient(body: str) -> Json:
     if len(body) > MAX_CHARACTERS:
-        raise UnreadableError(f"a value has {len(body)} characters and is not strict JSON; the limit for such values is {MAX_CHARACTERS} characters")
+        raise UnreadableError(f"a value in a script is too long: {len(body)} characters, but a value that is not strict JSON may have at most {MAX_CHARACTERS}")
     try:
         return chompjs.parse_js_object(_TOKEN.sub(_as_json_token, body), loader=_DECODER.decode)
     except RecursionError as error:

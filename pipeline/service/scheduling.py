@@ -189,7 +189,7 @@ class Scheduling:
                 self._clock_was_set(ahead_s - before_s)
 
     def _clock_was_set(self, seconds: float) -> None:
-        logger.warning("the system clock was set %s by %.0f s: all schedules are recalculated", "forward" if seconds > 0 else "back", abs(seconds))
+        logger.warning("the system clock was set %s by %.0f s: all schedules are being recalculated", "forward" if seconds > 0 else "back", abs(seconds))
         now = self._now()
         for name, interval_s in self._intervals.items():
             try:

@@ -34,7 +34,7 @@ def init(folder: str) -> None:
     from importlib import resources
     target = Path(folder, "settings.toml")
     if target.exists():
-        raise UsageError("the file exists already and was not changed", where=str(target))
+        raise UsageError("the file already exists and was not changed", where=str(target))
     packaged = resources.files("pipeline") / "settings.toml"
     source = packaged if packaged.is_file() else Path(__file__).parents[3] / "settings.toml"
     Path(folder, "spiders").mkdir(parents=True, exist_ok=True)

@@ -109,7 +109,7 @@ class FrontierScheduler(RowScheduler):
     def _keep_in_memory(self, request: scrapy.Request, why: NotStorableError) -> None:
         if self._resumable:
             self._resumable = False
-            logger.info("if this run is killed, the pass starts again from the beginning, because a request cannot be stored: %s", why)
+            logger.info("a request cannot be stored, so the pass will start again from the beginning if this run is killed: %s", why)
             stored_frontier.mark_not_resumable(self._context.store, self._context.run)
         if request.meta.get("is_start_request"):
             self._context.session.ssrf_guard.allow(request.url)

@@ -201,7 +201,7 @@ class FollowerGroup:
         follower.writer.close()
         self._divide_concurrency(frontier)
         if self._context.fatal is None:
-            logger.error("a follower process of this run has ended unexpectedly; the other processes fetch its %d pages", len(follower.rows))
+            logger.error("a follower process of this run has ended unexpectedly; the other processes will fetch its %d pages", len(follower.rows))
             frontier.give_back(list(follower.rows.values()))
 
 

@@ -159,4 +159,4 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
-    raise HeartbeatError("another process listens on this socket", where=str(path), fix="stop that process")
+    raise HeartbeatError("another process is already listening on this socket", where=str(path), fix="stop that process")

@@ -164,7 +164,7 @@ class _CodeReceiver(HTTPServer):
                 raise MailError(f"no consent was given in the browser within {timeout_s:g} s", where="mail login", fix="run `pipeline mail login` again")
             self.handle_request()
         if not self.query.get("code"):
-            raise MailError(f"the consent was refused in the browser: {clean_line(self.query.get('error', ''), 100) or 'no authorization code'}",
+            raise MailError(f"access was not granted in the browser: {clean_line(self.query.get('error', ''), 100) or 'no authorization code was returned'}",
                             where="mail login", fix="run `pipeline mail login` again")
         return self.query["code"]
 

@@ -86,7 +86,7 @@ class ContentDecoder:
         for stream in self._streams:
             stream.finish()
         if self._outermost and not self._begun and not empty:
-            raise CutShortError(f"{self._outermost} data is empty")
+            raise CutShortError(f"the body is empty, although its Content-Encoding is {self._outermost}")
 
     def _through(self, data: bytes, depth: int) -> Iterator[bytes]:
         if depth == len(self._streams):

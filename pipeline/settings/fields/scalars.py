@@ -122,7 +122,7 @@ def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
     if isinstance(value, str):
         parts = urlsplit(value)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise PydanticCustomError("url", "the URL must use https, because the URL is a secret: anyone who knows the URL can send false reports")
+            raise PydanticCustomError("url", "the URL must use https, because it is a secret: anyone who knows it can send false reports")
     return value
 
 

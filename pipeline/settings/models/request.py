@@ -1,4 +1,4 @@
-"""Requests of [spiders.NAME]: URL, headers, body, cookies and HTTP authentication of a `start`."""
+"""Models of the start requests in [spiders.NAME]: URL, headers, body, cookies and HTTP authentication."""
 
 from __future__ import annotations
 

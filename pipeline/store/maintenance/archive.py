@@ -110,7 +110,7 @@ def unpack(source: Path, staging: Path, store: Store) -> Manifest:
                          where=str(source), fix="use another backup")
     if manifest.kind != store.kind:
         raise StoreError(f"the backup contains a {manifest.kind} database, but the settings name a {store.kind} database", where=str(source),
-                         fix="change [pipeline] database")
+                         fix=f"set [pipeline] database to a {manifest.kind} database")
     migrate.refuse_newer(manifest.revision, str(source))
     return manifest
 

@@ -135,7 +135,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "br cut": (coded("br", brotli.compress(BODY)[:-1]), "br data ended before its end marker"),
     "zstd cut": (coded("zstd", ZSTD[:-1]), "zstd data ended before its end marker"),
     "gzip cut in br": (coded("gzip, br", brotli.compress(GZIP[:-1])), "gzip data ended before its end marker"),
-    "nothing of a gzip without a length": (OK + b"Content-Encoding: gzip\r\n\r\n", "gzip data is empty"),
+    "nothing of a gzip without a length": (OK + b"Content-Encoding: gzip\r\n\r\n", "the body is empty, although its Content-Encoding is gzip"),
     "a transfer coding cut": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(GZIP[:-1]),
                               "gzip data ended before its end marker"),
     "all of it as a part": (b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-41/42\r\nContent-Length: 42\r\n\r\n" + BODY, WHOLE),

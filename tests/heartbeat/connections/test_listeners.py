@@ -78,7 +78,7 @@ def test_only_the_owner_may_use_the_unix_socket_and_a_stop_removes_it(run, servi
     try:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert HeartbeatClient("", 0, path=path).ask("health") == "ok"
-        with pytest.raises(HeartbeatError, match="another process listens"):
+        with pytest.raises(HeartbeatError, match="another process is already listening"):
             bind_unix_socket(path)
         assert HeartbeatClient("", 0, path=path).ask("ping") == "pong"
     finally:

@@ -154,7 +154,7 @@ def test_a_refused_and_a_missing_consent_are_reported(settings, tokens) -> None:
         urlopen(f"{query['redirect_uri']}?error=access_denied&state={query['state']}", timeout=10).close()
 
     _, error = consenting(settings(), refuse)
-    assert "consent was refused in the browser: access_denied" in str(error)
+    assert "access was not granted in the browser: access_denied" in str(error)
     _, error = consenting(settings(), lambda _query: None, wait_s=0.1)
     assert "no consent was given in the browser within 0.1 s" in str(error)
     assert tokens.asked == []
