@@ -4,6 +4,7 @@ Each history is a sequence of states of a real site. Each state is crawled in a 
 crawl is killed with -9 at random moments, is stopped, or fails because a page is missing, and the site may change in
 between; then a run completes the pass. Afterwards the store must have what the site showed last on each page, the reported
 changes must add up to it, each must follow from the one before, and no committed page may have been fetched again.
+With --joining, the site is slower, a second process joins each crawl as soon as possible, and any of the two is killed.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ State = dict[int, dict[str, str]]
 class Site:
     """A site that shows one state at a time, and remembers what it showed last on each page."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, *, slower: float) -> None:
         self._dice = dice
+        self._slower = slower
         self._lock = threading.Lock()
         self.state: State = {}
         self.down: set[int] = set()
@@ -75,7 +77,7 @@ class Site:
     def _page(self, asked: Asked) -> Answer:
         page = int(asked.path[1:])
         with self._lock:
-            dawdle_s = self._dice.choice((0.0, 0.0, 0.01, 0.03))
+            dawdle_s = self._slower * self._dice.choice((0.0, 0.0, 0.01, 0.03))
             if page in self.down:
                 return Answer("down", 503)
             found = self.shown[page] = dict(self.state.get(page, {}))
@@ -93,10 +95,11 @@ class Site:
 class History:
     """One store, one site, and the runs between them."""
 
-    def __init__(self, folder: Path, seed: str) -> None:
+    def __init__(self, folder: Path, seed: str, *, joining: bool = False) -> None:
         self._dice = random.Random(seed)
         self._folder = folder
-        self.site = Site(random.Random(f"{seed}/site"))
+        self._joining = joining
+        self.site = Site(random.Random(f"{seed}/site"), slower=20.0 if joining else 1.0)
         self.ends: Counter[str] = Counter()
         self._slots = itertools.count()
         self._processes = Program(Path(), 0)
@@ -135,10 +138,13 @@ class History:
             if fate == "stopped":
                 runner.stop()
             elif not performing.done():
-                for pid in started:
+                here = sorted(self._processes.children_of_the_forkserver() - before)
+                for pid in self._dice.choice((here, here[:1], here[1:])) if self._joining else started:
                     Program.kill_process(pid)
         ended = await asyncio.wait_for(performing, WITHIN_S)
         self.ends[str(ended.outcome.value if ended.outcome else None)] += 1
+        log = runner.log_file("runs", run.id)
+        self.ends["with two processes"] += log.exists() and "2 processes fetch" in log.read_text("utf-8")
         return ended
 
     async def _moment(self, performing: asyncio.Task[Run]) -> None:
@@ -178,14 +184,17 @@ def _opened(folder: Path) -> Iterator[Store]:
         store.close()
 
 
-def torture(folder: Path, histories: int, seed: int, *, steps: int = 4) -> Counter[str]:
-    """How the runs ended. Raises AssertionError, with the number of the history, when the store or the changes are wrong."""
-    warm_up()
+def torture(folder: Path, histories: int, seed: int, *, steps: int = 4, joining: bool = False) -> Counter[str]:
+    """How the runs ended. Raises AssertionError, with the number of the history, when the store or the changes are wrong.
+
+    joining: whether a second process joins each crawl; only if no forkserver runs yet.
+    """
+    warm_up(*(["tests.crawl.processes.eager"] if joining else []))
     ends: Counter[str] = Counter()
     for number in range(histories):
         place = folder / str(number)
         place.mkdir()
-        history = History(place, f"{seed}/{number}")
+        history = History(place, f"{seed}/{number}", joining=joining)
         try:
             history.play(steps)
         except AssertionError as error:
@@ -198,12 +207,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--histories", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--joining", action="store_true")
     given = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        ends = torture(Path(folder), given.histories, given.seed)
+        ends = torture(Path(folder), given.histories, given.seed, joining=given.joining)
+    total = ends.total() - ends["with two processes"]
     figures = ", ".join(f"{name} {count}" for name, count in sorted(ends.items()))
-    print(f"{given.histories} histories, {ends.total()} runs ({figures}) in {time.monotonic() - began:.0f} s, seed {given.seed}: "
+    print(f"{given.histories} histories, {total} runs ({figures}) in {time.monotonic() - began:.0f} s, seed {given.seed}: "
           "all stored, all told, no page twice")
 
 

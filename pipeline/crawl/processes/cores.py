@@ -6,15 +6,15 @@ import os
 import sys
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
+from pipeline.crawl.processes.control_groups import MOUNTED, folders, membership
+
 _STAT = Path("/proc/stat")
 
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use: its CPU affinity and the CPU quotas of its control groups."""
     cores = len(_affinity())
-    own = Path("/proc/self/cgroup")
-    return max(1, min(cores, int(_quota(own.read_text("ascii", "replace"), _CGROUPS, cores)))) if own.exists() else cores
+    return max(1, min(cores, int(cpu_quota(membership(), MOUNTED, cores))))
 
 
 def idle_core_s() -> float | None:
@@ -28,27 +28,16 @@ def idle_core_s() -> float | None:
     return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
-def _affinity() -> set[int]:
-    return os.sched_getaffinity(0) if sys.platform == "linux" else set(range(os.cpu_count() or 1))
-
-
-def _quota(membership: str, mounted: Path, cores: float) -> float:
+def cpu_quota(names: str, mounted: Path, cores: float) -> float:
     """Return the smallest CPU quota, in cores, of the control groups of this process; `cores` if there is none.
 
-    In a container, /proc/self/cgroup may name a group of the host that is not mounted. Therefore all parent groups are tried too,
-    up to the root of the mount, which is then the container's group. membership: the text of /proc/self/cgroup (cgroups(7)).
+    names, mounted: as for control_groups.folders().
     """
-    for line in membership.splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = mounted / controllers if controllers else mounted
-        folder = root / group.strip("/")
-        for each in (folder, *folder.parents):
-            if not each.is_relative_to(root):
-                break
-            cores = min(cores, _limit(each))
-    return cores
+    return min([cores, *map(_limit, folders(names, mounted, "cpu"))])
+
+
+def _affinity() -> set[int]:
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set(range(os.cpu_count() or 1))
 
 
 def _limit(group: Path) -> float:

@@ -78,7 +78,7 @@ class LeaderClient:
         if not self._pages:
             loop.call_soon(self._send)
         login_state = self._context.session.login_state
-        if login_state is None or not login_state.is_stale(page.epoch):  # a page fetched with an earlier login is not sent: the leader has it fetched again
+        if login_state is None or not login_state.is_stale(page.epoch):  # otherwise the leader has the page fetched again
             links = self._seen.unseen(page.links)
             self._seen.add(links)  # the leader commits these links with this page, unless the run ends or a new login is made
             page = replace(page, links=tuple(links))

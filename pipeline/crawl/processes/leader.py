@@ -56,14 +56,14 @@ def shares(table: SpiderTable) -> tuple[int, int]:
 class FollowerGroup:
     """The follower processes of a run, as managed by the leader process.
 
-    concurrency: how many concurrent requests to one host each follower may send. shrinks: whether the leader's own concurrency is
-    reduced each time that a follower joins; if not, it is reduced from the beginning.
+    concurrency: how many concurrent requests to one host each follower may send. optional: whether followers join during the crawl.
+    Then the leader's own concurrency is reduced each time that one joins, and an error that ends a follower does not end the run.
     """
 
-    def __init__(self, context: CrawlContext, concurrency: int, *, shrinks: bool = False) -> None:
+    def __init__(self, context: CrawlContext, concurrency: int, *, optional: bool = False) -> None:
         self._context = context
         self._concurrency = concurrency
-        self._shrinks = shrinks
+        self._optional = optional
         self._uncommitted_bytes = 0
         self._followers: list[_Follower] = []
         self._frontier: RowSource | None = None
@@ -152,7 +152,10 @@ class FollowerGroup:
             if message.failures is not None:
                 self._context.failures.merge(message.failures)
             if message.fatal is not None:
-                frontier.fatal(message.fatal)
+                if self._optional:
+                    logger.error("a follower process failed: %s", message.fatal)
+                else:
+                    frontier.fatal(message.fatal)
                 break
             if message.expired is not None:
                 await self._log_in(follower, message.expired, frontier)
@@ -170,7 +173,7 @@ class FollowerGroup:
         self._heard.set()
 
     def _divide_concurrency(self, frontier: RowSource) -> None:
-        if self._shrinks:
+        if self._optional:
             frontier.limit_requests(self._context.table.concurrency - self._concurrency * self.ready)
 
     def _taken(self, size_bytes: int, frontier: RowSource, page: asyncio.Future[None]) -> None:

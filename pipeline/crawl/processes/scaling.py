@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from socket import socket
 
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.processes.cores import idle_core_s, usable_cores
 from pipeline.crawl.processes.leader import FollowerGroup
+from pipeline.crawl.processes.memory import available_memory_bytes, own_memory_bytes
 from pipeline.settings import SpiderTable
 
 LOOK_EVERY_S = 1.0
 """The time between two measurements of the crawl, in seconds."""
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +31,15 @@ class Thresholds:
 
     left_s: the minimum CPU time, in seconds, that the known pages still need; starting a process takes up to one second. busy:
     the minimum share of a core that this process uses. idle_cores: the minimum number of idle cores. memory: the maximum share of
-    memory_limit that all processes may use, if the new process needs as much memory as this one.
+    memory_limit that all processes may use, if the new process needs as much memory as this one. times_available: how many times the
+    memory of this process must be available; a new process may need a forkserver.
     """
 
     left_s: float = 5.0
     busy: float = 0.85
     idle_cores: float = 0.5
     memory: float = 0.5
+    times_available: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Load:
 
     busy: the CPU time of this process per second. idle_cores: how many usable cores were idle; None if unknown. pages_left: how
     many known pages are not yet committed. page_s: the average CPU time of one page, without the first seconds of the crawl.
-    memory_bytes: the memory of this process.
+    memory_bytes: the memory of this process. available_bytes: the memory that new processes can use; infinity if unknown.
     """
 
     busy: float
@@ -56,6 +56,7 @@ class Load:
     pages_left: int
     page_s: float
     memory_bytes: int
+    available_bytes: float
 
 
 THRESHOLDS = Thresholds()
@@ -90,6 +91,8 @@ def reason_to_wait(load: Load, thresholds: Thresholds, *, processes: int, memory
         return "no other core is idle"
     if load.memory_bytes * (processes + 1) > thresholds.memory * memory_limit_bytes:
         return f"{processes + 1} processes might exceed memory_limit"
+    if load.available_bytes < thresholds.times_available * load.memory_bytes:
+        return "too little memory is available"
     return ""
 
 
@@ -107,7 +110,7 @@ class Scaling:
         self._cores = usable_cores()
         self._most = min(len(sockets) + 1, self._cores, context.table.concurrency)
         self._reason = ""
-        self.group = FollowerGroup(context, context.table.concurrency // self._most, shrinks=True)
+        self.group = FollowerGroup(context, context.table.concurrency // self._most, optional=True)
 
     async def run(self) -> None:
         """Measure the crawl, and let followers join, until no more can join."""
@@ -125,7 +128,7 @@ class Scaling:
                 busy=(time.process_time() - cpu_s) / seconds,
                 idle_cores=None if idle_s is None or idle_now_s is None else (idle_now_s - idle_s) / seconds,
                 pages_left=self._pages_left(), page_s=(time.process_time() - cpu_before_s) / max(1, pages),
-                memory_bytes=_memory_bytes())
+                memory_bytes=own_memory_bytes(), available_bytes=available_memory_bytes())
             if self.group.joining or self._context.stopping() or not is_large(load, THRESHOLDS):
                 continue
             reason = fixed_reason or reason_to_wait(load, THRESHOLDS, processes=processes,
@@ -147,11 +150,3 @@ class Scaling:
                     "%.0f %% of a core", self.group.ready + 2, self._most, load.pages_left, load.pages_left * load.page_s, 100 * load.busy)
         await self.group.add(self._sockets.pop(0))
         self._request()
-
-
-def _memory_bytes() -> int:
-    """Return the resident memory of this process; 0 on a system without /proc."""
-    try:
-        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
-    except OSError:
-        return 0

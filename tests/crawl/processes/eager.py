@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from pipeline.crawl.processes import scaling
 
-scaling.THRESHOLDS = scaling.Thresholds(left_s=0, busy=0, idle_cores=-1, memory=10)
+scaling.THRESHOLDS = scaling.Thresholds(left_s=0, busy=0, idle_cores=-1, memory=10, times_available=0)
 scaling.LOOK_EVERY_S = 0.05

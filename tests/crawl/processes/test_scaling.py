@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl.processes.cores import _quota, idle_core_s, usable_cores
+from pipeline.crawl.processes.cores import cpu_quota, idle_core_s, usable_cores
+from pipeline.crawl.processes.memory import available_memory_bytes, free_in_groups, own_memory_bytes
 from pipeline.crawl.processes.scaling import Load, Thresholds, is_large, reason_for_one_process, reason_to_wait
 from pipeline.settings import load
 from tests.servers.pages import Answer, Asked, PageSite
@@ -23,7 +24,7 @@ from tests.servers.program import Program, eventually
 
 PAGES = 120
 WAIT_S = 60.0
-BUSY = Load(busy=0.97, idle_cores=0.9, pages_left=20_000, page_s=0.001, memory_bytes=130_000_000)
+BUSY = Load(busy=0.97, idle_cores=0.9, pages_left=20_000, page_s=0.001, memory_bytes=130_000_000, available_bytes=10**9)
 LIMIT_BYTES = 2 * 10**9
 
 
@@ -34,7 +35,9 @@ LIMIT_BYTES = 2 * 10**9
     (replace(BUSY, busy=0.6), 1, "limits the speed"),
     (replace(BUSY, idle_cores=0.1), 1, "no other core is idle"),
     (replace(BUSY, memory_bytes=600_000_000), 1, "memory_limit"),
-    (replace(BUSY, memory_bytes=300_000_000), 3, "memory_limit")])
+    (replace(BUSY, memory_bytes=300_000_000), 3, "memory_limit"),
+    (replace(BUSY, available_bytes=float("inf")), 1, ""),
+    (replace(BUSY, available_bytes=300_000_000), 1, "too little memory is available")])
 def test_another_process_joins_only_if_it_makes_the_crawl_faster(measured: Load, processes: int, reason: str) -> None:
     found = reason_to_wait(measured, Thresholds(), processes=processes, memory_limit_bytes=LIMIT_BYTES)
     assert reason in found
@@ -61,6 +64,12 @@ def test_settings_that_keep_a_run_to_one_process(tmp_path: Path, more: str, core
     assert bool(found) == bool(reason)
 
 
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text + "\n")
+
+
 @pytest.mark.parametrize(("membership", "files", "cores"), [
     ("0::/", {}, 8),
     ("0::/", {"cpu.max": "max 100000"}, 8),
@@ -72,10 +81,28 @@ def test_settings_that_keep_a_run_to_one_process(tmp_path: Path, more: str, core
     ("5:memory:/a\n0::/", {"memory/a/cpu.max": "100000 100000"}, 8)])
 def test_the_cpu_quotas_of_control_groups_limit_the_usable_cores(
         tmp_path: Path, membership: str, files: dict[str, str], cores: float) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    assert _quota(membership, tmp_path, 8) == cores
+    write(tmp_path, files)
+    assert cpu_quota(membership, tmp_path, 8) == cores
+
+
+V1 = "memory/a/memory."
+
+
+@pytest.mark.parametrize(("membership", "files", "free"), [
+    ("0::/", {}, float("inf")),
+    ("0::/a", {"a/memory.max": "max", "a/memory.current": "5", "a/memory.stat": "inactive_file 1"}, float("inf")),
+    ("0::/a", {"a/memory.max": "100", "a/memory.current": "90", "a/memory.stat": "anon 3\ninactive_file 20\n"}, 30),
+    ("0::/a/b", {"a/memory.max": "100", "a/memory.current": "90", "a/memory.stat": "", "a/b/memory.max": "max"}, 10),
+    ("4:memory:/a\n0::/", {V1 + "limit_in_bytes": "100", V1 + "usage_in_bytes": "60", V1 + "stat": "total_inactive_file 5"}, 45)])
+def test_the_memory_limits_of_control_groups_limit_the_available_memory(
+        tmp_path: Path, membership: str, files: dict[str, str], free: float) -> None:
+    write(tmp_path, files)
+    assert free_in_groups(membership, tmp_path) == free
+
+
+def test_the_memory_of_this_process_and_of_the_machine_are_known() -> None:
+    assert 10**7 < own_memory_bytes() < 10**11
+    assert 0 < available_memory_bytes() < 10**15
 
 
 def test_the_usable_cores_are_those_of_this_process() -> None:
