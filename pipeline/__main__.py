@@ -1,11 +1,11 @@
 """The entry point of the script `pipeline` and of `python -m pipeline`.
 
-multiprocessing imports the main script again in every child process. The commands are therefore imported in main() only.
+The commands are imported inside main(), because multiprocessing imports this module in every child process, which needs no commands.
 """
 
 
 def main() -> None:
-    """Run a command with the arguments of the command line."""
+    """Run the command that the command line names, with its arguments."""
     from pipeline.cli.main import main as run_command  # noqa: PLC0415
 
     run_command()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace the content of `path` by `data`; create a missing folder with mode 0700. Raises OSError."""
+    """Replace the content of `path` with `data`; create missing folders with mode 0700. Raises OSError."""
     temporary = _written(path, data)
     try:
         os.replace(temporary, path)
@@ -19,7 +19,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def create_file(path: Path, data: bytes) -> bool:
-    """Create `path` with `data`. Return False and change nothing if `path` exists. Raises OSError."""
+    """Create `path` with `data`. Return False and change nothing if `path` already exists. Raises OSError."""
     temporary = _written(path, data)
     try:
         os.link(temporary, path)
@@ -41,7 +41,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _written(path: Path, data: bytes) -> Path:
-    """Write `data` to a temporary file beside `path`, sync the file to disk and return its path."""
+    """Write `data` to a temporary file in the folder of `path`, sync this file to disk and return its path."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
     try:

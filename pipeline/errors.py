@@ -1,7 +1,7 @@
 """The error classes of the pipeline, their exit codes and the form of their messages.
 
     PipelineError                1   a run or a delivery failed
-    ├── UsageError               2   wrong use of a command, or an unusable port or address
+    ├── UsageError               2   a command was used incorrectly, or a port or address cannot be used
     │   └── SettingsError        2   settings.toml has problems; lists all of them
     ├── SessionError             3   the session cannot be used
     │   ├── LoginError           3   the login failed or could not be verified
@@ -33,8 +33,8 @@ from pipeline.text import escape_line
 class PipelineError(Exception):
     """An error that a user can act on. It is shown as one line and never as a traceback.
 
-    what: what happened. where: the file, key, host or spider. fix: how to fix the problem. retry: whether another attempt can
-    succeed.
+    what: what happened. where: the file, settings key, host or spider that the error is about. fix: how to fix the problem; "" if
+    there is nothing to do. retry: whether another attempt can succeed without any change.
     """
 
     exit_code: ClassVar[int] = 1
@@ -51,7 +51,7 @@ class PipelineError(Exception):
         return f"{head}; {self.fix}" if self.fix else head
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default pickling, which passes errors from child to parent process, loses keyword-only arguments.
+        # Errors are pickled to pass from a child process to its parent. The default pickling would lose keyword-only arguments.
         return (_rebuild, (type(self), self.what, self.where, self.fix, self.retry))
 
 
@@ -67,7 +67,7 @@ class UsageError(PipelineError):
 class Problem:
     """One problem in settings.toml.
 
-    key: dotted path of the key. text: what is wrong.
+    key: dotted path of the settings key, such as spiders.books.proxy; "" for a problem of the whole file. text: what is wrong.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Problem:
 
 
 class SettingsError(UsageError):
-    """All problems of one settings file, shown on one line each."""
+    """All problems of one settings file. The error text has one line for each problem."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
         super().__init__(f"{len(problems)} problem(s)", where=file)
@@ -151,7 +151,7 @@ class SpiderError(PipelineError):
 def family(name: str) -> type[PipelineError]:
     """Return the error class with this name, or PipelineError for an unknown name.
 
-    name: the class name that a run's row in the database records.
+    name: a class name such as "FetchError", as the database records it for a failed run.
     """
     found = globals().get(name)
     return found if isinstance(found, type) and issubclass(found, PipelineError) else PipelineError

@@ -31,8 +31,8 @@ def host_of(url: str) -> str:
 def host_and_port(url: str) -> tuple[str, int]:
     """Return the host and the port of a URL; ("", 0) if the URL has no valid host.
 
-    The default port is the port of the URL's scheme. User info is ignored. An authority with a backslash has no valid host, because
-    clients disagree on where such an authority ends.
+    If the URL names no port, the port is the default of the URL's scheme, or 0 for a URL without scheme. User info is ignored. A
+    backslash in the authority makes the host invalid, because clients disagree on where such an authority ends.
     """
     return _host_and_port("/".join(url.split("/", 3)[:3]))
 
@@ -40,7 +40,7 @@ def host_and_port(url: str) -> tuple[str, int]:
 def place_of(url: str) -> str:
     """Return the host of a URL, followed by the port unless the port is the scheme's default.
 
-    The entries of a spider's `hosts` have this form.
+    Return "" if the URL has no valid host. The entries of a spider's `hosts` setting are written in the same form.
     """
     host, port = host_and_port(url)
     if not host:
@@ -50,10 +50,10 @@ def place_of(url: str) -> str:
 
 
 class HostSet:
-    """A set of hosts and ports. `url in hosts` is True if the URL leads to a host and port of the set.
+    """A set of hosts and ports. `url in hosts` is True if the host and port of the URL are in the set.
 
-    places: http(s) URLs, or hosts with or without a port. An entry without a port, or with the default port of its scheme, stands
-    for ports 80 and 443 of the host, so http and https are not distinguished.
+    places: http(s) URLs, or hosts with or without a port. A host without a port, and a URL with the default port of http or https,
+    adds both port 80 and port 443 of the host, so that http and https are not distinguished.
     """
 
     def __init__(self, places: Iterable[str] = ()) -> None:

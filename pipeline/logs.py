@@ -1,6 +1,6 @@
-"""Log formats: plain lines on a terminal, JSON lines elsewhere; secrets masked, controls escaped.
+"""Log formats: plain lines on a terminal, JSON lines elsewhere; secrets masked, control characters escaped.
 
-`about` adds the run or the digest to all log lines that are written inside its with block.
+`about` adds the id of a run or the name of a digest to all log lines that are written inside its `with` block.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.text import escape_controls
 
 _ABOUT: ContextVar[Mapping[str, str | int]] = ContextVar("what log lines are about")
 _OTHERS = {"scrapy": "scrapy", "service": "pipeline.service"}
-"""Logger names of the parts whose loggers are not named pipeline.PART."""
+"""The logger name of each part of the program, if the name is not pipeline.PART."""
 
 
 @contextmanager
@@ -48,10 +48,10 @@ class Masked(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """Plain log lines: time, level, message, and the run unless the message names it.
+    """Formats plain log lines: time, level, message, and the run's id unless the message contains the id.
 
-    Further lines of a message are indented, so that scraped text cannot look like a log line. base: fields of all log lines of this
-    process.
+    All lines of a message but the first are indented, so that scraped text cannot look like a log line. base: fields that every log
+    line of this process has, such as run=7.
     """
 
     def __init__(self, base: Mapping[str, str | int]) -> None:
@@ -71,10 +71,10 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """JSON log lines: time (UTC), level, part, run and spider if known, message, and traceback.
+    """Formats log lines as JSON: time (UTC), level, part, message, traceback, and run and spider if known.
 
-    base: fields of all log lines of this process. mask: masks secrets in the message and the traceback before these are encoded as
-    JSON, because a message may contain JSON itself.
+    base: fields that every log line of this process has, such as run=7. mask: masks secrets in the message and the traceback, before
+    both are encoded as JSON. A message that contains JSON is encoded twice, which would hide a secret from a mask applied later.
     """
 
     def __init__(self, base: Mapping[str, str | int], mask: Callable[[str], str]) -> None:
@@ -92,7 +92,7 @@ class JsonLines(logging.Formatter):
 
 
 def _what(record: logging.LogRecord, base: Mapping[str, str | int]) -> dict[str, str | int]:
-    """Return the fields of a log line: of its process, of `about`, and of the call (`extra={"about": …}`)."""
+    """Return the fields that the process, `about` and the logging call (`extra={"about": …}`) add to a log line."""
     return {**base, **_ABOUT.get({}), **getattr(record, "about", {})}
 
 
@@ -100,8 +100,8 @@ def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str],
               parts: Mapping[str, str | None] | None = None, base: Mapping[str, str | int] | None = None) -> None:
     """Send all log lines of this process to `stream`.
 
-    parts: log levels of single parts, such as mail="debug"; None resets the level of a part. base: fields of all log lines of this
-    process.
+    mask: masks secrets in every log line. level: log level of the whole program. parts: log levels of single parts, such as
+    mail="debug", which override `level`; None removes the level of a part. base: fields that every log line of this process has.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Masked(Lines(base or {}) if stream.isatty() else JsonLines(base or {}, mask), mask))
@@ -113,6 +113,6 @@ def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str],
 
 
 def mask_last_resort(mask: Callable[[str], str]) -> None:
-    """Mask the warnings that logging itself prints to stderr in a process that does not call `configure`."""
+    """Mask secrets in the warnings that the logging module prints in a process that does not call `configure`."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Masked(logging.Formatter(), mask))

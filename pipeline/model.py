@@ -18,7 +18,11 @@ Json = Any
 
 
 class Outcome(StrEnum):
-    """How one run ended."""
+    """How one run ended.
+
+    killed: the run's process was killed, or ended unexpectedly. abandoned: the run's lease expired, because the service that
+    supervised the run ended as well. skipped: the run was never started.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -45,9 +49,9 @@ class ChangeKind(StrEnum):
 class FrontierState(StrEnum):
     """The state of a request in the frontier.
 
-    tentative: the request was found on a page that is not committed yet. forgotten: the request was tentative, but its page turned
-    out to be fetched without a login. aside: the request is skipped for the rest of the pass, because processing the response ended
-    the process. missed: the request failed, so the content of the page is unknown.
+    tentative: the request was found on a page that is not committed yet. forgotten: the request was tentative, but the page on which
+    it was found turned out to have been fetched without a valid login, so the request is not sent. aside: the request is skipped for
+    the rest of the pass, because processing its response ended the process. missed: the request failed, but a later run may retry it.
     """
 
     WAITING = "waiting"
@@ -68,9 +72,9 @@ class DownloadState(StrEnum):
 class MessageState(StrEnum):
     """The state of a message in the outbox.
 
-    waiting: a mail server has yet to accept the message for some recipients. sent: accepted; the states of the recipients show
-    refusals. parked: not tried again until a person runs `pipeline outbox retry`. dropped: never sent, because a person ran
-    `pipeline outbox drop`.
+    waiting: the mail server has not accepted the message for every recipient yet. sent: delivery has ended; the state of each
+    recipient shows whether the server accepted or refused this recipient. parked: not tried again until a person runs
+    `pipeline outbox retry`. dropped: never sent, because a person ran `pipeline outbox drop`.
     """
 
     WAITING = "waiting"
@@ -93,10 +97,11 @@ class Health(StrEnum):
 
 @dataclass(slots=True)
 class Request:
-    """A page to fetch, as the frontier stores it. All its values can be stored as JSON.
+    """A page to fetch, as the frontier stores the request. All its values can be stored as JSON.
 
-    callback: name of the spider's method, "" for the default method. Do not change a request, but copy it with `replace`. Requests
-    are not frozen, because a crawl creates one for each link, and frozen requests would make a crawl one percent slower.
+    callback: name of the spider's method that processes the response; "" means the default method. Treat a request as immutable: copy
+    the request with dataclasses.replace() instead of changing it. The class is not frozen only because a crawl creates a request for
+    each link, and creating frozen objects would make a crawl one percent slower.
     """
 
     url: str
@@ -124,10 +129,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Change:
-    """A change of an item.
+    """A change of an item: the item is new, changed, gone or back.
 
-    before: the fields before the change, {} for a new item. after: the fields after the change, {} for a gone item. page_key: key
-    in the file store of the page with the change, if a digest attaches pages; otherwise "".
+    before: the fields before the change; {} for a new item. after: the fields after the change; {} for a gone item. page_key: key in
+    the file store of the saved page on which the change was found; "" if no digest attaches pages.
     """
 
     id: int
@@ -142,9 +147,9 @@ class Change:
 
     @property
     def fields(self) -> list[str]:
-        """The names of the fields that differ, in the order of the item.
+        """The names of the fields that the change affects, in the order of the item's fields.
 
-        Prices are compared by currency and amount.
+        Two prices with the same amount and currency count as equal, even if their texts differ.
         """
         names = list(dict.fromkeys([*self.after, *self.before]))
         return [name for name in names if not same(self.before.get(name), self.after.get(name))]
@@ -152,10 +157,10 @@ class Change:
 
 @dataclass(frozen=True)
 class LoginCookie:
-    """A cookie with an expiry time that carries a login.
+    """A login cookie that has an expiry time.
 
-    login_at: time of the login, or of the import for an imported cookie. brought_in: whether the cookie was imported. ends_at: when
-    the cookie expires.
+    login_at: when the spider logged in or, for an imported cookie, when the cookie was imported. brought_in: whether the cookie was
+    imported. ends_at: when the cookie expires.
     """
 
     name: str
@@ -167,7 +172,7 @@ class LoginCookie:
 
 @dataclass(frozen=True)
 class Reject:
-    """An item that was rejected, with the reason.
+    """An item that failed validation, with the reason.
 
     key: the item's key; "" if the item has no key.
     """
@@ -181,8 +186,8 @@ class Reject:
 class Download:
     """A file to download, yielded by a spider.
 
-    name: the requested file name, which is made safe before use. sha256: the required digest in hex; "" accepts any content.
-    headers: HTTP headers of the request.
+    name: the requested file name, which is made safe before the file is stored; "" lets the program choose a name. sha256: the
+    SHA-256 that the file must have, in hex; "" accepts any content. headers: HTTP headers to send with the request.
     """
 
     url: str
@@ -195,12 +200,12 @@ class Download:
 
 @dataclass(frozen=True)
 class QueuedDownload:
-    """A download leased from the store, with the state that an earlier attempt or pass left.
+    """A download leased from the store, with what earlier attempts and passes recorded about the file.
 
-    part_key: key of the partial download. part_etag, part_last_modified, part_length: ETag, Last-Modified and length of the
-    response of which the partial download is the beginning. etag, last_modified, file_key, file_sha256, file_size: of the last
-    complete version; file_key is "" if this version was deleted because of a limit. item: the item to which the file belongs; {}
-    for none.
+    part_key: key of the partial download that an earlier attempt left. part_etag, part_last_modified, part_length: ETag, Last-Modified
+    and length of the response that the partial download is the beginning of. etag, last_modified, file_key, file_sha256, file_size:
+    describe the last complete version of the file; file_key is "" if this version was deleted because of a limit. item: the item to
+    which the file belongs; {} if the file belongs to no item.
     """
 
     id: int
@@ -228,8 +233,8 @@ class QueuedDownload:
 class StoredFile:
     """One version of a downloaded file.
 
-    key: key in the file store. sha256: SHA-256 of the content in hex. run_id: the run that downloaded the file; None if the record
-    of this run was deleted.
+    key: key in the file store. sha256: SHA-256 of the content in hex. run_id: id of the run that downloaded the file; None if the
+    database no longer contains this run.
     """
 
     id: int
@@ -248,11 +253,14 @@ class StoredFile:
 class Page:
     """One fetched response with everything extracted from it. Each page is committed as a whole.
 
-    frontier_id: id of the request's row in the frontier; None if the request was only kept in memory. error: why the page failed,
-    otherwise "". error_kind: class of the error. transient: whether another attempt can succeed. body: content of the page if it is
-    to be saved. file_key: key in the file store of the saved page. epoch: number of the login with which the page was requested.
-    repeatable: whether the request may be sent twice. offsite: links that were left out because they lead to other hosts.
-    redirected_host: host to which a start URL was redirected, and which therefore belongs to the site.
+    frontier_id: id of the request's row in the frontier; None if the request was only kept in memory.
+    error: why the page failed; "" if it did not fail. error_kind: class name of the error.
+    transient: whether the error may go away on a retry.
+    body: content of the page if the page is to be saved, otherwise empty. file_key: key of the saved page in the file store.
+    epoch: number of the login that was current when the page was requested; each new login increases this number.
+    repeatable: whether the request may safely be sent twice.
+    offsite: links that are not followed, because they lead to other hosts.
+    redirected_host: host to which a start URL was redirected; links to this host are followed as well.
     """
 
     url: str
@@ -276,7 +284,7 @@ class Page:
 
     @property
     def end_state(self) -> FrontierState:
-        """The state of the page's frontier row after the commit."""
+        """The state that the page's request has in the frontier after the page is committed."""
         if not self.error:
             return FrontierState.DONE
         return FrontierState.MISSED if self.transient or self.error_kind == "SpiderError" else FrontierState.FAILED
@@ -284,7 +292,7 @@ class Page:
 
 @dataclass
 class Progress:
-    """Counters of a run, which are shown in the run's row, in `status` and on the terminal."""
+    """Counters of a run, which `pipeline run`, `pipeline history` and the heartbeat show."""
 
     pages: int = 0
     pages_failed: int = 0
@@ -324,7 +332,7 @@ class Transfer:
 
 
 def together(transfers: Sequence[Transfer]) -> Transfer:
-    """Return the sum of transfers. Its total is None unless the total of each transfer is known."""
+    """Return one Transfer with the sums of several; its total_bytes is None unless the size of every file is known."""
     totals = [each.total_bytes for each in transfers]
     known = [total for total in totals if total is not None]
     return Transfer("", sum(each.done_bytes for each in transfers), sum(known) if len(known) == len(totals) else None,
@@ -335,8 +343,8 @@ def together(transfers: Sequence[Transfer]) -> Transfer:
 class Run:
     """One attempt at a pass.
 
-    reason: why the run was created: schedule, catch-up, after, manual, resume or retry. not_before: earliest start of the run.
-    transfers: downloads in progress, according to the run's last report.
+    reason: why the run was created: schedule, catch-up, after, manual, resume or retry. not_before: earliest time at which the run may
+    start; None means now. transfers: the downloads in progress when the run last reported its progress.
     """
 
     id: int
@@ -369,8 +377,8 @@ class Run:
 class DigestClaim:
     """The runs that one digest reports.
 
-    id: identifies the claim; Message-IDs are derived from the id, so that building the digest again does not change the Message-IDs.
-    slot_key: identifies the due time. attempt: number of attempts to build the digest, including this attempt.
+    id: identifies the claim. The Message-IDs of the digest's mails are derived from this id, so they stay the same if the digest is
+    built again. slot_key: identifies the due time of the digest. attempt: number of attempts to build the digest, including this one.
     """
 
     id: int
@@ -400,7 +408,7 @@ class DraftMessage:
 class Message:
     """A message of the outbox.
 
-    recipients: the recipients that the server has neither accepted nor refused yet.
+    recipients: the recipients to whom the message is still to be delivered: the mail server has neither accepted nor refused them.
     """
 
     id: int
@@ -423,7 +431,7 @@ class Message:
 class RecipientResult:
     """The mail server's reply for one recipient.
 
-    retry: whether the refusal is temporary (4xx).
+    code, text: the reply code and the reply text. retry: whether the server refused the recipient only temporarily (4xx).
     """
 
     address: str

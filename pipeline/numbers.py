@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Literal
 
 MAX_DIGITS = 400
-"""Maximum length of a number; a longer number is ignored. A float has at most 309 digits."""
+"""Maximum number of characters of a number; a longer number is ignored. The largest float has 309 digits."""
 _ARABIC_POINT = "\u066b"
 _SAME = {
     "-": "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u207b\u208b\u02d7\ufe58\ufe63\uff0d",
@@ -23,9 +23,9 @@ _SAME = {
 
 
 class _Plain(dict[int, "int | str | None"]):
-    """A table for str.translate that turns the characters of numbers into ASCII.
+    """A table for str.translate that turns the characters of numbers in any script into ASCII.
 
-    Digits, spaces, signs and marks of every script become ASCII. Invisible characters are removed.
+    Digits, spaces, signs, decimal marks and separators become ASCII characters. Invisible characters are removed.
     """
 
     def __missing__(self, code: int) -> int | str | None:
@@ -41,7 +41,7 @@ class _Plain(dict[int, "int | str | None"]):
 _PLAIN = _Plain({code: code for code in range(128)} | {ord("`"): "'"}
                 | {ord(char): plain for plain, chars in _SAME.items() for char in chars})
 
-# A blank or an apostrophe separates thousands only before exactly three digits: the first number of "Pack of 3 12,99" is 3.
+# A space or an apostrophe separates thousands only before exactly three digits: the first number of "Pack of 3 12,99" is 3.
 _FOUND = re.compile(r"""
     (?P<sign>(?<![^\W_])[-+])?
     (?P<digits>
@@ -61,28 +61,28 @@ _MAGNITUDE = re.compile(r"""
     )(?![^\W_]) | \ ?[万萬億亿千만억천]
 """, re.VERBOSE | re.IGNORECASE)
 LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
-"""A table for str.translate that turns raised digits into plain digits."""
+"""A table for str.translate that turns superscript digits into ordinary digits."""
 _FRACTIONS = {"½": "5", "¼": "25", "¾": "75", "⅕": "2", "⅖": "4", "⅗": "6", "⅘": "8", "⅛": "125", "⅜": "375", "⅝": "625", "⅞": "875", "⅒": "1"}
 _FRACTION = re.compile(rf"(?:(?<=\d)\s)?([{''.join(_FRACTIONS)}])")
 _CASED = frozenset(["k", "K", "M", "B"])
 
 
 _SIMPLE = re.compile(r"\s*[£$€]?(\d{1,15})(\.\d{1,2})?\s*", re.ASCII)
-"""Matches most English prices. These are unambiguous and need no further analysis, which saves time."""
+"""Matches most English prices. Such a price is unambiguous, so the slower analysis of other numbers can be skipped."""
 
 
 class NumberError(ValueError):
-    """A number whose exact value is unknown, such as 1.2M. The message quotes the number."""
+    """Raised for a number whose exact value is unknown, such as 1.2M. The message quotes the number."""
 
 
 @dataclass(frozen=True)
 class Found:
     """One number found in a plain text.
 
-    digits: the digits and the marks between them. start, end: position of the number, including its sign and its final dash.
-    negative: whether a minus sign precedes the number. end_mark: the decimal mark before a final dash, such as the comma of
-    "1.299,--"; otherwise "". abbreviated: the whole text of an abbreviated number such as "1.2M", otherwise "". raised: the raised
-    decimals of a price such as "12⁹⁹", otherwise "".
+    digits: the digits, with the decimal mark and the separators between them. start, end: position of the number in the text,
+    including its sign and a final dash. negative: whether a minus sign precedes the number. end_mark: the decimal mark before a final
+    dash, such as the comma of "1.299,--"; "" without a final dash. abbreviated: the text of an abbreviated number such as "1.2M"; ""
+    for any other number. raised: the superscript decimals of a price such as "12⁹⁹"; "" if there are none.
     """
 
     digits: str
@@ -95,10 +95,11 @@ class Found:
     raised: str = ""
 
     def value(self, decimal: str | None = None, *, three: Literal["decimals", "group"] = "decimals") -> int | float | None:
-        """Return the value, or None if the marks contradict each other. Raises NumberError if abbreviated.
+        """Return the value, or None if the decimal mark and the separators contradict each other.
 
-        decimal: the decimal mark; None detects it. three: whether a single point before exactly three digits is a decimal mark or
-        separates groups of digits, if nothing else decides.
+        Raises NumberError for an abbreviated number such as 1.2M. decimal: the decimal mark; None means that it is detected. three:
+        how to read a number such as 1.234, if nothing else decides: the point is a decimal mark ("decimals") or separates the
+        thousands ("group").
         """
         if self.abbreviated:
             raise NumberError(f"the number {self.abbreviated!r} is abbreviated, so its exact value is unknown")
@@ -131,7 +132,7 @@ class Found:
 
 
 def plain(text: str) -> str:
-    """Return the text with digits, spaces, signs and marks of every script as ASCII.
+    """Return the text with the digits, spaces, signs, decimal marks and separators of any script in ASCII.
 
     Invisible characters are removed.
     """
@@ -139,14 +140,14 @@ def plain(text: str) -> str:
 
 
 def with_decimals(text: str) -> str:
-    """Return the text with fraction characters as decimals, so that "5½" is read as 5.5."""
+    """Return the text with fraction characters replaced by decimals, so that "5½" becomes "5.5"."""
     if text.isascii():
         return text
     return _FRACTION.sub(lambda match: f"{_ARABIC_POINT}{_FRACTIONS[match[1]]}", text)
 
 
 def find(text: str) -> Iterator[Found]:
-    """Yield the numbers of a plain text."""
+    """Yield the numbers in a text that `plain` has converted."""
     for match in _FOUND.finditer(text):
         if len(match[0]) > MAX_DIGITS:
             continue
@@ -160,11 +161,11 @@ def find(text: str) -> Iterator[Found]:
 
 
 def number(text: str, decimal: str | None = None) -> int | float | None:
-    """Return the first number of a text, or None. Raises NumberError for an abbreviated number (1.2M).
+    """Return the first number in a text, or None. Raises NumberError for an abbreviated number (1.2M).
 
-    Without `decimal`, a single separator before exactly three digits separates thousands if it is a comma, a blank or an
-    apostrophe, and is a decimal mark if it is a point. Exceptions: in "1.299,-" the comma before the dash is the decimal mark, and
-    no number with thousands begins with 0.
+    decimal: the decimal mark; None means that it is detected. In a number with a single mark before exactly three digits, a comma, a
+    space or an apostrophe is then read as the separator of thousands, and a point as the decimal mark. There are two exceptions: in
+    "1.299,-" the comma before the dash is the decimal mark, and a number that begins with 0 contains no separator of thousands.
     """
     simple = _SIMPLE.fullmatch(text)
     if simple is not None and (simple[2] is None or decimal in (None, ".")):
@@ -173,14 +174,15 @@ def number(text: str, decimal: str | None = None) -> int | float | None:
     readable = plain(text)
     found = next(find(readable), None)
     if found is not None and found.raised and not any(unicodedata.category(char) == "Sc" for char in readable):
-        found = replace(found, raised="")  # without a currency sign, raised digits are a footnote or a power
+        found = replace(found, raised="")  # without a currency sign, superscript digits are a footnote or an exponent
     return found.value(decimal) if found is not None else None
 
 
 def _is_meant(short: str, before: str, digits: str) -> bool:
-    """Return whether an abbreviation after a number multiplies the number.
+    """Return whether an abbreviation after a number, such as "m", multiplies the number.
 
-    The m of £1.5m (million) does, the m of 1.5 m (metres) does not. short: the abbreviation. before: the text before the number.
+    The m of £1.5m (million) multiplies the number, the m of 1.5 m (metres) does not. short: the abbreviation. before: the text before
+    the number. digits: the digits of the number.
     """
     letters = short.strip()
     if len(letters) > 1 or not letters.isascii():
@@ -193,9 +195,9 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
 
 
 def _is_grouped(digits: str, mark: str) -> bool:
-    """Return whether the marks of a number separate groups of digits in a usual way, unlike those of 1.2.3.
+    """Return whether the separators of a number form usual groups of digits, as in 1.234.567 but not in 1.2.3.
 
-    mark: the decimal mark, which separates no groups; "" if there is none.
+    mark: the decimal mark, which is not a separator of groups; "" if the number has no decimal mark.
     """
     whole = digits.partition(mark)[0] if mark else digits
     if "." in whole and "," in whole:
@@ -208,9 +210,9 @@ def _is_grouped(digits: str, mark: str) -> bool:
 
 
 def _decimal_mark(digits: str, *, grouped: bool, three: str) -> str:
-    """Return the decimal mark of a number, or "" if it has none.
+    """Return the decimal mark of a number, or "" if the number has none.
 
-    grouped: whether blanks or apostrophes separate the thousands. three: as in `Found.value`.
+    grouped: whether spaces or apostrophes separate the thousands. three: how to read a number such as 1.234 (see `Found.value`).
     """
     point, comma = digits.rfind("."), digits.rfind(",")
     if point >= 0 and comma >= 0:

@@ -12,8 +12,8 @@ _KEYS = frozenset(("amount", "currency", "text"))
 def price(amount: float, currency: str | None, text: str) -> dict[str, Json]:
     """Return a price as a field value.
 
-    currency: ISO 4217 code, or the sign on the page if several currencies share this sign, or None. text: the price as the site
-    writes it.
+    currency: ISO 4217 code; the sign on the page, such as "$", if several currencies use this sign; None if the currency is unknown.
+    text: the price as the site writes it.
     """
     return {"amount": int(amount) if amount == int(amount) else amount, "currency": currency, "text": text}
 
@@ -24,7 +24,7 @@ def is_price(value: Json) -> bool:
 
 
 def amount_of(value: Json) -> int | float | None:
-    """Return the value if it is a number, its amount if it is a price, otherwise None."""
+    """Return a number unchanged, the amount of a price, and None for any other value."""
     if is_price(value):
         value = value["amount"]
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
@@ -37,8 +37,8 @@ def currency_of(value: Json) -> str | None:
 def same(before: Json, after: Json) -> bool:
     """Return whether two field values are equal.
 
-    Prices, including prices inside records and lists, are compared by amount and currency, not by text. A missing currency equals
-    any currency.
+    Prices, including prices inside records and lists, are compared by amount and currency, not by text. Two prices of which one has
+    no currency are compared by amount only.
     """
     if before == after:
         return True

@@ -1,7 +1,7 @@
 """The registry of built-in spiders, mail transports, attachment formats and heartbeat commands.
 
-To register a part, add one line to the dictionary of its kind. The part's module is imported on first use. The registry does not
-import the settings, so that the settings, the command line and mail can use the same names.
+To register a component, add one entry to the dictionary of its kind. The module of the component is imported on first use. The
+registry does not import the settings, so that the settings, the command line and the mail package can all import the registry.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 class RegisteredSpider(NamedTuple):
     """A built-in spider.
 
-    spider_class: "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`. declares_items: whether
-    [spiders.NAME.items] declares the spider's items; `items` then needs at least one field.
+    spider_class: the spider's class as "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`. declares_items: whether
+    [spiders.NAME.items] declares the fields of the spider's items; this table must then contain at least one field.
     """
 
     spider_class: str
@@ -27,17 +27,18 @@ BUILT_IN_SPIDERS: dict[str, RegisteredSpider] = {
     "feed": RegisteredSpider("spiders.feed:FeedSpider"),
     "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider"),
 }
-"""The spiders that `spider` in [spiders.NAME] can name. Any other value is the "module:Class" of a user."""
+"""The built-in spiders, by the value of `spider` in [spiders.NAME]. Any other value names a user's class as "module:Class"."""
 DEFAULT_SPIDER = "crawl"
-"""The spider that is used if `spider` is not set."""
+"""The built-in spider that is used if [spiders.NAME] does not set `spider`."""
 
 
 class MailTransport(NamedTuple):
     """A registered mail transport.
 
-    opener: "module:function" that builds the transport (`pipeline.mail.transports.base.TransportOpener`). keys: the keys of [mail]
-    that select the transport. table: "module:Class" of the settings model (`pipeline.settings.Table`) for [mail.KEY], needed only
-    if the model of [mail] has no field for this table; the values are in `settings.mail.transport_options[KEY]`.
+    opener: the function that builds the transport, as "module:function" (see `pipeline.mail.transports.base.TransportOpener`). keys:
+    the transport is used if [mail] contains one of these keys. table: the settings model of [mail.KEY] as "module:Class", a subclass
+    of `pipeline.settings.Table`; only needed for a transport that the model of [mail] does not know. Its values are then in
+    `settings.mail.transport_options[KEY]`.
     """
 
     opener: str
@@ -51,7 +52,7 @@ MAIL_TRANSPORTS: dict[str, MailTransport] = {
     "maildir": MailTransport("pipeline.mail.transports.maildir:open_maildir", keys=()),
 }
 DEFAULT_MAIL_TRANSPORT = "maildir"
-"""The transport that is used if no key of another transport is set."""
+"""The transport that is used if [mail] contains no key of another transport."""
 
 ATTACHMENT_FORMATS: dict[str, str] = {
     "csv": "pipeline.mail.formats.csv_format:CSV",
@@ -82,6 +83,6 @@ HEARTBEAT_COMMANDS: dict[str, str] = {
 
 
 def load(target: str) -> Any:
-    """Import and return the object that "module:name" names."""
+    """Import and return the object with the given "module:name"."""
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""The log file of one run: masked output and log lines of its processes, of limited size."""
+"""The log file of one run: the output and the log lines of the run's processes, masked and limited in size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LINE_BYTES = 65536
 
 
 def page_file(data_dir: Path, run_id: int) -> Path:
-    """Return the file in which a process of a run records the page it is processing."""
+    """Return the path of the file in which the process of a run records the page that it is processing."""
     return data_dir / "logs" / "runs" / f"{run_id}.page"
 
 
 def remove_page_files(data_dir: Path) -> int:
-    """Delete page files that remain after processes were killed with their parent; return their number."""
+    """Delete the page files that killed processes left behind, and return the number of deleted files."""
     left = list((data_dir / "logs" / "runs").glob("*.page"))
     for file in left:
         file.unlink(missing_ok=True)
@@ -31,7 +31,7 @@ def remove_page_files(data_dir: Path) -> int:
 
 
 def page_at_work(file: Path) -> int:
-    """Return the id of the frontier row of the page that a process was processing when it ended; 0 for none."""
+    """Return the frontier id of the page that a process was processing when the process ended; 0 for none."""
     try:
         return int.from_bytes(file.read_bytes()[:8], sys.byteorder)
     except FileNotFoundError:
@@ -39,9 +39,9 @@ def page_at_work(file: Path) -> int:
 
 
 class RunLog(io.TextIOBase):
-    """Appends to a log file. Several processes may write to one file at the same time.
+    """A text stream that appends to a log file. Several processes may write to the same file at the same time.
 
-    A full file is renamed to NAME.1, and a new file is started.
+    A file that has reached its size limit is renamed to NAME.1, and a new file is started.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -63,7 +63,7 @@ class RunLog(io.TextIOBase):
 
     def _begin_anew(self) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # closing the descriptor releases the lock
-        if self._is_current():  # no other process has renamed the file meanwhile
+        if self._is_current():  # while waiting for the lock, no other process has renamed the file
             self._path.replace(self._path.with_name(f"{self._path.name}.1"))
         os.close(self._descriptor)
         self._descriptor = self._open()
@@ -79,9 +79,10 @@ class RunLog(io.TextIOBase):
 
 
 class Capture:
-    """Redirects the output of this process and its child processes to the log, line by line and masked.
+    """Redirects the output of this process and its child processes to a run's log, with secrets masked.
 
-    The traceback of a crash is written to the log as well. `end` waits at most 2 s for the last lines.
+    If the interpreter crashes, the traceback is written to the log as well. `end` stops the redirection, and waits at most 2 s until
+    the last lines are written.
     """
 
     def __init__(self, log: RunLog, mask: Callable[[str], str]) -> None:

@@ -9,7 +9,7 @@ from pipeline.text import size_for_people, span_for_people
 
 
 def progress_line(run: Run) -> str:
-    """Return the progress of a run as one line."""
+    """Return the progress of a run in one line, such as "12 pages, 34 items, 2 new"."""
     progress = run.progress
     parts = [f"{progress.pages} pages", f"{progress.items} items"]
     parts += [f"{count} {kind}" for kind in ("new", "changed", "gone", "back") if (count := getattr(progress, kind))]
@@ -29,7 +29,7 @@ def progress_line(run: Run) -> str:
 
 
 def ended_line(run: Run) -> str:
-    """Return how a run ended as one line."""
+    """Return how a run ended in one line: outcome, duration, progress and error."""
     took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else 0.0
     outcome = run.outcome.value.replace("_", " ") if run.outcome else "running"
     flags = ", suspect" if run.suspect else ""
@@ -46,6 +46,6 @@ def _under_way(transfers: Sequence[Transfer]) -> str:
 
 
 def speed(rate_bytes_s: float, seconds: float | None) -> tuple[str, str]:
-    """Return the rate and the remaining time as text; each is "" if unknown."""
+    """Return the rate and the remaining time of a download as two texts; each text is "" if its value is unknown."""
     return (f"{size_for_people(rate_bytes_s)}/s" if rate_bytes_s else "",
             f"{span_for_people(seconds)} left" if seconds is not None else "")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from urllib.parse import urlsplit, urlunsplit
 
-# Sets of characters, of which the patterns below are composed.
+# Sets of characters from which the patterns below are built.
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # Unicode category Cc, without tab and newline
 _LINE_SEPARATORS = "\u2028\u2029"
 _DIRECTION_MARKS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # these characters reorder the text around them (UAX #9)
@@ -22,7 +22,7 @@ _REMOVED = re.compile(f"[{_DIRECTION_MARKS}{_HIDDEN}]")
 _SPACE = re.compile(r"\s+")
 
 _MASKED_PARAMETER = r"(?i)([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|auth|session|code|otp)[^=&;#]*=)[^&;#]*"
-"""Compiled when a URL is shown for the first time, because `pipeline --help` need not wait for it."""
+"""Pattern of URL parameters whose names suggest a secret. It is compiled on first use, so that `pipeline --help` starts faster."""
 _MASK = "•••"
 
 MAX_QUOTED = 500
@@ -32,7 +32,7 @@ MAX_QUOTED = 500
 def escape_controls(text: str) -> str:
     r"""Escape control characters and direction marks for a terminal or a log: `\u001b` for ESC.
 
-    Tab and newline are unchanged. The escapes are the escapes of JSON, so that a line of JSON remains valid JSON.
+    Tab and newline are unchanged. The escape sequences are those of JSON, so that a line of JSON remains valid.
     """
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -54,7 +54,7 @@ def quoted(text: str) -> str:
 
 
 def decode_line(line: bytes) -> str:
-    r"""Decode UTF-8. Bytes that are not valid UTF-8 become escapes such as `\xff`."""
+    r"""Return a line decoded as UTF-8. Bytes that are not valid UTF-8 become escapes such as `\xff`."""
     return line.decode("utf-8", "backslashreplace")
 
 
@@ -88,19 +88,19 @@ def shown_url(url: str) -> str:
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """Replace each of `secrets` in `text` by a mask."""
+    """Return `text` with each occurrence of one of `secrets` replaced with a mask."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, _MASK)
     return text
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number and a noun, such as "1 spider" or "2 spiders"."""
+    """Return a number with a noun in the singular or plural, such as "1 spider" or "2 spiders"."""
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def size_for_people(size_bytes: float) -> str:
-    """Return a size in powers of 1000, such as 512 B or 3.1 MB."""
+    """Return a size as text, in decimal units such as 512 B or 3.1 MB."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size_bytes) < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
@@ -109,7 +109,7 @@ def size_for_people(size_bytes: float) -> str:
 
 
 def span_for_people(seconds: float) -> str:
-    """Return a duration in its two largest units, such as 45 s, 3 min, 2 h 5 min or 3 d 4 h."""
+    """Return a duration as text with at most two units, such as 45 s, 3 min, 2 h 5 min or 3 d 4 h."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

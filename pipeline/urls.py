@@ -8,7 +8,7 @@ from functools import lru_cache
 import ada_url
 
 MAX_LENGTH = 8000
-"""The maximum length of a URL that is requested."""
+"""Maximum length of a URL; a link with a longer URL is ignored."""
 
 # The URL parser does not change these characters in paths and queries. Nearly all links match _PLAIN or _ROOTED.
 _VERBATIM = r"[A-Za-z0-9\-._~!$&()*+,;=:@/?%\[\]|]*"
@@ -22,10 +22,11 @@ _NEVER_IN_QUERIES = frozenset(b"\"#<>'")
 
 
 def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
-    """Resolve `link` against `base`, without its fragment; return "" if browsers would not request it.
+    """Return the absolute URL of a link, without fragment, or "" if a browser would not send a request for it.
 
-    encoding: encoding of the page, in which the query of the link is encoded (URL Standard, 4.4, query state). A character that
-    this encoding lacks becomes &#NNN;. The rest of the URL is encoded in UTF-8. Existing percent-encoding is unchanged.
+    base: URL against which a relative link is resolved. encoding: encoding of the page that contains the link. The query of the link
+    is encoded in this encoding (URL Standard, 4.4, query state), and a character that the encoding lacks becomes &#NNN;. The rest of
+    the URL is encoded in UTF-8. Percent-encoded characters in the link are unchanged.
     """
     if len(link) > MAX_LENGTH:
         return ""
@@ -42,16 +43,16 @@ def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
 
 
 def redirect_target(location: bytes | str, url: str) -> str:
-    """Return the target of a redirect of `url`, without its fragment; "" if browsers would not follow it.
+    """Return the URL to which `url` redirects, without fragment, or "" if a browser would not follow the redirect.
 
-    location: value of the Location header, as octets or decoded as Latin-1. Octets outside ASCII are sent unchanged.
+    location: value of the Location header, as bytes or decoded as Latin-1. Bytes outside ASCII are percent-encoded.
     """
     octets = location.encode("latin-1", "replace") if isinstance(location, str) else location
     return absolute("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets), url)
 
 
 def target_of(url: str) -> str:
-    """Return the request target for an origin server: path and query of a URL (RFC 9112, 3.2.1)."""
+    """Return the path and the query of a URL, as the first line of an HTTP request contains them (RFC 9112, 3.2.1)."""
     return "/" + url.partition("#")[0].split("/", 3)[3]
 
 
@@ -63,18 +64,18 @@ def bare(url: str) -> str:
 
 
 def base_of(href: str, url: str) -> str:
-    """Return the base URL of a page at `url` (HTML, 4.2.3).
+    """Return the URL against which the relative links of a page at `url` are resolved (HTML, 4.2.3).
 
-    href: value of the first href attribute of a <base> element.
+    href: the href attribute of the page's first <base> element that has one.
     """
     base = joined(href, url)
     return url if not base or base.startswith(("data:", "javascript:")) else base
 
 
 def joined(link: str, base: str) -> str:
-    """Resolve `link` against `base`, whatever its scheme; return "" if the result is not a URL.
+    """Return the absolute URL of a link with any scheme, or "" if the result is not a valid URL.
 
-    base: an absolute URL, or "" if `link` is absolute.
+    base: the absolute URL against which the link is resolved; "" if the link is absolute.
     """
     try:
         return ada_url.join_url(base, link) if base else ada_url.normalize_url(link)
@@ -82,9 +83,9 @@ def joined(link: str, base: str) -> str:
         return ""
 
 
-@lru_cache(maxsize=1000)  # all links of a page have one base
+@lru_cache(maxsize=1000)  # all links of a page have the same base URL
 def _normal_origin(url: str) -> str:
-    """Return scheme, host and port of a URL if the URL parser would not change them, otherwise ""."""
+    """Return the scheme, host and port of a URL if they are already normalized, otherwise ""."""
     origin = _ORIGIN.match(url)
     return origin[0] if origin and _is_normal(origin[0]) else ""
 
