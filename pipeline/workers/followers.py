@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from socket import socket
 
-from pipeline.errors import SpiderError
+from pipeline.errors import PipelineError
 from pipeline.workers.process import Child
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ class FollowerProcesses:
         self._prepare = prepare
         self._children: list[Child] = []
         self._starting: asyncio.Task[None] | None = None
+        self._requests = 0
         self._ended = False
 
     async def start_all(self) -> None:
@@ -40,25 +41,27 @@ class FollowerProcesses:
         leader.on_request(self._requested)
 
     def _requested(self) -> None:
-        if self._sockets and not self._ended and self._starting is None:
-            self._starting = asyncio.create_task(self._start_one())
+        self._requests += 1
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start_requested())
 
-    async def _start_one(self) -> None:
-        try:
-            await asyncio.to_thread(self._start_next)
-        except SpiderError as error:
-            logger.warning("a follower process of a run could not be started; the run continues without this process: %s", error)
-        finally:
-            self._starting = None
+    async def _start_requested(self) -> None:
+        while self._requests and self._sockets and not self._ended:
+            self._requests -= 1
+            try:
+                await asyncio.to_thread(self._start_next)
+            except (PipelineError, OSError) as error:
+                logger.warning("a follower process of a run could not be started; the run continues without this process: %s", error)
+        self._starting = None
 
     def _start_rest(self) -> None:
         while self._sockets:
             self._start_next()
 
     def _start_next(self) -> None:
-        self._prepare()
         end = self._sockets.pop(0)
         try:
+            self._prepare()
             child = self._make(end)
             child.start()
         finally:

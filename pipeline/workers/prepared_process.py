@@ -55,6 +55,8 @@ class PreparedProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for end in self.far_ends:
+            end.close()
         if not self._work.closed:
             self._work.close()
             self.process.kill()

@@ -181,6 +181,7 @@ class Command:
 
     def __init__(self, program: Program, names: Sequence[str]) -> None:
         self._program = program
+        self.errors = ""
         self.process = subprocess.Popen([sys.executable, "-c", SEVERAL if len(names) > 1 else ONE, "run", *names, "--json"],
                                         cwd=program.folder, text=True, env=program.variables(),
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -191,9 +192,9 @@ class Command:
         return "".join(path.read_text("utf-8") for path in sorted((self._program.data / "logs" / "runs").glob("*.log")))
 
     @property
-    def follower(self) -> int | None:
-        """The process id of the only follower, which is forked from a forkserver."""
-        return next(iter(self._program.children_of_the_forkserver()), None)
+    def followers(self) -> list[int]:
+        """The process ids of the followers, which are forked from a forkserver."""
+        return sorted(self._program.children_of_the_forkserver())
 
     @property
     def leader(self) -> int:
@@ -206,11 +207,11 @@ class Command:
         eventually(lambda: text in self.log, within_s=WAIT_S)
 
     def end(self) -> dict[str, object]:
-        out, err = self.process.communicate(timeout=WAIT_S)
+        out, self.errors = self.process.communicate(timeout=WAIT_S)
         try:
             *_, run = json.loads(out)
         except ValueError:
-            raise AssertionError(f"{out}\n{err}\n{self.log}") from None
+            raise AssertionError(f"{out}\n{self.errors}\n{self.log}") from None
         assert isinstance(run, dict)
         return run
 
@@ -236,10 +237,6 @@ def keys(program: Program) -> list[int]:
     return sorted(int(json.loads(line)["id"]) for line in program.run("items", "s", "--format", "jsonl").stdout.splitlines())
 
 
-needs_two_cores = pytest.mark.skipif(usable_cores() < 2, reason="with one usable core, a run has one process")
-
-
-@needs_two_cores
 @pytest.mark.parametrize("names", [["s"], ["other", "s"]], ids=["forked from the command", "forked from a forkserver"])
 def test_a_process_that_joins_shares_pages_concurrency_and_robots_txt(program: Program, names: list[str]) -> None:
     with StepSite() as site, started(program, site, names=names) as command:
@@ -255,7 +252,34 @@ def test_a_process_that_joins_shares_pages_concurrency_and_robots_txt(program: P
         assert command.log.count("is being started:") == 1
 
 
-@needs_two_cores
+def test_up_to_four_processes_join_one_after_another(program: Program) -> None:
+    program.environment["CORES"] = "8"
+    with StepSite() as site, started(program, site, until="4 processes fetch the pages of this run") as command:
+        assert len(command.followers) == 3
+        for victim in command.followers[1:]:
+            site.answer(10)
+            Program.kill_process(victim)
+        site.answer(10**6)
+        run = command.end()
+        assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
+        assert site.most == 4
+        assert keys(program) == list(range(PAGES))
+        assert command.log.count("is being started:") == 3
+
+
+def test_a_run_goes_on_if_no_other_process_can_be_started(program: Program) -> None:
+    temporary = program.folder / ("x" * 100)  # the path of the forkserver's Unix socket is too long there
+    temporary.mkdir()
+    program.environment["TMPDIR"] = str(temporary)
+    with StepSite() as site, started(program, site, until="has ended unexpectedly") as command:
+        assert not command.followers
+        site.answer(10**6)
+        run = command.end()
+        assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
+        assert keys(program) == list(range(PAGES))
+        assert "could not be started" in command.errors
+
+
 def test_a_stop_while_a_process_joins_ends_the_run_at_a_checkpoint(program: Program) -> None:
     with StepSite() as site, started(program, site, answered=0, until="process 2 of at most", fetching=1) as command:
         command.process.send_signal(signal.SIGTERM)
@@ -266,12 +290,10 @@ def test_a_stop_while_a_process_joins_ends_the_run_at_a_checkpoint(program: Prog
         assert keys(program) == list(range(PAGES))
 
 
-@needs_two_cores
 @pytest.mark.parametrize("victim", ["follower", "leader"])
 def test_a_process_that_was_killed_after_another_joined_loses_nothing(program: Program, victim: str) -> None:
     with StepSite() as site, started(program, site) as command:
-        leader, follower = command.leader, command.follower
-        assert follower is not None
+        leader, (follower,) = command.leader, command.followers
         site.answer(30)
         eventually(lambda: len(site.paths()) >= 31, within_s=WAIT_S)
         Program.kill_process(leader if victim == "leader" else follower)
@@ -288,10 +310,9 @@ def test_a_process_that_was_killed_after_another_joined_loses_nothing(program: P
         assert (again["complete"], again["progress"]["unchanged"], again["progress"]["gone"]) == (True, PAGES, 0)
 
 
-@needs_two_cores
 def test_a_run_whose_processes_use_too_much_memory_goes_on_with_one(program: Program) -> None:
     with StepSite() as site, started(program, site, 'memory_limit = "190MB"', until="has ended unexpectedly") as command:
-        assert command.follower is None
+        assert not command.followers
         site.answer(10**6)
         run = command.end()
         assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
@@ -302,7 +323,7 @@ def test_a_run_whose_processes_use_too_much_memory_goes_on_with_one(program: Pro
 def test_a_run_that_must_have_one_process_says_why_and_starts_no_other(program: Program, more: str) -> None:
     (program.folder / "jar.txt").write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\ta\tb\n")
     with StepSite() as site, started(program, site, more, until="this run uses 1 process for now, because") as command:
-        assert command.follower is None
+        assert not command.followers
         site.answer(10**6)
         assert command.end()["complete"] is True
 
