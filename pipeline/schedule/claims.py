@@ -17,10 +17,11 @@ from pipeline.store import Store
 from pipeline.store.runs import paused_spiders, slots
 
 ON_TIME = timedelta(seconds=60)
-"""A slot that is claimed more than ON_TIME after its due time counts as missed, so that `catch_up` applies."""
+"""A slot that is claimed more than ON_TIME after its due time counts as missed; `catch_up` then decides whether the slot still runs."""
 TRY_AGAIN = timedelta(seconds=1)
+"""How long slots are postponed if the store could not be written."""
 BATCH = 100
-"""Maximum number of slots claimed in one transaction, because no other process can write during the transaction."""
+"""Maximum number of slots claimed in one transaction. No other process can write during the transaction, so it must be short."""
 
 
 def spider_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]]:
@@ -31,6 +32,7 @@ def spider_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]
 
 
 def digest_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]]:
+    """Yield the digest name, schedule name and due times of every schedule of every digest."""
     for name, digest in settings.digests.items():
         for table in digest.schedule:
             yield name, table.name, SlotTimes.of(name, table, settings, digest.zone(settings.zone))
@@ -55,12 +57,12 @@ class Schedules:
         return min((at for at in (self.spiders.next_at, self.digests.next_at) if at is not None), default=None)
 
     def put_off_until(self, now: datetime) -> datetime | None:
-        """Return when to retry a due slot that could not be processed; None if there is no such slot."""
+        """Return when the first postponed slot must be retried; None if no slot is postponed."""
         return min((at for at in (self.spiders.put_off_until(now), self.digests.put_off_until(now)) if at is not None), default=None)
 
 
 def open_schedules(store: Store, settings: Settings, *, now: datetime) -> Schedules:
-    """Return all schedules, each continued after its last processed slot. Raises StoreError."""
+    """Return the next slots of all schedules, each after the slot that was processed last. Raises StoreError."""
     return Schedules(settings, _open(store, "spider", spider_slot_times(settings), now),
                  _open(store, "digest", digest_slot_times(settings), now))
 
@@ -78,9 +80,10 @@ def _open(store: Store, kind: Literal["spider", "digest"], schedules: Iterable[t
 
 
 def claim_due(store: Store, plans: Schedules, *, now: datetime) -> list[Run]:
-    """Claim the due slots of spiders; return the waiting runs, and the skipped runs with their reason.
+    """Claim the due slots of spiders, and return the runs that were created for them: waiting or skipped.
 
-    If several slots of one spider are due, only the newest slot is claimed. Raises StoreError; the slots then stay due.
+    If several slots of one spider are due, only the newest slot is claimed. If the store cannot be written, raises
+    StoreError and postpones the slots that have not been claimed yet.
     """
     plan, spiders = plans.spiders, plans.settings.spiders
     due = plan.due(now, paused=paused_spiders.paused_spiders(store))

@@ -11,7 +11,7 @@ WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "S
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")
 _TIMES_NAMED = 6
-"""Maximum number of times of day that are listed; more times are described by their minutes and hours."""
+"""Maximum number of times of day that are listed one by one. More times are summarized by their minutes and hours."""
 
 
 def in_words(table: ScheduleTable) -> str:
@@ -80,7 +80,8 @@ def _minutes_of_every_hour(minutes: Sequence[int]) -> str:
 def _step(values: Sequence[int], whole: int) -> int:
     """Return the step between the values if the step is constant, otherwise 0.
 
-    whole: the length of the cycle; the step from the last value back to the first value must be the same.
+    whole: the length of the cycle, 60 minutes or 24 hours. The step is constant only if the step from the last value to
+    the first value of the next cycle is the same too.
     """
     step = whole // len(values)
     return step if len(values) > 1 and list(values) == list(range(values[0], whole, step)) and step * len(values) == whole else 0

@@ -13,9 +13,10 @@ from pipeline.schedule.slot_times import DueTime, SlotTimes
 class NextSlot:
     """The next slot of one schedule.
 
-    name: the spider or digest. schedule: the text of the schedule. times: the due times of the schedule. since: the time of the slot
-    that was processed last. wake_at: when the slot must be processed. taken: whether the slot is being processed. held: whether the
-    slot is not processed because the spider is paused.
+    number: the position of the schedule among all schedules. name: the spider or digest. schedule: the name of the schedule.
+    times: the due times of the schedule. due: the due time of the next slot. since: the planned time of the slot that was
+    processed last; None if there was no slot. wake_at: when the slot must be processed, which is later than `due` if the slot
+    was postponed. taken: whether the slot is being processed. held: whether the slot waits because the spider is paused.
     """
 
     number: int
@@ -37,7 +38,8 @@ class NextSlots:
         """Compute the first slots.
 
         schedules: for each schedule, the name of the spider or digest, the name of the schedule, and the due times.
-        cursors: the slots that were processed last, by the same two names.
+        cursors: maps these two names to the planned time of the slot that was processed last. A schedule without an entry
+        begins at `now`.
         """
         self._entries: dict[int, NextSlot] = {}
         for number, (name, schedule, table) in enumerate(schedules):
@@ -54,10 +56,10 @@ class NextSlots:
         return list(self._entries.values())
 
     def due(self, now: datetime, *, paused: Collection[str] = ()) -> list[NextSlot]:
-        """Return the due schedules, each with its newest slot, and mark them as taken.
+        """Return the schedules that have a due slot, each with its newest due slot, and mark them as taken.
 
-        The caller must then call advance() or wait() for each returned schedule. Schedules of paused spiders are held
-        back until the spider is resumed.
+        The caller must then call advance() or wait() for each returned schedule. paused: the names of paused spiders,
+        whose slots are held back until the spider is resumed.
         """
         reached = [entry for entry in self._entries.values() if entry.wake_at <= now and not entry.taken]
         for entry in reached:
@@ -69,9 +71,9 @@ class NextSlots:
         return ready
 
     def advance(self, entry: NextSlot, now: datetime) -> None:
-        """Continue with the following slot, because this slot was processed.
+        """Mark the slot as processed, and continue with the next slot of the same schedule.
 
-        A schedule without a following slot is removed.
+        If there is no next slot, remove the schedule.
         """
         entry.since = entry.due.planned
         due = entry.times.after(entry.since, now)
@@ -92,12 +94,12 @@ class NextSlots:
         return min((entry.wake_at for entry in self._entries.values() if not (entry.taken or entry.held)), default=None)
 
     def put_off_until(self, now: datetime) -> datetime | None:
-        """Return when to retry a due slot that could not be processed; None if there is no such slot."""
+        """Return when the first postponed slot must be retried; None if no slot is postponed."""
         return min((entry.wake_at for entry in self._entries.values()
                     if entry.wake_at > entry.due.at and entry.wake_at > now and not entry.taken), default=None)
 
     def upcoming(self) -> dict[str, datetime]:
-        """Return the next due time of each spider or digest, by name."""
+        """Return a mapping from the name of each spider or digest to its next due time."""
         found: dict[str, datetime] = {}
         for entry in self._entries.values():
             if not entry.taken:
@@ -107,9 +109,9 @@ class NextSlots:
 
 
 def newest_of_each(entries: Iterable[NextSlot]) -> Iterator[tuple[NextSlot, list[NextSlot]]]:
-    """Group due slots by spider or digest, and yield the newest slot and the other slots of each group.
+    """Group due slots by spider or digest, and yield the newest slot and a list of the other slots of each group.
 
-    The caller processes only the newest slot, and then advances the schedules of all slots in the group.
+    The caller should process only the newest slot, and then advance the schedules of all slots in the group.
     """
     by_name: dict[str, list[NextSlot]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):

@@ -1,9 +1,11 @@
 """Computes the due times of a schedule, with skipped days, clock changes and jitter.
 
-A cron expression with fixed hours follows wall-clock time: a time that a clock change skips is due at the first minute
-after the gap, and a repeated time is due only the first time. Such a slot is identified by wall-clock time and time
-zone. A cron expression that allows every hour, and "every …", follow elapsed time; their slots are identified by the
-instant.
+A cron expression with fixed hours follows wall-clock time. A time that a clock change skips is due at the first minute
+after the gap, and a time that a clock change repeats is due only once, at its first occurrence. The slots of such an
+expression are identified by wall-clock time and time zone.
+
+A cron expression that allows every hour, and a schedule "every …", follow elapsed time. Their slots are identified by
+the instant in UTC.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, order=True)
 class DueTime:
-    """A due time.
+    """The due time of one slot.
 
-    at: the due time, with jitter. planned: the due time without jitter. key: the text that identifies the slot.
+    at: the due time, including jitter. planned: the due time without jitter. key: the text that identifies the slot in
+    the store.
     """
 
     at: datetime
@@ -35,8 +38,9 @@ class DueTime:
 class SlotTimes:
     """The due times of one schedule.
 
-    seed: makes the jitter differ between spiders. skip: days without slots. first, last: the first and the last day
-    with slots. All days are days in `zone`.
+    schedule: the text of the schedule, such as "every 30m". seed: a text from which the jitter is computed, such as the
+    name of the spider; spiders with the same schedule then have different delays. jitter_s: the maximum delay of a slot.
+    skip: days without slots. first, last: the first and the last day with slots. Days begin at midnight in `zone`.
     """
 
     def __init__(self, schedule: str, zone: ZoneInfo, *, seed: str = "", jitter_s: float = 0.0, skip: Days | None = None,
@@ -63,7 +67,7 @@ class SlotTimes:
                    first=table.from_, last=table.until)
 
     def cursor_before(self, now: datetime) -> datetime:
-        """Return the time up to which a new schedule counts as processed.
+        """Return the time from which the slots of a new schedule are computed.
 
         The first slot of "every …" is then due now, and the first slot of a cron expression at its next matching time.
         """
@@ -72,8 +76,8 @@ class SlotTimes:
     def after(self, planned: datetime | None, now: datetime) -> DueTime | None:
         """Return the first due time that is planned later than `planned`; None if there is none.
 
-        planned: the slot before; None means that there was no slot. Then "every …" is due now, and a cron expression at
-        its next matching time after `now`.
+        planned: the planned time of the previous slot; None means that there was no slot. Without a previous slot, a
+        schedule "every …" is due now, and a cron expression is due at its next matching time after `now`.
         """
         found = self._planned_after(planned, now)
         if found is None or not self._jitter_s:
@@ -84,9 +88,9 @@ class SlotTimes:
         return DueTime(found.planned + timedelta(seconds=share * min(self._jitter_s, room_s)), found.planned, found.key)
 
     def latest(self, planned: datetime | None, now: datetime) -> DueTime | None:
-        """Return the newest due time after `planned` and not after `now`; None if there is none.
+        """Return the newest due time that is planned after `planned` and is not in the future; None if there is none.
 
-        The scheduler uses this time to start only one run for several missed slots.
+        If several slots were missed, only the slot with this due time is processed.
         """
         due = self.after(planned, now)
         if due is None or due.at > now:
@@ -103,16 +107,16 @@ class SlotTimes:
         return due
 
     def planned_by(self, at: datetime, known: datetime | None) -> datetime:
-        """Return the planned time of the newest slot that is due at `at` or earlier.
+        """Return the time to pass as `planned` to `after` or `latest`, to get the slots after the slot due at `at`.
 
-        known: an earlier planned time, or None.
+        known: an earlier planned time, from which a schedule "every …" counts; None means that `at` itself is returned.
         """
         return self._aligned(at, known) if known is not None and known <= at else at
 
     def _aligned(self, moment: datetime, planned: datetime) -> datetime:
-        """Return the last planned time of an "every …" schedule that is not after `moment`.
+        """Return the last planned time of a schedule "every …" that is not after `moment`.
 
-        planned: a known planned time, from which to count. For a cron expression, return `moment`.
+        planned: a planned time from which the intervals are counted. For a cron expression, return `moment` itself.
         """
         if not isinstance(self._when, Every):
             return moment

@@ -12,8 +12,8 @@ from pipeline.schedule.slot_times import SlotTimes
 class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """Fires when a slot is due, including jitter.
 
-    since: the slot that was processed last. A standard APScheduler trigger would compute every slot of a year in which
-    the machine was off.
+    since: the planned time of the slot that was processed last; None if there was no slot. If the machine was off for a
+    year, a standard APScheduler trigger would compute every slot of that year; this trigger computes only the newest.
     """
 
     def __init__(self, times: SlotTimes, since: datetime | None) -> None:
@@ -24,8 +24,8 @@ class SlotTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no type
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return when the trigger fires next; None if it never fires again.
 
-        Without a previous time, this is the first due time after `since`, which may be in the past. Otherwise, this is
-        the first due time after both the previous time and now.
+        Without a previous fire time, return the first due time after `since`, which may be in the past. Otherwise, return
+        the first due time that is later than both the previous fire time and `now`.
         """
         if self._last is None or self._last[:2] != (previous_fire_time, now):  # APScheduler requests each fire time twice
             self._last = (previous_fire_time, now, self._next(previous_fire_time, now))

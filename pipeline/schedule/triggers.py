@@ -1,8 +1,8 @@
 """APScheduler triggers for crontab expressions, built from APScheduler's CronTrigger and OrTrigger.
 
-These triggers add what APScheduler's triggers lack: crontab's day numbers (Sunday is 0); crontab's rule that one
-matching day field is enough; wall-clock times at clock changes (a skipped time is due at the end of the gap, a repeated
-time only once); days to skip.
+These triggers add what APScheduler's triggers lack: crontab's day numbers (Sunday is 0); crontab's rule that a day
+matches if its day of the month or its day of the week matches; wall-clock times at clock changes (a skipped time is due
+at the end of the gap, a repeated time only once); days to skip.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from pipeline.settings.fields.schedule import WEEKDAYS
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 HORIZON = timedelta(days=41 * 366)
-"""How far to search: 29 February falls on each weekday within 40 years, even across a century without a leap day."""
+"""How far ahead to search for a matching time.
+
+Any 40 years contain a 29 February on each weekday, even if a year such as 2100 has no leap day.
+"""
 
 Allows = Callable[[date], bool]
 
@@ -30,7 +33,8 @@ Allows = Callable[[date], bool]
 class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
     """Base class of triggers for a cron expression in a time zone.
 
-    first, last: the first and the last day with slots. allows: returns whether a day between them may have slots.
+    first, last: the first and the last day with slots. allows: a function that returns whether a day from `first` to
+    `last` may have slots.
     """
 
     def __init__(self, cron: Cron, zone: ZoneInfo, *, allows: Allows = lambda day: True, first: date = date.min,
@@ -43,7 +47,7 @@ class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
 
 
 class WallClockTrigger(_CronTrigger):
-    """Fires when the wall clock of the zone shows a matching time; for cron expressions with fixed hours."""
+    """Fires when the wall clock of the time zone shows a matching time; for cron expressions with fixed hours."""
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the first matching instant after the previous one; None if there is none.
@@ -97,7 +101,8 @@ class ElapsedTimeTrigger(_CronTrigger):
     def _next(self, at: datetime) -> datetime | None:
         """Return the first matching instant from `at` on; None if there is none.
 
-        The instant is computed with the UTC offset at `at`, and after a clock change with the new offset.
+        The instant is computed with the UTC offset that is valid at `at`. If a clock change comes before the instant,
+        the search continues at the clock change with the new offset.
         """
         while True:
             offset = at.astimezone(self._zone).utcoffset() or timedelta()
@@ -111,7 +116,7 @@ class ElapsedTimeTrigger(_CronTrigger):
             at = change
 
     def _change(self, start: datetime, end: datetime) -> datetime | None:
-        """Return the first instant up to `end` at which the UTC offset has changed; None if there is none."""
+        """Return the first instant up to `end` at which the UTC offset differs from `start`; None if there is none."""
         offset = start.astimezone(self._zone).utcoffset()
         at = start
         while at < end:
@@ -141,6 +146,7 @@ def next_wall_time(cron: Cron, wall: datetime) -> datetime | None:
 
 @lru_cache(maxsize=1024)
 def _of_cron(cron: Cron) -> BaseTrigger:
+    """Return an APScheduler trigger that matches the cron expression in UTC."""
     times = {"minute": _listed(cron.minutes), "hour": _listed(cron.hours), "month": _listed(sorted(cron.months)), "second": 0,
              "timezone": UTC}
     days = _listed(sorted(cron.days))

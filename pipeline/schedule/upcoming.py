@@ -1,4 +1,4 @@
-"""Lists every schedule in words with its next due time, for `pipeline next`, without any changes."""
+"""Lists every schedule in words with its next due time, for `pipeline next`. Nothing in the store is changed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from pipeline.store.runs import host_pauses, paused_spiders, slots
 class Entry:
     """A schedule as `pipeline next` lists it.
 
-    kind: "spider" or "digest". schedule: the name of the schedule in the settings, or None. words: the schedule in
-    words. next: the next due time; None if unknown.
+    kind: "spider" or "digest". name: the spider or digest. schedule: the name of the schedule; None if the spider or
+    digest has no schedule. words: the schedule in words. next: the next due time; None if no due time is known. paused:
+    whether the spider is paused.
     """
 
     kind: str
@@ -28,11 +29,14 @@ class Entry:
     next: datetime | None
     paused: bool = False
     paused_until: datetime | None = None
-    """No request is sent before this time, because a host asked for a pause."""
+    """The spider sends no request before this time, because the site asked for a pause; None if there is no pause."""
 
 
 def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
-    """Return an entry for each schedule of each spider and digest, the soonest first."""
+    """Return an entry for each schedule, the soonest first, and for each spider and digest without a schedule.
+
+    Entries of paused spiders come last.
+    """
     paused = paused_spiders.paused_spiders(store)
     cursors = slots.read_cursors(store, "spider")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)

@@ -1,4 +1,4 @@
-"""The service (`pipeline serve`): service.py combines the parts, which the other modules contain."""
+"""The service (`pipeline serve`): each module contains one part of the service, and service.py combines the parts."""
 
 from pipeline.service.service import serve
 

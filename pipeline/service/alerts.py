@@ -17,7 +17,7 @@ from pipeline.service.status import StatusSource
 from pipeline.store.mail.alerts import AlertCondition, AlertKind, alert_history, failures_and_success
 
 CATCH_UP = timedelta(minutes=10)
-"""The time after the start of the service in which no spider is reported as late, because missed slots are being caught up."""
+"""For this long after the service has started, no new alert about a late spider is sent, because missed slots are being caught up."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -39,8 +39,8 @@ class AlertSender:
     async def send(self) -> None:
         """Put an alert into the outbox if a problem began or ended.
 
-        Nothing is sent before `alerts.every` has passed since the last alert. The service calls this method after each run and at
-        intervals, because a spider may become late without a run.
+        The setting `alerts.every` is the minimum time between two alerts. The service calls this method after each run, and also at
+        intervals, because a spider that never runs becomes late, too.
         """
         state = self._state
         if not state.settings.alerts.to:
@@ -59,7 +59,7 @@ class AlertSender:
     async def _late(self) -> list[AlertCondition] | None:
         """Return the spiders that the heartbeat reports as late; None if the store could not be read.
 
-        Spiders whose last run failed are left out, because failures have an alert of their own.
+        Spiders whose last run failed are left out, because an alert about the failure reports them.
         """
         state = self._state
         found = await self._status.status()

@@ -16,7 +16,7 @@ from pipeline.workers.runner import Runner
 
 RETRY_S = 60.0
 AT_ONCE = 2
-"""The number of digests built at the same time, so that a digest that takes long does not delay the others."""
+"""Maximum number of digests that are built at the same time. It is more than one, so that a slow digest does not delay the others."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("pipeline.service")
 class DigestBuilder:
     """Claims ended runs for a digest, and renders the digest in a child process.
 
-    on_message: called when a digest was built, so that its messages may be in the outbox.
+    on_message: called after a digest was built, because its messages may now be in the outbox.
     """
 
     def __init__(self, state: ServiceState, runner: Runner, on_message: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ class DigestBuilder:
         return any(lock.locked() for lock in self._locks.values())
 
     async def build_after(self, run: Run) -> None:
-        """Build the digests without a schedule that report this run, unless a retry of the run is waiting."""
+        """Build each digest that reports this run and has no schedule. If a retry of the run is waiting, do nothing."""
         if await self._state.ask(is_tried_again, run):
             return
         for name, digest in self._state.settings.digests.items():
@@ -49,7 +49,7 @@ class DigestBuilder:
                 await self.build(name, f"after run {run.id}")
 
     async def build_unreported(self) -> None:
-        """Build digests of ended runs that were not reported, because the process was killed or the rendering failed."""
+        """Build the digests of ended runs that were not reported earlier, because a process was killed or the rendering failed."""
         try:
             unfinished = await self._state.ask(digests.unfinished)
         except PipelineError as error:
@@ -60,11 +60,13 @@ class DigestBuilder:
                 await self.build(name, "untold runs")
 
     async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
-        """Build a digest of the runs that the digest has not reported yet, except during its quiet hours.
+        """Build a digest of the runs that the digest has not reported yet. During the digest's quiet hours, do nothing.
 
-        Returns whether the runs for `slot_key` were claimed or there was nothing to report. If the digest cannot be rendered, it is
-        built again later.
-        scheduled: whether `slot_key` is a due time of the digest's schedule.
+        Returns True if the runs were claimed for `slot_key`, or if there was nothing to report. Returns False if the caller must try
+        again: during quiet hours, after an error of the store, or if an earlier, unfinished claim was built instead. A digest whose
+        rendering failed is built again later.
+        slot_key: the text that identifies the slot, or the reason for the digest if it has no schedule.
+        scheduled: whether `slot_key` identifies a slot. Only then is a digest with `empty = "send"` sent without any news.
         """
         digest = self._state.settings.digests[name]
         if digest.quiet_until(utc_now(), self._state.settings.zone) is not None:
@@ -90,10 +92,10 @@ class DigestBuilder:
         return claimed
 
     async def _put_off(self, claim: DigestClaim, error: PipelineError) -> None:
-        """Postpone a digest that could not be rendered, unless an immediate retry is likely to succeed."""
-        if error.retry:  # after a killed process or a full disk, the claim is not postponed, so that changes are reported in order
+        """Postpone a digest that could not be rendered, unless the error is expected to go away on a retry."""
+        if error.retry:  # a killed process or a full disk: newer changes must not be reported before the changes of this claim
             return
         try:
             await asyncio.to_thread(digests.put_off, self._state.store, claim, str(error), owner=self._owner, now=utc_now())
         except PipelineError as failed:
-            logger.error("the digest %s could not be postponed: %s", claim.name, failed)  # noqa: TRY400  the lease of the claim lasts until it expires
+            logger.error("the digest %s could not be postponed: %s", claim.name, failed)  # noqa: TRY400  the claim is retried when its lease has expired

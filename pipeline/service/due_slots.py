@@ -64,8 +64,8 @@ class DueSlots:
     def clock_was_set(self, seconds: float) -> None:
         """Look for due slots after the clock was set forward by `seconds`, or back if `seconds` is negative.
 
-        After the clock was set back, the schedules are planned again: slots later than the new time are due again, even if they
-        were claimed before.
+        After the clock was set back, the schedules are planned again, so that slots later than the new time become due again. A slot
+        that was claimed before the clock was set is not claimed a second time.
         """
         if seconds < 0:
             self._plans = None

@@ -32,7 +32,7 @@ class Housekeeping:
     def by_age(self, now: datetime) -> bool:
         """Return whether data may be deleted, and messages given up, because of their age.
 
-        This requires a plausible system clock. A change of the result is logged.
+        The result is False while the system clock is not plausible. Each change of the result is logged.
         """
         doubt = self._clock_trust.doubt(now)
         if doubt and not self._doubt:
@@ -54,9 +54,9 @@ class Housekeeping:
         self._over_quota_bytes = deleted.over_bytes
 
     async def prune(self) -> None:
-        """Delete what [retention] does not keep.
+        """Delete the data that the settings table [retention] does not keep.
 
-        The deletion uses small transactions with pauses in between, so that other processes can write.
+        The data is deleted in small transactions with pauses between them, so that other processes can write.
         """
         def go_on() -> bool:
             time.sleep(PRUNE_PAUSE_S)

@@ -21,6 +21,7 @@ logger = logging.getLogger("pipeline.service")
 def check_store(store: Store, *, unclean: bool) -> None:
     """Check the database for damage, and delete incomplete files after an unclean stop. Raises StoreError.
 
+    unclean: whether the service was not stopped cleanly last time.
     A database that several services share is checked at each start, because it is unknown whether the other services stopped
     cleanly; the check takes milliseconds.
     """
@@ -39,7 +40,7 @@ def check_store(store: Store, *, unclean: bool) -> None:
 class Recovery:
     """Resumes interrupted runs.
 
-    performing: a function that returns the ids of the runs that this service performs, which must not be resumed.
+    performing: a function that returns the ids of the runs that this service is performing. These runs are not interrupted.
     """
 
     def __init__(self, state: ServiceState, performing: Callable[[], Collection[int]]) -> None:
@@ -47,7 +48,7 @@ class Recovery:
         self._performing = performing
 
     async def at_start(self) -> None:
-        """Resume all interrupted runs. If the disk is full, retry until the store can be written."""
+        """Resume all interrupted runs. If the store cannot be written, for example on a full disk, retry until it can."""
         while not self._state.stopping.is_set():
             try:
                 await asyncio.to_thread(self._take_up, quiet_only=False)
@@ -61,7 +62,7 @@ class Recovery:
                 await asyncio.wait_for(self._state.stopping.wait(), RETRY_S)
 
     async def again(self) -> None:
-        """Resume runs whose process no longer exists, and runs whose quiet hours or host pauses are over."""
+        """Resume runs whose process no longer exists, and runs that were stopped for quiet hours or a pause that has ended."""
         try:
             await asyncio.to_thread(self._take_up, quiet_only=True)
         except PipelineError as error:
@@ -69,10 +70,9 @@ class Recovery:
         self._state.runs_changed.set()
 
     def _take_up(self, *, quiet_only: bool) -> None:
-        """Resume interrupted runs.
+        """Resume runs whose process no longer exists, and runs that were stopped.
 
-        quiet_only: whether to resume, among the runs that were stopped, only those that were stopped because of quiet hours or
-        because a host was paused.
+        quiet_only: if True, resume a stopped run only if it was stopped because of quiet hours or because a host was paused.
         """
         now, store = utc_now(), self._state.store
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):

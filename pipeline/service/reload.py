@@ -67,7 +67,7 @@ class Reloader:
 
 
 def _version_of(file: str) -> tuple[int, int] | None:
-    """Return the time of the last change and the size of a file, which show whether it has changed; None if it cannot be read."""
+    """Return the modification time and the size of a file, to detect that the file has changed; None if it cannot be read."""
     try:
         found = Path(file).stat()
     except OSError:

@@ -30,9 +30,9 @@ from pipeline.schedule.slot_trigger import SlotTrigger
 CLOCK_EVERY_S = 1.0
 """The interval at which the wall clock is compared with the monotonic clock."""
 CLOCK_SET_S = 2.0
-"""If the two clocks differ by more than this after one interval, the wall clock was set."""
+"""If the difference between the two clocks changes by more than this during one interval, the wall clock was set."""
 LATE_S = 1.0
-"""A job that starts later than this after its due time is counted as late."""
+"""A job that starts more than this time after its due time is counted as late."""
 _SCHEDULES = "schedules"
 _AT_ONCE = "at once"
 _PUT_OFF = "postponed slots"
@@ -56,10 +56,12 @@ class IntervalJob:
 class Jobs:
     """The jobs of the scheduler.
 
-    schedules: the number of jobs of schedules. next_schedule_at: when the first of these jobs is due.
+    schedules: the number of schedules of spiders and digests, each of which has one job.
+    next_schedule_at: when the first of these jobs is due; None if no job is due any more.
     intervals: the work repeated at intervals.
-    late: the number of starts, since the service started, that were more than LATE_S late. longest_late_s: the longest delay.
-    skipped: the number of starts that were skipped because the previous start of the same work was still running.
+    late: how many jobs were started more than LATE_S seconds late. longest_late_s: the longest of these delays.
+    skipped: how many jobs were not started when they were due, because the same job was still running.
+    The last three are counted from the start of the service.
     """
 
     schedules: int
@@ -99,7 +101,7 @@ class Scheduling:
         self._now = now
         self._intervals: dict[str, float] = {}
         self._clock_task: asyncio.Task[None] | None = None
-        # APScheduler would log every start of a job, and every start it skips because the last one is still running.
+        # At its default level, APScheduler logs every job that it starts or skips.
         # Failures are logged by this module.
         logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
         logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
@@ -179,7 +181,7 @@ class Scheduling:
     async def _watch_clock(self) -> None:
         """Detect that the wall clock was set.
 
-        This is a task and not a job, because jobs would wait for the old time.
+        This is an asyncio task and not an APScheduler job: if the clock is set back, a job would not start before its old due time.
         """
         ahead_s = self._now().timestamp() - time.monotonic()
         while True:

@@ -52,9 +52,9 @@ PRUNE_AFTER_S = 60.0
 PRUNE_EVERY_S = 3600.0
 CHECK_SETTINGS_S = 60.0
 ABORT_S = 5.0
-"""The time that a delivery has to end after it was aborted."""
+"""How long a stopping service waits for an aborted delivery to end."""
 LAST_BEATS_S = 5.0
-"""The time that a stop waits for the last notifications to monitoring services (dead man's switches)."""
+"""How long a stopping service waits for its last notifications to monitoring services (dead man's switches)."""
 SWITCH_S = 0.001
 """The thread switch interval of the Python interpreter.
 
@@ -69,7 +69,7 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
                 configure_logs: Callable[[Settings], None] = lambda settings: None) -> int:
     """Run the service until SIGTERM or SIGINT, and return the exit code.
 
-    once: perform only what is due, deliver the resulting messages, and return.
+    once: whether to perform only the work that is due now, deliver the resulting messages, and return.
     show_progress: whether to log the progress of runs, for a terminal.
     configure_logs: called with the new settings after a reload.
     """
@@ -88,7 +88,7 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
 
 
 class Service:
-    """A running service: creates the parts, starts and stops them in the right order, and connects them."""
+    """A running service: creates and connects the parts of the service, and starts and stops them in the right order."""
 
     def __init__(self, store: Store, settings: Settings, *, once: bool, show_progress: bool,
                  configure_logs: Callable[[Settings], None]) -> None:

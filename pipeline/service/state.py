@@ -28,7 +28,7 @@ class ServiceState:
     """The state that the parts of one service share. It must be used only in the service's event loop.
 
     settings: the current settings. A reload replaces them, so read this attribute each time instead of keeping its value.
-    settings_error: why the settings file could not be reloaded, or has errors; "" if there is no error.
+    settings_error: why the changed settings file could not be loaded; "" if there is no error.
     waiting_for_restart: the keys whose new values need a restart of the service.
     stopping: set once, by a signal or at the end of `serve --once`.
     slots_changed, runs_changed: wake the loops that claim slots and start runs.

@@ -23,7 +23,7 @@ logger = logging.getLogger("pipeline.service")
 class RunSupervisor:
     """Starts and performs runs.
 
-    after_run: awaited with each run that ended while the service was not stopping.
+    after_run: a coroutine function that is called with each run that has ended, unless the service is stopping.
     """
 
     def __init__(self, state: ServiceState, runner: Runner, monitors: MonitorNotifier, after_run: Callable[[Run], Awaitable[None]]) -> None:
@@ -64,7 +64,7 @@ class RunSupervisor:
                 if quiet_until(spider.quiet, here) is not None or host_pauses.paused_until(spider, paused) is not None}
 
     async def log_progress(self) -> None:
-        """Log the progress of each run in progress, if it has changed since it was last logged."""
+        """Log the progress of each run in progress, if the progress has changed since it was last logged."""
         with contextlib.suppress(PipelineError):  # the heartbeat reports an unreadable store
             found = [run for run in await asyncio.to_thread(runs.history, self._state.store, None, limit=20) if run.running]
             logged, self._logged_progress = self._logged_progress, {run.id: progress_line(run) for run in found}
@@ -88,6 +88,6 @@ class RunSupervisor:
             state.failed = state.failed or not succeeded
             state.runs_changed.set()
             if state.stopping.is_set():
-                return  # the next start of the service builds its digest
+                return  # the digest of this run is built at the next start of the service
             await self._after_run(run)
             state.slots_changed.set()
