@@ -21,11 +21,11 @@ _TEXTS = {
     "int_from_float": "should be a whole number", "float_type": "should be a number", "float_parsing": "should be a number"}
 """The error message for each of pydantic's error types."""
 _WRONG_TYPE = ("string_type", "tuple_type", "dict_type", "model_type", "bool_type", "bool_parsing")
-"""Error types that pydantic reports once for each member of a union."""
+"""Error types that pydantic reports once for each type of a union, if the value has none of these types."""
 _COMPLETE = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
              "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
              "quiet", "schedule", "processes", "host", "header", "login", "path", "status"}
-"""Error types of this project's own validators, whose messages contain the value already."""
+"""Error types of this project's own validators. Their messages already contain the value, so it is not appended."""
 
 
 def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
@@ -64,6 +64,7 @@ def _text(key: str, detail: Any, raw: dict[str, Any], text: str = "") -> str:
 
 
 def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
+    """Return the value in settings.toml at a location that pydantic reports. Parts that only pydantic adds are skipped."""
     for step in location:
         inside = step in raw if isinstance(raw, dict) else isinstance(raw, list) and step in range(len(raw))
         if inside:
@@ -74,7 +75,8 @@ def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
 def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> list[str]:
     """Return the dotted key as in settings.toml, without pydantic's tags.
 
-    missing: whether the last part of the key is missing in settings.toml.
+    missing: whether the error says that a required key is missing. The last part of the key is then not in settings.toml, but
+    belongs to the result.
     """
     path: list[str] = []
     for position, step in enumerate(location):

@@ -57,10 +57,10 @@ def load(path: str | Path) -> Settings:
 
 
 def load_for_heartbeat(path: str | Path) -> tuple[Settings, SettingsError | None]:
-    """Return settings with which a command can reach the heartbeat, even if the rest of the file has problems, and the problems.
+    """Load the settings that a command needs to reach the heartbeat; return them with the problems of the file, or None.
 
-    If the file has problems, only its tables [pipeline] and [heartbeat] are used, so that the status of a running service can be read
-    while somebody edits the file. Raises SettingsError if the file cannot be read, or if one of these tables has problems.
+    If the file has problems, only its tables [pipeline] and [heartbeat] are loaded. The status of a running service can therefore be
+    read while somebody edits the file. Raises SettingsError if the file cannot be read, or if one of these two tables has problems.
     """
     try:
         return load(path), None

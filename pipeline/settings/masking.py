@@ -13,13 +13,13 @@ from pipeline.settings.models.root import ProxyTable, Settings
 
 MASK = "****"
 _SHORTEST = 4
-"""Shorter secrets are not masked, because masking "a" would mask half of every line."""
+"""Secrets with fewer characters are not masked, because masking a secret such as "a" would make all output unreadable."""
 
 
 class Mask:
-    """Replaces every known secret in a text: plain, percent-encoded, HTML-escaped or JSON-escaped.
+    """Replaces every known secret in a text by ****, whether plain, percent-encoded, HTML-escaped or JSON-escaped.
 
-    `of` reads the secrets once, when the mask is created.
+    The class method `of` reads the secrets once, when the mask is created; later changes of a secret are not seen.
     """
 
     def __init__(self, values: tuple[str, ...] = ()) -> None:

@@ -79,15 +79,15 @@ def _rows(table: type[Table]) -> Iterator[str]:
 
 
 def _inherited(table: type[Table]) -> set[str]:
-    """Return the keys of `table` that the page does not repeat.
+    """Return the keys of `table` that the page does not list for this table, because another table lists them.
 
-    The fields of items take all keys of a selector, which the page lists only once.
+    A field of an item accepts all keys of a selector, which the page lists only under "Selectors".
     """
     return set(extraction.SelectorTable.model_fields) if table is extraction.FieldTable else set()
 
 
 def descriptions(table: type[Table]) -> dict[str, tuple[ast.expr, str]]:
-    """Return, for each field of a table, the annotation and the docstring below the field ("" for none).
+    """Return, by name of the field, the annotation of each field of a table, and the docstring below the field ("" for none).
 
     Inherited fields are included.
     """

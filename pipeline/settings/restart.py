@@ -14,15 +14,16 @@ _T = TypeVar("_T", bound=Table)
 
 _PIPELINE = ("data_dir", "database", "timezone")
 _LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})
-"""Keys of [heartbeat] that a reload can change, because the service reads them whenever it needs them."""
+"""Keys of [heartbeat] that a reload can change, because the service reads their values each time and does not keep them."""
 _SENT_BY_MAIL = ("digests", "alerts")
 
 
 def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
-    """Return `new`, but with the values of `old` for the keys that the service reads only at its start, and the changed keys.
+    """Return `new` with the old values of the keys that need a restart, and a list of those keys whose values differ.
 
-    If [mail] changes, digests and alerts wait for the restart too: the old [mail] may send their messages to another place.
-    Raises SettingsError if the digests that have to wait need a spider that `new` no longer has.
+    A key needs a restart if the service reads its value only when the service starts. If [mail] changes, changes of digests and
+    alerts need the restart, too: otherwise their messages would be sent with the old [mail] settings. Raises SettingsError if the
+    old digests, which stay in use until the restart, need a spider that `new` no longer has.
     """
     waiting: list[str] = []
     pipeline = _keep(waiting, "pipeline", old.pipeline, new.pipeline, _PIPELINE)
@@ -44,7 +45,7 @@ def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, list[str
 
 
 def _keep(waiting: list[str], table: str, old: _T, new: _T, names: Iterable[str]) -> _T:
-    """Return a table with the values of `old` for these keys. Append the keys whose values differ to `waiting`."""
+    """Return a copy of `new` with the values of `old` for the keys `names`. Append the keys whose values differ to `waiting`."""
     waiting += [f"{table}.{type(new).model_fields[name].alias or name}" for name in names if getattr(old, name) != getattr(new, name)]
     return new.model_copy(update={name: getattr(old, name) for name in names})
 

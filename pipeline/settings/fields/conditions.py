@@ -20,8 +20,8 @@ BEFORE = "before"
 class Condition:
     """One comparison of a field.
 
-    op: <, <=, >, >=, =, !=, ~ (contains) or !~ (does not contain). value: a text or a number; None stands for the field's value
-    before the change.
+    op: <, <=, >, >=, =, !=, ~ (contains) or !~ (does not contain). value: the text or number with which the field is compared; None
+    means the value that the field had before the change.
     """
 
     field: str

@@ -40,13 +40,13 @@ def quiet_between(spans: Sequence[str], start: datetime, end: datetime) -> timed
 def _elapsed(start: datetime, end: datetime) -> timedelta:
     """Return the elapsed time between two instants.
 
-    The difference of two local times would be an hour off across a clock change.
+    Subtracting the local times would give a result that is an hour off if a clock change lies between them.
     """
     return max(timedelta(), end.astimezone(UTC) - start.astimezone(UTC))
 
 
 def _around(span: str, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Return when the quiet hours of yesterday, today and tomorrow begin and end."""
+    """Return when the quiet hours begin and end that start on the day before `now`, on the day of `now`, and on the next day."""
     first, last = (time.fromisoformat(text) for text in span.split("-"))
     found = []
     for offset in (-1, 0, 1):

@@ -32,9 +32,9 @@ def nearest(name: str, known: Any) -> str:
 
 
 def duration_s(value: object) -> object:
-    """Return the seconds of a duration such as "30s", "15m", "2h", "7d" or "1h30m".
+    """Return the seconds of a duration such as "30s", "15m", "2h", "7d" or "1h30m". Raises PydanticCustomError.
 
-    Numbers without a unit are rejected as ambiguous.
+    A number without a unit is rejected, because the unit would be a guess.
     """
     if isinstance(value, str) and value and not _DURATION.sub("", value).strip():
         return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
@@ -43,7 +43,7 @@ def duration_s(value: object) -> object:
 
 
 def size_bytes(value: object) -> object:
-    """Return the bytes of a size such as "20MB" or "1GiB"."""
+    """Return the number of bytes of a size such as "20MB" or "1GiB". Raises PydanticCustomError."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match[1]) * _BYTES[match[2]])
     raise PydanticCustomError("size", "{found} is not a size; write a size such as \"500kB\", \"20MB\" or \"1GiB\"",
@@ -107,7 +107,7 @@ Address = Annotated[str, BeforeValidator(_address)]
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` is an address or a name of this machine only."""
+    """Return whether `host` is a loopback address, or a name for it such as localhost."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -117,7 +117,7 @@ def is_loopback(host: str) -> bool:
 def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
     """Validate and return a URL that may receive secrets: https, or http on this machine only.
 
-    A Secret is returned without validation, because the URL in a secret is checked when it is used.
+    A Secret is returned without validation, because its URL is read, and checked, only when the URL is used.
     """
     if isinstance(value, str):
         parts = urlsplit(value)

@@ -1,6 +1,7 @@
 """Schedules in settings.toml: cron as in crontab(5), "every 30m", "daily at 07:00".
 
-A schedule is a text, or a table with the text as `when` and options: time zone, jitter, days to skip, first and last day.
+A schedule is a text, or a table. In a table, the key `when` contains the text, and other keys contain options: the time zone,
+the jitter, days to skip, the first and the last day.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Cron:
 
     @property
     def fixed_hour(self) -> bool:
-        """Whether slots follow the wall clock at clock changes. If a cron allows every hour, slots follow elapsed time."""
+        """Whether slots follow the wall clock at clock changes. If the cron expression allows every hour, they follow elapsed time."""
         return len(self.hours) < 24
 
     def has_day(self, day: date) -> bool:
@@ -58,17 +59,20 @@ class Cron:
 
 @dataclass(frozen=True)
 class Every:
-    """An interval in seconds."""
+    """A schedule that is due at a fixed interval. seconds: the interval."""
 
     seconds: float
 
 
 When = Every | tuple[Cron, ...]
-"""When a schedule is due: at an interval, or whenever one of several crons is due, as in "daily at 07:00 and 19:30"."""
+"""When a schedule is due: at an interval, or whenever one of its cron expressions is due.
+
+"daily at 07:00 and 19:30", for example, has two cron expressions.
+"""
 
 
 def parse_when(text: str) -> When:
-    """Parse the text of a schedule. Raises ValueError that says what is wrong."""
+    """Parse the text of a schedule. Raises ValueError with a message that says what is wrong."""
     words = " ".join(text.lower().split())
     if words.startswith("every "):
         return Every(_every_s(words.removeprefix("every ")))
@@ -89,7 +93,7 @@ def _every_s(text: str) -> float:
 
 
 def _at_times(days: str, times: str) -> Iterator[Cron]:
-    """Yield one Cron for each time of day; the days are "daily", "weekdays", "weekends" or names of days."""
+    """Yield one Cron for each time of day in `times`. days: "daily", "weekdays", "weekends" or names of days."""
     named = {"daily": "*", "weekdays": "mon-fri", "weekends": "sat,sun"}.get(days)
     weekdays = named or re.sub(r"\s*(?:,|\band\b)\s*", ",", days)
     for text in re.split(r"\s*(?:,|\band\b)\s*", times):
@@ -100,7 +104,7 @@ def _at_times(days: str, times: str) -> Iterator[Cron]:
 
 
 def parse_cron(schedule: str) -> Cron:
-    """Parse the five fields of crontab(5). Raises ValueError that names the invalid field."""
+    """Parse the five fields of crontab(5). Raises ValueError with a message that names the invalid field."""
     fields = schedule.lower().split()
     if len(fields) != len(_FIELDS):
         raise ValueError(f"{schedule!r} is not a schedule: a cron expression has 5 fields, this text has {len(fields)}")
@@ -166,7 +170,7 @@ class Days:
 
 
 def parse_days(entries: Iterable[str]) -> Days:
-    """Parse the days of a `skip` or a calendar. Raises ValueError for an invalid entry.
+    """Parse the days in a `skip` setting or in a calendar. Raises ValueError for an invalid entry.
 
     Entries are "sun", "sat-sun", "2026-12-24", "2026-12-24..2027-01-02", or "12-25" for a day of every year.
     """
@@ -222,7 +226,7 @@ def _day(value: object) -> object:
 
 
 def _days(value: object) -> object:
-    """Return the entries as texts, including the dates that TOML has parsed already."""
+    """Return the entries as texts. Unquoted dates in TOML are already date objects, and are converted back to texts."""
     entries = [value] if isinstance(value, (str, date)) else value
     if not isinstance(entries, (list, tuple)):
         raise PydanticCustomError("schedule", "{found} is not a list of days", {"found": repr(value)})
@@ -242,7 +246,7 @@ class ScheduleTable(Table):
     timezone: ZoneName | None = None
     """Time zone of the schedule. The default is the time zone of the digest or of [pipeline]."""
     jitter: Duration = 0.0
-    """Maximum delay of a slot. Each slot is always delayed by the same time, and never beyond the next slot."""
+    """Maximum delay of a slot. The delay of a given slot is always the same, and never extends beyond the next slot."""
     skip: DayTexts = ()
     """Days without slots: "sun", "2026-12-24", "2026-12-24..2027-01-02", "12-25", or the name of a list in [calendars]."""
     from_: Day | None = Field(None, alias="from")

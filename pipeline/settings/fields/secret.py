@@ -19,8 +19,9 @@ _FORMS = '{ env = "NAME" }, { file = "path" } or { keyring = "service/account" }
 class Secret:
     """A reference to a secret. `reveal` reads the secret; the repr shows only the reference.
 
-    place: the environment variable, the path of the file, or "service/account" in the keyring. base: folder to which a relative
-    path refers; `~` is the home folder. key: if not "", the file contains a JSON object and the secret is the value of this key.
+    kind: where the secret is: "env", "file" or "keyring". place: the name of the environment variable, the path of the file, or
+    "service/account" in the keyring. base: the folder from which a relative path starts; a path that starts with `~` starts at the
+    home folder. key: if not "", the file contains a JSON object, and the secret is the value of this key.
     """
 
     __slots__ = ("base", "key", "kind", "place")
@@ -47,7 +48,7 @@ class Secret:
 
     @property
     def can_be_replaced(self) -> bool:
-        """Whether the program may write a new value: the secret is in a file that contains nothing else."""
+        """Whether the program can write a new value, because the secret is in a file that contains nothing else."""
         return self.kind == "file" and not self.key
 
     def reveal(self) -> str:

@@ -39,9 +39,9 @@ QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchem
 
 
 def chosen(names: Iterable[str], tags: Collection[str], tags_of: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Return the named spiders and the spiders that have one of the tags.
+    """Return the spiders in `names`, followed by the spiders that have at least one of the tags.
 
-    tags_of: the tags of each spider.
+    tags_of: maps each spider to its tags.
     """
     tagged = [name for name, own in tags_of.items() if not set(tags).isdisjoint(own)]
     return tuple(dict.fromkeys([*names, *tagged]))
@@ -62,7 +62,7 @@ class RecipientsTable(Table):
     spiders: tuple[str, ...] = ()
     """Names of the spiders whose changes are reported."""
     tags: tuple[str, ...] = ()
-    """Tags of spiders. Spiders with one of these tags are reported in addition to those in `spiders`."""
+    """Tags of spiders. Spiders with one of these tags are reported in addition to the spiders in `spiders`."""
     changes: tuple[Literal["new", "changed", "gone", "back"], ...] = ()
     """Kinds of change to report; all by default."""
     keywords: tuple[str, ...] = ()
@@ -103,11 +103,11 @@ class DigestTable(RecipientsTable):
     groups: tuple[GroupTable, ...] = ()
     """Groups of recipients, each with its own mail and its own filter."""
     schedule: Schedules = ()
-    """When the digest is sent, written like the schedule of a spider. By default it is sent right after a run with news."""
+    """When the digest is sent, written like the schedule of a spider. By default the digest is sent right after a run with news."""
     timezone: ZoneName | None = None
     """Time zone of the schedule, of the quiet hours and of the times in the mail. The default is the time zone of [pipeline]."""
     quiet: QuietHours | None = None
-    """Hours in which no mail is sent, such as "22:00-07:00". One mail with everything that was due is sent when they end."""
+    """Hours in which no mail is sent, such as "22:00-07:00". When these hours end, one mail with everything that was due is sent."""
     empty: Literal["skip", "send"] = "skip"
     """What happens if there is nothing new: "skip" sends no mail, "send" sends a mail that says so."""
     attach: tuple[AttachmentKind, ...] = ()
@@ -119,10 +119,10 @@ class DigestTable(RecipientsTable):
     attach_limit: Size = Field(20 * 10**6, validate_default=False)
     """Maximum size of all attachments of one message, before encoding."""
     oversize: Literal["list", "zip", "split"] = "list"
-    """What happens to attachments that exceed `attach_limit`: "list" names their path in data_dir, "zip" zips them first, "split"
-    sends them in further mails. A table that is too large is always zipped first."""
+    """What happens to attachments that exceed `attach_limit`: with "list", the mail names their paths in data_dir instead; with "zip",
+    the attachments are zipped first; with "split", they are sent in further mails. A table that is too large is always zipped first."""
     charts: tuple[str, ...] = ()
-    """Numeric fields. For each item that changed, the mail shows charts of the history of these fields. Needs the extra `charts`."""
+    """Numeric fields whose history the mail shows as charts, for each item that changed. Needs the extra `charts`."""
     templates: str | None = None
     """Folder whose digest.html and digest.txt replace the built-in templates."""
     thread: bool = False
@@ -148,9 +148,9 @@ class DigestTable(RecipientsTable):
         return self
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:
-        """Return a copy in which `spiders` of the digest and its groups include the spiders with their tags.
+        """Return a copy in which the `spiders` of the digest and of its groups include the spiders selected by `tags`.
 
-        tags_of: the tags of each spider.
+        tags_of: maps each spider to its tags.
         """
         spiders = chosen(self.spiders, self.tags, tags_of)
         own = {name: tags_of[name] for name in spiders if name in tags_of}

@@ -15,17 +15,17 @@ class DownloadsTable(Table):
     """Path of a file below downloads/SPIDER. The placeholders are {name}, {stem}, {ext}, {date}, {year}, {month}, {day}, {host} and
     {item.FIELD}."""
     link_duplicates: bool = False
-    """Whether a file whose content is stored already becomes a hard link, so that the content uses disk space only once."""
+    """Whether a file whose content is already stored becomes a hard link, so that the content uses disk space only once."""
     max_size: Size = Field(2 * 10**9, validate_default=False)
     """Maximum size of one file."""
     workers: int = Field(4, ge=1, le=64)
-    """Number of files that are downloaded at the same time."""
+    """Maximum number of files that are downloaded at the same time."""
     timeout: Duration = 60.0
     """How long to wait for a server that sends no data."""
     attempts: int = Field(4, ge=1, le=100)
-    """Number of consecutive failures after which a file is not tried again before the next pass."""
+    """Number of consecutive failed attempts after which a download is given up. The next pass tries to download the file again."""
     per_host: int | None = Field(None, ge=1, le=64)
-    """Number of files that are downloaded from one host at the same time."""
+    """Maximum number of files that are downloaded from one host at the same time. By default only `workers` limits the number."""
     max_total: Size | None = Field(None, validate_default=False)
     """Maximum size of all files of one pass."""
     rate: Size | None = Field(None, validate_default=False)

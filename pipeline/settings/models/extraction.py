@@ -81,7 +81,7 @@ class SelectorTable(Table):
     """A selector with options: one of css, xpath, jmes, header, page, and how its matches are converted.
 
     A selector that is only a text is XPath if it begins with /, ./, (/ or (./, and CSS otherwise. `jmes` reads the JSON that `json`
-    or `data` selects, otherwise the page itself.
+    or `data` selects; without these keys, `jmes` reads the page itself as JSON.
     """
 
     css: str | None = None
@@ -242,7 +242,10 @@ _CHANGE = re.compile(r"(\d+(?:\.\d+)?)\s*(%?)")
 
 
 def _minimum(value: object) -> object:
-    """Parse a minimum change: "5%" of the old value, or an amount as a number."""
+    """Parse a minimum change: a percentage of the old value, such as "5%", or an amount, such as 0.5.
+
+    Returns the number, and whether the number is a percentage.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
         return float(value), False
     if isinstance(value, str) and (match := _CHANGE.fullmatch(value.strip())):
@@ -254,7 +257,7 @@ def _minimum(value: object) -> object:
 
 
 MinChange = Annotated[tuple[float, bool], BeforeValidator(_minimum)]
-"""An amount, and whether the amount is a percentage of the old value."""
+"""The smallest difference that counts as a change, and whether it is a percentage of the old value."""
 
 
 class ItemsTable(Table):
@@ -273,11 +276,11 @@ class ItemsTable(Table):
     min_change: dict[str, MinChange] = Field(default_factory=dict)
     """Smallest difference of a number that counts as a change, as a percentage ("5%") or as an amount (0.5)."""
     coverage: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
-    """Share of the items (0 to 1) that must have a field. A run with a smaller share is suspect."""
+    """Share of the items (0 to 1) that must have a field, by name of the field. A run is suspect if fewer items have the field."""
 
     @property
     def all_fields(self) -> dict[str, FieldTable]:
-        """The fields of the listing and of the details page."""
+        """All fields of an item: those in `fields` and those in `details.fields`, by name."""
         return self.fields | (self.details.fields if self.details else {})
 
     @model_validator(mode="after")
@@ -304,20 +307,20 @@ class PagesTable(Table):
     """
 
     param: str = Field(min_length=1)
-    """Name of the parameter that differs; in JSON, a path such as "query.offset"."""
+    """Name of the parameter that differs from page to page; in JSON, a path such as "query.offset"."""
     where: Literal["query", "form", "json"] = "query"
-    """Where the parameter is: in the URL of the start, in the form of the start, or in the JSON body of the start."""
+    """Where the parameter is in each request: in the query of the URL, in the form, or in the JSON body."""
     first: int = 1
-    """Value of the parameter for the start."""
+    """Value of the parameter for the first page."""
     step: int = Field(1, ge=1)
-    """Difference of the parameter between two pages: 1 for page numbers, the page size for offsets."""
+    """Number that is added to the parameter for each further page: 1 for page numbers, the page size for offsets."""
     cursor: Selector | None = None
-    """Selector of the value on a page that is the parameter for the next page."""
+    """Selector of the value, on each page, that is sent as the parameter to request the next page."""
     state: str | None = None
-    """CSS selector of the form whose hidden fields are sent with the next request, such as `__VIEWSTATE` of ASP.NET. It needs
-    `where = "form"`."""
+    """CSS selector of the form whose hidden fields are sent with the next request, such as `__VIEWSTATE` of ASP.NET. This key
+    needs `where = "form"`."""
     limit: int = Field(0, ge=0)
-    """Maximum number of pages for each start; 0 means no limit."""
+    """Maximum number of pages for each entry in `start`; 0 means no limit."""
 
     _state = field_validator("state")(check_css)
 
@@ -329,7 +332,7 @@ class PagesTable(Table):
 
 
 class WatchTable(Table):
-    """What `spider = "watch"` compares: the text of a page or of a part, with white space collapsed."""
+    """What `spider = "watch"` compares: the text of a page or of a part of the page, with white space collapsed."""
 
     part: Selector | None = None
     """Selector of the part of the page to compare. By default the whole body is compared."""

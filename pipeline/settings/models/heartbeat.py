@@ -27,7 +27,7 @@ class HeartbeatTable(Table):
     socket: str | None = None
     """Path of a Unix socket, which is used instead of the port. If `host` is set, the server listens on both."""
     udp: bool = False
-    """Whether the server also answers UDP datagrams to the same port number."""
+    """Whether the server also answers UDP datagrams that arrive at the same port number."""
     names: tuple[str, ...] = ()
     """Host names under which browsers may reach the server, in addition to IP addresses, localhost and `host`."""
     allow_remote: bool = False
@@ -48,8 +48,8 @@ class HeartbeatTable(Table):
     """Maximum number of connections from one remote IPv4 address or IPv6 /64. The default is a quarter of max_connections. Behind a
     reverse proxy, all clients have the address of the proxy."""
     late_after: Duration | None = None
-    """How long after its due time a spider without a successful run is late. The default is half the time to the next slot, but at
-    least a minute and at most an hour."""
+    """How long after the due time of a slot its spider is late, unless a run has succeeded by then. The default is half the time to
+    the next slot, but at least a minute and at most an hour."""
     outbox_after: Duration = 15 * 60.0
     """The status is degraded if a message has waited longer than this."""
     disk_below: Size | None = Field(None, validate_default=False)

@@ -29,7 +29,7 @@ class LoginStepTable(Table):
     totp: dict[str, Secret] = Field(default_factory=dict)
     """Fields for a one-time code, each with the secret that generates the codes (Base32 or an otpauth:// URL)."""
     form: str | None = None
-    """CSS selector of the form, if the page has several forms and the login form is not recognized."""
+    """CSS selector of the form. Needed only if the page has several forms and the program does not recognize the login form."""
 
     _form = field_validator("form")(check_css)
 
@@ -75,7 +75,10 @@ class ExpiredTable(Table):
 
 
 def _json_field(value: object, name: str) -> object:
-    """Validate a value of `fields` for an API. Tables such as { env = … } at any depth become secrets."""
+    """Return a value of the login's `fields`, in which each table such as { env = … } is replaced by a Secret, at any depth.
+
+    Raises PydanticCustomError if the value cannot be sent as JSON, or if it contains a password in plain text.
+    """
     if isinstance(value, dict):
         if len(value) == 1 and next(iter(value)) in ("env", "file"):
             return Secret.parse(value)
@@ -105,11 +108,12 @@ class LoginTable(LoginStepTable):
     check: Selector
     """Selector that matches only on pages with a login. A match verifies the login."""
     check_url: HttpUrl | None = None
-    """URL of the page to which `check` is applied. The default is the page after the login, or for imported cookies the first start."""
+    """URL of the page to which `check` is applied. The default is the page after the login; with imported cookies, the first entry in
+    `start`."""
     origins: tuple[HttpUrl, ...] = ()
     """Further origins, such as "https://accounts.example", to which passwords and the token may be sent."""
     steps: tuple[LoginStepTable, ...] = ()
-    """Forms on the pages after the first, for a password or a one-time code."""
+    """Forms on the pages that follow the first page of the login, for a password or a one-time code."""
     json_: bool = Field(False, alias="json")
     """Whether the fields are sent to `url` in a POST request as JSON, for an API without a form."""
     token: Selector | None = None
@@ -158,7 +162,7 @@ class CookiesTable(Table):
     header: Secret | None = None
     """The Cookie header of a browser."""
     url: HttpUrl | None = None
-    """URL of the site to which the cookies in `header` belong. The default is the first start."""
+    """URL of the site to which the cookies in `header` belong. The default is the first entry in `start`."""
 
     @model_validator(mode="after")
     def _one(self) -> CookiesTable:

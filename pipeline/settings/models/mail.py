@@ -96,7 +96,7 @@ def _transport_keys() -> list[str]:
 
 
 def transport_tables() -> dict[str, str]:
-    """Return by key the models of the tables [mail.KEY] that belong to a transport, as "module:Class"."""
+    """Return a mapping from each KEY for which a transport has a table [mail.KEY] to the table's model, as "module:Class"."""
     return {key: transport.table for transport in MAIL_TRANSPORTS.values() if transport.table is not None
             for key in transport.keys if key not in MailTable.model_fields}
 
@@ -143,7 +143,7 @@ class MailTable(Table):
     per_hour: int | None = Field(None, ge=1)
     """Maximum number of messages in any hour. Further messages wait."""
     max_age: Duration = 5 * 86400.0
-    """Maximum age of a message. An older message is parked instead of being tried again."""
+    """Maximum age of a message. An older message is parked: it is kept, but its delivery is not tried again."""
     max_attempts: int = Field(200, ge=1)
     """Maximum number of attempts to deliver a message. If the last attempt fails, the message is parked."""
     maildir: str = "mail"
@@ -223,7 +223,7 @@ class MailTable(Table):
 
     @property
     def transport(self) -> str:
-        """The transport that these settings select, as its name in `pipeline.registry.MAIL_TRANSPORTS`."""
+        """The name, in `pipeline.registry.MAIL_TRANSPORTS`, of the transport that these settings select."""
         return next((name for name, transport in MAIL_TRANSPORTS.items()
                      if any(map(self._is_given, transport.keys))),
                     DEFAULT_MAIL_TRANSPORT)
@@ -242,7 +242,7 @@ class AlertsTable(Table):
     after: int = Field(3, ge=1)
     """Number of consecutive failures of a spider after which an alert is sent."""
     every: Duration = 5 * 60.0
-    """Shortest time between two mails with alerts. The next mail reports everything that starts or ends in between."""
+    """Shortest time between two mails with alerts. The next mail reports every problem that started or ended in the meantime."""
     login_before: Duration = 3 * 86400.0
     """How long before the expiry of a login cookie an alert is sent; "0s" sends no such alert."""
     language: Language = "en"

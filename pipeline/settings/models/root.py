@@ -41,9 +41,10 @@ class PipelineTable(Table):
     database: str | Secret | None = None
     """URL of the database. The default is SQLite in data_dir. A URL with a password must be a secret."""
     fast_engine: bool = True
-    """Whether crawls use the fast engine, where the installed version of Scrapy was tested with it, instead of Scrapy's own."""
+    """Whether crawls use the program's fast engine instead of Scrapy's own engine. With a version of Scrapy for which the fast engine
+    was not tested, Scrapy's engine is always used."""
     keep_free: Size = Field(200 * 10**6, validate_default=False)
-    """Disk space that downloads leave free."""
+    """Disk space that downloads must leave free."""
     downloads_quota: Size | None = Field(None, validate_default=False)
     """Maximum size of the downloaded files of all spiders together. Beyond this size the oldest files are deleted."""
     shutdown_grace: Duration = 20.0
@@ -59,7 +60,7 @@ class PipelineTable(Table):
 
 
 class KeepTable(Table):
-    """How much is kept: `"30d"` is an age, `1000` a count, `{ age = "30d", count = 1000 }` both.
+    """How much is kept: `"30d"` limits the age, `1000` the number, and `{ age = "30d", count = 1000 }` both.
 
     `{}` keeps everything.
     """
@@ -84,7 +85,7 @@ class LogsTable(Table):
     """How much is logged: `level` is the default for all parts, the other levels apply to one part each."""
 
     level: Level = "info"
-    """Level of all parts without a level of their own."""
+    """Level of all parts for which no other level is set."""
     service: Level | None = None
     """Level of the service."""
     schedule: Level | None = None
@@ -108,7 +109,7 @@ class LogsTable(Table):
 
     @property
     def parts(self) -> dict[str, str | None]:
-        """The level of each part. None means `level`."""
+        """The level of each part, by name of the part. None means that `level` applies."""
         return {name: level for name, level in self if name not in ("level", "max_size")}
 
 
@@ -157,7 +158,7 @@ class DemoTable(Table):
 class Settings(Table):
     """The whole of settings.toml.
 
-    file: path of settings.toml. folder: folder to which relative paths refer.
+    file: the path of settings.toml. folder: the folder of settings.toml, from which relative paths start.
     """
 
     pipeline: PipelineTable = PipelineTable()
@@ -175,7 +176,7 @@ class Settings(Table):
     logs: LogsTable = LogsTable()
     """Levels and size of logs."""
     calendars: dict[str, DayTexts] = Field(default_factory=dict)
-    """Lists of days by name, which the `skip` of a schedule can use."""
+    """Lists of days by name, which `skip` of a schedule can refer to."""
     spiders: dict[str, SpiderTable] = Field(default_factory=dict)
     """Spiders by name."""
     digests: dict[str, DigestTable] = Field(default_factory=dict)
@@ -204,7 +205,7 @@ class Settings(Table):
 
     @property
     def database_url(self) -> str | None:
-        """The URL of the database, read from the secret if the setting is one; None means SQLite in data_dir."""
+        """The URL of the database; None means SQLite in data_dir. If the setting is a secret, the secret is read. Raises UsageError."""
         found = self.pipeline.database
         return found.reveal() if isinstance(found, Secret) else found
 
@@ -213,9 +214,9 @@ class Settings(Table):
         return ZoneInfo(self.pipeline.timezone)
 
     def days(self, entries: tuple[str, ...]) -> Days:
-        """Return the days that the entries of a `skip` name.
+        """Return the days that the entries of a schedule's `skip` setting stand for.
 
-        The name of a calendar stands for the days of this calendar.
+        The name of a calendar stands for all days of the calendar.
         """
         return parse_days([day for entry in entries for day in self.calendars.get(entry, (entry,))])
 
@@ -226,7 +227,7 @@ class Settings(Table):
     def for_run(self, name: str) -> Settings:
         """Return the part of the settings that a run of the spider `name` needs.
 
-        Sending the settings of ten thousand spiders to a child process would take long.
+        Only this part is sent to the child process of the run, because sending the settings of ten thousand spiders takes long.
         """
         wanted = (name, *self.followers(name))
         return self.model_copy(update={"spiders": {each: self.spiders[each] for each in wanted}, "digests": {}})

@@ -51,13 +51,13 @@ def _check_host(place: str) -> str:
 class BannedTable(Table):
     """How a response shows that the proxy is banned.
 
-    The proxy is then paused, and the request is sent through the next proxy of the pool.
+    A banned proxy is not used for a while, and the request is sent again through the next proxy of the pool.
     """
 
     status: tuple[int, ...] = ()
     """HTTP statuses that show that the proxy is banned."""
     present: Selector | None = None
-    """Selector of an element that only responses to a banned proxy have."""
+    """Selector of an element that appears only in responses to a banned proxy."""
 
     _statuses = field_validator("status")(check_statuses)
 
@@ -112,10 +112,11 @@ class SpiderTable(Table):
     after: tuple[str, ...] = ()
     """Names of other spiders. This spider runs once after each successful pass of one of them."""
     catch_up: CatchUp = None
-    """Whether a slot that was missed while no service was running is run late: true, false, or the maximum time after its due time."""
+    """Whether a slot that was missed, because no service was running, is run later: true, false, or how long after its due time the
+    slot may still be run."""
     overlap: Literal["skip", "queue", "kill"] = "skip"
-    """What happens to a slot while the spider is running: "skip" omits the slot, "queue" delays the slot until the run has ended,
-    "kill" ends the run and then runs the slot."""
+    """What happens to a slot that becomes due while the spider is still running: "skip" omits the slot, "queue" delays the slot until
+    the current run has ended, "kill" ends the current run and then runs the slot."""
     retry: RetryTable = RetryTable()
     """How often a failed run is retried."""
     start: tuple[Start, ...] = ()
@@ -131,7 +132,8 @@ class SpiderTable(Table):
     deny: tuple[str, ...] = ()
     """Regular expressions. Links that match an expression are not followed."""
     drop_params: tuple[str, ...] = ()
-    """Parameters of query and path to remove from links, in addition to tracking parameters (utm_…, gclid, fbclid …)."""
+    """Names of parameters to remove from the query and the path of links. Tracking parameters (utm_…, gclid, fbclid …) are always
+    removed."""
     pages: PagesTable | None = None
     """Numbered pages of a listing: by page, offset or cursor, in the URL, a form or JSON."""
     items: ItemsTable | None = None
@@ -145,8 +147,8 @@ class SpiderTable(Table):
     cookies: CookiesTable | None = None
     """Cookies to import."""
     login_cookies: tuple[str, ...] = ()
-    """Names of the cookies that carry the login. An alert is sent before such a cookie expires. The default is the cookies that the
-    login sets."""
+    """Names of the cookies that keep the spider logged in. An alert is sent before such a cookie expires. The default is the cookies
+    that the login sets."""
     proxy: str | None = None
     """Name of a proxy in [proxies], or "environment" for http_proxy, https_proxy and no_proxy."""
     banned: BannedTable = BannedTable()
@@ -154,20 +156,22 @@ class SpiderTable(Table):
     max_pages: int = Field(0, ge=0)
     """Maximum number of pages of one pass; 0 means no limit. A run that reaches the limit is not complete."""
     max_depth: int = Field(0, ge=0)
-    """Maximum number of links between a start and a page; 0 means no limit. Pages beyond the limit do not belong to the pass."""
+    """Maximum number of links from an entry in `start` to a page; 0 means no limit. Pages beyond the limit are not part of the pass."""
     max_time: Duration | None = None
     """Time after which no further page is fetched. The run then succeeds, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
     """Maximum number of requests to one host at the same time."""
     processes: ProcessCount = "auto"
     """Number of processes that fetch one pass together and share `concurrency`. With "auto", a run of a built-in spider starts with one
-    process; more join a large crawl that one core limits, up to four and up to the number of cores. A Python spider has one process."""
+    process. If one core limits a large crawl, more processes join it, up to four and up to the number of cores. A spider written in
+    Python always has one process."""
     delay: Duration = 0.0
-    """Time between two requests to one host. Requests of all spiders with a delay are counted together."""
+    """Minimum time between two requests to one host. The requests of all spiders with a delay are counted together."""
     throttle: bool = False
     """Whether Scrapy's AutoThrottle adapts the number of requests to the speed of the site, up to `concurrency`."""
     patience: Duration = 600.0
-    """Maximum Retry-After or Crawl-delay to wait for. If the site demands a longer wait, the page fails for this run."""
+    """Longest wait that the spider accepts if a site demands one with Retry-After or Crawl-delay. If the site demands a longer wait, the
+    page fails in this run."""
     quiet: tuple[str, ...] = ()
     """Hours without requests, such as "22:00-06:00", in the time zone of [pipeline]. A run then saves its progress and stops."""
     revalidate: bool = True
@@ -179,7 +183,8 @@ class SpiderTable(Table):
     encoding: str | None = None
     """Encoding of pages, if the pages declare a wrong encoding."""
     pdf: bool = False
-    """Whether PDFs are read as text, with a section#page-N for each page and a p for each line. Needs the extra `pdf`."""
+    """Whether PDF files are converted to HTML, so that selectors apply: each page becomes a `section#page-N`, each line a `p`. Needs
+    the extra `pdf`."""
     headers: dict[str, str | Secret] = Field(default_factory=dict)
     """HTTP headers that are sent only to the origins of `start`, of `login` and of `headers_for`."""
     headers_for: tuple[HttpUrl, ...] = ()
