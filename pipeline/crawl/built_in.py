@@ -55,5 +55,5 @@ class BuiltInSpider(scrapy.Spider):
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterable[TriedRule]:
-        """Return the rules that only this spider has, so that `pipeline try` shows them."""
+        """Return the rules that other spiders do not have, so that `pipeline try` can show what they match."""
         return ()

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Found:
-    """All output of one page in one object, which is much faster than yielding items one by one.
+    """All output of one page in one object; yielding it is much faster than yielding items one by one.
 
     offsite: links that are not followed because they lead to other hosts. redirected_host: a host that counts as part of the site
     because a start URL redirected to it; "" means none.
@@ -116,9 +116,9 @@ class PageCollector:
             self._in_progress.discard(id(response))
 
     def process_spider_exception(self, response: Response, exception: Exception) -> AsyncIterator[Any] | None:
-        """Commit the page as failed if its callback raised an exception before it yielded anything.
+        """Commit the page as failed if its callback raised an exception before yielding any output.
 
-        A later exception of the callback is handled in `collect`.
+        If the callback raises an exception later, `collect` handles the exception.
         """
         if isinstance(exception, CloseSpider) or id(response) in self._in_progress:
             return None
@@ -187,7 +187,7 @@ class PageCollector:
     def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
         """Add a rejected item and the reason to the page.
 
-        If the key of the item can be read, the item does not count as gone.
+        If the key of the item can be read, the key is recorded too, so that the stored item with this key does not count as gone.
         """
         try:
             plain = as_json(data)
@@ -211,7 +211,7 @@ class PageCollector:
         if binary and not response.meta.get("depth"):
             kind = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
             self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from the page")
-        # Size 0 says that the page has none of the site's content, so that items found on it earlier do not count as gone.
+        # Size 0 marks a page without any of the site's content: items that were found on the page earlier then do not count as gone.
         size_bytes = 0 if binary or _shows_challenge(response, page) else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
@@ -220,7 +220,7 @@ class PageCollector:
             self._scheduler.enqueue_request(request)
 
     async def _commit_failed(self, response: Response, error: Exception) -> None:
-        """Commit the page as failed and without output, because nobody could see that partial output is not complete."""
+        """Commit the page as failed and without its output, because partial output would look like complete output."""
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
         logger.error("the spider raised an exception while it processed %s", shown_url(response.url), exc_info=error)
@@ -241,7 +241,10 @@ def _method(response: Response) -> str:
 
 
 class ItemProcessor(ItemPipelineManager):
-    """Runs the spider's item pipelines, and commits items that start() or an errback yields and that belong to no page."""
+    """Runs the spider's item pipelines, and commits the items that belong to no page.
+
+    Items that start() or an errback yields belong to no page.
+    """
 
     async def run_pipelines(self, item: Any) -> Any:
         """Pass an item through the spider's item pipelines and return the result.
@@ -261,7 +264,7 @@ class ItemProcessor(ItemPipelineManager):
 
 
 def key_fields(crawler: Crawler) -> tuple[str, ...]:
-    """Return the key fields of items: the setting `items.key`, else the spider's attribute `key`."""
+    """Return the names of the key fields of items: the setting `items.key`, or else the spider's attribute `key`."""
     items = context_of(crawler).table.items
     own = getattr(crawler.spidercls, "key", ())
     return (items.key if items else ()) or ((own,) if isinstance(own, str) else tuple(own))
@@ -295,11 +298,11 @@ def _shows_challenge(response: Response, page: _PageOutput) -> bool:
 
 
 def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
-    """Return the error of an error page that yielded nothing, and whether the error is transient.
+    """Return the error message for an error page that yielded nothing, and whether the error is transient.
 
     Return ("", False) for any other page.
     """
-    if response.status == 304:  # the middleware Revalidate has already replaced every 304 to a conditional request that it sent
+    if response.status == 304:  # the middleware Revalidate has already replaced each 304 that answers one of its conditional requests with the cached page
         return f"HTTP 304 from {shown_url(response.url)}, although the page is not in the page cache", True
     if response.status < 400 or page.has_output:
         return "", False
@@ -311,9 +314,10 @@ def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
 
 
 def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Download]:
-    """Yield the downloads, each with the key of its item.
+    """Yield the downloads, each with the key of the item to which it belongs.
 
-    The item of a download is the item with the download's URL in a field, else the only item of the page.
+    A download belongs to the first item that has the download's URL in a field. If no item has, and the page has only one item,
+    the download belongs to this item.
     """
     owners: dict[str, str] = {}
     for item in items if files else ():
@@ -327,7 +331,7 @@ def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Downlo
 
 
 def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
-    """Return an item's key: the values of its key fields; without key fields, its `url`, or else a hash of the item."""
+    """Return an item's key: the values of its key fields, or else its `url`, or else a hash of the item."""
     if not fields and data.get("url"):
         fields = ("url",)
     if not fields:
@@ -370,7 +374,7 @@ def as_json(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    """Replace NUL and lone surrogates in a text, which JSON allows but databases do not accept."""
+    """Replace the NUL characters and lone surrogates in a text, because databases do not accept these characters."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Failures:
-    """How many pages failed, and the first error of each kind.
+    """The numbers of failed pages, and the first error of each kind.
 
-    transient: failures that a retry may solve. permanent: all other failures. robots: the permanent failures caused by robots.txt.
-    spider: the failures caused by the spider's own code.
+    transient: the number of failures that may go away on a retry. permanent: the number of all other failures. robots: how many
+    of the permanent failures were caused by robots.txt. spider: how many failures were caused by the spider's own code.
     """
 
     transient: int = 0
@@ -62,7 +62,7 @@ class Failures:
         self.first_kind = self.first_kind or kind
 
     def merge(self, other: Failures) -> None:
-        """Add the failures of another process of the run."""
+        """Add the failures that another process of the run has counted."""
         for name in ("transient", "permanent", "spider", "robots"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.first = self.first or other.first
@@ -88,9 +88,9 @@ class CrawlContext:
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
     on_response: Callable[[ScrapyRequest, Response], None] = lambda request, response: None  # the download handler calls this with each response
-    on_limit: Callable[[int], None] = lambda per_host: None  # set by the handler; changes the limit of requests to one host
+    on_limit: Callable[[int], None] = lambda per_host: None  # set by the download handler; changes how many requests to one host are sent at the same time
     robots: Robots | None = None  # robots.txt for file downloads; the middleware ObeyRobots adds each robots.txt that it fetches for pages
-    known_robots: dict[str, RobotsTxt] = field(default_factory=dict)  # the robots.txt of this run's pages, by URL, of all processes
+    known_robots: dict[str, RobotsTxt] = field(default_factory=dict)  # each robots.txt that a process of this run has fetched for pages, by URL
     relogin: Relogin | None = None
     followers: Followers | None = None  # set in the leader process of a run with several processes
     is_follower: bool = False
@@ -98,20 +98,20 @@ class CrawlContext:
     hosts: HostSet = field(init=False)  # the hosts that links may lead to
     added_hosts: list[str] = field(default_factory=list)  # hosts that start URLs redirected to
     offsite: set[str] = field(default_factory=set)  # links that are not followed because they lead to other hosts
-    notes: list[str] = field(default_factory=list)  # further notes for the run's line
+    notes: list[str] = field(default_factory=list)  # notes for the run's summary line, which `pipeline history` and digests show
     capped: bool = False
     capped_by: str = ""
-    first: tuple[Request, ...] = ()  # start requests that go into the frontier directly; the spider's start() yields none
-    stopping: Callable[[], bool] = lambda: False  # checked before each request, since a stop may be requested while the engine starts
+    first: tuple[Request, ...] = ()  # start requests that are put into the frontier directly; the spider's start() then yields nothing
+    stopping: Callable[[], bool] = lambda: False  # checked before each request, since a stop may be requested while the engine is starting
     keep_unseen: bool = False
     keep_pages: bool = False
     fast_engine: bool = True
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # decoded bodies
 
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager that applies `page_cpu_limit` to one step of a page, such as parsing.
+        """Return a context manager that limits the CPU time of one step of processing a page, such as parsing.
 
-        The step must contain no await.
+        The limit is the setting `page_cpu_limit`. The step must contain no await.
         """
         return contextlib.nullcontext() if self.page_limit is None else self.page_limit.step(frontier_id)
 
@@ -146,13 +146,16 @@ class CrawlContext:
         return items.latest(self.store, self.run.spider, limit=limit)
 
     def note(self, text: str) -> None:
-        """Add a note to the run's line and to the log, unless the run already has the same note."""
+        """Log a note, and add it to the run's summary line, which `pipeline history` and digests show.
+
+        Do nothing if the run already has the same note.
+        """
         if text not in self.notes:
             self.notes.append(text)
             logger.warning("%s", text)
 
     def add_host(self, place: str) -> None:
-        """Add a host (host:port) to the hosts that links may lead to."""
+        """Add a host to the hosts that links may lead to. place: the host and port ("name:port")."""
         if place and place not in self.added_hosts:
             self.added_hosts.append(place)
             self.hosts.add(place)

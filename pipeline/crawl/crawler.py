@@ -76,10 +76,17 @@ _FOR_PYTHON_SPIDERS = frozenset({
     "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware", "scrapy.spidermiddlewares.depth.DepthMiddleware",
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware",
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware"})
-"""Middlewares that only Python spiders need, because they process yielded scrapy.Requests or attributes of the spider."""
+"""Scrapy middlewares that are used only for spiders written in Python by the user.
+
+These middlewares process the scrapy.Requests that a spider yields, or attributes of the spider. Built-in spiders yield no
+scrapy.Requests and have no such attributes.
+"""
 
 _FOR_BUILT_IN = {"scrapy.spidermiddlewares.referer.RefererMiddleware": "pipeline.crawl.middlewares.cookies_and_headers.RefererOnRedirects"}
-"""Replacements of middlewares for built-in spiders, whose links already have a Referer header."""
+"""For built-in spiders: maps the name of a Scrapy middleware to the name of the class that replaces it.
+
+The links of built-in spiders already have a Referer header.
+"""
 
 PRELOAD = (*_DOWNLOADER_MIDDLEWARES, *_SPIDER_MIDDLEWARES, "pipeline.crawl.scrapy.handler.SessionHandler",
            "scrapy.core.engine", "scrapy.core.scraper", "scrapy.core.downloader", "scrapy.statscollectors",
@@ -97,7 +104,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     left_out = _FOR_PYTHON_SPIDERS if table.is_built_in else frozenset()
     replaced = _FOR_BUILT_IN if table.is_built_in else {}
     settings = ScrapySettings({
-        "CONCURRENT_ITEMS": 1,  # Scrapy starts this many tasks for each response, which have no work because PageCollector passes no items on
+        "CONCURRENT_ITEMS": 1,  # Scrapy starts this many tasks for each response; the tasks have no work, because PageCollector passes no items on
         "CONCURRENT_REQUESTS": max(16 // table.first_processes, table.concurrency),
         "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
         "DOWNLOAD_DELAY": table.delay,
@@ -160,7 +167,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
 
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
-    """Return a Scrapy crawler for a run. The components of the crawler get the context from context_of()."""
+    """Return a Scrapy crawler for a run. Scrapy components get the run's context by calling context_of(crawler)."""
     crawler = crawler_class(fast=context.fast_engine)(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
     return crawler
@@ -170,7 +177,8 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
                 followers: FollowerSockets | None = None) -> Ending:
     """Crawl until the frontier is empty, a limit is reached or `stop` is set. Return how the crawl ended.
 
-    followers: the run's other processes, which fetch some of the pages, or may join later.
+    followers: the sockets to the run's other processes, which fetch some of the pages from the beginning or join later; None if
+    this process fetches all pages.
     """
     context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
@@ -205,7 +213,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 
 
 async def _open_followers(context: CrawlContext, followers: FollowerSockets) -> asyncio.Task[None] | None:
-    """Connect to the followers. Return the task that adds followers later, if they are not started with the run."""
+    """Connect to the followers that were started with the run; otherwise return a task that adds followers later."""
     if followers.request is None:
         context.followers = group = FollowerGroup(context, followers.concurrency)
         for each in followers.sockets:
@@ -245,9 +253,9 @@ async def _no_start(spider: Spider) -> AsyncIterator[scrapy.Request]:
 
 
 def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> scrapy.Request:
-    """Return a start request in the form in which the frontier stores it: without body, headers and secrets.
+    """Return a start request as it is stored in the frontier: without body, headers and secrets.
 
-    The middleware FillStartRequest adds these before the request is sent.
+    The middleware FillStartRequest adds the body, headers and secrets before the request is sent.
     """
     return scrapy.Request(_start_url(start), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
 
@@ -262,7 +270,7 @@ def _start_url(start: PreparedStart) -> str:
 
 
 def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
-    """Return the meta that identifies a start request by its index in the settings; {} if the request is only a URL."""
+    """Return a `meta` dict with the index of the start request in the settings; {} if the request is only a URL."""
     start = context.starts[index]
     plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
     return {} if plain else {START: index}

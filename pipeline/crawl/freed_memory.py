@@ -10,7 +10,7 @@ LARGE_PAGE_BYTES = 1_000_000
 
 
 def return_freed_memory(page_bytes: int) -> None:
-    """Call malloc_trim(3) after a page of at least LARGE_PAGE_BYTES.
+    """Call malloc_trim(3) if the page just processed had at least LARGE_PAGE_BYTES bytes.
 
     Do nothing if the C library has no malloc_trim.
     """

@@ -17,16 +17,16 @@ START = "pipeline_start"
 """The meta key with the index of a start request in the settings; its body and secrets are never stored."""
 
 VARIANT = "pipeline_part"
-"""The meta key that makes requests with the same URL different, for example by the page number in the request body."""
+"""The meta key whose value distinguishes requests with the same URL, such as the page number in the request body."""
 
 FROM_START = "pipeline_begun"
-"""The meta key, only in the store, of a request from the spider's start(). Such a request may go to a private address."""
+"""The meta key that marks a request from the spider's start() in the store. Such a request may go to a private address."""
 
 EPOCH = "pipeline_login_epoch"
 """The meta key with the number (epoch) of the login that was current when a request was sent."""
 
 SAFE_TO_REPLAY = "safe_to_replay"
-"""The meta key with which a spider allows a POST request to be sent twice."""
+"""The meta key that a spider sets to allow a POST request to be sent twice."""
 
 NOT_BEFORE = "pipeline_not_before"
 """The meta key of a delayed request: the earliest time, on the event loop's clock, at which the request may be sent."""
@@ -36,7 +36,7 @@ UNCONDITIONAL = "pipeline_whole"
 
 
 class HostPausedError(Exception):
-    """The host of a request is paused (Retry-After). The request is sent after the pause."""
+    """The host of a request is paused (Retry-After). The request will be sent after the pause."""
 
 
 class PageWriter(Protocol):

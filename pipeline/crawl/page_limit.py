@@ -31,7 +31,7 @@ class PageLimit:
         try:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._note(None)  # gives the file its final size, so that later writes succeed on a full disk
+            self._note(None)  # gives the file its final size now, so that later writes succeed even if the disk is full
         except OSError as error:
             logger.warning("%s cannot be opened: %s; if a page exceeds page_cpu_limit, the run ends, and the next run does not skip this page",
                            file, error.strerror)
@@ -39,7 +39,7 @@ class PageLimit:
 
     @contextmanager
     def step(self, frontier_id: int | None) -> Iterator[None]:
-        """Apply the limit to one step: the body of a `with` statement, which must contain no await."""
+        """Apply the limit to one step of processing a page: the body of a `with` statement, which must contain no await."""
         self._begin(frontier_id)
         try:
             yield
@@ -60,7 +60,9 @@ class PageLimit:
             yield entry
 
     async def async_steps(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
-        """Like steps(), for an asynchronous iterator that never waits, such as Scrapy's wrapper of a callback's generator."""
+        """Like steps(), for an asynchronous iterator that never waits for I/O, such as Scrapy's wrapper of a callback's
+        generator.
+        """
         while True:
             self._begin(frontier_id)
             try:
@@ -72,7 +74,7 @@ class PageLimit:
             yield entry
 
     async def noted(self, entries: AsyncIterator[_T], frontier_id: int | None) -> AsyncIterator[_T]:
-        """Yield the entries without a CPU time limit, since other tasks also use CPU time while `entries` waits.
+        """Yield the entries without a CPU time limit, because other tasks use CPU time while `entries` waits for I/O.
 
         The page is still recorded in the file.
         """

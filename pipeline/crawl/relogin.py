@@ -17,7 +17,7 @@ class Relogin:
     async def settled(self) -> int:
         """Wait until no login is in progress, and return the epoch of the login.
 
-        This method raises no error if the login fails. Instead, renew() raises the error for the requests that asked for the login.
+        If the login fails, this method raises no error; renew() raises the error for the requests that asked for the login.
         """
         while self._under_way is not None:
             await asyncio.wait({self._under_way})

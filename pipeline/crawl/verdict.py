@@ -1,4 +1,4 @@
-"""Determine how a crawl ended: its outcome, whether the pass is complete, and the notes for the run."""
+"""Determine how a crawl ended: its outcome, whether the pass is complete, and the notes for the summary line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def verdict(context: CrawlContext, *, stopped: bool) -> Ending:
 
 
 def _unfinished(context: CrawlContext, *, left: int, stopped: bool) -> Ending | None:
-    """Return the ending of a crawl that was stopped, or that has pages left although no limit was reached; else None."""
+    """Return the ending of a crawl that was stopped, or that has pages left although it reached no limit; None for any other
+    crawl.
+    """
     failures = context.failures
     if stopped and left:
         return Ending(Outcome.STOPPED, f"stopped with {counted(left, 'page')} left to fetch", keep_open=True)
@@ -41,7 +43,7 @@ def _unfinished(context: CrawlContext, *, left: int, stopped: bool) -> Ending | 
 
 
 def _without_pages(context: CrawlContext, states: _States, first_aside: str) -> Ending | None:
-    """Return the ending if no page of the crawl succeeded; else None."""
+    """Return the ending of a crawl in which no page succeeded; None for any other crawl."""
     failures = context.failures
     first = failures.first or failures.first_by_robots
     if (first or states.get(FrontierState.ASIDE, 0)) and not states.get(FrontierState.DONE, 0):
@@ -64,7 +66,7 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     refused, given_before = refusals.refused(context.store, context.run)
     empty = refusals.newly_empty(context.store, context.run)
     if (refused and given_before) or empty or not context.session.checkable:
-        complete = False  # otherwise the items that were on these pages would count as gone
+        complete = False  # in a complete pass, the items that were on these pages would count as gone
     note = _joined(
         (f"{counted(len(empty), 'page')} that had items before came back empty, as binary data or as a bot protection's challenge; the first: {shown_url(empty[0])}; "
          "exclude them with `deny` if they are meant to be empty") if empty else "",

@@ -33,7 +33,7 @@ class RejectedItem:
 class ExtractedItems:
     """The items of one page.
 
-    links: the URL of the details page of each item in `items`, "" for no details page.
+    links: for each item in `items`, the URL of its details page; "" if the item has none.
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
@@ -48,14 +48,15 @@ class ItemRules:
                  link: SelectorTable | None = None) -> None:
         """Compile the rules.
 
-        link: the rule for the link to an item's details page, applied to the same elements as `fields`; None means no details pages.
+        link: the rule that finds the link to an item's details page in the same elements as `fields`; None if there are no
+        details pages.
         """
         outer = kind_for([*all_rules(fields, each), *([link] if link is not None else [])])
         self._record = _FieldGroup(fields, each, outer)
         self._link = link_finder(link, self._record.inner) if link is not None else None
 
     def extract(self, document: Document) -> ExtractedItems:
-        """Return the items of a page. A match of `each` is not an item if all its fields are empty."""
+        """Return the items of a page. A match of `each` in which all fields are empty is skipped."""
         extracted = ExtractedItems()
         try:
             scopes = self._record.scopes(root(document, self._record.outer), document)
@@ -87,9 +88,10 @@ class ItemRules:
             return ""
 
     def extract_onto(self, listed: dict[str, Json], document: Document) -> ExtractedItems:
-        """Return an item of a listing page with the fields of its details page added.
+        """Return an item of a listing page with the fields from its details page added.
 
-        A field that is empty on the details page does not replace the field of the listing page.
+        listed: the item as read from the listing page. document: the details page. A field that is empty on the details page
+        keeps its value from the listing page.
         """
         problems: list[str] = []
         data = self._record.read(root(document, self._record.outer), document, problems)
@@ -123,7 +125,7 @@ class _FieldGroup:
         return self._each(scope, document) if self.many else [scope]
 
     def read(self, scope: Scope, document: Document, problems: list[str]) -> dict[str, Json]:
-        """Return the values of the fields in one scope. Append the problems found to `problems`."""
+        """Return the values of the fields in one scope. Append a message to `problems` for each field that violates its rule."""
         return {name: entry.read(scope, document, problems) for name, entry in self._fields}
 
     def is_empty(self, data: dict[str, Json]) -> bool:

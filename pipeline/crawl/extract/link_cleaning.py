@@ -14,7 +14,7 @@ _FTP = re.compile(r"ftps?://[^\s#]+", re.IGNORECASE)
 def ftp(link: str) -> str:
     """Return an ftp: or ftps: link unchanged; return "" for any other link.
 
-    Downloads report an ftp: link as failed, with the reason.
+    ftp: links are kept so that the download of such a link is reported as failed, with the reason.
     """
     return link.strip() if _FTP.fullmatch(link.strip()[:MAX_LENGTH]) else ""
 

@@ -75,9 +75,10 @@ class LinkRules:
         return cls(table.follow, allow=table.allow, deny=table.deny, drop=table.drop_params, hosts=hosts_of(table))
 
     def links(self, document: Document) -> list[str]:
-        """Return the links of a page as absolute http(s) URLs without fragments and duplicates.
+        """Return the links of a page as absolute http(s) URLs, without fragments and without duplicates.
 
-        The rules of `download` also return ftp: URLs, which the download pool refuses with a reason. Raise RuleFailedError.
+        The rules of `download` also return ftp: URLs, so that the download pool can report them as failed. Raise RuleFailedError
+        if a rule cannot be applied to the page.
         """
         found: dict[str, None] = {}
         for reader in self._readers:
@@ -93,9 +94,9 @@ class LinkRules:
         return [url for url in found if url.startswith(own) or self.is_here(url)]
 
     def _own_prefix(self, url: str) -> str | tuple[()]:
-        """Return the scheme and host of the page, with which its URLs begin; () if the host is not allowed.
+        """Return the beginning of the page's URL (scheme and host); () if links to this host are not allowed.
 
-        With this prefix, most links of a page need no further check of their host.
+        The host of a link with this beginning needs no further check, and most links of a page have this beginning.
         """
         if self.hosts is None or url not in self.hosts:
             return ()
@@ -117,7 +118,7 @@ class LinkRules:
             self._offsite.append(url)
 
     def left_out(self) -> list[str]:
-        """Return the links that were not followed because of their host, since the last call of this method.
+        """Return the links that were left out because of their host since the previous call of this method.
 
         These links lead to other hosts or have an invalid host or port. Each link is returned only once, and at most _MAX_OFFSITE
         links in total.
@@ -127,7 +128,7 @@ class LinkRules:
 
 
 def left_out_note(urls: Collection[str]) -> str:
-    """Return a note for the run about links that were not followed because of their host; "" for no links."""
+    """Return a note for the run's summary line about links that were left out because of their host; "" for no links."""
     nowhere = [url for url in urls if not absolute(url) or not host_and_port(url)[1]]  # browsers do not open port 0
     return "; ".join(filter(None, (
         _offsite_note([url for url in urls if url not in nowhere]),

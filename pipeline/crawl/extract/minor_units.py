@@ -12,7 +12,7 @@ def _all(words: str, meaning: _Meaning) -> dict[str, _Meaning]:
     return dict.fromkeys(words.split(), meaning)
 
 
-# As in prices.py, the keys are the country of the page's language or host, or the language; the value of "" is the default.
+# As in prices.py, a key is a country (from the page's lang attribute or domain) or a language; "" is the key of the default.
 _EUROS = _all("IE MT CY DE AT NL BE FR IT FI EE de nl fr it fi et", "EUR")
 _CENTS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "SG": "SGD", "HK": "HKD", "ZA": "ZAR", **_EUROS}
 _OPEN = {"": ""}
@@ -31,13 +31,13 @@ MEANINGS: dict[str, dict[str, str]] = {
     "centimes": {**_CENTIMES, **_OPEN}, **_all("céntimos cêntimos centesimi λεπτά", {"": "EUR"}),
     **_all("Rappen Rp.", {"": "CHF"}), **_all("paise paisa पैसे", _PAISE), "kuruş": {"": "TRY"},
     **_all("haléřů haléře haléř", {"": "CZK"}), "bani": {"": "RON"}, **_all("角 分", {"": "CNY"})}
-"""The currency that each sign or word for a minor unit means, by the country or language of the page."""
+"""For each sign or word for a minor unit: the currency that it means, by the country or language of the page."""
 
 ONLY_AFTER_WHOLE = frozenset(["gr", "gr.", "Rp.", "bani", "角", "分"])
 """Signs that are minor units only after an amount in whole units. Otherwise they mean grams, rupiahs or minutes."""
 
 WHOLE = {"¢": ("CRC", "GHS"), "￠": ("CRC", "GHS"), "p": ("RUB",)}
-"""For each sign, the currencies whose whole units some sites also write with this sign."""
+"""For each sign of a minor unit: the currencies whose whole units some sites write with the same sign."""
 
 TOUCHING = frozenset(["p", "c"])
 """Signs that must follow their number without a space: "320 p" means pages."""
@@ -57,10 +57,10 @@ def share(sign: str) -> int:
 
 
 def behind_whole(text: str, at: int, currency: str | None) -> tuple[float, int] | None:
-    """Return the minor units after an amount in whole units, and where their text ends.
+    """Return the minor units that follow an amount in whole units, and the index at which their text ends.
 
-    The minor units are returned as a fraction of a whole unit. Return None if no minor units follow. at: where the whole units
-    end in the text (after the 1 in "£1 50p"). currency: the currency of the whole units; None means unknown.
+    The minor units are returned as a fraction of a whole unit. Return None if no minor units follow. at: the index at which the
+    amount in whole units ends (after the 1 in "£1 50p"). currency: the currency of the whole units; None means unknown.
     """
     match = _BEHIND_WHOLE.match(text, at)
     if match is None or (currency is not None and currency not in MEANINGS[match[2]].values()):

@@ -75,7 +75,8 @@ def page_text(html: str) -> str:
     root = LexborHTMLParser(html or "<html></html>").root
     assert root is not None
     lines = _Lines()
-    # Iterative, since a broken page may nest tens of thousands of elements. A None instead of a node marks the end of an element.
+    # This is a loop and not a recursion, since a broken page may nest tens of thousands of elements. In `waiting`, None instead of a node
+    # marks the end of an element.
     waiting: list[tuple[LexborNode | None, str]] = [(root, "")]
     while waiting:
         node, closing = waiting.pop()
@@ -127,7 +128,8 @@ class _Lines:
     def end(self, *, line_break: bool = False) -> None:
         """End the current line.
 
-        line_break: whether the line ends at a preserved line break, as in <pre>. If so, an empty line is kept too.
+        line_break: whether the line ends at a line break in an element such as <pre>; if so, the line is kept even if it is
+        empty.
         """
         if not self._line and not line_break:
             return
@@ -153,7 +155,7 @@ class NoiseFilter:
         self._patterns = [regex.compile(pattern) for pattern in patterns]
 
     def without(self, text: str) -> str:
-        """Remove the matches of the patterns from the text, and the lines that are then empty. Return the result.
+        """Remove the matches of the patterns, and the lines that are empty afterwards, from a text, and return the result.
 
         Raise RuleFailedError if a pattern takes too long.
         """

@@ -31,7 +31,10 @@ class Pagination:
         self._cursor = CompiledRule(table.cursor) if table.cursor is not None else None
 
     def after(self, response: Response, document: Document, items: list[dict[str, Json]]) -> Request | None:
-        """Return the request for the next page of a listing; None after the last page. Raise RuleFailedError."""
+        """Return the request for the next page of a listing; None after the last page.
+
+        items: the items of the current page. Raise RuleFailedError if the rule for the cursor cannot be applied.
+        """
         meta = response.meta
         here: dict[str, Json] = meta.get(PAGE) or {}
         if not here and (meta.get("depth", 0) or VARIANT in meta):
@@ -59,7 +62,7 @@ class Pagination:
 
 
 class FillPageNumber:
-    """Adds the number of a page to the body (form or JSON) that FillStartRequest has added to the request."""
+    """Sets the page number in the request body (a form or JSON), which FillStartRequest has added before."""
 
     def __init__(self, crawler: Crawler) -> None:
         pages = context_of(crawler).table.pages
@@ -116,7 +119,10 @@ def _set_pair(pairs: str, name: str, value: str) -> str:
 
 
 def with_member(body: bytes, path: str, value: Json) -> bytes:
-    """Return a JSON body with one member set. path: the names of the nested members that lead to it, separated by dots."""
+    """Return a JSON body with one member set.
+
+    path: the names of the nested members that lead to the member, separated by dots.
+    """
     document: Any = json.loads(body) if body else {}
     *outer, name = path.split(".")
     inside = document

@@ -46,8 +46,8 @@ _SIGNS = {
     "JP¥": "JPY", "RMB": "CNY", "Fr.": "CHF", "SFr.": "CHF", "SFr": "CHF", "sFr.": "CHF", "د.إ": "AED", "ر.س": "SAR", "د.ك": "KWD",
     "ج.م": "EGP", "KD": "KWD", "usd": "USD", "gbp": "GBP", "chf": "CHF", "pln": "PLN", "sek": "SEK", "nok": "NOK", "dkk": "DKK",
 }
-# Signs with several meanings. The keys of a meaning are the country of the page's language or host, or the language; the value of "" is
-# the default.
+# Signs with several meanings. For each sign, a key is a country (from the page's lang attribute or domain) or a language; "" is the key
+# of the default.
 _DOLLARS = {"US": "USD", "CA": "CAD", "AU": "AUD", "NZ": "NZD", "MX": "MXN", "AR": "ARS", "CL": "CLP", "CO": "COP", "SG": "SGD",
             "HK": "HKD", "TW": "TWD", "UY": "UYU", "DO": "DOP", "JM": "JMD", "": "USD"}
 _KRONER = {"SE": "SEK", "NO": "NOK", "DK": "DKK", "IS": "ISK", "FO": "DKK", "sv": "SEK", "nb": "NOK", "nn": "NOK", "no": "NOK",
@@ -107,8 +107,8 @@ def read_price(text: str, document: Document, *, decimal: str | None = None, cur
     """Return the price in a text, in the form of pipeline.price.
 
     Return None if the text has no price. Raise NumberError for an abbreviated price such as $1.2M. decimal: the decimal
-    separator; None means to guess it. currency: the currency of a price without a currency sign, or with a sign that several
-    currencies share.
+    separator; None means that the separator is guessed. currency: the currency to use if the price has no currency sign, or a
+    sign that several currencies share.
     """
     if (decimals := with_decimals(text)) != text:
         read = read_price(decimals, document, decimal=decimal, currency=currency)
@@ -137,9 +137,9 @@ def read_price(text: str, document: Document, *, decimal: str | None = None, cur
 
 
 def of_data(found: Json, document: Document, *, currency: str | None = None) -> Json:
-    """Return the price in data of a page; None if the data is not a price.
+    """Return the price in a value from the page's embedded data; None if the value is not a price.
 
-    Prices are numbers, texts such as "1299.00", and offers of schema.org.
+    A price is a number, a text such as "1299.00", or an offer as defined by schema.org.
     """
     if isinstance(found, dict):
         amount = next((found[name] for name in _AMOUNTS if found.get(name) not in (None, "")), None)
@@ -194,7 +194,7 @@ def _currency(sign: str, document: Document, told: str | None) -> str | None:
     """Return the currency code that a sign means on a page.
 
     Return the sign itself if its currency is unclear. Return None if `sign` is empty and the page names no currency. told: the
-    currency in the settings of the field, or None.
+    currency set for the field, used if the sign is empty or ambiguous; None if not set.
     """
     sign = sign.strip()
     if sign in ISO_4217:
@@ -216,7 +216,8 @@ def _currency(sign: str, document: Document, told: str | None) -> str | None:
 def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_told: bool) -> float:
     """Convert a price in minor units (99¢) to whole units (0.99).
 
-    Raise RuleFailedError if the currency sign may also stand for whole units. is_told: whether the settings name the currency.
+    Raise RuleFailedError if the sign may also stand for whole units and the settings do not name the currency. is_told: whether
+    the settings name the currency.
     """
     if code in minor_units.WHOLE.get(sign, ()):
         return amount

@@ -30,17 +30,20 @@ class CompiledRule:
         self._find_links = link_finder(rule, self._kind)
 
     def values(self, document: Document) -> list[Json]:
-        """Return all values of the rule in a document. Raise RuleFailedError."""
+        """Return all values that the rule finds in a document. Raise RuleFailedError if the rule cannot be applied."""
         found = (self._convert(entry, document) for entry in self._find(root(document, self._kind), document))
         return [entry for entry in found if entry is not None]
 
     def links(self, document: Document) -> list[str]:
-        """Return the links in the rule's matches, exactly as written in the document. Raise RuleFailedError."""
+        """Return the links in the rule's matches, exactly as written in the document.
+
+        Raise RuleFailedError if the rule cannot be applied.
+        """
         return self._find_links(root(document, self._kind), document)
 
 
 def link_finder(rule: SelectorTable, kind: Kind) -> Find:
-    """Return a function that finds the links of a rule.
+    """Return a function that finds the links that a rule selects in a document.
 
     If the rule selects text, JSON or an attribute, the links are the values of the rule. If the rule selects elements, the links are
     the values of their link attributes.

@@ -29,8 +29,8 @@ _LENGTH = 120
 def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider]) -> dict[str, Json]:
     """Return a report with the first matches of each rule on a page, and the items and links of the page.
 
-    body: the undecoded body, which the spiders `feed` and `sitemap` read. Raise SpiderError if the page for such a spider is not
-    a feed or a sitemap.
+    body: the undecoded body of the page, which the spiders `feed` and `sitemap` parse themselves. Raise SpiderError if the spider
+    is `feed` or `sitemap` and the page is not a feed or a sitemap.
     """
     found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
                               "rules": [], "links": [], "items": [], "rejected": []}
@@ -57,7 +57,7 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
 
 
 def session_note(session: Session, page: Page) -> str:
-    """Return a warning if a page looks like a page of an expired session; "" if not, or if the spider has no login."""
+    """Return a warning if a page shows that the login has expired; "" if not, or if the spider has no login."""
     login_state = session.login_state
     if login_state is None:
         return ""
@@ -79,7 +79,7 @@ def session_note(session: Session, page: Page) -> str:
 
 
 def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider], found: dict[str, Json]) -> None:
-    """Call parse() of a spider that does not use item rules, and add the items and links to the report `found`."""
+    """Call parse() of a spider that does not use item rules, and add the resulting items and links to the report `found`."""
     made: type[Response] = responsetypes.from_args(
         headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
     options: dict[str, Any] = {"headers": dict(document.headers)}
@@ -96,7 +96,7 @@ def _followed(rules: LinkRules, document: Document) -> list[str]:
     """Return the links that pass `allow`, `deny` and `hosts`; [] if a rule fails."""
     try:
         return rules.links(document)
-    except RuleFailedError:  # the report of the rule has the error
+    except RuleFailedError:  # the report shows this error at the rule itself
         return []
 
 

@@ -1,4 +1,4 @@
-"""Convert the match of a rule to the value of a field, as the rule's `regex`, `strip` and `type` require."""
+"""Convert the match of a rule to the value of a field, according to the rule's `regex`, `strip` and `type`."""
 
 from __future__ import annotations
 

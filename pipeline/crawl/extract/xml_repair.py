@@ -15,7 +15,7 @@ _BARE_AMPERSAND_BYTES = re.compile(_AMPERSAND.encode(), re.DOTALL)
 
 
 def marked_encoding(body: bytes) -> str | None:
-    """Return the encoding of XML or JSON with a byte order mark, or with the zero bytes of UTF-16.
+    """Return the encoding of XML or JSON that has a byte order mark or the zero bytes of UTF-16.
 
     Return None for other data.
     """

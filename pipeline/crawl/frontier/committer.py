@@ -1,6 +1,6 @@
 """Commit pages in batches.
 
-A batch is one transaction with all pages that arrived while the previous batch was written.
+A batch is one transaction with all pages that arrived while the previous batch was being written.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pipeline.store.crawl.compare import Comparison
 from pipeline.store.crawl.frontier import Queued, enqueue, forget
 
 MAX_BATCH = 200
-"""The maximum number of pages in one transaction. Readers of the store wait for it, and a kill loses its pages."""
+"""The maximum number of pages in one transaction. Readers of the store wait for its end, and a kill loses its pages."""
 
 
 @dataclass
 class Links:
     """Links that are added to the frontier before the page that contains them is committed.
 
-    ids: the frontier rows of the links that were new.
+    ids: the ids of the frontier rows that were added; links that were already in the frontier add no row.
     """
 
     requests: Sequence[Request]
@@ -38,7 +38,7 @@ class Links:
 
 
 class _Waiting(NamedTuple):
-    """A page that waits for its commit. links: the page's links, if queue_links() has already queued them."""
+    """A page that waits for its commit. links: the page's links if queue_links() has already queued them, else None."""
 
     page: Page
     done: asyncio.Future[None]
@@ -49,7 +49,7 @@ class Committer:
     """Commits the pages of a crawl batch by batch, in a separate thread.
 
     on_queued: called with the new rows of the frontier. on_committed: called with the frontier ids of committed pages.
-    on_forgotten: called with the ids of rows removed from the frontier. on_fatal: called with an error of the store.
+    on_forgotten: called with the ids of rows removed from the frontier. on_fatal: called with the error if the store fails.
     """
 
     def __init__(self, context: CrawlContext, on_queued: Callable[[Sequence[Queued]], None],
@@ -74,7 +74,7 @@ class Committer:
         self._task = asyncio.create_task(self._work())
 
     async def commit(self, page: Page) -> None:
-        """Commit the page and return when the page is in the store. Raise the error of the store."""
+        """Commit the page, and return when the page is in the store. Raise the store's error if the commit fails."""
         await self.post(page)
 
     def post(self, page: Page, links: Links | None = None) -> asyncio.Future[None]:
@@ -90,7 +90,7 @@ class Committer:
     def queue_links(self, requests: Sequence[Request]) -> Links:
         """Add the links of a page to the frontier before the page is committed.
 
-        Until the commit, the rows of new links are "tentative".
+        Until the page is committed, the rows of new links are "tentative": forget() can remove them again.
         """
         links = Links(requests)
         self._links.append((False, links))
@@ -99,7 +99,7 @@ class Committer:
         return links
 
     def forget(self, links: Links) -> None:
-        """Remove tentative links from the frontier, because the page that contains them is fetched again."""
+        """Remove tentative links from the frontier, because the page that contains them will be fetched again."""
         self._links.append((True, links))
         self._unqueued += 1
         self._wake.set()
@@ -138,7 +138,7 @@ class Committer:
                 done = await loop.run_in_executor(self._writer, self._write, batch, requests, links)
             except PipelineError as error:
                 self._fail(batch, error)
-            except Exception as error:  # noqa: BLE001  on any error, the crawl must not wait for this batch for ever
+            except Exception as error:  # noqa: BLE001  whatever the error is, the crawl must not wait for this batch for ever
                 self._fail(batch, StoreError(f"a page could not be committed: {error!r}"))
             else:
                 self._unqueued -= len(requests) + len(links)
@@ -154,7 +154,7 @@ class Committer:
         except OSError as error:
             raise StoreError(f"a page could not be archived: {error.strerror}", where=str(context.store.data_dir),
                              fix="free some disk space, or remove \"pages\" from `attach` of the digests") from error
-        done = self._write_links(links)  # before the pages, whose commit makes their links permanent
+        done = self._write_links(links)  # before the pages, because the commit of a page makes its tentative links permanent
         if pages:
             settled = [row for waiting in batch if waiting.links is not None for row in waiting.links.ids]
             committed = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
@@ -168,9 +168,9 @@ class Committer:
         return done
 
     def _write_links(self, orders: list[tuple[bool, Links]]) -> Committed:
-        """Carry out the calls of queue_links() and forget() in their order, since a removed link may be added again later.
+        """Carry out the recorded calls of queue_links() and forget(), in the order in which they were made.
 
-        Consecutive calls of the same kind are one transaction.
+        The order matters, since a removed link may be added again later. Consecutive calls of the same kind are one transaction.
         """
         context, done = self._context, Committed()
         for forgotten, group in groupby(orders, itemgetter(0)):

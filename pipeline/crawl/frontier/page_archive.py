@@ -29,14 +29,15 @@ class PageArchive:
         self._written: set[str] = set()
 
     def save(self, pages: Sequence[Page]) -> list[Page]:
-        """Write the bodies of the pages that have items, and return all pages, with the keys of the files.
+        """Write the body of each page that has items to a file. Return all pages.
 
-        Raise OSError.
+        A page whose body was written is returned with the key of the file instead of the body. Raise OSError if a file cannot be
+        written.
         """
         return [self._saved(page) if page.body and page.items else page for page in pages]
 
     def keep_only(self, keys: Collection[str]) -> None:
-        """Remove the files written since the last call, except the files with these keys."""
+        """Remove the files written since the previous call of this method, except the files with these keys."""
         for key in self._written.difference(keys):
             self._files.remove(key)
         self._written.clear()
@@ -44,7 +45,7 @@ class PageArchive:
     def _saved(self, page: Page) -> Page:
         key = f"{FOLDER}/{self._spider}/{sha256(page.body).hexdigest()[:32]}-{slug(page.url)}"
         try:
-            os.utime(self._files.path(key))  # so that the deletion of old files does not delete this file
+            os.utime(self._files.path(key))  # a new modification time, so that the deletion of old files spares this file
         except FileNotFoundError:
             self._files.write(key, page.body)
             self._written.add(key)

@@ -1,6 +1,6 @@
-"""Convert frontier rows to Scrapy requests and back, and translate the errors of requests.
+"""Convert frontier rows to Scrapy requests and back, and translate the errors of failed requests.
 
-This module also has the base class of the schedulers.
+This module also contains the base class of the crawl's two Scrapy schedulers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class NotStorableError(Exception):
 
 
 class RowScheduler(BaseScheduler):
-    """Base class of the schedulers.
+    """Base class of FrontierScheduler and FollowerScheduler.
 
     Converts frontier rows to requests; keeps retries, redirects and delayed requests in memory; commits failed requests.
     """
@@ -84,7 +84,7 @@ class RowScheduler(BaseScheduler):
             loop.call_at(not_before, self.wake_engine)
 
     def _release_delayed(self) -> None:
-        """Move the delayed requests whose time has come to the queue of requests to send again."""
+        """Move the delayed requests that may be sent now to the queue of requests to send next."""
         if self._delayed:
             now = asyncio.get_running_loop().time()
             while self._delayed and self._delayed[0][0] <= now:
@@ -162,7 +162,7 @@ def _method_name(function: Callable[..., Any] | None, spider: Spider) -> str:
 def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scrapy.Request:
     """Return a frontier row as a Scrapy request.
 
-    failed: the function to call if the request fails, with the spider's errback (or None) and the failure.
+    failed: called if the request fails, with the spider's errback (or None) and the failure.
     """
     request = queued.request
     meta = {name: value for name, value in request.meta.items() if name != FROM_START} | {
@@ -195,7 +195,7 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
         return FetchError(str(error) or "a middleware of the spider rejected the request", where=url), False
     cause = error.__cause__
     if proxy and (fault := proxy_fault(cause, url, proxy)):
-        return fault, True  # transient, since an error of the proxy says nothing about the page
+        return fault, True  # transient, since the page may be available through a working proxy
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
         what, fix, _ = tls_fault(_ssl_error(cause), "the server")
         return TlsError(what, where=url, fix=fix), True
@@ -206,20 +206,20 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
         reason = os.strerror(number) if number else str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):
-        # The content of the page is unknown, so none of its items may count as gone.
+        # Transient, so that no item of the page counts as gone: the content of the page is unknown.
         return FetchError(str(error), where=url, fix="increase the `max_page_size` setting"), True
     through = f" (through the proxy {shown_proxy(proxy)})" if proxy else ""
     return FetchError(f"{_what_failed(error)}{through}", where=url, retry=True), True
 
 
 def _ssl_error(cause: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError) -> ssl.SSLError:
-    """Return the exception of the module ssl inside an exception of aiohttp."""
+    """Return the exception of Python's ssl module that an aiohttp exception contains."""
     inner = cause.certificate_error if isinstance(cause, aiohttp.ClientConnectorCertificateError) else cause.os_error
     return inner if isinstance(inner, ssl.SSLError) else ssl.SSLError(str(inner))
 
 
 def _what_failed(error: BaseException) -> str:
-    """Return the message for an error of the connection to the server."""
+    """Return the error message for a failed connection to the server."""
     cause = error.__cause__
     if isinstance(cause, aiohttp.ServerDisconnectedError):
         return "the server closed the connection before a response arrived"

@@ -83,7 +83,10 @@ class FrontierScheduler(RowScheduler):
             context.committer.enqueue(request)
 
     async def finish(self) -> None:
-        """Commit all waiting pages. Scrapy's close() cannot be used, because close() would have to return a Deferred."""
+        """Commit all waiting pages.
+
+        The crawl calls this coroutine after Scrapy has ended, because Scrapy's close() would have to return a Deferred.
+        """
         if self._refilling is not None:
             await self._refilling
         await self._context.committer.close()
@@ -143,7 +146,7 @@ class FrontierScheduler(RowScheduler):
     def take(self, count: int) -> list[Queued]:
         """Return up to `count` rows for a follower process.
 
-        Later, either the page of each row is committed, or the row is returned with give_back().
+        The caller must later commit the page of each row, or return the row with give_back().
         """
         if not engine_control.is_open(self._crawler):
             return []
@@ -189,7 +192,7 @@ class FrontierScheduler(RowScheduler):
         return True
 
     def _budget_spent(self) -> str:
-        """Return a note about the reached limit (max_pages or max_time) that ends the crawl; "" if no limit is reached."""
+        """Return a note for the run if the crawl has reached max_pages or max_time; "" if it has not."""
         table = self._context.table
         if table.max_pages and self._issued >= table.max_pages:
             return f"stopped at max_pages = {table.max_pages}"
@@ -206,8 +209,8 @@ class FrontierScheduler(RowScheduler):
         self._wake()
 
     def _on_forgotten(self, ids: set[int]) -> None:
-        """Drop the rows in memory that were removed from the frontier in the store."""
-        self._forgotten |= ids  # a refill in progress may still return these rows
+        """Drop the rows in memory that have been removed from the frontier in the store."""
+        self._forgotten |= ids  # remembered, because a refill in progress may still return these rows
         self._under_way -= ids
         self._window = [entry for entry in self._window if entry[1] not in ids]
         heapq.heapify(self._window)
@@ -244,14 +247,14 @@ class FrontierScheduler(RowScheduler):
     def _wake(self) -> None:
         """Send new rows to the follower processes, then wake the engine.
 
-        The followers come first because sending takes time.
+        The followers are served first, because sending rows to them takes time.
         """
         if self._context.followers is not None:
             self._context.followers.feed()
         self.wake_engine()
 
     def fatal(self, error: PipelineError) -> None:
-        """Stop the crawl because of an error that prevents the commit of pages."""
+        """Stop the crawl, because an error prevents pages from being committed."""
         if self._context.fatal is None:
             self._context.fatal = error
             self._stopping = asyncio.create_task(engine_control.stop(self._crawler))

@@ -2,8 +2,8 @@
 
 A session can expire without any sign: the site then sends the pages for anonymous visitors, which may look like the right pages.
 Therefore pages are held in memory until the check page (`login.check`) shows that the session is still valid: at most MAX_HELD
-pages, for at most MAX_HOLD_S. If the session has expired, the crawl logs in again and fetches the held pages again. Only the
-links of a held page are in the store, as tentative rows, so that the next run fetches the held pages of a killed run again.
+pages, for at most MAX_HOLD_S. If the session has expired, the crawl logs in again and fetches the held pages again. In the store,
+a held page is not yet fetched, and its links are tentative rows; if the run is killed, the next run fetches the held pages again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class UnprovedPages:
     def has_room(self, under_way: int) -> bool:
         """Return whether one more page may be fetched while `under_way` pages are in flight.
 
-        After the session has expired without a sign, only a few pages may be in flight.
+        If the session has expired once without any sign, only a few pages may be in flight.
         """
         return self._room == MAX_HELD or under_way < self._room
 
@@ -77,7 +77,7 @@ class UnprovedPages:
         self._committer.enqueue(request)
 
     async def commit(self, page: Page) -> None:
-        """Hold the page until the next login check, or commit the page at once if it does not depend on the login."""
+        """Hold the page until the next login check. A page that does not depend on the login is committed at once."""
         await self.post(page)
 
     def post(self, page: Page) -> asyncio.Future[None]:
@@ -103,7 +103,7 @@ class UnprovedPages:
         self._held = [held for held in self._held if held.page.frontier_id not in ids]
 
     def prove_held(self) -> bool:
-        """Start a login check if pages are held. Return whether a login check is in progress."""
+        """Start a login check if any pages are held. Return whether a login check is in progress."""
         if self._held:
             self._prove_now()
         return self._proving is not None
@@ -111,7 +111,7 @@ class UnprovedPages:
     async def close(self) -> None:
         """Commit the pages that are held for a login check, if the session is still valid.
 
-        Otherwise, the next run fetches these pages again.
+        If the session has expired, drop these pages; the next run will fetch them again.
         """
         if self._timer is not None:
             self._timer.cancel()
@@ -187,7 +187,10 @@ class UnprovedPages:
             self._context.followers.announce_login()
 
     async def _commit_proved(self) -> bool:
-        """Check the login, and commit the pages that were held before the check. Return False if the session has expired."""
+        """Check the login. If it is valid, commit the pages that were fetched before the check and return True.
+
+        Return False if the session has expired.
+        """
         held, epoch = len(self._held), self._epoch
         if not await asyncio.to_thread(self._login_state.verify, epoch, time.monotonic()) or epoch != self._epoch:
             return False
@@ -200,8 +203,8 @@ class UnprovedPages:
     def _report_silent_expiry(self, url: str) -> None:
         """Log that the session has expired, and hold fewer pages from now on.
 
-        With fewer pages, the crawl progresses although the session may expire often. url: the last page before the check. Raise
-        LoginError if this was the only held page, because fetching this page then ends the session each time.
+        Fewer held pages let the crawl progress even if the session expires often. url: the URL of the last page fetched before
+        the check. Raise LoginError if this page was the only held page: fetching it then seems to end the session.
         """
         logger.warning("the session has expired, although no response showed this: %d pages are fetched again after a new login",
                        len(self._held))
@@ -213,7 +216,7 @@ class UnprovedPages:
 
 
 def _not_repeated(page: Page) -> Page:
-    """Return a failed copy of a page whose content may be wrong and whose request must not be sent again."""
+    """Return a copy of a page, marked as failed, because its content may be wrong and its request must not be sent again."""
     error = page.error or (f"{shown_url(page.url)}: the login may have expired before this request, and only GET requests are "
                            "sent again; set login.expired.safe_to_replay if sending this request twice does no harm")
     return replace(page, items=(), rejects=(), links=(), downloads=(), body=b"", error=error, transient=True,

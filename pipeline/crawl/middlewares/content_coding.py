@@ -19,9 +19,10 @@ from pipeline.session.responses.errors import CutShortError, DecodingError, Over
 
 
 class DecodeBodies:
-    """Replaces a compressed body by the decoded body.
+    """Replaces a compressed body with the decoded body.
 
-    For a response from a server, the download handler has already decoded the body. Pages from the page cache are decoded here.
+    The body of a response from a server has already been decoded by the download handler; the body of a page from the page cache
+    is decoded by this class.
     """
 
     def __init__(self, crawler: Crawler) -> None:

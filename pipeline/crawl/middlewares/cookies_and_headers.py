@@ -54,7 +54,7 @@ class SessionCookies(_Middleware):
     def process_response(self, request: Request, response: Response) -> Response:
         login_state = self._context.session.login_state
         if login_state is not None and login_state.is_stale(request.meta.get(EPOCH, 0)):
-            return response  # the request was sent before the last login: its cookies would replace those of the new login
+            return response  # the request was sent before the last login: the response's cookies would replace those of the new login
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
             self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),
                                             served=response.headers.get("Date") or b"")
@@ -94,7 +94,7 @@ class FillStartRequest(_Middleware):
 
 
 class SpiderHeaders(_Middleware):
-    """Sends the spider's headers and the token of its login only to trusted origins."""
+    """Adds the spider's request headers and the API token of its login to requests, but only for trusted origins."""
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
@@ -132,7 +132,7 @@ class RefererPolicy(_Middleware):
 
 
 def _source(request: Request) -> str:
-    """Return the URL that redirected to this request; "" if the request is no redirect."""
+    """Return the URL that redirected to this request; "" if the request was not caused by a redirect."""
     return str((request.meta.get("redirect_urls") or [""])[-1])
 
 

@@ -1,4 +1,4 @@
-"""HTTP authentication (Basic, Digest) for pages and robots.txt, as the setting `auth` says."""
+"""HTTP authentication (Basic, Digest) for pages and robots.txt, configured by the setting `auth`."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class _HttpAuthMiddleware:
 
 
 class AddAuthorization(_HttpAuthMiddleware):
-    """Adds the Authorization header, unless the spider has set one.
+    """Adds the Authorization header to a request, unless the spider has set this header.
 
-    This middleware precedes the page cache, since pages may vary by the header.
+    This middleware runs before the page cache, since the cached page may depend on the header (Vary).
     """
 
     def process_request(self, request: Request) -> None:
         if request.meta.pop(_SENT, False) and "Authorization" not in self._context.session.login_headers(request.url):
-            request.headers.pop("Authorization", None)  # left from the request before this redirect or retry
+            request.headers.pop("Authorization", None)  # copied from the original request to this redirect or retry
         if "Authorization" in request.headers:
             return
         auth = self._auth_of(request)

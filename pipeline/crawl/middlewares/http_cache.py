@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class Revalidate:
-    """Makes requests conditional, replaces a 304 by the cached page, and caches new pages.
+    """Makes requests conditional, replaces a 304 response with the cached page, and caches new pages.
 
     Bodies are cached as received, that is, still compressed.
     """

@@ -21,7 +21,9 @@ from pipeline.session.client import not_replayed
 from pipeline.session.page import Answer, Page
 
 REPLAYED = "pipeline_login_replayed"
-"""The meta key of a request that was repeated after a new login: the epoch of the new login. A request is repeated only once."""
+"""The meta key that marks a request repeated after a new login; its value is the epoch of this login. A request is repeated only
+once.
+"""
 
 
 class _LoginExpiry:
@@ -54,9 +56,9 @@ class _LoginExpiry:
         return request.replace(dont_filter=True, meta={**request.meta, REPLAYED: login_state.epoch})
 
     def _end_run(self, error: PipelineError) -> None:
-        """End the run, since without a login every page would be a login page.
+        """End the run, because without a login every further page would be a login page.
 
-        The next run fetches the remaining pages.
+        The next run will fetch the remaining pages.
         """
         if self._context.fatal is None:
             self._context.fatal = error
@@ -64,7 +66,7 @@ class _LoginExpiry:
 
 
 class LoginExpiryByStatus(_LoginExpiry):
-    """Detects an expired login by a response's status or redirect; marks requests with the login's epoch."""
+    """Detects an expired login by a response's status or redirect. Marks each request with the login's epoch."""
 
     async def process_request(self, request: Request) -> None:
         request.meta[EPOCH] = await self._relogin.settled()

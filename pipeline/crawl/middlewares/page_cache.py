@@ -49,11 +49,11 @@ class CachedPage:
 
 
 class PageCache:
-    """Stores pages compressed (zstd), several in one transaction.
+    """Stores the pages of one spider in an SQLite file, compressed with zstd, several in one transaction.
 
-    Stores nothing if the file is not writable. Several processes may use one file, but only one thread of each process.
+    If the file is not writable, nothing is stored. Several processes may use one file, but only one thread of each process.
     max_bytes: the limit for the total size of the stored pages. When the file is full, no page is added, and `left_out` counts
-    the pages that were not added. No cached page is removed during the run, because the run may still request it.
+    the pages that were not added. Cached pages are not removed during the run, because the run may still request them.
     """
 
     def __init__(self, file: Path, max_bytes: int) -> None:
@@ -100,7 +100,7 @@ class PageCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write to the file the pages that were added or marked as used since the last flush."""
+        """Write the pages that were added or marked as used since the last flush to the file."""
         now = time.time()
         pages = [(url, json.dumps([kept.headers, kept.varied]), zlib.crc32(body), now, body, body is not kept.body)
                  for url, kept, body in ((url, kept, self._packed(kept.body)) for url, kept in self._unwritten.items())]

@@ -21,7 +21,7 @@ _HEAD_BYTES = 1024  # PDF readers accept the header within this many bytes (ISO 
 
 
 class PdfToHtml:
-    """Replaces a PDF by an HTML page with the text of the PDF. If the PDF cannot be read, the page fails."""
+    """Replaces a PDF with an HTML page that contains the text of the PDF. If the PDF cannot be read, the page fails."""
 
     def __init__(self, crawler: Crawler) -> None:
         if not context_of(crawler).table.pdf:

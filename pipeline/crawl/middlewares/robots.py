@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class ObeyRobots:
-    """Fetches the robots.txt of each origin once per run. If several processes need it at the same time, each fetches it.
+    """Checks each request against robots.txt, and fetches the robots.txt of each origin once per run.
 
-    Requests with the meta key `dont_obey_robotstxt` are not checked.
+    If several processes of the run need the same robots.txt at the same time, each process fetches it. Requests with the meta key
+    `dont_obey_robotstxt` are not checked.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -54,13 +55,13 @@ class ObeyRobots:
             try:
                 known.set_result(await self._read(place))
             finally:
-                if not known.done():  # cancelled, because the crawl ends
+                if not known.done():  # this task was cancelled, because the crawl is ending
                     known.cancel()
         (known.result() if known.done() else await asyncio.shield(known)).check(request.url)
 
     async def _read(self, place: str) -> RobotsTxt:
         request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes})
-        robots = self._context.known_robots.get(place)  # another process of the run may have fetched it
+        robots = self._context.known_robots.get(place)  # another process of the run may have fetched this robots.txt
         if robots is None:
             robots = self._context.known_robots[place] = await self._fetch(request)
         if robots.failure is not None:

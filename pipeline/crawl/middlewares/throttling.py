@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 class HostPauses:
     """Pauses requests to a host that responds with status 429 or 503.
 
-    A pause lasts as long as the Retry-After header says; without the header, twice as long as the previous pause. Requests to a
-    paused host wait in the scheduler, so that requests to other hosts are not delayed.
+    The Retry-After header sets the length of a pause. Without the header, a pause is twice as long as the previous one. Requests
+    to a paused host wait in the scheduler, so that requests to other hosts are not delayed.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -61,7 +61,7 @@ class HostPauses:
         if wait_s > self._patience_s:
             raise FetchError(f"requests to the host are paused for {wait_s:.0f} s (Retry-After)", where=shown_url(request.url),
                              fix="wait for the next run, or increase the `patience` setting", retry=True)
-        if request.callback is NO_CALLBACK:  # the request for robots.txt, which other requests wait for
+        if request.callback is NO_CALLBACK:  # this is a request for robots.txt, for which other requests wait
             await asyncio.sleep(wait_s)
             return None
         return self._later(request)

@@ -72,13 +72,13 @@ class LeaderClient:
     def post(self, page: Page) -> asyncio.Future[None]:
         """Send the page to the leader, and return a future that is already done.
 
-        A follower need not wait for the commit: the leader sends no more rows while many pages are uncommitted.
+        A follower need not wait until the page is committed: the leader sends no more rows while many pages are uncommitted.
         """
         loop = asyncio.get_running_loop()
         if not self._pages:
             loop.call_soon(self._send)
         login_state = self._context.session.login_state
-        if login_state is None or not login_state.is_stale(page.epoch):  # otherwise the leader has the page fetched again
+        if login_state is None or not login_state.is_stale(page.epoch):  # a page fetched with an earlier login is not sent: the leader will have it fetched again
             links = self._seen.unseen(page.links)
             self._seen.add(links)  # the leader commits these links with this page, unless the run ends or a new login is made
             page = replace(page, links=tuple(links))
@@ -96,7 +96,7 @@ class LeaderClient:
         self._send()
 
     def end(self, error: PipelineError) -> None:
-        """Send the leader the error that ends this process and therefore the whole run."""
+        """Send the leader the error that is ending this process and will therefore end the whole run."""
         self._send(error)
 
     async def close(self) -> None:
@@ -164,8 +164,8 @@ class FollowerRelogin(Relogin):
 async def join(leader: socket.socket, make_context: Callable[[int], CrawlContext], spidercls: type[Spider]) -> None:
     """Fetch the pages of the frontier rows that the leader sends, until the leader closes the connection.
 
-    leader: the socket to the leader process. make_context: called after the leader has logged in, with this process's share of the
-    spider's concurrency.
+    leader: the socket to the leader process. make_context: a function that creates the crawl's context; it is called after the
+    leader has logged in, with this process's share of the spider's concurrency.
     """
     reader, writer = await asyncio.open_connection(sock=leader)
     first = await received(reader)

@@ -25,7 +25,7 @@ from pipeline.store.crawl.frontier import Queued
 FINISH_S = 5.0
 """How long a stopped run waits for the pages that followers are fetching."""
 MAX_ROWS = 64
-"""The maximum number of rows that one follower has. With several rows, a follower can work while the leader is busy."""
+"""The maximum number of rows that one follower has at a time. With several rows, a follower can work while the leader is busy."""
 BACKLOG_BYTES = 20 * 10**6
 """Followers receive no more rows while pages with more than this number of bytes wait to be committed."""
 MIN_PAGE_BYTES = 50_000
@@ -35,8 +35,9 @@ MIN_PAGE_BYTES = 50_000
 class FollowerSockets:
     """The leader's ends of the sockets to its followers.
 
-    concurrency: how many concurrent requests to one host each follower may send, if all followers are started with the run.
     request: a function that asks the parent process to start the next follower; None if all followers are started with the run.
+    concurrency: how many concurrent requests to one host each follower may send; only used if all followers are started with the
+    run.
     """
 
     sockets: Sequence[socket.socket] = ()
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 def shares(table: SpiderTable) -> tuple[int, int]:
-    """Return how many concurrent requests to one host the leader may send at first, and how many each follower."""
+    """Return how many concurrent requests to one host the leader may send at first, and how many each follower may send."""
     each = table.concurrency // table.first_processes
     return table.concurrency - each * (table.first_processes - 1), each
 
@@ -57,7 +58,8 @@ class FollowerGroup:
     """The follower processes of a run, as managed by the leader process.
 
     concurrency: how many concurrent requests to one host each follower may send. optional: whether followers join during the crawl.
-    Then the leader's own concurrency is reduced each time that one joins, and an error that ends a follower does not end the run.
+    If so, the leader's own concurrency is reduced each time that a follower joins, and an error that ends a follower does not end
+    the run.
     """
 
     def __init__(self, context: CrawlContext, concurrency: int, *, optional: bool = False) -> None:
@@ -74,9 +76,9 @@ class FollowerGroup:
         """The number of followers that ended before the crawl ended."""
 
     async def add(self, end: socket.socket) -> None:
-        """Connect to a follower. It gets rows as soon as it is ready.
+        """Connect to a follower, which will get rows as soon as it is ready.
 
-        end: the socket to the follower, whose process may not run yet.
+        end: the socket to the follower. The follower's process may not be running yet.
         """
         reader, writer = await asyncio.open_connection(sock=end)
         follower = _Follower(reader, writer, SessionSync(self._context))
@@ -85,7 +87,7 @@ class FollowerGroup:
             self._begin(follower, self._frontier)
 
     def start(self, frontier: RowSource) -> None:
-        """Start to send rows of this frontier to the followers."""
+        """Start sending rows of this frontier to the followers."""
         self._frontier = frontier
         for follower in self._followers:
             self._begin(follower, frontier)
@@ -109,9 +111,9 @@ class FollowerGroup:
         return bool(self._uncommitted_bytes) or any(follower.rows for follower in self._followers)
 
     def feed(self) -> None:
-        """Send rows to each follower that has at most MAX_ROWS / 2 rows.
+        """Send more rows to each follower that has at most MAX_ROWS / 2 rows.
 
-        If there are few rows, share them between all processes.
+        If only a few rows are left, they are shared between all processes.
         """
         frontier = self._frontier
         if frontier is None or self._uncommitted_bytes >= BACKLOG_BYTES:
@@ -123,7 +125,7 @@ class FollowerGroup:
                     follower.send(rows)
 
     def announce_login(self) -> None:
-        """Tell the followers that there is a new login."""
+        """Tell the followers that the leader has logged in again."""
         for follower in self._followers:
             follower.send([])
 
@@ -178,7 +180,7 @@ class FollowerGroup:
 
     def _taken(self, size_bytes: int, frontier: RowSource, page: asyncio.Future[None]) -> None:
         self._uncommitted_bytes -= size_bytes
-        page.exception()  # marks the exception as retrieved: the committer has reported it and ends the run
+        page.exception()  # marks the exception as retrieved: the committer has reported it and is ending the run
         if not self._uncommitted_bytes:
             frontier.wake_engine()
             self._heard.set()
@@ -211,7 +213,7 @@ class FollowerGroup:
 class _Follower:
     """The connection to one follower.
 
-    ready: whether the follower can fetch pages. rows: the rows that it is fetching, by id.
+    ready: whether the follower can fetch pages. rows: the rows that the follower is fetching, by id.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sync: SessionSync) -> None:
@@ -223,5 +225,5 @@ class _Follower:
 
     def send(self, rows: list[Queued], concurrency: int = 0) -> None:
         self.rows |= {row.id: row for row in rows}
-        with contextlib.suppress(RuntimeError, ConnectionError):  # the follower has just died: _listen() gives its rows back
+        with contextlib.suppress(RuntimeError, ConnectionError):  # the follower has just died: _listen() will give its rows back
             self.writer.write(packed(Message(self.sync.update(), rows=rows, concurrency=concurrency)))

@@ -18,7 +18,7 @@ _LENGTH_BYTES = 4
 
 @dataclass
 class SessionUpdate:
-    """Changes of the session in one process.
+    """The changes of the session in one process, to be applied in another process.
 
     epoch: the number of the current login. token: the API token of the login. cookies: the new and changed cookies. removed: the
     removed cookies. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts
@@ -38,10 +38,12 @@ class SessionUpdate:
 class Message:
     """A message between the leader and a follower.
 
-    rows: the rows that the follower must fetch. concurrency: the follower's share of the setting `concurrency`, only in the first
-    message. The other fields are only in messages to the leader. pages: fetched pages. notes, failures: the notes and failures
-    that were added to the follower's context since its last message. expired: the epoch of a login that has expired, or None.
-    fatal: the error that ends the follower, or None.
+    In messages to a follower: rows: the rows that the follower must fetch; concurrency: the follower's share of the setting
+    `concurrency`, only in the first message.
+
+    In messages to the leader: pages: fetched pages. notes, failures: the notes and failures that were added to the follower's
+    context since its last message. expired: the epoch of a login that has expired, or None. fatal: the error that ends the
+    follower, or None.
     """
 
     update: SessionUpdate
@@ -55,7 +57,7 @@ class Message:
 
 
 class SessionSync:
-    """Keeps the sessions of two processes equal. The first update contains the whole session."""
+    """Keeps the sessions of two processes in sync. The first update contains the whole session."""
 
     def __init__(self, context: CrawlContext) -> None:
         self._context = context

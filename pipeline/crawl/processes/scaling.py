@@ -63,7 +63,7 @@ THRESHOLDS = Thresholds()
 
 
 def reason_for_one_process(table: SpiderTable, cores: int) -> str:
-    """Return why a crawl with these settings always has one process; "" if follower processes can join."""
+    """Return why a crawl with these settings never uses more than one process; "" if follower processes can join."""
     reasons = {
         "only one core may be used": cores < 2,
         f"concurrency is {table.concurrency}": table.concurrency < 2,
@@ -76,12 +76,12 @@ def reason_for_one_process(table: SpiderTable, cores: int) -> str:
 
 
 def is_large(load: Load, thresholds: Thresholds) -> bool:
-    """Return whether the known pages need enough CPU time for another process to be worth its start."""
+    """Return whether the known pages need so much CPU time that starting another process is worthwhile."""
     return load.pages_left * load.page_s >= thresholds.left_s
 
 
 def reason_to_wait(load: Load, thresholds: Thresholds, *, processes: int, memory_limit_bytes: int) -> str:
-    """Return why no other process joins a large crawl now; "" if another process must join.
+    """Return why another process must not join a large crawl yet; "" if a process must join now.
 
     processes: the current number of processes.
     """
@@ -113,9 +113,9 @@ class Scaling:
         self.group = FollowerGroup(context, context.table.concurrency // self._most, optional=True)
 
     async def run(self) -> None:
-        """Measure the crawl, and let followers join, until no more can join."""
+        """Measure the crawl periodically, and add followers until no more can join."""
         fixed_reason = reason_for_one_process(self._context.table, self._cores)
-        await asyncio.sleep(LOOK_EVERY_S)  # at first, the start of the crawl and pages not yet committed make each page look expensive
+        await asyncio.sleep(LOOK_EVERY_S)  # measured only now, because the start of the crawl and pages not yet committed would make each page look expensive
         pages_before, cpu_before_s = self._context.progress.pages, time.process_time()
         while True:
             begun_s, cpu_s, idle_s = time.monotonic(), time.process_time(), idle_core_s()

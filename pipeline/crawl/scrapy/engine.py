@@ -8,13 +8,13 @@ import scrapy
 from scrapy.crawler import Crawler
 
 TESTED = ("2.19",)
-"""Versions of Scrapy with which tests/crawl/scrapy/test_fast_engine.py passed. fast_engine.py uses private names of these versions."""
+"""The versions of Scrapy with which tests/crawl/scrapy/test_fast_engine.py passes. fast_engine.py uses private names of Scrapy."""
 
 logger = logging.getLogger(__name__)
 
 
 def crawler_class(*, fast: bool) -> type[Crawler]:
-    """Return FastCrawler, or Scrapy's own class if `fast` is False or the installed version was not tested."""
+    """Return FastCrawler, or Scrapy's own class if `fast` is False or the installed version of Scrapy was not tested."""
     if fast and is_tested(scrapy.__version__):
         from pipeline.crawl.scrapy.fast_engine import FastCrawler  # noqa: PLC0415  may fail with a version that was not tested
         return FastCrawler

@@ -1,7 +1,8 @@
 """Control Scrapy's engine from outside: stop a crawl, wake the engine, limit its requests.
 
-Scrapy has no public interface to wake its engine, nor to see that its spider is being closed. If Scrapy renames the private
-attribute `_slot`, the engine asks for requests every five seconds by itself, follower processes get no pages, and a test fails.
+Scrapy has no public interface to wake its engine, or to find out whether its spider is being closed. If Scrapy renames the
+private attribute `_slot`, the engine asks for requests every five seconds by itself, follower processes get no pages, and a test
+fails.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def opened_engine(crawler: Crawler) -> ExecutionEngine | None:
 
 
 async def stop(crawler: Crawler) -> None:
-    """Stop the crawl; if the engine is not yet running, wait for the engine first.
+    """Stop the crawl. If the engine is not running yet, wait until it is running.
 
     Scrapy would ignore a stop that is requested before its engine runs, and then wait for requests for ever.
     """

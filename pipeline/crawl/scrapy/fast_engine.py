@@ -1,7 +1,7 @@
 """Faster subclasses of the classes of Scrapy's engine that handle every page.
 
-They use private names of Scrapy, and therefore run only with the versions that engine.py lists. With Scrapy's own classes, a
-crawl gives the same results but takes a fifth longer.
+These classes use private names of Scrapy, and are therefore used only with the versions that engine.py lists. With Scrapy's own
+classes, a crawl gives the same results but takes a fifth longer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FastCrawler(Crawler):
 
     def _create_engine(self) -> ExecutionEngine:
         engine = FastEngine(self, lambda _: self.stop_async())
-        # The engine has already created these two objects and must not create them twice, so only their class is changed.
+        # The engine has already created these two objects and must not create them again, so only their class is changed.
         engine.scraper.__class__ = SequentialScraper
         engine.downloader.middleware.__class__ = DirectMiddlewares
         return engine
@@ -93,7 +93,7 @@ class FastEngine(ExecutionEngine):
     async def _result(self, request: Request) -> Response | Request | Failure:
         """Send a request through the downloader and its middlewares, and return the result.
 
-        The request must be in downloader.active. This method removes it.
+        The request must be in downloader.active, from which this method removes it.
         """
         downloader = self.downloader
         try:
@@ -143,8 +143,8 @@ class DirectDownloader(Downloader):
     def needs_backout(self) -> bool:
         """Return whether the engine shall take no more requests from the scheduler.
 
-        This is also true if the crawl has only one host and that host is busy: requests then wait in the frontier and not in
-        Scrapy's queue.
+        If the crawl has only one host and this host is busy, the result is also True, so that requests wait in the frontier and
+        not in Scrapy's queue.
         """
         if len(self.slots) == 1 and len(self.active) >= next(iter(self.slots.values())).concurrency:
             return True

@@ -79,13 +79,13 @@ class SessionHandler(BaseDownloadHandler):
         for semaphore in self._semaphores.values():
             for _ in range(change):
                 semaphore.release()
-            for _ in range(-change):  # takes a permit for good, as soon as a request gives it back
+            for _ in range(-change):  # permanently takes a permit, as soon as a request releases one
                 task = asyncio.create_task(semaphore.acquire())
                 self._reserving.add(task)
                 task.add_done_callback(self._reserving.discard)
 
     async def download_request(self, request: Request) -> Response:
-        """Send a request when the limits of its host allow.
+        """Send a request as soon as the limits of its host allow it.
 
         If the proxy fails, send the request through the next proxy of the pool.
         """
@@ -224,7 +224,8 @@ async def _chunks(response: PeerResponse) -> AsyncIterator[bytes]:
 def _made(request: Request, response: PeerResponse, headers: Headers, body: bytes, stopped: StopDownload | None) -> Response:
     """Return a Scrapy response of the class for the content type.
 
-    stopped: the spider's request to stop the download early, or None. It is raised if the spider wants the page to fail.
+    stopped: the spider's request to stop the download early, or None. This exception is raised if the spider wants the page to
+    fail.
     """
     version = response.version
     made = responsetypes.from_args(headers=headers, url=request.url, body=body)(
@@ -252,11 +253,14 @@ def _raise_translated(error: Exception) -> NoReturn:
 
 
 def is_proxy_error(error: BaseException, proxy: str) -> bool:
-    """Whether the proxy failed or refused the request before anything was sent to the site, so that another proxy may work."""
+    """Return whether the proxy failed or refused the request before anything was sent to the site.
+
+    In this case, the request can be repeated through another proxy.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientHttpProxyError):
-            return cause.status in (401, 407)  # the answer to a CONNECT, so it comes from the proxy
+            return cause.status in (401, 407)  # the response to a CONNECT, which comes from the proxy itself
         if isinstance(cause, ProxyError):  # other SOCKS errors concern the site
             return refuses_password(cause)
         if isinstance(cause, (aiohttp.ClientProxyConnectionError, ProxyConnectionError, ProxyTimeoutError,

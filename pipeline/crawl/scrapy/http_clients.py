@@ -33,7 +33,7 @@ class StaleConnectionError(aiohttp.ServerDisconnectedError):
 
 
 class PeerResponse(aiohttp.ClientResponse):
-    """A response that stores the server's IP address before a response without a body releases its connection."""
+    """A response that records the server's IP address and certificate at its start, while it still has the connection."""
 
     peer_address: str | None = None
     certificate: bytes | None = None
@@ -53,7 +53,7 @@ class PeerResponse(aiohttp.ClientResponse):
 
 
 class HttpClients:
-    """Sends requests. A client is opened at the first request through its proxy.
+    """Sends requests through one aiohttp client for each proxy, opened at the first request through this proxy.
 
     limit, limit_per_host: the maximum number of connections of each client, in total and to one host.
     """
@@ -64,7 +64,7 @@ class HttpClients:
         self._clients: dict[tuple[str | None, bool, bool], aiohttp.ClientSession] = {}
 
     def send(self, request: Request, proxy: str | None, *, timeout_s: float) -> AbstractAsyncContextManager[Any]:
-        """Return a context manager that sends a request and gives the PeerResponse.
+        """Return a context manager that sends a request and yields the PeerResponse.
 
         An empty body is passed as None, since aiohttp would send `Content-Length: 0` with a GET for b"", which no browser does. A
         user name and password in the URL become an Authorization header here, since aiohttp supports them in Latin-1 only. A
@@ -102,7 +102,9 @@ class HttpClients:
         return ProxyConnector.from_url(f"socks5://{rest}", rdns=scheme == "socks5h", **options)
 
     def _tls_context(self, url: str, proxy: str | None) -> Any:
-        """Return the TLS context for a URL; True (aiohttp's default) for plain HTTP, since creating a context takes time."""
+        """Return the TLS context for a URL; for plain HTTP, return True (aiohttp's default) without creating a context, to save
+        time.
+        """
         parts = urlsplit(url)
         if parts.scheme == "https" or (proxy and proxy.startswith("https:")):
             return self._session.ssl_context(parts.hostname)
@@ -114,7 +116,7 @@ class HttpClients:
 
 
 def _as_it_is(url: str) -> yarl.URL:
-    """Return the URL as a yarl.URL without changes; by default, yarl would percent-encode it again and drop an empty query."""
+    """Return the URL as a yarl.URL without changes. By default, yarl percent-encodes the URL again and drops an empty query."""
     parsed = yarl.URL(url, encoded=True)
     if url.endswith("?") and not parsed.raw_query_string:
         return parsed.with_path(f"{parsed.raw_path}?", encoded=True)

@@ -40,7 +40,7 @@ class _Protocol:
 
     @property
     def transport(self) -> Any:
-        """The transport of the connection. Until the head is written, this object itself, which intercepts the write."""
+        """The transport of the connection. Until the head is written, this is the object itself, which intercepts the write."""
         return self if not self._head_written and self._protocol.transport is not None else self._protocol.transport
 
     def is_closing(self) -> bool:

@@ -63,7 +63,7 @@ def _fault(cause: BaseException | None, where: str, proxy: str) -> tuple[str, st
 
 
 def is_of_tunnel(error: BaseException | None, proxy: str) -> bool:
-    """Return whether an HTTP proxy itself, and not the site, sent a response that is not HTTP.
+    """Return whether a response that is not HTTP was sent by the HTTP proxy itself and not by the site.
 
     If such a response arrived over TLS, the site sent it through the proxy's tunnel.
     """

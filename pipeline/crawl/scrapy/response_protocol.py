@@ -60,7 +60,9 @@ class LenientProtocol(ResponseHandler):
 
     @property
     def is_stale(self) -> bool:
-        """Whether this connection was kept open after an earlier response, and nothing has arrived since the last request."""
+        """Whether the connection was kept open after an earlier response, and no data has arrived since the last request was
+        sent.
+        """
         return self._requests > 1 and self._in_head and not self._head
 
     def set_response_params(self, **params: Any) -> None:
@@ -83,7 +85,7 @@ class LenientProtocol(ResponseHandler):
             super().data_received(data)
 
     def _from_head(self, data: bytes) -> bytes:
-        """Parse received bytes of a head, and return the bytes to pass on; b"" until the head is complete."""
+        """Parse received bytes of a head, and return the bytes to pass to aiohttp; b"" until the head is complete."""
         if not self._head and (plain := plain_head(data)) is not None:
             return self._begin(data, plain.end, plain.status, plain.length, chunked=plain.chunked)
         self._head += data
