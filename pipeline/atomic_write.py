@@ -41,7 +41,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _written(path: Path, data: bytes) -> Path:
-    """Write `data` to a temporary file in the folder of `path`, sync this file to disk and return its path."""
+    """Write `data` to a temporary file in the folder of `path`, sync it to disk and return its path."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}-", suffix=".tmp", dir=path.parent)
     try:

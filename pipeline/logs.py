@@ -1,4 +1,4 @@
-"""Log formats: plain lines on a terminal, JSON lines elsewhere; secrets masked, control characters escaped.
+"""Log formats: plain lines on a terminal, JSON lines elsewhere, both with secrets masked.
 
 `about` adds the id of a run or the name of a digest to all log lines that are written inside its `with` block.
 """
@@ -92,7 +92,7 @@ class JsonLines(logging.Formatter):
 
 
 def _what(record: logging.LogRecord, base: Mapping[str, str | int]) -> dict[str, str | int]:
-    """Return the fields that the process, `about` and the logging call (`extra={"about": …}`) add to a log line."""
+    """Return the fields of a log line, from the process, `about` and the logging call (`extra["about"]`)."""
     return {**base, **_ABOUT.get({}), **getattr(record, "about", {})}
 
 
@@ -113,6 +113,6 @@ def configure(stream: TextIO | TextIOBase = sys.stderr, *, mask: Callable[[str],
 
 
 def mask_last_resort(mask: Callable[[str], str]) -> None:
-    """Mask secrets in the warnings that the logging module prints in a process that does not call `configure`."""
+    """Mask secrets in the warnings that the logging module prints if `configure` was never called."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Masked(logging.Formatter(), mask))

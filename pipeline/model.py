@@ -332,7 +332,10 @@ class Transfer:
 
 
 def together(transfers: Sequence[Transfer]) -> Transfer:
-    """Return one Transfer with the sums of several; its total_bytes is None unless the size of every file is known."""
+    """Return one Transfer with the sums of several transfers.
+
+    total_bytes of the result is None unless the size of every file is known.
+    """
     totals = [each.total_bytes for each in transfers]
     known = [total for total in totals if total is not None]
     return Transfer("", sum(each.done_bytes for each in transfers), sum(known) if len(known) == len(totals) else None,

@@ -195,7 +195,7 @@ def _is_meant(short: str, before: str, digits: str) -> bool:
 
 
 def _is_grouped(digits: str, mark: str) -> bool:
-    """Return whether the separators of a number form usual groups of digits, as in 1.234.567 but not in 1.2.3.
+    """Return whether the separators of a number form usual groups, as in 1.234.567 but not in 1.2.3.
 
     mark: the decimal mark, which is not a separator of groups; "" if the number has no decimal mark.
     """

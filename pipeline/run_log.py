@@ -1,4 +1,4 @@
-"""The log file of one run: the output and the log lines of the run's processes, masked and limited in size."""
+"""The log file of one run, limited in size: masked output and log lines of the run's processes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def page_at_work(file: Path) -> int:
 
 
 class RunLog(io.TextIOBase):
-    """A text stream that appends to a log file. Several processes may write to the same file at the same time.
+    """A text stream that appends to a log file, to which several processes may write at the same time.
 
     A file that has reached its size limit is renamed to NAME.1, and a new file is started.
     """

@@ -46,6 +46,6 @@ def _under_way(transfers: Sequence[Transfer]) -> str:
 
 
 def speed(rate_bytes_s: float, seconds: float | None) -> tuple[str, str]:
-    """Return the rate and the remaining time of a download as two texts; each text is "" if its value is unknown."""
+    """Return the rate and the remaining time of a download as two texts; "" for an unknown value."""
     return (f"{size_for_people(rate_bytes_s)}/s" if rate_bytes_s else "",
             f"{span_for_people(seconds)} left" if seconds is not None else "")

@@ -22,7 +22,7 @@ _NEVER_IN_QUERIES = frozenset(b"\"#<>'")
 
 
 def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
-    """Return the absolute URL of a link, without fragment, or "" if a browser would not send a request for it.
+    """Return the absolute URL of a link, without fragment; "" if a browser would not request the URL.
 
     base: URL against which a relative link is resolved. encoding: encoding of the page that contains the link. The query of the link
     is encoded in this encoding (URL Standard, 4.4, query state), and a character that the encoding lacks becomes &#NNN;. The rest of
@@ -43,7 +43,7 @@ def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
 
 
 def redirect_target(location: bytes | str, url: str) -> str:
-    """Return the URL to which `url` redirects, without fragment, or "" if a browser would not follow the redirect.
+    """Return the URL to which `url` redirects, without fragment; "" if a browser would not follow it.
 
     location: value of the Location header, as bytes or decoded as Latin-1. Bytes outside ASCII are percent-encoded.
     """
@@ -52,7 +52,7 @@ def redirect_target(location: bytes | str, url: str) -> str:
 
 
 def target_of(url: str) -> str:
-    """Return the path and the query of a URL, as the first line of an HTTP request contains them (RFC 9112, 3.2.1)."""
+    """Return path and query of a URL, as they appear in the first line of a request (RFC 9112, 3.2.1)."""
     return "/" + url.partition("#")[0].split("/", 3)[3]
 
 

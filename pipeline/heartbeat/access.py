@@ -15,10 +15,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class AccessPolicy:
     """Decides from a client's IP address what the client may do.
 
-    In all methods, `peer` is the IP address; "" stands for a client of the Unix socket.
-    token: the access token; None means that no token is accepted. networks: the networks whose clients may connect;
-    empty means all networks. open_status: whether clients on other machines may read the status and the metrics without
-    a token.
+    peer: in all methods, the client's IP address; "" means that the client uses the Unix socket. token: the access
+    token; None means that no token is accepted. networks: the networks whose clients may connect; empty means that
+    clients of any network may connect. open_status: whether clients on other machines may read the status and the
+    metrics without a token.
     """
 
     token: Token | None = None

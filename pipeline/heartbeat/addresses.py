@@ -22,9 +22,10 @@ def connectable_host(host: str) -> str:
 
 
 def pages_url(settings: Settings, token: Token, port: int | None = None) -> str:
-    """Return the URL that opens the pages, including the token.
+    """Return the URL of the overview page, with the token as a parameter.
 
-    port: the port that the server listens on; None means the port in the settings, which must not be 0 then.
+    port: the port that the server listens on; None means the port in the settings. The port in the settings must not be
+    0 in this case, because 0 means any free port.
     """
     table = settings.heartbeat
     host = next(iter(table.names), connectable_host(table.host)) if not is_loopback(table.host) else table.host

@@ -58,7 +58,7 @@ class HeartbeatClient:
         """
         with _translated(str(self), timeout_s), self._connected(timeout_s) as sock, sock.makefile("rb") as answers:
             if self.token:
-                self._exchange(sock, answers, f"token {self.token}".encode())  # if the token is wrong, the server's next answer is an error
+                self._exchange(sock, answers, f"token {self.token}".encode())  # if the token is wrong, the next answer is an error
             for line in lines:
                 # A newline inside the line would begin a second command, whose answer would not be read.
                 text = line.removesuffix("\n").removesuffix("\r").replace("\r", " ").replace("\n", " ")
@@ -92,7 +92,7 @@ class HeartbeatClient:
             with socket.socket(family, kind, proto) as sock:
                 sock.settimeout(timeout_s)
                 sock.connect(address)
-                # A server on another machine sends no more bytes than it received, so append newlines, which the server ignores.
+                # To another machine, the server sends no more bytes than it received: append newlines, which the server ignores.
                 padding = 0 if is_loopback(str(address[0])) else DATAGRAM_BYTES
                 sock.send(text.encode("utf-8", "surrogateescape").ljust(padding, b"\n"))
                 return sock.recv(65535).removesuffix(b"\n").decode("utf-8", "backslashreplace")
@@ -122,8 +122,8 @@ def client_for(settings: Settings) -> HeartbeatClient:
 def _trust_own_certificate(settings: Settings) -> ssl.SSLContext | None:
     """Return a TLS context that trusts only the certificate in the settings; None if none is configured.
 
-    The context checks neither the issuer nor the host name of the certificate. Raises HeartbeatError when the
-    certificate file cannot be read.
+    Neither the issuer nor the host name of the certificate is checked. Raises HeartbeatError when the certificate file
+    cannot be read.
     """
     if settings.heartbeat.certificate is None:
         return None
@@ -142,7 +142,7 @@ def _token(settings: Settings) -> str:
     try:
         return (settings.data_dir / TOKEN_FILE).read_text("utf-8").strip()
     except OSError:
-        return ""  # the service then answers that the token is required
+        return ""  # without a token, the service answers that the token is required
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Creates the heartbeat server from the settings, and logs the addresses of the server."""
+"""Creates the heartbeat server from the settings, and logs the addresses that the server listens on."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def server_from_settings(settings: Settings, store: Store, source: SnapshotSourc
 
 
 def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: bool) -> None:
-    """Log the addresses of the server, and warn about insecure settings.
+    """Log the addresses that the server listens on, and warn about insecure settings.
 
-    on_terminal: whether the log goes to a terminal; the URL that contains the token is logged only to a terminal.
+    on_terminal: whether the log is shown on a terminal; if not, the URL that contains the token is not logged.
     """
     table = settings.heartbeat
     path = socket_path(settings)

@@ -46,7 +46,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class ServiceInfo:
-    """Facts about the service that the answers contain.
+    """Values that describe the service in the heartbeat's answers.
 
     zone: the time zone of timestamps. clock: returns the current time, with a time zone.
     """
@@ -57,11 +57,11 @@ class ServiceInfo:
 
 
 class HeartbeatServer:
-    """Serves many clients at the same time, with status snapshots from `source`.
+    """Answers many clients at the same time from status snapshots.
 
-    access: which clients may connect, and which clients need the token. actions: reads the data and performs the
-    actions of the pages that need the token; None means that the server has no such pages. checks: how to check the
-    event loop and the database.
+    source: provides the snapshots. access: which clients may connect, and which clients need the token. actions: reads the
+    data and performs the actions of the pages that need the token; None means that the server has no such pages. checks:
+    the checks of the event loop and the database that every snapshot includes.
     """
 
     def __init__(self, source: SnapshotSource, listen: ListenOptions, *, limits: ServerLimits | None = None,
@@ -99,7 +99,7 @@ class HeartbeatServer:
         return self._address
 
     async def status(self) -> Snapshot:
-        """Return the snapshot that clients get, with the health of the event loop and the database."""
+        """Return the current snapshot, including the health of the event loop and the database."""
         return await self.responder.snapshot()
 
     @property
@@ -159,7 +159,7 @@ class HeartbeatServer:
         sock.listen(BACKLOG)
 
     async def stop(self) -> None:
-        """Stop listening and close all connections; wait up to two seconds until pending answers are sent."""
+        """Stop listening, wait up to two seconds until pending answers are sent, and close all connections."""
         self._stop_listening()
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -169,13 +169,13 @@ class HeartbeatServer:
         for connection in tuple(self.connections):
             connection.close()
         await self.http_app.stop()
-        with contextlib.suppress(TimeoutError):  # connections whose clients still have not read the answers are aborted below
+        with contextlib.suppress(TimeoutError):  # if a client still has not read its answers, its connection is aborted below
             await asyncio.wait_for(self._all_closed.wait(), _CLOSE_TIMEOUT_S)
         for connection in tuple(self.connections):
             connection.abort()
         if self._connecting:
             await asyncio.wait(self._connecting)
-        for _ in range(_LAST_TURNS):  # let the loop finish connections being accepted, refused or in a handshake
+        for _ in range(_LAST_TURNS):  # let the event loop finish connections that are being accepted, refused or encrypted
             await asyncio.sleep(0)
         await self._cache.stop()
         if self._checks.write_probe is not None:
@@ -202,7 +202,7 @@ class HeartbeatServer:
     # Connections
 
     def hand_over(self, accepted: AcceptedSocket, received: bytes, unsent: bytes) -> None:
-        """Create a transport for an admitted connection that the acceptor passes on.
+        """Create a transport for an admitted connection that the acceptor has passed on.
 
         received: data that the acceptor has read but not answered. unsent: the part of an answer that has not been sent
         yet.
@@ -213,8 +213,8 @@ class HeartbeatServer:
     def queue_or_refuse(self, accepted: AcceptedSocket) -> None:
         """Queue a connection that cannot be admitted yet; refuse the connection if the queue is full.
 
-        Over TLS, the client would have to complete a handshake to read the refusal, so the connection is closed without
-        a message.
+        Over TLS, a refused connection is closed without a message, because the client could read the message only after
+        a handshake.
         """
         tls = self._listen.tls is not None
         received = b"" if tls else received_so_far(accepted.sock)
@@ -273,7 +273,7 @@ class HeartbeatServer:
     async def _sweep(self) -> None:
         """Periodically close idle and stalled connections, and measure the lag of the event loop.
 
-        One timer for all connections is cheaper than a timer for each connection.
+        A single timer for all connections costs less time than a timer for each connection.
         """
         loop = asyncio.get_running_loop()
         every_s = min(_SWEEP_EVERY_S, self.limits.idle_s, self.limits.http_idle_s)

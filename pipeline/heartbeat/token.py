@@ -15,7 +15,7 @@ _BYTES = 32
 
 
 class Token:
-    """The secret token, and derived values that browsers and feed readers get instead of the token."""
+    """The secret token, and values derived from it, which browsers and feed readers get instead."""
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -24,12 +24,13 @@ class Token:
         ports of a host (RFC 6265 section 8.5)."""
         self.cookie = self._derived("cookie")
         self.csrf_token = self._derived("form")
-        """The value of a hidden field in each form of the pages, so that no other site can submit the form."""
+        """The value of a hidden field in each form on the pages, which prevents that another site submits the form."""
         self.feed_key = self._derived("feed")
-        """The key in the URL of a feed. The key gives access to feeds only."""
+        """The key in the URL of a feed. The key gives access to feeds, but not to pages or actions."""
 
         self.data_id = self._derived("data")[:16]
-        """Identifies the data_dir that contains the token, so that a command can recognize the service of another data_dir."""
+        """Identifies the data_dir that contains the token. A command compares this value to notice that a service uses another
+        data_dir."""
 
     def __repr__(self) -> str:
         return "Token(****)"

@@ -1,1 +1,1 @@
-"""Accepting connections: sockets, limits per address, the queue, TLS handshakes, refusals."""
+"""Accepts connections: listening sockets, limits per address, the queue, TLS handshakes, refusals."""

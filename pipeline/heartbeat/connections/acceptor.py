@@ -1,9 +1,9 @@
 """Accepts connections, and answers simple lines without creating an asyncio transport.
 
-A transport and a protocol cost more time than the answer to one line. So the acceptor keeps only a socket for each
-connection. When a client needs more (HTTP, TLS, an answer from the snapshot, several lines, part of a line), the
-acceptor passes the connection on, together with the data already read. A silent client costs only a socket, also before
-a TLS handshake.
+Creating a transport and a protocol takes longer than answering one line, so the acceptor keeps only a socket for each
+connection. If a client uses HTTP or TLS, sends several lines or part of a line, or needs an answer from the snapshot,
+the acceptor passes the connection to the server, together with the data already read. A silent client costs only a
+socket, even if it is expected to begin a TLS handshake.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pipeline.heartbeat.connections.admission import AdmissionControl
 from pipeline.heartbeat.protocols.responder import Responder
 
 AT_ONCE = 128
-"""Maximum number of connections accepted, or read, in one iteration of the event loop. The loop notices closed
-connections between iterations."""
+"""Maximum number of connections that are accepted, and that are read, in one iteration of the event loop. Between two
+iterations, the event loop notices which connections were closed."""
 HANDED_OVER_AT_ONCE = 32
-"""Maximum number of connections that get a transport in one iteration. Creating a transport takes ten times as long as
-answering a line."""
+"""Maximum number of transports created in one iteration of the event loop. Creating a transport takes ten times as long
+as answering a line."""
 SILENT_S = 1.0
 """Seconds of silence after which a connection may be closed to make room for a new connection."""
 _LONGEST_LINE = 512
-"""Maximum length in bytes of a line that the acceptor answers."""
+"""Maximum length in bytes of a line that the acceptor answers itself. Clients that send longer lines get a transport."""
 _READ_BYTES = 16 * 1024
 _RETRY_S = 1.0
 """Seconds to wait before accepting again when the process has no free file descriptor."""
@@ -55,8 +55,8 @@ class AcceptedSocket:
 class ConnectionOwner(Protocol):
     """The interface of the server to which the acceptor passes connections.
 
-    hand_over() takes over an admitted connection, with received data that is not answered yet, and the unsent part of an
-    answer. queue_or_refuse() takes over a connection that could not be admitted.
+    hand_over() takes over an admitted connection, with the received data that has not been answered and the part of an
+    answer that has not been sent. queue_or_refuse() takes over a connection that could not be admitted.
     """
 
     @property
@@ -70,10 +70,10 @@ class ConnectionOwner(Protocol):
 class Acceptor:
     """Accepts connections on listening sockets and answers simple lines.
 
-    idle_s: seconds of silence after which a connection is closed. tls: whether clients begin with a TLS handshake; then
-    the acceptor reads nothing, and passes each connection on when the first byte arrives.
+    idle_s: seconds of silence after which a connection is closed. tls: whether clients begin with a TLS handshake; if
+    so, the acceptor reads nothing, and passes each connection to the server when the client's first byte arrives.
 
-    The acceptor needs epoll(7). The event loop watches a single epoll descriptor instead of all connections.
+    The acceptor needs epoll(7): the event loop watches one epoll descriptor instead of every connection.
     """
 
     def __init__(self, owner: ConnectionOwner, responder: Responder, *, idle_s: float, tls: bool = False) -> None:
@@ -83,7 +83,7 @@ class Acceptor:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._listening: list[socket.socket] = []
-        self._accepted: dict[int, AcceptedSocket] = {}  # by file descriptor, the least recently active connection first
+        self._accepted: dict[int, AcceptedSocket] = {}  # by file descriptor; the connection that has been silent longest is first
         self._epoll = select.epoll()
         self._loop.add_reader(self._epoll, self._read_ready)
 
@@ -164,7 +164,7 @@ class Acceptor:
         now = self._loop.time()
         handed_over = 0
         for number, _ in self._epoll.poll(0, AT_ONCE):
-            if handed_over == HANDED_OVER_AT_ONCE:  # epoll reports the others again in the next iteration
+            if handed_over == HANDED_OVER_AT_ONCE:  # epoll will report the remaining connections in the next iteration
                 return
             accepted = self._accepted.pop(number)
             if self._tls:
@@ -224,7 +224,7 @@ class Acceptor:
 
 
 def send_and_close(sock: socket.socket, data: bytes) -> None:
-    """Send as much of `data` as fits into the socket's buffer, then close the socket."""
+    """Send as much of `data` as the socket accepts without waiting, then close the socket."""
     with contextlib.suppress(OSError):
         sock.send(data, socket.MSG_DONTWAIT)
         sock.shutdown(socket.SHUT_WR)

@@ -25,10 +25,10 @@ class PendingConnection(Protocol):
 
 
 class AdmissionControl:
-    """Decides whether a connection is admitted, queued or refused, by counting the connections of each origin.
+    """Counts connections to decide whether a new connection is admitted, queued or refused.
 
-    An origin is a group of clients that are counted together (see `origin_of`). close_idle: function that closes an
-    idle connection to make room for a new connection, and returns whether a connection was closed.
+    The connections of each origin are counted; an origin is a group of clients that share a limit (see `origin_of`). close_idle:
+    function that closes an idle connection to make room for a new connection, and returns whether a connection was closed.
     """
 
     def __init__(self, limits: ServerLimits, access: AccessPolicy) -> None:
@@ -38,7 +38,7 @@ class AdmissionControl:
         self._queued = ConnectionCounts(affordable(2 * limits.connections) - most)
         self._queues: dict[str, dict[PendingConnection, None]] = {}
         self._closed = False
-        self._none_idle = False  # no connection was idle; do not search again before the next sweep
+        self._none_idle = False  # whether the last search found no idle connection; the next sweep allows another search
         self.close_idle: Callable[[], bool] = lambda: False
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class AdmissionControl:
         return not self._closed and self._queued.has_room(origin)
 
     def enqueue(self, connection: PendingConnection) -> bool:
-        """Queue a connection and close an idle connection to make room; return False if the queue is full."""
+        """Queue a connection, and close an idle connection to make room. Return False if the queue is full."""
         if not self.can_queue(connection.origin):
             return False
         self._queued.add(connection.origin)

@@ -1,4 +1,4 @@
-"""Limits the number of connections of each client address, so that no client can use up all connections."""
+"""Limits the connections of each client address, so that no client can use up all connections."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Callable
 UNIX = "unix"
 LOCAL = "local"
 UNIX_CONNECTIONS = 64
-"""Maximum number of connections over the Unix socket, in addition to all others. Only the owner of the socket can connect to it."""
+"""Maximum number of connections over the Unix socket, which only the owner of the socket can use. They do not count
+towards the limit of TCP connections."""
 _RESERVED = 8
-"""The fraction 1/_RESERVED of all connections is reserved for clients on this machine."""
+"""One in _RESERVED connections is reserved for clients on this machine."""
 _SHARE = 4
-"""By default, each address of another machine may use the fraction 1/_SHARE of all connections."""
+"""By default, clients from one address of another machine may use one in _SHARE connections."""
 
 
 def origin_of(peer: str, is_local: Callable[[str], bool]) -> str:
@@ -64,7 +65,7 @@ class ConnectionCounts:
             del self._of[origin]
 
     def limit_reached(self, origin: str) -> str:
-        """Describe the limit that an origin has reached."""
+        """Return a text that describes the limit that this origin has reached."""
         if origin not in (UNIX, LOCAL) and self._of[origin] >= self._per_address:
             return f"the limit of {self._per_address} connections per address is reached"
         return f"the limit of {self.most} connections is reached"

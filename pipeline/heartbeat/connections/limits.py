@@ -12,25 +12,25 @@ class ServerLimits:
     connections: maximum number of open connections.
     per_address: maximum number of connections from one address of another machine; None means a quarter of
     `connections`.
-    queue_s: how long another connection waits in the queue before the server refuses the connection.
+    queue_s: how long a connection that exceeds a limit waits in the queue before the server refuses the connection.
     handshake_s: maximum duration of a TLS handshake.
 
     line_bytes: maximum length of a line.
     quiet_s: silence after which a line without a newline is answered.
     request_line_s: silence after which a line that may be the beginning of an HTTP request is answered.
     idle_s: silence after which a connection is closed; a connection with a running `watch` is never idle.
-    stalled_s: how long answers wait for a client that does not read, before the connection is aborted.
-    drain_s: how long the server still reads input after it has sent its last line, so that the client receives this line.
-    watch_every_s: interval between the comparisons of a `watch`.
+    stalled_s: how long answers wait for a client that does not read them, before the connection is aborted.
+    drain_s: how long the server keeps reading input after it has sent its last line, so that the client receives this line.
+    watch_every_s: interval at which a running `watch` compares two snapshots.
 
-    http_idle_s: maximum time until an HTTP request has arrived completely, and between two requests.
-    unanswered_bytes: while the unanswered requests of a connection are larger than this, the server does not read more.
+    http_idle_s: maximum time until an HTTP request has arrived completely, and maximum time between two requests.
+    unanswered_bytes: while the unanswered requests of a connection are larger than this, the server stops reading.
     dropped_bytes: how much of a refused body is read and dropped, so that the client receives the response; the
     connection of a client that sends more is aborted.
     receive_buffer_bytes: size of the kernel's receive buffer for each connection, which Linux doubles.
 
-    fresh_s: maximum age of a snapshot that several clients share.
-    patience_s: how long to wait until the store answers.
+    fresh_s: maximum age of a snapshot; requests within this time share one snapshot.
+    patience_s: how long to wait for the database before the answer says that the database does not respond.
 
     datagrams_per_s: maximum rate of datagrams from one source address.
     datagrams_in_all_per_s: maximum rate of datagrams from all source addresses together.

@@ -14,18 +14,18 @@ from pathlib import Path
 from pipeline.errors import HeartbeatError
 from pipeline.settings import Settings
 
-BACKLOG = 4096  # if this queue is full, the client's kernel retries after one second, then after three
+BACKLOG = 4096  # a client that finds this queue full connects late: its kernel retries after one second, then after three
 _UNIX_BACKLOG = 1024
 
 
 @dataclass(frozen=True)
 class ListenOptions:
-    """Where the server listens.
+    """The addresses that the server listens on.
 
-    port: the TCP port; 0 means a free port, None means no TCP port. udp: whether to also answer datagrams on the same
-    port number. socket_path: path of the Unix socket; None means no Unix socket. tls: TLS context of the TCP port; None
-    means plain TCP. host_names: names that the Host header of a request may contain, besides IP addresses and
-    localhost.
+    port: the TCP port; 0 means any free port, None means no TCP port. udp: whether to answer UDP datagrams on the same
+    port number as well. socket_path: path of the Unix socket; None means no Unix socket. tls: TLS context for the TCP
+    port; None means no encryption. host_names: names that the Host header of an HTTP request may contain, besides IP
+    addresses and localhost.
     """
 
     host: str = "127.0.0.1"
@@ -37,7 +37,7 @@ class ListenOptions:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return a context for TLS 1.2 and newer with the configured certificate; None without a certificate.
+    """Return a context for TLS 1.2 and newer with the configured certificate; None if none is configured.
 
     Raises HeartbeatError when the certificate or the key cannot be used.
     """
@@ -62,7 +62,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 async def bind_tcp(options: ListenOptions, *, receive_buffer_bytes: int) -> list[socket.socket]:
-    """Return listening sockets on every address of the host, all on the same port.
+    """Return a listening socket for each address of the configured host, all with the same port number.
 
     Raises HeartbeatError when an address cannot be bound.
     """
@@ -92,7 +92,8 @@ async def bind_tcp(options: ListenOptions, *, receive_buffer_bytes: int) -> list
 def bind_udp(options: ListenOptions, listening: socket.socket) -> socket.socket:
     """Return a UDP socket on the address and port of a listening TCP socket.
 
-    The socket is bound by this function because uvloop does not report why binding fails. Raises HeartbeatError.
+    This function binds the socket itself, because uvloop does not report why binding a socket fails. Raises
+    HeartbeatError.
     """
     sock = socket.socket(listening.family, socket.SOCK_DGRAM)
     try:
@@ -122,13 +123,13 @@ def _bind_error(options: ListenOptions, error: OSError, kind: str = "") -> Heart
 def bind_unix_socket(path: Path) -> socket.socket:
     """Return a listening Unix socket that only the socket's owner may use.
 
-    A socket file that a dead process left behind is replaced. Raises HeartbeatError.
+    If a process that no longer runs left a socket file behind, the file is replaced. Raises HeartbeatError.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _remove_stale(path)
-        mask = os.umask(0o177)  # bind() creates a socket that no other user may connect to
+        mask = os.umask(0o177)  # makes bind() create a socket to which no other user may connect
         try:
             sock.bind(str(path))
         finally:

@@ -1,4 +1,4 @@
-"""Raises the limit of open files (RLIMIT_NOFILE), and computes how many connections the limit allows."""
+"""Increases the limit of open files (RLIMIT_NOFILE), and computes how many connections it allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPEN_FILES_FIX = "increase the limit to {} with `ulimit -n`, LimitNOFILE= in the
 
 
 def affordable(connections: int) -> int:
-    """Return `connections`, or fewer if the soft limit of open files does not allow so many."""
+    """Return `connections`, or a smaller number if the soft limit of open files allows fewer connections."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - _OTHER_FILES))
 
@@ -22,13 +22,13 @@ def affordable(connections: int) -> int:
 def open_files_for(connections: int) -> int:
     """Return how many open files a service with `connections` connections needs.
 
-    The number of connections is doubled, because a refused connection also needs a file descriptor for a moment.
+    Two files are counted for each connection, because a connection that is being refused needs a file descriptor, too.
     """
     return 2 * connections + _OTHER_FILES
 
 
 def possible_open_files(wanted: int) -> int:
-    """Return how many open files, up to `wanted`, this process may have after it raises its soft limit."""
+    """Return how many open files, up to `wanted`, this process can have if it increases its soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY in (soft, hard):
         return wanted
@@ -36,10 +36,10 @@ def possible_open_files(wanted: int) -> int:
 
 
 def raise_open_files(connections: int) -> str:
-    """Raise the soft limit of open files for `connections` connections, at most to the hard limit.
+    """Increase the soft limit of open files as far as `connections` connections need.
 
-    Returns a warning if the limit is still too low for `connections`, otherwise "". Raises UsageError when the limit is
-    too low for any service.
+    The soft limit cannot exceed the hard limit. Returns a warning if the increased limit is too low for `connections`
+    connections, otherwise "". Raises UsageError if it is too low even for a service without clients.
     """
     wanted = open_files_for(connections)
     possible = possible_open_files(wanted)

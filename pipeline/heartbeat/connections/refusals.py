@@ -17,7 +17,8 @@ _HEAD = ("HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Leng
 def refusal_for(received: bytes, reason: str) -> bytes:
     """Return the complete answer to a refused connection.
 
-    received: what the client has sent. reason: the limit that was reached. A request for `/livez` gets a 200 response.
+    received: what the client has sent. reason: a text that describes the limit that was reached. A request for `/livez`
+    is answered with 200 instead of a refusal.
     """
     if requests_livez(received):
         return _http("200 OK", "ok\n", head_only=received.lstrip().startswith(b"HEAD"))
@@ -31,7 +32,7 @@ def refusal_for(received: bytes, reason: str) -> bytes:
 def requests_livez(received: bytes) -> bool:
     """Return whether `received` is a complete request for `/livez`.
 
-    The response to `/livez` shows only that the event loop runs.
+    Such a request asks only whether the event loop runs, so it is answered even if the server has no free connection.
     """
     return _LIVEZ.match(received) is not None and (b"\r\n\r\n" in received or b"\n\n" in received)
 

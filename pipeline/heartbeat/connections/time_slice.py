@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable
 
 SLICE_S = 0.002
-"""Seconds of work in one iteration of the event loop. The tasks that this work starts take several times as long."""
+"""Seconds of work in one iteration of the event loop. Tasks that this work starts are not counted, and take several
+times as long."""
 
 
 class TimeSlice:
-    """Runs callbacks in order: immediately while time is left in this iteration, otherwise in a later one.
+    """Runs callbacks in order: now if time is left in this iteration of the event loop, otherwise later.
 
     slice_s: maximum seconds of work in one iteration of the event loop.
     """
@@ -34,7 +35,7 @@ class TimeSlice:
         while self._queue and self._spent_s < self._slice_s:
             began = self._clock()
             try:
-                self._queue[0]()  # the running callback stays in the queue, so that callbacks it adds run later
+                self._queue[0]()  # the running callback stays in the queue, so that a callback that it adds is not run inside it
             finally:
                 self._queue.popleft()
             self._spent_s += self._clock() - began

@@ -1,4 +1,4 @@
-"""Limits how many TLS handshakes run at the same time, and how long each may take."""
+"""Limits how many TLS handshakes are in progress at the same time, and how long each may take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT_ONCE = 32
 class TlsHandshakes:
     """Performs TLS handshakes, a limited number at the same time.
 
-    deadline_s: maximum duration of a handshake, and maximum time until a handshake begins.
+    deadline_s: maximum duration of a handshake, and maximum time that a connection waits for its handshake to begin.
     """
 
     def __init__(self, context: ssl.SSLContext, *, deadline_s: float) -> None:
@@ -27,9 +27,10 @@ class TlsHandshakes:
         self._waiting: deque[tuple[str, float, asyncio.Future[bool]]] = deque()
 
     async def connect(self, make: Callable[[], asyncio.Protocol], sock: socket.socket, origin: str) -> None:
-        """Perform the TLS handshake on `sock`, and connect the protocol that `make` creates.
+        """Perform the TLS handshake on `sock`, then attach the protocol that `make` creates to the connection.
 
-        Raises OSError when the handshake fails or takes too long.
+        origin: the group of clients with which the handshake is counted (see `origin_of`). Raises OSError when the handshake
+        fails or takes too long.
         """
         if not self._counts.has_room(origin):
             turn: asyncio.Future[bool] = self._loop.create_future()
@@ -46,7 +47,7 @@ class TlsHandshakes:
             self._begin_next()
 
     def sweep(self, now: float) -> None:
-        """Reject waiting connections whose TLS handshake has not begun in time."""
+        """Reject connections that have waited more than `deadline_s` seconds for a TLS handshake."""
         while self._waiting and (self._waiting[0][1] < now or self._waiting[0][2].done()):
             _, _, turn = self._waiting.popleft()
             if not turn.done():

@@ -1,4 +1,4 @@
-"""Reads the store for the pages that need the token, and performs what their buttons request."""
+"""Reads the data for the pages that need the token, and performs the actions of their buttons."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class MessagePage:
 class AdminActions:
     """Reads data and performs actions for the pages that need the token.
 
-    settings: function that returns the current settings, because a reload replaces the settings. clock: function that
-    returns the current time. on_run: called after a run was requested. on_plan: called after a spider was paused or
-    resumed. on_mail: called after a retry of a message was requested.
+    settings: function that returns the current settings, which change when the settings file is reloaded. clock: function
+    that returns the current time. on_run: called after a run was requested. on_plan: called after a spider was paused or
+    resumed. on_mail: called after a person requested another delivery of a message.
     """
 
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
@@ -86,7 +86,7 @@ class AdminActions:
     # Reading
 
     def spider(self, name: str) -> SpiderPage | None:
-        """Return the content of a spider's page; None if the spider is in neither the settings nor the store."""
+        """Return the content of a spider's page; None if neither settings nor store contain the spider."""
         history = runs.history(self._store, name, limit=HISTORY)
         if name not in self._settings().spiders and not history:
             return None
@@ -130,9 +130,9 @@ class AdminActions:
         return None if found is None else MessagePage(*found)
 
     def body(self, number: int) -> tuple[str, str] | None:
-        """Return the body of a message as it was sent, and its type, which is text/html or text/plain.
+        """Return the body of a message as it was sent, and its media type: text/html or text/plain.
 
-        Returns None if there is no such message, or if its file no longer exists.
+        Secrets in the body are masked. Returns None if there is no message with this number, or if its file was deleted.
         """
         found = outbox.get(self._store, number)
         if found is None:
@@ -148,7 +148,7 @@ class AdminActions:
     # Acting
 
     def run_now(self, name: str) -> Run:
-        """Request a run; return the waiting run, or a skipped run that contains the reason.
+        """Request a run of a spider; return the waiting run, or a skipped run with the reason in `error`.
 
         Raises UsageError if the spider is unknown, or if another process requested a run at the same moment.
         """
@@ -181,9 +181,9 @@ class AdminActions:
 
 
 def _readable(line: str) -> list[str]:
-    """Return the time (UTC) and message of a line of the JSON log, followed by the lines of its traceback.
+    """Convert a line of a JSON log to lines of plain text: the message, and the traceback if there is one.
 
-    A line that is not in the format of the JSON log is returned unchanged.
+    The time (UTC) precedes the message. A line that is not in the JSON log format is returned unchanged.
     """
     try:
         found = json.loads(line)
@@ -194,9 +194,9 @@ def _readable(line: str) -> list[str]:
 
 
 def _body_of(path: Path) -> tuple[str, str] | None:
-    """Return the body of a message file and its type; None if the file is too large or contains no text.
+    """Return the body of a message file and its media type; None if the file is too large or has no text.
 
-    A large message file is not parsed, because the HTML of a large message is also stored in a separate file.
+    A large message file need not be parsed, because the HTML of such a message is also stored in a separate file.
     """
     if path.stat().st_size > 8 * BODY_BYTES:
         return None

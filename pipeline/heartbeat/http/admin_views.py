@@ -29,7 +29,10 @@ _T = TypeVar("_T")
 
 
 class AdminViews:
-    """Handles the requests for pages that need the token. The store is always read in threads."""
+    """Handles the requests for pages that need the token.
+
+    Threads read the store, so the event loop never waits for the store.
+    """
 
     def __init__(self, actions: AdminActions, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
         self._actions = actions
@@ -82,7 +85,7 @@ class AdminViews:
         return self._html("message.html", now=await self._snapshot(), page=found)
 
     async def _body(self, request: web.Request) -> web.Response:
-        """Return the message as it was sent, in a sandbox without scripts, forms and network requests."""
+        """Return a sent message as a page in a sandbox that allows no scripts, forms or network requests."""
         text, kind = _or_404(await asyncio.to_thread(self._actions.body, _number(request)))
         return web.Response(text=text, content_type=kind, headers={
             "Content-Security-Policy": _DIGEST_POLICY, "X-Frame-Options": "SAMEORIGIN"})
@@ -107,9 +110,9 @@ class AdminViews:
         return web.Response(text=page, content_type="text/html")
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Send server-sent events: `progress` on every change, `end` when the run ends.
+        """Send a run's progress as server-sent events: `progress` on every change, `end` when the run ends.
 
-        WHATWG HTML section 9.2 defines the format.
+        Section 9.2 of the WHATWG HTML standard defines the format of the events.
         """
         number = _number(request)
         _or_404(await asyncio.to_thread(self._actions.progress, number))
@@ -131,7 +134,7 @@ class AdminViews:
         while not self._stopping.is_set():
             run, log = await asyncio.to_thread(self._live, number)
             event = json.dumps({**self._pages.live(run), "log": log})
-            # Without a change, send a comment, because only a write detects that the client closed the connection.
+            # If nothing has changed, send a comment: only by writing can the server detect that the client closed the connection.
             await response.write(f"event: progress\ndata: {event}\n\n".encode() if event != last else b":\n\n")
             last = event
             if run.ended_at is not None:
@@ -144,7 +147,7 @@ class AdminViews:
 
     def _live(self, number: int) -> tuple[Run, str]:
         run = self._actions.progress(number)
-        assert run is not None  # runs are never deleted while they are at work
+        assert run is not None  # a run in progress is never deleted
         return run, self._actions.log(number)
 
     # Acting
@@ -174,10 +177,7 @@ class AdminViews:
 
 
 def _with_error_text(handler: Handler) -> Handler:
-    """Wrap `handler` so that a PipelineError is returned as a text response instead of being logged.
-
-    The text is meant for the person who pressed the button.
-    """
+    """Wrap `handler` so that a person who pressed a button sees the text of a PipelineError."""
     async def answer(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)

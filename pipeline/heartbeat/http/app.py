@@ -1,9 +1,9 @@
 """The HTTP application of the heartbeat: probes, status and metrics for monitors, pages for people.
 
-aiohttp serves connections that the heartbeat server has accepted. On this machine, probes, status and metrics need no
-token. Pages that show scraped content, digests or logs always need the token, and so do all actions (admin_views.py). A
-request with a wrong Host header is refused, to prevent DNS rebinding. No other origin may read a response or show it in
-a frame.
+aiohttp serves connections that the heartbeat server has accepted. Clients on this machine need no token for probes,
+status and metrics. Pages that show scraped content, digests or logs always need the token, and so do all actions
+(admin_views.py). A request with a wrong Host header is refused, to prevent DNS rebinding. Browsers do not let pages of
+other origins read a response or show it in a frame.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _requests_log = logging.getLogger(f"{__name__}.requests")
 
 
 class HttpApp:
-    """The routes, and the aiohttp server that serves the connections of the heartbeat server.
+    """The HTTP routes, and the aiohttp server for connections that the heartbeat server has accepted.
 
-    host_names: names that the Host header may contain, besides IP addresses and localhost. actions: None means that
-    there are no pages that need the token. zone: the time zone of displayed times. body_s: maximum seconds until a form
-    has arrived.
+    host_names: names that the Host header may contain, besides IP addresses and localhost. actions: reads the data and
+    performs the actions of the pages that need the token; None means that there are no such pages. zone: the time zone of
+    displayed times. body_s: maximum seconds until a submitted form has arrived completely.
     """
 
     def __init__(self, responder: Responder, *, host_names: tuple[str, ...] = (), actions: AdminActions | None = None,
@@ -87,13 +87,13 @@ class HttpApp:
         _requests_log.removeFilter(self.log_filter)
 
     def resources(self) -> list[web.AbstractResource]:
-        """Return the resources (paths) of all routes."""
+        """Return the resources of the HTTP application: the paths of all its routes."""
         return list(self._app.router.resources())
 
     def serve(self, transport: asyncio.Transport, connection: HttpConnection) -> web.RequestHandler:
-        """Return an aiohttp handler for a connection that the heartbeat server has accepted.
+        """Return a new aiohttp handler for a connection that the heartbeat server has accepted.
 
-        The caller must pass the events of the connection to the handler.
+        The caller must pass all further events of the transport to this handler.
         """
         assert self._runner is not None
         assert self._runner.server is not None
@@ -130,9 +130,9 @@ class HttpApp:
         return response
 
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Return the handler's response, or an error response.
+        """Return the handler's response, or an error response if the request is refused or the handler fails.
 
-        The request body is read only after the request line and the headers were accepted.
+        A request that is refused because of its request line or its headers is refused before its body is read.
         """
         if not self._is_our_host(request.headers.get("Host", "")):
             return web.Response(status=421, text="error: the host name in the URL is not allowed; use the IP address, or add "
@@ -173,7 +173,7 @@ class HttpApp:
         return web.Response(status=200 if found["health"] == "ok" else 503, text=f"{health(found)}\n")
 
     async def _livez(self, request: web.Request) -> web.Response:
-        """Return 200 if the event loop runs, because a restart can fix only a hanging event loop."""
+        """Return 200 whenever the event loop runs (liveness probe); a restart helps only if the loop hangs."""
         return web.Response(text="ok\n")
 
     async def _readyz(self, request: web.Request) -> web.Response:
@@ -189,10 +189,10 @@ class HttpApp:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _overview(self, request: web.Request) -> web.Response:
-        """Return the overview page.
+        """Return the overview page, or log the browser in.
 
-        `pipeline url` prints the URL of this page with the token as a parameter; a request with this parameter logs the
-        browser in.
+        `pipeline url` prints the URL of this page with the token as a parameter. A request with this parameter sets the
+        login cookie.
         """
         if "token" in request.query:
             return self._authorizer.log_in(request, request.query["token"])

@@ -1,7 +1,7 @@
-"""Atom feeds (RFC 4287) for feed readers: how runs ended, and what changed on the site of a spider.
+"""Atom feeds (RFC 4287) for feed readers: how runs ended, and which items of a spider changed.
 
-A feed reader can send neither a cookie nor a header, so the URL of a feed contains a key that gives access to feeds
-only.
+A feed reader can send neither a cookie nor an Authorization header, so the URL of a feed contains a key. This key gives
+access to feeds, but not to pages or actions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 class Entry:
     """An entry of an Atom feed.
 
-    id: stays the same in every version of the feed. href: the page that the entry links to; "" means no link.
+    id: identifies the entry, and never changes. href: URL of the page that the entry links to; "" means no link.
     """
 
     id: str
@@ -38,7 +38,7 @@ class Entry:
 def runs_ended(snapshot: Snapshot, service: str) -> list[Entry]:
     """Return an entry for each of the last runs of all spiders, newest first.
 
-    service: identifies this service, so that the ids of its entries differ from those of other services.
+    service: an identifier of this service, which makes the ids of its entries different from those of other services.
     """
     found = [Entry(_id(service, "run", run["id"]), f"{name}: {run['outcome'] or 'ended'}", datetime.fromisoformat(run["ended_at"]),
                    run["error"] or f"{run['pages']} pages, {run['items']} items", f"/runs/{run['id']}")
@@ -76,7 +76,7 @@ def _fields(change: Change) -> str:
 
 
 def _is_web_url(text: object) -> bool:
-    """Return whether a scraped value is an http or https URL; no other value may become a link."""
+    """Return whether a scraped value is an http or https URL and may therefore be used as a link."""
     if not isinstance(text, str):
         return False
     try:

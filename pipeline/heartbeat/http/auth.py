@@ -38,8 +38,8 @@ class HttpConnection(Protocol):
 class Authorizer:
     """Decides which requests are authorized.
 
-    A browser proves with a cookie that it has the token; a script sends the token as `Authorization: Bearer …` (RFC
-    6750). body_s: maximum seconds until a form has arrived.
+    A browser is authorized by the login cookie, a script by the header `Authorization: Bearer TOKEN` (RFC 6750). body_s:
+    maximum seconds until a submitted form has arrived completely.
     """
 
     def __init__(self, access: AccessPolicy, pages: PageRenderer, connection_of: Callable[[web.Request], HttpConnection | None], *,
@@ -51,7 +51,7 @@ class Authorizer:
 
     @property
     def csrf_token(self) -> str:
-        """The CSRF token that each form of the pages contains as a hidden field."""
+        """The CSRF token, which each form on the pages contains as a hidden field."""
         return self._access.token.csrf_token if self._access.token is not None else ""
 
     @property
@@ -73,7 +73,7 @@ class Authorizer:
             token is not None and token.matches_cookie(request.cookies.get(token.cookie_name, "")))
 
     def for_status(self, handler: Handler) -> Handler:
-        """Wrap `handler` to accept only clients that may read the status, and requests with the token."""
+        """Wrap `handler` to refuse requests without the token from clients that need it to read the status."""
         async def answer(request: web.Request) -> web.StreamResponse:
             if self.may_read_status(request) or self.is_authorized(request):
                 return await handler(request)
@@ -83,15 +83,15 @@ class Authorizer:
         return answer
 
     def for_pages(self, handler: Handler) -> Handler:
-        """Wrap `handler` to accept only requests with the token."""
+        """Wrap `handler` to refuse requests without the token."""
         async def answer(request: web.Request) -> web.StreamResponse:
             return await handler(request) if self.is_authorized(request) else self.locked(request)
         return answer
 
     def for_feeds(self, handler: Handler) -> Handler:
-        """Wrap `handler` to accept only requests with the token, or with the feed key in the URL.
+        """Wrap `handler` to refuse requests that have neither the token nor the feed key in the URL.
 
-        A feed reader can send only a URL.
+        The feed key is for feed readers, which cannot send a cookie or a header.
         """
         async def answer(request: web.Request) -> web.StreamResponse:
             token = self._access.token
@@ -101,10 +101,10 @@ class Authorizer:
         return answer
 
     def for_actions(self, handler: Handler) -> Handler:
-        """Wrap `handler` to accept only requests with the token that no other web site has caused.
+        """Wrap `handler` to refuse requests without the token, and requests triggered by another web site.
 
-        A browser must send the form from a page of this service (CSRF protection). A script sends the token as a Bearer
-        token.
+        A browser with the login cookie must submit a form of this service (CSRF protection). A script that sends the token
+        in the Authorization header need not, because no web site can make a browser send this header.
         """
         async def answer(request: web.Request) -> web.StreamResponse:
             if not self.is_authorized(request):
@@ -119,9 +119,9 @@ class Authorizer:
         return web.Response(status=403, text=self._pages.locked(wrong=wrong), content_type="text/html")
 
     def log_in(self, request: web.Request, given: str) -> web.Response:
-        """Set the login cookie and redirect to the overview, so that the address bar does not keep the token.
+        """Set the login cookie and redirect to the overview page, whose URL does not contain the token.
 
-        If the token is wrong, return the page that asks for the token.
+        If the given token is wrong, return the page that asks for the token.
         """
         token = self._access.token
         if token is None or not token.matches(given):
@@ -143,9 +143,9 @@ class Authorizer:
         return kind.lower() == "bearer" and self._access.accepts_token(given.strip())
 
     async def _is_our_form(self, request: web.Request) -> bool:
-        """Return whether a form was sent from a page of this service, by its Origin header and CSRF token.
+        """Check by Origin header and CSRF token whether a form was submitted on a page of this service.
 
-        A cookie with SameSite=Strict is not enough, because browsers treat all ports of a host as one site.
+        A cookie with SameSite=Strict is not sufficient, because browsers regard all ports of a host as the same site.
         """
         origin = request.headers.get("Origin")
         if origin is not None and _host_of(origin) != request.headers.get("Host", "").lower():

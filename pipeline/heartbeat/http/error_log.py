@@ -1,4 +1,4 @@
-"""Filters the log records of failed HTTP requests: one line for each error, at most one line a minute."""
+"""Filters the log records of failed HTTP requests: one line for an error, at most one line a minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class ErrorLogFilter(logging.Filter):
     """Filters the HTTP server's log, so that clients cannot fill the log with requests that fail.
 
     Errors caused by invalid data from a client are not logged. Any other error becomes one line with the type and place of
-    the error. At most one line is logged in `every_s` seconds; the line says how many errors were left out before.
+    the error. At most one line is logged in `every_s` seconds; the line says how many errors were left out since the
+    previous line.
     """
 
     def __init__(self, *, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:

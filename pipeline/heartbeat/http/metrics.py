@@ -1,7 +1,7 @@
 """Returns the snapshot as metrics, in the Prometheus text format or in OpenMetrics.
 
-The figures of the last day and of the last run are gauges. They are read from the store, so they survive a restart and
-may decrease. A counter over all time would be wrong after old runs are deleted.
+The figures of the last day and of the last run are gauges, because they may decrease. They are read from the store, so
+they survive a restart. There are no counters over all time, because the store deletes old runs.
 """
 
 from __future__ import annotations

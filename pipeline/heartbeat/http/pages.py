@@ -29,7 +29,7 @@ FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "
 class PageRenderer:
     """Renders the templates of the pages.
 
-    zone: the time zone of displayed times. In a template, `authorized` says whether the request has the token.
+    zone: the time zone of displayed times. Templates get a variable `authorized`: whether the request has the token.
     """
 
     def __init__(self, zone: tzinfo = UTC) -> None:
@@ -45,9 +45,9 @@ class PageRenderer:
         self.script = (_FOLDER / "live.js").read_text("utf-8")
 
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
-        """Render a template, and return the text.
+        """Return the text that a template produces with the variables in `facts`.
 
-        mask: masks secrets; the filters `plain` and `difference` apply this function to all scraped text.
+        mask: function that masks secrets; the template filters `plain` and `difference` apply this function to scraped text.
         """
         return self._templates.get_template(template).render(mask=mask, **facts)
 
@@ -58,7 +58,7 @@ class PageRenderer:
         return self._templates.get_template("locked.html").render(wrong=wrong, authorized=False)
 
     def live(self, run: Run) -> dict[str, Any]:
-        """Return the values on a run's page that change while the run is at work."""
+        """Return the values on a run's page that change while the run is in progress."""
         return {"state": state_of(run), "took": took(run),
                 "figures": {name: getattr(run.progress, name) for name in FIGURES}
                 | {"size": size_for_people(run.progress.download_bytes)}}
@@ -80,7 +80,7 @@ class PageRenderer:
 
 
 def state_of(run: Run) -> str:
-    """Return the state of a run in words."""
+    """Return the state of a run as text: "waiting to start", "running" or its outcome."""
     if run.outcome is not None:
         return run.outcome.value.replace("_", " ")
     return "running" if run.started_at is not None else "waiting to start"
@@ -94,7 +94,7 @@ def took(run: Run) -> str:
 
 @pass_context
 def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
-    """Return each field that differs: its name, the value before the change and the value after."""
+    """Return each field that a change affects: its name, its value before the change and its value after."""
     def short(value: object) -> str:
         return _short("" if value is None else plain(context, str(value)))
 
@@ -114,9 +114,10 @@ def _short(text: str) -> str:
 
 
 def bars(runs: list[PastRun], figure: str) -> Markup:
-    """Return the bars of a sparkline as SVG, oldest run first.
+    """Return a sparkline as SVG, with a bar for each run, the oldest run first.
 
-    The CSS class of each bar is the outcome of the run. runs: the runs, newest first. figure: "items" or "duration_s".
+    The CSS class of each bar is the outcome of the run. runs: the runs, newest first. figure: the value that determines
+    the height of a bar: "items" or "duration_s".
     """
     values = [(run["duration_s"] or 0.0) if figure == "duration_s" else run["items"] for run in reversed(runs)]
     top = max(values, default=0) or 1.0

@@ -19,12 +19,12 @@ def has_body(request: web.Request) -> bool:
 
 
 def refusal(request: web.Request) -> web.Response | None:
-    """Return a 413 or 415 response if the server does not accept the request's body, otherwise None.
+    """Return a 413 or 415 response to a request whose body is not accepted, otherwise None.
 
-    Only the headers are checked. A form must be urlencoded, in UTF-8, without content coding, and at most FORM_BYTES
-    long.
+    Only the headers of the request are examined. The server accepts only forms that are urlencoded, in UTF-8, without content
+    coding, and at most FORM_BYTES long.
     """
-    if not has_body(request) or request.match_info.http_exception is not None:  # a 404 or 405 response; its handler reads no body
+    if not has_body(request) or request.match_info.http_exception is not None:  # the response is 404 or 405, for which aiohttp reads no body
         return None
     if request.method != "POST":
         return web.Response(status=413, text="error: requests to this URL must not have a body\n")

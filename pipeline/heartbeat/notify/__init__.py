@@ -1,1 +1,1 @@
-"""Notifying external monitors: dead-man's switches and systemd."""
+"""Sends reports to external monitors: dead man's switches and systemd."""

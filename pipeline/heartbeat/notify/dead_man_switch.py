@@ -1,7 +1,7 @@
 """Sends reports (beats) to a dead man's switch, an external monitor that alerts when the reports stop.
 
-The protocol is that of Healthchecks: a POST request to URL reports success, to URL/start a start, to URL/fail a
-failure. The body of the request is a text.
+The protocol is that of Healthchecks: a POST request to URL reports a success, a request to URL/start reports a start,
+and a request to URL/fail reports a failure. The body of the request is a text for people.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 class BeatSender:
     """Sends reports to monitors in threads, without blocking the caller or raising errors.
 
-    At most four reports are sent at the same time, each with up to three attempts. While 64 reports are pending, new
-    reports are dropped.
+    At most four reports are sent at the same time. Each report is tried up to three times. While 64 reports are pending,
+    new reports are dropped.
     """
 
     def __init__(self, *, retry_s: float = 2.0) -> None:
@@ -44,9 +44,9 @@ class BeatSender:
     def send(self, setting: str, url: str | Secret | None, event: Event, text: str = "", *, mask: Mask) -> None:
         """Send a report in a thread.
 
-        setting: the name of the setting, which log messages show instead of the secret URL. url: where to send the
-        report; None means that no report is sent. event: "start", "success" or "fail". text: the body of the report.
-        mask: masks secrets in `text`.
+        setting: the name of the setting that contains the URL; log messages show this name, because the URL is secret. url: the URL
+        of the monitor; None means that no report is sent. event: "start", "success" or "fail". text: the body of the report. mask:
+        masks secrets in `text`.
         """
         if url is None:
             return
@@ -59,7 +59,7 @@ class BeatSender:
         task.add_done_callback(self._pending.discard)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` seconds until the pending reports are sent, then drop the remaining reports."""
+        """Wait at most `timeout_s` seconds until the pending reports are sent, then drop the others."""
         if self._pending:
             await asyncio.wait(self._pending, timeout=timeout_s)
         for task in tuple(self._pending):

@@ -16,10 +16,10 @@ from pipeline.settings.masking import Mask
 
 
 class MonitorNotifier:
-    """Notifies systemd and the dead man's switches of the spiders and of the service.
+    """Sends reports to systemd, to the dead man's switch of each spider and to that of the service.
 
-    settings: function that returns the current settings. mask: function that returns a function that masks the secrets
-    of the current settings. status: coroutine function that builds a status snapshot.
+    settings: function that returns the current settings. mask: function that returns another function, which masks the
+    secrets of the current settings in a text. status: coroutine function that builds a status snapshot.
     """
 
     def __init__(self, settings: Callable[[], Settings], mask: Callable[[], Mask],
@@ -50,7 +50,7 @@ class MonitorNotifier:
         self._systemd.notify(STOPPING=1)
 
     async def run(self) -> None:
-        """Send reports about the service to its monitor, and keep-alive messages to systemd, until cancelled."""
+        """Until cancelled, report the service's health to its dead man's switch and to systemd's watchdog."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_service_beats())
             if self._systemd.watchdog_s is not None:
@@ -81,7 +81,7 @@ class MonitorNotifier:
     async def _feed_watchdog(self, every_s: float) -> None:
         """Send a keep-alive message to systemd's watchdog every `every_s` seconds.
 
-        The event loop runs this task, so that systemd restarts the service when the event loop hangs.
+        This task runs in the event loop: when the event loop hangs, the messages stop and systemd restarts the service.
         """
         while True:
             self._systemd.notify(WATCHDOG=1)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 class SystemdNotifier:
     """Sends the state of the service to systemd.
 
-    environment: the environment variables; tests pass their own.
+    environment: the environment variables in which systemd passes its socket and watchdog interval; tests pass their own.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -22,7 +22,7 @@ class SystemdNotifier:
         None means no watchdog."""
 
     def notify(self, **assignments: str | int) -> None:
-        """Send assignments such as READY=1, STOPPING=1 or WATCHDOG=1; do nothing if systemd does not listen."""
+        """Send assignments such as READY=1 or WATCHDOG=1 to systemd; do nothing if NOTIFY_SOCKET is not set."""
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address

@@ -39,12 +39,13 @@ class ServerState(Protocol):
 class Connection(asyncio.Protocol):
     """Serves one connection: text lines at first, and HTTP after an HTTP request line.
 
-    For HTTP, this protocol stays in place and passes all events on to aiohttp's handler, so that the connection is counted
-    until it is lost. peer: the client's address; "" means the Unix socket, None means that the transport knows the address.
+    For HTTP, this object remains the transport's protocol and passes all events to aiohttp's handler, so that the connection is
+    counted until it is closed. peer: the client's IP address; "" means that the client uses the Unix socket, None means that the
+    transport provides the address.
 
-    The other parameters describe a connection that the acceptor passes on. admitted: whether the connection has been
+    The other parameters describe a connection that the acceptor has passed on. admitted: whether the connection has been
     admitted. received: data that has been read but not answered. unsent: the part of an answer that has not been sent.
-    first: False if a line on this connection has been answered before.
+    first: whether no line on this connection has been answered yet; only then may the connection switch to HTTP.
     """
 
     __slots__ = ("_first", "_http", "_http_began", "_is_http", "_lines", "_lost", "_normalizer", "_paused", "_peer", "_received",
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._first = first
         self._unsent = unsent
         self._received = received
-        self._http_began = False  # part of a request has arrived
+        self._http_began = False  # whether a part of the next HTTP request has arrived
         self._serving = False
         self._paused = False
         self._refusing = False
@@ -87,7 +88,7 @@ class Connection(asyncio.Protocol):
         transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass of asyncio.Transport
         self._transport = transport
         server = self._server
-        if self._peer is None:  # not from the acceptor
+        if self._peer is None:  # the acceptor did not accept this connection
             found = transport.get_extra_info("peername")
             self._peer = str(found[0]) if isinstance(found, tuple) and found else None
         origin = server.admission.origin_of(self._peer) if self._peer is not None else None
@@ -135,7 +136,7 @@ class Connection(asyncio.Protocol):
             self.eof_received()
 
     def refuse(self) -> None:
-        """Tell the client that the server is busy, as a text line or as HTTP, and close the connection."""
+        """Tell the client, in a text line or an HTTP response, that the server is busy; close the connection."""
         assert self._transport is not None
         if self._timer is not None:
             self._timer.cancel()
@@ -157,7 +158,7 @@ class Connection(asyncio.Protocol):
             self._feed_http(data)
         elif self._lines is not None:
             self._lines.data_received(data)
-        elif self._transport is not None:  # not served yet: keep the first bytes, then stop reading
+        elif self._transport is not None:  # the connection is not served yet: keep the first bytes, then stop reading
             self._received += data
             if len(self._received) > _MOST_UNREAD:
                 self._transport.pause_reading()
@@ -183,13 +184,13 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._http is not None:
             self._server.http_app.forget(self._http)
-            # Call the handler in the next iteration: aiohttp's task may be about to start or to take a request, and would
-            # fail if the handler had already lost the connection.
+            # Call the handler in the next iteration of the event loop: aiohttp's task may be about to start or to take a
+            # request, and would fail if the handler had already lost the connection.
             asyncio.get_running_loop().call_soon(self._http.connection_lost, exc)
         elif self._lines is not None:
             self._lines.connection_lost()
-        # Free the parts at once. The reference cycles between them would last until a garbage collection, which for
-        # thousands of connections stops the event loop for tens of milliseconds.
+        # Drop the references now. Otherwise the objects, which refer to each other, would remain until a garbage collection,
+        # which blocks the event loop for tens of milliseconds if there are thousands of connections.
         self._http = self._lines = self._transport = self._timer = None
 
     def pause_writing(self) -> None:
@@ -218,7 +219,7 @@ class Connection(asyncio.Protocol):
         self._serving = True
 
     def body_refused(self) -> None:
-        """Drop the rest of the request body; the connection is closed after the response."""
+        """From now on, drop the rest of the request body; the connection will be closed after the response."""
         self._refusing = True
         self._read_on()
 
@@ -271,9 +272,9 @@ class Connection(asyncio.Protocol):
             self._http = self._server.http_app.serve(self._transport, self)
 
     def _feed_http(self, data: bytes) -> None:
-        """Queue data for the HTTP parser. Stop reading while too much data has not been answered.
+        """Queue data for the HTTP parser; stop reading from the client while too much data is unanswered.
 
-        The client of a refused body that is too large to be dropped is disconnected.
+        If the request body was refused and is too large to be dropped, the connection is closed.
         """
         limits = self._server.limits
         self._unanswered += len(data)

@@ -17,11 +17,11 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 
 
 class FirstBytes(Enum):
-    """The protocol that the first bytes of a connection belong to."""
+    """The protocol of a connection, according to its first bytes."""
 
     HTTP = auto()
     LINES = auto()
-    UNDECIDED = auto()  # blank lines or an unfinished request line: the next packet decides
+    UNDECIDED = auto()  # only blank lines, or the beginning of a possible request line: more data is needed
 
 
 def is_request_line(line: bytes | bytearray) -> bool:
@@ -50,11 +50,11 @@ def classify(data: bytes | bytearray) -> FirstBytes:
 
 
 class LineFeedNormalizer:
-    """Changes the bare LF line endings of a request head to CRLF, which aiohttp's parser requires.
+    """Changes the bare LF line endings of an HTTP request's head to CRLF, which aiohttp's parser requires.
 
-    The server uses this class only if the request line itself ends in a bare LF, and only for one request per
-    connection. A proxy in front of the server ends lines in CRLF, so that proxy and server never interpret a request
-    differently.
+    The server uses this class only if the request line ends in a bare LF, and only for one request per connection. A
+    proxy in front of the server ends lines in CRLF, so this class is never used behind a proxy. A proxy and this server
+    can therefore not disagree on where a request ends.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class LineFeedNormalizer:
         return bool(newline) and not line.endswith(b"\r")
 
     def feed(self, data: bytes) -> bytes:
-        """Return the data for the parser: b"" until the head is complete, then the head, then the body if any."""
+        """Return the data to parse: b"" until the head is complete, then the head, then any request body."""
         if self._whole:
             return data if self._has_body else b""
         self._head += data

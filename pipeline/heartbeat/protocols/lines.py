@@ -30,10 +30,10 @@ _BUG = "error: the command failed because of a bug in the pipeline; the service'
 class LineProtocol:
     """Reads lines from one connection and answers them one after the other.
 
-    While an answer is being computed, or while the client does not read its answers, the server reads nothing more from
-    the socket. as_http: function that switches the connection to HTTP; called with all data from the client if the data
-    begins with an HTTP request line. trusted: whether the client needs no token. first: whether no line was answered on
-    this connection before.
+    The server stops reading from the socket while an answer is being computed, and while the client does not read its
+    answers. as_http: function that switches the connection to HTTP; it is called with all data received so far if the data
+    begins with an HTTP request line. trusted: whether the client needs no token. first: whether no line on this connection
+    has been answered yet; only then may the connection switch to HTTP.
     """
 
     __slots__ = ("_answers", "_as_http", "_buffer", "_eof", "_first", "_last_active", "_limits", "_loop", "_paused",
@@ -71,9 +71,9 @@ class LineProtocol:
         self._advance()
 
     def eof_received(self) -> None:
-        """Answer what the client has sent, then close the connection.
+        """Handle the end of the client's input: answer the received lines, then close the connection.
 
-        A client that has sent nothing gets the status.
+        A client that has sent nothing gets the answer to `status`.
         """
         self._eof = True
         if self.closing:
@@ -113,9 +113,9 @@ class LineProtocol:
     # Taking lines from the buffer
 
     def _advance(self) -> None:
-        """Answer buffered lines, at most _LINES_PER_TURN.
+        """Answer the received lines, at most _LINES_PER_TURN of them, and decide what happens next.
 
-        Stops earlier when a line needs a snapshot, or when the client does not read its answers.
+        The method stops earlier if a line needs a snapshot, or if the client does not read its answers.
         """
         self._cancel_timer()
         for _ in range(_LINES_PER_TURN):
@@ -163,9 +163,9 @@ class LineProtocol:
         return line.removesuffix(b"\r")
 
     def _may_be_http(self) -> bool:
-        """Return whether the buffered data begins an HTTP request, or could do so after more data.
+        """Return whether the received data is, or may become, the beginning of an HTTP request.
 
-        A recognized HTTP request is passed to `as_http`.
+        If the data is the beginning of an HTTP request, this method passes the data to `as_http`.
         """
         first_bytes = classify(self._buffer) if self._buffer else FirstBytes.LINES
         self._undecided = first_bytes is FirstBytes.UNDECIDED and not self._eof
@@ -173,7 +173,7 @@ class LineProtocol:
             self.closing = True
             self._cancel_timer()
             data = bytes(self._buffer).lstrip(b"\r\n")
-            self._buffer.clear()  # as_http keeps the data from now on
+            self._buffer.clear()  # as_http takes over the data
             self._as_http(data)
         return self._undecided or first_bytes is FirstBytes.HTTP
 
@@ -186,7 +186,7 @@ class LineProtocol:
     def _fell_quiet(self) -> None:
         self._timer = None
         self._first = self._undecided = False
-        if b"\n" in self._buffer:  # blank lines without a request after them
+        if b"\n" in self._buffer:  # the client sent only blank lines, which no HTTP request followed
             self._advance()
             return
         self._answer(self._rest())
@@ -238,7 +238,7 @@ class LineProtocol:
         self._watch.add_done_callback(self._watch_ended)
 
     async def _write_changes(self) -> None:
-        """Send a line now and on every change, until the client sends something or disconnects."""
+        """Perform `watch`: send a line now and on every change, until the client sends data or disconnects."""
         before = await self._responder.snapshot()
         self._answers.append(f"watching, {escape_line(health(before))}")
         self._send()
@@ -268,8 +268,8 @@ class LineProtocol:
     def close(self, last_line: str) -> None:
         """Send a last line and close the connection.
 
-        Input is still read for `drain_s` seconds, because unread input would reset the connection before the line
-        arrives.
+        The server keeps reading input for `drain_s` seconds. If input stayed unread, the kernel would reset the connection,
+        and the client might not receive the last line.
         """
         self._answers.append(last_line)
         self._send()
@@ -292,9 +292,9 @@ class LineProtocol:
 
 
 def _drop_late_newline(buffer: bytearray) -> bool:
-    """Remove the newline of a line that was answered before its newline arrived.
+    """Remove from the buffer the newline of a line that was answered before its newline arrived.
 
-    Returns False if the newline may still arrive.
+    Returns False if more data is needed to decide whether this newline has arrived.
     """
     if buffer.startswith(b"\r"):
         del buffer[:1]

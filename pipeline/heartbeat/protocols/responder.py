@@ -28,7 +28,7 @@ class Responder:
         self._stamped = (0, "")
 
     def timestamp(self) -> str:
-        """Return the current date and time as text, which is formatted at most once a second."""
+        """Return the current date and time as text. The text is formatted once a second and then reused."""
         now = self.clock()
         second = int(now.timestamp())
         if second != self._stamped[0]:
@@ -44,7 +44,7 @@ class Responder:
     def answer_simple(self, line: bytes) -> str | None:
         """Return the answer to a line that needs neither the connection nor a snapshot, otherwise None.
 
-        Returns None for an HTTP request line, and for a blank line, which an HTTP request may follow.
+        Returns None for an HTTP request line as well, and for a blank line, because an HTTP request may follow.
         """
         if not line.strip(b"\r") or is_request_line(line):
             return None

@@ -1,9 +1,9 @@
 """The heartbeat commands over UDP: each datagram is answered with one datagram or not at all.
 
-The server cannot be used to flood other hosts, and two servers cannot answer each other forever. Each answer fits into
-one packet. Each source address has a rate limit. A client on another machine gets no more bytes than it sent, because a
-source address can be forged (RFC 9000 section 8 limits amplification for the same reason). A datagram that looks like
-an answer is dropped.
+An attacker cannot use the server to flood other hosts. Each answer fits into one packet, and the number of answers to
+each source address is limited. A client on another machine gets no more bytes than it sent, because a source address can
+be forged (RFC 9000 section 8 limits amplification for the same reason). Two servers cannot answer each other forever,
+because a datagram that looks like an answer is dropped.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TokenBucket:
 
 
 class UdpProtocol(asyncio.DatagramProtocol):
-    """Answers datagrams. A datagram that must not be answered is dropped without a message."""
+    """Answers datagrams. A datagram that must not be answered is dropped without a log message."""
 
     def __init__(self, responder: Responder, limits: ServerLimits) -> None:
         self._responder = responder
@@ -66,7 +66,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
             task.cancel()
 
     def error_received(self, exc: Exception) -> None:
-        """Log that an answer was not delivered: the client has closed its port (ICMP port unreachable)."""
+        """Log that an answer could not be delivered, because the client has closed its port (ICMP error)."""
         _log.debug("the answer to a UDP datagram was not delivered: %s", exc)
 
     def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:
@@ -75,7 +75,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
         text = decode_line(data.rstrip(b"\r\n")) or "status"
         command, argument = parse(text)
         if command is TOKEN:
-            return  # a token must not travel unencrypted, and a datagram has no connection to authenticate
+            return  # a token must not be sent unencrypted, and a datagram belongs to no connection that could be authenticated
         if isinstance(command, SnapshotCommand):
             allowed = not command.needs_token or self._responder.access.may_read_status(source[0])
             if allowed and len(self._tasks) < _MOST_TASKS:
@@ -88,7 +88,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
 
     def _may_answer(self, data: bytes, source: tuple[Any, ...]) -> bool:
         address = ipaddress.ip_address(source[0].partition("%")[0])
-        # The kernel refuses to send to a broadcast address, since SO_BROADCAST is off.
+        # Broadcast addresses need no check: the kernel refuses to send to them unless SO_BROADCAST is set.
         if address.is_multicast or address.is_unspecified or source[1] == 0:
             return False
         if not self._responder.access.may_connect(source[0]):

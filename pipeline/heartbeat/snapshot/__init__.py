@@ -1,1 +1,1 @@
-"""The status snapshot: schema, building from the store, cache, health of the service itself."""
+"""The status snapshot: its schema, how it is built and cached, and the health of the service itself."""

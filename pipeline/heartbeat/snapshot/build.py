@@ -1,7 +1,7 @@
-"""Builds the status snapshot: reads the store at one moment and determines the pipeline's health.
+"""Builds the status snapshot: reads the store in one transaction and determines the pipeline's health.
 
-Health means success: a spider whose last run failed, or that has had no success since its last slot, is not ok, even if
-the service itself works well.
+The health depends on success. A spider is not ok if its last run failed, or if no run has succeeded since its last slot,
+even if the service itself works well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pipeline.text import counted, iso, quoted, size_for_people, span_for_people
 
 @dataclass(frozen=True)
 class _Read:
-    """The data that one transaction read from the store."""
+    """The data that one transaction has read from the store."""
 
     at_work: list[Run]
     spiders: dict[str, SpiderStatus]
@@ -54,11 +54,12 @@ class _Read:
 
 def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, version: str, mask: Callable[[str], str] = str,
                    history: RunHistory | None = None) -> Snapshot:
-    """Return the snapshot at the time `due_times.now`; schema.py documents the keys of a snapshot.
+    """Return the snapshot at the time `due_times.now`.
 
-    The function blocks while it reads the store: call it in a thread. If the store cannot be read, the function raises
-    no error and returns a snapshot with the health `failing`. mask: masks secrets in error texts. history: a cache of
-    ended runs, so that only new runs are read from the store.
+    The module schema.py describes the keys of a snapshot. Call this function in a thread, because it blocks while it
+    reads the store. If the store cannot be read, the function returns a snapshot with the health `failing` instead of
+    raising an error. mask: masks secrets in error texts. history: a cache of ended runs, so that only new runs are read
+    from the store; None reads all runs.
     """
     zone, now, started_at = settings.zone, due_times.now, due_times.started_at
     history = history or RunHistory()
@@ -112,9 +113,9 @@ def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[
 
 def unreadable_snapshot(why: str, *, started_at: datetime, now: datetime, version: str,
                         zone: tzinfo | None = None) -> Snapshot:
-    """Return the snapshot for a store that cannot be read, with the health `failing`.
+    """Return a snapshot with the health `failing`, for when the store cannot be read.
 
-    why: the reason that the snapshot shows.
+    why: the reason, which the snapshot contains.
     """
     why = quoted(why)
     return {
@@ -130,7 +131,7 @@ def worst(words: list[HealthWord]) -> HealthWord:
 
 def _empty(health: HealthWord, reasons: list[str], *, started_at: datetime, now: datetime, version: str,
            zone: tzinfo | None) -> Snapshot:
-    """Return a snapshot without spiders, runs and figures."""
+    """Return a snapshot without any spiders, runs and figures."""
     return {
         "schema": SCHEMA, "at": iso(now, zone), "version": version, "started_at": iso(started_at, zone),
         "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
@@ -176,7 +177,10 @@ def _digest_reason(problem: queries.DigestProblem, mask: Callable[[str], str], z
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether data_dir is writable, without writing, which could make a full or broken disk worse."""
+    """Return whether data_dir is writable, judged by its permissions and mount options.
+
+    Nothing is written, because writing could make the state of a full or broken disk worse.
+    """
     try:
         return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY
     except OSError:
@@ -186,7 +190,7 @@ def _is_writable(folder: Path) -> bool:
 def _disk(folder: Path, keep_free_bytes: int) -> DiskStatus:
     try:
         usage = shutil.disk_usage(folder)
-    except OSError:  # _disk_reasons reports a disk whose free_bytes is None
+    except OSError:  # _disk_reasons reports the problem if free_bytes is None
         return {"free_bytes": None, "total_bytes": None, "keep_free_bytes": keep_free_bytes}
     return {"free_bytes": usage.free, "total_bytes": usage.total, "keep_free_bytes": keep_free_bytes}
 
@@ -211,9 +215,10 @@ def _without_credentials(proxy: str | ProxyTable) -> str:
 
 
 def _resting_proxies(data_dir: Path, settings: Settings, now: datetime) -> list[RestingProxy]:
-    """Return the proxies that are not used for a while, because they failed or were banned.
+    """Return the proxies that are currently not used, because they failed or were banned.
 
-    A file with the health of proxies that cannot be read is skipped; the next run of the spider reports the error.
+    If the file with the health of a spider's proxies cannot be read, the file is skipped; the spider's next run will report
+    the error.
     """
     found: list[RestingProxy] = []
     for name in settings.spiders:

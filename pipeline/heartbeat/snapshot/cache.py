@@ -1,4 +1,4 @@
-"""Caches the snapshot, so that many clients together cause only one read of the store."""
+"""Caches the snapshot, so that the requests of many clients cause only one read of the store."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pipeline.heartbeat.snapshot.write_probe import WriteProbe
 
 
 class SnapshotSource(Protocol):
-    """Provides the snapshots from which the server answers; the service implements this interface."""
+    """The interface that provides the server with snapshots; the service implements it."""
 
     async def status(self) -> Snapshot:
-        """Return a snapshot, made by `build_snapshot` in a thread. May raise PipelineError."""
+        """Return a new snapshot, which `build_snapshot` builds in a thread. May raise PipelineError."""
 
 
 @dataclass(frozen=True)
 class HealthChecks:
-    """Which checks of the service itself a snapshot includes.
+    """The checks of the service itself whose results a snapshot includes.
 
-    write_probe: tests whether the database can be written; None means no test. thresholds: the limits for the event
-    loop, the clock and the database.
+    write_probe: tests whether the database can be written; None means no test. thresholds: the limits beyond which an
+    event loop lag, a clock jump or a slow write makes the health worse.
     """
 
     write_probe: WriteProbe | None = None
@@ -37,8 +37,8 @@ class HealthChecks:
 class SnapshotCache:
     """Provides snapshots that are at most `fresh_s` seconds old.
 
-    Only one task reads the store at a time, however many clients ask. If the store does not answer within `patience_s`
-    seconds, the snapshot has the health `failing` and contains the reason.
+    Only one task reads the store at a time, however many clients request a snapshot. If reading the store takes longer than
+    `patience_s` seconds, the provided snapshot has the health `failing` and contains the reason.
     """
 
     def __init__(self, source: SnapshotSource, loop_health: LoopHealth, checks: HealthChecks, *, started_at: datetime,

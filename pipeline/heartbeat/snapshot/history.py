@@ -1,4 +1,4 @@
-"""Caches ended runs, which never change, so that each snapshot reads only new runs from the store."""
+"""Caches ended runs, which never change, so that a snapshot reads only new runs from the store."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from pipeline.store.health import status_queries as queries
 from pipeline.text import iso, quoted
 
 MOST_RUNS = 5000
-"""Maximum number of cached runs, which need a few megabytes. All further runs are read again for each snapshot."""
+"""Maximum number of runs of the last day that are cached, which takes a few megabytes. If there are more runs, the
+database computes the sums for each snapshot."""
 
 
 class EndedRun(NamedTuple):
     """An ended run, with secrets masked.
 
-    shown: the run as a snapshot contains it. figures: the figures of the run, in the order of queries.FIGURES.
+    shown: the run in the form in which a snapshot contains it. figures: the run's counters, in the order of
+    queries.FIGURES.
     """
 
     run: Run
@@ -32,9 +34,9 @@ class EndedRun(NamedTuple):
 
 
 class RunHistory:
-    """The ended runs that the last snapshot read.
+    """The ended runs that the previous snapshot contained, with the runs needed for its sums.
 
-    Threads may share a RunHistory, because its content is only replaced as a whole.
+    Threads may share a RunHistory, because a reader replaces all of its content at once.
     """
 
     def __init__(self) -> None:
@@ -43,8 +45,8 @@ class RunHistory:
     def reader(self, settings: Settings, mask: Callable[[str], str]) -> HistoryReader:
         """Return a reader for one snapshot; pass the reader to keep() when the snapshot is complete.
 
-        mask: masks secrets in error texts. Masked runs are cached until `settings` is another object, so the same settings must
-        always come with the same mask.
+        settings: if this is not the same object as for the previous snapshot, the cache is not used. mask: masks secrets in
+        error texts; must be the same function for the same settings, because the cache contains masked texts.
         """
         last = self._last
         return HistoryReader(settings, mask, last.runs if last is not None and last.settings is settings else {})
@@ -56,7 +58,7 @@ class RunHistory:
 class HistoryReader:
     """Reads the ended runs for one snapshot.
 
-    known: the runs that the previous snapshot read, by id.
+    known: the cached runs by id; only runs that are not among them are read from the store.
     """
 
     def __init__(self, settings: Settings, mask: Callable[[str], str], known: dict[int, EndedRun]) -> None:
@@ -70,7 +72,7 @@ class HistoryReader:
         return self._runs(connection, queries.recent(connection, spider, limit))
 
     def day(self, connection: Connection, since: datetime) -> dict[str, queries.RunTotals]:
-        """Return the outcomes and summed figures of the runs that ended after `since`, for each spider."""
+        """Return, for each spider, the outcomes and the summed counters of the runs that ended after `since`."""
         ids = queries.ended_since(connection, since, MOST_RUNS + 1)
         if len(ids) > MOST_RUNS:
             return queries.totals_since(connection, since)
@@ -103,7 +105,7 @@ def past_run(run: Run, zone: tzinfo) -> PastRun:
 
 
 def duration_s(run: Run, until: datetime) -> float | None:
-    """Return the seconds from the start of a run to `until`; None for a run that never started."""
+    """Return the seconds from the start of a run until `until`; None for a run that never started."""
     return round((until - run.started_at).total_seconds(), 3) if run.started_at else None
 
 

@@ -10,16 +10,19 @@ from pipeline.heartbeat.snapshot.schema import LoopStatus, Snapshot
 from pipeline.text import span_for_people
 
 LAG_S = 5.0
-"""Seconds; a longer lag of the event loop makes the health `degraded`, because the whole service was delayed."""
+"""A lag of the event loop of more seconds than this makes the health `degraded`, because a lag delays the whole service."""
 JUMP_S = 5.0
-"""Seconds; a larger jump of the wall clock makes the health `degraded`."""
+"""A jump of the wall clock of this many seconds makes the health `degraded`."""
 _LAG_SHOWN_S = 60.0
 _JUMP_SHOWN_S = 600.0
 
 
 @dataclass(frozen=True)
 class HealthThresholds:
-    """Seconds from which on an event loop lag, a clock jump or a slow write worsens the health."""
+    """The limits, in seconds, beyond which a lag, a clock jump or a slow write makes the health worse.
+
+    lag_after_s: lag of the event loop. jump_after_s: jump of the wall clock. write_after_s: duration of a test write.
+    """
 
     lag_after_s: float = LAG_S
     jump_after_s: float = JUMP_S
@@ -27,7 +30,7 @@ class HealthThresholds:
 
 
 class LoopHealth:
-    """Keeps the event loop lags of the last minute and the last clock jump of the last ten minutes.
+    """Records the event loop lags of the last minute, and the latest clock jump in the last ten minutes.
 
     A timer calls record() at a fixed interval.
     """
@@ -41,8 +44,8 @@ class LoopHealth:
     def record(self, monotonic_s: float, wall: datetime, *, expected_s: float) -> None:
         """Record that the timer has fired.
 
-        monotonic_s: the time of the monotonic clock. wall: the time of the wall clock. expected_s: the planned seconds
-        since the timer fired last.
+        monotonic_s: the time of the monotonic clock. wall: the time of the wall clock. expected_s: the interval of the timer in
+        seconds; the lag is the time by which the actual interval is longer.
         """
         if self._last is not None:
             passed = monotonic_s - self._last[0]

@@ -1,8 +1,9 @@
 """The schema of the status snapshot that `status`, `/status.json` and `pipeline status --json` return.
 
-`SCHEMA` is increased when a key is removed or changes its meaning, not when a key is added. status.schema.json is
-generated from these types by `json_schema`, and a test compares the two. Times are in ISO 8601 with the UTC offset of
-the time zone in the settings. Keys ending in `_s` are in seconds, keys ending in `_bytes` in bytes.
+The version number `SCHEMA` is increased when a key is removed or changes its meaning, not when a key is added. The file
+status.schema.json is generated from these types by `json_schema`, and a test checks that the file is current. Times are
+in ISO 8601 with the UTC offset of the time zone in the settings. Keys ending in `_s` are in seconds, keys ending in
+`_bytes` in bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ OutcomeWord = Literal["succeeded", "failed", "timed_out", "killed", "stopped", "
 
 
 class RunStatus(TypedDict):
-    """A run. ended_at and outcome are null while the run is at work; error is "" if there was no error."""
+    """A run. ended_at and outcome are null until the run has ended; error is "" if there was no error."""
 
     id: int
     spider: str
@@ -50,7 +51,7 @@ class PastRun(TypedDict):
 class DayStatus(TypedDict):
     """The runs of a spider that ended in the last 24 hours.
 
-    runs: the number of runs by outcome. progress: the sums of the figures of these runs.
+    runs: the number of these runs by outcome. progress: the sums of the counters of these runs.
     """
 
     runs: dict[str, int]
@@ -60,10 +61,10 @@ class DayStatus(TypedDict):
 class SpiderStatus(TypedDict):
     """A spider of the settings.
 
-    late: whether a slot and its grace period have passed and no run has succeeded since. next_due: null without a
-    schedule, and while the spider is paused. paused: whether the spider is paused; slots of a paused spider are not
-    claimed, so that the spider is never late. recent: ended runs, newest first. login_ends: when the first cookie of
-    the login expires; null if no cookie expires.
+    late: whether the spider is late: a slot and its grace period have passed, and no run has succeeded since the slot.
+    next_due: the next due time; null if the spider has no schedule or is paused. paused: whether the spider is paused;
+    slots of a paused spider are not claimed, so the spider is never late. recent: ended runs, newest first. login_ends:
+    when the first login cookie expires; null if no login cookie has an expiry time.
     """
 
     health: HealthWord
@@ -85,8 +86,8 @@ class SpiderStatus(TypedDict):
 class OutboxStatus(TypedDict):
     """The outbox.
 
-    waiting: number of messages that have not been accepted yet. parked: number of messages that are not tried again
-    until a person retries or drops them.
+    waiting: number of messages that are still to be delivered. parked: number of messages that are not tried again until
+    a person runs `pipeline outbox retry`.
     """
 
     waiting: int
@@ -113,8 +114,8 @@ class TransferStatus(TypedDict):
 class DownloadsStatus(TypedDict):
     """The downloads.
 
-    waiting: number of files that wait. failed: number of files that were given up. active: the files that are being
-    downloaded.
+    waiting: number of files that wait to be downloaded. failed: number of files whose download failed and is not tried
+    again. active: the files that are being downloaded.
     """
 
     waiting: int
@@ -123,7 +124,7 @@ class DownloadsStatus(TypedDict):
 
 
 class DiskStatus(TypedDict):
-    """The file system that contains data_dir. keep_free_bytes: the free space that downloads must leave."""
+    """The file system that contains data_dir. keep_free_bytes: the space that downloads must leave free."""
 
     free_bytes: int | None
     total_bytes: int | None
@@ -131,9 +132,9 @@ class DiskStatus(TypedDict):
 
 
 class RestingProxy(TypedDict):
-    """A proxy that failed or was banned, and is not used before `until`.
+    """A proxy that failed or was banned, and is therefore not used before `until`.
 
-    spider: the spider in whose pool the proxy is. failures: number of consecutive failures.
+    spider: the spider that uses the proxy. failures: number of consecutive failures.
     """
 
     spider: str
@@ -145,8 +146,8 @@ class RestingProxy(TypedDict):
 class StoreStatus(TypedDict):
     """The state of the database.
 
-    writable: whether the last test write, at most ten seconds ago, succeeded. error: why the database cannot be read or
-    written. size_bytes: null if the size cannot be read.
+    writable: whether the last test write succeeded; a test write is performed every ten seconds. error: why the database
+    cannot be read or written. size_bytes: size of the database; null if the size cannot be determined.
     """
 
     readable: bool
@@ -167,7 +168,7 @@ class LoopStatus(TypedDict):
 
 
 class JobStatus(TypedDict):
-    """A job that runs at a fixed interval. next_at: null if the job does not run again."""
+    """A job of the scheduler that runs at a fixed interval. next_at: null if the job will not run again."""
 
     name: str
     every_s: float
@@ -177,9 +178,9 @@ class JobStatus(TypedDict):
 class JobsStatus(TypedDict):
     """The scheduler's jobs.
 
-    schedules: number of jobs that belong to schedules. intervals: the jobs that run at a fixed interval. late: number
-    of starts, since the service started, that were more than one second late. skipped: number of starts left out
-    because the previous start of the same job was still at work.
+    schedules: number of jobs that the schedules of spiders and digests define. intervals: the jobs that run at a fixed
+    interval. late: number of times, since the service started, that a job started more than one second late. skipped:
+    number of times that a job was not started because it was still running from its previous start.
     """
 
     schedules: int
@@ -193,8 +194,8 @@ class JobsStatus(TypedDict):
 class SettingsStatus(TypedDict):
     """The settings of the service.
 
-    error: why the settings file was not reloaded, or why the service could not start with it; "" if there is no error.
-    waiting_for_restart: the keys whose new values need a restart of the service.
+    error: why the settings file could not be reloaded, or why the service could not start with the file; "" if there is no
+    error. waiting_for_restart: the keys whose new values take effect only after a restart of the service.
     """
 
     error: str
@@ -204,7 +205,8 @@ class SettingsStatus(TypedDict):
 class DataStatus(TypedDict):
     """The data_dir of the service.
 
-    id: identifies the data_dir, even if commands find it at another path; "" if unknown. folder: the path that the service uses.
+    id: identifies the data_dir, even if other processes use a different path to it; "" if unknown. folder: the path that
+    the service uses.
     """
 
     id: str
@@ -214,7 +216,7 @@ class DataStatus(TypedDict):
 class Snapshot(TypedDict):
     """The status of the whole pipeline at one moment.
 
-    runs: the runs at work, including runs of spiders that are no longer in the settings.
+    runs: the runs in progress, including runs of spiders that are no longer in the settings.
     """
 
     schema: int

@@ -18,7 +18,7 @@ from pipeline.store.runs.runs import QUIET
 from pipeline.text import iso, quoted
 
 RECENT = 20
-"""Number of ended runs of each spider in a snapshot, enough for a sparkline."""
+"""Maximum number of ended runs of each spider in a snapshot, enough for a sparkline."""
 
 DueAfter = Callable[[str, datetime], datetime | None]
 """Function that returns the first due time of a spider after a given time; None for a spider without a schedule."""
@@ -37,11 +37,10 @@ class SpiderFacts:
 
 @dataclass(frozen=True)
 class DueTimes:
-    """When spiders are due.
+    """The times at which spiders are due, by which the snapshot decides whether a spider is late.
 
-    now: the time of the snapshot. next_slots: the next due time of each spider, by name. due_after: function that computes
-    the due times that decide whether a spider is late; None means that a spider is late when its time in `next_slots` has
-    passed.
+    now: the time of the snapshot. next_slots: the next due time of each spider, by name. due_after: function that returns
+    a spider's first due time after a given time; None means that a spider is late when its time in `next_slots` has passed.
     """
 
     next_slots: Mapping[str, datetime | None]
@@ -103,9 +102,9 @@ def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | No
 
 
 def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:
-    """Return the last successful run, and the number of failed runs since.
+    """Return the last successful run of a spider, and the number of failed runs after this run.
 
-    The store is queried only if `recent` contains no successful run.
+    recent: the spider's last runs; the store is queried only if none of them succeeded.
     """
     for position, run in enumerate(recent):
         if run.outcome is Outcome.SUCCEEDED:
@@ -118,10 +117,10 @@ def _success_and_failures(connection: Connection, name: str, recent: list[Run]) 
 
 def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,
                     due_after: DueAfter | None) -> datetime | None:
-    """Return when the next success of a spider is, or was, due.
+    """Return the time at which the next successful run of a spider is due, or was due.
 
-    This is the first due time after the slot of the last success; for a spider that never succeeded, the first due time
-    after the start of the service. If `due_after` is None, this is `next_due`.
+    success: the last successful run; the result is the first due time after the slot of this run. If success is None, the
+    result is the first due time after the start of the service. If due_after is None, the result is next_due.
     """
     if due_after is None:
         return next_due
@@ -138,15 +137,15 @@ def _spider_is_late(settings: Settings, name: str, due: datetime, due_times: Due
 
 
 def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
-    """Return whether the time `due` and the grace period have passed.
+    """Return whether the due time and the grace period after it have passed.
 
-    time_limit_s: additional time for a run that is in progress or waits for the end of quiet hours.
+    time_limit_s: additional time, for a run that is in progress or waits for the end of quiet hours.
     """
     return now > due + timedelta(seconds=grace_s + time_limit_s)
 
 
 def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:
-    """Return half the time to the following slot, but at least one minute and at most one hour."""
+    """Return the grace period: half the time until the next slot, at least one minute, at most one hour."""
     following = due_after(name, due) if due_after else None
     return 3600.0 if following is None else min(3600.0, max(60.0, (following - due).total_seconds() / 2))
 

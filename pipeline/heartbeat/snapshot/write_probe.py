@@ -14,8 +14,8 @@ EVERY_S = 10.0
 class WriteProbe:
     """Writes to the database every ten seconds and remembers whether the last write succeeded.
 
-    write: blocking function that performs one small write, and raises PipelineError when the write fails. While a write
-    hangs, no further write is started.
+    write: blocking function that performs one small write, and raises PipelineError if the write fails. No write is started
+    while another write is in progress.
     """
 
     def __init__(self, write: Callable[[], None], *, every_s: float = EVERY_S) -> None:
@@ -36,7 +36,7 @@ class WriteProbe:
     def problem(self, monotonic_s: float, *, after_s: float) -> str:
         """Return why the database cannot be written, or "" if the database is writable.
 
-        The database counts as not writable if the last test write failed, or has not finished after `after_s` seconds.
+        The database is considered not writable if the last test write failed, or is not finished after `after_s` seconds.
         monotonic_s: the current time of the monotonic clock.
         """
         if self._began is not None and monotonic_s - self._began > after_s:

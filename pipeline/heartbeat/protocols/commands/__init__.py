@@ -1,7 +1,7 @@
 """The heartbeat commands, which clients send as text lines or as datagrams.
 
-To add a command, add a module to this package and a line to `pipeline.registry.HEARTBEAT_COMMANDS`. The answer to
-`help` and the table in docs/heartbeat.md are generated from the commands.
+To add a command, define the command in a module of this package and add a line to `pipeline.registry.HEARTBEAT_COMMANDS`.
+The answer to `help` and the table in docs/heartbeat.md are generated from the commands.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COMMANDS: dict[str, Command] = {name: load(command) for name, command in HEARTBE
 
 
 def parse(text: str) -> tuple[Command | None, str]:
-    """Return the command in a line and its argument; (None, "") for any other text, which is echoed."""
+    """Return the command that a line names, and its argument; (None, "") for text that is not a command."""
     name, _, argument = text.strip().partition(" ")
     command = COMMANDS.get(name)
     if command is None or (argument and not command.argument) or (command.argument_required and not argument):

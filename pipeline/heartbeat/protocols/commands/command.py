@@ -1,4 +1,4 @@
-"""The kinds of heartbeat commands: answered immediately, from the snapshot, or by the connection."""
+"""The three kinds of heartbeat commands, which differ in what computes the answer."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class LineConnection(Protocol):
 class Command:
     """A heartbeat command.
 
-    name: what the client sends. help: a phrase that describes the answer in the manual. argument: the name of the
-    argument in the answer to `help`; "" means that the command has no argument. needs_token: whether a client on
-    another machine must authenticate first.
+    name: the word that the client sends. help: a phrase for the manual that describes the answer. argument: the name of
+    the argument, as the answer to `help` shows the name; "" means that the command takes no argument. needs_token: whether
+    a client on another machine must authenticate with the command `token` first.
     """
 
     name: str
@@ -58,10 +58,10 @@ class ImmediateCommand(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class SnapshotCommand(Command):
-    """A command that is answered from the snapshot, so that the answer never contradicts `status`.
+    """A command that is answered from the snapshot, as the command `status` is, so that both always agree.
 
-    answer: computes the answer line from the snapshot and the argument. The line may contain scraped text, because the
-    server escapes control characters.
+    answer: computes the answer line from the snapshot and the argument. The line may contain unescaped scraped text,
+    because the server escapes control characters.
     """
 
     answer: Callable[[Snapshot, str], str]
@@ -70,6 +70,6 @@ class SnapshotCommand(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionCommand(Command):
-    """A command that acts on the client's connection, and so has no effect when sent as a datagram."""
+    """A command that acts on the client's connection, and therefore has no effect in a datagram."""
 
     run: Callable[[LineConnection, str], None]

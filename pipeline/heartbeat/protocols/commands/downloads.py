@@ -1,4 +1,4 @@
-"""The heartbeat command `downloads`, which lists active downloads and counts the others."""
+"""The heartbeat command `downloads`, which lists downloads in progress and counts all other downloads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pipeline.heartbeat.snapshot.schema import Snapshot, TransferStatus
 from pipeline.text import size_for_people, span_for_people
 
 _MOST_FILES = 8
-"""Maximum number of downloads in one answer."""
+"""Maximum number of downloads that one answer lists."""
 
 
 def _downloads(snapshot: Snapshot, argument: str) -> str:

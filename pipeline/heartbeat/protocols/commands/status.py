@@ -9,7 +9,7 @@ from pipeline.heartbeat.snapshot.schema import Snapshot
 
 
 def status(snapshot: Snapshot, argument: str = "") -> str:
-    """Return the snapshot as one line of ASCII JSON, without any character that could end the line."""
+    """Return the snapshot as JSON on one line. The line contains only ASCII and no line break."""
     return json.dumps(snapshot, separators=(",", ":"))
 
 

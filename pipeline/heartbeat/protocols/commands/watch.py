@@ -23,10 +23,10 @@ WATCH = ConnectionCommand(name="watch", needs_token=True, run=_watch,
 
 async def watched_changes(before: Snapshot, current: Callable[[], Awaitable[Snapshot]], *, every_s: float,
                           paused: Callable[[], bool]) -> AsyncIterator[list[str]]:
-    """Yield the changes since the previous snapshot as a list of lines, every `every_s` seconds.
+    """Yield the changes between two successive snapshots as a list of lines, every `every_s` seconds.
 
-    before: the first snapshot to compare with. current: returns a new snapshot. paused: while this function returns
-    True, nothing is compared or yielded.
+    before: the first of the compared snapshots. current: coroutine function that returns a new snapshot. paused: while
+    this function returns True, no snapshots are compared and nothing is yielded.
     """
     while True:
         await asyncio.sleep(every_s)
@@ -58,6 +58,6 @@ def changes(before: Snapshot, after: Snapshot) -> Iterator[str]:
 
 
 def _outbox_state(snapshot: Snapshot) -> tuple[int, int, str]:
-    """Return the state of the outbox without the age of the oldest message, which always changes."""
+    """Return the values of the outbox without the age of the oldest message, which always changes."""
     found = snapshot["outbox"]
     return found["waiting"], found["parked"], found["last_error"]
