@@ -29,6 +29,8 @@ class FollowerProcesses:
         self._starting: asyncio.Task[None] | None = None
         self._requests = 0
         self._ended = False
+        self.optional = False
+        """Whether the followers are started when the leader asks for them, so that the run can continue without them."""
 
     async def start_all(self) -> None:
         """Start all followers, and return when they have started. Raise SpiderError."""
@@ -38,6 +40,7 @@ class FollowerProcesses:
 
     def start_on_request(self, leader: Child) -> None:
         """Start one follower each time that the leader asks for one."""
+        self.optional = True
         leader.on_request(self._requested)
 
     def _requested(self) -> None:
