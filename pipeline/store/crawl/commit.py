@@ -44,7 +44,7 @@ class Committed:
 
     progress: the numbers to add to the counters of the run.
     queued: the requests that were added to the frontier.
-    news: the file keys of the saved pages on which an item changed.
+    news: the file keys of the saved pages on which a change was found.
     forgotten: the ids of tentative requests (found on pages that were not committed) that were removed from the frontier.
     """
 
@@ -65,7 +65,7 @@ class SeenRequests:
         self._urls: set[str] = set()
 
     def unseen(self, requests: Iterable[Request]) -> list[Request]:
-        """Return the requests, without those that are known to be in the frontier already."""
+        """Return the requests that are not known to be in the frontier."""
         return [request for request in requests if request.url not in self._urls or not _is_plain(request)]
 
     def add(self, requests: Iterable[Request]) -> None:
@@ -84,9 +84,8 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     """Commit the pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
     comparison: how items are compared with their stored versions.
-    seen: a cache of links already in the frontier; pass the same object at each call.
-    settled: the ids of requests that were queued as tentative before these pages were committed; the commit makes them waiting
-    requests.
+    seen: a cache of requests that are already in the frontier; pass the same object to each call for one pass.
+    settled: the ids of tentative requests that were found on these pages; the commit turns them into waiting requests.
     """
     done = Committed()
     seen = seen or SeenRequests()
@@ -143,8 +142,9 @@ class _NewChange(NamedTuple):
 class _Compared:
     """The items of a commit, sorted by the result of their comparison with the stored items.
 
-    altered: stored items with a change to report. quiet: stored items that differ, but not enough for a change to report.
-    unchanged: ids of stored items without any difference. seen: the data of the items, except those that the pass saw before.
+    altered: stored items with a change to report. quiet: stored items with a difference that is too small to report.
+    unchanged: ids of stored items without any difference. changes: the changes to report. duplicates: the number of items that
+    the pass had already seen. seen: the fields of the other items.
     """
 
     altered: list[dict[str, Any]] = field(default_factory=list)
@@ -157,10 +157,10 @@ class _Compared:
 
 def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
                  comparison: Comparison) -> set[str]:
-    """Compare the items with the stored ones and write the differences.
+    """Compare the items of the pages with the stored items, and write the differences.
 
-    If items in one pass have the same key, only the first one counts.
-    Returns the file keys of the saved pages on which an item changed.
+    If several items in one pass have the same key, only the first of them counts.
+    Returns the file keys of the saved pages on which a change was found.
     """
     found: dict[str, dict[str, Json]] = {}
     files: dict[str, str] = {}
@@ -233,7 +233,7 @@ def _write_items(connection: Connection, run: Run, compared: _Compared, now: dat
 def _write_changes(connection: Connection, run: Run, new_changes: Sequence[_NewChange], files: Mapping[str, str], now: datetime) -> None:
     """Write the changes, and insert the new items.
 
-    files: by item key, the file key of the saved page of the item.
+    files: maps the key of an item to the file key of the saved page on which the item was found.
     """
     after = ready(connection, changes.c.after, (change.after for change in new_changes))
     insert_rows(connection, changes, len(new_changes), run_id=run.id, spider=run.spider, at=now,
@@ -264,8 +264,8 @@ def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progr
 def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
     """Queue the downloads that the pages requested, at most once for each URL in a pass of a spider.
 
-    A later pass queues the URL again, and the download then finds out whether the file has changed. A URL that is skipped, because
-    its download failed in several passes in a row, is not queued before the end of its pause.
+    A later pass queues the URL again, and the download then checks whether the file has changed. If the download of a URL failed in
+    several passes in a row, passes skip the URL for a while: its row keeps the failure and the time until which it is skipped.
     """
     wanted = {download.url: download for page in batch for download in page.downloads}
     if not wanted:
@@ -289,9 +289,10 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
 
 
 def progress_so_far(store: Store, run: Run) -> Progress:
-    """Return the progress that a run has committed, counted from its rows.
+    """Return the progress that a run has committed, counted from the run's rows in the database.
 
-    The process that replaces a killed process uses this progress, because the killed process could not report its own.
+    If the process of the run was killed, the process that replaces it needs this figure, because the killed process may not have
+    reported its latest progress.
     """
     figures = replace(run.progress)
     with store.read() as connection:

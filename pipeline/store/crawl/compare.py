@@ -1,6 +1,6 @@
-"""Decide whether two versions of an item differ, and whether the fields of a pass are suspect.
+"""Decide whether an item has changed, and whether a pass is suspect because its items lack fields.
 
-Fields may be ignored, and small changes of numbers may be left unreported.
+Some fields can be ignored, and small changes of numbers can be left unreported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Comparison:
     """How an item is compared with its last reported state.
 
     ignore: the fields whose changes are not reported.
-    min_change: by field, the smallest numeric change that is reported, and whether it is a percentage of the reported value.
+    min_change: maps a numeric field to the smallest change that is reported, and whether this is a percentage of the reported value.
     """
 
     ignore: frozenset[str] = frozenset()
@@ -28,8 +28,8 @@ class Comparison:
     def same(self, reported: dict[str, Json], found: dict[str, Json]) -> bool:
         """Return whether there is no change to report.
 
-        reported: the item's fields when a change was last reported. found: the fields now. Small changes add up, because each change
-        is measured from the last reported fields.
+        reported: the item's fields when a change was last reported. found: the fields now. Several small changes can add up to a change
+        that is reported, because the fields are always compared with the last reported fields.
         """
         if reported == found:
             return True
@@ -49,9 +49,10 @@ class Comparison:
         return bool(abs(after - before) < limit * (1 - 1e-9))
 
     def before(self, reported: dict[str, Json], found: dict[str, Json]) -> dict[str, Json]:
-        """Return the fields to show as "before" in a change: those last reported, but ignored fields as they are now.
+        """Return the fields to show as "before" in a change, in which ignored fields never appear as changed.
 
-        reported: the item's fields when a change was last reported. found: the fields now.
+        reported: the item's fields when a change was last reported. found: the fields now. The result has the reported fields, but
+        the ignored fields have their values from `found`.
         """
         if not self.ignore:
             return reported
@@ -62,7 +63,10 @@ class Comparison:
 
 @dataclass
 class Coverage:
-    """The number of items that a pass saw, and, by field, how many of them had a value in the field."""
+    """How many items a pass saw, and how many of these items had a value in each field.
+
+    items: the number of items. fields: maps the name of a field to the number of items with a value in the field.
+    """
 
     items: int = 0
     fields: dict[str, int] = field(default_factory=dict)
@@ -84,9 +88,10 @@ class Coverage:
     def lacking(self, before: Coverage, wanted: Mapping[str, float]) -> str:
         """Return why this pass is suspect because of missing fields, or an empty string.
 
-        A pass is suspect if a field is in fewer items than `wanted` requires, or if no item has a field that all items had before.
-        before: the coverage of an earlier pass.
-        wanted: by field, the share of items that must have the field.
+        A pass is suspect if a field is in fewer items than `wanted` requires, or if no item has a field that all items of the earlier
+        pass had.
+        before: the coverage of the earlier pass.
+        wanted: maps a field to the share of items (0 to 1) that must have the field.
         """
         if not self.items:
             return ""

@@ -38,10 +38,10 @@ class Queued:
 
 
 def fingerprint(request: Request) -> bytes:
-    """Return a SHA-1 hash that identifies a request. A pass fetches each fingerprint once.
+    """Return a SHA-1 hash that identifies a request. A pass fetches only one of several requests with the same hash.
 
-    The hash covers the method, the URL with its query sorted, the body, and the start, page number or item that the request
-    is for.
+    The hash covers the method, the URL with sorted query parameters, the body, and the entry in `start`, page number or item
+    for which the request is sent.
     """
     meta = request.meta
     part = f"{meta.get('pipeline_start', '')} {meta.get('pipeline_part', '')}" if meta else " "
@@ -89,14 +89,14 @@ def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Req
                 request=Each(map(_extra, wanted.values())),
                 priority=Each(-request.priority for request in wanted.values()),
                 depth=Each(request.depth for request in wanted.values()), state=state.value)
-    # Only the holder of the run adds to its pass, and ids only grow.
+    # New rows have larger ids, and only the process that holds the run adds rows for its pass.
     added = connection.execute(select(frontier.c.id, frontier.c.fingerprint, frontier.c.pass_id).where(frontier.c.id > last))
     return [Queued(row.id, wanted[row.fingerprint]) for row in added if row.pass_id == pass_id]
 
 
 def enqueue(store: Store, run: Run, requests: Iterable[Request],
             state: FrontierState = FrontierState.WAITING) -> list[Queued]:
-    """Queue requests that do not come from a committed page, such as start requests or tentative ones.
+    """Queue requests that do not come from a committed page, such as start requests or tentative requests.
 
     Raises LeaseLostError.
     """
@@ -106,10 +106,10 @@ def enqueue(store: Store, run: Run, requests: Iterable[Request],
 
 
 def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
-    """Remove tentative requests from the frontier, so that they may be queued again.
+    """Remove tentative requests from the frontier, so that the same requests can be queued again.
 
-    The rows of the removed requests stay until the next run, because SQLite would reuse the ids of deleted rows while some of
-    the requests may be in progress. Raises LeaseLostError.
+    Their rows are only marked, and deleted by the next run: SQLite would otherwise reuse their ids while some of the requests may
+    still be in progress. Raises LeaseLostError.
     """
     rows = [{"row": row, "unlike_any": os.urandom(20)} for row in ids]
     with store.write() as connection:
@@ -155,8 +155,8 @@ def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:
 def reopen(store: Store, run: Run) -> None:
     """Prepare the frontier for resuming a pass. Raises LeaseLostError.
 
-    Tentative requests are deleted, and missed GET and HEAD requests are queued again. A pass that is not resumable starts over
-    with an empty frontier.
+    Tentative requests are deleted, and GET and HEAD requests in the state "missed" are queued again. A pass that is not resumable
+    starts over with an empty frontier.
     """
     own = frontier.c.pass_id == run.pass_id
     with store.write() as connection:
@@ -173,10 +173,10 @@ def reopen(store: Store, run: Run) -> None:
 
 
 def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
-    """Record that processing a page ended the process of its run; skip the page for the rest of the pass the second time.
+    """Record that the process of a run ended while it processed a page; if this is the second time, skip the page in this pass.
 
-    why: how the process ended. at_once: whether to skip the page already the first time. Returns the URL of the page if the page is
-    skipped from now on, otherwise "". Raises LeaseLostError.
+    why: how the process ended. at_once: whether to skip the page even if this is the first time. Returns the URL of the page if the
+    page is skipped for the rest of the pass, otherwise "". Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
@@ -200,9 +200,9 @@ def first_set_aside(store: Store, pass_id: int) -> str:
 
 
 def mark_not_resumable(store: Store, run: Run) -> None:
-    """Mark the pass as not resumable, so that its next run starts over.
+    """Mark the pass as not resumable, so that the next run of the pass starts over.
 
-    Such a pass has requests that are only in memory. Raises LeaseLostError.
+    This is necessary if some requests of the pass exist only in memory. Raises LeaseLostError.
     """
     with store.write() as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)

@@ -30,9 +30,9 @@ class RejectedItem:
 
 
 def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[Item]:
-    """Yield the present items of a spider in the order in which they were first seen.
+    """Yield the items of a spider that are still on the site, in the order in which they were first seen.
 
-    key: only the item with this key.
+    key: yield only the item with this key; None yields all.
     """
     one = items.c.key == key if key is not None else true()
     wanted = select(items.c.id, items.c.key, items.c.data).where(items.c.spider == spider, one, items.c.present)
@@ -41,7 +41,7 @@ def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[It
 
 
 def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
-    """Return the subset of the given keys under which the spider has a stored item."""
+    """Return the subset of `keys` for which the spider has a stored item, whether still on the site or gone."""
     stored = {storable_key(key): key for key in keys}
     with store.read() as connection:
         found = connection.execute(select(items.c.key).where(
@@ -50,7 +50,7 @@ def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
 
 
 def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
-    """Return the fields of at most `limit` present items; the items seen by the newest passes come first."""
+    """Return the fields of at most `limit` items that are still on the site; items seen by the newest passes come first."""
     wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
         items.c.pass_id.desc(), items.c.id).limit(limit)
     with store.read() as connection:
@@ -58,7 +58,10 @@ def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
 
 
 def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[RejectedItem]:
-    """Yield the rejected items of a spider, the oldest first. key: only the items with this key."""
+    """Yield the rejected items of a spider, the oldest first.
+
+    key: yield only the rejected items with this key; None yields all.
+    """
     one = reject_rows.c.key == key if key is not None else true()
     wanted = select(reject_rows).where(reject_rows.c.spider == spider, one)
     for row in paged(store, wanted, reject_rows.c.id):
@@ -66,7 +69,7 @@ def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[R
 
 
 def download_urls(store: Store, spider: str) -> list[str]:
-    """Return the URLs of all files that the spider requested."""
+    """Return the URLs of all files that the spider has asked to download."""
     with store.read() as connection:
         return list(connection.execute(select(downloads.c.url).where(
             downloads.c.spider == spider).order_by(downloads.c.id)).scalars())
@@ -81,7 +84,7 @@ def change_of(row: Row[Any]) -> Change:
 def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Change]:
     """Yield all stored changes of a spider, the oldest first.
 
-    key: only the changes of the item with this key.
+    key: yield only the changes of the item with this key; None yields the changes of all items.
     """
     one = change_rows.c.key == key if key is not None else true()
     wanted = select(change_rows).where(change_rows.c.spider == spider, one)
@@ -92,7 +95,7 @@ def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Ch
 def field_names(store: Store, spider: str, *, sample: int = 1000) -> list[str]:
     """Return the field names of the spider's newest items, in the order in which they appear.
 
-    sample: how many items to read.
+    sample: the maximum number of items to read.
     """
     with store.read() as connection:
         found = connection.execute(select(items.c.data).where(items.c.spider == spider)

@@ -16,9 +16,9 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import pages, passes
 
 NO_REFUSALS = (404, 408, 410, 425, 429)
-"""Client errors (4xx) that do not count as refusals: they say that the page does not exist, or not at the moment."""
+"""Client errors (4xx) that do not count as refusals: the page does not exist, or the error is temporary."""
 _LOOKED_BACK = 20
-"""The number of earlier passes to search."""
+"""The maximum number of earlier passes to search."""
 _AT_ONCE = 5000
 # The parts of a URL that identify a session: "PHPSESSID=…", ";jsessionid=…", "/(S(…))/", and long random words that
 # are no key of a record.
@@ -33,10 +33,10 @@ _EMPTY = and_(pages.c.status < 400, pages.c.size_bytes == 0)
 
 
 def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
-    """Return the number of refused pages of the pass by status and host, and whether items may be missing because of them.
+    """Return how many pages of the pass were refused, by status and host, and whether items may be missing as a result.
 
-    Items may be missing if an earlier pass fetched one of these pages, or probably did. A refusal is a 4xx response that is not
-    temporary and does not say that the page does not exist: 401 or 403, for example, but also a firewall's 405 or 418.
+    A page was refused if the site responded with a client error such as 401 or 403, or with the 405 or 418 of a firewall, but not if
+    the error is one of NO_REFUSALS. Items may be missing if an earlier pass fetched one of the refused pages, or probably did.
     """
     with store.read() as connection:
         found = connection.execute(select(pages.c.url, pages.c.status).where(
@@ -57,12 +57,13 @@ def newly_empty(store: Store, run: Run) -> list[str]:
 
 def _given_before(connection: Connection, run: Run, urls: set[str], given: ColumnElement[bool], *,
                   known: ColumnElement[bool]) -> set[str]:
-    """Return those of `urls`, at which this pass failed, that an earlier pass probably fetched successfully.
+    """Return the subset of `urls` that an earlier pass probably fetched successfully.
 
-    These are the URLs that an earlier pass fetched, even with another session id. If no earlier pass failed in the same way at a
-    URL, a page with the same path and another query is enough, too.
+    A URL is returned if an earlier pass fetched it, perhaps with another session id. A URL at which no earlier pass failed in the
+    same way is also returned if an earlier pass fetched a page with the same path and another query.
 
-    given: SQL for successfully fetched pages. known: SQL for pages that failed in the same way as the pages at `urls`.
+    urls: the URLs at which this pass failed. given: SQL for successfully fetched pages. known: SQL for pages that failed in the same
+    way as the pages at `urls`.
     """
     if not urls:
         return set()

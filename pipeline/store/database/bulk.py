@@ -87,7 +87,7 @@ def is_one_of(connection: Connection, column: Column[Any], values: Sequence[Any]
 
 
 def paged(store: Store, wanted: Select[Any], row_id: Column[Any]) -> Iterator[Row[Any]]:
-    """Yield the rows of a query, sorted by the column `row_id` of the query, and read them in batches.
+    """Yield the rows of a query in the order of the query's column `row_id`, reading the rows in batches.
 
     Each batch is read in its own transaction, so that no writer has to wait for a slow reader.
     """

@@ -1,7 +1,7 @@
 """The Store class: a database, its files, and its two kinds of transaction, read() and write().
 
-A `read()` transaction sees one consistent snapshot. A `write()` transaction first takes the only write lock, so that no
-other process can change what the transaction has read before it commits. sqlite.py and postgresql.py implement both kinds.
+A `read()` transaction sees one consistent snapshot. A `write()` transaction first takes the only write lock, so that until
+the commit no other process can change what the transaction has read. sqlite.py and postgresql.py implement both kinds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Store:
         self.data_dir = data_dir
         self.files = FileStore(data_dir)
         self.owner = new_owner()
-        """The owner of the leases that this Store object takes."""
+        """The name under which this Store object takes leases."""
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -153,6 +153,7 @@ _BY_STATE = {
 
 
 def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
+    """Return the StoreError or DiskFullError to raise for an error of the PostgreSQL driver."""
     state = getattr(error.orig, "sqlstate", None)
     reason = " ".join(str(error.orig).split())
     if state == "53100":

@@ -1,8 +1,8 @@
 """The tables of the database and their column types.
 
 The scripts in migrations/ bring older databases to this schema.
-Instants are stored as microseconds since 1970 UTC, and are timezone-aware datetimes in Python. Each table whose rows
-processes work on has the three columns of a lease (leases.py).
+Instants are stored as microseconds since 1970 UTC, and are timezone-aware datetimes in Python. Each table with rows that a
+process can lease has the three columns of a lease (leases.py).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 LONGEST_KEY = 1000
-"""The maximum length of an item's key in characters: an index entry in PostgreSQL can have at most 2.7 kB."""
+"""The maximum length of an item's key in characters, because an index entry in PostgreSQL can have at most 2.7 kB."""
 
 
 def storable(text: str) -> str:
@@ -119,9 +119,9 @@ def _count(name: str) -> Column[int]:
 
 
 def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
-    """Return an index that is partial on SQLite.
+    """Return a partial index: an index of the rows that match `where`. The condition is set only for SQLite.
 
-    migrate.create() adds the condition for PostgreSQL: adding it here would import the PostgreSQL dialect at every start.
+    migrate.create() sets the condition for PostgreSQL: setting it here would import the PostgreSQL dialect at every start.
     """
     return Index(name, *columns, unique=unique, sqlite_where=where)
 
@@ -177,7 +177,7 @@ runs = Table(
     Column("error_kind", String(60), nullable=False, default=""),
     _text("error"),
     Column("progress", JSON, nullable=False, default=dict),
-    Column("transfers", JSON, nullable=False, default=list, server_default="[]"),  # files under way, while it runs
+    Column("transfers", JSON, nullable=False, default=list, server_default="[]"),  # downloads in progress, while the run is in progress
     *_lease(),
     Index(None, "spider", "ended_at"),
     Index(None, "ended_at"),
@@ -225,7 +225,7 @@ items = Table(
     Column("present", Boolean, nullable=False, default=True),
     Column("first_seen_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
-    Column("pass_id", Id, nullable=False),  # the last pass that saw it
+    Column("pass_id", Id, nullable=False),  # the last pass that saw the item
     UniqueConstraint("spider", "key"),
     Index(None, "spider", "pass_id"),
 )
@@ -240,7 +240,7 @@ changes = Table(
     Column("at", Instant, nullable=False),
     Column("before", PackedJson, nullable=False, default=dict),
     Column("after", PackedJson, nullable=False, default=dict),
-    _text("page_key"),  # the page it was found on, where digests attach pages
+    _text("page_key"),  # the saved page on which the change was found, if a digest attaches pages
     Index(None, "spider", "key"),
 )
 
@@ -262,7 +262,7 @@ downloads = Table(
     Column("spider", String(64), nullable=False),
     Column("url", AnyText, nullable=False),
     Column("url_sha1", LargeBinary(20), nullable=False, default=_sha1_of_url),  # long URLs do not fit into an index
-    Column("pass_id", Id, nullable=False, index=True),  # the last pass that asked for it
+    Column("pass_id", Id, nullable=False, index=True),  # the last pass that requested the file
     Column("item_key", AnyText, nullable=False, default=""),
     _text("name"),
     _text("referer"),
@@ -368,7 +368,7 @@ host_pauses = Table(  # hosts with a Retry-After longer than a run waits
     Column("spider", String(64), nullable=False),  # the spider whose run received the Retry-After
 )
 
-login_cookies = Table(  # cookies with an expiry that carry a spider's login, as its jar last had them
+login_cookies = Table(  # cookies that keep a spider logged in and have an expiry, as last found in the spider's cookie jar
     "login_cookies", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False, index=True),
@@ -391,8 +391,8 @@ alerts = Table(
     Column("spider", String(64), nullable=False),
     Column("kind", String(20), nullable=False),  # failing, suspect, late, login, digest
     Column("since", Instant, nullable=False),
-    Column("told_at", Instant, nullable=False),  # when the message about its start was put into the outbox
-    Column("over_at", Instant),  # when the message about its end was put into the outbox; NULL: not over
+    Column("told_at", Instant, nullable=False),  # when the message about the start of the problem was put into the outbox
+    Column("over_at", Instant),  # when the message about the end of the problem was put into the outbox; NULL: not over
     _text("error"),
 )
 # When two services see the same condition at the same moment, one of them sends the alert.

@@ -90,6 +90,7 @@ def damage(connection: Connection) -> Iterator[str]:
 
 
 def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
+    """Return the StoreError or DiskFullError to raise for an error of the SQLite driver."""
     reason = str(error.orig)
     if "disk is full" in reason or "disk I/O" in reason:
         return DiskFullError(f"the database cannot be written: {reason}", where=where,

@@ -1,10 +1,11 @@
 """The queue of downloads: the files to download, their leases, partial files, results and failures.
 
-A download waits until it is done or has failed. The key of a partial file and the validators (ETag, Last-Modified) of its
-version are written in one transaction, so that bytes of two versions are never combined. A download that starts again from
-the beginning gets a partial file with a new name. The column `attempt` counts leases. The column `failures` counts failures
-in a row without progress; a kill or a stop is not counted. A file whose download failed permanently in several passes in a
-row is skipped for a while, longer each time.
+A download has the state "waiting" until it is done or has failed. The key of a partial file and the validators (ETag,
+Last-Modified) of its version are written in one transaction, so that bytes of two versions are never combined. A download
+that starts again from the beginning gets a partial file with a new name. The column `attempt` counts leases. The column
+`failures` counts the failed attempts in a row that received no data; an attempt that was killed or stopped is not counted.
+If the download of a file fails permanently in several passes in a row, later passes skip the file for a while, longer each
+time.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from pipeline.store.database.schema import download_files, downloads, items, run
 from pipeline.store.runs import leases
 
 _LOOK_AHEAD = 500
-"""How many more rows than requested are searched, to find downloads from hosts that are below the limit per host."""
+"""How many rows beyond the requested number are searched for downloads from hosts that are below the limit per host."""
 SET_ASIDE_AFTER = 5
 """The number of passes in a row in which a download must fail permanently before later passes skip the file."""
 FIRST_REST = timedelta(hours=1)
+"""How long the file is skipped the first time. The time doubles with each further failure, up to LONGEST_REST."""
 LONGEST_REST = timedelta(days=1)
 _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_length": None}
 
@@ -45,9 +47,9 @@ class Remaining:
 
 @dataclass(frozen=True)
 class CompletedDownload:
-    """A downloaded file, or, if `key` is "", the finding that the file on the server has not changed.
+    """The result of a successful download: a new file, or, if `key` is "", that the file on the server has not changed.
 
-    wanted: the row of the queue. etag, last_modified: the validators of this version of the file.
+    wanted: the download in the queue. etag, last_modified: the validators of this version of the file.
     """
 
     wanted: QueuedDownload
@@ -62,10 +64,10 @@ class CompletedDownload:
 
 def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_host: int | None = None,
          busy_hosts: Mapping[str, int] | None = None) -> list[QueuedDownload]:
-    """Lease up to `limit` due downloads of the run's pass, the oldest first, and return them.
+    """Lease up to `limit` downloads of the run's pass that can start now, the oldest first, and return them.
 
     per_host: the maximum number of downloads in progress from one host; None means no limit.
-    busy_hosts: by host, the number of downloads already in progress.
+    busy_hosts: maps each host to the number of downloads from the host that are already in progress.
     Raises LeaseLostError if another process has taken the run.
     """
     due = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
@@ -121,9 +123,10 @@ def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set
 
 def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
               length: int | None) -> None:
-    """Record the partial file of a download, and the version of the file that its bytes belong to.
+    """Record the partial file of a download, and the version of the file to which its bytes belong.
 
     part_key: the key of the partial file; "" means that the partial file no longer exists.
+    etag, last_modified: the validators of the version.
     length: the size of the complete file in bytes, as the server announced it; None if unknown. Raises LeaseLostError.
     """
     with store.write() as connection:
@@ -135,7 +138,7 @@ def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: s
 def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owner: str, now: datetime) -> set[int]:
     """Record downloaded and unchanged files and end their downloads, in one transaction.
 
-    Returns the ids of the downloads that this owner still held; other processes have taken the others.
+    Returns the ids of the downloads that this owner still held. Downloads that other processes have taken are left unchanged.
     """
     with store.write() as connection:
         ours = set(connection.execute(select(downloads.c.id).where(
@@ -171,8 +174,9 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
          attempts: int, progressed: bool = False) -> DownloadState:
     """Record a failed attempt, and return the new state of the download. Raises LeaseLostError.
 
-    retry_at: when to try again; None means a permanent failure. After several permanent failures, the file is skipped for a while.
-    attempts: the number of failures in a row after which the download is given up.
+    retry_at: when to try again; None means that the failure is permanent. If this happens in several passes in a row, later passes
+    skip the file for a while.
+    attempts: the number of failures in a row after which the download is given up in this pass.
     progressed: whether the attempt received data before it failed; the count of failures then starts again at one.
     """
     # In the first lease of a pass, failures of earlier passes do not count.
@@ -199,8 +203,8 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
 class SetAside:
     """The files that a pass skipped, because their downloads had failed in several passes in a row.
 
-    count: the number of these files. first: the error of one of these files. until: when the first of these files is downloaded
-    again; None if there are none.
+    count: the number of these files. first: the error of one of these files. until: the earliest time at which one of these files
+    may be downloaded again; None if there are none.
     """
 
     count: int = 0
@@ -226,9 +230,9 @@ def failed(store: Store, pass_id: int) -> list[tuple[str, str]]:
 
 
 def failures(store: Store, row_id: int) -> int:
-    """Return how many attempts in a row at a download have failed in this pass, from which the retry delay is computed.
+    """Return how many attempts in a row to download a file have failed in this pass; the retry delay depends on this number.
 
-    Returns 0 before and during the first attempt of a pass.
+    Before and during the first attempt of a pass, return 0.
     """
     with store.read() as connection:
         row = connection.execute(select(downloads.c.failures, downloads.c.attempt).where(
@@ -237,7 +241,7 @@ def failures(store: Store, row_id: int) -> int:
 
 
 def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
-    """Give up the leases of downloads that were stopped, and do not count the attempt.
+    """Give up the leases of downloads that were stopped, so that the interrupted attempts are not counted.
 
     Downloads that other processes hold are left unchanged.
     """
@@ -248,9 +252,9 @@ def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
 
 
 def remaining(store: Store, run: Run) -> Remaining:
-    """Return the downloads that the run's pass still waits for.
+    """Return how many downloads the run's pass still waits for, and when the first of them can be leased.
 
-    A download that another process holds counts as due when its lease expires.
+    If another process holds a download, the download can be leased when the other process's lease expires.
     """
     # The maximum of two columns has no portable SQL function.
     waiting = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
@@ -287,9 +291,9 @@ def run_bytes(store: Store, run: Run) -> int:
 
 
 def part_keys(store: Store, spider: str) -> set[str]:
-    """Return the keys of the partial files that the spider's downloads refer to.
+    """Return the keys of the partial files to which the spider's downloads refer.
 
-    Other partial files were left by killed processes.
+    Any other partial file was left behind by a killed process.
     """
     with store.read() as connection:
         return set(connection.execute(select(downloads.c.part_key).where(

@@ -1,7 +1,8 @@
 """The files in data_dir.
 
 Each file is named by a key, such as `downloads/books/a.pdf`; the database holds only keys.
-A key is a relative path that uses "/" and cannot leave data_dir, so that data_dir can be moved.
+A key is a relative path with "/" as the separator, and cannot point to a file outside data_dir. As keys are relative,
+data_dir can be moved.
 """
 
 from __future__ import annotations
@@ -66,9 +67,10 @@ class FileStore:
             file.write(content)
 
     def sweep(self, under: str = "") -> int:
-        """Delete the temporary files of processes that no longer run; return the number of deleted files.
+        """Delete the temporary files of processes that no longer exist; return the number of deleted files.
 
-        Use this method only for a data_dir on a single machine: the process ids of other machines cannot be checked.
+        under: the key of the folder to search; "" means all folders. Use this method only if a single machine uses data_dir, because
+        it cannot check whether a process on another machine exists.
         """
         swept = 0
         for folder, _, names in os.walk(self.root / under):

@@ -44,7 +44,8 @@ class Version:
 def versions(store: Store, spider: str, *, waiting: Mapping[str, Sequence[str]], now: datetime) -> list[Version]:
     """Return all versions of all files of a spider, the oldest first.
 
-    waiting: by digest in the settings, the names of its spiders.
+    waiting: maps each digest in the settings to the names of its spiders. A version that one of these digests has yet to report is
+    returned as held.
     """
     held = _held(spider, waiting, now)
     with store.read() as connection:
@@ -65,9 +66,9 @@ def versions(store: Store, spider: str, *, waiting: Mapping[str, Sequence[str]],
 
 
 def sizes(store: Store) -> dict[str, int]:
-    """Return, by spider, the total size of its files in bytes.
+    """Return a mapping from each spider to the total size of the spider's files in bytes.
 
-    A file that is stored under two names counts twice.
+    A file that is stored under two names is counted twice.
     """
     with store.read() as connection:
         rows = connection.execute(select(download_files.c.spider, func.sum(download_files.c.size_bytes)).where(
@@ -78,7 +79,9 @@ def sizes(store: Store) -> dict[str, int]:
 def mark_for_deletion(store: Store, spider: str, ids: Sequence[int], *, waiting: Mapping[str, Sequence[str]], now: datetime) -> None:
     """Mark files for deletion, except files that must not be deleted now (see Version.held).
 
-    The download of a marked file is not repeated until the file on the server changes.
+    A marked file is not downloaded again until the file on the server changes.
+    waiting: maps each digest in the settings to the names of its spiders. Files that one of these digests has yet to report are not
+    marked.
     """
     for chunk in _chunks(ids):
         with store.write() as connection:
@@ -113,6 +116,7 @@ def _held(spider: str, waiting: Mapping[str, Sequence[str]], now: datetime) -> C
 
     These are files that are being downloaded again, files of a run that has not ended, and files of a run that a digest has yet to
     report, is reporting, or has reported in a message that is not sent yet.
+    waiting: maps each digest in the settings to the names of its spiders.
     """
     telling = [name for name, spiders in waiting.items() if spider in spiders]
     untold = or_(false(), *(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name))

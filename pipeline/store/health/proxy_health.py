@@ -12,7 +12,10 @@ from pathlib import Path
 
 @dataclass
 class ProxyHealth:
-    """How often a proxy failed in a row, and until when the proxy is not used (seconds since 1970)."""
+    """The recent failures of a proxy.
+
+    failures: the number of failures in a row. resting_until_s: the proxy is not used before this time (seconds since 1970).
+    """
 
     failures: int = 0
     resting_until_s: float = 0.0
@@ -22,7 +25,7 @@ class ProxyHealth:
 class PoolHealth:
     """The health of a pool of proxies.
 
-    current: the proxy in use, as scheme://host:port. health: the health of each proxy that failed lately, by proxy.
+    current: the proxy in use, as scheme://host:port. health: maps each proxy that failed lately to its health.
     """
 
     current: str = ""

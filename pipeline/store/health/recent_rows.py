@@ -20,7 +20,8 @@ ROWS = 100
 class DownloadRow:
     """A download of a spider.
 
-    name, size_bytes: of the last complete version of the file. size_bytes is None if there is no complete version yet.
+    name, size_bytes, fetched_at: the name, the size and the time of the last complete version of the file. If there is no complete
+    version yet, size_bytes and fetched_at are None.
     """
 
     url: str
@@ -48,7 +49,7 @@ class MessageRow:
 
 
 def changes_of_spider(store: Store, spider: str, *, limit: int = ROWS) -> list[Change]:
-    # Through its runs: changes have an index by run only.
+    # By run, because no index sorts the changes of a spider by id.
     last_runs = select(runs.c.id).where(runs.c.spider == spider).order_by(runs.c.id.desc()).limit(limit)
     return _changes(store, select(changes).where(changes.c.run_id.in_(last_runs)), limit)
 

@@ -75,7 +75,7 @@ def ended_since(connection: Connection, since: datetime, limit: int) -> list[int
 def runs_of(connection: Connection, ids: list[int]) -> list[Run]:
     """Return the runs with these ids, in no particular order.
 
-    The number of ids must not exceed some thousands.
+    There must be at most a few thousand ids.
     """
     return [run_of(row) for row in connection.execute(_THESE, {"ids": ids})] if ids else []
 
@@ -86,7 +86,7 @@ def last_success(connection: Connection, spider: str) -> Run | None:
 
 
 def failures_since(connection: Connection, spider: str, since: datetime | None) -> int:
-    """Return the number of failed runs of a spider that ended after `since`; None counts all its runs."""
+    """Return the number of failed runs of a spider that ended after `since`; without `since`, of all its failed runs."""
     wanted = select(func.count()).select_from(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
                                                           runs.c.outcome.in_(FAILURES))
     if since is not None:
@@ -95,7 +95,7 @@ def failures_since(connection: Connection, spider: str, since: datetime | None) 
 
 
 def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals]:
-    """Return, by spider, the totals of its runs that ended after `since`."""
+    """Return a mapping from each spider to the totals of its runs that ended after `since`."""
     found: dict[str, RunTotals] = {}
     for row in connection.execute(_DAY, {"since": since}):
         entry = found.setdefault(row.spider, RunTotals({}, dict.fromkeys(FIGURES, 0)))
@@ -107,9 +107,10 @@ def totals_since(connection: Connection, since: datetime) -> dict[str, RunTotals
 
 @dataclass(frozen=True)
 class DigestProblem:
-    """A digest that could not be rendered, or not completely.
+    """A digest that could not be rendered, or only in part.
 
-    next_at: when the program tries to render the digest again; None if the digest was sent incomplete.
+    since: when the runs were claimed for the digest. next_at: when the program will try to render the digest again; None if the
+    digest was sent incomplete.
     """
 
     name: str
@@ -119,9 +120,10 @@ class DigestProblem:
 
 
 def digest_problem(connection: Connection, name: str) -> DigestProblem | None:
-    """Return the current problem of a digest, or None.
+    """Return the current problem of a digest; None if it has no problem.
 
-    The problem is the error of the digest's oldest open claim that failed or, if no open claim failed, of the last digest sent.
+    If the rendering of open claims failed, return the error of the oldest of these claims. Otherwise, return the error of the digest
+    that was sent last, if that digest was incomplete.
     """
     of_it = select(digests).where(digests.c.name == name).limit(1)
     row = connection.execute(of_it.where(digests.c.closed_at.is_(None), digests.c.error != "").order_by(digests.c.id)).first()

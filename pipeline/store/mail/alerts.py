@@ -44,7 +44,8 @@ class AlertCondition:
     """A current problem of a spider, or of a digest if `kind` is DIGEST.
 
     spider: the name of the spider or of the digest.
-    last_run: the run that shows the problem.
+    since: when the problem began. failures: the number of failures in a row.
+    last_run: the newest run that shows the problem.
     last_success: the last successful run of the spider.
     cookie: the login cookie that expires.
     error: why the digest could not be rendered.
@@ -80,7 +81,7 @@ class AlertHistory:
 
     open: the alerts whose problem has not ended.
     last_at: when the last alert was sent; None if none was sent.
-    started_at: by spider and kind of alert, when the start of such a problem was last reported.
+    started_at: maps a spider or digest and a kind of alert to the time at which the start of such a problem was last reported.
     """
 
     open: tuple[Alert, ...]
@@ -100,7 +101,7 @@ def alert_history(store: Store) -> AlertHistory:
 
 
 def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondition]:
-    """Return the problems that the runs of a spider show: failing (`after` failures in a row) and suspect."""
+    """Return the current problems of the kinds FAILING (at least `after` failures in a row) and SUSPECT of a spider."""
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
         since = success.ended_at if success is not None else None
@@ -137,7 +138,7 @@ def logins_ending(store: Store, *, before: timedelta, now: datetime) -> list[Ale
 
 
 def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
-    """Return a problem for each of the named digests that could not be rendered, or not completely."""
+    """Return a problem for each of the named digests that could not be rendered, or only in part."""
     with store.read() as connection:
         found = [status_queries.digest_problem(connection, name) for name in names]
     return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]

@@ -24,7 +24,7 @@ from pipeline.store.runs.slots import run_of
 CLAIM_TTL = timedelta(minutes=5)
 _WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
 FIRST_PAUSE = timedelta(seconds=15)
-"""The pause after the first time a claim could not be rendered. The pause doubles with each further failure."""
+"""The pause after the first failure to render the digest of a claim. The pause doubles with each further failure."""
 
 
 def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
@@ -36,10 +36,11 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
     that claim is returned instead, with the same id and runs. A postponed claim is not returned until its pause is over; runs
     that ended in the meantime get another claim.
 
-    scheduled: whether `slot_key` is a due time, which is then recorded once, even if there is nothing to report.
-    even_empty: whether to create a claim even if there are no runs.
-    repeats: whether to claim runs that only repeat the failure last reported for their spider; if False, such runs wait until
-    there is other news.
+    slot_key: the text that identifies the slot, or the reason for the digest if it has no schedule.
+    scheduled: whether `slot_key` identifies a slot. A slot is claimed only once, even if there is nothing to report.
+    even_empty: whether to create a claim even if there are no runs to report, for a mail that says so.
+    repeats: if False, do not claim runs that only repeat failures that the digest has already reported. These runs are reported
+    together with the next news.
     """
     with store.write(durable=True) as connection:
         unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
@@ -51,7 +52,7 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
             return _claim(row, run_ids)
         if scheduled and connection.execute(select(digests.c.id).where(
                 digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
-            return None  # another claim for this due time exists, perhaps of another service
+            return None  # this slot was already claimed, perhaps by another service
         run_ids = connection.execute(_untold(name, spiders)).scalars().all()
         if not repeats and run_ids and _only_repeats(connection, name, run_ids):
             return None
@@ -100,13 +101,13 @@ def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> 
 
 
 def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:
-    """Return the ids of the ended runs that this digest has not reported."""
+    """Return the ids of the ended runs of the spiders that this digest has not reported yet."""
     with store.read() as connection:
         return list(connection.execute(_untold(name, spiders)).scalars())
 
 
 def ended_since(store: Store, spiders: Sequence[str], since: datetime) -> list[int]:
-    """Return the ids of the runs that ended at `since` or later, whether reported or not."""
+    """Return the ids of the spiders' runs that ended at `since` or later, including runs that were already reported."""
     with store.read() as connection:
         return list(connection.execute(_ended(spiders).where(runs.c.ended_at >= since)).scalars())
 
@@ -124,7 +125,7 @@ def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timed
 
 
 def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: datetime) -> None:
-    """Record why the digest of a claim could not be rendered, and postpone the claim, longer each time.
+    """Record why the digest of a claim could not be rendered, and postpone the claim for longer each time.
 
     The longest pause is leases.LONGEST. Runs that end during the pause get another claim. Nothing is written if another process
     has taken the claim.
@@ -139,8 +140,8 @@ def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner
           error: str = "") -> list[int]:
     """Put the messages of a claim into the outbox and close the claim, in one transaction.
 
-    drafts: the messages; if empty, there was nothing to report, and the runs count as reported.
-    error: why the messages could not be rendered completely, or "" if they could.
+    drafts: the messages; empty if there is nothing to report. The runs of the claim count as reported in both cases.
+    error: why the messages could not be rendered completely; "" if they are complete.
     Returns the ids of the messages. Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
@@ -175,7 +176,7 @@ def change_history(store: Store, spider: str, keys: Sequence[str], *, limit: int
 
 @dataclass(frozen=True)
 class RejectCount:
-    """How many items of a spider were rejected for one reason, and the URL of the page of one such item."""
+    """How many items of a spider were rejected for one reason, and the URL of a page with such an item."""
 
     spider: str
     reason: str
@@ -194,9 +195,9 @@ def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> 
 
 
 def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
-    """Whether these runs rejected an item that the previous run did not reject for the same reason.
+    """Return whether these runs rejected an item that the run before them did not reject for the same reason.
 
-    spider: the spider of all these runs.
+    spider: the spider to which all these runs belong.
     """
     before = select(func.max(runs.c.id)).where(runs.c.spider == spider, runs.c.id < min(run_ids), runs.c.ended_at.is_not(None),
                                                runs.c.outcome != Outcome.SKIPPED.value).scalar_subquery()

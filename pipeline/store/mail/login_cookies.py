@@ -18,8 +18,8 @@ from pipeline.store.database.schema import login_cookies
 def record(store: Store, spider: str, login_at: datetime, cookies: Sequence[LoginCookie], *, now: datetime) -> None:
     """Record the cookies of a spider's login, and delete the cookies of earlier logins.
 
-    login_at: the time of the login. Cookies of this login that have expired stay in the table, although the cookie jar
-    drops them, because the spider is not logged in until the next login.
+    login_at: the time of the login. Expired cookies of this login stay in the table until the next login, although the cookie
+    jar drops them, because they show that the spider is no longer logged in.
     """
     rows = login_cookies.c
     with store.write() as connection:
@@ -30,10 +30,10 @@ def record(store: Store, spider: str, login_at: datetime, cookies: Sequence[Logi
 
 
 def first_ends(connection: Connection, *, at_least: timedelta = timedelta()) -> dict[str, LoginCookie]:
-    """Return, by spider, the login cookie that expires first.
+    """Return a mapping from each spider to the login cookie of the spider that expires first.
 
-    at_least: cookies from the program's own logins whose lifetime is not longer than this are left out, because the program
-    renews such cookies in time. Imported cookies are always included.
+    at_least: a cookie that the program got by logging in is left out if its lifetime is not longer than this, because the
+    program renews such a cookie in time. Imported cookies are always included.
     """
     found: dict[str, LoginCookie] = {}
     for row in connection.execute(select(login_cookies).order_by(login_cookies.c.ends_at, login_cookies.c.name)):

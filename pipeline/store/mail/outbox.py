@@ -19,7 +19,10 @@ from pipeline.store.runs import leases
 
 LEASE_TTL = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=2)
-"""The longest time that a message waits for its next attempt. A later time means that the clock was set back."""
+"""The longest time between two attempts to deliver a message.
+
+If the next attempt is later than this, the clock was set back, and the message counts as due.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def enqueue(store: Store, draft: DraftMessage, *, now: datetime) -> int:
 
 
 def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1) -> list[Message]:
-    """Lease up to `limit` messages that are due, the longest due first, and return them."""
+    """Lease up to `limit` messages that are due, and return them. The messages that became due first are leased first."""
     with store.write(durable=True) as connection:
         due = (messages.c.state == MessageState.WAITING.value) & (
             (messages.c.next_attempt_at <= now) | (messages.c.next_attempt_at > now + LONGEST_WAIT))
@@ -77,8 +80,8 @@ def record(store: Store, message: Message, results: Sequence[RecipientResult], *
            next_attempt_at: datetime | None, error: str = "") -> DeliveryResult:
     """Record a delivery attempt and its result for each recipient. Raises LeaseLostError.
 
-    next_attempt_at: when to try again to reach the recipients who were neither accepted nor permanently refused; None means
-    that the message is parked if there are such recipients.
+    next_attempt_at: when to deliver the message again to recipients that the server neither accepted nor permanently refused.
+    None means that the message is parked if there are such recipients.
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, messages, message.id, owner=owner)
@@ -139,7 +142,7 @@ def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], 
 
 
 def retry(store: Store, message_id: int, *, now: datetime) -> bool:
-    """Make a waiting or parked message due now, and include its refused recipients.
+    """Make a waiting or parked message due now, so that it is sent to all recipients that have not been accepted.
 
     Returns False if no message with this id is waiting or parked.
     """

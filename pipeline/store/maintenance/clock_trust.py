@@ -1,9 +1,9 @@
 """Decide whether the system clock is plausible, before anything is deleted because of its age.
 
-A machine with an empty battery, a wrong time server or a restored snapshot may have a clock that is days wrong for some
-seconds. Each process that opens the store compares the system clock with the monotonic clock since boot and, once after each
-boot, with the newest times in the store. If they differ by more than an hour, nothing is deleted because of its age until
-the clock has run steadily for a quarter of an hour.
+On a machine with an empty battery, a wrong time server or a restored snapshot, the clock may be wrong by days until it is
+corrected. Each process that opens the store compares the system clock with the monotonic clock since boot and, once after
+each boot, with the newest times in the store. If a comparison shows a difference of more than an hour, nothing is deleted
+because of its age until the system clock has run steadily for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ClockObservation:
     at_s: the time of the observation on the monotonic clock.
     wall: the time of the observation on the system clock (seconds since 1970).
     since_s: the time on the monotonic clock since which both clocks have advanced equally.
-    off_s: the last difference that was found, in seconds.
+    off_s: how many seconds the system clock was ahead of the expected time (negative: behind) at the last comparison.
     """
 
     boot: str
@@ -65,7 +65,7 @@ class ClockTrust:
     """Decides whether the system clock is plausible.
 
     All code that deletes or gives up something because of its age asks this class first.
-    counted: function that returns the boot id and the monotonic clock, like `since_start`.
+    counted: a function that returns the boot id and the time on the monotonic clock, like `since_start`.
     """
 
     def __init__(self, store: Store, *, counted: Callable[[], tuple[str, float]] = since_start) -> None:
@@ -74,7 +74,7 @@ class ClockTrust:
         self._counted = counted
 
     def doubt(self, now: datetime) -> str:
-        """Return why the system clock is not plausible now, or an empty string if it is. Raises StoreError."""
+        """Return why the system clock is not plausible now; "" if the clock is plausible. Raises StoreError."""
         boot, at_s = self._counted()
         before = self._read()
         if before is None or before.boot != boot or before.at_s > at_s:

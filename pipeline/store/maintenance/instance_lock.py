@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
-    """Hold the lock of data_dir. Yields whether the previous holder did not stop cleanly.
+    """Hold the lock of data_dir during the `with` block; yield whether the previous service did not stop cleanly.
 
-    A kill, a crash or a power failure prevents a clean stop. Raises StoreError if another process holds the lock; the message
+    A stop is not clean after a kill, a crash or a power failure. Raises StoreError if another process holds the lock; the message
     names that process. Raises StoreError, too, if the lock file cannot be opened or locked.
     """
     path = data_dir / LOCK
@@ -49,7 +49,7 @@ def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
         try:
             yield unclean
         except PipelineError:
-            if not unclean:  # if it was unclean, the next start has to check the database, too
+            if not unclean:  # after an unclean stop, the next start must still check the database
                 _write(descriptor, f"{_ENDED} {_now()}")  # the service could not start, for example because its port is in use
             raise
         _write(descriptor, f"{_ENDED} {_now()}")

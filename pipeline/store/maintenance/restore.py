@@ -31,7 +31,8 @@ class Restored:
 
     made_at: when the backup was made, in ISO 8601.
     files: the number of restored files.
-    parked: the number of messages that waited in the backup and are parked now, because they may have been sent since.
+    parked: the number of messages that were waiting when the backup was made, and are now parked, because they may have been sent
+    since then.
     lost: the number of unsent messages whose file is not in the backup.
     kept: the folder that holds the previous data; None if there was none.
     """
@@ -114,7 +115,8 @@ def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datet
     """Move the existing data to another folder, and put the backup in its place.
 
     Returns the folder with the previous data, or None.
-    A marker file in data_dir shows an interrupted restore until the restore is repeated.
+    While data is being moved, data_dir contains a marker file. If the restore is interrupted, the marker file stays, and the program
+    does not open the store until the restore is repeated.
     """
     data_dir = store.data_dir
     database = staging / DATABASE
@@ -161,7 +163,7 @@ def _verify_sqlite(database: Path, data_dir: Path) -> None:
 
 
 def _load(store: Store, database: Path, manifest: Manifest) -> None:
-    """Replace all tables with those of the backup, in one transaction."""
+    """Replace all tables of a PostgreSQL database with the tables in a backup, in one transaction."""
     with store.write(durable=True) as connection:
         metadata.drop_all(connection)
         connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")

@@ -1,8 +1,8 @@
 """Delete old runs, changes, page records, sent messages, logs and saved pages, as [retention] says.
 
 Transactions are small, so that no other process waits long, and an interrupted deletion continues the next time. Data that
-a digest has yet to report, that the outbox has yet to send or that an open pass needs is never deleted. Neither are the last
-runs of a spider, its last successful run and its last complete pass, with which the next pass is compared.
+a digest has yet to report, that the outbox has yet to send or that an open pass needs is never deleted. The last runs of a
+spider, its last successful run and its last complete pass are always kept, because the next pass is compared with them.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from pipeline.store.database.schema import (
 LAST_RUNS = 20
 """The number of a spider's last runs that are always kept, because the heartbeat shows them."""
 BATCH = 1000
-"""The number of rows that one transaction deletes, which takes some milliseconds."""
+"""The maximum number of rows that one transaction deletes. Such a transaction takes some milliseconds."""
 
 
 @dataclass(frozen=True)
 class RetentionRule:
-    """How many records to keep: those younger than `age`, and of these at most the newest `count`.
+    """Which records to keep: records that are younger than `age`, but at most the newest `count` records.
 
     None means no limit.
     """
@@ -72,11 +72,11 @@ class RetentionRule:
 class RetentionRules:
     """The rules of [retention].
 
-    runs: for the runs of each spider.
-    pages: for the records of fetched pages, and for the saved pages in each folder.
-    messages: for the sent and dropped messages.
-    logs: for the log files in each folder.
-    waiting: by digest in the settings, the names of its spiders.
+    runs: the rule for the runs of each spider.
+    pages: the rule for the records of fetched pages, and for the saved pages in each folder.
+    messages: the rule for sent and dropped messages.
+    logs: the rule for the log files in each folder.
+    waiting: maps each digest in the settings to the names of its spiders. Runs that one of these digests has yet to report are kept.
     """
 
     runs: RetentionRule = field(default_factory=RetentionRule)
@@ -166,7 +166,7 @@ class _Pruner:
         self._digests()
 
     def _digests(self) -> None:
-        """Delete the digests whose messages and runs were deleted, with their files.
+        """Delete the digests of which neither a message nor a run is left, and the files of these digests.
 
         The last digest of each name is kept.
         """
@@ -236,6 +236,7 @@ class _Pruner:
                                  ~exists().where(runs.c.slot_id == slots.c.id)))
 
     def _last(self, connection: Connection, spider: str) -> list[int]:
+        """Return the ids of the spider's runs that are always kept: the newest, the last complete and the last successful ones."""
         own = and_(runs.c.spider == spider, runs.c.ended_at.is_not(None))
         newest = connection.execute(select(runs.c.id).where(own).order_by(runs.c.id.desc()).limit(LAST_RUNS)).scalars().all()
         of_note = (runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.complete,

@@ -16,7 +16,7 @@ from pipeline.store.runs.slots import COUNTED_ATTEMPT, PASS_MAX_RUNS, Overlap, c
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
-    """Return whether a retry of the run waits or is in progress, so that digests are not built before its end."""
+    """Return whether a retry of the run is waiting or in progress. Digests of the run are built only after the retry."""
     with store.read() as connection:
         return connection.execute(select(runs.c.id).where(
             runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None
@@ -29,7 +29,7 @@ class FollowUps:
     times: the maximum number of retries of one slot.
     wait_s: the pause before the first retry; the pause doubles with each retry, up to max_wait_s.
     outcomes: the outcomes after which the run is retried.
-    followers: the spiders that run after each successful pass of this spider, with their `overlap` settings.
+    followers: maps each spider that runs after a successful pass of this spider to its `overlap` setting.
     """
 
     times: int = 0
@@ -49,7 +49,8 @@ class FollowUps:
               now: datetime) -> None:
         """Create the runs that follow this run.
 
-        open_pass: whether the run did not finish its pass. can_help: whether the cause of the failure may be temporary.
+        open_pass: whether the pass stays open, because the run did not finish it. can_help: whether a retry may succeed, because the
+        cause of the failure may be temporary.
         """
         if outcome is Outcome.SUCCEEDED and not open_pass:
             claim_after(connection, run, self.followers, now=now)
@@ -57,6 +58,7 @@ class FollowUps:
             self._again(connection, run, open_pass=open_pass, now=now)
 
     def _again(self, connection: Connection, run: Run, *, open_pass: bool, now: datetime) -> None:
+        """Create a retry of the run. Manual runs are not retried, and no retry is created beyond the limits or beside another run."""
         of_slot = select(func.count()).where(runs.c.slot_id == run.slot_id, runs.c.reason == "retry")
         tried = connection.execute(of_slot).scalar_one()
         attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, COUNTED_ATTEMPT)).scalar_one()

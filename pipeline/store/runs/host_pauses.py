@@ -53,7 +53,8 @@ def paused_hosts_of(connection: Connection, *, now: datetime) -> dict[str, datet
 def paused_until(spider: SpiderTable, paused: Mapping[str, datetime]) -> datetime | None:
     """Return the time when a spider may start; None if it may start now.
 
-    A spider must wait if the host of its login is paused, or the hosts of all its start URLs.
+    A spider must wait while the host of its login is paused, or while the hosts of all its start URLs are paused.
+    paused: maps each paused host ("name:port") to the end of its pause.
     """
     if not paused:
         return None

@@ -5,7 +5,7 @@ the row. Each write of a result verifies the lease in the same transaction, so t
 nothing.
 
 If the clock is set forward, all leases seem to have expired, but living processes on this machine keep their rows. If the
-clock is set back, leases would last too long; a lease that ends later than any lease can end therefore counts as expired.
+clock is set back, leases would last too long; a lease that ends more than LONGEST from now therefore counts as expired.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def _stat_of(pid: int) -> list[str]:
 def _machine() -> str:
     """Return a name for the scope in which process ids can be compared.
 
-    The name consists of the host, the boot and the process namespace. The host name alone is not enough: two containers, or two
-    machines made from one image, may have the same host name. The first process namespace has the same number on every machine.
-    The kernel's boot id is random (random(4)).
+    The name consists of the host name, the kernel's random boot id (random(4)) and the number of the process namespace. The host name
+    alone is not enough: two containers, or two machines made from one image, may have the same host name. The number of the process
+    namespace does not tell two machines apart, because the first namespace has the same number on every machine.
     """
     host = socket.gethostname().replace(":", "-")[:32]
     try:
@@ -76,11 +76,11 @@ def _machine() -> str:
 
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
-    """Return whether the process that owns a lease still runs; None if unknown, as for a process on another machine.
+    """Return whether the process that owns a lease is still running; None if unknown, as for a process on another machine.
 
-    owner: the name of the owner of the lease. own: the name of the owner in this process.
-    Process ids are reused, so a process with another start time is another process. An owner with the id of this process but
-    another random part no longer exists, as after the restart of a container.
+    owner: the name of the owner of the lease. own: the name under which this process owns leases.
+    Process ids are reused, so a process with the same id but another start time is another process. An owner whose name has the id
+    of this process, but another random part, no longer exists: this happens, for example, after the restart of a container.
     """
     if owner.startswith(own):
         return True
@@ -102,9 +102,9 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
 
 
 def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
-    """End the leases of dead processes on this machine, so that no process has to wait for their expiry.
+    """End the leases of dead processes on this machine, so that no process has to wait until these leases expire.
 
-    Returns the number of ended leases.
+    own: the name under which this process owns leases. Returns the number of ended leases.
     """
     released = 0
     for table in tables:
@@ -117,6 +117,7 @@ def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, n
 
 
 def free(table: Table, now: datetime) -> ColumnElement[bool]:
+    """Return SQL for the rows without a lease, or with an expired lease."""
     return or_(table.c.lease_until.is_(None), table.c.lease_until <= now, table.c.lease_until > now + LONGEST)
 
 
@@ -124,8 +125,8 @@ def take(connection: Connection, table: Table, where: ColumnElement[bool], *, ow
          ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1, own_too: bool = False) -> list[int]:
     """Lease up to `limit` free rows that match `where`, add one to their `attempt`, and return their ids.
 
-    own_too: whether to include rows that this owner already holds. Rows of other living processes on this machine are not free,
-    whatever the clock says.
+    own_too: whether to include rows that this owner already holds. Rows that other living processes on this machine hold are never
+    taken, even if the clock was changed and their leases seem to have expired.
     """
     takeable = and_(where, or_(free(table, now), table.c.lease_owner == owner) if own_too else free(table, now))
     own = ":".join(owner.split(":")[:3])

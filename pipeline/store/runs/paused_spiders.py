@@ -1,6 +1,6 @@
-"""Paused spiders: their slots are not claimed until the spider is resumed.
+"""Paused spiders: no slot of a paused spider is claimed until the spider is resumed.
 
-A run in progress continues.
+A run that is in progress when its spider is paused continues.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def pause(store: Store, spider: str, *, now: datetime) -> None:
 
 
 def resume(store: Store, spider: str) -> None:
-    """Claim slots of the spider again. Of the slots missed during the pause, only the newest is caught up."""
+    """End the pause of the spider. Of the slots that became due during the pause, only the newest is claimed."""
     with store.write(durable=True) as connection:
         connection.execute(delete(paused).where(paused.c.spider == spider))
 

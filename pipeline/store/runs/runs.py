@@ -33,7 +33,10 @@ from pipeline.store.runs.slots import (
 from pipeline.text import counted
 
 CLOCK_SET_BACK = timedelta(minutes=1)
-"""A run whose creation time is this far in the future was created before the clock was set back; its not_before is ignored."""
+"""A run whose creation time is further in the future than this was created before the clock was set back.
+
+The run's not_before is then ignored.
+"""
 _PASSES_BACK = 100
 """The number of earlier passes to search for the last pass that found items."""
 QUIET = "QuietHours"
@@ -49,9 +52,10 @@ class Ending:
 
     complete: whether the frontier is empty and no page is missing.
     keep_open: whether the pass stays open, so that the next run resumes it.
-    coverage: by field, the share of the items that must have the field; if fewer items have the field, the run is suspect.
-    keep_unseen: whether to keep items that this pass did not see, because the site shows only its newest entries (a feed).
-    retry: whether the cause of the failure may be temporary.
+    coverage: maps a field to the share of the items (0 to 1) that must have the field; if fewer items have it, the run is suspect.
+    keep_unseen: whether items that this pass did not see are not marked as gone, because the site shows only its newest entries, as
+    a feed does.
+    retry: whether a retry may succeed, because the cause of the failure may be temporary.
     """
 
     outcome: Outcome
@@ -105,7 +109,7 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
 
 
 def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | None:
-    """Give the run a new pass if another run has finished the old one, and return the run.
+    """Give the run a new pass if another run has finished the pass of this run, and return the run.
 
     A run that was to resume or retry a finished pass is skipped instead; the function then returns None.
     """
@@ -145,8 +149,9 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
             follow_ups: FollowUps | None = None) -> Run:
     """Write the outcome of a run, and return the ended run. Raises LeaseLostError.
 
-    If the pass is complete, items that it did not see are marked as gone. If the pass is suspect, because it found nothing where
-    there were items before or lacks a field that all items had, no item is marked as gone, and the run's error says why.
+    If the pass is complete, items that the pass did not see are marked as gone. A pass is suspect if it found no items although the
+    spider had items before, or if too few items have a field. If the pass is suspect, no item is marked as gone, and the run's error
+    says why.
     progress: the final progress; None means the last progress that the run reported.
     """
     with store.write(durable=True) as connection:
@@ -214,11 +219,12 @@ def renew_run(store: Store, run: Run, *, now: datetime) -> bool:
 
 
 def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] | None = None) -> list[Run]:
-    """End every run in progress whose lease expired, and create a new run for its pass.
+    """End every run in progress whose lease has expired, and create a new run for its pass.
 
-    Returns the ended runs. The leases of dead processes on this machine expire at once. Runs of living processes are kept,
-    although their leases may have expired because the clock was changed or the machine was suspended.
-    performing: the ids of the runs that this owner still performs; None means all runs that it leased.
+    Returns the ended runs. The leases of dead processes on this machine are ended first. Runs of living processes are kept, even if
+    their leases have expired because the clock was changed or the machine was suspended.
+    performing: the ids of the runs that this process is still performing; its other runs are ended when their leases expire. None
+    means that this process is still performing all its runs.
     """
     with store.write(durable=True) as connection:
         leases.release_dead(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
@@ -240,9 +246,9 @@ def _is_performed(run: Run, own: str, performing: Collection[int] | None) -> boo
 
 
 def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
-    """Create new runs for the passes of stopped runs, and return the new runs.
+    """Create a new run for each open pass whose last run was stopped, and return the new runs.
 
-    quiet_only: whether to resume only runs that were stopped lately because of quiet hours or paused hosts.
+    quiet_only: if True, only for runs that were stopped within PASS_MAX_AGE because of quiet hours or a paused host.
     """
     open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
     last = select(func.max(runs.c.id)).where(NOT_SKIPPED, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)

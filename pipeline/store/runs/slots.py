@@ -1,7 +1,7 @@
 """Slots: claim each due time once, which creates a pass and a run, or a skipped run with the reason.
 
-The cursor of a schedule holds the time up to which the schedule was processed, so that a restart neither misses a slot nor
-examines old ones. The unique key of a slot ensures that the slot is claimed only once.
+The cursor of a schedule is the time up to which the slots of the schedule were processed, so that a restart neither misses
+a slot nor examines old slots. The unique key of a slot ensures that the slot is claimed only once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NOT_SKIPPED = func.coalesce(runs.c.outcome, "") != Outcome.SKIPPED.value
 COUNTED_ATTEMPT = func.coalesce(runs.c.outcome, "").not_in((Outcome.SKIPPED.value, Outcome.STOPPED.value))
 """SQL for runs that count towards PASS_MAX_RUNS.
 
-A stopped run does not count, because a stop does not suggest that the pass never ends.
+PASS_MAX_RUNS ends passes that fail again and again. A stopped run does not count, because a stop is not a failure.
 """
 
 _PROGRESS = set(Progress.__dataclass_fields__)
@@ -44,7 +44,8 @@ class SlotClaim:
 
     key: identifies the slot: the due time by the wall clock, or the request that created the slot.
     reason: why the slot is due (schedule, catch-up, manual, after).
-    schedule, planned: the schedule that is processed up to the time `planned` by this claim; None if no schedule is.
+    schedule: the name of the schedule to which the slot belongs; "" if there is none.
+    planned: the planned time of the slot, up to which the schedule then counts as processed; None if there is no schedule.
     skip: why the slot must be skipped; "" if it must not be skipped.
     """
 
@@ -83,8 +84,8 @@ def claim_due(store: Store, wanted: Sequence[SlotClaim], *, now: datetime) -> li
 def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | None:
     """Claim a slot: create its pass and a waiting run, or a skipped run with the reason; return the run.
 
-    Returns None if the slot was already claimed. A manual claim returns the run that already waits, if there is one, so that
-    `pipeline run` can start it without a service.
+    Returns None if the slot was already claimed. If a run of the spider is already waiting, a manual claim returns this run, so
+    that `pipeline run` can start the run without a service.
     """
     if wanted.planned is not None:
         _move(connection, "spider", wanted.spider, wanted.schedule, wanted.planned)
@@ -142,7 +143,7 @@ def _skipped(connection: Connection, pass_id: int | None, why: str, **values: An
 
 
 def pass_for(connection: Connection, spider: str, slot_id: int, now: datetime) -> int:
-    """Return the id of the spider's open pass if it can be resumed, otherwise of a new pass."""
+    """Return the id of the spider's open pass if the pass can be resumed, otherwise the id of a new pass."""
     found = connection.execute(select(passes).where(passes.c.spider == spider, passes.c.closed_at.is_(None))
                                .order_by(passes.c.id.desc())).first()
     if found is not None:
@@ -163,7 +164,7 @@ def _open_pass(connection: Connection, spider: str, slot_id: int, now: datetime,
 def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overlap], *, now: datetime) -> None:
     """Claim a slot for each spider that runs after this one, in the transaction that ends the pass.
 
-    followers: by spider, its `overlap` setting.
+    followers: maps each of these spiders to its `overlap` setting.
     """
     stopped = set(connection.execute(select(paused.c.spider)).scalars()) if followers else set()
     for spider, overlap in followers.items():
@@ -175,9 +176,9 @@ def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overla
 
 
 def read_cursors(store: Store, kind: Literal["spider", "digest"]) -> dict[tuple[str, str], datetime]:
-    """Return the time up to which each schedule was processed.
+    """Return a mapping from each schedule to the time up to which its slots were processed.
 
-    The keys are pairs: the name of the spider or digest, and the text of the schedule.
+    The keys are pairs: the name of the spider or digest, and the name of the schedule.
     """
     with store.read() as connection:
         rows = connection.execute(select(cursors.c.name, cursors.c.schedule, cursors.c.planned).where(
@@ -193,7 +194,7 @@ def move_cursor(store: Store, kind: Literal["spider", "digest"], name: str, sche
 def begin_cursors(store: Store, kind: Literal["spider", "digest"], fresh: Iterable[tuple[str, str, datetime]]) -> None:
     """Create cursors for new schedules. An existing cursor is left unchanged.
 
-    fresh: for each schedule, the name of its spider or digest, its text, and the time for the cursor.
+    fresh: for each schedule, the name of its spider or digest, the name of the schedule, and the time for the cursor.
     """
     with store.write() as connection:
         known = {(row.name, row.schedule) for row in connection.execute(

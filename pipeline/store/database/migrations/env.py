@@ -9,9 +9,9 @@ from pipeline.store.database.schema import metadata
 
 
 def plain_type(kind: str, value: Any, autogenerate: Any) -> str | Literal[False]:
-    """Return the name of the database type that a migration uses in place of one of our own column types.
+    """Return the name of the plain SQLAlchemy type that a migration uses instead of one of our own column types.
 
-    A migration must not change, but our own column types may. Other types are named as usual.
+    A migration must stay the same, but our own column types may change. For other types, return False: Alembic then chooses the name.
     """
     return f"sa.{type(value.impl_instance).__name__}()" if kind == "type" and isinstance(value, TypeDecorator) else False
 
