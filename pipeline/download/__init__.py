@@ -1,1 +1,1 @@
-"""Download files: stream them to disk, store only complete files, resume interrupted downloads."""
+"""Download files: stream files to disk, keep only complete files, and resume interrupted downloads."""

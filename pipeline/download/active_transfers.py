@@ -19,15 +19,15 @@ from pipeline.errors import PipelineError
 from pipeline.model import QueuedDownload, Transfer
 
 _GATHER_S = 0.02
-"""How long a finished file waits for other finished files, so that all are recorded in one transaction."""
+"""How long, in seconds, a finished file waits for other files to finish, so that one transaction records all of them."""
 
 
 @dataclass
 class ActiveTransfer:
     """A leased download.
 
-    offset: the position in the file at which the response body starts. received: the number of bytes received from this response.
-    total: the size of the file; None means unknown. begun: whether a worker has taken the download.
+    offset: the position in the file at which the current response's body starts. received: the number of bytes received from this
+    response. total: the size of the file; None means unknown. begun: whether a worker has taken the download.
     """
 
     wanted: QueuedDownload
@@ -42,8 +42,8 @@ class ActiveTransfer:
     def on_response(self, response: requests.Response, offset: int, total: int | None) -> None:
         self.offset, self.total, self.started_s = offset, total, time.monotonic()
         self.close_connection()
-        # Duplicate the file descriptor. Shutting the duplicate down immediately ends a read in the worker's thread, even with TLS,
-        # and the operating system cannot reuse its number for another connection in the meantime.
+        # Duplicate the file descriptor. Shutting down the duplicate ends a read in the worker's thread immediately, even with TLS. The
+        # operating system cannot reuse the number of the duplicate for another connection in the meantime.
         with contextlib.suppress(OSError, AttributeError, ValueError):
             self.connection = socket.socket(fileno=os.dup(response.raw.fileno()))
 
@@ -82,9 +82,9 @@ class ActiveTransfers:
         self.earlier_bytes = 0
         """The number of bytes that earlier processes of the run have received."""
         self.fatal: PipelineError | None = None
-        """The error that ends the run, such as a full disk or an unavailable store; None if there is none.
+        """The error that is ending the run, such as a full disk or an unavailable store; None if there is none.
 
-        The unfinished downloads stay in the queue.
+        Unfinished downloads stay in the queue, for the next run.
         """
 
     @property
@@ -97,12 +97,12 @@ class ActiveTransfers:
 
     @property
     def idle(self) -> bool:
-        """Whether no download is leased, except finished downloads that are not yet verified by a login check."""
+        """Whether no download is leased, not counting finished downloads that wait for a login check."""
         return not self._active
 
     @property
     def drained(self) -> bool:
-        """Whether drain() is waiting only for files that are not yet verified by a login check."""
+        """Whether drain() is waiting, and all files that are left are finished and wait for a login check."""
         with self._changed:
             return self._draining and not self._active
 
@@ -119,19 +119,19 @@ class ActiveTransfers:
     # Methods for the scheduler
 
     def wake(self) -> None:
-        """Make the scheduler read the queue, because there may be new downloads or a login check has ended."""
+        """Make the scheduler read the queue, because the queue may have new downloads or a login check has ended."""
         with self._changed:
             self._look = True
             self._changed.notify_all()
 
     def begin_look(self) -> list[str]:
-        """Note that the scheduler is about to read the queue, and return the URLs of all leased downloads."""
+        """Record that the scheduler is about to read the queue, and return the URLs of all leased downloads."""
         with self._changed:
             self._look = False
             return [transfer.wanted.url for transfer in self._active.values()]
 
     def add(self, leased: Iterable[QueuedDownload]) -> None:
-        """Add leased downloads, which workers then take with next()."""
+        """Add leased downloads. Workers take these downloads by calling next()."""
         with self._changed:
             for wanted in leased:
                 self._active[wanted.id] = transfer = ActiveTransfer(wanted)
@@ -141,13 +141,14 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float, *, gather: int) -> None:
-        """Wait until a result arrives, wake() or stop() is called, or timeout_s seconds have passed.
+        """Wait until a worker adds a result, wake() or stop() is called, or timeout_s seconds have passed.
 
-        If all workers are busy, wait a little longer for more results, until `gather` results have arrived.
+        If all workers are busy, wait up to _GATHER_S seconds longer, until there are `gather` results.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._look or self._results or self._stopping, timeout=timeout_s)
-            # A transaction for many files takes little longer than for one, and more downloads are waiting, so no worker is idle.
+            # A transaction for many files takes little longer than a transaction for one file. No worker is idle meanwhile, since more
+            # downloads are waiting.
             self._changed.wait_for(lambda: not self._waiting or len(self._results) >= gather or self._stopping,
                                    timeout=_GATHER_S)
 
@@ -157,14 +158,17 @@ class ActiveTransfers:
             return results
 
     def remove(self, wanted: QueuedDownload) -> None:
-        """Remove a download whose lease has ended, whose result is recorded, or whose result is held for a login check."""
+        """Remove a download: its lease has ended, or its result has been recorded or is being held for a login check."""
         with self._changed:
             self._active.pop(wanted.id, None)
             self._look = True
             self._changed.notify_all()
 
     def stop_lost(self, ids: Iterable[int], renewed: Collection[int]) -> None:
-        """Stop the transfers whose id is in `ids` but not in `renewed`: another process may have their lease."""
+        """Stop the transfers whose lease could not be renewed, because another process may have taken the lease.
+
+        ids: the ids of all leased downloads. renewed: the ids of the downloads whose lease was renewed.
+        """
         with self._changed:
             for row_id in ids:
                 if row_id not in renewed and row_id in self._active:
@@ -179,7 +183,7 @@ class ActiveTransfers:
             return ids
 
     def end_drain_if_idle(self) -> None:
-        """Let wait_until_drained() return, unless a download is leased or the queue may have changed."""
+        """Let wait_until_drained() return, unless a download is still leased or the queue may have changed."""
         with self._changed:
             if not self._active and not self._look:
                 self._drained = True
@@ -203,7 +207,7 @@ class ActiveTransfers:
             self._changed.notify_all()
 
     def count_bytes(self, transfer: ActiveTransfer, count: int) -> int:
-        """Count received bytes. Return the number of bytes of the whole run, including its earlier processes."""
+        """Count received bytes. Return the number of bytes that the whole run has received, including its earlier processes."""
         with self._changed:
             transfer.received += count
             self._bytes += count

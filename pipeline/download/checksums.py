@@ -16,14 +16,14 @@ from pipeline.download.response.buffers import Buffers
 
 _ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "sha-1": "sha1", "md5": "md5"}
 _ALONE_BYTES = MIB
-"""Files up to this size are hashed without a second thread, since starting a thread would take more time than it saves."""
+"""Files up to this size are hashed without a second thread, since starting a thread would take longer than hashing."""
 
 
 class Hasher:
-    """Computes the SHA-256 of a stream, after the first MiB in a second thread.
+    """Computes the SHA-256 of a stream: the first MiB in the calling thread, the rest in a second thread.
 
-    hashlib releases the global interpreter lock, so that the network and the disk do not wait for the hash. Call close() if the
-    transfer fails. buffers: the pool to which each buffer is returned after it was hashed.
+    hashlib releases the global interpreter lock, so that reading and writing need not wait for the hash. If the transfer fails,
+    the caller must call close(). buffers: the pool to which each buffer is returned after its bytes have been hashed.
     """
 
     def __init__(self, buffers: Buffers) -> None:
@@ -78,11 +78,11 @@ class Hasher:
 
 
 def announced(headers: Mapping[str, str], *, partial: bool) -> dict[str, bytes]:
-    """Return the digests of the whole file in response headers, by hashlib's algorithm name, strongest first.
+    """Return the checksums of the whole file that response headers contain, the strongest algorithm first.
 
-    partial: whether the response is a 206. Repr-Digest (RFC 9530) and Digest (RFC 3230) describe the whole file even in a 206
-    response; Content-Digest (RFC 9530) and Content-MD5 (RFC 1864) describe only the body of this response. Invalid values are
-    ignored.
+    The keys are hashlib's names of the algorithms. partial: whether the response is a 206. Repr-Digest (RFC 9530) and Digest (RFC
+    3230) describe the whole file even in a 206 response; Content-Digest (RFC 9530) and Content-MD5 (RFC 1864) describe only the
+    body of the response, and are therefore ignored if `partial` is True. Invalid values are ignored.
     """
     found: dict[str, bytes] = {}
     names = ["Repr-Digest", "Digest"] if partial else ["Repr-Digest", "Content-Digest", "Digest"]
@@ -107,7 +107,7 @@ def _keep(found: dict[str, bytes], algorithm: str | None, value: str) -> None:
 
 
 def of_file(file: BinaryIO, algorithm: str) -> bytes:
-    """Return the digest of a whole file, which must be open for reading in binary mode."""
+    """Return the digest of a whole file. The file must be open for reading in binary mode."""
     file.seek(0)
     digest = hashlib.new(algorithm, usedforsecurity=False)
     buffer = memoryview(bytearray(MIB))

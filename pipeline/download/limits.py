@@ -15,11 +15,13 @@ class DownloadLimits:
 
     Sizes are in bytes, durations in seconds; None means no limit.
 
-    workers: how many files are fetched concurrently; per_host: how many files are fetched concurrently from one host. stall_s: a
-    server that sends less than `stall_bytes` of a body in this time is considered stalled. sync_bytes: how many bytes of one file
-    a kill or a power failure may lose (1 MiB before the first checkpoint). chunk_bytes: the size of a read; None means that the
-    size depends on the number of workers. patience_s: the maximum time to wait for a retry; later retries are left to the next
-    run. lease_renewal_s: how often the leases of active downloads are renewed; None means every third of a lease's lifetime.
+    workers: how many files are fetched concurrently; per_host: how many files are fetched concurrently from one host. stall_s,
+    stall_bytes: a transfer that receives less than `stall_bytes` in `stall_s` is considered stalled, and is retried. sync_bytes:
+    a checkpoint is made each time that this number of bytes was received; a kill or a power failure loses at most the bytes since
+    the last checkpoint. The first checkpoint is made after 1 MiB at most. chunk_bytes: the size of a read; None means that the
+    size depends on the number of workers. patience_s: the run waits at most this long for the next attempt at a file; if the
+    attempt is due later, it is left to the next run. lease_renewal_s: how often the leases of active downloads are renewed; None
+    means every third of a lease's lifetime.
     """
 
     workers: int = 4
@@ -41,9 +43,9 @@ class DownloadLimits:
 
     @property
     def buffer_bytes(self) -> int:
-        """The size of each buffer of a worker, so that the buffers of all workers together stay below 32 MiB.
+        """The size of each buffer of a worker, chosen so that the buffers of all workers together stay below 32 MiB.
 
-        With a low rate limit, buffers are smaller, so that bytes arrive steadily.
+        If the rate limit is low, buffers are smaller, so that bytes arrive steadily.
         """
         if self.chunk_bytes is not None:
             return self.chunk_bytes
@@ -52,9 +54,9 @@ class DownloadLimits:
 
 
 class RateLimiter:
-    """Limits the average rate of all transfers together. bytes_s: bytes per second; None means no limit.
+    """Limits the average rate of all transfers together. bytes_s: the limit in bytes per second; None means no limit.
 
-    A transfer first counts received bytes and then waits, so that every transfer makes progress.
+    A transfer receives bytes first and waits afterwards, so that every transfer makes progress.
     """
 
     def __init__(self, bytes_s: float | None) -> None:
@@ -63,7 +65,7 @@ class RateLimiter:
         self._free_at = 0.0
 
     def spend(self, count: int, stopped: threading.Event) -> None:
-        """Count received bytes, and wait until the rate is within the limit or `stopped` is set."""
+        """Count the bytes just received, and wait until the average rate is within the limit or `stopped` is set."""
         if self._bytes_s is None:
             return
         with self._lock:

@@ -32,8 +32,8 @@ _DRAIN_GRACE_S = 30.0
 class DownloadFigures:
     """The numbers of a run's downloads.
 
-    done: the number of finished files, including the `unchanged` files, which were not fetched again. failed: the number of files
-    that failed. bytes: the number of bytes received. active: the files in transfer.
+    done: the number of finished files. unchanged: how many of these have not changed on the server and were not fetched again.
+    failed: the number of files that failed. bytes: the number of bytes received. active: the files that are being transferred.
     """
 
     done: int = 0
@@ -46,8 +46,8 @@ class DownloadFigures:
 class DownloadPool:
     """Fetches the files in the download queue of a run's pass.
 
-    The pool works from start() until drain() or stop() returns. `store.owner` owns the leases. clock: returns the time as an
-    aware datetime in UTC.
+    The pool works from start() until drain() or stop() returns. The leases of the downloads belong to `store.owner`. clock: a
+    function that returns the current time as an aware datetime in UTC.
     """
 
     def __init__(self, store: Store, run: Run, site: SiteAccess, limits: DownloadLimits, *, layout: FolderLayout | None = None,
@@ -67,14 +67,14 @@ class DownloadPool:
 
     @property
     def fatal(self) -> PipelineError | None:
-        """The error that ends the run, such as a full disk or an unavailable store; None if there is none.
+        """The error that is ending the run, such as a full disk or an unavailable store; None if there is none.
 
-        The unfinished downloads stay in the queue.
+        Unfinished downloads stay in the queue, for the next run.
         """
         return self._transfers.fatal
 
     def start(self) -> None:
-        """Start the threads. Raise StoreError, or DownloadError if the folder cannot be used."""
+        """Start the threads. Raise StoreError, or DownloadError if the download folder cannot be used."""
         self._folder = folder = DownloadFolder(self._store.files.root, self._run.spider)
         folder.remove_stale_parts(queue.part_keys(self._store, self._run.spider), partial(queue.is_recorded, self._store))
         self._transfers.earlier_bytes = queue.run_bytes(self._store, self._run)
@@ -97,15 +97,16 @@ class DownloadPool:
         self._transfers.wake()
 
     def drain(self) -> None:
-        """Block until the queue has no downloads except retries due after `patience_s`, or until `fatal` is set.
+        """Block until all downloads are finished, or until `fatal` is set. Then end the threads.
 
-        Then end the threads. Further downloads need a new pool.
+        A download whose next attempt is due later than `patience_s` from now is left in the queue for the next run. After
+        drain(), the pool cannot be used again.
         """
         self._transfers.wait_until_drained()
         self._end(_DRAIN_GRACE_S)
 
     def stop(self, grace_s: float = 5.0) -> None:
-        """Stop all transfers, keep the partial downloads, and return the downloads to the queue.
+        """Stop all transfers, keep the partial downloads, and return all unfinished downloads to the queue.
 
         This takes at most about `grace_s` seconds.
         """
@@ -121,7 +122,7 @@ class DownloadPool:
         deadline = time.monotonic() + grace_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        with self._closing:  # stop() may be called while drain() ends
+        with self._closing:  # stop() may be called while drain() is ending
             self._close(deadline - time.monotonic())
 
     def _close(self, within_s: float) -> None:

@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 class ResultRecorder:
     """Writes the results of transfers to the store. Thread-safe.
 
-    leave_alone: a function called with a URL and the seconds for which requests to the URL's host are paused. clock: returns the
-    time as an aware datetime in UTC.
+    leave_alone: a function that pauses requests to a host; it is called with a URL of the host and the length of the pause in
+    seconds. clock: a function that returns the current time as an aware datetime in UTC.
     """
 
     def __init__(self, store: Store, run: Run, folder: DownloadFolder, limits: DownloadLimits, *,
@@ -40,9 +40,9 @@ class ResultRecorder:
         self.done = self.unchanged = self.failed = 0
 
     def record(self, results: Sequence[FileResult]) -> None:
-        """Record results: finished files in one transaction, and permanent errors.
+        """Record results: all finished files in one transaction, and then the permanent errors.
 
-        The partial download of a file is removed only after the file is recorded.
+        The part file of a finished file is removed only after the file has been recorded.
         """
         finished = [(each.wanted, each.found) for each in results if not isinstance(each.found, PipelineError)]
         ours = queue.record(self._store, self._run, [_completed(wanted, found) for wanted, found in finished],
@@ -62,9 +62,9 @@ class ResultRecorder:
                 self.record_failure(each.wanted, each.found)
 
     def record_failure(self, wanted: QueuedDownload, error: PipelineError, *, progressed: bool = False) -> None:
-        """Record a failed attempt: the download is either retried later or marked as failed.
+        """Record a failed attempt: schedule a retry of the download, or mark the download as failed.
 
-        progressed: whether the attempt received data and therefore does not count as one of the allowed attempts.
+        progressed: whether the attempt received so much data that it does not count as one of the allowed attempts.
         """
         wait_s = self._backoff_s(wanted, error)
         if isinstance(error, TryLaterError):
@@ -84,7 +84,7 @@ class ResultRecorder:
             _log.info("a download is retried later: %s", error)
 
     def refetch(self, results: Sequence[FileResult]) -> None:
-        """Delete the files fetched with an expired login, and return their downloads to the queue."""
+        """Delete files that were fetched with an expired login, and return their downloads to the queue."""
         for each in results:
             if isinstance(each.found, Fetched):
                 self._folder.remove(each.found.key, each.found.size_bytes)
@@ -95,11 +95,11 @@ class ResultRecorder:
     def _backoff_s(self, wanted: QueuedDownload, error: PipelineError) -> float:
         """Return the seconds until the next attempt, at least as many as Retry-After says.
 
-        The time doubles with each failure, and is randomly increased by up to a quarter.
+        The time doubles with each failure. A random share of up to a quarter is added.
         """
         failures = queue.failures(self._store, wanted.id)
         wait_s: float = min(self._limits.backoff_s * 2 ** min(failures, 30), self._limits.backoff_max_s)
-        wait_s *= random.uniform(1.0, 1.25)  # noqa: S311  the random number only spreads retries
+        wait_s *= random.uniform(1.0, 1.25)  # noqa: S311  the random number only spreads retries over time
         if isinstance(error, TryLaterError):
             wait_s = max(wait_s, error.after_s)
         return wait_s

@@ -22,13 +22,13 @@ from pipeline.store.runs import leases
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-"""How often the queue is read for due retries while workers are idle, in seconds."""
+"""How many seconds pass between two reads of the queue while workers are idle and retries may become due."""
 
 
 class DownloadScheduler:
-    """Leases downloads and records their results, in one thread.
+    """Leases downloads for the workers and records their results, in a thread of its own.
 
-    unverified: holds the results until a login check verifies them; None for a session without a login.
+    unverified: the object that holds results until a login check verifies them; None if the session has no login.
     """
 
     def __init__(self, store: Store, run: Run, limits: DownloadLimits, *, transfers: ActiveTransfers,
@@ -44,7 +44,7 @@ class DownloadScheduler:
         self._leased_any = False
 
     def run(self) -> None:
-        """Work until the pool stops. This is the function of the scheduler's thread."""
+        """Lease downloads and record results until the pool stops. The scheduler's thread executes this method."""
         renewed_s = time.monotonic()
         try:
             while not self._transfers.stopping:
@@ -62,7 +62,7 @@ class DownloadScheduler:
             self._transfers.fail(unexpected_error(error))
 
     def close(self, within_s: float) -> None:
-        """Record the last results after run() has ended, and return all other downloads to the queue."""
+        """Record the last results, and return all other downloads to the queue. Call this method after run() has ended."""
         if self._unverified is None:
             self._record_results()
         else:
@@ -74,14 +74,14 @@ class DownloadScheduler:
     def _lease_more(self) -> float:
         """Lease downloads for idle workers. Return the seconds until more downloads may be due."""
         leased = self._transfers.begin_look()
-        # Each worker gets one download to fetch, and two more to fetch while results are written to the store.
+        # Each worker gets one download to fetch now, and two more so that it stays busy while results are being written to the store.
         room = 3 * self._limits.workers - len(leased)
         if self._unverified is not None and (most := self._unverified.room) is not None:
             room = min(room, most - len(leased))
         if room <= 0:
             return self._renewal_s
         now = self._clock()
-        if not self._leased_any:  # most runs have no downloads, and this query costs less than leasing
+        if not self._leased_any:  # most runs have no downloads, and this query is cheaper than leasing
             left = queue.remaining(self._store, self._run)
             self._leased_any = bool(left.waiting)
             if not self._leased_any:
@@ -98,11 +98,12 @@ class DownloadScheduler:
         held = self._unverified is not None and self._unverified.held
         if not held and (not left.waiting or wait_s > self._limits.patience_s):
             self._transfers.end_drain_if_idle()
-        # A download that is due but not leased waits for its busy host. The end of a transfer wakes this thread.
+        # A download that is due but not leased waits because too many files of its host are in transfer. When a transfer ends, this
+        # thread is woken.
         return max(wait_s, 0.05 if self._transfers.idle else _LOOK_S)
 
     def _record_results(self) -> None:
-        """Record the workers' results. In a session with a login, record only results that a login check has verified."""
+        """Record the workers' results. If the session has a login, record only results that a login check has verified."""
         if self._unverified is None:
             results = self._transfers.take_results()
             self._recorder.record(results)
@@ -110,7 +111,7 @@ class DownloadScheduler:
                 self._transfers.remove(each.wanted)
             return
         self._hold_results(self._unverified)
-        # Downloads that wait for a retry must not delay the login check, because drain() may end without them.
+        # The login check must not wait for downloads whose retry is due later, because drain() may end before these retries.
         self._apply(self._unverified.take_verified(check_now=self._transfers.drained))
 
     def _hold_results(self, unverified: UnverifiedFiles) -> None:

@@ -1,7 +1,7 @@
-"""Transfer one file: request the file, write, hash and verify it, and give it a name; or resume a partial download.
+"""Transfer one file: request, write, hash, verify and name the file, or resume its partial download.
 
 A partial download is resumed only if the headers (If-Range, ETag, Content-Range) prove that the remaining bytes belong to the
-same version of the file. Otherwise a new download starts from the beginning, so that a file never contains bytes of two versions.
+same version of the file. Otherwise, the file is fetched from the beginning, so that it never contains bytes of two versions.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ class TransferRecords(Protocol):
         """Return the keys of the spider's files with this SHA-256 and size."""
 
     def record_part(self, *, part_key: str, etag: str, last_modified: str, length: int | None) -> None:
-        """Record to which version of the file the bytes of a partial download belong.
+        """Record which version of the file the partial download contains.
 
-        Only a recorded partial download is resumed later. part_key: the key of the partial download; "" means none. length: the
-        size of the whole file, or None.
+        Only a recorded partial download can be resumed later. part_key: the key of the partial download; "" means that there is
+        no partial download any more. etag, last_modified: the validators of the version. length: the size of the whole file, or
+        None if unknown.
         """
 
 
@@ -77,10 +78,10 @@ class TransferRecords(Protocol):
 class TransferEvents:
     """Callbacks for the progress of a transfer, and the event that stops the transfer.
 
-    stopped: the event that stops the transfer; if the transfer is waiting for the server, the socket of the response must also be
-    shut down. on_response: called with the open response, the position in the file at which the response body begins, and the
-    size of the whole file or None. on_bytes: called with the size of every written chunk; an error that on_bytes raises ends the
-    transfer.
+    stopped: the event that stops the transfer. Whoever sets this event must also shut down the socket of the response, in case
+    the transfer is waiting for the server. on_response: called when a response arrives, with the open response, the position in
+    the file at which the response body begins, and the size of the whole file or None. on_bytes: called after every written chunk
+    with its size; if on_bytes raises an error, the transfer ends with this error.
     """
 
     stopped: threading.Event
@@ -92,8 +93,8 @@ class TransferEvents:
 class Fetched:
     """A complete file under its final name.
 
-    part_key: the partial download to remove once the store has recorded the file; "" means none. received_bytes: the bytes received
-    in this attempt.
+    part_key: the key of the part file to remove after the store has recorded the file; "" means none. received_bytes: the number
+    of bytes received in this attempt.
     """
 
     key: str
@@ -109,7 +110,7 @@ class Fetched:
 
 @dataclass(frozen=True)
 class NotModified:
-    """The stored file is still the current version on the server."""
+    """The result of a transfer if the stored file is still the current version on the server."""
 
     etag: str = ""
     last_modified: str = ""
@@ -119,7 +120,7 @@ class NotModified:
 def fetch(tools: TransferTools, wanted: QueuedDownload, records: TransferRecords, events: TransferEvents) -> Fetched | NotModified:
     """Fetch one file, and resume its partial download if that is safe.
 
-    Raise StoppedError, DiskFullError, DownloadError and the errors that `tools.translate` returns.
+    Raise StoppedError if the transfer was stopped, DiskFullError, DownloadError, or an error that `tools.translate` returns.
     """
     return _Transfer(tools, wanted, records, events).run()
 
@@ -163,7 +164,7 @@ class _Transfer:
             part.close()
             self._folder.remove_part(wanted.part_key)
             return None
-        if length is None or part.size == length:  # the last byte is requested again, for a response with all headers
+        if length is None or part.size == length:  # request the last byte again, to get a response with all headers
             part.truncate(part.size - 1)
         return part
 
@@ -182,7 +183,7 @@ class _Transfer:
                     or (any((theirs.etag, theirs.last_modified)) and not headers.same_version(ours, theirs))):
                 return None
             total = sent.total if sent.total is not None else self._wanted.part_length
-            # Without the total length, nothing shows whether the file is complete.
+            # If the total length is unknown, it is not possible to tell whether the file is complete.
             if total is None or self._wanted.part_length not in (None, total) or sent.last + 1 > total:
                 return None
             self._recorded_part = part.key
@@ -199,14 +200,14 @@ class _Transfer:
                 raise DownloadError(f"the server responded with status {response.status_code}, which does not fit the request",
                                     where=self._where, retry=True)
             total = None if headers.must_decode(response) else headers.length_of(response.headers)
-            # Some servers send validators, but respond to a conditional request with the file instead of a 304.
+            # Some servers send validators but never a 304: they respond to a conditional request with the file.
             if conditions and total is not None and total == self._wanted.file_size and headers.same_version(
                     Validators(self._wanted.etag, self._wanted.last_modified), theirs):
                 return NotModified(theirs.etag, theirs.last_modified, self._wanted.part_key)
             part = self._folder.create_part(self._wanted.id)
             found = None
             try:
-                self._folder.remove_part(self._wanted.part_key)  # a partial download of an earlier version
+                self._folder.remove_part(self._wanted.part_key)  # this is a partial download of an earlier version
                 found = self._receive(response, part, Hasher(self._buffers), total, fresh=True)
             finally:
                 part.close()
@@ -223,7 +224,7 @@ class _Transfer:
         return {name: value for name, value in found.items() if value}
 
     def _has_version(self) -> bool:
-        """Return whether the recorded version of the file is stored, or was stored until retention deleted it."""
+        """Return whether the recorded version of the file is still stored, or was deleted only because of the retention limits."""
         wanted = self._wanted
         return self._folder.has(wanted.file_key) if wanted.file_key else bool(wanted.file_sha256)
 
@@ -289,7 +290,7 @@ class _Transfer:
             # The first checkpoint is early, because a kill before the first checkpoint loses all bytes of the file.
             if part.size - part.synced >= (limits.sync_bytes if self._recorded_part else min(limits.sync_bytes, MIB)):
                 self._checkpoint(part, strong, total)
-        # After the socket was shut down to stop this transfer, the body seems to have ended.
+        # If the socket was shut down to stop this transfer, the body only seems to have ended.
         if self._stopped.is_set() or (total is not None and part.size != total):
             raise self._cut(part, total)
 
@@ -333,7 +334,7 @@ class _Transfer:
         return DownloadError(why or f"{cut_short(part.size, None)}: the connection broke", where=self._where, retry=True)
 
     def _checkpoint(self, part: PartFile, strong: Validators, total: int | None) -> None:
-        """Sync the part file, and record its version if the server sent a strong validator to resume with."""
+        """Sync the part file. If the server sent a strong validator, record the version, so that it can be resumed."""
         try:
             part.sync()
         except DiskFullError:
@@ -350,7 +351,10 @@ class _Transfer:
         self._folder.remove_part(part.key)
 
     def _verify(self, response: requests.Response, part: PartFile, sha256: str, *, fresh: bool) -> None:
-        """Compare the checksums of the spider and the server. For a resumed (not `fresh`) file, a mismatch can be retried."""
+        """Compare the file with the checksums from the spider and the server. Raise an error if they differ.
+
+        fresh: whether the file was fetched in one piece; if not, a mismatch may come from resuming, and the download is retried.
+        """
         wanted = self._wanted.sha256_wanted.strip().lower()
         wrong = "the SHA-256 checksum from the spider" if wanted and wanted != sha256 else ""
         if not wrong and not headers.must_decode(response):

@@ -3,7 +3,7 @@
 A session can expire without notice: the site then responds with a page for anonymous visitors, or with status 401, 403 or 404.
 Therefore the result of each download, a file or a permanent error, is held until the check page (`login.check`) shows that the
 session is still logged in. If the session has expired, the program logs in again and fetches the held files again. In the store,
-held downloads are neither done nor failed, so that the next run fetches them again if this process is killed.
+a held download is neither done nor failed, so that the next run fetches the file again if this process is killed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 class FileResult(NamedTuple):
     """The result of a transfer: a file, an unchanged file, or a permanent error.
 
-    login_epoch: the epoch of the login that the request used. at_s: when the transfer ended (time.monotonic()).
+    login_epoch: the number of the login with which the file was requested. at_s: the value of time.monotonic() when the transfer
+    ended.
     """
 
     wanted: QueuedDownload
@@ -43,12 +44,12 @@ class FileResult(NamedTuple):
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the result, an HTML page or an error, is typical of an expired session."""
+        """Whether the result is typical of an expired session: an HTML page or an error."""
         return isinstance(self.found, PipelineError) or (isinstance(self.found, Fetched) and self.found.content_type in _PAGE_TYPES)
 
 
 class Verdict(NamedTuple):
-    """The verified results, which can be recorded, and the results whose files must be fetched again."""
+    """The verified results, which may be recorded, and the results whose files must be fetched again."""
 
     verified: list[FileResult]
     refetch: list[FileResult]
@@ -73,8 +74,8 @@ class _LoginCheck:
 class UnverifiedFiles:
     """Holds results until a login check, which runs in another thread, verifies them. Not thread-safe.
 
-    checkable: a function that returns whether the login can be checked. on_check: a function called in the thread of a check when
-    the check ends.
+    checkable: a function that returns whether the login can be checked. on_check: a function that is called when a check ends, in
+    the thread of the check.
     """
 
     def __init__(self, login_state: LoginState, checkable: Callable[[], bool], on_check: Callable[[], None]) -> None:
@@ -95,7 +96,7 @@ class UnverifiedFiles:
     def room(self) -> int | None:
         """The number of further downloads that may be leased now; None means no limit.
 
-        The limit is low after the session has expired although no response showed this.
+        The limit is lower after the session has once expired although no response showed this.
         """
         return None if self._max_held == MAX_HELD else max(0, self._max_held - len(self._held))
 
@@ -113,9 +114,9 @@ class UnverifiedFiles:
         self._held += results
 
     def take_verified(self, *, check_now: bool) -> Verdict:
-        """Remove and return the results that a check has decided, and start the next check if one is due.
+        """Remove and return the results that the last check has decided, and start the next check if it is due.
 
-        check_now: whether to start a check even if no check is due yet. Raise the error of a failed check or a failed new login.
+        check_now: whether to start a check even if no check is due yet. Raise the error if a check or a new login has failed.
         """
         if not self._checkable():
             verified, self._held = self._held, []
@@ -128,7 +129,7 @@ class UnverifiedFiles:
     def close(self, within_s: float) -> Verdict:
         """Verify the held results without a new login, and return the verdict.
 
-        Files that cannot be verified within within_s must be fetched again.
+        within_s: how many seconds to wait for a login check. Files that are not verified by then must be fetched again.
         """
         deadline = time.monotonic() + within_s
         verified: list[FileResult] = []
@@ -156,7 +157,7 @@ class UnverifiedFiles:
         try:
             check.logged_in = self._login_state.verify(check.epoch, check.until_s)
             if not check.logged_in and renew:
-                # A stale epoch means that another thread has noticed the expired session and logs in.
+                # If the epoch is stale, another thread has already detected the expired session and is logging in.
                 check.expired_unnoticed = not self._login_state.is_stale(check.epoch)
                 self._login_state.renew(check.epoch)
                 self._login_state.settled()
@@ -191,9 +192,9 @@ class UnverifiedFiles:
         return Verdict(verified, refetch)
 
     def _reduce_concurrency(self) -> None:
-        """Lease fewer files at a time, to find out whether fetching a certain file ends the session.
+        """From now on, lease fewer files at a time, to find out whether fetching a certain file ends the session.
 
-        Raise LoginError if only one file was held, because fetching this file ends the session each time.
+        Raise LoginError if only one file was held, because fetching this file then seems to end the session.
         """
         _log.warning("the session has expired, although no response showed this: %d files are fetched again after a new login",
                      len(self._held))

@@ -1,4 +1,4 @@
-"""The download workers: fetch one file at a time in each thread, and decide whether an error ends the run."""
+"""The download workers: each thread fetches one file at a time and decides whether an error ends the run."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ from pipeline.text import clean_line, shown_url
 _log = logging.getLogger(__name__)
 
 _DISK_ERRORS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""The error numbers of problems that concern the whole system and not a single file."""
+"""The numbers of OS errors that affect the whole system and not only one file."""
 _PROGRESS_BYTES = MIB
 """A failed attempt that received at least this many bytes does not count as one of the allowed attempts."""
 
 
 @dataclass(frozen=True)
 class SiteAccess:
-    """The callbacks and the login state with which files of a site are requested.
+    """What the workers need for requests to a site: callbacks and the login state.
 
     new_session: a function that returns a new requests.Session for a thread. translate: a function that converts an exception of
-    requests to a PipelineError. admit: a function that returns a context manager. On entry, the context manager waits until a URL
-    may be requested or the event is set; until its exit, it counts as one request to the URL's host. leave_alone: a function
-    called with a URL and the seconds for which requests to the URL's host are paused. login_state: the state of the session's
-    login; None means no login. checkable: a function that returns whether the login can be checked.
+    requests to a PipelineError. admit: a function that takes a URL and an event, and returns a context manager. The context
+    manager waits until the URL may be requested or the event is set; while it is open, it counts as one request to the URL's
+    host. leave_alone: a function that pauses requests to a host; it is called with a URL of the host and the length of the pause
+    in seconds. login_state: the state of the session's login; None if the session has no login. checkable: a function that
+    returns whether the login can be checked.
     """
 
     new_session: Callable[[], requests.Session]
@@ -58,7 +59,7 @@ class SiteAccess:
 
 
 class DownloadWorker:
-    """Fetches files. All worker threads share one object and execute run()."""
+    """Fetches files. All worker threads share one object of this class, and each of them executes run()."""
 
     def __init__(self, store: Store, site: SiteAccess, limits: DownloadLimits, *, layout: FolderLayout,
                  folder: DownloadFolder, transfers: ActiveTransfers, recorder: ResultRecorder) -> None:
@@ -100,7 +101,7 @@ class DownloadWorker:
                                              lambda count: self._count_bytes(transfer, count)))
         except StoppedError:
             if self._transfers.stopping:
-                return  # the transfer was stopped: the scheduler returns all leased downloads to the queue
+                return  # the transfer was stopped: the scheduler will return all leased downloads to the queue
         except (DiskFullError, LoginError) as error:  # the next file would fail for the same reason
             self._transfers.fail(error)
             return

@@ -1,4 +1,4 @@
-"""The HTTP client of a session: switches proxies, logs in again, sends the right cookies, limits redirects."""
+"""The HTTP client of a session: switches proxies, logs in again, sends cookies, and limits redirects."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class ClientLogin:
-    """The login that a client uses.
+    """The login that a client uses for its requests.
 
     state: the login state shared by all clients of a session; None means that the client never logs in again. headers: a function
     that returns the headers to add to a request for a URL, such as the API token.
@@ -55,7 +55,8 @@ class Client(requests.Session):
     """A requests.Session for one thread, with a cookie jar that other clients share.
 
     Redirects are limited to MAX_REDIRECTS, and certificates are verified. Proxies in environment variables and .netrc files are
-    ignored. login: the login that the client uses; before: a function called with the URL before each request.
+    ignored. login: the login that the client uses; before: a function that is called before each request with the URL of the
+    request.
     """
 
     def __init__(self, jar: Jar, rules: RequestRules, *, tls: TlsContexts, ssrf_guard: SsrfGuard, proxies: ProxyRoute,
@@ -71,7 +72,7 @@ class Client(requests.Session):
         self.max_redirects = MAX_REDIRECTS
         self.headers.update({"User-Agent": rules.user_agent, **rules.headers})
         self.jar = jar
-        self.cookies = NoCookies()  # type: ignore[assignment]  # requests documents that any CookieJar works
+        self.cookies = NoCookies()  # type: ignore[assignment]  # the documentation of requests allows any CookieJar
         self.proxy: str | None = None
         self.proxies = {}
         self._adapters: dict[str | None, SessionAdapter] = {}
@@ -99,7 +100,7 @@ class Client(requests.Session):
             adapter.close()
 
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
-        """Send a request. If the proxy fails, try the next proxy; if the session has expired, log in again.
+        """Send a request. If the proxy fails, use the next proxy; if the session has expired, log in and send again.
 
         Raises LoginError if the session is still expired after the new login, FetchError if the session expired and the
         request must not be repeated, ProxyError if the site has banned every proxy, and the exceptions of requests.
@@ -112,7 +113,7 @@ class Client(requests.Session):
         if not (reason := expired(login_state.expiry, response, url)):
             return response
         response.close()
-        if self._epoch and login_state.verify(self._epoch, time.monotonic()):  # login.check still matches
+        if self._epoch and login_state.verify(self._epoch, time.monotonic()):  # login.check has shown that the session is still valid
             raise login_state.lost(url, reason)
         login_state.renew(self._epoch)
         if not login_state.expiry.may_replay(method):
@@ -145,7 +146,7 @@ class Client(requests.Session):
         """Prepare a request as requests does, but with the cookies that a browser would send, byte for byte."""
         own, request.cookies = request.cookies or {}, {}
         url = _fetchable(absolute(str(request.url)))
-        request.url = bare(url)  # requests supports a user name and password in the URL in Latin-1 only; SessionAdapter sends them
+        request.url = bare(url)  # without user name and password, for which requests supports Latin-1 only; SessionAdapter sends them
         prepared = super().prepare_request(request)
         prepared.url = url  # requests percent-encodes characters that browsers send unchanged
         named = prepared.headers.pop("Cookie", None)
@@ -156,7 +157,7 @@ class Client(requests.Session):
         return prepared
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the URL that browsers would follow, or None if `resp` is no redirect.
+        """Return the URL to which browsers would follow a redirect; None if `resp` is not a redirect.
 
         Raises InvalidURL for an invalid Location.
         """
@@ -176,7 +177,7 @@ class Client(requests.Session):
         The login's headers are removed unless the target may receive them. Raises FetchError if the request has a body and
         the target's origin is not trusted.
         """
-        prepared_request.url = self.get_redirect_target(response)  # requests percent-encodes the URL, see prepare_request
+        prepared_request.url = self.get_redirect_target(response)  # the URL again without the percent-encoding of requests; see prepare_request
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         source, target = response.url or "", prepared_request.url or ""
         if prepared_request.body and not self._rules.body_origins.trust(target, source):
@@ -235,7 +236,7 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
 
 
 def _read(response: requests.Response, url: str, max_bytes: int, deadline: float) -> bytes:
-    """Read and decode the body of a response. Raise FetchError if the body is not complete at `deadline`.
+    """Read and decode the body of a response. Raise FetchError if the body is not complete by `deadline`.
 
     read1 returns as soon as some bytes have arrived, so that a slow server cannot delay the check of the deadline.
     """

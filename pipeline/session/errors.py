@@ -45,7 +45,7 @@ _PERMANENT = (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema,
 def translate(error: requests.RequestException, url: str, proxy: str | None) -> PipelineError:
     """Return the ProxyError, TlsError or FetchError for an exception of requests, with `retry` set.
 
-    url, proxy: the URL and the proxy of the request; their credentials are left out of the message.
+    url, proxy: the URL and the proxy of the request. The message shows them without credentials.
     """
     chain = list(_chain(error))
     where = shown_url(_failed_url(error, url))
@@ -63,7 +63,7 @@ def translate(error: requests.RequestException, url: str, proxy: str | None) -> 
 
 
 def is_of_proxy(error: requests.RequestException) -> bool:
-    """Whether the proxy failed, or refused the request, before anything was sent to the site.
+    """Return whether the proxy failed, or refused the request, before anything was sent to the site.
 
     In this case the request can be repeated through another proxy.
     """
@@ -82,7 +82,7 @@ def was_dropped(error: requests.RequestException) -> bool:
 
 
 def not_whole(error: BaseException) -> str:
-    """Return the reason in an exception for an incomplete or invalid response; "" for any other exception."""
+    """If an exception reports an incomplete or invalid response, return its reason; "" for any other exception."""
     for cause in _chain(error):
         if isinstance(cause, (CutShortError, HeadError, DecodingError)):
             return clean_line(str(cause), 200)
@@ -92,7 +92,7 @@ def not_whole(error: BaseException) -> str:
 
 
 def _failed_url(error: requests.RequestException, url: str) -> str:
-    """Return the URL whose request failed: `url`, or the target of a redirect to another host."""
+    """Return the URL of the failed request: `url`, or the URL on another host to which `url` redirected."""
     request = getattr(error, "request", None)
     reached = getattr(request, "url", None)
     if not isinstance(reached, str) or urlsplit(reached).netloc == urlsplit(url).netloc.rpartition("@")[2]:
@@ -181,9 +181,9 @@ def _said_to_connect(chain: list[BaseException]) -> str:
 
 
 def tls_fault(error: ssl.SSLError, peer: str) -> tuple[str, str, bool]:
-    """Return the message of a TLS error, how to fix the problem, and whether a retry can help.
+    """Return the message for a TLS error, how to fix the problem, and whether a retry can help.
 
-    peer: what the messages call the other end of the connection, "the server" or "the proxy".
+    peer: the word for the other end of the connection in messages: "the server" or "the proxy".
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = clean_line(error.verify_message or error.reason or "not trusted", 200).rstrip(".")
@@ -197,7 +197,7 @@ def tls_fault(error: ssl.SSLError, peer: str) -> tuple[str, str, bool]:
 
 
 def _tls_fault(error: requests.RequestException, chain: list[BaseException], peer: str) -> tuple[str, str, bool] | None:
-    """Return the same as tls_fault() for an exception of requests; None if it is not a TLS error."""
+    """Return the result of tls_fault() for an exception of requests; None if the exception was not caused by a TLS error."""
     found = [cause for cause in chain if isinstance(cause, ssl.SSLError)]
     if found:
         return tls_fault(next((each for each in found if isinstance(each, ssl.SSLCertVerificationError)), found[0]), peer)

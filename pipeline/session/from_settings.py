@@ -27,7 +27,7 @@ from pipeline.store.health.proxy_health import pool_file
 def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
     """Return the session of the spider `name`, without fetching anything.
 
-    The cookie jar of the session is in data_dir/jars. Cookies in the settings are imported if they changed since the last
+    The cookie jar of the session is in data_dir/jars. Cookies in the settings are imported if they have changed since the last
     import. Raises CookieError, SessionError, or UsageError if a secret or a proxy is not available.
     """
     files = LoginFiles(settings.data_dir / "jars", settings.data_dir / "pages" / f"login-{name}.html", name)
@@ -63,7 +63,7 @@ def _proxies(name: str, spider: SpiderTable, settings: Settings) -> ProxySelecti
 
 
 def _first_get(spider: SpiderTable) -> str:
-    """Return the first start URL that is fetched with GET; "" if there is none."""
+    """Return the first start URL that is requested with GET; "" if there is no such URL."""
     for start in spider.start:
         if (start.method or "GET").upper() == "GET" and start.form is start.json_ is start.body is None:
             return with_params(start.url, start.params, start.encoding or "utf-8")

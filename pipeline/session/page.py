@@ -18,7 +18,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete HTTP response. url: the URL after all redirects; hops: the number of redirects."""
+    """A complete HTTP response. url: the URL after all redirects; hops: the number of redirects that were followed."""
 
     url: str
     status: int
@@ -30,7 +30,7 @@ class Answer:
 class Page:
     """An HTTP response as a page, which is decoded and parsed at first use.
 
-    encoding: the encoding to use instead of the one that the page declares; None means the declared encoding.
+    encoding: the encoding to use instead of the encoding that the page declares; None means that the declared encoding is used.
     """
 
     def __init__(self, answer: Answer, encoding: str | None = None) -> None:
@@ -53,7 +53,7 @@ class Page:
                         headers=lambda: self.answer.headers, encoding=self.encoding, body=self.answer.body)
 
     def matches(self, selector: SelectorTable) -> bool:
-        """Whether a selector matches the page. If the selector has a regex, the regex must match too.
+        """Return whether a selector matches the page. If the selector has a regex, the regex must match too.
 
         Raises SpiderError for an invalid selector.
         """

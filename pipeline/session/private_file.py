@@ -9,7 +9,7 @@ from pipeline.errors import SessionError
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace the content of the file `path` by `data`. Raises SessionError if the file cannot be written."""
+    """Replace the content of the file `path` with `data`. Raises SessionError if the file cannot be written."""
     try:
         replace_file(path, data)
     except OSError as error:

@@ -16,9 +16,9 @@ def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Call
                      encoding: str | None, max_bytes: int, timeout_s: float) -> Page:
     """Follow the refreshes of `page`, and return the last page.
 
-    Stop at a page that is_wanted accepts, that has an error status or no refresh, or that only reloads itself. method: the HTTP
-    method of the request for `page`. Raises ProxyError, TlsError or FetchError. More than MAX_REDIRECTS redirects and refreshes
-    are a FetchError.
+    Stop at a page that has an error status, has no refresh, or only reloads itself, and at a page for which is_wanted returns
+    True. method: the HTTP method with which `page` was requested. Raises ProxyError, TlsError or FetchError. More than
+    MAX_REDIRECTS redirects and refreshes are a FetchError.
     """
     hops = page.answer.hops
     while page.answer.status < 400 and (target := refresh_target(page.document)) and not is_wanted(page):

@@ -17,9 +17,10 @@ from pipeline.settings import AuthTable, Pairs, RequestTable, Secret
 
 @dataclass(frozen=True)
 class PreparedStart:
-    """A request ready to be sent. The repr omits every field that may contain a secret.
+    """A request that is ready to be sent. Its repr omits every field that may contain a secret.
 
-    auth: the digest authentication of the request, or None. Other kinds of authentication are already in the headers.
+    auth: the credentials for Digest authentication, or None. For the other kinds of authentication, `headers` already has the
+    Authorization header.
     """
 
     method: str
@@ -33,8 +34,8 @@ class PreparedStart:
 def prepare(start: RequestTable) -> PreparedStart:
     """Return the request that a settings table describes, with its secrets filled in.
 
-    Parameters with an empty value are omitted, repeated keys are kept, and forms are encoded in the table's encoding. Raises
-    UsageError if a secret is not available or a header is invalid.
+    Parameters with an empty value are omitted, repeated keys are kept, and a form is encoded in the encoding that the table
+    names. Raises UsageError if a secret is not available or a header is invalid.
     """
     encoding = start.encoding or "utf-8"
     url, credentials = _without_credentials(start.url)
@@ -64,7 +65,7 @@ def reveal(value: str | Secret) -> str:
 
 
 def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:
-    """Return the URL with `params` added to its query. None and "" are omitted; a list repeats its key."""
+    """Return the URL with `params` added to its query. None and "" are omitted; a list becomes one pair for each value."""
     added = urlencode([pair for pair in pairs(params) if pair[1] != ""], encoding=encoding, errors="xmlcharrefreplace")
     if not added:
         return url
@@ -73,7 +74,7 @@ def with_params(url: str, params: Pairs | None, encoding: str = "utf-8") -> str:
 
 
 def pairs(table: Pairs | None) -> list[tuple[str, str]]:
-    """Return the keys and values of a table as text. None is omitted; a list repeats its key."""
+    """Return the keys and values of a table as text. None is omitted; a list becomes one pair for each value."""
     entries = table.items() if isinstance(table, Mapping) else table or ()
     return [(str(key), text) for key, value in entries for text in _texts(value)]
 

@@ -27,7 +27,7 @@ from pipeline.session.trusted_origins import TrustedOrigins
 
 
 class Session:
-    """The session that a spider shares with its downloads.
+    """The session that the page requests and the file downloads of a spider share.
 
     Thread-safe, except that each thread needs its own client.
     """
@@ -91,7 +91,7 @@ class Session:
 
     @property
     def checkable(self) -> bool:
-        """Whether the program can find out later if the session is still logged in.
+        """Whether this program can find out later if the session is still logged in.
 
         If False, an expired session is not detected.
         """
@@ -107,11 +107,11 @@ class Session:
         return self._proxies.url_for(url)
 
     def change_proxy(self, failed: str | None) -> bool:
-        """Stop using the proxy `failed`, which is down or banned. Return False if no other proxy can be used."""
+        """Stop using the proxy `failed`, because it is down or banned. Return False if no other proxy can be used."""
         return self._proxies.change(failed)
 
     def proxy_worked(self) -> None:
-        """Clear the failure count of the current proxy, because a response arrived through it."""
+        """Reset the failure count of the current proxy, because a response has arrived through the proxy."""
         self._proxies.worked()
 
     def ssl_context(self, host: str | None = None) -> ssl.SSLContext:
@@ -122,13 +122,13 @@ class Session:
         """Return a new client for one thread, with the session's cookie jar. The caller must close the client.
 
         The client logs in again when the session expires, and uses the next proxy of the pool when a proxy fails. before: a
-        function called with the URL before each request.
+        function that is called before each request with the URL of the request.
         """
         return self._client(self._proxies.route(), login=ClientLogin(self.login_state, self.login_headers), before=before)
 
     def _client(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
                 login: ClientLogin | None = None, before: Callable[[str], None] = lambda url: None) -> Client:
-        """Return a client. jar, rules: used instead of those of the session, unless None.
+        """Return a client. jar, rules: replace those of the session unless None.
 
         login: the login that the client uses; None means that the client sends the API token but never logs in again.
         """
@@ -140,7 +140,10 @@ class Session:
         return self._login.headers(url)
 
     def logged_in(self) -> bool:
-        """Ask the site whether the login of an earlier run is still valid. Without a login, return True."""
+        """Ask the site whether the login of an earlier run is still valid, and return the result.
+
+        Return True if the spider has no login.
+        """
         return self._login.holds()
 
     def ensure_login(self, *, fresh: bool = False) -> bool:
@@ -148,20 +151,21 @@ class Session:
         return self._login.ensure(fresh=fresh)
 
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """Return the time of the last login, and the login's cookies that have an expiry time; None if there was no login."""
+        """Return the time of the last login, and those of its cookies that have an expiry time; None if there was no login."""
         return self._login.cookies()
 
     def adopt(self, token: str, epoch: int) -> None:
         """Use the login that another process of the same run made.
 
-        token: the API token; epoch: the number of the login. The cookies of the login are passed separately.
+        token: the API token; epoch: the number of the login. The cookies of the login are put into the jar separately.
         """
         self._login.adopt(token, epoch)
 
     def bring_in(self, file: Path, url: str) -> int:
         """Import the cookies of a file into the jar. Return the number of imported cookies.
 
-        url: the site to which cookies without a domain belong. Raises CookieError, also if the file does not exist.
+        url: the site to which cookies without a domain belong. Raises CookieError if the file does not exist or its cookies
+        cannot be read.
         """
         try:
             text = read_import(file)

@@ -1,7 +1,7 @@
 """The origins that may receive a spider's secrets: passwords, tokens, request bodies and headers.
 
 An origin is a scheme, a host and a port (RFC 6454, 4). A secret for one origin is never sent to another origin, not even after a
-redirect, unless the settings name the other origin. A redirect from https to http never receives a secret.
+redirect, unless the settings name the other origin. After a redirect from https to http, no secret is sent.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class TrustedOrigins:
     """The origins that may receive a secret.
 
     urls: URLs whose origins are trusted; setting: the name of the setting that adds more origins. If an http origin with the
-    default port is trusted, the https origin of the same host is trusted too, because many sites redirect there.
+    default port is trusted, the https origin of the same host is trusted too, because many sites redirect from http to https.
     """
 
     def __init__(self, urls: Iterable[str], setting: str) -> None:
@@ -58,11 +58,11 @@ class TrustedOrigins:
         self._setting = setting
 
     def trust(self, url: str, source: str = "") -> bool:
-        """Whether the secret may be sent to `url`. source: the URL that redirected or linked to `url`, if any."""
+        """Return whether the secret may be sent to `url`. source: the URL that redirected or linked to `url`, if any."""
         return origin_of(url) in self._origins and not (source.startswith("https:") and not url.startswith("https:"))
 
     def refusal(self, what: str, url: str, source: str = "") -> tuple[str, str]:
-        """Return two messages: that the secret `what` is not sent to `url`, and how to allow this in the settings."""
+        """Return the error message that the secret `what` is not sent to `url`, and how to allow it in the settings."""
         if source.startswith("https:") and not url.startswith("https:"):
             return (f"refused to send {what} unencrypted from {shown_origin(source)} to {shown_origin(url)}",
                     "ask the owner of the site; secrets are never sent from https to http")

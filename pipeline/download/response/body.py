@@ -1,4 +1,4 @@
-"""Read a response body into reused buffers; decode the body if requested; detect an incomplete body.
+"""Read a response body into reused buffers, decode it if requested, and detect an incomplete body.
 
 A body without content codings and chunks is received directly into the buffer. This bypasses urllib3, which would create a bytes
 object and a copy for each chunk.
@@ -22,11 +22,11 @@ _FULL_ENOUGH_S = 0.1
 
 
 class Body:
-    """The body of an open response. An incomplete body raises an error at its end.
+    """The body of an open response. If the body is incomplete, the last call of fill() raises an error.
 
-    codings: the content codings of the body. unpack: whether fill() returns the decoded body. If not, fill() returns the body as
-    received, and decodes up to watch_bytes bytes only to find out whether the body is complete. fill() raises errors of sockets,
-    http.client, urllib3 and pipeline.session.responses.
+    codings: the content codings of the body. unpack: whether fill() decodes the body. If False, fill() returns the body as
+    received. watch_bytes: such a body is still decoded, up to this number of decoded bytes, but only to find out whether it is
+    complete. fill() raises errors of sockets, http.client, urllib3 and pipeline.session.responses.
     """
 
     def __init__(self, response: requests.Response, *, codings: tuple[str, ...], unpack: bool, watch_bytes: int) -> None:
@@ -78,7 +78,7 @@ class Body:
         return count
 
     def _look(self, decoder: ContentDecoder, data: bytes) -> None:
-        """Decode a part of a body that is stored without decoding, to find out whether the body is complete."""
+        """Decode the next data of a body that is stored without decoding, to find out whether the body is complete."""
         try:
             for _ in decoder.feed(data):
                 pass
@@ -102,7 +102,7 @@ class Body:
             except OSError as error:
                 if not filled:
                     raise
-                self._failure = error  # raised by the next call, so that the bytes received before the error are kept
+                self._failure = error  # raised by the next call, so that the bytes received before the error are not lost
                 break
             filled += count
             if inner.length is not None:

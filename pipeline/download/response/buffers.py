@@ -1,4 +1,4 @@
-"""A pool of reused buffers, which are filled from the network, written to disk, and hashed."""
+"""A pool of reused buffers. A buffer is filled from the network, written to disk, and hashed."""
 
 from __future__ import annotations
 

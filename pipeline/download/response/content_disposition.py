@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from pipeline.session.responses.encodings import codec
 
 _LONGEST = 8192
-# A parameter may contain a quotation mark anywhere, even without a closing one. Neither expression can backtrack far.
+# A parameter may contain a quotation mark anywhere, even if the closing quotation mark is missing. Neither expression can backtrack far.
 _PARAMETER = re.compile(r'(?:[^;"]+|"(?:[^"\\]|\\.)*(?:"|\\?$))+', re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _TOKEN = re.compile(r'[^\s"=]+')
@@ -39,8 +39,9 @@ def file_name(header: str) -> str:
 def _parameters(header: str) -> dict[str, str]:
     """Return the parameters by lower-case name. The first value of a repeated parameter counts.
 
-    Some servers send no disposition type ("attachment"). Therefore, if the first word has the form of a parameter, it is read as
-    a parameter. A file name in several parts (`filename*0`, `filename*1` …) ends at a repeated number.
+    Some servers omit the disposition type ("attachment") at the beginning. Therefore, if the first word has the form of a
+    parameter, it is read as a parameter. If a file name is sent in several parts (`filename*0`, `filename*1` …), parts from a
+    repeated number on are ignored.
     """
     found: dict[str, str] = {}
     parts: set[str] = set()
@@ -67,7 +68,7 @@ def _unquoted(value: str) -> str:
 
 
 def _extended(value: str) -> str:
-    """Decode a value such as `UTF-8'en'na%C3%AFve.txt`, in which charset and language may be missing.
+    """Decode a value such as `UTF-8'en'na%C3%AFve.txt`. The charset and the language may be missing.
 
     Return "" for any other syntax.
     """
@@ -133,7 +134,7 @@ def _word(word: re.Match[str]) -> str:
 
 
 def _decoded(data: bytes, charset: str) -> str:
-    """Decode bytes with the charset that the server named; guess the charset if the server named none.
+    """Decode bytes with the charset named by the server; if the server named none, guess the charset.
 
     Return "" for an unknown charset or invalid bytes.
     """

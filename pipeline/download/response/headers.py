@@ -1,4 +1,4 @@
-"""Read headers of the response with a file: validators, length, range, and content codings."""
+"""Read the headers of a response to a request for a file: validators, length, range, and content codings."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _RANGE = re.compile(r"\s*bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\s*", re.IGN
 
 @dataclass(frozen=True)
 class Validators:
-    """The validators of a version of a file (RFC 9110, 8.8).
+    """The validators that identify a version of a file (RFC 9110, 8.8).
 
-    etag: the value of ETag, with W/ and quotes. last_modified: the value of Last-Modified. "" means a missing header.
+    etag: the value of the header ETag, including W/ and quotes. last_modified: the value of the header Last-Modified. "" means
+    that the header is missing.
     """
 
     etag: str = ""
@@ -30,7 +31,10 @@ class Validators:
 
     @property
     def for_range(self) -> str:
-        """The value for the If-Range header: the ETag, or else Last-Modified, or else "". The validators must be strong."""
+        """The value for the If-Range header: the ETag, or else Last-Modified, or else "".
+
+        The validators must be strong.
+        """
         return self.etag or self.last_modified
 
 
@@ -55,7 +59,7 @@ def validators(headers: Mapping[str, str]) -> Validators:
 def strong_validators(headers: Mapping[str, str]) -> Validators:
     """Return the strong validators (RFC 9110, 8.8).
 
-    An ETag is strong without W/; Last-Modified is strong if it is at least a second before Date.
+    An ETag is strong if it does not begin with W/; Last-Modified is strong if it is at least one second before Date.
     """
     found = validators(headers)
     modified, sent = http_date(found.last_modified), http_date(headers.get("Date", ""))
@@ -69,7 +73,7 @@ def _etag(value: str) -> bool:
 
 
 def same_version(ours: Validators, theirs: Validators) -> bool:
-    """Return whether two responses contain the same version of a file, by comparing a validator that both have.
+    """Return whether a validator that two responses have in common shows that their files are the same version.
 
     Return False if they have no validator in common.
     """
@@ -79,7 +83,7 @@ def same_version(ours: Validators, theirs: Validators) -> bool:
 
 
 def length_of(headers: Mapping[str, str]) -> int | None:
-    """Return the Content-Length; None if it is missing, invalid, or overridden by a Transfer-Encoding."""
+    """Return the Content-Length; None if the header is missing or invalid, or if a Transfer-Encoding overrides it."""
     if "Transfer-Encoding" in headers:
         return None
     value = headers.get("Content-Length", "").strip()
@@ -101,8 +105,8 @@ def content_range(headers: Mapping[str, str]) -> ContentRange | None:
 def codings(response: requests.Response) -> tuple[str, ...]:
     """Return the content codings of the body, in the order in which the server applied them.
 
-    A file is requested without codings, but servers may apply some. Values that are not codings, such as "utf-8", are ignored. Raise
-    DownloadError for a coding that cannot be decoded.
+    The request for a file asks for no codings, but some servers apply codings anyway. Values that are not codings, such as
+    "utf-8", are ignored. Raise DownloadError for a coding that cannot be decoded.
     """
     try:
         return codings_of(response.headers.get("Content-Encoding", "").split(","))
@@ -113,7 +117,7 @@ def codings(response: requests.Response) -> tuple[str, ...]:
 def must_decode(response: requests.Response) -> bool:
     """Return whether the body must be decoded.
 
-    A gzip archive that the server also labels `Content-Encoding: gzip` must not be decoded: the encoded bytes are the file.
+    If the file is a gzip archive, the header `Content-Encoding: gzip` is wrong and the body must not be decoded.
     """
     found = codings(response)
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""Send the GET request for a file, and raise an error that says whether to retry for an error status."""
+"""Send the GET request for a file. For an error status, raise an error that says whether to retry."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from pipeline.session.trusted_origins import referer_for
 from pipeline.text import clean_line, shown_url
 
 Translate = Callable[[requests.RequestException, str, str | None], PipelineError]
-"""A function such as pipeline.session.errors.translate: converts (error, url, proxy) to an error whose `retry` is set."""
+"""A function such as pipeline.session.errors.translate: converts an exception to an error that says whether to retry.
+
+The arguments are the exception, the URL and the proxy.
+"""
 
 _TRANSIENT = frozenset({408, 421, 423, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 525, 530})
 _RETRY_AFTER_MAX_S = 24 * 3600.0
 _FIXES = {401: "the site requires a login: add a login to the spider", 403: "the site requires a login, or blocks this client",
           407: "set the proxy's user and password in [proxies]"}
 _ANSWERED = "the server answered"
-_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # in an error, this text follows the URL, which contains no spaces
+_REFUSED = re.compile(rf": {_ANSWERED} (401|403)\b")  # in an error message, this text follows the URL, which contains no spaces
 _OURS = frozenset({"range", "if-range", "if-none-match", "if-modified-since", "accept-encoding", "host",
                    "content-length", "transfer-encoding", "connection"})
 
 
 class TryLaterError(DownloadError):
-    """The server requires a pause before the next request.
+    """The server asks the client to wait before the next request.
 
-    after_s: the seconds until the next request; 0 means that the server did not say.
+    after_s: the number of seconds to wait; 0 means that the server did not name a time.
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "", retry: bool = True, after_s: float = 0.0) -> None:
@@ -85,6 +88,6 @@ def _status_error(response: requests.Response, url: str) -> DownloadError:
 
 
 def refused_status(error: str) -> int:
-    """Return 401 or 403 if the recorded error of a file says that the server sent this status; 0 for any other error."""
+    """If the recorded error of a file says that the server sent status 401 or 403, return the status; otherwise 0."""
     found = _REFUSED.search(error)
     return int(found[1]) if found else 0

@@ -2,7 +2,7 @@
 
 The folder is `downloads/SPIDER/` in data_dir, with part files (partial downloads) in its subfolder `.parts/`. The folder stays
 open, and files are opened relative to its file descriptor (see safe_folders.py). A complete part file gets its final name by
-link(2), which never replaces a file. The part file also keeps its old name until the store has recorded the file, so that nothing
+link(2), which never replaces a file. The file also keeps its name in `.parts/` until the store has recorded it, so that nothing
 is lost if the process is killed in between.
 """
 
@@ -43,7 +43,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 IsRecorded = Callable[[str], bool]
 """A function that returns whether the store has a file with this key."""
 _Link = Callable[[int, str], None]
-"""A function that gives the finished file a name in an open folder, or raises FileExistsError if the name exists."""
+"""A function that gives the finished file a name in an open folder. Raises FileExistsError if the name already exists."""
 
 
 class DownloadFolder:
@@ -80,14 +80,14 @@ class DownloadFolder:
         return found.f_bavail * found.f_frsize
 
     def leave_space_for_store(self, part: PartFile) -> None:
-        """Shorten the part file if the disk is full, since the database needs space to record the failure."""
+        """If the disk is full, shorten the part file, because the database needs space to record the failure."""
         if self.free_bytes() < _STORE_RESERVE_BYTES:
             part.truncate(max(0, part.size - _STORE_RESERVE_BYTES))
 
     # Part files
 
     def create_part(self, row_id: int) -> PartFile:
-        """Create an empty part file with a new name. Raise DownloadError, or DiskFullError."""
+        """Create an empty part file with a new name. Raise DownloadError, or DiskFullError if the disk is full."""
         name = f"{row_id}-{secrets.token_hex(4)}.part"
         try:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
@@ -114,9 +114,9 @@ class DownloadFolder:
         return PartFile(descriptor, key)
 
     def _remove_final_name(self, part: os.stat_result, is_recorded: IsRecorded) -> None:
-        """Remove the final name of a part file, if the file has one that is not recorded in the store.
+        """Remove the final name of a part file if the file already has a final name that the store has not recorded.
 
-        A killed process has left this name. Both names are links to the same file, which the caller is about to change.
+        A killed process has left this name. Both names are links to the same file, and the caller is about to change the file.
         """
         if part.st_nlink == 1:
             return
@@ -133,7 +133,7 @@ class DownloadFolder:
             unlink(name, self._parts)
 
     def remove_stale_parts(self, keep: set[str], is_recorded: IsRecorded) -> int:
-        """Remove the part files that are neither in `keep` nor locked. Return the number of removed part files.
+        """Remove the part files that are not in `keep` and not in use. Return the number of removed part files.
 
         If such a part file also has a final name that the store has not recorded, the final name is removed too.
         """
@@ -164,11 +164,12 @@ class DownloadFolder:
                same_content: Sequence[str] = ()) -> tuple[str, str]:
         """Give a synced part file its final name, and return its key and name.
 
-        path: the folders and the preferred name. same_content: keys of files that may have the same content. The first of them
-        that really has the same content gets the final name as an additional name, instead of the part file. An existing file is
-        never replaced. However, if a file with the preferred name and the same content exists but is not recorded in the store, a
-        killed process has left it, and that file is used. The name stays reserved until release_name(). Raise DownloadError, or
-        DiskFullError.
+        path: the folders and the preferred file name. same_content: keys of stored files that may have the same content; the
+        first file that really has the same content gets the final name as an additional name, and the part file is not used.
+
+        An existing file is never replaced. If a file with the preferred name and the same content exists but is not recorded in
+        the store, a killed process has left it, and this file is used. The name stays reserved until release_name() is called.
+        Raise DownloadError, or DiskFullError if the disk is full.
         """
         for key in same_content:
             with suppress(DownloadError, FileNotFoundError), self._parent_of(key) as (folder, name):
@@ -185,7 +186,7 @@ class DownloadFolder:
     def remove(self, key: str, size_bytes: int) -> bool:
         """Delete a finished file, and its folders if they are empty.
 
-        Return False, without deleting anything, if another file or a folder has replaced the file.
+        If another file or a folder has taken the place of the file, delete nothing and return False.
         """
         *folders, _ = self._components(key)
         try:
@@ -199,7 +200,7 @@ class DownloadFolder:
                 with suppress(FileNotFoundError), inside(self._folder, folders[:-1], self._prefix, create=False) as outer:
                     os.rmdir(folders[-1], dir_fd=outer)
                 folders.pop()
-        except DownloadError:  # a folder became a symbolic link
+        except DownloadError:  # a folder has been replaced with a symbolic link
             return False
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -274,7 +275,7 @@ class DownloadFolder:
             yield folder, name
 
     def _components(self, key: str) -> list[str]:
-        """Return the folders and the file name in a key, relative to this folder; [""] for a key outside this folder."""
+        """Return the folders and the file name in a key, relative to this spider's folder; [""] for a key outside it."""
         path = key.removeprefix(f"{self._prefix}/").split("/") if key.startswith(f"{self._prefix}/") else [""]
         return [""] if any(each in ("", ".", "..") or "\0" in each for each in path) else path
 

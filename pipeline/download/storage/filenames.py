@@ -16,12 +16,14 @@ from urllib.parse import unquote, urlsplit
 from pathvalidate import sanitize_filename
 
 MAX_BYTES = 150
-"""The maximum length of a name. File systems allow 255 bytes, but " (2)" and, on Windows, the folder's path need space."""
+"""The maximum length of a name, in bytes. File systems allow 255 bytes, but a suffix such as " (2)" and, on Windows, the path of
+the folder need space too.
+"""
 _FALLBACK = "download"
 _EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}")
 _DOUBLE = re.compile(r"\.tar\.[A-Za-z0-9]{1,5}$", re.IGNORECASE)
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)", re.IGNORECASE)
-# The extensions for media types for which Python's module mimetypes returns an unusual extension, or none.
+# The extensions of media types for which Python's module mimetypes has an unusual extension or none.
 _EXTENSIONS = {
     "application/gzip": ".gz", "application/x-gzip": ".gz", "application/json": ".json",
     "application/octet-stream": "", "application/vnd.ms-excel": ".xls", "application/xml": ".xml",
@@ -34,8 +36,8 @@ _EXTENSIONS = {
 def choose(*, preferred: str, disposition: str, url: str, content_type: str) -> str:
     """Return a safe file name.
 
-    The name is `preferred`, or else the name in Content-Disposition, or else the name in the URL, or else "download". A name
-    without an extension gets the extension of the content type.
+    The name is the first of these that is not empty: `preferred`, the name in the Content-Disposition header, the name in the
+    URL, "download". A name without an extension gets the usual extension of the content type.
     """
     from pipeline.download.response.content_disposition import file_name  # noqa: PLC0415  deleting files does not need this module
     for candidate in (preferred, file_name(disposition), from_url(url)):
@@ -128,5 +130,5 @@ def _cut(name: str, limit: int) -> str:
 
 
 def _cut_bytes(text: str, limit: int) -> str:
-    """Return the beginning of a text, at most `limit` bytes of UTF-8, without an incomplete character."""
+    """Return the beginning of a text that takes at most `limit` bytes in UTF-8. No character is cut."""
     return text.encode()[:limit].decode("utf-8", "ignore").rstrip(" .")

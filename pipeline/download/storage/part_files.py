@@ -1,4 +1,4 @@
-"""Part files (partial downloads): files with the bytes of a download that have been received so far."""
+"""Part files (partial downloads): files that contain the bytes of a download received so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.errors import DownloadError
 
 
 class PartFile:
-    """An open, locked part file, with the bytes received so far of one version of a file.
+    """An open, locked part file. It contains the bytes received so far of one version of a file.
 
     size: the number of bytes in the part file. synced: how many of these bytes are safely on disk.
     """
@@ -27,7 +27,7 @@ class PartFile:
         return self._file
 
     def write(self, view: memoryview) -> None:
-        """Append the bytes in `view` to the part file. Raise DiskFullError, or DownloadError."""
+        """Append the bytes in `view` to the part file. Raise DownloadError, or DiskFullError if the disk is full."""
         try:
             while view:
                 count = self._file.write(view)

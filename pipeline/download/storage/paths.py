@@ -12,15 +12,15 @@ from pipeline.model import Json, QueuedDownload
 from pipeline.settings.fields.path_template import ITEM, PLACEHOLDER
 
 _PLACEHOLDER_TEXT = "unsorted"
-"""The text used for a field that the item does not have, and for a text without any safe character."""
+"""The text that replaces a placeholder whose field the item does not have, or whose text has no safe character."""
 
 
 @dataclass(frozen=True)
 class FolderLayout:
     """The rules for the paths of a spider's files in its download folder.
 
-    template: see pipeline.settings.fields.path_template. zone: the time zone of {date}. link_duplicates: whether a file whose
-    content is already stored becomes a hard link to the stored file.
+    template: the path with placeholders; see pipeline.settings.fields.path_template. zone: the time zone in which {date} is
+    filled in. link_duplicates: whether a file whose content is already stored becomes a hard link to the stored file.
     """
 
     template: str = "{name}"

@@ -1,9 +1,9 @@
 """Delete downloaded files that exceed the limits on the number of versions, on age and on total size.
 
-Files are deleted in this order: first, versions of a file beyond the allowed number of versions; second, versions that the site
-has not had for longer than the allowed age; third, files beyond the spider's quota. To meet the quota, superseded versions are
-deleted, oldest first, and then current files, least recently requested first. The quota for all spiders is applied last, in the
-same way.
+Files are deleted in this order: first, versions of a file beyond the allowed number of versions; second, versions that were last
+seen on the site longer ago than the allowed age; third, files beyond the spider's quota. To meet the quota, superseded versions
+are deleted, oldest first, and then current files, least recently requested first. The quota for all spiders is applied last, in
+the same way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.text import size_for_people
 
 _log = logging.getLogger(__name__)
 _BATCH = 200
-"""How many files are deleted before their rows in the store are deleted."""
+"""The number of files in one batch: after each batch of files, the rows of these files are deleted from the store."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class FileRetention:
 class DeletedFiles:
     """The number and size of deleted files.
 
-    over_bytes: by how many bytes the files still exceed the quotas, because digests have not yet sent some files.
+    over_bytes: by how many bytes the remaining files exceed the quotas. Files that a digest has not sent yet are not deleted.
     """
 
     files: int = 0
@@ -57,8 +57,8 @@ class DeletedFiles:
 def delete_surplus(store: Store, settings: Settings, *, now: datetime, by_age: bool = True) -> DeletedFiles:
     """Delete all files beyond the limits in the settings.
 
-    Files whose deletion was interrupted by a kill are deleted first. by_age: whether to delete files because of their age; False if
-    the system clock cannot be trusted (clock_trust). Raise StoreError, or DownloadError for a folder that cannot be used.
+    First, finish deletions that a kill has interrupted. by_age: whether to delete files because of their age; False if the system
+    clock cannot be trusted (clock_trust). Raise StoreError, or DownloadError for a folder that cannot be used.
     """
     waiting = {name: digest.spiders for name, digest in settings.digests.items()}
     files, size_bytes = _delete_marked(store)
@@ -98,8 +98,8 @@ def surplus_versions(kept: Sequence[Version], rules: FileRetention, *, now: date
                      linked: bool = False) -> tuple[list[Version], int]:
     """Return the versions of one spider to delete, in order of deletion, and the remaining excess in bytes.
 
-    The remaining excess is the size above the quota that cannot be deleted, because digests or runs still need the files. linked:
-    whether files with the same content are hard links, and therefore use disk space only once.
+    The remaining excess is by how much the files that must be kept for digests or runs still exceed the quota. linked: whether
+    files with the same content are hard links; if so, their size counts only once.
     """
     surplus: dict[int, Version] = {}
     if rules.versions:
@@ -118,14 +118,14 @@ def surplus_versions(kept: Sequence[Version], rules: FileRetention, *, now: date
 
 
 def _deletable(versions: Iterable[Version]) -> dict[int, Version]:
-    """Return the versions by id, without the versions that a digest or a run still needs."""
+    """Return the versions that no digest and no run still needs, by id."""
     return {version.id: version for version in versions if not version.held}
 
 
 def _beyond_quota(kept: Sequence[Version], quota_bytes: int, linked: set[str]) -> tuple[list[Version], int]:
     """Return the versions to delete to meet the quota, and by how many bytes the rest exceeds the quota.
 
-    linked: the spiders whose files with the same content are hard links.
+    linked: the names of the spiders whose files with the same content are hard links; the size of such files counts only once.
     """
     def content(version: Version) -> tuple[str, str | int]:
         return version.spider, version.sha256 if version.spider in linked else version.id

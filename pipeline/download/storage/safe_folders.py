@@ -14,7 +14,7 @@ from pipeline.errors import DiskFullError, DownloadError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-"""The errors of link(2) if a file system has no hard links (FAT, some network shares) or a file has too many links."""
+"""The errors of link(2) that mean: the file system has no hard links (FAT, some network shares), or a file has too many links."""
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -87,7 +87,7 @@ def locked(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in (errno.ENOLCK, *NO_LINKS):
             raise
-    return True  # returned also if the file system does not support locks
+    return True  # also if the file system does not support locks
 
 
 def exists(name: str, folder: int) -> bool:

@@ -71,9 +71,10 @@ def is_too_large(cookie: Cookie) -> bool:
 
 def make_cookie(*, domain: str, name: str, value: str, path: str = "/", secure: bool = False,
                 expires_s: int | None = None, http_only: bool = False, same_site: str = "") -> Cookie:
-    """Return a cookie from an import or from the settings, and not from a response.
+    """Return a cookie that comes from an import or from the settings and not from a response.
 
-    domain: with a leading dot if the cookie is also sent to subdomains. Raises ValueError for an invalid host name.
+    domain: the host name, with a leading dot if the cookie is also sent to subdomains. Raises ValueError for an invalid host
+    name.
     """
     host = canonical_host(domain.removeprefix("."))
     return Cookie(name=name, value=value, domain=host, path=path or "/", secure=secure, expires_s=expires_s,
@@ -81,9 +82,9 @@ def make_cookie(*, domain: str, name: str, value: str, path: str = "/", secure: 
 
 
 def with_own(header: bytes, own: Mapping[str, str]) -> bytes:
-    """Add the cookies of a request to a Cookie header, and return the header.
+    """Add the request's own cookies to a Cookie header, and return the new header.
 
-    A cookie of the request replaces cookies of the same name in the header.
+    own: the request's own cookies, by name. Such a cookie replaces all cookies of the same name in the header.
     """
     names = {octets_of(name) for name in own}
     kept = [pair for pair in header.split(b"; ") if pair and pair.partition(b"=")[0] not in names]

@@ -26,14 +26,14 @@ _UNSENDABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
 """Matches control characters, and surrogates that do not represent a byte (PEP 383)."""
 _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None", "no_restriction": "None"}
 MAX_FILE_BYTES = 16 * 2**20
-_MILLISECONDS = 10**11  # a larger expiry time is in milliseconds (in seconds, it would be after the year 5138)
+_MILLISECONDS = 10**11  # larger expiry times are taken as milliseconds (as seconds, they would be after the year 5138)
 
 
 def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, last_login: Path,
                    now_s: float) -> None:
     """Import the cookies of the settings into the jar, and save the jar.
 
-    Cookies that were imported before are imported again only if they are missing in the jar. folder: the folder to which a
+    Cookies that were already imported are imported again only if the jar no longer has them. folder: the folder to which a
     relative `cookies.file` refers; mark: the file (mode 0600) with a hash of the last import; last_login: the file that records
     the last login. Raises CookieError, or UsageError if the secret is not available.
     """
@@ -58,11 +58,11 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
 
 
 def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
-    """Import again the cookies that are missing in the jar.
+    """Import the cookies again that are missing from the jar.
 
-    Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported, once
-    per run: if the site has ended the login, these cookies do no harm; otherwise they are needed for the login. A cookie is not
-    imported if the site has set a cookie of the same name for the same domain, a parent domain or a subdomain.
+    Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported again,
+    once per run: the login may need these cookies, and if the site has ended the login, they do no harm. A cookie is not imported
+    if the site has set a cookie of the same name for the same domain, a parent domain or a subdomain.
     """
     there = {(cookie.name, cookie.domain) for cookie in jar.alive()}
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
@@ -80,7 +80,8 @@ def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: flo
 def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now_s: float) -> int:
     """Import the cookies in `text`, and save the jar. Return the number of imported cookies.
 
-    where: the name of the source, for error messages. Raises CookieError if the cookies cannot be read or all have expired.
+    where: the name of the source, for error messages; url: the site to which cookies without a domain belong. Raises CookieError
+    if the cookies cannot be read or all of them have expired.
     """
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
@@ -202,7 +203,7 @@ def _json_expiry(entry: dict[str, Any], where: str) -> int | None:
 
 
 def _site(url: str, where: str) -> tuple[str, bool]:
-    """Return the host to which imported cookies belong, and whether the scheme of `url` is https.
+    """Return the host to which imported cookies without a domain belong, and whether the scheme of `url` is https.
 
     Raises CookieError if the URL has no host.
     """

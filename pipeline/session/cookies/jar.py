@@ -1,8 +1,8 @@
 """The cookie jar of one spider, stored in a Netscape file (RFC 6265bis, 5.7 and 5.8).
 
-Page requests, downloads, curl and browser extensions can share the file. An expired cookie is not sent, but stays in the jar, so
-that no cookie is lost when the clock is wrong for a moment. A cookie is removed when its site deletes or replaces it. If the jar
-exceeds a limit, the oldest cookies are removed, expired cookies first.
+Page requests and downloads use the jar, and other programs such as curl and browser extensions can use the file. An expired
+cookie is not sent but stays in the jar, so that no cookie is lost if the system clock is wrong for a short time. A cookie is
+removed when its site deletes or replaces it. If the jar exceeds a limit, the oldest cookies are removed, expired cookies first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOST_BYTES = 60_000
 JAR_COOKIES = 3000
 JAR_BYTES = 2_000_000
 _FILE_BYTES = 64 * 2**20
-"""How many bytes of a cookie file are read. The file of a jar is never this large."""
+"""The maximum number of bytes that are read from a cookie file. The file of a jar is never this large."""
 _CACHED_HOSTS = 256
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Jar:
     def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self.version = 0
-        """The number of changes of cookies so far, with which callers detect a change."""
+        """The number of changes to cookies so far. Callers compare two values to detect a change."""
         self._clock = clock
         self._domains: dict[str, dict[CookieKey, _Entry]] = {}
         self._sizes: dict[str, int] = {}
@@ -55,7 +55,7 @@ class Jar:
         self._tick = 0
         self._prepared: dict[tuple[str, bool], _Prepared] = {}
         self._full: set[str] = set()
-        """Domains that have exceeded their limit, for which a warning was logged."""
+        """Domains whose cookies have exceeded the limit. A warning has been logged for each of these domains."""
         self._protected: frozenset[CookieKey] = frozenset()
         self._lock = threading.RLock()
         self._saving = threading.Lock()
@@ -66,7 +66,8 @@ class Jar:
     def open(cls, path: Path, *, protected: Iterable[CookieKey] = (), clock: Callable[[], float] = time.time) -> Self:
         """Open the jar stored in the file `path`. Invalid lines are skipped and logged.
 
-        If the file is missing, the jar is empty. protected: see `protect`. Raises CookieError if the file cannot be read.
+        If the file is missing, the jar is empty. protected: the keys of the login's cookies; see `protect`. Raises CookieError if
+        the file cannot be read.
         """
         jar = cls(path, clock=clock)
         jar.protect(protected)
@@ -105,13 +106,13 @@ class Jar:
             return written
 
     def protect(self, keys: Iterable[CookieKey]) -> None:
-        """Set which cookies belong to the login. When the jar has too many cookies, these are removed last."""
+        """Set which cookies belong to the login. If the jar has too many cookies, the login's cookies are removed last."""
         self._protected = frozenset(keys)
 
     def store(self, url: str, lines: Iterable[bytes], *, served: bytes = b"") -> None:
         """Store the cookies set by a response from `url`.
 
-        lines: the values of the response's Set-Cookie headers; served: the value of its Date header.
+        lines: the values of the response's Set-Cookie headers; served: the value of the response's Date header.
         """
         origin, now_s = Origin.of(url), self._clock()
         domains = set()
@@ -154,7 +155,7 @@ class Jar:
         self.add((cookie,))
 
     def remove(self, key: CookieKey) -> None:
-        """Remove the cookie with this key, if the jar contains one."""
+        """Remove the cookie with this key, if the jar contains it."""
         with self._lock:
             self._drop(key[0].removeprefix("."), key)
 
@@ -203,7 +204,7 @@ class Jar:
             yield from self._domains.get(host, {}).values()
 
     def _shadows_secure(self, cookie: Cookie, now_s: float) -> bool:
-        """Whether a response received without TLS would replace a Secure cookie (RFC 6265bis, 5.7, step 16)."""
+        """Return whether a cookie received without TLS would replace a Secure cookie (RFC 6265bis, 5.7, step 16)."""
         return cookie.name in self._secure_names and any(
             entry.cookie.secure and entry.cookie.name == cookie.name and not entry.cookie.has_expired(now_s)
             and path_matches(cookie.path, entry.cookie.path)
@@ -309,8 +310,8 @@ class _Entry:
 class _Prepared:
     """The cookies that are sent to one host.
 
-    everywhere: the Cookie header for all paths, if all cookies have the path "/"; by_path: the cookies, if the header depends on
-    the path; otherwise None.
+    everywhere: the Cookie header for every path, if all cookies have the path "/", otherwise None; by_path: the cookies, if the
+    header depends on the path of the request, otherwise None.
     """
 
     __slots__ = ("by_path", "entries", "everywhere", "since_s", "until_s", "used")

@@ -21,8 +21,8 @@ from pipeline.text import clean_line
 class LastLogin:
     """The last login of a session.
 
-    at_s: the time of the login in seconds since 1970; brought_in: whether the login consists of imported cookies; cookies: the
-    keys of the cookies that the login set.
+    at_s: the time of the login, in seconds since 1970; brought_in: whether the login consists of imported cookies; cookies: the
+    keys of the cookies that were set by the login or imported.
     """
 
     at_s: float
@@ -31,7 +31,7 @@ class LastLogin:
 
 
 def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:
-    """Return the cookies in `after` that are missing in `before`, or have another value or expiry time."""
+    """Return the cookies in `after` that are missing from `before` or have a different value or expiry time there."""
     known = {(cookie.key, cookie.value, cookie.expires_s) for cookie in before}
     return [cookie for cookie in after if (cookie.key, cookie.value, cookie.expires_s) not in known]
 
@@ -45,7 +45,7 @@ def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: 
 def last(file: Path) -> LastLogin | None:
     """Return the recorded login; None if no login is recorded or the file is damaged.
 
-    A damaged file only means that no warning is sent before the login expires. Raises SessionError for an unreadable file.
+    Without a record, no warning is sent before the login expires. Raises SessionError if the file cannot be read.
     """
     try:
         found = json.loads(file.read_text("utf-8"))
@@ -60,9 +60,9 @@ def last(file: Path) -> LastLogin | None:
 def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:
     """Return the login's cookies that have an expiry time, with their current values in the jar.
 
-    hosts: the spider's own hosts; names: the names of the login cookies in the settings. Without names, use the HttpOnly
-    cookies of the login if there are any: login cookies are HttpOnly on nearly all sites, and cookies of visitor statistics
-    never are.
+    hosts: the spider's own hosts; cookies for other hosts are left out. names: the names of the login cookies in the settings. If
+    there are no names and the login set HttpOnly cookies, only these are returned: login cookies are HttpOnly on nearly all
+    sites, and cookies of visitor statistics never are.
     """
     mine = [cookie for cookie in jar.alive() if cookie.expires_s is not None and _is_of(cookie, hosts)]
     if names:
@@ -76,6 +76,6 @@ def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[st
 
 
 def _is_of(cookie: Cookie, hosts: frozenset[str]) -> bool:
-    """Whether a cookie is sent to one of `hosts` (RFC 6265, 5.1.3)."""
+    """Return whether a cookie is sent to any of `hosts` (RFC 6265, 5.1.3)."""
     return any(host == cookie.domain or (not cookie.host_only and domain_matches(host, cookie.domain)) for host in hosts)
 

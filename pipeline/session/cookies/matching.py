@@ -56,7 +56,7 @@ def path_matches(request_path: str, cookie_path: str) -> bool:
 
 
 def default_path(request_path: str) -> str:
-    """Return the path of a cookie that was set without a Path attribute (RFC 6265, 5.1.4)."""
+    """Return the path that a cookie set without a Path attribute gets (RFC 6265, 5.1.4)."""
     return request_path[:request_path.rfind("/")] or "/" if request_path.startswith("/") else "/"
 
 

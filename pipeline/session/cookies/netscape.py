@@ -13,12 +13,15 @@ from pipeline.session.cookies.parser import CONTROL, LATEST_S
 HEADER = "# Netscape HTTP Cookie File"
 _HTTP_ONLY = "#HttpOnly_"
 _SAME_SITE = "# SameSite="
-"""The beginning of a comment with the SameSite attribute of the cookie in the next line. Other programs skip comments."""
+"""The beginning of a comment line that stores the SameSite attribute of the cookie in the following line.
+
+Other programs ignore comments.
+"""
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
-    """Return the text of a cookie file, at most max_bytes bytes, and whether the file is longer.
+    """Return the text of a cookie file, and whether the file is longer than max_bytes. Read at most max_bytes bytes.
 
     Raises FileNotFoundError, or CookieError if the file cannot be read.
     """
@@ -31,7 +34,7 @@ def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
         raise CookieError(f"the file cannot be read: {error.strerror}", where=str(path),
                           fix="check the file's owner and mode") from error
     whole = data[:max_bytes]
-    if whole.startswith(_UTF16):  # Windows shells write UTF-16 if output is redirected to a file
+    if whole.startswith(_UTF16):  # Windows shells write UTF-16 when output is redirected to a file
         return whole.decode("utf-16", "replace"), len(data) > max_bytes
     return text_of(whole.removeprefix(codecs.BOM_UTF8)), len(data) > max_bytes
 

@@ -53,8 +53,9 @@ class _Attributes(NamedTuple):
 def parse_set_cookie(line: bytes, origin: Origin, now_s: float, served: bytes = b"") -> Cookie | None:
     """Parse one Set-Cookie header of a response; return None if browsers ignore the cookie.
 
-    A returned cookie that has expired deletes the stored cookie of the same name. origin: the origin of the response; served: the
-    value of the response's Date header, which corrects Expires if the server's clock differs from ours.
+    If the returned cookie has already expired, the site wants the stored cookie with the same key to be deleted. origin: the
+    origin of the response; served: the value of the response's Date header, used to correct Expires if the server's clock differs
+    from the clock of this machine.
     """
     text = text_of(line)
     if CONTROL.search(text):
@@ -120,9 +121,9 @@ def _domain(named: str, host: str) -> tuple[str, bool] | None:
 
 
 def _keeps_prefix(name: str, named: bool, said: _Attributes, host_only: bool) -> bool:
-    """Whether a cookie meets the conditions of the prefix __Host- or __Secure- of its name (RFC 6265bis, 4.1.3).
+    """Return whether a cookie named __Host-… or __Secure-… meets the conditions of the prefix (RFC 6265bis, 4.1.3).
 
-    The prefix is recognized in upper and lower case.
+    Return True for a name without such a prefix. The case of the prefix does not matter.
     """
     lowered = name[:9].lower()
     if lowered.startswith("__host-"):
@@ -142,7 +143,7 @@ def _end(said: _Attributes, now_s: float, served: bytes) -> int | None:
 
 
 def parse_date(text: str) -> int | None:
-    """Return the time of a cookie date (RFC 6265, 5.1.1) in seconds since 1970; None if it is invalid.
+    """Return the time of a cookie date (RFC 6265, 5.1.1) in seconds since 1970; None if the date is invalid.
 
     A date before 1970 is a negative number.
     """

@@ -1,1 +1,1 @@
-"""Form and API logins: fills in forms, verifies logins, detects expired sessions, explains failures."""
+"""Form and API logins: filling in forms, verifying logins, detecting expired sessions, explaining failures."""

@@ -1,4 +1,4 @@
-"""Reads the controls of a form: their values, and the attributes of buttons that override the form's."""
+"""Reads the controls of a form: their values, and the attributes of buttons that override attributes of the form."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 class Control:
     """One control of a form that is not disabled.
 
-    kind: the type of an input or button, or "select" or "textarea"; values: the values that the form sends by default, or, for a
-    checkbox or radio button, if the control is checked; direction: the name and value that the attribute dirname adds to the
-    form; overrides: the attributes formaction, formmethod and formenctype of a button.
+    kind: the type of an input or button, or "select" or "textarea"; values: the values that the form sends by default; for a
+    checkbox or radio button, the values that the form sends if the control is checked; direction: the further name and value that
+    the form sends because of the attribute dirname; overrides: the attributes formaction, formmethod and formenctype of a button.
     """
 
     kind: str
@@ -151,9 +151,9 @@ def _direction(tree: OwnedTree, node: LexborNode, kind: str, values: tuple[str, 
 
 
 def _disabled(node: LexborNode) -> bool:
-    """Whether a control is disabled (HTML Standard, 4.10.18.5).
+    """Return whether a control is disabled (HTML Standard, 4.10.18.5).
 
-    A disabled fieldset disables the controls inside it, except those in its first legend.
+    A disabled fieldset disables its controls, except the controls in its first legend.
     """
     if "disabled" in node.attributes:
         return True

@@ -20,7 +20,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Expiry:
-    """Decides whether a response shows an expired login, as the settings in [spiders.NAME.login.expired] say.
+    """Decides whether a response shows an expired login, by the rules in [spiders.NAME.login.expired].
 
     hosts: the hosts whose responses are checked; responses of other hosts never show an expired login.
     """
@@ -43,7 +43,7 @@ class Expiry:
         return self._rules.safe_to_replay or method.upper() in SAFE_METHODS
 
     def of_status(self, url: str, status: int, location: str = "") -> str:
-        """Return why the status of a response shows that the login has expired; "" if it does not.
+        """If the status of a response shows that the login has expired, return the reason; otherwise "".
 
         location: the value of the Location header.
         """
@@ -56,15 +56,15 @@ class Expiry:
         return ""
 
     def is_login_page(self, url: str, *, asked: str) -> bool:
-        """Whether `url` is the login page, although the page `asked` was requested."""
+        """Return whether `url` is the login page although another page, `asked`, was requested."""
         login_url = self._login.url
         return bool(self._rules.redirect and login_url and same_page(url, login_url) and not same_page(asked, login_url))
 
     def of_page(self, page: Page, *, file: bool = False) -> str:
-        """Return why the content of a page shows that the login has expired; "" if it does not.
+        """If the content of a page shows that the login has expired, return the reason; otherwise "".
 
-        file: whether the page was received for a file download, to which the rule `missing` does not apply. If the page has
-        an error status (4xx), the caller must also call `is_sure`.
+        file: whether the page was received instead of a file to download; if so, the rule `missing` is not applied. If the page
+        has an error status (4xx), the caller must also call `is_sure`.
         """
         if page.answer.status >= 500 or host_of(page.answer.url) not in self._hosts:
             return ""
@@ -75,9 +75,9 @@ class Expiry:
         return ""
 
     def is_sure(self, page: Page) -> bool:
-        """Whether of_page() is right that the login has expired, even if the page is an error page.
+        """Return whether the result of of_page() is reliable: always for a normal page, sometimes for an error page.
 
-        On an error page, a match of the rule `present` is sufficient, but not the rule `missing`, because error pages lack most
+        For an error page, a match of the rule `present` is reliable. The rule `missing` is not, because error pages lack most
         content.
         """
         return page.answer.status < 400 or (self._rules.present is not None and page.matches(self._rules.present))
@@ -86,8 +86,8 @@ class Expiry:
 class LoginState:
     """The state of a session's login, shared by all threads and tasks. Only one thread logs in at a time.
 
-    log_in: a function that logs in and verifies the login, or raises an error; holds: a function that asks the site whether
-    login.check still matches; where: the name of the settings table, for error messages.
+    log_in: a function that logs in and verifies the login, or raises an error; holds: a function that asks the site whether the
+    login is still valid (login.check); where: the name of the settings table, for error messages.
     """
 
     def __init__(self, expiry: Expiry, log_in: Callable[[], None], holds: Callable[[], bool], where: str) -> None:
@@ -104,28 +104,28 @@ class LoginState:
 
     @property
     def epoch(self) -> int:
-        """The number of new logins in this session, including a login in progress."""
+        """The number of logins made in this session so far, including a login in progress."""
         return self._epoch
 
     @property
     def proved(self) -> int:
-        """The number of new logins in this session that were verified."""
+        """The number of the last login of this session that was verified."""
         return self._proved
 
     def is_stale(self, epoch: int) -> bool:
-        """Whether a request was sent before the current login, so that the response's cookies must not be stored.
+        """Return whether a request was sent before the current login; if so, its response's cookies must not be stored.
 
-        epoch: the value of `epoch` when the request was sent.
+        epoch: the value of the attribute `epoch` at the time when the request was sent.
         """
         return epoch < self._epoch
 
     def settled(self) -> int:
-        """Wait until no login is in progress, and return the epoch."""
+        """Wait until no login is in progress, and return the epoch of the current login."""
         with self._lock:
             return self._epoch
 
     def renew(self, epoch: int) -> None:
-        """Log in again, unless another thread has logged in since `epoch`. Wait for a login in progress.
+        """Log in again, unless there is already a login newer than `epoch`. Wait for a login in progress.
 
         Raises the error of a failed login. Every later call raises the same error at once, without a request.
         """
@@ -145,8 +145,8 @@ class LoginState:
     def verify(self, epoch: int, since_s: float) -> bool:
         """Return whether the login with the number `epoch` was still valid at the time `since_s`.
 
-        Ask the site, unless a check after since_s has already succeeded. since_s: a value of time.monotonic(). Raises the
-        error of a failed request.
+        Ask the site, unless a check that began after since_s has already succeeded. since_s: a value of time.monotonic(). Raises
+        the error if the request fails.
         """
         with self._checking:
             if epoch != self._epoch:

@@ -34,10 +34,10 @@ _NO_MESSAGES = frozenset({"option", "textarea", "button", "label", "title", "a"}
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a login failed, and how to fix the problem.
+    """The reason for a failed login, and how to fix the problem.
 
-    said: the error message on the page, cleaned; "" if there is none. retry: whether a later attempt may succeed with the same
-    settings.
+    said: the error message on the site's page, cleaned; "" if the page has none. retry: whether a later attempt may succeed with
+    the same settings.
     """
 
     what: str
@@ -74,7 +74,7 @@ def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
 
 
 def _of_the_page(after: Page, said: str, *, form_again: bool) -> Refusal:
-    """Return the reason if no special one applies: scripts required, wrong password, or wrong login.check."""
+    """Return one of the general reasons: the page requires scripts, the password is wrong, or login.check is wrong."""
     status = after.answer.status
     if not form_again and asks_for_scripts(after):
         return Refusal("the site requires a browser that runs scripts", said,
@@ -91,12 +91,12 @@ def _title(page: Page) -> str:
 
 
 def asks_for_scripts(page: Page) -> bool:
-    """Whether a page has no content except a message that scripts are required."""
+    """Return whether a page has no content except a message that scripts are required."""
     return is_challenge(page.document)
 
 
 def is_challenge(document: Document) -> bool:
-    """Whether a document has no content except a message that scripts are required.
+    """Return whether a document has no content except a message that scripts are required.
 
     Bot protection services show such a document as a challenge.
     """
@@ -118,7 +118,7 @@ def asks_captcha(page: Page) -> bool:
 def complaint(before: Page | None, after: Page) -> str:
     """Return the error message on the page `after`; "" if there is none.
 
-    The error message is the text of an alert that the page `before` did not have.
+    The error message is the text of an alert on the page `after` that is not also on the page `before`.
     """
     if told := _told_in_json(after):
         return clean_line(told, _LONGEST_QUOTE)

@@ -53,7 +53,7 @@ class OwnedTree:
         return self._owners.get(control.mem_id)
 
     def clean(self, text: str) -> str:
-        """Return a text or attribute value of the tree without the marks that this module added."""
+        """Return a text or attribute value from the tree without the marks that this module has added."""
         return self._marks.sub("", text) if self._mark in text else text
 
     def _follow(self) -> None:
@@ -97,7 +97,7 @@ def _form_around(control: LexborNode) -> LexborNode | None:
 
 
 def _is_foreign(node: LexborNode) -> bool:
-    """Whether an element is inside SVG or MathML, where no element is a form or a control (13.2.6.5)."""
+    """Return whether an element is inside SVG or MathML, where elements named `form` or `input` are no controls (13.2.6.5)."""
     parent = node.parent
     while parent is not None:
         tag = (parent.tag or "").lower()

@@ -123,7 +123,7 @@ class Form:
         return any(control.kind in CHOICES and control.name == name for control in self.controls)
 
     def _settled(self, values: Mapping[str, str]) -> set[str]:
-        """Return the names in `values` that must not be added as further entries: unchecked checkboxes and image buttons."""
+        """Return the names in `values` for which no further entry is added: unchecked checkboxes and image buttons."""
         return {control.name for control in self.controls if control.name in values and (
             control.kind == "image" or (control.kind == "checkbox" and values[control.name] == ""))}
 
@@ -150,12 +150,12 @@ def _inside_noscript(node: LexborNode) -> bool:
 
 def choose_form(page: Page, names: Iterable[str], css: str | None, *,
                 is_trusted: Callable[[str], bool] = lambda url: True) -> Form | None:
-    """Choose the form to log in with; return None if the page has no such form.
+    """Return the form of a page with which to log in; None if the page has no such form.
 
     names: the field names of the login; css: a selector of the form, of an element inside the form, or of a control that belongs
-    to the form; is_trusted: whether a URL may receive the password. Without css, choose the form with most of the named fields;
-    if several have as many, prefer a form whose action is trusted, then the form that looks most like a login form, then the
-    first form. Raises SelectolaxError for an invalid selector.
+    to the form; is_trusted: whether a URL may receive the password. Without css, the form with most of the named fields is
+    chosen. Among several such forms, forms with a trusted action are preferred, then the forms that look most like a login form,
+    then the first form. Raises SelectolaxError for an invalid selector.
     """
     tree = OwnedTree(page.text)
     if css is not None:
@@ -172,9 +172,9 @@ def choose_form(page: Page, names: Iterable[str], css: str | None, *,
 
 
 def _likeness(form: Form, wanted: frozenset[str]) -> int:
-    """Return how much a form looks like a login form rather than a registration, search or password reset form.
+    """Return a score for how much a form looks like a login form.
 
-    The number is higher for a better match.
+    Registration, search and password reset forms have a lower score.
     """
     passwords = [control for control in form.controls if control.kind == "password"]
     points = 3 if len(passwords) == 1 else -3 if passwords else 0

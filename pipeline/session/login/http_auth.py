@@ -20,7 +20,8 @@ from pipeline.urls import target_of
 MAX_TRIES = 3
 """The maximum number of attempts at one request.
 
-The first attempt has no nonce or an old nonce, the second has a new nonce, and the third follows a response with stale=true.
+The first attempt uses no nonce or an old nonce, the second a new nonce. The third is needed if the second response says
+stale=true.
 """
 
 _SCHEME = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=[\t ,]|$)")
@@ -30,7 +31,7 @@ _HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 @dataclass(frozen=True)
 class Challenge:
-    """One challenge of a WWW-Authenticate header. The scheme and the parameter names are in lower case."""
+    """One challenge in a WWW-Authenticate header. The scheme and the parameter names are in lower case."""
 
     scheme: str
     params: dict[str, str]
@@ -76,7 +77,7 @@ class HttpAuth:
         return self._trusted.trust(url)
 
     def header(self, method: str, url: str) -> str:
-        """Return the Authorization header for a request; "" for no header.
+        """Return the value of the Authorization header for a request; "" means that the request is sent without the header.
 
         The result is "" for an untrusted origin, and for Digest authentication before the server has sent a challenge.
         """
@@ -94,10 +95,10 @@ class HttpAuth:
         return digest((self._user, self._password), challenge, method, url, uses=uses, cnonce=secrets.token_hex(16))
 
     def take(self, offered: Iterable[str], *, sent: bool, tries: int) -> bool:
-        """Read the challenges of a 401 response. Return whether to send the request again, with a new header().
+        """Read the challenges of a 401 response. Return whether to send the request again with a new header.
 
-        offered: the WWW-Authenticate headers; sent: whether the request had an Authorization header; tries: how many times the
-        request was sent so far.
+        The caller gets the new header by calling header(). offered: the WWW-Authenticate headers; sent: whether the request had
+        an Authorization header; tries: how many times the request has been sent so far.
         """
         if self.scheme != "digest" or tries >= MAX_TRIES:
             return False
@@ -111,7 +112,7 @@ class HttpAuth:
         return False
 
     def refused(self, url: str, offered: Iterable[str]) -> LoginError:
-        """Return the error for a 401 response to the last attempt, with the reason."""
+        """Return the error to raise if the last attempt was answered with 401; its message says why."""
         found = list(challenges_in(", ".join(offered)))
         schemes = sorted({challenge.scheme for challenge in found})
         if found and self.scheme not in schemes:
@@ -170,7 +171,7 @@ def digest(credentials: tuple[str, str], challenge: Challenge, method: str, url:
 
 
 def _usable(challenge: Challenge) -> bool:
-    """Whether this client supports a challenge. The first supported challenge is used (RFC 7616, 3.7).
+    """Return whether this client supports a challenge. The first supported challenge is used (RFC 7616, 3.7).
 
     A challenge that offers only the quality of protection auth-int is not supported.
     """

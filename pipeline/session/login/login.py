@@ -1,4 +1,4 @@
-"""Logs in through a form or an API, and verifies the login: `check` must match afterwards."""
+"""Logs in through a form or an API, and verifies the login: after the login, `check` must match."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MOST_FRAMES = 5
 _MOST_FRAMES_DEEP = 3
 
 KeepPage = Callable[[bytes], Path]
-"""A function that saves a page for inspection and returns the path of the file."""
+"""A function that saves the body of a page to a file, so that the user can inspect it, and returns the path of the file."""
 IsWanted = Callable[[Page], bool]
 
 
@@ -61,9 +61,9 @@ class Login:
     def holds_at(self, url: str, *, by_access: bool = False, certain: bool = False) -> bool:
         """Fetch `url` with GET, and return whether the page shows that the session is logged in.
 
-        By default, this is the case if login.check matches on the page. by_access: this is the case if the page has no error
-        status and is not the login page; certain: whether to raise FetchError if the server responds with status 429 or 5xx.
-        Raises ProxyError, TlsError, FetchError or LoginError.
+        By default, the session is logged in if login.check matches on the page. by_access: instead, the session is logged in if
+        the page has no error status and is not the login page; certain: whether to raise FetchError if the server responds with
+        status 429 or 5xx, instead of returning False. Raises ProxyError, TlsError, FetchError or LoginError.
         """
         shows = self._is_accessible if by_access else self._proves
         page = self._get(url, shows)
@@ -111,8 +111,8 @@ class Login:
     def _proof(self, before: Page | None, after: Page) -> str:
         """Verify the login, and return the URL of the page on which login.check matched.
 
-        Return "" if the URL contains a password. before: the login page; after: the page after the login, from which the API
-        token is read first. Raises LoginError.
+        Return "" if the URL contains a password. before: the login page; after: the page after the login. If the login has an API
+        token, it is read from this page first. Raises LoginError if login.check does not match or the token is missing.
         """
         page = after
         if self._table.token is not None:
@@ -144,7 +144,7 @@ class Login:
         return refusal
 
     def _tells_secret(self, url: str) -> bool:
-        """Whether a URL contains a password in its query, as after a login form that was sent with GET.
+        """Return whether a URL contains a password in its query, as after a login form that was sent with GET.
 
         Such a URL is not stored.
         """
@@ -152,7 +152,7 @@ class Login:
         return any(secret.reveal() in told for secret in secrets((self._table, *self._table.steps)))
 
     def _shows_form(self, step: LoginStepTable | None) -> IsWanted:
-        """Return a function that tests whether a page has the form of `step`, or whether login.check already matches."""
+        """Return a function that tests whether a page has the form of `step`, or matches login.check already."""
         return lambda page: (step is not None and self._form_of(page, step) is not None) or self._proves(page)
 
     def _form_of(self, page: Page, step: LoginStepTable) -> Form | None:
@@ -192,7 +192,7 @@ class Login:
         return self._fetch("GET", url, is_wanted)
 
     def _fetch(self, method: str, url: str, is_wanted: IsWanted, **request: Any) -> Page:
-        """Fetch a page, and follow its refresh unless `is_wanted` accepts the page."""
+        """Fetch a page. If `is_wanted` does not accept the page, follow its meta refresh."""
         answer = fetch(self._client, method, url, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s, **request)
         return follow_refreshes(self._client, Page(answer, self._rules.encoding), method=method, is_wanted=is_wanted,
                                 encoding=self._rules.encoding, max_bytes=self._rules.max_page_bytes, timeout_s=self._rules.timeout_s)
@@ -244,9 +244,9 @@ class Login:
                        "correct login.fields or login.url" + (", or set login.url to the frame that shows the form" if frames else ""))
 
     def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
-        """Return the URL of the frame that contains the form of `step`; "" if none of the first frames does.
+        """Return the URL of the frame that contains the form of `step`; "" if no frame contains the form.
 
-        Frames inside frames are searched too.
+        Only the first frames of a page are searched, and the frames inside these frames.
         """
         for url in frames_of(page)[:_MOST_FRAMES]:
             if not self._origins.trust(url, page.answer.url):
@@ -273,7 +273,7 @@ class Login:
 
 
 def _revealed(value: Any) -> Any:
-    """Replace the secrets in the fields of an API login by their plain text, for the JSON body."""
+    """Replace the secrets in the fields of an API login with their plain text, for the JSON body."""
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The login of one session: logs in when needed, finds a page on which to check the login, stores the state."""
+"""The login of one session: logs in when needed, finds a page for checking the login, and stores the state."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from pipeline.settings import LoginTable
 
 UNCHECKABLE = ("items are never reported as gone: login.check matches only on the response to the login, so that an expired session "
                "cannot be detected; set login.check_url to a page on which login.check matches")
-"""The message for a session whose login cannot be checked later. See SessionLogin.checkable."""
+"""The note about a session whose login cannot be checked later. See SessionLogin.checkable."""
 _CHECK_AGAIN_S = (1.0, 4.0)
-"""The seconds to wait before each further attempt to fetch the check page, if the site has failed."""
+"""If the site fails to send the check page: the seconds to wait before the second and the third attempt."""
 _BY_ACCESS = "access"
-"""The word in the check page file that means: access to the page, and not login.check, shows that the login is valid."""
+"""A word in the check page file. It means: the login is valid if the page can be accessed, even if login.check does not match."""
 
 
 @dataclass(frozen=True)
 class LoginFiles:
     """The files of one spider's login.
 
-    jars: the folder of the login's state files (mode 0700); page: where to save the page of a failed login; spider: the
-    spider's name.
+    jars: the folder of the login's state files (mode 0700); page: the file in which the page of a failed login is saved; spider:
+    the spider's name.
     """
 
     jars: Path
@@ -65,8 +65,9 @@ class LoginFiles:
 class LoginRules:
     """The settings of a login.
 
-    table: the login table; None without a login. start: the first start URL fetched with GET; "" if there is none. cookie_names:
-    the names of the login cookies; () means that the login cookies are detected.
+    table: the settings table [spiders.NAME.login]; None if the spider has no login. start: the first start URL that is requested
+    with GET; "" if there is no such URL. cookie_names: the names of the login cookies; () means that the login cookies are
+    detected automatically.
     """
 
     table: LoginTable | None
@@ -75,7 +76,7 @@ class LoginRules:
 
 
 class OpenClient(Protocol):
-    """A function that opens a client of the session. jar, rules, login: used instead of those of the session."""
+    """A function that opens a client of the session. jar, rules, login: replace those of the session unless None."""
 
     def __call__(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
                  login: ClientLogin | None = None) -> Client: ...
@@ -84,9 +85,9 @@ class OpenClient(Protocol):
 class SessionLogin:
     """Logs in a session, one thread at a time, and checks whether the session is still logged in.
 
-    state: the state shared by all threads and tasks; None without a login. checkable: whether the login can be checked later.
-    This is False if no page is known on which login.check matches only while logged in; then an expired session cannot be
-    detected.
+    state: the state shared by all threads and tasks; None if the spider has no login. checkable: whether the login can be checked
+    later. The value is False if no page is known on which login.check matches for a logged-in client and for no other client. In
+    this case, an expired session cannot be detected.
     """
 
     def __init__(self, rules: LoginRules, requests: RequestRules, files: LoginFiles, *, jar: Jar, proxies: ProxySelection,
@@ -115,18 +116,21 @@ class SessionLogin:
         return {name: value.replace("{token}", self.token)}
 
     def holds(self) -> bool:
-        """Ask the site whether the login of an earlier run is still valid. Return True if the spider has no login."""
+        """Ask the site whether the login of an earlier run is still valid, and return the result.
+
+        Return True if the spider has no login.
+        """
         if self._table is None:
             return True
         with self._client() as client:
             return self._holds(self._login_through(self._table, client), self._table)
 
     def ensure(self, *, fresh: bool = False) -> bool:
-        """Log in, unless the session is logged in. Return whether a new login was made.
+        """Log in, unless the session is already logged in. Return whether a new login was made.
 
-        fresh: log in again in any case, with an empty cookie jar. Without a login in the settings, return False. Raises
-        LoginError if the login cannot be verified; ProxyError, TlsError or FetchError if the site is not available. After an
-        error, the cookie jar is unchanged.
+        fresh: whether to log in even if the session is logged in, with an empty cookie jar. If the settings have no login, return
+        False. Raises LoginError if the login cannot be verified; ProxyError, TlsError or FetchError if the site is not available.
+        After an error, the cookie jar is unchanged.
         """
         if self._table is None:
             return False
@@ -145,7 +149,7 @@ class SessionLogin:
                 raise
 
     def cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """Return the time of the last login, and the login's cookies that have an expiry time; None if there was no login."""
+        """Return the time of the last login, and those of its cookies that have an expiry time; None if there was no login."""
         last = last_login.last(self._files.last_login)
         if last is None:
             return None
@@ -155,7 +159,7 @@ class SessionLogin:
     def adopt(self, token: str, epoch: int) -> None:
         """Use the login that another process of the same run made.
 
-        token: the API token; epoch: the number of the login. The cookies of the login are passed separately.
+        token: the API token; epoch: the number of the login. The cookies of the login are put into the jar separately.
         """
         self.token = token
         if self.state is not None:
@@ -172,7 +176,7 @@ class SessionLogin:
         return self._open_client(self._proxies.pinned(), rules=self._login_rules)
 
     def _log_in_again(self) -> None:
-        """Log in after a response has shown that the login has expired."""
+        """Log in again, because a response has shown that the login has expired."""
         assert self._table is not None
         with self._lock:
             self._log_in(self._table, unless_it_holds=False)
@@ -208,15 +212,18 @@ class SessionLogin:
         return Login(table, client, self._login_rules, where=self._where, keep_page=self._keep_page, take_token=self._take_token)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:
-        """Return whether the login is valid, by fetching check_url or the check page found at the last login.
+        """Return whether the login is valid. To find out, fetch check_url or the check page found at the last login.
 
-        Without cookies and token, return False without a request.
+        If the session has no cookies and no token, return False without a request.
         """
         url, by_access = self._check_page(table)
         return bool(url) and (bool(self._jar.alive()) or bool(self.token)) and login.holds_at(url, by_access=by_access)
 
     def _still_holds(self) -> bool:
-        """Whether the session is logged in now. Retry if the site fails; raise the error of the last attempt."""
+        """Return whether the session is logged in now.
+
+        If the site fails, try again; raise the error if the last attempt fails too.
+        """
         table = self._table
         assert table is not None
         url, by_access = self._check_page(table)
@@ -233,8 +240,8 @@ class SessionLogin:
     def _check_page(self, table: LoginTable) -> tuple[str, bool]:
         """Return the URL of the page on which the login can be checked, and how to check the page.
 
-        The URL is "" if there is no such page. The second value is True if access to the page shows that the login is valid, and
-        False if login.check must match on the page.
+        The URL is "" if there is no such page. The second value is True if the login is valid whenever the page can be accessed,
+        and False if login.check must match on the page.
         """
         if table.check_url is not None:
             return table.check_url, False
@@ -244,11 +251,12 @@ class SessionLogin:
         return (url if urlsplit(url).scheme in ("http", "https") else ""), how == _BY_ACCESS
 
     def _find_check_page(self, table: LoginTable, login: Login, led_to: str) -> str:
-        """Find a page on which this new login can be checked later. Return the line for the check page file.
+        """Find a page on which the new login can be checked later. Return the line for the check page file.
 
-        The page after the login is used if login.check also matches when the page is fetched again with GET. For an API, only the
-        start page is tried, because the check of an API is for the response to the login. The start page is used if login.check
-        matches on it only while logged in, or if only a logged-in client can access it. Return "" if neither page can be used.
+        The page after the login is used if login.check also matches when the page is fetched again with GET. For an API login,
+        only the start page is tried, because login.check then applies to the response to the login request. The start page is
+        used if login.check matches on it for this session but not for an anonymous client, or if this session can access it but
+        an anonymous client cannot. Return "" if neither page can be used. led_to: the URL of the page after the login.
         """
         self.checkable = True
         if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):

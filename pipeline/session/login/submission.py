@@ -37,8 +37,8 @@ class Submission:
 def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: str, encoding: str) -> Submission:
     """Return the request that sends the entries of a form.
 
-    method: GET, POST, or DIALOG, which sends nothing; action: the absolute URL of the request; encoding: the name of the
-    Python codec.
+    method: GET or POST, or DIALOG for a form that sends nothing; action: the absolute URL of the request; encoding: the name of
+    the Python codec in which the form is sent.
     """
     entries = [Entry(_crlf(name), _crlf(value), is_file) for name, value, is_file in entries]
     target = urlsplit(action)._replace(fragment="")
@@ -59,11 +59,11 @@ def submission(entries: Sequence[Entry], *, method: str, action: str, enctype: s
 def output_encoding(accept_charset: str, document: str) -> str:
     """Return the Python codec in which a form is sent.
 
-    accept_charset: the form's attribute, of which the first known encoding is used; document: the encoding of the page, used
-    otherwise.
+    accept_charset: the value of the form's attribute; the first known encoding in this value is used. document: the encoding of
+    the page, used if accept_charset names no known encoding.
     """
     found = next((name for label in accept_charset.split() if (name := codec(label))), document)
-    # Forms are never sent in UTF-16, and not in gb18030 but in GBK (Encoding Standard, 4.3).
+    # A form is sent in UTF-8 instead of UTF-16, and in GBK instead of gb18030 (Encoding Standard, 4.3).
     return "utf-8" if found.startswith("utf-16") else "gbk" if found == "gb18030" else found
 
 

@@ -13,7 +13,7 @@ _HASHES = {"SHA1": hashlib.sha1, "SHA256": hashlib.sha256, "SHA512": hashlib.sha
 
 
 class _Totp(pyotp.TOTP):
-    min_secret_length_bits = 8  # sites choose the secret: many secrets have 80 bits, fewer than pyotp accepts
+    min_secret_length_bits = 8  # sites choose the secret, and many choose 80 bits, which pyotp would not accept
 
 
 def totp_code(secret: str, now_s: float) -> str:

@@ -24,20 +24,20 @@ _LOOK_S = 0.02
 _OPEN_HOSTS = 64
 """The maximum number of hosts whose permit files stay open."""
 _MOST_TURNS = 1000
-"""The maximum plausible wait for a host, as a number of delays.
+"""The longest plausible wait for a host, as a multiple of the host's delay.
 
-A stored time that is later comes from another clock, and is ignored.
+A stored time that would require a longer wait must come from another clock, and is ignored.
 """
 
 
 class HostBudget:
-    """The request limits of all hosts. Threads and asyncio tasks can use the object at the same time.
+    """Enforces the request limits of all hosts. Threads and asyncio tasks can use one object at the same time.
 
-    folder: the folder of the lock files, shared by all runs and created when needed; delay_s: the delay between two requests
-    to one host; concurrency: the number of simultaneous requests to one host. 0 means no limit. If spiders have different
-    limits for one host, each spider applies its own. paused: the hosts that asked for a pause, and the end of each pause on
-    the clock time.monotonic(). on_pause: called with the host ("name:port") and the seconds, when a host asks for a longer
-    pause than before.
+    folder: the folder of the lock files, shared by all runs and created when needed; delay_s: the minimum delay between two
+    requests to one host; concurrency: the maximum number of simultaneous requests to one host, 0 for no limit. If spiders have
+    different limits for the same host, each spider applies its own limits. paused: maps each host that asked for a pause to the
+    end of the pause, as a value of time.monotonic(). on_pause: a function that is called when a host asks for a pause that ends
+    later than its current pause, with the host ("name:port") and the length of the pause in seconds.
     """
 
     def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0,
@@ -58,11 +58,11 @@ class HostBudget:
         self._slower[_host(url)] = delay_s
 
     def leave_alone(self, url: str, seconds: float) -> None:
-        """Pause requests to the host of `url` for some seconds, because the host asked for a pause."""
+        """Send no requests to the host of `url` for this number of seconds, because the host asked for a pause."""
         self.pause({_host(url): time.monotonic() + seconds})
 
     def pause(self, until: Mapping[str, float]) -> None:
-        """Add pauses that another process of the run has recorded in its attribute `paused`."""
+        """Add the pauses that another process of the run has recorded. until: that process's attribute `paused`."""
         with self._lock:
             longer = {host: at for host, at in until.items() if at > self.paused.get(host, 0.0)}
             self.paused |= longer
@@ -93,10 +93,11 @@ class HostBudget:
 
     @contextmanager
     def permit_for_file(self, url: str, stopped: threading.Event) -> Iterator[None]:
-        """Block until a permit to download a file is free, and hold the permit during the `with` statement.
+        """Block until a permit for downloading a file is free, and hold the permit during the `with` statement.
 
-        Because downloads take long, one of several permits is reserved for pages. If the event `stopped` is set, the statement is
-        executed without a permit. Raises SessionError if the lock files cannot be used.
+        Because downloads take long, one permit of each host with several permits is reserved for pages. If the event `stopped` is
+        set while this method waits, the `with` statement is executed without a permit. Raises SessionError if the lock files
+        cannot be used.
         """
         permits = self._permits_of(_host(url))
         while (permit := permits.take(file=True) if permits else None) is None and permits and not stopped.wait(_LOOK_S):
@@ -108,9 +109,10 @@ class HostBudget:
                 permits.give_back(permit)
 
     def wait(self, url: str) -> None:
-        """Block the thread until the pause and the delay of the URL's host have passed, or until `close` is called.
+        """Block the thread until the next request to the host of `url` is allowed, or until `close` is called.
 
-        An asyncio task can call `left_alone_s` instead, and do other work in the meantime.
+        The next request is allowed when the host's pause and delay are over. An asyncio task must not block, and uses
+        `left_alone_s` instead.
         """
         self._closed.wait(self.left_alone_s(url))
         self._closed.wait(self._next_turn_s(_host(url)))
@@ -170,7 +172,7 @@ class HostBudget:
 
 
 class _Permits:
-    """The permits of one host. Each permit is a numbered file, owned by the process that locks the file.
+    """The permits of one host. Each permit is a numbered file; the process that has locked the file has the permit.
 
     The files stay open, so that a request costs only two system calls.
     """
@@ -185,7 +187,7 @@ class _Permits:
     def take(self, *, file: bool = False) -> int | None:
         """Take a free permit. Return the number of the permit; None if all permits are taken.
 
-        file: whether the permit is for a download. A download may not take permit 0 if the host has several permits.
+        file: whether the permit is for a download. If the host has several permits, a download cannot take permit 0.
         """
         with self._lock:
             for number in range(1 if file and self._count > 1 else 0, self._count):
@@ -209,7 +211,7 @@ class _Permits:
             self._held.discard(number)
 
     def close(self) -> bool:
-        """Close the files, unless a permit is held. Return whether the files were closed."""
+        """Close the files, unless this process holds a permit. Return whether the files were closed."""
         with self._lock:
             if self._held:
                 return False
@@ -228,7 +230,7 @@ def _name(host: str) -> str:
 
 
 def _boot_id() -> str:
-    """Return the id of the current boot of this machine; "-" if the system has none.
+    """Return the id of the current boot of this machine; "-" if the system provides no such id.
 
     Values of time.monotonic() are comparable only within one boot.
     """

@@ -12,9 +12,9 @@ TRY_LATER = frozenset({429, 503})
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds to wait according to Retry-After (RFC 9110, 10.2.3); None if the header is missing or invalid.
+    """Return the seconds to wait by the header Retry-After (RFC 9110, 10.2.3); None if it is missing or invalid.
 
-    The header contains seconds or a date.
+    The value of the header is a number of seconds or a date. now: the current time, used if the response has no Date header.
     """
     value = _header(headers, "Retry-After")
     if re.fullmatch(r"\d{1,9}", value):
@@ -22,12 +22,12 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     at = http_date(value)
     if at is None:
         return None
-    # If the response has a Date header, subtract the Date, because the server's clock may differ from ours.
+    # The difference to the response's Date header is used, if there is one, because the server's clock may differ from this machine's.
     return max(0.0, (at - (http_date(_header(headers, "Date")) or now)).total_seconds())
 
 
 def http_date(value: str) -> datetime | None:
-    """Return the aware datetime for the value of a date header (RFC 9110, 5.6.7); None if it is invalid."""
+    """Return the aware datetime for the value of a date header (RFC 9110, 5.6.7); None if the value is invalid."""
     try:
         found = email.utils.parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):

@@ -1,7 +1,7 @@
-"""Fetches and applies robots.txt (RFC 9309) for file downloads.
+"""Fetches robots.txt (RFC 9309), and applies its rules to file downloads.
 
-For page requests, pipeline.crawl.middlewares.robots applies robots.txt. A robots.txt that was read for pages is not fetched
-again for downloads.
+For page requests, pipeline.crawl.middlewares.robots applies robots.txt. A robots.txt that was read for pages is not fetched again
+for downloads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROBOT = "crawl-to-inbox"
 """The user agent name of this crawler in robots.txt."""
 FORBIDDEN = "robots.txt forbids this URL"
 PARSED_BYTES = 512_000
-"""How many bytes of a robots.txt are parsed. RFC 9309, 2.5 requires at least 500 KiB."""
+"""The maximum number of bytes of a robots.txt that are parsed. RFC 9309, 2.5 requires at least 500 KiB."""
 
 _FIX = "the next run tries again; set robots = false for this spider if you have permission"
 
@@ -30,8 +30,8 @@ _FIX = "the next run tries again; set robots = false for this spider if you have
 class RobotsTxt:
     """The robots.txt of one origin.
 
-    rules: the parsed rules; None means that everything is allowed. failure: why robots.txt could not be read; None if it was
-    read. After a failure, nothing of the origin is fetched.
+    rules: the parsed rules; None means that everything is allowed. failure: the error if robots.txt could not be read, otherwise
+    None. After a failure, no URL of the origin may be fetched.
     """
 
     rules: RobotsRules | None = None
@@ -41,7 +41,7 @@ class RobotsTxt:
     def of_answer(cls, status: int, body: bytes) -> RobotsTxt:
         """Return the RobotsTxt for a response to a request for robots.txt.
 
-        A missing robots.txt allows everything (RFC 9309, 2.3.1.3); a server error forbids everything (2.3.1.4).
+        If robots.txt is missing, every URL is allowed (RFC 9309, 2.3.1.3); after a server error, no URL is allowed (2.3.1.4).
         """
         if status >= 500:
             return cls(failure=FetchError(f"HTTP {status}"))
@@ -74,7 +74,7 @@ class RobotsTxt:
 
 
 def _nothing_for_now(failure: PipelineError, url: str) -> PipelineError:
-    """Return the error to raise for `url` while robots.txt cannot be read.
+    """Return the error that says that `url` is not fetched because its robots.txt cannot be read.
 
     The error has the class of `failure` if `failure` is a ProxyError, a TlsError or a SessionError.
     """
@@ -86,7 +86,8 @@ def _nothing_for_now(failure: PipelineError, url: str) -> PipelineError:
 class Robots:
     """The robots.txt files of all origins, each fetched once in a run. Thread-safe.
 
-    look: a function that fetches a URL; on_delay: a function called with the URL of a robots.txt and its Crawl-delay in seconds.
+    look: a function that fetches a URL; on_delay: a function that is called for each robots.txt with a Crawl-delay, with the URL
+    of the robots.txt and the delay in seconds.
     """
 
     def __init__(self, look: Callable[[str], Answer], *, on_delay: Callable[[str, float], None]) -> None:
@@ -96,7 +97,7 @@ class Robots:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def learn(self, place: str, robots: RobotsTxt) -> None:
-        """Store a robots.txt that was already read for a page request. place: the URL of robots.txt."""
+        """Store a robots.txt that has already been fetched for a page request. place: the URL of the robots.txt."""
         self._known[place] = robots
 
     def check(self, url: str) -> None:

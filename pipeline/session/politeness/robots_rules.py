@@ -22,8 +22,8 @@ _FIELDS = {"user-agent": "agent", "useragent": "agent", "user agent": "agent", "
 class _Rule:
     """One Allow or Disallow rule.
 
-    parts: the texts between the asterisks of the pattern; whole: whether the pattern ends with "$", so that the whole path must
-    match; octets: the length of the pattern in bytes.
+    parts: the texts between the asterisks of the rule's path pattern; whole: whether the pattern ends with "$", which means that
+    it must match the whole path; octets: the length of the pattern in bytes.
     """
 
     allow: bool
@@ -84,7 +84,7 @@ def _groups(text: str) -> dict[str, _Group]:
     """Return the groups of rules by lower-case agent name. Groups for the same agent are merged."""
     groups: dict[str, _Group] = {}
     named: list[_Group] = []
-    begun = False  # whether the current group has rules; if so, the next User-agent line starts a new group
+    begun = False  # whether the current group already has rules; if so, the next User-agent line starts a new group
     for line in _LINE.split(text):
         kind, value = _record(line)
         if kind == "agent":
@@ -142,7 +142,7 @@ def _rules(pattern: str, *, allow: bool) -> Iterable[_Rule]:
 
 
 def _path(url: str) -> str:
-    """Return the path and query of a URL in the form to which rules are compared.
+    """Return the path and query of a URL, normalized for the comparison with the patterns of rules.
 
     The characters "*" and "$", which have a special meaning in rules, are percent-encoded (RFC 9309, 2.2.3).
     """

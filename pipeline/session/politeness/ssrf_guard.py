@@ -1,7 +1,8 @@
-"""Protects against SSRF (server-side request forgery): refuses private addresses not in the settings.
+"""Protects against SSRF (server-side request forgery): refuses private addresses that the settings do not allow.
 
-A page from the internet must not make this program request what only this machine can access: its own services, hosts in its
-network, or the metadata address of a cloud provider. The settings and the start URLs of a spider may name such addresses.
+A page from the internet must not be able to make this program send requests to private addresses: services on this machine, hosts
+in its network, or the metadata address of a cloud provider. Only private addresses in the settings, such as in a start URL, are
+allowed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
 class SsrfGuard:
     """Refuses URLs and IP addresses that are private, unless the settings allow them.
 
-    places: the URLs and hosts that are allowed to be private; a host without a port is allowed on ports 80 and 443.
+    places: the URLs and hosts that may have a private address; a host without a port is allowed on the ports 80 and 443.
     """
 
     def __init__(self, places: Iterable[str] = ()) -> None:
@@ -55,7 +56,7 @@ class SsrfGuard:
                              fix=f"if this is intended, add \"{where}:{port}\" to this spider's `hosts` setting")
 
     def check_url(self, url: str) -> None:
-        """Check a URL before its host name is resolved: the scheme, and whether the host is a private IP address or localhost.
+        """Check the scheme of a URL, and whether its host is a private IP address or localhost, before resolving the host.
 
         Raises FetchError if the URL must not be fetched.
         """
@@ -75,7 +76,7 @@ class SsrfGuard:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is public.
+    """Return whether an IP address is public.
 
     An IPv6 address that contains an IPv4 address is public if the IPv4 address is. Not public: loopback, link-local,
     site-local, private, shared, documentation, benchmarking, reserved and multicast addresses, and IPv6 addresses that are
@@ -103,9 +104,9 @@ def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | No
 
 
 def _literal(host: str) -> str:
-    """Return the IP address that a host name consists of; "" if the host name is no address.
+    """If a host is written as an IP address, return this address in the usual notation; "" if the host is a name.
 
-    All notations of resolvers are accepted, such as 127.1, 0x7f000001 and 2130706433. "localhost" counts as 127.0.0.1.
+    All notations that resolvers accept are recognized, such as 127.1, 0x7f000001 and 2130706433. "localhost" counts as 127.0.0.1.
     """
     if host == "localhost" or host.endswith(".localhost"):  # RFC 6761, 6.3
         return "127.0.0.1"

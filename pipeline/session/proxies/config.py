@@ -12,7 +12,7 @@ from pipeline.settings import ProxyTable, Settings
 from pipeline.text import clean_line
 
 ENVIRONMENT = "environment"
-"""The proxy name in the settings that stands for http_proxy, https_proxy, all_proxy and no_proxy."""
+"""The proxy name in the settings that means: use the variables http_proxy, https_proxy, all_proxy and no_proxy."""
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -47,7 +47,7 @@ def proxy_url(entry: str | ProxyTable) -> str:
 class EnvironmentProxies:
     """The proxies in the variables http_proxy, https_proxy, all_proxy and no_proxy.
 
-    urls: the proxy URL for each scheme of requests; the key "all" is for schemes that are not listed.
+    urls: maps the scheme of a request to the URL of the proxy to use; the key "all" is for all schemes without their own entry.
     """
 
     urls: Mapping[str, str] = field(repr=False)
@@ -85,7 +85,7 @@ def credentials_of(proxy: str) -> tuple[str, str] | None:
 
 
 def refuses_credentials(status: int, headers: Mapping[str, str]) -> bool:
-    """Whether a response shows that the proxy itself refused the user name or password (RFC 9110, 15.5.8).
+    """Return whether a response shows that the proxy itself refused the user name or password (RFC 9110, 15.5.8).
 
     tinyproxy responds with status 401 instead of 407 to a wrong password.
     """

@@ -25,10 +25,10 @@ class ProxyPool:
         self._state = _read(file)
 
     def choose(self, now_s: float) -> str:
-        """Return the proxy to use: the current proxy, unless it is suspended after a failure.
+        """Return the URL of the proxy to use: the current proxy, unless it is suspended because of a failure.
 
-        Otherwise, return the first proxy that is not suspended. If all proxies are suspended, return the proxy whose
-        suspension ends first.
+        If the current proxy is suspended, return the first proxy that is not. If all proxies are suspended, return the proxy
+        whose suspension ends first. now_s: the current time.
         """
         current = self._state.current
         if current not in self._urls or self._rests_until(current) > now_s:
@@ -39,7 +39,7 @@ class ProxyPool:
         return self._urls[current]
 
     def failed(self, now_s: float) -> bool:
-        """Suspend the current proxy for a while, because it failed. Return whether another proxy can be used."""
+        """Suspend the current proxy for some time, because it has failed. Return whether another proxy can be used."""
         health = self._state.health.setdefault(self._state.current, ProxyHealth())
         health.failures += 1
         health.resting_until_s = now_s + min(_FIRST_REST_S * 2.0 ** (health.failures - 1), _LONGEST_REST_S)
@@ -47,7 +47,7 @@ class ProxyPool:
         return any(self._rests_until(shown) <= now_s for shown in self._urls)
 
     def worked(self) -> None:
-        """Clear the failure count of the current proxy, because it works again."""
+        """Reset the failure count of the current proxy, because the proxy works."""
         if self._state.health.pop(self._state.current, None) is not None:
             self._save()
 

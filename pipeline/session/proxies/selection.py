@@ -16,8 +16,8 @@ from pipeline.session.proxies.pool import ProxyPool
 class ProxyRoute:
     """How a client selects its proxy.
 
-    url_for: a function that returns the proxy for a URL, or None for no proxy; change: a function to call with a proxy that
-    failed, which returns whether another proxy can be used.
+    url_for: a function that returns the URL of the proxy for a request URL, or None for no proxy; change: a function that the
+    client calls with the URL of a failed proxy, and that returns whether another proxy can be used.
     """
 
     url_for: Callable[[str], str | None]
@@ -27,8 +27,9 @@ class ProxyRoute:
 class ProxySelection:
     """Selects the proxy of one session. Thread-safe.
 
-    urls: proxy URLs with percent-encoded credentials; several URLs form a pool, whose failures are stored in pool_file.
-    environment: the proxies in environment variables, used instead of urls; None means that urls are used.
+    urls: proxy URLs with percent-encoded credentials; several URLs form a pool. pool_file: the file in which the failures of the
+    pool's proxies are stored. environment: the proxies in environment variables, used instead of urls; None means that urls are
+    used.
     """
 
     def __init__(self, urls: tuple[str, ...], pool_file: Path, environment: EnvironmentProxies | None = None,
@@ -55,7 +56,8 @@ class ProxySelection:
     def change(self, failed: str | None) -> bool:
         """Suspend a proxy that is down or banned, and select another proxy. Return False if no other proxy can be used.
 
-        failed: the URL of the proxy, with or without credentials; several threads may report the same proxy.
+        failed: the URL of the proxy, with or without credentials. If several threads report the same proxy, only the first report
+        has an effect.
         """
         with self._lock:
             if failed is None or self.current is None or self._pool is None:
@@ -68,7 +70,7 @@ class ProxySelection:
             return True
 
     def worked(self) -> None:
-        """Clear the failure count of the current proxy, because a response arrived through it."""
+        """Reset the failure count of the current proxy, because a response has arrived through the proxy."""
         if self._pool is not None:
             with self._lock:
                 self._pool.worked()

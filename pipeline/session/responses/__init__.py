@@ -1,1 +1,1 @@
-"""Reads HTTP responses: status line and headers, framing, content codings, encoding, completeness."""
+"""Reads HTTP responses: status line, headers, framing, content codings, encoding, and whether they are complete."""

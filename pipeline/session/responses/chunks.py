@@ -1,4 +1,4 @@
-"""Parses the framing of a chunked body (RFC 9112, 7.1) and rewrites the framing in a strict form."""
+"""Parses the framing of a chunked body (RFC 9112, 7.1), and rewrites it in a strict form."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def size_of(line: bytes) -> int:
 
 
 class ChunkedBody:
-    """Follows the framing of a chunked body without interpreting the content.
+    """Parses the framing of a chunked body as the bytes arrive, without interpreting the content.
 
-    over: whether the body is complete; followed: whether more bytes came after the body.
+    over: whether the end of the body has arrived; followed: whether bytes have arrived after the end of the body.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class ChunkedBody:
         self._trailer_lines = -1  # -1 before the last chunk has been read
 
     def canonical(self, data: bytes, at: int = 0) -> bytes:
-        """Return the bytes of `data` from the index `at` on, with strict framing.
+        """Return the next received bytes (`data` from the index `at` on) with strict framing.
 
         Line ends become CRLF; chunk extensions, trailers and bytes after the body are removed. Raises CutShortError for
         invalid framing.

@@ -50,7 +50,8 @@ class _Stream(Protocol):
 def codings_of(values: Iterable[str]) -> tuple[str, ...]:
     """Return the codings in the values of Content-Encoding headers, in the order in which the server applied them.
 
-    Unknown words are ignored. Raises DecodingError for too many codings, and for a known coding without a decoder.
+    Unknown codings are ignored. Raises DecodingError if there are too many codings, or if no decoder is available for a known
+    coding.
     """
     found = tuple(name for value in values for each in value.split(",")
                   if (name := each.strip().lower()) in _DECODERS or name in _WITHOUT_DECODER)
@@ -79,7 +80,7 @@ class ContentDecoder:
         return self._through(data, 0)
 
     def finish(self, *, empty: bool = True) -> None:
-        """Check at the end of the body that every stream is complete.
+        """Check that the stream of every coding is complete. The caller calls this method at the end of the body.
 
         empty: whether a body of zero bytes counts as complete. Raises CutShortError if a stream has no end marker.
         """
@@ -155,7 +156,7 @@ class _Gzip:
 
 
 class _Deflate:
-    """Decodes the zlib format (RFC 1950), or raw deflate (RFC 1951), which old servers call "deflate" too."""
+    """Decodes the zlib format (RFC 1950), and raw deflate (RFC 1951), which some old servers also call "deflate"."""
 
     def __init__(self) -> None:
         self._stream: _ZlibStream | None = None
@@ -195,7 +196,7 @@ def _inflated(stream: _ZlibStream, data: bytes, name: str) -> Iterator[bytes]:
             if piece:
                 yield piece
             data = stream.unconsumed_tail
-            # After a piece of the maximum size, the decompressor may have more output without more input.
+            # If the piece has the maximum size, the decompressor may produce more output without more input.
             if stream.eof or (not data and len(piece) < _PIECE_BYTES):
                 return
     except zlib.error as error:
@@ -205,8 +206,8 @@ def _inflated(stream: _ZlibStream, data: bytes, name: str) -> Iterator[bytes]:
 class _Brotli:
     """Decodes brotli (RFC 7932).
 
-    The brotli library rejects input that continues after the end of the stream. In this case, this class passes the input byte by
-    byte, to find the end.
+    The brotli library rejects input that contains bytes after the end of the stream. If that happens, this class passes the input
+    byte by byte, to find the end of the stream.
     """
 
     def __init__(self) -> None:
@@ -238,9 +239,9 @@ class _Brotli:
                 return
 
     def _to_its_end(self, data: bytes) -> Iterator[bytes]:
-        """Decode all input again, and give `data`, which the library rejected, to the library byte by byte.
+        """Decode all input again, but pass `data`, which the library rejected, to the library byte by byte.
 
-        Output that was yielded before is not yielded again.
+        Only output that was not yielded before is yielded.
         """
         given, self._stream = self._given, brotli.Decompressor()
         parts: Iterator[bytes] = iter((bytes(self._fed), *(data[at:at + 1] for at in range(len(data)))))

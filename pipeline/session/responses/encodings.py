@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from charset_normalizer import from_bytes
 
-# The labels of each encoding. The key is Python's name of the encoding, or of the superset that browsers use.
+# The labels of each encoding. The key is Python's name for the encoding, or for the superset of the encoding that browsers use.
 _LABELS = {
     "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
     "cp866": "866 cp866 csibm866 ibm866",
@@ -67,7 +67,7 @@ _LABELS = {
     "x-user-defined": "x-user-defined",
 }
 _CODECS = {label: name for name, labels in _LABELS.items() for label in labels.split()}
-# Python codecs that are not text encodings, do not work, or can encode markup without angle brackets.
+# Python codecs that are not supported: they are no text encodings, do not work, or can encode markup without angle brackets.
 _NO_CHARSETS = frozenset({"idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "raw_unicode_escape", "undefined",
                           "unicode-escape", "unicode_escape", "utf-7"})
 # UTF-32 comes first, because its byte order mark begins with that of UTF-16.
@@ -119,7 +119,7 @@ def page_encoding(body: bytes, content_type: str, override: str | None = None) -
 
 
 def declared_encoding(body: bytes, content_type: str, override: str | None = None) -> str | None:
-    """Return the Python codec that a page declares, or `override`; None if the page declares none.
+    """Return the Python codec that a page declares, or `override` if given; None if the page declares none.
 
     A byte order mark takes precedence over `override`. content_type: the Content-Type header; override: a label from the
     settings.
@@ -144,7 +144,7 @@ def header_encoding(content_type: str) -> str | None:
 
 
 def detected_encoding(body: bytes, content_type: str) -> str:
-    """Detect the encoding of a page from its bytes. As in browsers, pure ASCII HTML counts as windows-1252."""
+    """Detect the encoding of a page from its bytes. As in browsers, windows-1252 is returned for HTML that is pure ASCII."""
     if body.isascii():
         return "cp1252" if "html" in content_type.lower() else "utf-8"
     return guessed(body)
@@ -167,7 +167,7 @@ def guessed(body: bytes) -> str:
     if wrong * 2 <= foreign and wrong <= max(1, foreign // 10):
         return "utf-8"
     runs = _BEYOND_ASCII.findall(body)
-    if sum(map(len, runs)) < max(_FEW, 2 * len(runs)):  # single non-ASCII letters between ASCII letters mean a Latin script
+    if sum(map(len, runs)) < max(_FEW, 2 * len(runs)):  # single non-ASCII letters between ASCII letters are a sign of a Latin script
         return "cp1252"
     looked_at = body if len(body) <= _LOOKED_AT else body[:_LOOKED_AT].rpartition(b"<")[0] or body[:_LOOKED_AT]
     best = from_bytes(looked_at, cp_isolation=_GUESSED).best()
@@ -181,7 +181,7 @@ def decoded(body: bytes, encoding: str) -> str:
 
 
 def _marked_encoding(body: bytes) -> str | None:
-    """Return the encoding that the byte order mark of a page shows; None if there is no byte order mark."""
+    """Return the encoding that the byte order mark of a page means; None if the page has no byte order mark."""
     if not body.startswith(_ALL_MARKS):  # the fast path for nearly all pages
         return None
     return next((name for mark, name in _MARKS if body.startswith(mark)), None)

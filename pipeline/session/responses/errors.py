@@ -33,7 +33,7 @@ class OversizeError(ValueError):
 
 
 def may_be_http(beginning: bytes) -> bool:
-    """Whether these first bytes can begin an HTTP response.
+    """Return whether the first bytes received from a server may be the beginning of an HTTP response.
 
     The bytes may end inside the word "HTTP". Some servers send a few stray bytes before "HTTP".
     """

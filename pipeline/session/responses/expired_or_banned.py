@@ -16,9 +16,9 @@ _HEAD_BYTES = 256 * 1024  # enough of a page to recognize a login form
 
 
 def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
-    """Return why a response shows that the login has expired; "" if it does not.
+    """If a response shows that the login has expired, return the reason; otherwise "".
 
-    The body of the response must be unread. After the call, the whole body can still be read. asked: the URL of the request.
+    The body of the response must be unread, and can still be read completely after the call. asked: the URL that was requested.
     """
     for hop in (*response.history, response):
         if reason := expiry.of_status(hop.url, hop.status_code, hop.headers.get("Location", "")):
@@ -34,9 +34,9 @@ def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
 
 
 def banned(rules: BannedTable, response: requests.Response) -> bool:
-    """Whether a response shows that the proxy is banned.
+    """Return whether a response shows that the site has banned the proxy.
 
-    The body of the response must be unread. After the call, the whole body can still be read.
+    The body of the response must be unread, and can still be read completely after the call.
     """
     if response.status_code in rules.status:
         return True
@@ -45,7 +45,7 @@ def banned(rules: BannedTable, response: requests.Response) -> bool:
 
 
 def _is_short(response: requests.Response) -> bool:
-    """Whether a response is short enough to be a page that only refreshes to another page.
+    """Return whether a response is so short that it may be a page that only refreshes to another page.
 
     The content of such short pages is always checked.
     """
@@ -66,7 +66,7 @@ def _beginning(response: requests.Response) -> Page | None:
 
 
 def _peek(response: requests.Response) -> bytes:
-    """Return the first bytes of a body; the response can still be read from its start afterwards."""
+    """Return the first bytes of a body. Afterwards, the body can still be read from its beginning."""
     rest: HTTPResponse = response.raw
     head = rest.read(_HEAD_BYTES, decode_content=False)
     response.raw = HTTPResponse(_Rejoined(head, rest), headers=rest.headers, status=rest.status,
@@ -75,7 +75,7 @@ def _peek(response: requests.Response) -> bytes:
 
 
 class _Rejoined(io.RawIOBase):
-    """Reads the beginning of a body that was already read, then the rest from the response."""
+    """A stream of a whole body: first the beginning, which was already read, then the rest from the response."""
 
     def __init__(self, head: bytes, rest: HTTPResponse) -> None:
         self._head = head

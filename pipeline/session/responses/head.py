@@ -54,7 +54,7 @@ class Head:
         return self.fields if self.length is None else (*self.fields, (b"Content-Length", b"%d" % self.length))
 
     def canonical(self) -> bytes:
-        """Return the status line and headers in a strict form that every parser reads in the same way."""
+        """Return the status line and headers in a strict form that all parsers interpret in the same way."""
         lines = [b"HTTP/1.%d %03d %b" % (self.version - 10, self.status, self.reason)]
         lines += [name + b": " + value for name, value in self.framed_fields()]
         return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -115,7 +115,7 @@ def parse_head(raw: bytes) -> Head:
         raise HeadError(f"the response has more than {MAX_LINES:,} header lines")
     if any(len(line) > MAX_LINE_BYTES for line in lines):
         raise HeadError(f"one of the response header lines is longer than {MAX_LINE_BYTES:,} bytes")
-    # A CR inside a line is replaced by a space (RFC 9112, 2.2). As a line end, it would allow header injection.
+    # A CR inside a line is replaced by a space (RFC 9112, 2.2). If it counted as a line end, header injection would be possible.
     lines = [line.strip(b"\r").replace(b"\r", b" ") for line in lines]
     status_line = _STATUS_LINE.fullmatch(lines[0].rstrip())
     if status_line is None:
@@ -175,7 +175,7 @@ def _length(values: list[bytes]) -> int | None:
 
 
 def is_redirect(status: int, *, location: bool) -> bool:
-    """Whether a response is a redirect. Browsers follow a redirect even if its body is incomplete."""
+    """Return whether a response is a redirect. Browsers follow a redirect even if its body is incomplete."""
     return location and status in (301, 302, 303, 307, 308)
 
 

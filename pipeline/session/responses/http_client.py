@@ -27,8 +27,8 @@ _MAX_INTERIM = 100
 class Response(http.client.HTTPResponse):
     """A response that raises an error if its headers or body are incomplete.
 
-    Interim responses are skipped. A chunked body is read like any other body. framed: whether the body has a length or chunks; if
-    not, the end of the connection ends the body.
+    Interim responses (1xx) are skipped. Reading a chunked body returns its content without the framing. framed: whether the
+    response has a Content-Length or a chunked body; if not, the body ends when the server closes the connection.
     """
 
     framed = True
@@ -96,23 +96,23 @@ class Response(http.client.HTTPResponse):
         return line
 
     def _closes(self, head: Head) -> bool:
-        """Whether the connection is closed after the response (RFC 9112, 9.3)."""
+        """Return whether the server will close the connection after the response (RFC 9112, 9.3)."""
         said = ",".join([*self.headers.get_all("Connection", []), *self.headers.get_all("Proxy-Connection", [])]).lower()
         return "close" in said or (head.version == 10 and "keep-alive" not in said)
 
 
 def attach(raw: Any, response: Response | None) -> None:
-    """Attach a response to the response of urllib3 that reads from it, for original_response()."""
+    """Attach a response to the urllib3 response that reads from it, so that original_response() can return it."""
     raw.pipeline_response = response
 
 
 def original_response(raw: Any) -> Any:
-    """Return the response from which urllib3's response `raw` reads; None without one."""
+    """Return the response that was attached to the urllib3 response `raw`; None if none was attached."""
     return getattr(raw, "pipeline_response", None)
 
 
 def is_framed(inner: object) -> bool:
-    """Whether the body has a length or chunks. Otherwise, the end of the connection ends the body.
+    """Return whether the body has a length or chunks. If not, the body ends when the server closes the connection.
 
     inner: the result of original_response(), which is a Response of this module.
     """
@@ -210,7 +210,7 @@ class _Chunked(_Wrapped):
         return size_of(self._line()[:-1])
 
     def _skip_trailer(self) -> None:
-        """Skip the trailer up to the empty line that ends it. Browsers require the empty line too."""
+        """Skip the trailer and the empty line that ends it. As in browsers, the empty line is required."""
         for _ in range(MAX_LINES):
             if self._line() in (b"\r\n", b"\n"):
                 return

@@ -1,4 +1,4 @@
-"""The transport adapter of a session: applies proxy, TLS, timeouts, HTTP authentication and secret headers."""
+"""The transport adapter of a session: applies the proxy, TLS, timeouts, HTTP authentication and secret headers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _DISCARD_BYTES = 64 * 1024
 class SessionAdapter(HTTPAdapter):
     """Sends requests with the proxy, the timeouts and the TLS context of a session.
 
-    Request options for proxies and certificates are ignored. The headers set for the spider may contain secrets: only trusted
-    origins receive them, also after redirects. store_cookies: a function called for every response that sets cookies, with the
-    URL, the values of the Set-Cookie headers and the value of the Date header.
+    The options `proxies`, `verify` and `cert` of a request are ignored. The headers set for the spider may contain secrets, so
+    only trusted origins receive them, even after redirects. store_cookies: a function called for every response that sets
+    cookies, with the URL, the values of the Set-Cookie headers and the value of the Date header.
     """
 
     def __init__(self, proxy: str | None, rules: RequestRules, *, tls: TlsContexts, ssrf_guard: SsrfGuard,
@@ -107,9 +107,9 @@ class SessionAdapter(HTTPAdapter):
                                 _octets(response.headers.get("Date", "")))
 
     def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, even if the server closes the kept-alive connection at the same moment.
+        """Send a request. Send it again if the server closes the kept-alive connection at the same moment.
 
-        If that happens to an idempotent request, it is sent once more. Every other request is sent on a new connection.
+        Only an idempotent request is sent again. Every other request is sent on a new connection, so that this cannot happen.
         """
         kept, repeatable = self._answered, request.method in REPEATABLE
         url = request.url or ""
@@ -140,7 +140,7 @@ class SessionAdapter(HTTPAdapter):
         return host, pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing: the TLS context has the certificate authorities, and requests would add its own bundle."""
+        """Do nothing. The TLS context already has the certificate authorities; requests would add its own bundle."""
 
     def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> Any:
         if proxy.startswith("https:"):
@@ -162,7 +162,7 @@ def _text(value: str | bytes) -> str:
 def _discard_body(response: requests.Response) -> None:
     """Discard the body of a response without waiting for all of it.
 
-    After a short body, the connection is kept; after a longer one, the connection is closed.
+    If the body is short, the connection is kept open; if it is longer, the connection is closed.
     """
     with suppress(HTTPError):  # only the headers are needed
         response.raw.read1(_DISCARD_BYTES, decode_content=False)
@@ -170,12 +170,12 @@ def _discard_body(response: requests.Response) -> None:
 
 
 def _octets(value: str) -> bytes:
-    """Return the bytes of a response header's value. The lines of a folded header (RFC 9112, 5.2) are joined."""
+    """Return the value of a response header as bytes. The lines of a folded header (RFC 9112, 5.2) are joined."""
     return re.sub(r"\r?\n[ \t]+", " ", value).encode("latin-1", "replace")
 
 
 def _on_the_wire(value: str | bytes) -> str | bytes:
-    """Return a header value in a form that http.client can send: UTF-8 bytes if Latin-1 cannot encode the value."""
+    """Return a header value that http.client can send: the text, or UTF-8 bytes if Latin-1 cannot encode it."""
     if isinstance(value, bytes):
         return value
     try:

@@ -28,8 +28,9 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
     """Return the connection pool classes for the pool_classes_by_scheme attribute of a PoolManager.
 
     ssrf_guard: checks the address of each connection; None for requests through a proxy. socks: whether the proxy is a SOCKS
-    proxy. limit_s: the time limit for connecting, and again for receiving the response headers. The timeouts of urllib3 apply
-    to a single read, so that a server that sends one byte from time to time could block the client for ever.
+    proxy. limit_s: the time limit for connecting; the same limit applies to receiving the response headers. The timeouts of
+    urllib3 are not sufficient: they apply to a single read, so that a server that sends one byte from time to time could block
+    the client for ever.
     """
 
     class Guarded(HTTPConnection):
@@ -42,8 +43,8 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
             return self.received
 
         def _new_conn(self) -> socket.socket:
-            # This overrides a method of urllib3 that is not documented. Otherwise, connect() could check the address only after the TLS
-            # handshake.
+            # This overrides an undocumented method of urllib3, because an override of connect() could check the address only after the
+            # TLS handshake.
             connected = super()._new_conn()
             self._check_address(connected)
             return connected
@@ -56,7 +57,7 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
                 self._check_address(self.sock)
 
         def _check_address(self, connected: Any) -> None:
-            """Check the address of the open connection, because the host name may resolve to another address each time."""
+            """Check the address of the open connection, because a host name may resolve to a different address each time."""
             if ssrf_guard is not None:
                 try:
                     ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
@@ -102,7 +103,7 @@ def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
 
     def shut_down() -> None:
         over.set()
-        found = getattr(connection.sock, "socket", connection.sock)  # for TLS inside TLS, urllib3 wraps the socket once more
+        found = getattr(connection.sock, "socket", connection.sock)  # for TLS inside TLS, urllib3 wraps the socket in another object
         if isinstance(found, socket.socket):
             try:
                 socket.socket.shutdown(found, socket.SHUT_RDWR)  # SSLSocket.shutdown is not safe in another thread
@@ -121,5 +122,5 @@ def _within(connection: HTTPConnection, limit_s: float) -> Iterator[None]:
         failed = error
     finally:
         timer.cancel()
-    if over.is_set():  # http.client treats the end of the connection as the end of the headers
+    if over.is_set():  # without this error, http.client would take the end of the connection for the end of the headers
         raise TimeoutError("the response headers did not arrive in time") from failed

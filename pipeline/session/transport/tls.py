@@ -37,8 +37,8 @@ class TlsContexts:
     def context_for(self, host: str | None = None) -> ssl.SSLContext:
         """Return the TLS context for a host.
 
-        Without a host, the context is unverified if insecure_hosts names any host. Raises UsageError if ca_file cannot be
-        read.
+        host: None means the context for all hosts, which verifies no certificates if insecure_hosts names any host. Raises
+        UsageError if ca_file cannot be read.
         """
         insecure = bool(self.insecure_hosts) if host is None else normal_host(host) in self.insecure_hosts
         with self._lock:
@@ -53,7 +53,7 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
     If the system has no certificate authorities, the context trusts the authorities in certifi, the package that requests uses.
     """
     context = _Context(ssl.PROTOCOL_TLS_CLIENT)  # this protocol verifies certificates and host names
-    if sys.version_info >= (3, 13):  # as ssl.create_default_context() does
+    if sys.version_info >= (3, 13):  # the same flags as in ssl.create_default_context()
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
     context.load_default_certs()
     paths = ssl.get_default_verify_paths()
@@ -72,7 +72,7 @@ def verified_context(ca_file: Path | None) -> ssl.SSLContext:
 class _Context(ssl.SSLContext):
     """A TLS context that reports an error when a connection ends without close_notify.
 
-    The data of such a connection may be incomplete; Python's default is to report a normal end.
+    The data of such a connection may be incomplete. By default, Python would treat it like a connection that ended normally.
     """
 
     def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:
