@@ -1,4 +1,4 @@
-"""The built-in spider `crawl`: follows links, extracts items and downloads files as the settings say."""
+"""The built-in spider `crawl`: follows links, extracts items and downloads files by the rules in the settings."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _SNIFFED_BYTES = 8192
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _HANDLED_STATUSES = [status for status in range(400, 500) if status not in (408, 425, 429)]
-"""Permanent error statuses that the spider handles itself for details pages.
+"""Permanent error statuses of details pages that the spider handles itself.
 
-Otherwise, the item of a failed details page would count as gone.
+If the spider did not handle them, the item of a failed details page would count as gone.
 """
 
 
@@ -104,10 +104,10 @@ class CrawlSpider(BuiltInSpider):
         return [Download(url, referer=bare(document.url)) for url in self._download.links(document)]
 
     def _with_details(self, listed: dict[str, Json], document: Document) -> Found:
-        """Return the item with the fields of its details page.
+        """Return the item from a listing page with the fields from its details page added.
 
-        If the details page is gone, return the item with the fields from the listing. If the page has another error, reject the
-        item.
+        If the details page no longer exists, return the item as it is on the listing page. If the page has another error, reject
+        the item.
         """
         if self._details is None or document.status in _GONE:
             return Found(items=[listed])
@@ -120,8 +120,8 @@ class CrawlSpider(BuiltInSpider):
 def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:
     """Return the request for the details page of an item.
 
-    Requests for the same URL but different items are not duplicates, because two items may share a details page. The same item on
-    two listing pages is requested once.
+    Two items may share a details page, so requests for the same URL but different items are not duplicates. If an item is on two
+    listing pages, its details page is requested only once.
     """
     said = sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()[:16]
     return Request(url, depth=depth, headers=headers,
@@ -131,7 +131,7 @@ def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[st
 def document_of(response: Response) -> Document | None:
     """Return a response as a document for rules; None if the body is not text.
 
-    The content of the body decides, not its Content-Type.
+    The decision depends on the content of the body and not on its Content-Type.
     """
     def headers() -> dict[str, str]:
         return header_map(response.headers)

@@ -36,7 +36,7 @@ _INVALID_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTRY = re.compile(r"<((?:[\w.-]+:)?(?:item|entry))(?=[\s>])")
 _ROOT_END = re.compile(r"</(?:[\w.-]+:)?(?:rss|feed|rdf)\s*>", re.IGNORECASE)
 _SEARCHED_ENTRIES = 10_000
-"""The maximum number of stored entries that are searched for the earlier version of an entry with a new id."""
+"""The maximum number of stored entries among which the earlier version of an entry with a new id is searched."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
 _ELEMENTS = frozenset([
     "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont", "bdi", "bdo",
@@ -51,7 +51,7 @@ _ELEMENTS = frozenset([
     "svg", "table", "tbody", "td", "template", "textarea", "tfoot", "th", "thead", "time", "title", "tr", "track", "tt",
     "u", "ul", "var", "video", "wbr", "xmp"])
 _MAX_INVALID_SHARE = 0.5
-"""A text is not UTF-8 if a larger share of its non-ASCII characters is invalid in UTF-8."""
+"""A text counts as not UTF-8 if more than this share of its non-ASCII characters is invalid in UTF-8."""
 
 
 @dataclass
@@ -70,9 +70,10 @@ class FeedSpider(BuiltInSpider):
     """Reads feeds.
 
     An item has the fields id, url, title, author, published, summary (as text), tags and feed. `args = { files = true }`
-    downloads enclosures. Because some feeds have new ids at each fetch, an entry with a new id gets the id of a stored entry
-    that has left the feed and has the same link and title. `args = { ids = "link" }` ignores ids. Entries never count as
-    gone, since an entry leaves its feed when newer entries come.
+    downloads enclosures. Some feeds change the ids of their entries at each fetch. Therefore, an entry with a new id gets the id
+    of the stored entry with the same link and title, if the feed no longer contains this stored entry. With `args = { ids =
+    "link" }`, ids are ignored and the links are used as ids. Entries never count as gone, since a feed drops old entries when it
+    gets new ones.
     """
 
     name = "feed"
@@ -125,12 +126,12 @@ class FeedSpider(BuiltInSpider):
 
 
 def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
-    """Give entries with new ids the ids that these entries had before. Return the number of changed entries.
+    """Give entries with new ids their earlier ids. Return how many entries were changed.
 
-    known: the ids of the feed that are in the store; before: the stored entries. An entry is the same as a stored entry that
-    is no longer in the feed if both have the same link and title, and the same text or date. The date must be the same if
-    some ids of the feed are known, or if several entries have the same link and title. An entry with an unchanged text keeps
-    its stored date, since feeds with new ids at each fetch have new dates too.
+    known: those of the feed's ids that are in the store; before: the stored entries. A feed entry with a new id is taken for a
+    stored entry that is no longer in the feed if both have the same link and title, and the same text or date. The date must be
+    the same if some ids of the feed are known, or if several entries have the same link and title. An entry whose text is
+    unchanged keeps its stored date, since feeds that change the ids at each fetch change the dates too.
     """
     here = {entry.item["id"] for entry in entries}
     gone: defaultdict[Json, list[dict[str, Json]]] = defaultdict(list)
@@ -166,14 +167,15 @@ def _link_and_title(item: Mapping[str, Json]) -> tuple[Json, ...]:
 def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False, problems: list[str] | None = None) -> list[Entry]:
     """Return the entries of a feed, in the order of the feed. Raises SpiderError if the body is no feed.
 
-    Ids are not changed, so that they do not depend on the URL of the feed. by_link: whether to use the links of entries instead
-    of ids. problems: a list to which a message is appended if a part of the feed was ignored.
+    Ids are returned as written in the feed, so that they do not depend on the URL of the feed. by_link: whether to use the links
+    of entries instead of ids. problems: a list to which a message is appended if a part of the feed was ignored.
     """
     text = decoded(body, content_type)
     if text.lstrip().startswith("{"):
         entries = _read_json_feed(text, url)
     else:
-        # feedparser gets a stream, because it may take bytes for a file name or URL; and no base URL, or it would resolve ids.
+        # feedparser gets a stream, because it could take bytes for a file name or URL. It gets no base URL, because it would resolve ids
+        # like links.
         text, unfinished = _without_unfinished_entry(text)
         if unfinished and problems is not None:
             problems.append("is truncated: the last entry has no end and was ignored")
@@ -191,7 +193,7 @@ def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = 
 
 
 def _without_unfinished_entry(text: str) -> tuple[str, bool]:
-    """Remove the last entry of a feed if it has no end tag. Return the feed, and whether an entry was removed.
+    """Remove the last entry of a feed if its end tag is missing. Return the feed, and whether an entry was removed.
 
     Such a feed is truncated, for example because the program that generated it failed.
     """
@@ -259,8 +261,8 @@ def _files(links: list[Any], feed: str) -> list[str]:
 def _text(value: Any, detail: Any, *, untyped: bool) -> str:
     """Return a value as plain text. A value of the type text keeps its angle brackets (RFC 4287, 3.1.1).
 
-    untyped: whether the feed is RSS, which does not declare what is HTML. In RSS, a tag that HTML does not have is text, such
-    as the <T> in List<T>.
+    untyped: whether the feed is RSS, in which values are not declared as text or HTML. In RSS, a tag that does not exist in HTML,
+    such as the <T> in List<T>, counts as text.
     """
     said = str(value or "")
     kind = (detail or {}).get("type") or ""
@@ -270,7 +272,7 @@ def _text(value: Any, detail: Any, *, untyped: bool) -> str:
 
 
 def _text_of_html(html: str) -> str:
-    """Return the text of a title or summary that is HTML, without empty lines."""
+    """Convert a title or summary from HTML to text without empty lines."""
     return "\n".join(line for line in page_text(html).split("\n") if line)
 
 

@@ -47,8 +47,8 @@ class Sitemap:
 class SitemapSpider(CrawlSpider):
     """Reads sitemaps. Each URL is an item; with `items` in the settings, the page of each URL is fetched.
 
-    A fetched page is processed as by the spider `crawl`. `allow` and `deny` filter the pages; `deny` also filters the
-    sitemaps that a sitemap index lists. A `start` URL may be a robots.txt, whose Sitemap lines are read.
+    A fetched page is processed in the same way as by the spider `crawl`. `allow` and `deny` filter the pages; `deny` also filters
+    the sitemaps that a sitemap index lists. A `start` URL may be a robots.txt, whose Sitemap lines are read.
     """
 
     name = "sitemap"
@@ -72,7 +72,7 @@ class SitemapSpider(CrawlSpider):
         if nesting is None:
             yield from super().parse(response)
             return
-        if response.status in _MISSING:  # handled only for sitemaps that an index or a robots.txt lists
+        if response.status in _MISSING:  # the spider gets such a response only for a sitemap that an index or a robots.txt lists
             raise SpiderError("an index or a robots.txt lists this sitemap, but the server responded with 404; no item counts as gone, because the sitemap's pages are unknown", where=response.url,
                               fix="if the sitemap is gone for good, exclude it with `deny`")
         found = read_sitemap(decompressed(response.body, self._max_bytes, response.url), response.url)
@@ -88,7 +88,7 @@ class SitemapSpider(CrawlSpider):
 
 
 def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
-    """Decompress the body if it is gzip data, and return the result.
+    """Return the body, decompressed if it is gzip data.
 
     Raises SpiderError if the result has more than max_bytes bytes, or if the gzip data is invalid or truncated.
     """
@@ -113,7 +113,7 @@ def read_sitemap(body: bytes, url: str) -> Sitemap:
     head = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head.startswith(b"<"):
         return _read_lines(head.decode("utf-8", "replace"), url)
-    if not _END.search(head[-1000:]):  # otherwise, the URLs after the cut would count as gone
+    if not _END.search(head[-1000:]):  # if a truncated sitemap were accepted, the URLs after the cut would count as gone
         raise SpiderError("the response is not a sitemap, or is truncated: it does not end with </urlset> or </sitemapindex>", where=url)
     found = Sitemap()
     # A sitemap is untrusted input: resolve no entities, access no network, build no huge trees.

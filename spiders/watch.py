@@ -1,4 +1,4 @@
-"""The built-in spider `watch`: each page, or a part of each page, is an item with its text."""
+"""The built-in spider `watch`: the text of each page, or of a part of each page, is an item."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WatchSpider(BuiltInSpider):
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterator[TriedRule]:
-        """Yield the rules for the part and the name, and the matches of each pattern of `ignore`."""
+        """Yield the rules for `part` and `name`, and a rule for each pattern of `ignore`."""
         watch = table.watch
         for name, rule in (("watch.part", watch.part), ("watch.name", watch.name)):
             if rule is not None:
@@ -58,7 +58,7 @@ class WatchSpider(BuiltInSpider):
             yield TriedRule(f"watch.ignore[{place}]", pattern, partial(_matches, pattern, lines))
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Found]:
-        """Yield the item of a page. A page without the watched part is rejected, not reported as changed."""
+        """Yield the item of a page. If the page lacks the watched part, reject the item, so that it is not reported as changed."""
         url = response.meta.get("redirect_urls", [response.url])[0]
         document = document_of(response)
         if document is None:
@@ -93,7 +93,7 @@ def _values(rule: SelectorTable, document: Document) -> list[Any]:
 
 
 def _matches(pattern: str, lines: Iterable[str]) -> list[str]:
-    """Return the match of a pattern of `ignore` for each line in which the pattern matches."""
+    """Return the matches of a pattern of `ignore`: one for each line in which the pattern matches."""
     compiled = regex.compile(f"(?:{pattern})")
     return [match for line in lines if (match := search(compiled, line)) is not None]
 
@@ -101,7 +101,7 @@ def _matches(pattern: str, lines: Iterable[str]) -> list[str]:
 def _lines(part: SelectorTable | None, document: Document) -> list[str]:
     """Return the lines of the watched part of a page; [] if the selector of the part fails.
 
-    The failure itself is shown with the rule for the part.
+    `pipeline try` shows the failure itself at the rule for the part.
     """
     if part is None:
         read = page_text if is_html(document.text, document.headers.get("content-type", "")) else plain_text

@@ -1,4 +1,4 @@
-"""HTTP responses as parsed documents, to which the selectors for logins, bans and items are applied."""
+"""HTTP responses as parsed documents, and the selectors for logins, bans and items that are applied to them."""
 
 from pipeline.documents.checks import PageCheck
 from pipeline.documents.document import Document, header_map

@@ -1,4 +1,4 @@
-"""Applies the rules login.check, login.expired, login.token and banned to a document."""
+"""Applies the rules `login.check`, `login.expired`, `login.token` and `banned` to a document."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NOTHING: tuple[Json, ...] = (None, False, [], {}, "")
 
 
 class PageCheck:
-    """One rule, applied with the same selectors as the rules of `items`.
+    """One such rule. Its selectors work in the same way as the selectors of `items`.
 
-    The methods raise RuleFailedError.
+    The methods raise RuleFailedError if the rule cannot be applied.
     """
 
     def __init__(self, rule: SelectorTable) -> None:
@@ -28,7 +28,7 @@ class PageCheck:
         self._pattern = regex.compile(rule.regex) if rule.regex is not None else None
 
     def matches(self, document: Document) -> bool:
-        """Whether the rule matches the document. If the rule has a regex, the regex must match too."""
+        """Return whether the rule matches the document. If the rule has a regex, the regex must match too."""
         return any(True for _ in self._found(document))
 
     def first(self, document: Document) -> str:
@@ -63,5 +63,5 @@ def _finder(rule: SelectorTable) -> Callable[[Document], list[Any]]:
 
 
 def _is_false(found: object) -> bool:
-    """Whether a value is false by the rules of boolean() in XPath 1.0, section 4.3."""
+    """Return whether the XPath function boolean() converts a value to false (XPath 1.0, section 4.3)."""
     return found is False or found == "" or (isinstance(found, float) and (found == 0 or math.isnan(found)))

@@ -1,4 +1,4 @@
-"""One HTTP response as a parsed document. Its trees and its embedded data are created at first use."""
+"""One HTTP response as a parsed document. The trees and the embedded data are created at first use."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _PIECE_BYTES = 65_536
 class Document:
     """An HTTP response, with all data that extraction rules read.
 
-    url: the base of relative links, unless the page has a <base>; text: the decoded body, or a function that returns it; headers:
-    a function that returns the response headers; encoding: the encoding of the page, also used for the queries of the page's
-    links; body: the received bytes, from which the HTML5 tree is built if the bytes are UTF-8.
+    url: the URL of the page, to which links are relative unless the page has a <base>; text: the decoded body, or a function that
+    returns the decoded body; headers: a function that returns the response headers; encoding: the encoding of the page, in which
+    the queries of its links are encoded too; body: the received bytes; if they are UTF-8, the HTML5 tree is built from the bytes
+    and not from the text.
     """
 
     def __init__(self, *, url: str, status: int, text: str | Callable[[], str], headers: Callable[[], Mapping[str, str]],
@@ -94,7 +95,7 @@ class Document:
     @cached_property
     def base(self) -> str:
         """The base URL of relative links: the <base href> of the page, or else the URL of the page."""
-        if not self._may_have_base:  # no search is needed for most pages and all JSON
+        if not self._may_have_base:  # for most pages and for all JSON, this saves the search
             return self.url
         found = self.lexbor.css_first("base[href]")
         return base_of(found.attributes.get("href") or "", self.url) if found is not None else self.url
@@ -111,10 +112,10 @@ class Document:
 
 
 def is_utf8(body: bytes, encoding: str) -> bool:
-    """Whether a quick test shows that the bytes of a body are its text in UTF-8.
+    """Return whether a quick test shows that the bytes of a body are the text in UTF-8.
 
-    Such a large page can be parsed without a str, which would need up to four bytes per character. For a smaller page that is not
-    ASCII, the test would cost as much as decoding, so the result is False.
+    If so, a large page can be parsed without creating a str, which would need up to four bytes per character. For a small page
+    that is not ASCII, the result is False, because the test would cost as much as decoding the page.
     """
     if encoding not in _LIKE_ASCII:
         return False

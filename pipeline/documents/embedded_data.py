@@ -1,4 +1,4 @@
-"""Reads data that pages contain (JSON in script elements, JSON-LD, OpenGraph, microdata), and CSV files."""
+"""Reads data embedded in pages (JSON in script elements, JSON-LD, OpenGraph, microdata), and CSV files."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _VALUED = {"meta": "content", "data": "value", "meter": "value", "time": "dateti
 
 @dataclass
 class ParsedPage:
-    """The page that the functions of this module read.
+    """The page from which the functions of this module read data.
 
-    base: the base URL of relative links; problems: messages about data that could not be read.
+    base: the base URL of relative links; problems: a list to which messages about unreadable data are appended.
     """
 
     root: LexborNode
@@ -42,7 +42,7 @@ class ParsedPage:
 def json_ld(page: ParsedPage) -> Json:
     """Return every JSON-LD record of a page (W3C JSON-LD 1.1, section 7).
 
-    The records in an @graph are returned one by one.
+    If a record has an @graph, the records in the @graph are returned as separate records.
     """
     found: list[Json] = []
     for script in page.root.css("script[type*='ld+json' i]"):
@@ -56,9 +56,9 @@ def json_ld(page: ParsedPage) -> Json:
 
 
 def read_script(text: str, *, kind: str = "") -> tuple[list[Json], str]:
-    """Return the values in a script element, and a message about a problem; "" for no problem.
+    """Return the values in a script element, and a message about unreadable data; "" if all data can be read.
 
-    kind: the type attribute of the script. A script whose type is JSON must contain only JSON; other scripts also contain
+    kind: the type attribute of the script. A script with a JSON type must contain only JSON; any other script may also contain
     code.
     """
     found, unread = scan(text)
@@ -79,7 +79,7 @@ def beginning(text: str) -> str:
 def opengraph(page: ParsedPage) -> Json:
     """Return the OpenGraph properties of a page (ogp.me). The attribute `name` is accepted in place of `property`.
 
-    The value of a property that occurs several times is a list.
+    If a property occurs several times, its value is the list of all values.
     """
     found: dict[str, Json] = {}
     for meta in page.root.css("meta[property][content], meta[name][content]"):
@@ -147,8 +147,8 @@ class _Microdata:
     def _value(self, node: LexborNode) -> str:
         """Return the value of a property.
 
-        The attribute `content` takes precedence on every element, because shops use it on any element and search engines accept
-        this.
+        On every element, the attribute `content` takes precedence: many shops use it on elements other than <meta>, and search
+        engines accept this.
         """
         attributes, tag = node.attributes, node.tag or ""
         if (content := attributes.get("content")) is not None:
@@ -174,7 +174,7 @@ def _add(found: dict[str, Json], name: str, value: Json) -> None:
 
 
 def rows(text: str) -> list[dict[str, str]]:
-    """Return the rows of a CSV text (RFC 4180) as dicts, with the column names of the first line.
+    """Return the rows of a CSV text (RFC 4180) as dicts. The keys are the column names in the first line.
 
     The separator is a comma, semicolon, tab or vertical bar, whichever is most frequent in the first line.
     """

@@ -9,7 +9,7 @@ from selectolax.lexbor import LexborNode
 from pipeline.documents.document import Document
 
 MAX_DELAY_S = 10
-"""The maximum delay, in seconds, of a refresh that is followed. With a longer delay, the page is meant to be read."""
+"""The maximum delay, in seconds, of a refresh that is followed. A longer delay means that users are meant to read the page."""
 
 _TOP_BYTES = 16 * 1024
 _EQUIV = re.compile(rb"-[Ee][Qq][Uu][Ii][Vv]")  # the pattern begins with a byte that is rare in pages, which makes the search fast
@@ -21,9 +21,9 @@ _URL = re.compile(r"(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:'(?P<single>[^']*)|\"(?P
 
 
 def may_refresh(body: bytes) -> bool:
-    """Whether a body may contain a meta refresh. This is a quick test, for encodings that extend ASCII.
+    """Return whether a body may contain a meta refresh. This is a quick test for encodings that extend ASCII.
 
-    Only the beginning is searched, where redirecting pages have their meta refresh.
+    Only the beginning of the body is searched, because pages that redirect have their meta refresh at the beginning.
     """
     return _EQUIV.search(body, 0, _TOP_BYTES) is not None and _HINT.search(body) is not None
 
@@ -31,8 +31,8 @@ def may_refresh(body: bytes) -> bool:
 def refresh_target(document: Document) -> str:
     """Return the http(s) URL, without fragment, to which a page refreshes within MAX_DELAY_S seconds.
 
-    Return "" if there is none. A refresh from https to http is ignored, and so is a refresh inside <noscript>, which is for
-    browsers without scripts.
+    Return "" if the page has no such refresh. A refresh from https to http is ignored. A refresh inside <noscript> is ignored
+    too, because it is meant for browsers without scripts.
     """
     header = document.headers.get("refresh", "")
     values = [header] if header else []

@@ -1,4 +1,4 @@
-"""Searches with the regular expressions of the settings, within a time limit."""
+"""Searches texts with the regular expressions in the settings, with a time limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REGEX_LIMIT_S = 0.1
 class RuleFailedError(Exception):
     """A rule could not be applied, or a value does not have the type of the rule.
 
-    The message contains the text and the reason.
+    The message contains the text to which the rule was applied, and the reason.
     """
 
 

@@ -11,7 +11,7 @@ import chompjs
 from pipeline.model import Json
 
 MAX_CHARACTERS = 20_000_000
-"""The maximum number of characters of a value that is not strict JSON."""
+"""The maximum length, in characters, of a value that is not strict JSON. A longer value is not read."""
 MAX_VALUES = 1000
 """The maximum number of values read from one script."""
 
@@ -47,9 +47,9 @@ class UnreadableError(ValueError):
 
 
 def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
-    """Return all values in a script. Raises UnreadableError if the script has data, but no value can be read.
+    """Return all values in a script; an empty list if the script has no data.
 
-    For a script without data, return an empty list.
+    Raises UnreadableError if the script has data, but no value can be read.
     """
     found, error = scan(text, limit=limit)
     if error is not None and not found:
@@ -60,7 +60,7 @@ def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
 def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableError | None]:
     """Return all values in a script, and the error for the first value that cannot be read, or None.
 
-    The values may follow one another, or be assigned to variables by statements.
+    The script may consist of values that follow one another, or of statements that assign values to variables.
     """
     at = _end_of(_FRONT, text, 0)
     if text[at:at + 200].lstrip("{[ \r\n\t").startswith("&quot;"):
@@ -86,9 +86,9 @@ def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableE
 
 
 def _scalar(body: str) -> list[Json]:
-    """Return the value of a script that consists of one number, string, true, false or null.
+    """If a script consists of a single number, string, true, false or null, return a list with this value.
 
-    The value is the only entry of the list. For any other script, return an empty list.
+    For any other script, return an empty list.
     """
     if body[:1] in "{[":  # also true for an empty script
         return []
@@ -100,10 +100,10 @@ def _scalar(body: str) -> list[Json]:
 
 
 def _next(text: str, at: int) -> tuple[int, int] | None:
-    """Return the position of the next value; None if there is no further value.
+    """Return the position of the next value in a script; None if there is no further value.
 
-    For an object or array, return the index of its opening bracket, and 0. For a JSON.parse call, return the start and the
-    end of the string.
+    The position is two numbers: for an object or array, the index of its opening bracket and 0; for a JSON.parse call, the start
+    and the end of the string that is parsed.
     """
     if text[at] in "{[":
         return at, 0
@@ -123,8 +123,8 @@ def _parsed(literal: str) -> Json:
 def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
     """Return the object at the index `start`, and the index at which it ends.
 
-    The object is read as JSON, or else as JavaScript with comments, trailing commas and any quotes. first: whether this is
-    the first value of the text; only then may an object whose end is missing extend to the end of the text.
+    The object is read as JSON, or else as JavaScript with comments, trailing commas and any quotes. first: whether this is the
+    first value of the text. Only the first value may lack its end, and then extends to the end of the text.
     """
     try:
         return _DECODER.raw_decode(text, start)
@@ -140,7 +140,7 @@ def _read(text: str, start: int, *, first: bool) -> tuple[Json, int]:
 
 
 def _end_of_object(text: str, start: int) -> int:
-    """Return the index after the end of the object at `start`, or the length of the text if it has no end."""
+    """Return the index after the end of the object at `start`, or the length of the text if the object has no end."""
     depth = 0
     for match in _BRACKET.finditer(text, start):
         if match["open"]:

@@ -1,8 +1,8 @@
 """Applies CSS, XPath and JMESPath rules to a part of a document: a lexbor node, a parsel selector or JSON.
 
-CSS is applied with lexbor, which is several times as fast as lxml. If one rule of a group has an XPath, or CSS that lexbor does
-not support, the whole group is applied with parsel, so that all its rules see the same tree. A rule for JSON is applied to the
-given JSON value, to the page, or to the data that `json` or `data` names.
+CSS is applied with lexbor, which is several times as fast as lxml. If any rule of a group uses XPath, or CSS that lexbor does not
+support, all rules of the group are applied with parsel, so that they see the same tree. A rule for JSON is applied to the given
+JSON value, to the page, or to the data that the rule's `json` or `data` names.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def root(document: Document, kind: Kind) -> Scope:
 
 
 def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
-    """Return a function that finds the parts of a document ("scopes") that match a rule, and their kind.
+    """Return a function that finds the parts of a document ("scopes") that match a rule, and the kind of these scopes.
 
-    Other rules are then applied to each scope. The returned function raises RuleFailedError.
+    The caller applies other rules to each scope. The returned function raises RuleFailedError if the rule cannot be applied.
     """
     if rule.is_json:
         return "json", _json_values(rule, kind)
@@ -75,14 +75,14 @@ def parts(rule: SelectorTable, kind: Kind) -> tuple[Kind, Find]:
         return "lexbor", lambda scope, document: scope.css(css)
     if kind == "parsel":
         return "parsel", lambda scope, document: list(select(scope, rule))
-    # A CSS rule in a group of rules for JSON is applied to the page.
+    # In a group of rules for JSON, a CSS rule is applied to the whole page.
     return "lexbor", lambda scope, document: document.lexbor.css(split_css(rule.css or "")[0])
 
 
 def finder(rule: SelectorTable, kind: Kind) -> Find:
     """Return a function that finds all matches of a rule as text or JSON.
 
-    The function raises RuleFailedError.
+    The returned function raises RuleFailedError if the rule cannot be applied.
     """
     if rule.page is not None or rule.header is not None:
         return lambda scope, document: _of_page(rule, document)
@@ -129,7 +129,7 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
 def _with_raised_digits(node: LexborNode) -> str:
     """Return the text of an element, with digits in <sup> as superscript characters.
 
-    Otherwise $12<sup>99</sup> would become 1299.
+    Without this, $12<sup>99</sup> would become $1299.
     """
     found = []
     for child in node.traverse(include_text=True):
@@ -141,21 +141,24 @@ def _with_raised_digits(node: LexborNode) -> str:
 
 
 def _markup(node: LexborNode) -> str:
-    """Return the HTML of an element in a form that is parsed to the same element again.
+    """Return the HTML of an element, written so that parsing it results in the same element.
 
     Parsers drop a line break right after <pre>, so such a line break is doubled.
     """
     html = node.html or ""
-    if ">\n" not in html:  # no tag is followed by a line break
+    if ">\n" not in html:  # there is no tag that is followed by a line break
         return html
     return _BREAK_FIRST.sub(r"\g<0>\n", html) if "<pre" in html or "<textarea" in html or "<listing" in html else html
 
 
 def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[parsel.Selector]:
-    """Return the matches of an XPath, or of CSS that lexbor does not support. Raises RuleFailedError."""
+    """Return the matches of an XPath expression, or of CSS that lexbor does not support.
+
+    Raises RuleFailedError if the rule cannot be applied.
+    """
     try:
         return scope.xpath(rule.xpath) if rule.xpath else scope.css(rule.css or "")
-    except (ValueError, TypeError, re.error) as error:  # for example, an XPath function failed for its arguments
+    except (ValueError, TypeError, re.error) as error:  # for example, an XPath function does not accept its arguments
         raise RuleFailedError(str(error)) from error
 
 
@@ -180,7 +183,7 @@ def parsel_texts(matches: Iterable[parsel.Selector], rule: SelectorTable) -> lis
 def _json_values(rule: SelectorTable, kind: Kind, *, whole: bool = False) -> Find:
     """Return a function that finds the values of a rule for JSON.
 
-    Each entry of a list is a separate value, unless `whole` is set.
+    whole: if a match is a list, whether to return the list as one value instead of its entries as separate values.
     """
     expression = jmespath.compile(rule.jmes or "@")
     where = _json_source(rule, kind)
@@ -234,7 +237,7 @@ def _json_source(rule: SelectorTable, kind: Kind) -> Callable[[Scope, Document, 
 def _scripts(found: list[tuple[str, str | None]], problems: list[str]) -> list[Any]:
     """Return the data of script elements, and append the problems to `problems`.
 
-    With several scripts, a problem is reported only for a script whose type is a JSON type.
+    If there are several scripts, a problem is reported only for scripts with a JSON type.
     """
     values: list[Any] = []
     for text, kind in found:

@@ -41,7 +41,7 @@ from pipeline.workers.stop_request import StopRequest
 
 PROGRESS_EVERY_S = 1.0
 STOP_GRACE_S = 10.0
-"""How long a stopped crawl waits for requests in flight."""
+"""How long, in seconds, a stopped crawl waits for requests in flight."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ logger = logging.getLogger(__name__)
 class CrawlRun:
     """Performs one run in this process: login, crawl, downloads, outcome.
 
-    stop: the stop request of the parent process. followers: sockets to the follower processes of the run. request_follower: asks the
-    parent process to start a follower, if the spider has `processes = "auto"`.
+    stop: whether the parent process has asked this process to stop. followers: the sockets to the follower processes of the run.
+    request_follower: a function that asks the parent process to start a follower; used if the spider has `processes = "auto"`.
     """
 
     def __init__(self, store: Store, settings: Settings, run: Run, stop: StopRequest, followers: Sequence[socket.socket] = (), *,
@@ -65,7 +65,7 @@ class CrawlRun:
             FollowerSockets(followers, shares(self._spider)[1])
         self._clock = clock
         self._quiet_until: datetime | None = None
-        self._progress = replace(run.progress)  # the numbers are not zero if an earlier process of this run was killed
+        self._progress = replace(run.progress)  # not all numbers are zero if an earlier process of this run was killed
         self._dry_run = run.reason == DRY_RUN
         self._downloads: RunDownloads | None = None
         self._ended = threading.Event()
@@ -77,7 +77,7 @@ class CrawlRun:
         try:
             ending = self._attempt()
         except PipelineError as error:
-            logger.error("%s", error)  # noqa: TRY400  one line, since the user caused the error or can fix it
+            logger.error("%s", error)  # noqa: TRY400  no traceback, since the user caused the error or can fix it
             ending = Ending(Outcome.FAILED, str(error), type(error).__name__, keep_open=True, retry=error.retry)
         except Exception as error:
             logger.exception("the run failed with an unexpected error")
@@ -89,7 +89,10 @@ class CrawlRun:
                 follow_ups=FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:
-        """Perform the run and return its ending. End the run at once in quiet hours, or while one of its hosts is paused."""
+        """Perform the run and return its ending.
+
+        End the run immediately during quiet hours, or while a host of the spider is paused.
+        """
         spidercls = spider_class(self._spider.spider, self._settings.folder)
         here = self._clock().astimezone(self._settings.zone)
         if (until := quiet_until(self._spider.quiet, here)) is not None:
@@ -139,13 +142,14 @@ class CrawlRun:
     async def _crawl(self, context: CrawlContext, spidercls: type[Any]) -> Ending:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        # The crawl is stopped first: downloads take up to five seconds to stop, in which the crawl would fetch more pages.
+        # The crawl is stopped first, because downloads take up to five seconds to stop, and the crawl would fetch more pages in this
+        # time.
         self._stop.add_listener(partial(_set_in, loop, stop), first=True)
         crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, followers=self._followers))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        # A page that hangs must not delay the stop: the next run fetches uncommitted pages again.
+        # A page that hangs must not delay the stop. The next run will fetch uncommitted pages again.
         done, _ = await asyncio.wait({crawling}, timeout=STOP_GRACE_S if stop.is_set() else None)
         if not done:
             crawling.cancel()
@@ -175,12 +179,12 @@ class CrawlRun:
         return f"{at.astimezone(self._settings.zone):%Y-%m-%d %H:%M:%S %Z}"
 
     def _stop_for_quiet_hours(self, since: datetime) -> None:
-        """Stop the run at a checkpoint. The service continues the run after the quiet hours."""
+        """Stop the run at a checkpoint. The service will continue the pass after the quiet hours."""
         self._quiet_until = quiet_until(self._spider.quiet, since.astimezone(self._settings.zone))
         self._stop.ask()
 
     def _record_login(self, session: Session) -> None:
-        """Store the expiry time of the login, for alerts. A store error is only logged."""
+        """Store the expiry time of the login, so that an alert can be sent before. An error of the store is only logged."""
         try:
             if (found := session.login_cookies()) is not None:
                 login_cookies.record(self._store, self._run.spider, *found, now=datetime.now(UTC))
@@ -222,7 +226,7 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
 
     async def work() -> None:
         await join(leader, context, spider_class(spider.spider, settings.folder))
-        os.killpg(0, signal.SIGKILL)  # the leader has ended, or has received all pages, so requests in flight are not needed
+        os.killpg(0, signal.SIGKILL)  # the leader has ended or has received all pages, so that requests in flight are no longer needed
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
@@ -240,10 +244,10 @@ def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots
 
 
 def _with_share(spider: SpiderTable, concurrency: int) -> SpiderTable:
-    """Return a copy of the spider's settings table, with `concurrency` reduced to the share of this process."""
+    """Return a copy of the spider's settings table with `concurrency` reduced to this process's share."""
     return spider.model_copy(update={"concurrency": concurrency})
 
 
 def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    with contextlib.suppress(RuntimeError):  # the crawl is over and its loop is closed
+    with contextlib.suppress(RuntimeError):  # the crawl has ended and its event loop is closed
         loop.call_soon_threadsafe(event.set)

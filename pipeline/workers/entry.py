@@ -1,8 +1,8 @@
-"""The main function of a child process: set up logging and signals, perform one run, digest or `try`.
+"""The main function of a child process: set up logging and signals, and perform one run, digest or `try`.
 
-The forkserver imports this module, and Scrapy with it, before forking the child. The service only passes the name of this module
-to the forkserver and does not import it, so that the service does not load Scrapy. The child leads its own session (setsid), and
-ends when its pipe to the parent is closed.
+The forkserver imports this module, which imports Scrapy, before forking the child. The service itself does not load Scrapy: it
+only passes the name of this module to the forkserver. The child leads its own session (setsid), and ends when its pipe to the
+parent is closed.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ from pipeline.workers.stop_request import StopRequest
 from pipeline.workers.try_page import try_page
 
 GC_OBJECTS = 25_000
-"""The number of new objects after which Python collects garbage. With the default of 700, crawls take a fifth longer."""
+"""After how many new objects Python collects garbage in a crawl. With Python's default of 700, crawls take a fifth longer."""
 NICE = 5
-"""The nice value of runs, so that the service responds while runs use every core. Digests have twice this value."""
+"""The nice value of the processes of runs, so that the service responds while runs use all cores.
+
+Processes that render digests have twice this value.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +52,14 @@ for _name in PRELOAD:
 def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *arguments: Any) -> None:
     """Perform the work of a child process.
 
-    The arguments depend on `work`. "run": a Run, and the sockets to the follower processes. "follow": a Run, and the socket to
-    the leader process. "digest": a DigestClaim, the owner of the claim, and the argument `less` of _build_digest. "try": the name
-    of a spider, a URL, and the file for the report. pipe: the connection to the parent process.
+    pipe: the connection to the parent process. The further arguments depend on `work`. "run": a Run, and the sockets to the
+    follower processes. "follow": a Run, and the socket to the leader process. "digest": a DigestClaim, the owner of the claim,
+    and the argument `less` of _build_digest. "try": the name of a spider, a URL, and the file for the report.
     """
     os.setsid()
     gc.freeze()  # the garbage collector skips objects created before the fork
     gc.enable()
-    for number in STOP_SIGNALS:  # set a handler instead of SIG_IGN, since programs that the child starts would inherit SIG_IGN
+    for number in STOP_SIGNALS:  # a handler and not SIG_IGN, because programs that the child starts would inherit SIG_IGN
         signal.signal(number, _leave_to_parent)
     mask = Mask.of(settings)
     log = RunLog(Path(log_file), settings.logs.max_size)
@@ -74,9 +77,10 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
 
 
 def _leave_to_parent(number: int, frame: object) -> None:
-    """Ignore a stop signal.
+    """Ignore a stop signal, because the parent process handles it.
 
-    The parent process also receives the signal, asks this child to stop at a checkpoint, and kills the child if it does not stop.
+    The parent process receives the signal too. It asks this child to stop at a checkpoint, and kills the child if it does not
+    stop.
     """
 
 
@@ -105,7 +109,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
 
 
 def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
-    """Return the fields that are in every log line of this child."""
+    """Return the fields that are added to every log line of this child process."""
     if work in ("run", "follow"):
         return {"run": arguments[0].id, "spider": arguments[0].spider}
     return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
@@ -114,8 +118,8 @@ def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
 def _lower_priority(nice: int) -> None:
     """Give this process a lower CPU priority than the service.
 
-    If the kernel schedules each session as a group (autogroup, sched(7)), the nice value applies only within the group.
-    Therefore the nice value of the group is set, too.
+    If the kernel schedules each session as a group (autogroup, sched(7)), the nice value of a process has an effect only within
+    its group. Therefore the nice value of the group is set as well.
     """
     os.nice(nice)
     with contextlib.suppress(OSError):  # the kernel does not support autogroups
@@ -135,8 +139,8 @@ def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:
     """Render a digest into the outbox.
 
-    less: the presentation to begin with (0 is the richest), and the reason for a simpler presentation: earlier processes were
-    killed while they rendered a richer presentation.
+    less: two values: the number of the presentation to use (0 is the richest), and the reason why it is not 0. A simpler
+    presentation is used after processes were killed while they rendered a richer one.
     """
     first, problem = less
     from pipeline.mail import digest as mail_digest  # noqa: PLC0415  crawls do not need this module

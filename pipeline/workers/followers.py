@@ -1,4 +1,4 @@
-"""Start the follower processes of a run, either with the run or when the run's leader process asks for one."""
+"""Start the follower processes of a run, either with the run or whenever the leader process asks for another."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class FollowerProcesses:
     """The follower processes of one run, as managed by the parent process.
 
     sockets: the followers' ends of the sockets between leader and followers. Each socket is closed in this process as soon as its
-    follower has started, because otherwise the leader would not notice the end of the follower. make: a function that returns the
-    process for a socket. prepare: a function that is called in a thread before the first follower is started.
+    follower has started; if it stayed open, the leader would not notice the end of the follower. make: a function that returns
+    the not yet started process for a socket. prepare: a function that is called in a thread before the first follower is started.
     """
 
     def __init__(self, sockets: Sequence[socket], make: Callable[[socket], Child], prepare: Callable[[], None]) -> None:
@@ -33,13 +33,13 @@ class FollowerProcesses:
         """Whether the followers are started when the leader asks for them, so that the run can continue without them."""
 
     async def start_all(self) -> None:
-        """Start all followers, and return when they have started. Raise SpiderError."""
+        """Start all followers, and return when they have started. Raise SpiderError if one cannot be started."""
         self._starting = asyncio.create_task(asyncio.to_thread(self._start_rest))
         await asyncio.shield(self._starting)
         self._starting = None
 
     def start_on_request(self, leader: Child) -> None:
-        """Start one follower each time that the leader asks for one."""
+        """From now on, start one follower each time that the leader asks for one."""
         self.optional = True
         leader.on_request(self._requested)
 
@@ -68,7 +68,7 @@ class FollowerProcesses:
             child = self._make(end)
             child.start()
         finally:
-            end.close()  # closed also if the follower could not be started, so that the leader notices this
+            end.close()  # also if the follower could not be started: the closed socket tells the leader
         self._children.append(child)
 
     @property
@@ -81,7 +81,7 @@ class FollowerProcesses:
         return sum(each.memory_bytes() for each in self._children)
 
     async def end(self) -> None:
-        """Kill all followers, and start no more."""
+        """Kill all followers, and do not start any more."""
         self._ended = True
         if self._starting is not None:  # a thread cannot be interrupted
             await asyncio.wait({self._starting})

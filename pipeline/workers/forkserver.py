@@ -1,8 +1,8 @@
-"""Start the forkserver, which forks child processes, and delete folders left by killed forkservers.
+"""Start the forkserver, which forks child processes; delete the folders that killed forkservers have left.
 
-This module imports little, so that the forkserver starts early and loads Scrapy while the service loads its own modules.
-The folder of the forkserver's socket contains a locked marker file. A folder whose marker file is not locked was left by a
-process that was killed.
+This module imports few modules, so that the forkserver starts early and loads Scrapy while the service loads its own modules. The
+folder of the forkserver's socket contains a locked marker file. If the marker file of a folder is not locked, the folder was left
+by a process that was killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MARKER = "crawl-to-inbox"
 
 
 def warm_up(*also: str) -> None:
-    """Start the forkserver, which loads Scrapy in the background.
+    """Start the forkserver. It loads Scrapy in the background.
 
     also: names of further modules that the forkserver loads. Raises UsageError if the folder for temporary files cannot be used.
     """
@@ -41,8 +41,8 @@ def warm_up(*also: str) -> None:
 def _start() -> Path | None:
     """Start the forkserver and return the folder of its socket.
 
-    The functions of multiprocessing that are used here are not documented. If they are missing, return None: the first child
-    process then starts the forkserver, and the folder of a killed forkserver is not deleted.
+    The functions of multiprocessing that are used here are not documented. If Python no longer has them, return None. Then the
+    forkserver is started together with the first child process, and the folder of a killed forkserver is not deleted.
     """
     try:
         from multiprocessing.forkserver import ensure_running as start_forkserver  # noqa: PLC0415

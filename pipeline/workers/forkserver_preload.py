@@ -1,7 +1,7 @@
-"""Set up signals and garbage collection in the forkserver, which imports this module first.
+"""Set up signals and garbage collection in the forkserver. The forkserver imports this module first.
 
 The garbage collector is off, because everything that the forkserver loads stays loaded. The forkserver exits without Python's
-cleanup, which takes 0.2 s, because a program that reads this program's output waits for the end of the forkserver.
+cleanup, which takes 0.2 s, because programs that read the output of this program wait until the forkserver has ended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.workers.signals import STOP_SIGNALS
 # A stop signal to the service's process group (Ctrl-C, `timeout`) or control group must reach only the service, which then asks its
 # children to stop at a checkpoint. Children inherit the new session and the ignored signals from the forkserver. Until the following
 # lines are executed, the signals are blocked by the inherited signal mask (stop_signals_blocked).
-with contextlib.suppress(PermissionError):  # the process is a session leader already
+with contextlib.suppress(PermissionError):  # the process is already a session leader
     os.setsid()
 for number in STOP_SIGNALS:
     signal.signal(number, signal.SIG_IGN)

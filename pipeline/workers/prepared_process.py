@@ -1,7 +1,8 @@
 """A process that the command `pipeline run NAME` forks for its only run, before opening the store.
 
-The command needs one child process. A forkserver and its resource tracker would use 75 MB of memory, of which the child would
-share half. A prepared process shares the modules that the command has loaded, and loads Scrapy while the command opens the store.
+The command needs only one child process. A forkserver and its resource tracker would use 75 MB of memory, and share only half of
+it with the child. A prepared process shares the modules that the command has loaded, and loads Scrapy while the command is
+opening the store.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class PreparedProcess:
     """A child process that waits until begin() is called.
 
     Create the object while this process has only one thread. At the end of the `with` statement, the child is killed unless
-    begin() was called. sockets: the number of followers for which the child gets a socket. pipe: the connection to the child.
-    far_ends: the other ends of the child's sockets.
+    begin() was called. sockets: how many sockets to followers the child gets. The object's attributes: pipe is the connection to
+    the child; far_ends are the followers' ends of the child's sockets.
     """
 
     def __init__(self, sockets: int = 0) -> None:
@@ -44,7 +45,7 @@ class PreparedProcess:
             end.close()
 
     def begin(self, *arguments: Any) -> None:
-        """Let the child call entry.enter() with these arguments, its end of the pipe and its sockets.
+        """Make the child call entry.enter() with these arguments, its end of the pipe, and its sockets.
 
         Raise OSError if the child has died.
         """
@@ -66,19 +67,19 @@ def _load_and_wait(work: Connection, pipe: Connection, of_the_command: Sequence[
                    sockets: Sequence[socket.socket]) -> None:
     """Run the child: ignore stop signals, load Scrapy, and wait for the arguments of entry.enter().
 
-    A stop signal to the process group is handled only by the command. of_the_command: the command's ends of pipes and sockets.
-    sockets: the sockets to followers that may be started later.
+    If the process group receives a stop signal, only the command handles it. of_the_command: the command's ends of pipes and
+    sockets, which the child closes. sockets: the sockets to followers that may be started later.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     for end in of_the_command:
-        end.close()  # otherwise this process would not notice the end of the command
+        end.close()  # if these ends stayed open, this process would not notice the end of the command
     gc.disable()  # off until enter() is called, since the modules loaded here stay loaded
     entry = importlib.import_module(ENTRY)
     try:
         what, settings, log_file, *arguments = work.recv()
-    except EOFError:  # the command has ended or needs no child
+    except EOFError:  # the command has ended, or does not need the child
         return
     work.close()
     entry.enter(what, settings, log_file, pipe, *arguments, *sockets)

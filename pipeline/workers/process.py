@@ -46,7 +46,8 @@ class Child:
                  prepared: PreparedProcess | None = None) -> None:
         """Set up the process without starting it.
 
-        work, arguments: see entry.enter(). prepared: the process to use; None means that one is forked from the forkserver.
+        work, arguments: see entry.enter(). prepared: an existing process to use; None means that a process is forked from the
+        forkserver.
         """
         if prepared is not None:
             self._process: BaseProcess = prepared.process
@@ -60,7 +61,7 @@ class Child:
             self._begin = partial(_fork, self._process, far_end)
 
     def start(self) -> None:
-        """Start the process. Block for some milliseconds, or until the forkserver has loaded its modules.
+        """Start the process. This takes some milliseconds, or as long as the forkserver needs to load its modules.
 
         Raise SpiderError if the forkserver does not respond, for example because the forkserver was killed.
         """
@@ -78,7 +79,8 @@ class Child:
     async def wait(self, timeout_s: float | None = None) -> int | None:
         """Wait for the end of the process and return its exit code.
 
-        A negative exit code is the number of the signal that killed the process. Return None if the process still runs after timeout_s.
+        If a signal killed the process, the exit code is the negative number of the signal. Return None if the process is still
+        running after timeout_s.
         """
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()
@@ -93,7 +95,10 @@ class Child:
         return self._process.exitcode
 
     def on_request(self, listener: Callable[[], None]) -> None:
-        """Call a listener in the event loop for each message START_FOLLOWER from the process, until ignore_requests() is called."""
+        """Call a listener in the event loop for each message START_FOLLOWER that the process sends.
+
+        ignore_requests() ends this.
+        """
         def received() -> None:
             try:
                 if self._pipe.recv() == START_FOLLOWER:
@@ -121,7 +126,7 @@ class Child:
                 os.kill(self.pid, signal.SIGKILL)
 
     def result(self) -> PipelineError | None:
-        """Return the error that the process sent before its end; None for success.
+        """Return the error that the process sent before it ended; None if the process reported success.
 
         Raise EOFError if the process sent nothing.
         """

@@ -28,7 +28,7 @@ from pipeline.text import counted, shown_url
 class RunDownloads:
     """The download pool of a run.
 
-    robots: the rules of robots.txt; None means that the spider ignores them.
+    robots: the robots.txt rules that downloads obey; None means that the spider ignores robots.txt.
     """
 
     def __init__(self, store: Store, settings: Settings, run: Run, session: Session, *, budget: HostBudget,
@@ -57,7 +57,7 @@ class RunDownloads:
                                  layout=FolderLayout(table.path, settings.zone, table.link_duplicates))
 
     def add_figures_to(self, progress: Progress) -> None:
-        """Set the numbers of downloads in `progress`, including the downloads of earlier processes of the run."""
+        """Set the numbers of downloads in `progress`, including those of earlier processes of the run."""
         files, before = self.pool.figures(), self._run.progress
         progress.downloads = before.downloads + files.done - files.unchanged
         progress.downloads_unchanged = before.downloads_unchanged + files.unchanged
@@ -68,10 +68,11 @@ class RunDownloads:
         return self.pool.figures().active
 
     def final_ending(self, ending: Ending, *, stopped: bool) -> Ending:
-        """Return the ending of the run, given the ending of its crawl.
+        """Return the ending of the run, given the ending of its crawl (`ending`).
 
-        If the crawl succeeded but the disk is full, the run has failed. If files are left to fetch, the run was stopped if
-        `stopped` is True, and has failed otherwise; the next run of the pass fetches the remaining files.
+        If the crawl succeeded but the disk is full, the run has failed. If the crawl succeeded but some files are still to be
+        fetched, the run counts as stopped if `stopped` is True, and as failed otherwise; the next run of the pass will fetch the
+        remaining files.
         """
         if ending.outcome is not Outcome.SUCCEEDED:
             return ending
@@ -84,7 +85,7 @@ class RunDownloads:
         return replace(ending, error="; ".join(notes))
 
     def _set_aside_note(self) -> str:
-        """Return a note about the files that are skipped because they failed in several runs; "" for none."""
+        """Return a note about the files that are skipped because they have failed in several passes; "" for none."""
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if not aside.count or aside.until is None:
             return ""
@@ -92,9 +93,10 @@ class RunDownloads:
                 f"{aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
 
     def _failures_note(self) -> str:
-        """Return a note about the files that failed; "" for none.
+        """Return a note about the files that failed in this run; "" if no file failed.
 
-        The note says how many files sites refused (status 401, 403), how many robots.txt forbids, and how many failed otherwise.
+        The note says how many files were refused by their sites (status 401 or 403), how many are forbidden by robots.txt, and
+        how many failed for other reasons.
         """
         refused: Counter[tuple[int, str]] = Counter()
         forbidden = 0

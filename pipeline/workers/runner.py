@@ -32,23 +32,26 @@ from pipeline.workers.process import Child
 WATCH_EVERY_S = 1.0
 RENEW_EVERY_S = 5.0
 STOP_LIMIT_S = 30.0
-"""How long a child may take to stop at a checkpoint before it is killed."""
+"""How long, in seconds, a child may take to stop at a checkpoint before it is killed."""
 RETRY_WRITE_S = 1.0
-"""How long to wait before trying again to store the ending of a run, after the disk was full."""
+"""If the ending of a run cannot be stored because the disk is full: the seconds until the next attempt."""
 MAX_PAGES_SET_ASIDE = 20
-"""The maximum number of pages that one run skips because they killed its process. One more such page ends the run."""
+"""The maximum number of pages that one run skips because they killed its process. If one more page does so, the run ends."""
 PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
-"""The signals that end a process because of a page: the page exceeded its CPU limit (SIGPROF) or crashed a parser."""
+"""The signals that show that a page ended the process: the page exceeded its CPU limit (SIGPROF) or crashed a parser."""
 DIGEST_LIMIT_S = 600.0
-"""How long a process may take to render a digest before it is killed."""
+"""How long, in seconds, a process may take to render a digest before it is killed."""
 DEATHS_PER_PRESENTATION = 3
-"""After this many killed processes, a digest is rendered in the next simpler presentation."""
+"""After each time that this many processes were killed, a digest is rendered in the next simpler presentation."""
 
 logger = logging.getLogger(__name__)
 
 
 def _start(child: Child, sockets: Sequence[socket.socket]) -> None:
-    """Start the leader process of a run, then close its sockets in this process, so that its followers notice its end."""
+    """Start the leader process of a run, then close the leader's sockets in this process.
+
+    If these sockets stayed open, the followers would not notice the end of the leader.
+    """
     try:
         child.start()
     finally:
@@ -71,9 +74,9 @@ class Runner:
         self._children: set[Child] = set()
         self._stopping = False
         self.performing: set[int] = set()
-        """The ids of the runs in progress. This object will store how they end."""
+        """The ids of the runs in progress. This object will store how these runs end."""
         self._deaths: Counter[int] = Counter()
-        """The number of processes that were killed before they had rendered a digest, by the id of the digest's claim."""
+        """For each digest, by the id of its claim: how many processes were killed before they had rendered the digest."""
 
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
@@ -81,7 +84,7 @@ class Runner:
     async def perform(self, run: Run) -> Run:
         """Perform a leased run in a child process, and return the ended run.
 
-        If the child crashes or is killed, no exception is raised; the outcome of the returned run says so.
+        If the child crashes or is killed, no exception is raised; the returned run has an outcome that says this.
         """
         self.performing.add(run.id)
         try:
@@ -90,7 +93,7 @@ class Runner:
             self.performing.discard(run.id)
 
     async def _perform(self, run: Run) -> Run:
-        """Start the process of the run. If a page kills the process, start a new process, which skips the page."""
+        """Start the process of the run. If a page kills the process, start another process that skips the page."""
         log_file = self.log_file("runs", run.id)
         noted = page_file(self.settings.data_dir, run.id)
         deadline = time.monotonic() + self.settings.spiders[run.spider].time_limit
@@ -106,16 +109,17 @@ class Runner:
             noted.unlink(missing_ok=True)
 
     def _with_progress(self, run: Run) -> Run:
-        """Return the run with the progress made so far, to which the next process of the run adds."""
+        """Return the run with the progress made so far, so that the next process of the run continues its numbers."""
         found = get_run(self._store, run.id) or run
         return replace(found, progress=progress_so_far(self._store, found))
 
     def _set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
         """Mark the page that killed the process as skipped, if there is one. Return whether to continue the run.
 
-        A page that causes one of PAGE_SIGNALS is skipped immediately. When a process exceeds its memory or time limit, the page
-        may not be the cause; therefore the page is skipped only when this happens a second time. page: the id of the frontier
-        row; 0 means no page.
+        A page that causes one of PAGE_SIGNALS is skipped immediately. If the process exceeded its memory or time limit, the page
+        may not be the cause; therefore the page is skipped only if the same page was being processed a second time. page: the id
+        of the page's frontier row; 0 means that no page was being processed. reason: why this process killed the child, or None.
+        code: the exit code of the child.
         """
         if not page or code is None or code >= 0:
             return False
@@ -148,7 +152,7 @@ class Runner:
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             near_ends, far_ends = list[socket.socket](), prepared.far_ends
-        else:  # a page may have killed the prepared process
+        else:  # there is no prepared process, or a page has killed it
             await asyncio.to_thread(self._need_forkserver)
             pairs = [socket.socketpair() for _ in range(spider.most_followers)]
             near_ends, far_ends = [near for near, _ in pairs], [far for _, far in pairs]
@@ -174,7 +178,7 @@ class Runner:
         return reason, code
 
     def _need_forkserver(self) -> None:
-        """Start the forkserver, unless it was started."""
+        """Start the forkserver, unless it is already running."""
         if not self._has_forkserver:
             warm_up()
             self._has_forkserver = True
@@ -183,7 +187,7 @@ class Runner:
                      memory_limit_bytes: int) -> Ending | None:
         """Wait until the child ends, and kill the child if it exceeds a limit. Return the ending of a killed run, else None.
 
-        This process also renews the lease of the run, because a child whose spider computes for a long time cannot do so.
+        Renew the lease of the run meanwhile, because a child cannot renew the lease while its spider computes for a long time.
         """
         renew_at = time.monotonic() + RENEW_EVERY_S
         stop_deadline: float | None = None
@@ -192,7 +196,7 @@ class Runner:
             if now >= renew_at:
                 renew_at = now + RENEW_EVERY_S
                 if not await asyncio.to_thread(self._renew_lease, run):
-                    child.kill()  # another process has taken over the run and will store the ending
+                    child.kill()  # another process has taken over the run and will store how it ends
                     return None
             if self._stopping and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
@@ -226,7 +230,7 @@ class Runner:
     async def _end(self, run: Run, reason: Ending | None, code: int | None, log_file: Path) -> Run:
         """Store how the run ended, and return the ended run.
 
-        Retry while the disk is full, because a run without an ending blocks its spider.
+        Try again as long as the disk is full, because the spider cannot run again before the ending of this run is stored.
         """
         logged = False
         while True:
@@ -257,7 +261,7 @@ class Runner:
     async def build_digest(self, claim: DigestClaim, owner: str) -> None:
         """Render a claimed digest in a child process.
 
-        Raise the error of the child; the claim stays in the store, so that rendering is tried again.
+        Raise the error that the child reported; the claim stays in the store, so that rendering will be tried again.
         """
         log_file = self.log_file("digests", claim.id)
         deaths = self._deaths[claim.id]

@@ -1,6 +1,6 @@
 """Receive the stop requests that a parent process sends to its child through a pipe.
 
-The message "stop" asks the child to stop at a checkpoint; a closed pipe ends the child immediately.
+The message "stop" asks the child to stop at a checkpoint. If the parent closes the pipe or ends, the child is killed immediately.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection
 
 
 class StopRequest:
-    """The stop request of a child process: true after a stop was requested. Calls listeners at that time.
+    """Whether the parent has asked this child process to stop: True as a bool after a stop was requested.
 
-    The listeners are called one after another, in the thread that calls ask().
+    When a stop is requested, the listeners are called one after another, in the thread that calls ask().
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -25,13 +25,13 @@ class StopRequest:
         self._listeners: list[Callable[[], None]] = []
 
     def poll(self) -> None:
-        """Process a stop request that the parent sent before this process was ready."""
+        """Process a stop request that the parent has sent before this process was ready for it."""
         with contextlib.suppress(EOFError, OSError):  # the parent has ended: watch() ends this process
             if self._pipe.poll() and self._pipe.recv() == "stop":
                 self.ask()
 
     def watch(self) -> None:
-        """Wait for messages of the parent.
+        """Wait for the parent's messages, and process each stop request.
 
         When the parent ends, kill this process and all processes that it has started.
         """
@@ -40,7 +40,7 @@ class StopRequest:
                 if self._pipe.recv() == "stop" and not self:
                     self.ask()
         except (EOFError, OSError):
-            # Finished work is committed. Another process continues the run when its lease expires.
+            # Finished work has been committed. Another process will continue the run when its lease expires.
             os.killpg(0, signal.SIGKILL)
 
     def ask(self) -> None:
@@ -52,7 +52,7 @@ class StopRequest:
     def add_listener(self, listener: Callable[[], None], *, first: bool = False) -> None:
         """Call a listener when a stop is requested, or immediately if a stop was already requested.
 
-        first: whether to call this listener before the listeners added so far, which may block.
+        first: whether to call this listener before the listeners that were added earlier, which may block.
         """
         self._listeners.insert(0 if first else len(self._listeners), listener)
         if self._asked.is_set():

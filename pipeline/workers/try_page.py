@@ -19,9 +19,9 @@ from pipeline.settings import Settings
 
 
 def try_page(settings: Settings, name: str, url: str, report: Path) -> None:
-    """Write a JSON report of the rules' matches on a page to the file `report`.
+    """Fetch a page, and write a JSON report of what the spider's rules match on it to the file `report`.
 
-    name: the name of the spider. url: the URL of the page. Raise the error of the login, the fetch or the rules.
+    name: the name of the spider. url: the URL of the page. Raise the PipelineError if the login, the fetch or a rule fails.
     """
     spider = settings.spiders[name]
     session = open_session(name, spider, settings)
@@ -37,7 +37,7 @@ def try_page(settings: Settings, name: str, url: str, report: Path) -> None:
         text, encoding = body.decode(), "utf-8"
     document = Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers, encoding=encoding)
     spidercls = spider_class(spider.spider, settings.folder)
-    assert issubclass(spidercls, BuiltInSpider)  # the command refuses a Python spider
+    assert issubclass(spidercls, BuiltInSpider)  # the command `try` has already refused spiders written in Python
     found = try_spider(spider, document, body, spidercls)
     found["session"] = session_note(session, page)
     report.write_text(json.dumps(found, default=str), "utf-8")
