@@ -25,7 +25,7 @@ logger = logging.getLogger("pipeline.service")
 class AlertSender:
     """Puts alerts into the outbox.
 
-    log_file: a function that returns the path of a log, given the folder "runs" and the id of a run.
+    log_file: a function that returns the path of a run's log; its arguments are the folder "runs" and the id of the run.
     on_message: called after a message was put into the outbox.
     """
 

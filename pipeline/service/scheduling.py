@@ -75,7 +75,8 @@ class Jobs:
 class _CallingExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
     """Calls the function of a job directly in the event loop.
 
-    The function only sets an event, and a task for each of thousands of jobs would be more expensive.
+    APScheduler's own executor creates a task for each of thousands of jobs. This is unnecessary, because the function only sets an
+    event.
     """
 
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:

@@ -31,7 +31,7 @@ class ServiceState:
     settings_error: why the changed settings file could not be loaded; "" if there is no error.
     waiting_for_restart: the keys whose new values need a restart of the service.
     stopping: set once, by a signal or at the end of `serve --once`.
-    slots_changed, runs_changed: wake the loops that claim slots and start runs.
+    slots_changed, runs_changed: events that wake the loops that claim slots and start runs.
     failed: whether a run, a delivery or a part of the service failed.
     """
 

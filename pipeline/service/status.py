@@ -23,8 +23,8 @@ class StatusSource:
 
     upcoming: a function that returns the next due time of each spider.
     jobs: a function that returns the jobs of the scheduler.
-    mask: a function that returns the mask for the secrets of the current settings.
-    data_id: identifies data_dir in the snapshots.
+    mask: a function that returns a Mask, which hides the secrets of the current settings in texts.
+    data_id: the id of data_dir, which each snapshot contains.
     """
 
     def __init__(self, state: ServiceState, *, upcoming: Callable[[], Mapping[str, datetime]], jobs: Callable[[], Jobs],

@@ -53,7 +53,7 @@ class RunSupervisor:
             await state.runs_changed.wait()
 
     async def held(self) -> set[str]:
-        """Return the spiders whose runs must wait for the end of quiet hours or of a host's pause.
+        """Return the spiders whose runs must not start now, because of quiet hours or because a host is paused.
 
         Raises StoreError.
         """

@@ -73,10 +73,11 @@ def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
 
 
 def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> list[str]:
-    """Return the dotted key as in settings.toml, without pydantic's tags.
+    """Return the dotted key of an error location, as the key is written in settings.toml.
 
-    missing: whether the error says that a required key is missing. The last part of the key is then not in settings.toml, but
-    belongs to the result.
+    Parts of the location that are not keys, such as the names of types that pydantic adds, are left out.
+
+    missing: whether the error is that a required key is missing. The name of the missing key is then part of the result.
     """
     path: list[str] = []
     for position, step in enumerate(location):

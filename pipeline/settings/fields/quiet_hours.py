@@ -46,7 +46,7 @@ def _elapsed(start: datetime, end: datetime) -> timedelta:
 
 
 def _around(span: str, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Return when the quiet hours begin and end that start on the day before `now`, on the day of `now`, and on the next day."""
+    """Return the begin and the end of the quiet hours of three days: the day before `now`, its own day and the next day."""
     first, last = (time.fromisoformat(text) for text in span.split("-"))
     found = []
     for offset in (-1, 0, 1):

@@ -262,7 +262,7 @@ class ScheduleTable(Table):
 
     @property
     def name(self) -> str:
-        """The text that distinguishes this schedule from other schedules of the same spider."""
+        """The text that distinguishes this schedule from other schedules of the same spider or digest."""
         extra = [f"{label} {value}" for label, value in (("in", self.timezone), ("from", self.from_), ("until", self.until))
                  if value is not None]
         return " ".join([self.when, *extra])

@@ -183,7 +183,7 @@ class SelectorTable(Table):
 
     @property
     def is_json(self) -> bool:
-        """Whether the selector reads JSON instead of a document."""
+        """Whether the selector reads JSON instead of HTML or XML."""
         return self.jmes is not None or self.json_ is not None or self.data is not None
 
 

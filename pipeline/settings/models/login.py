@@ -57,7 +57,7 @@ class LoginStepTable(Table):
 class ExpiredTable(Table):
     """How a response shows that the login has expired.
 
-    Selectors are only applied to pages of the spider's own hosts.
+    The selectors are applied only to pages of the spider's own hosts.
     """
 
     redirect: bool = True

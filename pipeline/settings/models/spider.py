@@ -323,7 +323,7 @@ class SpiderTable(Table):
 
     @property
     def most_followers(self) -> int:
-        """The largest number of follower processes that a run of this spider can have."""
+        """The largest number of additional processes (followers) that can join a run of this spider."""
         return MOST_AUTO_PROCESSES - 1 if self.processes == "auto" and self.is_built_in else self.first_processes - 1
 
     @property

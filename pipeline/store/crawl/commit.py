@@ -57,8 +57,8 @@ class Committed:
 class SeenRequests:
     """A cache of limited size for requests that are already in the frontier of a pass.
 
-    Most links of a site appear on all of its pages. The cache holds only plain GET requests, because the URL alone identifies
-    such a request.
+    Most links of a site appear on all pages of the site, so the cache saves many queries. The cache holds only plain GET requests,
+    because the URL alone identifies such a request.
     """
 
     def __init__(self) -> None:
@@ -291,8 +291,8 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
 def progress_so_far(store: Store, run: Run) -> Progress:
     """Return the progress that a run has committed, counted from the run's rows in the database.
 
-    If the process of the run was killed, the process that replaces it needs this figure, because the killed process may not have
-    reported its latest progress.
+    If the process of the run was killed, another process continues the run and calls this function, because the killed process may
+    not have reported its latest progress.
     """
     figures = replace(run.progress)
     with store.read() as connection:

@@ -81,7 +81,7 @@ def _given_before(connection: Connection, run: Run, urls: set[str], given: Colum
 
 
 def _looked_back(connection: Connection, earlier: ColumnElement[bool]) -> list[int]:
-    """Return the ids of the last complete pass and of all passes after it, which together saw every present item.
+    """Return the ids of the last complete pass and of all later passes, which together saw every item still on the site.
 
     earlier: SQL for the passes to search.
     """

@@ -1,7 +1,7 @@
 """Insert and read many rows quickly: bulk INSERT, IN with one parameter, and reading in batches.
 
-SQLAlchemy compiles each statement, and its column types convert the values, one column at a time. The usual conversion in
-SQLAlchemy, one row at a time, takes several times as long as the database itself.
+This module uses SQLAlchemy to compile each statement, but converts the values one column at a time. SQLAlchemy itself
+converts the values one row at a time, which takes several times as long as the work of the database.
 """
 
 from __future__ import annotations

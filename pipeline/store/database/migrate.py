@@ -48,9 +48,9 @@ def refuse_newer(found: str | None, where: str) -> None:
 
 
 def refuse_other(found: str | None, where: str) -> None:
-    """Raise StoreError if the schema is not the schema of this version.
+    """Raise StoreError if the schema is not the schema of this version of the program.
 
-    found: the number of the last migration, or None.
+    found: the number of the last migration; None if the database has no tables.
     """
     refuse_newer(found, where)
     if found != HEAD:

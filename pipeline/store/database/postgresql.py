@@ -1,9 +1,9 @@
 """The PostgreSQL backend: one writer at a time, as on SQLite, and a snapshot for each reader.
 
-A writing transaction first takes an advisory lock, which does what BEGIN IMMEDIATE does on SQLite. No other process can
-change what the transaction has read before the transaction commits, so the same queries are correct on both databases and
-no transaction fails with a serialization error. The lock is released when the transaction ends. The server ends
-transactions whose client has disappeared (idle_in_transaction_session_timeout, TCP keepalive).
+A writing transaction first takes an advisory lock, which has the effect of BEGIN IMMEDIATE on SQLite: until the transaction
+ends, no other process can change what it has read. Therefore, the same queries are correct on both databases, and no
+transaction fails with a serialization error. The server ends a transaction, and so releases its lock, if the client of the
+transaction has disappeared (idle_in_transaction_session_timeout, TCP keepalive).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def open_engine(url: URL) -> Engine:
 
 
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
-    """Start a transaction: a writing one takes the write lock, a reading one sees a single snapshot.
+    """Start a transaction. A writing transaction takes the write lock; a reading transaction sees a single snapshot.
 
     durable: whether the commit waits until the server has written the transaction to disk (synchronous_commit).
     """

@@ -30,7 +30,7 @@ class FileStore:
     def path(self, key: str) -> Path:
         """Return the path of the file with this key.
 
-        Raises StoreError if the key is not valid or would leave the folder.
+        Raises StoreError if the key is not valid, or points outside data_dir.
         """
         parts = PurePosixPath(key).parts
         if not parts or key.startswith("/") or ".." in parts or "\0" in key or "\\" in key:

@@ -1,6 +1,7 @@
-"""The versions of downloaded files, and how to delete them: mark the row, delete the file and the row.
+"""The versions of downloaded files, and the rows of versions that are being deleted.
 
-The mark is committed first and the row is deleted last, so that an interrupted deletion is completed the next time.
+To delete a version, its row is marked and committed, then the file is deleted, and then the row. If this is interrupted, the
+mark shows the next time which deletions must be completed.
 A file that a digest has yet to report is never marked.
 """
 

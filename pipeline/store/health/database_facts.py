@@ -1,4 +1,4 @@
-"""What `pipeline doctor` asks a database: its version, its size and the newest time stored in it."""
+"""The facts about a database that `pipeline doctor` checks: its version, its size and the newest time stored in it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def _write(descriptor: int, status: str) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Return the process that holds the lock according to /proc/locks, or an empty string if unknown."""
+    """Return which process holds the lock, such as "pid 4711", according to /proc/locks; "" if unknown."""
     found = os.fstat(descriptor)
     file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     try:

@@ -50,9 +50,9 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
     The backup is unpacked and verified completely before any data is replaced. If the process is killed, start the restore
     again.
 
-    replace: whether existing data may be replaced; files and an SQLite database are moved to a new folder in data_dir, and a
-    PostgreSQL database is dumped to that folder. If False, existing data raises StoreError.
-    resend: whether to send the messages that waited when the backup was made. If False, these messages are parked, because
+    replace: whether existing data may be replaced. If True, existing files and an existing SQLite database are moved to a new folder
+    in data_dir, and an existing PostgreSQL database is dumped to this folder. If False, the function raises StoreError if data exists.
+    resend: whether to send the messages that were waiting when the backup was made. If False, these messages are parked, because
     they may have been sent since then.
     Raises StoreError, DiskFullError.
     """

@@ -236,7 +236,7 @@ class _Pruner:
                                  ~exists().where(runs.c.slot_id == slots.c.id)))
 
     def _last(self, connection: Connection, spider: str) -> list[int]:
-        """Return the ids of the spider's runs that are always kept: the newest, the last complete and the last successful ones."""
+        """Return the ids of the runs that are always kept: the newest runs, and the last complete and successful runs."""
         own = and_(runs.c.spider == spider, runs.c.ended_at.is_not(None))
         newest = connection.execute(select(runs.c.id).where(own).order_by(runs.c.id.desc()).limit(LAST_RUNS)).scalars().all()
         of_note = (runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.complete,
@@ -309,7 +309,7 @@ class _Pruner:
     def _beyond(self, keep: RetentionRule, at: Any, row_id: Any, among: ColumnElement[bool]) -> ColumnElement[bool]:
         """Return SQL for the rows that a rule does not keep.
 
-        These are the rows older than `keep.age`, and the rows beyond the newest `keep.count` of the rows in `among`.
+        These are the rows that are older than `keep.age`, and all rows in `among` except the newest `keep.count` rows.
         """
         parts = []
         if keep.age is not None:

@@ -1,4 +1,4 @@
-"""What to start when a run ends: a retry, or the spiders configured to run `after` this one."""
+"""What to start when a run ends: a retry of the run, or the spiders that run after the spider of this run (`after`)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ class FollowUps:
             self._again(connection, run, open_pass=open_pass, now=now)
 
     def _again(self, connection: Connection, run: Run, *, open_pass: bool, now: datetime) -> None:
-        """Create a retry of the run. Manual runs are not retried, and no retry is created beyond the limits or beside another run."""
+        """Create a retry of the run if a retry is allowed.
+
+        A manual run is not retried. No retry is created if a limit is reached, or if another run of the spider has not ended.
+        """
         of_slot = select(func.count()).where(runs.c.slot_id == run.slot_id, runs.c.reason == "retry")
         tried = connection.execute(of_slot).scalar_one()
         attempts = connection.execute(select(func.count()).where(runs.c.pass_id == run.pass_id, COUNTED_ATTEMPT)).scalar_one()

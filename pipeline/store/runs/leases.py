@@ -60,7 +60,7 @@ def _stat_of(pid: int) -> list[str]:
 
 
 def _machine() -> str:
-    """Return a name for the scope in which process ids can be compared.
+    """Return a name for this machine or container, within which a process id identifies one process.
 
     The name consists of the host name, the kernel's random boot id (random(4)) and the number of the process namespace. The host name
     alone is not enough: two containers, or two machines made from one image, may have the same host name. The number of the process

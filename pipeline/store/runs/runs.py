@@ -111,7 +111,7 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
 def _with_open_pass(connection: Connection, run: Run, now: datetime) -> Run | None:
     """Give the run a new pass if another run has finished the pass of this run, and return the run.
 
-    A run that was to resume or retry a finished pass is skipped instead; the function then returns None.
+    A run that was created to resume or retry the finished pass is skipped instead, and the function returns None.
     """
     closed_at = connection.execute(select(passes.c.closed_at).where(passes.c.id == run.pass_id)).scalar_one()
     if closed_at is None:

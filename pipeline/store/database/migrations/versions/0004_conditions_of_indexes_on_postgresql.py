@@ -1,4 +1,4 @@
-"""Conditions of partial indexes on PostgreSQL, which databases created by earlier versions lack."""
+"""Add the conditions of partial indexes on PostgreSQL, which databases created by earlier versions lack."""
 
 import sqlalchemy as sa
 from alembic import op
