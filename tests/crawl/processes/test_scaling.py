@@ -20,7 +20,7 @@ from pipeline.crawl.processes.memory import available_memory_bytes, free_in_grou
 from pipeline.crawl.processes.scaling import Load, Thresholds, is_large, reason_for_one_process, reason_to_wait
 from pipeline.settings import load
 from tests.servers.pages import Answer, Asked, PageSite
-from tests.servers.program import Program, eventually
+from tests.servers.program import Program, alive, eventually
 
 PAGES = 120
 WAIT_S = 60.0
@@ -229,8 +229,8 @@ def started(program: Program, site: StepSite, more: str = "", *, names: Sequence
         yield command
     finally:
         site.answer(10**6)
-        command.process.kill()
-        command.process.wait()
+        with command.process:  # closes its pipes
+            command.process.kill()
 
 
 def keys(program: Program) -> list[int]:
@@ -308,6 +308,21 @@ def test_a_process_that_was_killed_after_another_joined_loses_nothing(program: P
         assert keys(program) == list(range(PAGES))
         (again,) = json.loads(program.run("run", "s", "--json").stdout)
         assert (again["complete"], again["progress"]["unchanged"], again["progress"]["gone"]) == (True, PAGES, 0)
+
+
+def test_after_a_kill_of_the_command_no_process_remains_and_the_next_run_resumes_the_pass(program: Program) -> None:
+    with StepSite() as site, started(program, site) as command:
+        site.answer(30)
+        eventually(lambda: len(site.paths()) >= 31, within_s=WAIT_S)
+        started_by_it = program.descendants()
+        assert {command.leader, *command.followers} <= started_by_it
+        Program.kill_process(command.process.pid)
+        eventually(lambda: not alive(started_by_it), within_s=WAIT_S)
+        site.answer(10**6)
+        (run,) = json.loads(program.run("run", "s", "--json").stdout)
+        assert (run["outcome"], run["complete"]) == ("succeeded", True), command.log
+        assert keys(program) == list(range(PAGES))
+        assert site.paths().count("/0") == 1
 
 
 def test_a_run_whose_processes_use_too_much_memory_goes_on_with_one(program: Program) -> None:
