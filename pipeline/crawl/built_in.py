@@ -55,5 +55,5 @@ class BuiltInSpider(scrapy.Spider):
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterable[TriedRule]:
-        """Return the rules that other spiders do not have, so that `pipeline try` can show what they match."""
+        """Return this spider's own rules, so that `pipeline try` can show what each of these rules matches."""
         return ()

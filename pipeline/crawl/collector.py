@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 class Found:
     """All output of one page in one object; yielding it is much faster than yielding items one by one.
 
-    offsite: links that are not followed because they lead to other hosts. redirected_host: a host that counts as part of the site
-    because a start URL redirected to it; "" means none.
+    offsite: links that are not followed because they lead to other hosts; a note of the run mentions them. redirected_host: a
+    host that counts as part of the site because a start URL redirected to it; "" means none.
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
@@ -83,7 +83,7 @@ class PageCollector:
         yield  # makes this an async generator, which Scrapy requires
 
     async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
-        """Commit the page of a response with all output of its callback.
+        """Commit the page of a response with all output of its callback (`entries`).
 
         Raise CloseSpider if the callback raised it, and PipelineError if the page cannot be stored.
         """
@@ -185,7 +185,7 @@ class PageCollector:
             self._reject(page, data, str(reason))
 
     def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
-        """Add a rejected item and the reason to the page.
+        """Add a rejected item, and the reason, to the output of the page.
 
         If the key of the item can be read, the key is recorded too, so that the stored item with this key does not count as gone.
         """
@@ -331,7 +331,10 @@ def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Downlo
 
 
 def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
-    """Return an item's key: the values of its key fields, or else its `url`, or else a hash of the item."""
+    """Return an item's key: the values of its key fields, or else its `url`, or else a hash of the item.
+
+    fields: the names of the key fields.
+    """
     if not fields and data.get("url"):
         fields = ("url",)
     if not fields:

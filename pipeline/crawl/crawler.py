@@ -177,8 +177,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
                 followers: FollowerSockets | None = None) -> Ending:
     """Crawl until the frontier is empty, a limit is reached or `stop` is set. Return how the crawl ended.
 
-    followers: the sockets to the run's other processes, which fetch some of the pages from the beginning or join later; None if
-    this process fetches all pages.
+    followers: the sockets to the run's other processes, which fetch some of the pages; None if this process fetches all pages.
     """
     context.stopping = stop.is_set
     context.keep_unseen = bool(getattr(spidercls, "keep_unseen", False))
@@ -213,7 +212,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 
 
 async def _open_followers(context: CrawlContext, followers: FollowerSockets) -> asyncio.Task[None] | None:
-    """Connect to the followers that were started with the run; otherwise return a task that adds followers later."""
+    """Connect to the run's followers. If they are started later, return the task that adds them, otherwise None."""
     if followers.request is None:
         context.followers = group = FollowerGroup(context, followers.concurrency)
         for each in followers.sockets:
@@ -247,7 +246,7 @@ def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Sp
 
 
 async def _no_start(spider: Spider) -> AsyncIterator[scrapy.Request]:
-    """Yield nothing. This is the start() of a spider whose start requests are already in the frontier."""
+    """Yield nothing. This replaces start() of a spider whose start requests are put into the frontier directly."""
     return
     yield
 

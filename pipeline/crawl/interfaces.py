@@ -14,13 +14,16 @@ FRONTIER_ID = "pipeline_frontier_id"
 """The meta key with the id of the frontier row of a request; the value is None for a request that is only in memory."""
 
 START = "pipeline_start"
-"""The meta key with the index of a start request in the settings; its body and secrets are never stored."""
+"""The meta key with the index of a start request in the settings. Bodies and secrets of start requests are never stored."""
 
 VARIANT = "pipeline_part"
 """The meta key whose value distinguishes requests with the same URL, such as the page number in the request body."""
 
 FROM_START = "pipeline_begun"
-"""The meta key that marks a request from the spider's start() in the store. Such a request may go to a private address."""
+"""The meta key that marks a request yielded by the spider's start(). Such a request may go to a private address.
+
+The key is only used in the store.
+"""
 
 EPOCH = "pipeline_login_epoch"
 """The meta key with the number (epoch) of the login that was current when a request was sent."""
@@ -55,7 +58,7 @@ class PageWriter(Protocol):
 
 
 class RowSource(Protocol):
-    """The frontier as the leader process uses it: gives rows to followers, and takes back the rows of a dead follower."""
+    """The frontier, as the leader process sees it: it gives rows to followers, and takes back the rows of a dead follower."""
 
     @property
     def ready(self) -> int: ...

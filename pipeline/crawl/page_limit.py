@@ -22,8 +22,8 @@ _T = TypeVar("_T")
 class PageLimit:
     """The CPU time limit of pages.
 
-    file: the file in which the id of the current page's frontier row is recorded. cpu_s: the limit for one step of a page, in CPU
-    seconds of the whole process.
+    file: the file in which the id of the current page's frontier row is recorded. cpu_s: the limit for one step of processing a
+    page, in CPU seconds of the whole process.
     """
 
     def __init__(self, file: Path, cpu_s: float) -> None:

@@ -24,7 +24,7 @@ class Relogin:
         return self.login_state.epoch
 
     async def renew(self, epoch: int) -> None:
-        """Log in again, unless a login newer than `epoch` exists. Raise the error of a failed login."""
+        """Log in again, unless there is already a login newer than `epoch`. If the login fails, raise its error."""
         if self._under_way is None:
             if self.login_state.is_stale(epoch):
                 return

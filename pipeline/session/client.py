@@ -102,8 +102,8 @@ class Client(requests.Session):
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         """Send a request. If the proxy fails, use the next proxy; if the session has expired, log in and send again.
 
-        Raises LoginError if the session is still expired after the new login, FetchError if the session expired and the
-        request must not be repeated, ProxyError if the site has banned every proxy, and the exceptions of requests.
+        Raises LoginError if the session is still expired after the new login, FetchError if the session expired and the request
+        must not be repeated, ProxyError if the site has banned every proxy, and the exceptions of the library requests.
         """
         login_state = self._login_state
         if login_state is None:
@@ -172,10 +172,10 @@ class Client(requests.Session):
             self.jar.store(url, lines, served=served)
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """Adapt the secrets of a request to the target of a redirect.
+        """Remove from a redirected request the secrets that the target of the redirect must not receive.
 
-        The login's headers are removed unless the target may receive them. Raises FetchError if the request has a body and
-        the target's origin is not trusted.
+        The secrets are the headers of the login. Raises FetchError if the request has a body and the target's origin is not
+        trusted.
         """
         prepared_request.url = self.get_redirect_target(response)  # the URL again without the percent-encoding of requests; see prepare_request
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
@@ -215,8 +215,8 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
           max_bytes: int, timeout_s: float) -> Answer:
     """Fetch one page, with its redirects, within timeout_s seconds. The response may have any status.
 
-    Raises ProxyError or TlsError. Raises FetchError if the request fails, the response is incomplete, or the body has more
-    than max_bytes bytes.
+    Raises ProxyError, TlsError or FetchError if the request fails. Also raises FetchError if the response is incomplete or its
+    body has more than max_bytes bytes.
     """
     deadline = time.monotonic() + timeout_s
     for attempts_left in range(_ATTEMPTS if method in REPEATABLE else 1, 0, -1):

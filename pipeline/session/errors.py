@@ -77,7 +77,7 @@ def is_of_proxy(error: requests.RequestException) -> bool:
 
 
 def was_dropped(error: requests.RequestException) -> bool:
-    """Whether the connection was closed before a response arrived."""
+    """Return whether the connection was closed before a response arrived."""
     return any(isinstance(cause, (ConnectionResetError, BrokenPipeError)) for cause in _chain(error))
 
 

@@ -17,8 +17,8 @@ def follow_refreshes(client: Client, page: Page, *, method: str, is_wanted: Call
     """Follow the refreshes of `page`, and return the last page.
 
     Stop at a page that has an error status, has no refresh, or only reloads itself, and at a page for which is_wanted returns
-    True. method: the HTTP method with which `page` was requested. Raises ProxyError, TlsError or FetchError. More than
-    MAX_REDIRECTS redirects and refreshes are a FetchError.
+    True. method: the HTTP method with which `page` was requested. Raises ProxyError, TlsError or FetchError. Also raises
+    FetchError after more than MAX_REDIRECTS redirects and refreshes in total.
     """
     hops = page.answer.hops
     while page.answer.status < 400 and (target := refresh_target(page.document)) and not is_wanted(page):

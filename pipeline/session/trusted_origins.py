@@ -29,7 +29,7 @@ def shown_origin(url: str) -> str:
 
 
 def referer_for(source: str, target: str) -> str:
-    """Return the Referer header for a request from the page `source` to the URL `target`; "" for none.
+    """Return the Referer header for a request from the page `source` to the URL `target`; "" for no header.
 
     The policy is strict-origin-when-cross-origin, the default of browsers (Referrer Policy, 3.8): the whole URL for the same
     origin, only the origin of the page for another origin, and nothing from https to http.

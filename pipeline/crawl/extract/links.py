@@ -55,8 +55,8 @@ class LinkRules:
     """Finds and filters the links of a page by the rules of `follow` or `download`.
 
     allow, deny: regular expressions that are searched in the whole URL. drop: names of URL parameters to remove. hosts: the hosts
-    that links may lead to; None means any host. for_files: whether these are the rules of `download`; the URLs of files keep all
-    their parameters.
+    that links may lead to; None means any host. for_files: whether these are the rules of `download`; if so, tracking parameters
+    are not removed from the links.
     """
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),

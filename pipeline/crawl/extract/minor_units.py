@@ -34,7 +34,7 @@ MEANINGS: dict[str, dict[str, str]] = {
 """For each sign or word for a minor unit: the currency that it means, by the country or language of the page."""
 
 ONLY_AFTER_WHOLE = frozenset(["gr", "gr.", "Rp.", "bani", "角", "分"])
-"""Signs that are minor units only after an amount in whole units. Otherwise they mean grams, rupiahs or minutes."""
+"""Signs that mean minor units only after an amount in whole units. Elsewhere, they mean grams, rupiahs or minutes."""
 
 WHOLE = {"¢": ("CRC", "GHS"), "￠": ("CRC", "GHS"), "p": ("RUB",)}
 """For each sign of a minor unit: the currencies whose whole units some sites write with the same sign."""
@@ -52,7 +52,7 @@ _BEHIND_WHOLE = re.compile(
 
 
 def share(sign: str) -> int:
-    """Return the number of minor units with this sign in one whole unit of the currency."""
+    """Return how many of the minor units written with this sign make one whole unit of the currency."""
     return 10 if sign == "角" else 100
 
 

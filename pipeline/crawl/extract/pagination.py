@@ -19,7 +19,10 @@ from pipeline.model import Json, Request
 from pipeline.settings import PagesTable
 
 PAGE = "pipeline_page"
-"""The meta key of a request for a further listing page: the page's number, and a hash of the previous page's items."""
+"""The meta key of a request for a further page of a listing.
+
+The value contains the number of the page, and a hash of the previous page's items.
+"""
 _FILLED = "pipeline_page_filled"
 
 
@@ -62,7 +65,7 @@ class Pagination:
 
 
 class FillPageNumber:
-    """Sets the page number in the request body (a form or JSON), which FillStartRequest has added before."""
+    """Sets the page number in the body of a request: in a form or in JSON. FillStartRequest has added the body before."""
 
     def __init__(self, crawler: Crawler) -> None:
         pages = context_of(crawler).table.pages

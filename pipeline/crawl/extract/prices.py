@@ -104,7 +104,7 @@ _CURRENCIES = ("priceCurrency", "currency", "currencyCode")
 
 
 def read_price(text: str, document: Document, *, decimal: str | None = None, currency: str | None = None) -> Json:
-    """Return the price in a text, in the form of pipeline.price.
+    """Return the price in a text as JSON data. The module pipeline.price describes the form of the data.
 
     Return None if the text has no price. Raise NumberError for an abbreviated price such as $1.2M. decimal: the decimal
     separator; None means that the separator is guessed. currency: the currency to use if the price has no currency sign, or a
@@ -233,7 +233,7 @@ def _declared(document: Document) -> str | None:
 
 
 def _places(document: Document) -> list[str]:
-    """Return a list: the country and the language in the page's lang attribute, and the country of its domain."""
+    """Return a list: the country and the language in the page's lang attribute, and the country of the page's domain."""
     match = _LANGUAGE.search(document.text[:20_000])
     said = [(match[2] or "").upper(), match[1].lower()] if match else []
     domain = (urlsplit(document.url).hostname or "").rpartition(".")[2].upper()

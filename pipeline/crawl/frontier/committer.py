@@ -23,7 +23,11 @@ from pipeline.store.crawl.compare import Comparison
 from pipeline.store.crawl.frontier import Queued, enqueue, forget
 
 MAX_BATCH = 200
-"""The maximum number of pages in one transaction. Readers of the store wait for its end, and a kill loses its pages."""
+"""The maximum number of pages in one transaction.
+
+Readers of the store wait while a transaction is being written. If the process is killed meanwhile, the pages of the transaction
+are lost.
+"""
 
 
 @dataclass

@@ -91,7 +91,7 @@ class RowScheduler(BaseScheduler):
                 self._resend.append(heapq.heappop(self._delayed)[2])
 
     async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
-        """Commit that a request failed, then call the spider's errback.
+        """Record the failure of a request in the store, then call the spider's errback.
 
         This method is the errback of every request. A response with an error status does not call this method: PageCollector
         commits such a response like any other page.
@@ -123,7 +123,7 @@ class RowScheduler(BaseScheduler):
 def to_model(request: scrapy.Request, spider: Spider) -> Request:
     """Return a Scrapy request in the form that the frontier stores.
 
-    Raise NotStorableError if that is impossible.
+    Raise NotStorableError if the request cannot be stored.
     """
     meta = {key: value for key, value in request.meta.items() if key not in _OWN_META}
     if request.meta.get("is_start_request"):
@@ -187,7 +187,10 @@ def _method(spider: Spider, name: str) -> Callable[..., Any] | None:
 
 
 def translate_error(error: BaseException, request: scrapy.Request, proxy: str | None) -> tuple[PipelineError, bool]:
-    """Return the error of a failed request as a PipelineError, and whether the error is transient."""
+    """Return the error of a failed request as a PipelineError, and whether the error is transient.
+
+    proxy: the proxy through which the request was sent, or None.
+    """
     url = request.url
     if isinstance(error, PipelineError):
         return error, error.retry

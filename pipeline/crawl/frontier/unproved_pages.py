@@ -2,8 +2,9 @@
 
 A session can expire without any sign: the site then sends the pages for anonymous visitors, which may look like the right pages.
 Therefore pages are held in memory until the check page (`login.check`) shows that the session is still valid: at most MAX_HELD
-pages, for at most MAX_HOLD_S. If the session has expired, the crawl logs in again and fetches the held pages again. In the store,
-a held page is not yet fetched, and its links are tentative rows; if the run is killed, the next run fetches the held pages again.
+pages, for at most MAX_HOLD_S seconds. If the session has expired, the crawl logs in again and fetches the held pages again. In
+the store, a held page still counts as not fetched, so that the next run fetches the page again if this run is killed. The links
+of a held page are stored as tentative rows.
 """
 
 from __future__ import annotations

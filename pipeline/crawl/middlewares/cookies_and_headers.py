@@ -62,7 +62,7 @@ class SessionCookies(_Middleware):
 
 
 def _pairs(cookies: Any) -> dict[str, str]:
-    """Return the cookies set in a request, which Scrapy accepts as a dict or as a list of dicts."""
+    """Return the cookies of a request as a dict. Scrapy accepts a dict or a list of dicts."""
     if isinstance(cookies, dict):
         return {str(name): str(value) for name, value in cookies.items()}
     return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}

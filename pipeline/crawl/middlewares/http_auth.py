@@ -64,7 +64,10 @@ class AddAuthorization(_HttpAuthMiddleware):
 
 
 class AnswerAuthChallenge(_HttpAuthMiddleware):
-    """Answers a Digest challenge, and ends the run if the spider's credentials were never accepted."""
+    """Answers a Digest challenge by sending the request again with an Authorization header.
+
+    Ends the run if the server has never accepted the spider's credentials.
+    """
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
         auth = self._auth_of(request)

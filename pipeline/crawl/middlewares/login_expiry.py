@@ -1,4 +1,4 @@
-"""Detect responses that show an expired login, log in again, and send their requests once more."""
+"""Detect responses that show an expired login, log in again, and repeat the requests of these responses."""
 
 from __future__ import annotations
 

@@ -111,7 +111,10 @@ class PageCache:
         self._full = bool(pages) and self._size_bytes() > _SLACK * self._max_bytes
 
     def prune(self, max_age_s: float, now_s: float) -> None:
-        """Remove the pages not used for max_age_s, then the least recently used pages beyond max_bytes."""
+        """Remove the pages that were not used for max_age_s seconds.
+
+        If the other pages exceed max_bytes, remove the least recently used pages too.
+        """
         self.flush()
         self._write([(_REMOVE_UNUSED, [(now_s - max_age_s,)]), (_REMOVE_OLDEST, [(self._max_bytes,)])])
 
@@ -157,7 +160,7 @@ class PageCache:
     def _opened(self, *, anew: bool = False) -> sqlite3.Connection | None:
         """Open and return the database; return None if the file is damaged or cannot be opened.
 
-        anew: delete the file first.
+        anew: whether to delete the file first.
         """
         try:
             if anew:

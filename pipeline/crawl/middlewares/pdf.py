@@ -45,7 +45,7 @@ def is_pdf(data: bytes) -> bool:
 async def page_of(data: bytes, where: str) -> bytes:
     """Return an HTML page with the text of a PDF.
 
-    Raise FetchError if the data is not a PDF, is protected by a password, or exceeds a limit of pdf_text.
+    Raise FetchError if the data is not a PDF, is protected by a password, or exceeds a limit set in pdf_text.py.
     """
     # Run the file and not `-m`, because `pipeline` may not be importable from the working directory. -P: the script's folder is not
     # added to sys.path.

@@ -81,7 +81,7 @@ class ObeyRobots:
         return RobotsTxt.of_answer(answer.status, answer.body)
 
     def _slow_down(self, request: Request, asked_s: float) -> None:
-        """Apply the Crawl-delay of robots.txt, limited to the setting `patience`."""
+        """Apply the Crawl-delay of a robots.txt, but at most the value of the setting `patience`."""
         table = self._context.table
         if asked_s <= table.delay:
             return

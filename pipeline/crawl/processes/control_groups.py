@@ -18,10 +18,11 @@ def membership() -> str:
 
 
 def folders(names: str, mounted: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of the control groups that limit this process for a controller, such as "cpu", and of their parents.
+    """Yield the folders of this process's control groups for a controller such as "cpu", and of their parents.
 
-    In a container, `names` may have a group of the host that is not mounted. Its parents end at the root of the mount, which is then
-    the container's group. names: the text of membership(). mounted: the folder in which control groups are mounted.
+    All these groups limit the process. In a container, `names` may contain a group of the host that is not mounted; the root of
+    the mount, which is the last parent, is then the container's own group. names: the text of membership(). mounted: the folder
+    in which control groups are mounted.
     """
     for line in names.splitlines():
         _, controllers, group = line.split(":", 2)

@@ -29,9 +29,9 @@ def idle_core_s() -> float | None:
 
 
 def cpu_quota(names: str, mounted: Path, cores: float) -> float:
-    """Return the smallest CPU quota, in cores, of the control groups of this process; `cores` if there is none.
+    """Return the smallest CPU quota, in cores, of this process's control groups; `cores` if no group has a quota.
 
-    names, mounted: as for control_groups.folders().
+    names, mounted: see control_groups.folders().
     """
     return min([cores, *map(_limit, folders(names, mounted, "cpu"))])
 

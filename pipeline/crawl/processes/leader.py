@@ -23,11 +23,11 @@ from pipeline.settings import SpiderTable
 from pipeline.store.crawl.frontier import Queued
 
 FINISH_S = 5.0
-"""How long a stopped run waits for the pages that followers are fetching."""
+"""How long, in seconds, a stopped run waits for the pages that followers are fetching."""
 MAX_ROWS = 64
 """The maximum number of rows that one follower has at a time. With several rows, a follower can work while the leader is busy."""
 BACKLOG_BYTES = 20 * 10**6
-"""Followers receive no more rows while pages with more than this number of bytes wait to be committed."""
+"""Followers receive no more rows while the pages that wait to be committed exceed this size in total."""
 MIN_PAGE_BYTES = 50_000
 """For the limit BACKLOG_BYTES, every page counts as at least this many bytes."""
 

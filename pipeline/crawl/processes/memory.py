@@ -32,9 +32,10 @@ def available_memory_bytes() -> float:
 
 
 def free_in_groups(names: str, mounted: Path) -> float:
-    """Return the smallest amount of memory that a control group of this process has left; infinity if none has a limit.
+    """Return the smallest amount of memory that any control group of this process has left.
 
-    The file cache counts as free. names, mounted: as for control_groups.folders().
+    Return infinity if no group has a limit. Memory used for the file cache counts as free. names, mounted: see
+    control_groups.folders().
     """
     return min((_free(group) for group in folders(names, mounted, "memory")), default=float("inf"))
 

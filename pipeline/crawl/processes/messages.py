@@ -38,12 +38,12 @@ class SessionUpdate:
 class Message:
     """A message between the leader and a follower.
 
-    In messages to a follower: rows: the rows that the follower must fetch; concurrency: the follower's share of the setting
-    `concurrency`, only in the first message.
+    rows: the frontier rows that a follower must fetch. concurrency: the follower's share of the setting `concurrency`, sent only
+    in the first message to the follower.
 
-    In messages to the leader: pages: fetched pages. notes, failures: the notes and failures that were added to the follower's
-    context since its last message. expired: the epoch of a login that has expired, or None. fatal: the error that ends the
-    follower, or None.
+    The other fields are sent only to the leader. pages: fetched pages. notes, failures: the notes and failures that were added to
+    the follower's context since its last message. expired: the epoch of a login that has expired, or None. fatal: the error that
+    ends the follower, or None.
     """
 
     update: SessionUpdate

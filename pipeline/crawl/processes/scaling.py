@@ -31,8 +31,8 @@ class Thresholds:
 
     left_s: the minimum CPU time, in seconds, that the known pages still need; starting a process takes up to one second. busy:
     the minimum share of a core that this process uses. idle_cores: the minimum number of idle cores. memory: the maximum share of
-    memory_limit that all processes may use, if the new process needs as much memory as this one. times_available: how many times the
-    memory of this process must be available; a new process may need a forkserver.
+    memory_limit that all processes together may use, assuming that the new process needs as much memory as this one.
+    times_available: this multiple of this process's memory must be available, since a new process may also need a forkserver.
     """
 
     left_s: float = 5.0
@@ -81,7 +81,7 @@ def is_large(load: Load, thresholds: Thresholds) -> bool:
 
 
 def reason_to_wait(load: Load, thresholds: Thresholds, *, processes: int, memory_limit_bytes: int) -> str:
-    """Return why another process must not join a large crawl yet; "" if a process must join now.
+    """Return why no other process should join a large crawl yet; "" if another process should join now.
 
     processes: the current number of processes.
     """

@@ -14,7 +14,7 @@ from scrapy.core.engine import ExecutionEngine
 from scrapy.crawler import Crawler
 
 STARTING_S = 0.01
-"""How often a stop checks whether the engine has started."""
+"""The seconds between two checks whether the engine has started, before a crawl can be stopped."""
 
 
 def opened_engine(crawler: Crawler) -> ExecutionEngine | None:

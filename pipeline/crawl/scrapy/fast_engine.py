@@ -141,7 +141,7 @@ class DirectDownloader(Downloader):
     """Downloads a request immediately, without Scrapy's queue, if no delay or limit makes it wait."""
 
     def needs_backout(self) -> bool:
-        """Return whether the engine shall take no more requests from the scheduler.
+        """Return whether the engine must not take more requests from the scheduler now.
 
         If the crawl has only one host and this host is busy, the result is also True, so that requests wait in the frontier and
         not in Scrapy's queue.
@@ -177,7 +177,7 @@ class DirectMiddlewares(DownloaderMiddlewareManager):
     def _callable(self, method: Any) -> Callable[..., Any]:
         """Return a middleware's method, or a wrapper that adds the argument `spider` if the method needs it.
 
-        Scrapy would check this again for every page.
+        Scrapy itself makes this check for every page.
         """
         if method not in self._mw_methods_requiring_spider:
             return method  # type: ignore[no-any-return]

@@ -126,8 +126,8 @@ def _as_it_is(url: str) -> yarl.URL:
 def _headers(request: Request) -> tuple[Headers, bool]:
     """Return the headers to send, and whether to encode them in UTF-8; if not, each character represents one byte.
 
-    Only a cookie may contain bytes that are not UTF-8, because its site chose the bytes. Proxy-Authorization is left out. The
-    headers are copied only if something changes.
+    Only a cookie may contain bytes that are not UTF-8, because the site that set the cookie chose the bytes. Proxy-Authorization
+    is left out. The headers are copied only if something changes.
     """
     headers = request.headers
     if b"Proxy-Authorization" in headers:

@@ -31,11 +31,12 @@ _MILLISECONDS = 10**11  # larger expiry times are taken as milliseconds (as seco
 
 def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, last_login: Path,
                    now_s: float) -> None:
-    """Import the cookies of the settings into the jar, and save the jar.
+    """Import the cookies named in the settings into the jar, and save the jar.
 
     Cookies that were already imported are imported again only if the jar no longer has them. folder: the folder to which a
     relative `cookies.file` refers; mark: the file (mode 0600) with a hash of the last import; last_login: the file that records
-    the last login. Raises CookieError, or UsageError if the secret is not available.
+    the last login. Raises CookieError if the cookies cannot be imported, or UsageError if they are a secret that is not
+    available.
     """
     url = cookies.url or default_url
     if cookies.file is not None:
@@ -58,7 +59,7 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
 
 
 def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
-    """Import the cookies again that are missing from the jar.
+    """Import again those of the cookies `found` that are missing from the jar.
 
     Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported again,
     once per run: the login may need these cookies, and if the site has ended the login, they do no harm. A cookie is not imported

@@ -129,7 +129,7 @@ class Jar:
             self._keep_limits(domains, now_s)
 
     def header(self, url: str) -> bytes:
-        """Return the Cookie header for a request to `url` (RFC 6265bis, 5.8.3); b"" for no header."""
+        """Return the Cookie header for a request to `url` (RFC 6265bis, 5.8.3); b"" if no cookie must be sent."""
         if not self._count:
             return b""
         parts = urlsplit(url)
@@ -289,8 +289,8 @@ class Jar:
 class _Entry:
     """A cookie in the jar.
 
-    created, used: when the cookie was created and last used. These are values of a counter of the jar, which does not depend on
-    the clock.
+    created, used: the values of the jar's counter when the cookie was created and when it was last used. The counter does not
+    depend on the system clock.
     """
 
     __slots__ = ("cookie", "created", "octets", "used")

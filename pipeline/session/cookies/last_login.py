@@ -31,13 +31,13 @@ class LastLogin:
 
 
 def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:
-    """Return the cookies in `after` that are missing from `before` or have a different value or expiry time there."""
+    """Return the cookies in `after` that are not in `before` with the same value and expiry time."""
     known = {(cookie.key, cookie.value, cookie.expires_s) for cookie in before}
     return [cookie for cookie in after if (cookie.key, cookie.value, cookie.expires_s) not in known]
 
 
 def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: float) -> None:
-    """Record the last login, without the values of its cookies. Raises SessionError."""
+    """Record the last login, without the values of its cookies. Raises SessionError if the file cannot be written."""
     found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(cookie.key for cookie in cookies)}
     write_private(file, json.dumps(found).encode())
 

@@ -27,7 +27,7 @@ class Origin:
 
 
 def canonical_host(host: str) -> str:
-    """Return a host name in lower case and ASCII (RFC 6265, 5.1.2). Raises ValueError if it is invalid.
+    """Return a host name in lower case and ASCII (RFC 6265, 5.1.2). Raises ValueError for an invalid name.
 
     A dot at the end is kept, because browsers also treat "example.com." as a different host with its own cookies.
     """
@@ -44,12 +44,12 @@ def is_address(host: str) -> bool:
 
 
 def domain_matches(host: str, domain: str) -> bool:
-    """Whether a cookie for `domain` matches `host` (RFC 6265, 5.1.3)."""
+    """Return whether a cookie for `domain` is sent to `host` (RFC 6265, 5.1.3)."""
     return host == domain or (host.endswith(f".{domain}") and not is_address(host))
 
 
 def path_matches(request_path: str, cookie_path: str) -> bool:
-    """Whether a cookie with the path `cookie_path` is sent to `request_path` (RFC 6265, 5.1.4)."""
+    """Return whether a cookie with the path `cookie_path` is sent to `request_path` (RFC 6265, 5.1.4)."""
     return request_path == cookie_path or (
         request_path.startswith(cookie_path)
         and (cookie_path.endswith("/") or request_path[len(cookie_path)] == "/"))
@@ -61,9 +61,9 @@ def default_path(request_path: str) -> str:
 
 
 def is_public_suffix(domain: str) -> bool:
-    """Whether unrelated owners can register names below `domain`.
+    """Return whether unrelated owners can register names below `domain`.
 
-    This is true for com, co.uk, github.io, and every top-level domain that is not in the list.
+    Examples are com, co.uk and github.io. A top-level domain that is not in the list of public suffixes also counts as one.
     """
     from pipeline.session.cookies.suffixes import PUBLIC_SUFFIXES  # noqa: PLC0415  few runs need the slow import
     return PUBLIC_SUFFIXES.is_public(domain.rstrip("."))

@@ -43,7 +43,7 @@ class Expiry:
         return self._rules.safe_to_replay or method.upper() in SAFE_METHODS
 
     def of_status(self, url: str, status: int, location: str = "") -> str:
-        """If the status of a response shows that the login has expired, return the reason; otherwise "".
+        """If the status of a response shows that the login has expired, return the reason; otherwise return "".
 
         location: the value of the Location header.
         """
@@ -61,7 +61,7 @@ class Expiry:
         return bool(self._rules.redirect and login_url and same_page(url, login_url) and not same_page(asked, login_url))
 
     def of_page(self, page: Page, *, file: bool = False) -> str:
-        """If the content of a page shows that the login has expired, return the reason; otherwise "".
+        """If the content of a page shows that the login has expired, return the reason; otherwise return "".
 
         file: whether the page was received instead of a file to download; if so, the rule `missing` is not applied. If the page
         has an error status (4xx), the caller must also call `is_sure`.
@@ -127,7 +127,7 @@ class LoginState:
     def renew(self, epoch: int) -> None:
         """Log in again, unless there is already a login newer than `epoch`. Wait for a login in progress.
 
-        Raises the error of a failed login. Every later call raises the same error at once, without a request.
+        If the login fails, raises its error. Every later call then raises the same error immediately, without a request.
         """
         with self._lock:
             if self._lost is not None:
@@ -177,7 +177,7 @@ class LoginState:
 
 
 def same_page(url: str, other: str) -> bool:
-    """Whether two URLs are the same page. The query is ignored, since URLs of login pages end with `?next=…`."""
+    """Return whether two URLs belong to the same page. The query is ignored, since URLs of login pages end with `?next=…`."""
     return _place(url) == _place(other)
 
 

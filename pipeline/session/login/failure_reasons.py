@@ -47,7 +47,7 @@ class Refusal:
 
 
 def explain(before: Page | None, after: Page, *, form_again: bool) -> Refusal:
-    """Explain why a login failed.
+    """Return the reason why a login failed.
 
     before: the login page, whose texts are not error messages; after: the page after the login; form_again: whether the page
     after the login contains the login form again.

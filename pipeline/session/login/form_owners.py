@@ -25,7 +25,7 @@ _HTML_IN_FOREIGN = frozenset({"foreignobject", "desc", "title", "annotation-xml"
 class OwnedTree:
     """The tree of a page, with the form to which each control belongs.
 
-    Keep a reference to this object while its nodes are used.
+    The caller must keep a reference to this object as long as nodes of its tree are in use.
     """
 
     def __init__(self, text: str) -> None:

@@ -40,7 +40,8 @@ class Form:
     """One form of a page.
 
     url, encoding: the URL and the encoding of the page; base: the base URL of the form's action; method: GET, POST or DIALOG;
-    controls: the controls in tree order, including buttons; marks: the words in the form's attributes and headings.
+    controls: the controls in tree order, including buttons; marks: the words in the form's attributes and headings, by which a
+    login form is recognized.
     """
 
     element: LexborNode = field(repr=False)
@@ -153,9 +154,9 @@ def choose_form(page: Page, names: Iterable[str], css: str | None, *,
     """Return the form of a page with which to log in; None if the page has no such form.
 
     names: the field names of the login; css: a selector of the form, of an element inside the form, or of a control that belongs
-    to the form; is_trusted: whether a URL may receive the password. Without css, the form with most of the named fields is
-    chosen. Among several such forms, forms with a trusted action are preferred, then the forms that look most like a login form,
-    then the first form. Raises SelectolaxError for an invalid selector.
+    to the form; is_trusted: whether a URL may receive the password. Without css, the form that has the largest number of the
+    fields in `names` is chosen. Among several such forms, forms with a trusted action are preferred, then the forms that look
+    most like a login form, then the first form. Raises SelectolaxError for an invalid selector.
     """
     tree = OwnedTree(page.text)
     if css is not None:

@@ -131,7 +131,10 @@ def basic(user: str, password: str) -> str:
 
 
 def of_user_info(url: str) -> str:
-    """Return the Authorization header for the user name and password in a URL (Fetch Standard, 4.6); "" for none."""
+    """Return the Authorization header for the user name and password in a URL (Fetch Standard, 4.6).
+
+    Return "" if the URL has none.
+    """
     user_info, at, _ = url.split("/", 3)[2].rpartition("@")
     user, _, password = user_info.partition(":")
     return basic(unquote(user, errors="surrogateescape"), unquote(password, errors="surrogateescape")) if at else ""

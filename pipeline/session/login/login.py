@@ -42,9 +42,9 @@ IsWanted = Callable[[Page], bool]
 class Login:
     """Logs in one spider through one client.
 
-    rules: the rules for the requests of the login; only the origins in body_origins receive the password. where: the name of the
-    settings table, for error messages; keep_page: a function that saves the page of a failed login; take_token: a function that
-    is called with the token that an API returned.
+    rules: the rules for the requests of the login; only the origins in `rules.body_origins` receive the password. where: the name
+    of the settings table, for error messages; keep_page: a function that saves the page of a failed login; take_token: a function
+    that is called with the token that an API returned.
     """
 
     def __init__(self, table: LoginTable, client: Client, rules: RequestRules, *, where: str, keep_page: KeepPage,

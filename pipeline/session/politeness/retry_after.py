@@ -12,9 +12,10 @@ TRY_LATER = frozenset({429, 503})
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds to wait by the header Retry-After (RFC 9110, 10.2.3); None if it is missing or invalid.
+    """Return how many seconds to wait according to the Retry-After header (RFC 9110, 10.2.3).
 
-    The value of the header is a number of seconds or a date. now: the current time, used if the response has no Date header.
+    Return None if the header is missing or invalid. The header contains a number of seconds or a date. now: the current time,
+    used if the response has no Date header.
     """
     value = _header(headers, "Retry-After")
     if re.fullmatch(r"\d{1,9}", value):

@@ -101,7 +101,7 @@ class Robots:
         self._known[place] = robots
 
     def check(self, url: str) -> None:
-        """Raise FetchError if robots.txt forbids `url`. An invalid URL raises nothing.
+        """Raise FetchError if robots.txt forbids `url`. For an invalid URL, no error is raised.
 
         If robots.txt cannot be read, raise ProxyError, TlsError, SessionError or FetchError, depending on the failure.
         """

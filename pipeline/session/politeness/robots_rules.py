@@ -69,7 +69,7 @@ class RobotsRules:
         self._rules = sorted(group.rules, key=lambda rule: (-rule.octets, not rule.allow))
 
     def allows(self, url: str) -> bool:
-        """Whether the rules allow the crawler to fetch an absolute URL."""
+        """Return whether the rules allow the crawler to fetch an absolute URL."""
         path = _path(url)
         return next((rule.allow for rule in self._rules if rule.matches(path)), True)
 

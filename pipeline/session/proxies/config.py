@@ -12,7 +12,7 @@ from pipeline.settings import ProxyTable, Settings
 from pipeline.text import clean_line
 
 ENVIRONMENT = "environment"
-"""The proxy name in the settings that means: use the variables http_proxy, https_proxy, all_proxy and no_proxy."""
+"""The proxy name in the settings that selects the proxies in http_proxy, https_proxy, all_proxy and no_proxy."""
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
@@ -47,7 +47,8 @@ def proxy_url(entry: str | ProxyTable) -> str:
 class EnvironmentProxies:
     """The proxies in the variables http_proxy, https_proxy, all_proxy and no_proxy.
 
-    urls: maps the scheme of a request to the URL of the proxy to use; the key "all" is for all schemes without their own entry.
+    urls: maps the scheme of a request to the URL of the proxy to use; the key "all" is for all schemes without an entry of their
+    own.
     """
 
     urls: Mapping[str, str] = field(repr=False)

@@ -31,7 +31,7 @@ _ZSTD_WINDOW_LOG_MAX = 23  # RFC 9659, 3
 
 
 class _ZlibStream(Protocol):
-    """What zlib.decompressobj() returns; its class has no public name."""
+    """The interface of the objects that zlib.decompressobj() returns. Their class has no public name."""
 
     @property
     def unused_data(self) -> bytes: ...

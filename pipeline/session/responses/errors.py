@@ -14,7 +14,7 @@ class HeadError(http.client.HTTPException):
 
 
 class NotHttpError(HeadError):
-    """The response is not HTTP. data: its first bytes."""
+    """The response is not HTTP. data: the first bytes of the response."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(f"the server did not respond with HTTP but with {shown_bytes(data)}")

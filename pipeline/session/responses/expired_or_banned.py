@@ -16,7 +16,7 @@ _HEAD_BYTES = 256 * 1024  # enough of a page to recognize a login form
 
 
 def expired(expiry: Expiry, response: requests.Response, asked: str) -> str:
-    """If a response shows that the login has expired, return the reason; otherwise "".
+    """If a response shows that the login has expired, return the reason; otherwise return "".
 
     The body of the response must be unread, and can still be read completely after the call. asked: the URL that was requested.
     """

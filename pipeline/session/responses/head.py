@@ -29,7 +29,7 @@ _TRANSFER_CODINGS = frozenset({b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b
 
 @dataclass(frozen=True)
 class Head:
-    """The status line and headers of a response. version: 10 or 11.
+    """The status line and headers of a response. version: 10 for HTTP/1.0, 11 for HTTP/1.1.
 
     fields: the headers, except Content-Length and Transfer-Encoding; chunked: whether the body is chunked; length: the
     Content-Length in bytes, or None if the end of the connection ends the body. Another transfer coding, such as gzip, is added
@@ -104,7 +104,7 @@ def plain_head(data: bytes) -> PlainHead | None:
 def parse_head(raw: bytes) -> Head:
     """Parse the status line and the headers of a response.
 
-    raw: their bytes, including the empty line at the end.
+    raw: the bytes of the status line and the headers, including the empty line at the end.
 
     Raises HeadError if browsers reject the response.
     """

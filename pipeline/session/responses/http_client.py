@@ -1,6 +1,6 @@
 """A response class for http.client, urllib3 and requests, with its own parser for headers and chunks.
 
-A connection of http.client or urllib3 makes its responses by its attribute `response_class`.
+To use the class, set it as the attribute `response_class` of a connection of http.client or urllib3.
 """
 
 from __future__ import annotations
