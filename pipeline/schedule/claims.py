@@ -62,7 +62,10 @@ class Schedules:
 
 
 def open_schedules(store: Store, settings: Settings, *, now: datetime) -> Schedules:
-    """Return the next slots of all schedules, each after the slot that was processed last. Raises StoreError."""
+    """Return the next slots of all schedules.
+
+    The slots continue after the slot of each schedule that was processed last. Raises StoreError.
+    """
     return Schedules(settings, _open(store, "spider", spider_slot_times(settings), now),
                  _open(store, "digest", digest_slot_times(settings), now))
 

@@ -109,7 +109,7 @@ class NextSlots:
 
 
 def newest_of_each(entries: Iterable[NextSlot]) -> Iterator[tuple[NextSlot, list[NextSlot]]]:
-    """Group due slots by spider or digest, and yield the newest slot and a list of the other slots of each group.
+    """Group due slots by spider or digest; yield the newest and a list of the other slots of each group.
 
     The caller should process only the newest slot, and then advance the schedules of all slots in the group.
     """

@@ -88,7 +88,7 @@ class SlotTimes:
         return DueTime(found.planned + timedelta(seconds=share * min(self._jitter_s, room_s)), found.planned, found.key)
 
     def latest(self, planned: datetime | None, now: datetime) -> DueTime | None:
-        """Return the newest due time that is planned after `planned` and is not in the future; None if there is none.
+        """Return the newest due time after `planned` that is not in the future; None if there is none.
 
         If several slots were missed, only the slot with this due time is processed.
         """
@@ -107,8 +107,9 @@ class SlotTimes:
         return due
 
     def planned_by(self, at: datetime, known: datetime | None) -> datetime:
-        """Return the time to pass as `planned` to `after` or `latest`, to get the slots after the slot due at `at`.
+        """Return the time from which to continue when the slot due at `at` was processed.
 
+        The result is passed as `planned` to `after` or `latest`, which then return a later slot.
         known: an earlier planned time, from which a schedule "every …" counts; None means that `at` itself is returned.
         """
         return self._aligned(at, known) if known is not None and known <= at else at

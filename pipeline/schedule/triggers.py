@@ -47,7 +47,10 @@ class _CronTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
 
 
 class WallClockTrigger(_CronTrigger):
-    """Fires when the wall clock of the time zone shows a matching time; for cron expressions with fixed hours."""
+    """Fires when the wall clock of the time zone shows a matching time.
+
+    This trigger is for cron expressions with fixed hours.
+    """
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the first matching instant after the previous one; None if there is none.
@@ -116,7 +119,7 @@ class ElapsedTimeTrigger(_CronTrigger):
             at = change
 
     def _change(self, start: datetime, end: datetime) -> datetime | None:
-        """Return the first instant up to `end` at which the UTC offset differs from `start`; None if there is none."""
+        """Return the first instant up to `end` with another UTC offset than `start`; None if there is none."""
         offset = start.astimezone(self._zone).utcoffset()
         at = start
         while at < end:

@@ -1,4 +1,4 @@
-"""Lists every schedule in words with its next due time, for `pipeline next`. Nothing in the store is changed."""
+"""Lists every schedule in words with its next due time, for `pipeline next`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Entry:
 
 
 def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
-    """Return an entry for each schedule, the soonest first, and for each spider and digest without a schedule.
+    """Return an entry for each schedule, the soonest first.
 
+    Each spider or digest without a schedule has an entry, too.
     Entries of paused spiders come last.
     """
     paused = paused_spiders.paused_spiders(store)

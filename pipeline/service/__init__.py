@@ -1,4 +1,7 @@
-"""The service (`pipeline serve`): each module contains one part of the service, and service.py combines the parts."""
+"""The service (`pipeline serve`).
+
+Each module contains one part of the service, and service.py combines the parts.
+"""
 
 from pipeline.service.service import serve
 

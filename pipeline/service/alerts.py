@@ -1,4 +1,7 @@
-"""Send alerts: one mail about all problems of spiders and digests that began or ended since the last mail."""
+"""Send alerts: mails about problems of spiders and digests.
+
+One mail reports all problems that began or ended since the last mail.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ class DigestBuilder:
         return any(lock.locked() for lock in self._locks.values())
 
     async def build_after(self, run: Run) -> None:
-        """Build each digest that reports this run and has no schedule. If a retry of the run is waiting, do nothing."""
+        """Build each digest that reports this run and has no schedule.
+
+        If a retry of the run is waiting, do nothing.
+        """
         if await self._state.ask(is_tried_again, run):
             return
         for name, digest in self._state.settings.digests.items():
@@ -49,7 +52,10 @@ class DigestBuilder:
                 await self.build(name, f"after run {run.id}")
 
     async def build_unreported(self) -> None:
-        """Build the digests of ended runs that were not reported earlier, because a process was killed or the rendering failed."""
+        """Build the digests of ended runs that have not been reported yet.
+
+        A run may be unreported because a process was killed, or because the rendering failed.
+        """
         try:
             unfinished = await self._state.ask(digests.unfinished)
         except PipelineError as error:
@@ -60,8 +66,9 @@ class DigestBuilder:
                 await self.build(name, "untold runs")
 
     async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
-        """Build a digest of the runs that the digest has not reported yet. During the digest's quiet hours, do nothing.
+        """Build a digest of the runs that the digest has not reported yet.
 
+        During the digest's quiet hours, do nothing.
         Returns True if the runs were claimed for `slot_key`, or if there was nothing to report. Returns False if the caller must try
         again: during quiet hours, after an error of the store, or if an earlier, unfinished claim was built instead. A digest whose
         rendering failed is built again later.

@@ -84,7 +84,10 @@ class DueSlots:
                 self._state.spawn(self._build_digest(plans.digests, entry))
 
     async def _build_digest(self, plan: NextSlots, entry: NextSlot) -> None:
-        """Build the digest of a due slot; if the runs of the digest cannot be claimed, the slot is retried later."""
+        """Build the digest of a due slot.
+
+        If the runs of the digest cannot be claimed, the slot is retried later.
+        """
         if entry.name not in self._state.settings.digests:
             return
         if await self._digests.build(entry.name, entry.due.key, scheduled=True):

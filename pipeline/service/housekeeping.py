@@ -1,4 +1,4 @@
-"""Housekeeping: delete downloaded files that exceed the limits, and old data that [retention] does not keep."""
+"""Housekeeping: delete downloads that exceed the limits, and data that [retention] does not keep."""
 
 from __future__ import annotations
 

@@ -48,7 +48,10 @@ class Recovery:
         self._performing = performing
 
     async def at_start(self) -> None:
-        """Resume all interrupted runs. If the store cannot be written, for example on a full disk, retry until it can."""
+        """Resume all interrupted runs.
+
+        If the store cannot be written, for example because the disk is full, retry until it can be written.
+        """
         while not self._state.stopping.is_set():
             try:
                 await asyncio.to_thread(self._take_up, quiet_only=False)
@@ -62,7 +65,10 @@ class Recovery:
                 await asyncio.wait_for(self._state.stopping.wait(), RETRY_S)
 
     async def again(self) -> None:
-        """Resume runs whose process no longer exists, and runs that were stopped for quiet hours or a pause that has ended."""
+        """Resume runs whose process no longer exists, or that were stopped for quiet hours or a paused host.
+
+        A run that was stopped for quiet hours or a paused host starts when the quiet hours, or the pause of the host, have ended.
+        """
         try:
             await asyncio.to_thread(self._take_up, quiet_only=True)
         except PipelineError as error:

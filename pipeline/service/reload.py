@@ -51,7 +51,10 @@ class Reloader:
         self._state.wake()
 
     async def check(self) -> None:
-        """If the settings file has changed, check that the service could load it, so that an error is known before a restart."""
+        """If the settings file has changed, check that the service could load it.
+
+        An error in the file is thus known before a restart.
+        """
         async with self._lock:
             version = _version_of(self._state.settings.file)
             if version == self._checked:
@@ -67,7 +70,10 @@ class Reloader:
 
 
 def _version_of(file: str) -> tuple[int, int] | None:
-    """Return the modification time and the size of a file, to detect that the file has changed; None if it cannot be read."""
+    """Return the modification time and the size of a file; None if the file cannot be read.
+
+    If one of these values differs from its earlier value, the file has changed.
+    """
     try:
         found = Path(file).stat()
     except OSError:

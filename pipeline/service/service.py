@@ -88,7 +88,10 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
 
 
 class Service:
-    """A running service: creates and connects the parts of the service, and starts and stops them in the right order."""
+    """A running service.
+
+    Creates and connects the parts of the service, and starts and stops them in the right order.
+    """
 
     def __init__(self, store: Store, settings: Settings, *, once: bool, show_progress: bool,
                  configure_logs: Callable[[Settings], None]) -> None:

@@ -104,7 +104,10 @@ class ServiceState:
 
 
 def about(run: Run) -> dict[str, dict[str, str | int]]:
-    """Return the `extra` argument for a log message about a run, for messages outside a `logs.about` block."""
+    """Return the `extra` argument for a log message about a run.
+
+    Only messages outside a `logs.about` block need this argument.
+    """
     return {"about": {"run": run.id, "spider": run.spider}}
 
 

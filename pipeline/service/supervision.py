@@ -1,4 +1,7 @@
-"""Supervise runs: perform waiting runs in child processes, at most `max_runs` at a time, and log how they end."""
+"""Supervise runs: perform waiting runs in child processes, and log how the runs end.
+
+At most `max_runs` runs are in progress at the same time.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,9 @@ class RunSupervisor:
             await state.runs_changed.wait()
 
     async def held(self) -> set[str]:
-        """Return the spiders whose runs must not start now, because of quiet hours or because a host is paused.
+        """Return the spiders whose runs must not start now.
 
+        Their runs must wait because of quiet hours, or because a host is paused.
         Raises StoreError.
         """
         now, settings = utc_now(), self._state.settings

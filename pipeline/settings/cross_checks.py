@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
-    """Yield a problem for each invalid name, each reference to a table that does not exist, and each invalid day.
+    """Yield a problem for each invalid name, day, or reference to a table that does not exist.
 
     raw: settings.toml as tomllib reads it.
     """
@@ -55,8 +55,9 @@ def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    """Return the texts in a list; a single text is returned as a list of one. Values of other types are ignored.
+    """Return the texts in a list; return a single text as a list of one.
 
+    Values of other types are ignored.
     A TOML date counts as a text.
     """
     entries = value if isinstance(value, list) else [value]
@@ -82,7 +83,10 @@ def _reference_problems(key: str, kind: str, names: object, known: dict[str, Any
 
 
 def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) -> Iterator[Problem]:
-    """Yield a problem for each tag that no spider has, and for each spider of a group that the group's digest does not have."""
+    """Yield a problem for each invalid choice of spiders in a digest.
+
+    A tag that no spider has is invalid, and so is a spider of a group that the group's digest does not have.
+    """
     tags_of = {name: _list(spider, "tags") for name, spider in spiders.items() if isinstance(spider, dict)}
     yield from _tag_problems(f"{key}.tags", "spider", _list(digest, "tags"), tags_of)
     names = chosen(_list(digest, "spiders"), _list(digest, "tags"), tags_of)
@@ -137,7 +141,10 @@ def _is_proxy_url(url: str) -> bool:
 
 
 def _after_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
-    """Yield a problem for each unknown spider in `after`, and for each spider that would, by way of `after`, wait for itself."""
+    """Yield a problem for each unknown spider in `after`, and for each circle of `after`.
+
+    In a circle, a spider would wait for itself.
+    """
     before = {name: _texts(spider.get("after")) for name, spider in spiders.items() if isinstance(spider, dict)}
     for name, others in before.items():
         for other in others:
@@ -149,7 +156,7 @@ def _after_problems(spiders: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _circle(name: str, before: dict[str, list[str]]) -> list[str]:
-    """Return a chain of spiders that leads from `name`, by way of `after`, back to `name`; empty if there is none.
+    """Return a chain of `after` settings from the spider `name` back to itself; empty if there is none.
 
     before: maps each spider to the spiders in its `after` setting.
     """

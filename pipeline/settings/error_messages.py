@@ -64,7 +64,10 @@ def _text(key: str, detail: Any, raw: dict[str, Any], text: str = "") -> str:
 
 
 def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
-    """Return the value in settings.toml at a location that pydantic reports. Parts that only pydantic adds are skipped."""
+    """Return the value in settings.toml at a location that pydantic reports.
+
+    Parts of the location that are not keys are skipped.
+    """
     for step in location:
         inside = step in raw if isinstance(raw, dict) else isinstance(raw, list) and step in range(len(raw))
         if inside:

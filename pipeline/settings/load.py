@@ -57,8 +57,9 @@ def load(path: str | Path) -> Settings:
 
 
 def load_for_heartbeat(path: str | Path) -> tuple[Settings, SettingsError | None]:
-    """Load the settings that a command needs to reach the heartbeat; return them with the problems of the file, or None.
+    """Load the settings that a command needs to reach the heartbeat.
 
+    Returns the settings, and the problems of the file (None if there are none).
     If the file has problems, only its tables [pipeline] and [heartbeat] are loaded. The status of a running service can therefore be
     read while somebody edits the file. Raises SettingsError if the file cannot be read, or if one of these two tables has problems.
     """

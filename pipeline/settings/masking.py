@@ -17,8 +17,9 @@ _SHORTEST = 4
 
 
 class Mask:
-    """Replaces every known secret in a text by ****, whether plain, percent-encoded, HTML-escaped or JSON-escaped.
+    """Replaces every known secret in a text by ****.
 
+    A secret is found in plain, percent-encoded, HTML-escaped or JSON-escaped form.
     The class method `of` reads the secrets once, when the mask is created; later changes of a secret are not seen.
     """
 

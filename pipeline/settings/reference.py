@@ -79,7 +79,7 @@ def _rows(table: type[Table]) -> Iterator[str]:
 
 
 def _inherited(table: type[Table]) -> set[str]:
-    """Return the keys of `table` that the page does not list for this table, because another table lists them.
+    """Return the keys of `table` that are not listed under this table, because another table lists them.
 
     A field of an item accepts all keys of a selector, which the page lists only under "Selectors".
     """
@@ -87,8 +87,9 @@ def _inherited(table: type[Table]) -> set[str]:
 
 
 def descriptions(table: type[Table]) -> dict[str, tuple[ast.expr, str]]:
-    """Return, by name of the field, the annotation of each field of a table, and the docstring below the field ("" for none).
+    """Return the annotation and the description of each field of a table, by name of the field.
 
+    The description is the docstring below the field, or "" if there is none.
     Inherited fields are included.
     """
     found: dict[str, tuple[ast.expr, str]] = {}

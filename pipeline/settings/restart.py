@@ -19,7 +19,7 @@ _SENT_BY_MAIL = ("digests", "alerts")
 
 
 def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
-    """Return `new` with the old values of the keys that need a restart, and a list of those keys whose values differ.
+    """Return `new` with the old values of the keys that need a restart, and a list of those that differ.
 
     A key needs a restart if the service reads its value only when the service starts. If [mail] changes, changes of digests and
     alerts need the restart, too: otherwise their messages would be sent with the old [mail] settings. Raises SettingsError if the
@@ -45,7 +45,10 @@ def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, list[str
 
 
 def _keep(waiting: list[str], table: str, old: _T, new: _T, names: Iterable[str]) -> _T:
-    """Return a copy of `new` with the values of `old` for the keys `names`. Append the keys whose values differ to `waiting`."""
+    """Return a copy of `new` with the values of `old` for the keys `names`.
+
+    The keys whose values differ are appended to `waiting`.
+    """
     waiting += [f"{table}.{type(new).model_fields[name].alias or name}" for name in names if getattr(old, name) != getattr(new, name)]
     return new.model_copy(update={name: getattr(old, name) for name in names})
 

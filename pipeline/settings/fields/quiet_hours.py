@@ -46,7 +46,10 @@ def _elapsed(start: datetime, end: datetime) -> timedelta:
 
 
 def _around(span: str, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Return the begin and the end of the quiet hours of three days: the day before `now`, its own day and the next day."""
+    """Return the begin and the end of the quiet hours on three days.
+
+    These are the day before `now`, the day of `now`, and the day after.
+    """
     first, last = (time.fromisoformat(text) for text in span.split("-"))
     found = []
     for offset in (-1, 0, 1):

@@ -32,8 +32,9 @@ def nearest(name: str, known: Any) -> str:
 
 
 def duration_s(value: object) -> object:
-    """Return the seconds of a duration such as "30s", "15m", "2h", "7d" or "1h30m". Raises PydanticCustomError.
+    """Return the seconds of a duration such as "30s", "15m", "2h", "7d" or "1h30m".
 
+    Raises PydanticCustomError if the value is not a duration.
     A number without a unit is rejected, because the unit would be a guess.
     """
     if isinstance(value, str) and value and not _DURATION.sub("", value).strip():

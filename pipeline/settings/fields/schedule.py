@@ -47,7 +47,10 @@ class Cron:
 
     @property
     def fixed_hour(self) -> bool:
-        """Whether slots follow the wall clock at clock changes. If the cron expression allows every hour, they follow elapsed time."""
+        """Whether slots follow the wall clock at clock changes.
+
+        If the cron expression allows every hour, its slots follow elapsed time instead.
+        """
         return len(self.hours) < 24
 
     def has_day(self, day: date) -> bool:
@@ -93,7 +96,10 @@ def _every_s(text: str) -> float:
 
 
 def _at_times(days: str, times: str) -> Iterator[Cron]:
-    """Yield one Cron for each time of day in `times`. days: "daily", "weekdays", "weekends" or names of days."""
+    """Yield one Cron for each time of day in `times`.
+
+    days: "daily", "weekdays", "weekends" or names of days.
+    """
     named = {"daily": "*", "weekdays": "mon-fri", "weekends": "sat,sun"}.get(days)
     weekdays = named or re.sub(r"\s*(?:,|\band\b)\s*", ",", days)
     for text in re.split(r"\s*(?:,|\band\b)\s*", times):
@@ -226,7 +232,10 @@ def _day(value: object) -> object:
 
 
 def _days(value: object) -> object:
-    """Return the entries as texts. Unquoted dates in TOML are already date objects, and are converted back to texts."""
+    """Return the entries as texts.
+
+    An unquoted date in TOML is a date object, which is converted to a text.
+    """
     entries = [value] if isinstance(value, (str, date)) else value
     if not isinstance(entries, (list, tuple)):
         raise PydanticCustomError("schedule", "{found} is not a list of days", {"found": repr(value)})

@@ -48,7 +48,10 @@ class Secret:
 
     @property
     def can_be_replaced(self) -> bool:
-        """Whether the program can write a new value, because the secret is in a file that contains nothing else."""
+        """Whether the program can write a new value.
+
+        This is possible if the secret is in a file that contains nothing else.
+        """
         return self.kind == "file" and not self.key
 
     def reveal(self) -> str:

@@ -148,7 +148,7 @@ class DigestTable(RecipientsTable):
         return self
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:
-        """Return a copy in which the `spiders` of the digest and of its groups include the spiders selected by `tags`.
+        """Return a copy in which `spiders` includes the spiders selected by `tags`, also in each group.
 
         tags_of: maps each spider to its tags.
         """

@@ -75,8 +75,9 @@ class ExpiredTable(Table):
 
 
 def _json_field(value: object, name: str) -> object:
-    """Return a value of the login's `fields`, in which each table such as { env = … } is replaced by a Secret, at any depth.
+    """Return a value of the login's `fields` with secrets in place of tables such as { env = … }.
 
+    Such a table is replaced at any depth of the value.
     Raises PydanticCustomError if the value cannot be sent as JSON, or if it contains a password in plain text.
     """
     if isinstance(value, dict):

@@ -96,7 +96,10 @@ def _transport_keys() -> list[str]:
 
 
 def transport_tables() -> dict[str, str]:
-    """Return a mapping from each KEY for which a transport has a table [mail.KEY] to the table's model, as "module:Class"."""
+    """Return the models of the tables [mail.KEY] that belong to transports.
+
+    The result maps KEY to the model of the table, as "module:Class".
+    """
     return {key: transport.table for transport in MAIL_TRANSPORTS.values() if transport.table is not None
             for key in transport.keys if key not in MailTable.model_fields}
 

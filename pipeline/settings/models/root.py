@@ -205,7 +205,10 @@ class Settings(Table):
 
     @property
     def database_url(self) -> str | None:
-        """The URL of the database; None means SQLite in data_dir. If the setting is a secret, the secret is read. Raises UsageError."""
+        """The URL of the database; None means SQLite in data_dir.
+
+        If the setting is a secret, the secret is read. Raises UsageError if it cannot be read.
+        """
         found = self.pipeline.database
         return found.reveal() if isinstance(found, Secret) else found
 

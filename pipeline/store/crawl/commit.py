@@ -291,8 +291,8 @@ def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], no
 def progress_so_far(store: Store, run: Run) -> Progress:
     """Return the progress that a run has committed, counted from the run's rows in the database.
 
-    If the process of the run was killed, another process continues the run and calls this function, because the killed process may
-    not have reported its latest progress.
+    After the process of a run was killed, a new process continues the run from these numbers, because the killed process may not
+    have reported its latest progress.
     """
     figures = replace(run.progress)
     with store.read() as connection:

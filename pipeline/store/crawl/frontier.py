@@ -38,8 +38,9 @@ class Queued:
 
 
 def fingerprint(request: Request) -> bytes:
-    """Return a SHA-1 hash that identifies a request. A pass fetches only one of several requests with the same hash.
+    """Return a SHA-1 hash that identifies a request.
 
+    A pass fetches only one of several requests with the same hash.
     The hash covers the method, the URL with sorted query parameters, the body, and the entry in `start`, page number or item
     for which the request is sent.
     """
@@ -78,7 +79,7 @@ def _from_row(row: Row[Any]) -> Queued:
 
 def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Request],
                     state: FrontierState = FrontierState.WAITING) -> list[Queued]:
-    """Queue the requests that are not in the frontier of the pass yet, and return the requests that were queued."""
+    """Queue the requests that are not in the frontier of the pass yet, and return these requests."""
     wanted: dict[bytes, Request] = {}
     for request in requests:
         # A request with dont_filter is fetched each time.
@@ -173,8 +174,9 @@ def reopen(store: Store, run: Run) -> None:
 
 
 def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_once: bool) -> str:
-    """Record that the process of a run ended while it processed a page; if this is the second time, skip the page in this pass.
+    """Record that the process of a run ended while it processed a page.
 
+    If this is the second time for this page, skip the page for the rest of the pass.
     why: how the process ended. at_once: whether to skip the page even if this is the first time. Returns the URL of the page if the
     page is skipped for the rest of the pass, otherwise "". Raises LeaseLostError.
     """
@@ -192,7 +194,10 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
 
 
 def first_set_aside(store: Store, pass_id: int) -> str:
-    """Return the URL of the first page that a pass skips (see `set_page_aside`), and the reason; "" if there is none."""
+    """Return the URL of the first page that a pass skips, and the reason; "" if there is none.
+
+    See `set_page_aside`.
+    """
     with store.read() as connection:
         row = connection.execute(select(frontier.c.url, frontier.c.error).where(
             frontier.c.pass_id == pass_id, frontier.c.state == FrontierState.ASIDE.value).order_by(frontier.c.id).limit(1)).first()

@@ -41,7 +41,10 @@ def present(store: Store, spider: str, *, key: str | None = None) -> Iterator[It
 
 
 def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
-    """Return the subset of `keys` for which the spider has a stored item, whether still on the site or gone."""
+    """Return the subset of `keys` for which the spider has a stored item.
+
+    The item may be on the site or gone.
+    """
     stored = {storable_key(key): key for key in keys}
     with store.read() as connection:
         found = connection.execute(select(items.c.key).where(
@@ -50,7 +53,10 @@ def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
 
 
 def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
-    """Return the fields of at most `limit` items that are still on the site; items seen by the newest passes come first."""
+    """Return the fields of at most `limit` items that are still on the site.
+
+    Items that the newest passes saw come first.
+    """
     wanted = select(items.c.data).where(items.c.spider == spider, items.c.present).order_by(
         items.c.pass_id.desc(), items.c.id).limit(limit)
     with store.read() as connection:

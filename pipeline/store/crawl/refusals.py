@@ -33,8 +33,9 @@ _EMPTY = and_(pages.c.status < 400, pages.c.size_bytes == 0)
 
 
 def refused(store: Store, run: Run) -> tuple[dict[tuple[int, str], int], bool]:
-    """Return how many pages of the pass were refused, by status and host, and whether items may be missing as a result.
+    """Return how many pages of the pass were refused, and whether items may be missing as a result.
 
+    The first result maps each pair of status and host to the number of refused pages.
     A page was refused if the site responded with a client error such as 401 or 403, or with the 405 or 418 of a firewall, but not if
     the error is one of NO_REFUSALS. Items may be missing if an earlier pass fetched one of the refused pages, or probably did.
     """
@@ -81,8 +82,9 @@ def _given_before(connection: Connection, run: Run, urls: set[str], given: Colum
 
 
 def _looked_back(connection: Connection, earlier: ColumnElement[bool]) -> list[int]:
-    """Return the ids of the last complete pass and of all later passes, which together saw every item still on the site.
+    """Return the ids of the last complete pass and of all later passes.
 
+    Together, these passes saw every item that is still on the site.
     earlier: SQL for the passes to search.
     """
     found: list[int] = []

@@ -103,7 +103,7 @@ def paged(store: Store, wanted: Select[Any], row_id: Column[Any]) -> Iterator[Ro
 
 @lru_cache(maxsize=32)
 def _compiled(table: Table, names: tuple[str, ...], dialect: Dialect, new_only: bool) -> tuple[str, tuple[str, ...], bool]:
-    """Return the INSERT statement, the names of its parameters in their order, and whether the parameters are positional."""
+    """Return the INSERT statement, its parameters' names in order, and whether they are positional."""
     compiled = insert(table).inline().compile(dialect=dialect, column_keys=list(names))
     text = f"{compiled} ON CONFLICT DO NOTHING" if new_only else str(compiled)
     return text, tuple(compiled.params), dialect.positional

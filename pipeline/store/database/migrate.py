@@ -90,7 +90,7 @@ def create(connection: Connection) -> None:
 
 
 def _add_conditions() -> None:
-    """Give the partial indexes of schema.py, which are declared for SQLite, the same conditions on PostgreSQL."""
+    """Give the partial indexes of schema.py the same conditions on PostgreSQL as on SQLite."""
     for table in metadata.tables.values():
         for index in table.indexes:
             index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]

@@ -18,7 +18,10 @@ _SAVES = 0.8
 
 
 class _JsonAsGiven(UserDefinedType[Any]):
-    """A JSON column that passes values to the driver unchanged: strings are stored as text, bytes as a BLOB."""
+    """A JSON column that passes values to the driver unchanged.
+
+    Strings are stored as text, and bytes as a BLOB.
+    """
 
     cache_ok = True
 

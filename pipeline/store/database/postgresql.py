@@ -54,8 +54,9 @@ def open_engine(url: URL) -> Engine:
 
 
 def begin(connection: Connection, *, write: bool, durable: bool) -> None:
-    """Start a transaction. A writing transaction takes the write lock; a reading transaction sees a single snapshot.
+    """Start a transaction.
 
+    A writing transaction takes the write lock; a reading transaction sees a single snapshot.
     durable: whether the commit waits until the server has written the transaction to disk (synchronous_commit).
     """
     if write:

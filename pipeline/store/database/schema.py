@@ -119,9 +119,9 @@ def _count(name: str) -> Column[int]:
 
 
 def _partial(name: str, *columns: Column[Any], where: ColumnElement[bool], unique: bool = False) -> Index:
-    """Return a partial index: an index of the rows that match `where`. The condition is set only for SQLite.
+    """Return an index of the rows that match `where` (a partial index). `where` is set only for SQLite.
 
-    migrate.create() sets the condition for PostgreSQL: setting it here would import the PostgreSQL dialect at every start.
+    migrate.create() sets `where` for PostgreSQL: setting it here would import the PostgreSQL dialect at every start.
     """
     return Index(name, *columns, unique=unique, sqlite_where=where)
 

@@ -47,8 +47,9 @@ class Remaining:
 
 @dataclass(frozen=True)
 class CompletedDownload:
-    """The result of a successful download: a new file, or, if `key` is "", that the file on the server has not changed.
+    """The result of a successful download.
 
+    If `key` is "", the file on the server has not changed; otherwise, the file was downloaded.
     wanted: the download in the queue. etag, last_modified: the validators of this version of the file.
     """
 
@@ -64,8 +65,9 @@ class CompletedDownload:
 
 def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_host: int | None = None,
          busy_hosts: Mapping[str, int] | None = None) -> list[QueuedDownload]:
-    """Lease up to `limit` downloads of the run's pass that can start now, the oldest first, and return them.
+    """Lease up to `limit` downloads of the run's pass that can start now, and return them.
 
+    The oldest downloads are leased first.
     per_host: the maximum number of downloads in progress from one host; None means no limit.
     busy_hosts: maps each host to the number of downloads from the host that are already in progress.
     Raises LeaseLostError if another process has taken the run.
@@ -230,8 +232,9 @@ def failed(store: Store, pass_id: int) -> list[tuple[str, str]]:
 
 
 def failures(store: Store, row_id: int) -> int:
-    """Return how many attempts in a row to download a file have failed in this pass; the retry delay depends on this number.
+    """Return how many attempts in a row to download a file have failed in this pass.
 
+    The retry delay depends on this number.
     Before and during the first attempt of a pass, return 0.
     """
     with store.read() as connection:

@@ -1,4 +1,4 @@
-"""The facts about a database that `pipeline doctor` checks: its version, its size and the newest time stored in it."""
+"""The facts about a database that `pipeline doctor` checks: version, size and newest stored time."""
 
 from __future__ import annotations
 

@@ -86,7 +86,10 @@ def last_success(connection: Connection, spider: str) -> Run | None:
 
 
 def failures_since(connection: Connection, spider: str, since: datetime | None) -> int:
-    """Return the number of failed runs of a spider that ended after `since`; without `since`, of all its failed runs."""
+    """Return the number of failed runs of a spider that ended after `since`.
+
+    since: None means that all failed runs of the spider are counted.
+    """
     wanted = select(func.count()).select_from(runs).where(runs.c.spider == spider, runs.c.ended_at.is_not(None),
                                                           runs.c.outcome.in_(FAILURES))
     if since is not None:

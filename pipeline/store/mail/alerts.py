@@ -101,7 +101,10 @@ def alert_history(store: Store) -> AlertHistory:
 
 
 def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondition]:
-    """Return the current problems of the kinds FAILING (at least `after` failures in a row) and SUSPECT of a spider."""
+    """Return the current problems of a spider of the kinds FAILING and SUSPECT.
+
+    after: the number of failures in a row from which the spider is failing.
+    """
     with store.read() as connection:
         success = status_queries.last_success(connection, spider)
         since = success.ended_at if success is not None else None

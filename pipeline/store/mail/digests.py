@@ -84,9 +84,10 @@ def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
 
 
 def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> bool:
-    """Return whether the runs found nothing new and failed in the same way as the runs that were reported last.
+    """Return whether the runs only repeat failures that this digest has already reported.
 
-    Each run is compared with the last run of the same spider that this digest has reported.
+    This is the case if the runs found nothing new, and each of them failed in the same way as the run that this digest last
+    reported for the same spider.
     """
     told: dict[str, tuple[str, str] | None] = {}
     for run in connection.execute(select(runs).where(runs.c.id.in_(run_ids))):
@@ -107,7 +108,10 @@ def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:
 
 
 def ended_since(store: Store, spiders: Sequence[str], since: datetime) -> list[int]:
-    """Return the ids of the spiders' runs that ended at `since` or later, including runs that were already reported."""
+    """Return the ids of the spiders' runs that ended at `since` or later.
+
+    Runs that were already reported are included.
+    """
     with store.read() as connection:
         return list(connection.execute(_ended(spiders).where(runs.c.ended_at >= since)).scalars())
 
@@ -195,7 +199,7 @@ def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> 
 
 
 def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
-    """Return whether these runs rejected an item that the run before them did not reject for the same reason.
+    """Return whether these runs rejected an item that the previous run did not reject for that reason.
 
     spider: the spider to which all these runs belong.
     """

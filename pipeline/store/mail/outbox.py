@@ -53,7 +53,10 @@ def enqueue(store: Store, draft: DraftMessage, *, now: datetime) -> int:
 
 
 def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1) -> list[Message]:
-    """Lease up to `limit` messages that are due, and return them. The messages that became due first are leased first."""
+    """Lease up to `limit` messages that are due, and return them.
+
+    The messages that became due first are leased first.
+    """
     with store.write(durable=True) as connection:
         due = (messages.c.state == MessageState.WAITING.value) & (
             (messages.c.next_attempt_at <= now) | (messages.c.next_attempt_at > now + LONGEST_WAIT))
@@ -142,8 +145,9 @@ def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], 
 
 
 def retry(store: Store, message_id: int, *, now: datetime) -> bool:
-    """Make a waiting or parked message due now, so that it is sent to all recipients that have not been accepted.
+    """Make a waiting or parked message due now.
 
+    The message is sent to all recipients for which the mail server has not accepted it yet.
     Returns False if no message with this id is waiting or parked.
     """
     with store.write(durable=True) as connection:

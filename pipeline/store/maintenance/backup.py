@@ -43,8 +43,9 @@ class BackedUp:
 
 
 def back_up(store: Store, target: Path, *, now: datetime, version: str) -> BackedUp:
-    """Write a backup to the file `target` atomically, compressed if the name of the file ends in .gz or .tgz.
+    """Write a backup to the file `target` atomically.
 
+    The backup is compressed if the name of the file ends in .gz or .tgz.
     The archive has mode 0600, because it contains cookies and the heartbeat token. Raises StoreError, DiskFullError.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")

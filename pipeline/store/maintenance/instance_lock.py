@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def hold_instance_lock(data_dir: Path) -> Iterator[bool]:
-    """Hold the lock of data_dir during the `with` block; yield whether the previous service did not stop cleanly.
+    """Hold the lock of data_dir during the `with` block.
 
+    Yields whether the previous service did not stop cleanly.
     A stop is not clean after a kill, a crash or a power failure. Raises StoreError if another process holds the lock; the message
     names that process. Raises StoreError, too, if the lock file cannot be opened or locked.
     """
@@ -62,7 +63,10 @@ def _now() -> str:
 
 
 def _status(descriptor: int) -> str:
-    """Return the text in the lock file, which the service that holds the lock writes when it starts and when it stops."""
+    """Return the text in the lock file.
+
+    The service that holds the lock writes this text when the service starts and when it stops.
+    """
     return os.pread(descriptor, _WIDTH, 0).decode("utf-8", "replace").strip("\0 \n")
 
 

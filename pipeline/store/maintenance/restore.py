@@ -1,4 +1,4 @@
-"""Restore a backup: unpack and verify the backup, move the existing data away, and put the backup in place."""
+"""Restore a backup: unpack and verify it, move the existing data away, put the backup in place."""
 
 from __future__ import annotations
 

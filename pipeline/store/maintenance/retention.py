@@ -236,7 +236,10 @@ class _Pruner:
                                  ~exists().where(runs.c.slot_id == slots.c.id)))
 
     def _last(self, connection: Connection, spider: str) -> list[int]:
-        """Return the ids of the runs that are always kept: the newest runs, and the last complete and successful runs."""
+        """Return the ids of the runs that are always kept.
+
+        These are the newest runs, the last complete run, the last successful run, and the last successful run that is not suspect.
+        """
         own = and_(runs.c.spider == spider, runs.c.ended_at.is_not(None))
         newest = connection.execute(select(runs.c.id).where(own).order_by(runs.c.id.desc()).limit(LAST_RUNS)).scalars().all()
         of_note = (runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.complete,

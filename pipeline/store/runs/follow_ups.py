@@ -1,4 +1,4 @@
-"""What to start when a run ends: a retry of the run, or the spiders that run after the spider of this run (`after`)."""
+"""What to start when a run ends: a retry, or the spiders that run `after` the spider of this run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from pipeline.store.runs.slots import COUNTED_ATTEMPT, PASS_MAX_RUNS, Overlap, c
 
 
 def is_tried_again(store: Store, run: Run) -> bool:
-    """Return whether a retry of the run is waiting or in progress. Digests of the run are built only after the retry."""
+    """Return whether a retry of the run is waiting or in progress.
+
+    Digests of the run are built only after the retry.
+    """
     with store.read() as connection:
         return connection.execute(select(runs.c.id).where(
             runs.c.slot_id == run.slot_id, runs.c.reason == "retry", runs.c.ended_at.is_(None))).first() is not None

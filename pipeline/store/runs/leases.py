@@ -76,8 +76,9 @@ def _machine() -> str:
 
 
 def owner_is_alive(owner: str, own: str) -> bool | None:
-    """Return whether the process that owns a lease is still running; None if unknown, as for a process on another machine.
+    """Return whether the process that owns a lease is still running; None if unknown.
 
+    For a process on another machine, the result is None.
     owner: the name of the owner of the lease. own: the name under which this process owns leases.
     Process ids are reused, so a process with the same id but another start time is another process. An owner whose name has the id
     of this process, but another random part, no longer exists: this happens, for example, after the restart of a container.
@@ -102,8 +103,9 @@ def owner_is_alive(owner: str, own: str) -> bool | None:
 
 
 def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, now: datetime) -> int:
-    """End the leases of dead processes on this machine, so that no process has to wait until these leases expire.
+    """End the leases of dead processes on this machine.
 
+    No process then has to wait until these leases expire.
     own: the name under which this process owns leases. Returns the number of ended leases.
     """
     released = 0

@@ -21,7 +21,10 @@ def pause(store: Store, spider: str, *, now: datetime) -> None:
 
 
 def resume(store: Store, spider: str) -> None:
-    """End the pause of the spider. Of the slots that became due during the pause, only the newest is claimed."""
+    """End the pause of the spider.
+
+    Of the slots that became due during the pause, only the newest is claimed.
+    """
     with store.write(durable=True) as connection:
         connection.execute(delete(paused).where(paused.c.spider == spider))
 

@@ -182,7 +182,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
 
 
 def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
-    """Return why this pass is suspect because items lack a field, or an empty string if the pass is not suspect.
+    """Return why this pass is suspect because its items lack a field; "" if the pass is not suspect.
 
     The pass is compared with the last complete pass that found items. If two complete passes in a row lack a field, only the
     first one is suspect.

@@ -162,8 +162,9 @@ def _open_pass(connection: Connection, spider: str, slot_id: int, now: datetime,
 
 
 def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overlap], *, now: datetime) -> None:
-    """Claim a slot for each spider that runs after the spider of this run, in the transaction that ends the pass.
+    """Claim a slot for each spider that runs after the spider of this run.
 
+    This happens in the transaction that ends the pass.
     followers: maps each of these spiders to its `overlap` setting.
     """
     stopped = set(connection.execute(select(paused.c.spider)).scalars()) if followers else set()

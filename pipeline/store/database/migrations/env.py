@@ -9,7 +9,7 @@ from pipeline.store.database.schema import metadata
 
 
 def plain_type(kind: str, value: Any, autogenerate: Any) -> str | Literal[False]:
-    """Return the name of the plain SQLAlchemy type that a migration uses instead of one of our own column types.
+    """Return the name of the plain SQLAlchemy type that a migration uses for one of our own types.
 
     A migration must stay the same, but our own column types may change. For other types, return False: Alembic then chooses the name.
     """

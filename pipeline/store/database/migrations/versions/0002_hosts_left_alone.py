@@ -1,5 +1,6 @@
-"""Add the table of paused hosts. From this migration on, long JSON of items and changes may be compressed on SQLite.
+"""Add the table of paused hosts.
 
+From this migration on, long JSON of items and changes may be compressed on SQLite.
 Existing JSON is not changed. An earlier version of the program, which cannot read compressed JSON, refuses the database.
 """
 

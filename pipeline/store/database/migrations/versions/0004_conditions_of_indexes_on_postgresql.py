@@ -1,4 +1,7 @@
-"""Add the conditions of partial indexes on PostgreSQL, which databases created by earlier versions lack."""
+"""Add the conditions of partial indexes on PostgreSQL.
+
+Databases created by earlier versions lack these conditions.
+"""
 
 import sqlalchemy as sa
 from alembic import op
