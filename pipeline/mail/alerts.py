@@ -1,8 +1,8 @@
-"""Alerts by mail: find problems that started or ended, and enqueue at most one mail per `alerts.every`.
+"""Alerts by mail about problems that started or ended, with at most one mail per `alerts.every`.
 
-Problems that start or end at about the same time are reported in one mail. A problem that starts again within an hour of its last
-alert is reported only if it lasts longer than this hour. The message is added to the outbox in the same transaction that records
-the alert.
+Problems that start or end at about the same time are reported in one mail. If a problem starts again less than an hour after the
+last alert about it, the problem is reported only when this hour is over, and only if it still exists. The message is added to the
+outbox in the transaction that records the alert.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pipeline.store.mail.alerts import Alert, AlertCondition, AlertHistory, Aler
 from pipeline.text import clean_line, escape_controls
 
 REPEAT_AFTER = timedelta(hours=1)
-"""The shortest time between two alerts about the start of the same problem."""
+"""The minimum time between two alerts about the start of the same problem."""
 TAIL_LINES = 25
 TAIL_BYTES = 8192
 MAX_SHOWN = 20
-"""The maximum number of started problems, and of ended problems, that a mail describes. The mail gives the number of the others."""
+"""A mail describes at most this many started problems and this many ended problems, and gives the number of further problems."""
 
 
 @dataclass(frozen=True)
 class AlertView:
-    """One problem as the mail templates show it.
+    """One problem, in the form in which the mail templates show the problem.
 
-    facts: pairs of name and value. log: the last lines of the run's log.
+    facts: pairs of name and value. log: the last lines of the log of the failed run; "" if there is no log.
     """
 
     title: str
@@ -44,17 +44,18 @@ class AlertView:
 
 def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], log_of: Callable[[int], Path],
           now: datetime) -> int | None:
-    """Compare the current problems with the open alerts, and enqueue a mail about the differences.
+    """Compare the current problems with the problems that were already reported, and enqueue a mail.
 
-    Return the id of the enqueued message, or None if no mail is needed. late: conditions of the spiders that missed a slot. log_of:
-    a function that returns the path of a run's log. Raises StoreError, MailError, OSError.
+    Return the id of the enqueued message; None if no problem has started or ended, or if the last mail was sent less than
+    `alerts.every` ago. late: the problems of spiders that are late. log_of: function that returns the path of a run's log. Raises
+    StoreError, MailError, OSError.
     """
     table = settings.alerts
     if not table.to:
         return None
     history = alerts.alert_history(store)
     if history.last_at is not None and timedelta() <= now - history.last_at < timedelta(seconds=table.every):
-        return None  # a problem that lasts is reported in the next mail
+        return None  # a problem that still exists when the next mail is due is reported in that mail
     ending = alerts.logins_ending(store, before=timedelta(seconds=table.login_before), now=now) if table.login_before else []
     current = {(condition.spider, condition.kind): condition for condition in (*late, *ending)
                if condition.spider in settings.spiders}
@@ -70,7 +71,10 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
 
 
 def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: AlertHistory, now: datetime) -> list[AlertCondition]:
-    """Return the current problems without an open alert, except those that another problem implies."""
+    """Return the current problems to report as started: new, not reported recently, and not implied.
+
+    A problem is implied if the spider is late because its runs fail, which is a problem of its own.
+    """
     known = {(alert.spider, alert.kind) for alert in history.open}
     found = []
     for (spider, kind), condition in current.items():
@@ -78,18 +82,18 @@ def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: Aler
         if (spider, kind) in known or (last is not None and timedelta() <= now - last < REPEAT_AFTER):
             continue
         if kind is AlertKind.LATE and (spider, AlertKind.FAILING) in current.keys() | known:
-            continue  # a failing spider is late because it fails
+            continue  # the spider is late because its runs fail
         found.append(condition)
     return found
 
 
 def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[Alert], *,
              log_of: Callable[[int], Path], now: datetime) -> DraftMessage:
-    """Render the alert mail into the file store, and return the draft of its message.
+    """Render the alert mail, write it to the file store, and return its message for the outbox.
 
-    The file name and the Message-ID are derived from the alerts in the mail.
+    The file name and the Message-ID are derived from the alerts in the mail, so both stay the same if the mail is rendered again.
     """
-    # These imports take 12 MB of memory, which a service that sends no alert does not need.
+    # These modules need 12 MB of memory, so a service imports them only when it sends an alert.
     from pipeline.mail.message import compose  # noqa: PLC0415
     from pipeline.mail.message.dkim import signer_of  # noqa: PLC0415
     from pipeline.mail.render.render import render_alert  # noqa: PLC0415
@@ -173,5 +177,5 @@ def tail(log: Path) -> str:
             file.seek(max(0, size - TAIL_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return ""  # the run was killed before it wrote anything
+        return ""  # the run's process was killed before it wrote any log line
     return "\n".join(line[:500] for line in lines[1 if size > TAIL_BYTES else 0:][-TAIL_LINES:])

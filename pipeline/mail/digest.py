@@ -1,7 +1,7 @@
-"""Build digests: render what the claimed runs of a digest found, and put the messages into the outbox.
+"""Build digests: render what the claimed runs of a digest found, and add the messages to the outbox.
 
-A digest is built in a child process. Rendering never happens inside a database transaction. File names are derived from the id of
-the claim, so that a digest that is built again after a crash overwrites the files of the interrupted attempt.
+A digest is built in a child process, and never rendered inside a database transaction. The names of its files are derived from the
+id of the claim. A digest that is built again after a crash therefore overwrites the files of the interrupted attempt.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ logger = logging.getLogger(__name__)
 class RenderLevel:
     """How completely a digest is rendered.
 
-    as_configured: whether to use the user's templates, charts, HTML fields and attachments; False uses only the built-in templates.
-    attach_csv: whether to attach a CSV file with all changes. details: amounts of detail to try, in this order.
+    as_configured: whether to use the templates, charts, HTML fields and attachments that the settings name; False uses only the
+    built-in templates. attach_csv: whether to attach a CSV file with all changes. details: the amounts of detail to try until the
+    mail is small enough, in this order.
     """
 
     as_configured: bool
@@ -63,17 +64,17 @@ class RenderLevel:
 RENDER_LEVELS = (RenderLevel(as_configured=True, attach_csv=False, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=True, details=DETAILS),
                  RenderLevel(as_configured=False, attach_csv=False, details=COUNTS_ONLY))
-"""The levels of completeness, the most complete first; the last level shows only counts. If a digest cannot be rendered at one
-level, the next level is tried."""
+"""The levels of completeness, the most complete first. If a digest cannot be rendered at one level, the next level is tried. The
+last level shows only the numbers of changes."""
 
 
 @dataclass(frozen=True)
 class BuiltDigest:
     """The result of building a digest.
 
-    message_ids: ids of the enqueued messages; empty if there was nothing to report. html_keys: keys in the file store of the mails
-    as HTML files, which can be viewed without a mail client. subject, counts: the first mail's subject and its number of changes by
-    kind. problem: why the digest was not rendered completely, otherwise "".
+    message_ids: ids of the enqueued messages; empty if there was nothing to report. html_keys: file-store keys of the HTML files that
+    show the mails in a browser. subject, counts: subject of the first mail, and its number of changes by kind. problem: why the
+    digest was not rendered completely; "" if it was.
     """
 
     digest_id: int
@@ -106,9 +107,12 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
           first: int = 0, problem: str = "") -> BuiltDigest:
     """Render what the claimed runs found, enqueue the messages and close the claim.
 
-    If rendering fails, for example because of an error in a user's template, the next of RENDER_LEVELS is tried. The mail, the log
-    and the digest's row in the database then say why. claim: the runs to report. owner: the owner of the claim's lease. first:
-    index of the first level to try. problem: why earlier levels failed.
+    If rendering fails, for example because of an error in a user's template, the next level of RENDER_LEVELS is tried. The mail, the
+    log and the digest's row in the database then contain the reason.
+
+    claim: the runs to report. owner: the owner of the claim's lease. first: index of the first level to try; not 0 if earlier
+    processes were killed while they built this digest. problem: why levels before `first` are not tried; "" if `first` is 0.
+
     Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
     StoreError.
     """
@@ -119,7 +123,7 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
             problem = str(error)
             logger.error("the digest %s is rendered again with less content, because rendering failed: %s", claim.name, error)  # noqa: TRY400  a user's mistake
         except (PipelineError, OSError):
-            raise  # an error of the store, the disk or an address: rendering less does not help
+            raise  # the store, the disk or an address caused the error, so a lower level would fail as well
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             logger.exception("the digest %s is rendered again with less content, because rendering failed", claim.name)
@@ -158,12 +162,13 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
 
 def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
             since: datetime | None = None) -> list[Path]:
-    """Render the next mails of a digest as files in `folder`, without changing the store.
+    """Render the mails that a digest would send now as files in `folder`, without changing the store.
 
     Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails.
-    since: include every run that ended at or after this time; None includes the runs that this digest has not reported yet. Raises
-    UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be written,
-    StoreError.
+    since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.
+
+    Raises UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be
+    written, StoreError.
     """
     table = settings.digests.get(name)
     if table is None:
@@ -198,7 +203,7 @@ def html_fields(spider: SpiderTable) -> set[str]:
 
 
 def standalone(rendered: Rendered) -> str:
-    """Return the HTML with its pictures embedded, so that it can be viewed as a file."""
+    """Return the HTML of a mail with its pictures embedded, so that a browser can show the HTML as a file."""
     html = rendered.html
     for picture in rendered.pictures:
         html = html.replace(f"cid:{picture.name}", f"data:image/png;base64,{base64.b64encode(picture.png).decode()}")
@@ -206,9 +211,10 @@ def standalone(rendered: Rendered) -> str:
 
 
 def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[_RecipientsContent]:
-    """Return the content for the digest's own recipients and for each group of recipients.
+    """Return what to report to the digest's own recipients and to each group of recipients.
 
-    Recipients for whom there is nothing new are left out, unless the digest has `empty = "send"` or even_empty is True.
+    Recipients for whom there is nothing new are left out, unless the digest has `empty = "send"`. even_empty: whether to include
+    these recipients anyway.
     """
     runs = stored.runs_of(store, run_ids)
     changes = NetChanges(store, runs)
@@ -222,7 +228,7 @@ def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_
         by_item = any(wanted.filters_items for wanted in filters)
         if by_item or spiders != set(table.spiders):
             own = FilteredChanges(changes, filters)
-        # Filters on items cannot be applied to downloaded files, so recipients with such a filter get no files.
+        # A filter on items cannot be applied to downloaded files, so recipients with a filter on items get no files.
         summary = summarize(own, [run for run in runs if run.spider in spiders],
                             [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
                             rejected=[items for items in rejected if items.spider in spiders])
@@ -251,7 +257,11 @@ class _DigestRenderer:
         self._problem = problem
 
     def mails(self, contents: Sequence[_RecipientsContent], *, scratch: Path, keep_under: str) -> Iterator[_Mail]:
-        """Yield the mails in the order of their numbers."""
+        """Yield the rendered mails, numbered in this order.
+
+        scratch: folder for temporary files. keep_under: beginning of the keys under which attachments that are too large are kept
+        in the file store; "" does not keep them.
+        """
         for position, content in enumerate(contents, 1):
             folder = scratch / str(position)
             folder.mkdir(mode=0o700)
@@ -308,9 +318,9 @@ class _DigestRenderer:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """Create an empty temporary folder, and delete it at the end.
+    """Create an empty temporary folder for a `with` block, and delete the folder at the end of the block.
 
-    If a killed build left the same folder behind, its content is deleted first.
+    If a killed process left the same folder behind, the content of the folder is deleted first.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)

@@ -18,8 +18,8 @@ _EXACT = 10.0**15
 def field_text(value: Any) -> str:
     """Return a field's value as text.
 
-    Strings are unchanged, 130.0 becomes "130", and a price is written as on the site. The entries of a list of scalars or prices
-    are joined with commas. Any other value becomes JSON.
+    A string is returned unchanged, 130.0 becomes "130", and a price is returned as the site writes it. The entries of a list of
+    scalars or prices are joined with commas. Any other value is returned as JSON.
     """
     if isinstance(value, str):
         return value

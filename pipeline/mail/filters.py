@@ -1,4 +1,4 @@
-"""Filter the changes that recipients get: by spider, kind of change, keywords and conditions."""
+"""Filter the changes for recipients of a digest: by spider, kind of change, keywords and conditions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _LARGEST = 1e308
 
 
 class FilteredChanges:
-    """Iterates over the changes that pass all filters; more than once, if `changes` can be iterated more than once."""
+    """Iterates over the changes that pass all filters.
+
+    changes: an iterable of all changes. A FilteredChanges can be iterated more than once if `changes` can.
+    """
 
     def __init__(self, changes: Iterable[Change], filters: Sequence[RecipientsTable]) -> None:
         self._changes = changes
@@ -27,9 +30,10 @@ class FilteredChanges:
 
 
 def passes(change: Change, wanted: RecipientsTable) -> bool:
-    """Return whether a change passes the filter `wanted`.
+    """Return whether a change passes the filter of some recipients.
 
-    Keywords and conditions are applied to the item after the change; for a gone item, to the item before the change.
+    wanted: the settings table with the filter. Keywords and conditions are applied to the item's fields after the change or, for a
+    gone item, to its fields before the change.
     """
     if wanted.spiders and change.spider not in wanted.spiders:
         return False
@@ -44,7 +48,9 @@ def passes(change: Change, wanted: RecipientsTable) -> bool:
 
 
 def holds(condition: Condition, data: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Return whether a field meets a condition. A missing field meets only conditions with != or !~.
+    """Return whether an item meets a condition on one of its fields.
+
+    A missing field meets only conditions with != or !~.
 
     data: the item's fields. before: the item's fields before the change, for conditions such as "price < before".
     """
@@ -71,18 +77,21 @@ def _equal(found: Any, operand: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a whole number without ".0", because the numbers in conditions are parsed as floats."""
+    """Return a float such as 5.0 as the int 5, because the settings parse numbers in conditions as floats."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def number(value: Any) -> float | None:
-    """Return a field's value if it is a number, the first number of a text such as "£1,234.50", otherwise None."""
+    """Return a field's value as a number; None if the value contains no number.
+
+    The number of a text such as "£1,234.50" is the first number in the text.
+    """
     if isinstance(value, bool) or value is None:
         return None
     if (amount := amount_of(value)) is not None:
         return float(amount)
     try:
         found = first_number(field_text(value)[:1000])
-    except NumberError:  # the number is not exact, such as "1.2M"
+    except NumberError:  # the exact value of the number is unknown, as in "1.2M"
         return None
     return None if found is None or abs(found) > _LARGEST else float(found)

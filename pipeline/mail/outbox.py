@@ -1,8 +1,8 @@
 """Deliver the messages of the outbox: lease a message, deliver it, record the result, retry later.
 
-`deliver_due` delivers in the caller's thread. `DeliveryLoop` runs beside an asyncio event loop and calls `deliver_due` whenever a
-message is due. A message is retried after one minute, then after twice the previous delay, up to one hour. A message is parked when
-`RetryPolicy` gives up.
+`deliver_due` delivers the due messages in the caller's thread. `DeliveryLoop` calls `deliver_due` in a thread whenever a message is
+due. A failed delivery is retried after one minute, and then after twice the previous delay, up to one hour. When `RetryPolicy` gives
+up, the message is parked (not retried automatically).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LAST_RETRY_S = 3600.0
 HOUR = timedelta(hours=1)
 MAX_ATTEMPTS = 200
 _POLL_S = 30.0
-"""How often the loop checks for messages that other processes have enqueued, in seconds."""
+"""Interval in seconds at which `DeliveryLoop` checks for messages that other processes have enqueued."""
 _PAUSE_S = 5.0
 _MAX_PAUSE_S = 60.0
 _RECORD_AGAIN_S = 0.5
@@ -41,10 +41,10 @@ Clock = Callable[[], datetime]
 class RetryPolicy:
     """When to give up on a message, and how many messages to send per hour.
 
-    max_age_s, max_attempts: a message whose delivery fails is parked (not retried automatically) if the message is older than
-    max_age_s seconds or if max_attempts attempts were made. per_hour: the maximum number of messages in any hour; None means no
-    limit. clock_is_trusted: function that returns whether the system clock is plausible (see clock_trust); while it returns False,
-    no message is too old.
+    max_age_s, max_attempts: a message whose delivery failed is parked (not retried automatically) if the message is older than
+    max_age_s seconds, or after max_attempts attempts. per_hour: maximum number of messages sent in any hour; None means no limit.
+    clock_is_trusted: function that returns whether the system clock is plausible (see clock_trust); while the function returns False,
+    the age of messages is ignored.
     """
 
     max_age_s: float
@@ -58,7 +58,7 @@ class RetryPolicy:
 
 
 def _ignore(_: object) -> None:
-    """Do nothing. The default for callbacks."""
+    """Do nothing. This is the default of callbacks."""
 
 
 def _never() -> bool:
@@ -67,11 +67,11 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class DeliveryHooks:
-    """Callbacks of `deliver_due`, called in its thread.
+    """Functions that `deliver_due` calls, in the thread in which it runs.
 
-    on_attempt: called with each delivery attempt. on_error: called with the error if the result of an attempt cannot be recorded
-    yet. stop: function that returns whether to stop before the next message. give_up: function that returns whether to stop even if
-    the result of an attempt is not recorded yet.
+    on_attempt: called with each delivery attempt. on_error: called with the error if the result of an attempt cannot be recorded at
+    first. stop: returns whether to stop before the next message. give_up: returns whether to stop although the result of an attempt
+    could not be recorded.
     """
 
     on_attempt: Callable[[DeliveryAttempt], None] = _ignore
@@ -84,9 +84,9 @@ class DeliveryHooks:
 class DeliveryAttempt:
     """The outcome of one attempt to deliver a message.
 
-    state: the state of the message after the attempt. results: one result for each recipient. error: why the attempt failed before
-    any recipient was sent to the server, otherwise "". unreachable: whether the server failed as a whole, so that other messages
-    would fail, too. next_attempt_at: time of the next attempt; None if there is none. accepted, refused, waiting: numbers of
+    state: the state of the message after the attempt. results: one result for each recipient. error: why the attempt failed as a
+    whole; "" if the server answered for each recipient. unreachable: whether the mail server could not be used, so that other messages
+    would fail as well. next_attempt_at: time of the next attempt; None if there will be none. accepted, refused, waiting: numbers of
     recipients in each state.
     """
 
@@ -101,7 +101,7 @@ class DeliveryAttempt:
     waiting: int
 
     def __str__(self) -> str:
-        """Return one line for the log."""
+        """Return a line for the log that describes the outcome."""
         what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
         if self.state is MessageState.SENT:
             refused = f"; the server refused {counted(self.refused, 'recipient')}: {_refusals(self.results)}" if self.refused else ""
@@ -118,10 +118,10 @@ def _refusals(results: Iterable[RecipientResult]) -> str:
 
 
 def backoff_s(attempt: int, rng: random.Random) -> float:
-    """Return the delay in seconds after the `attempt`-th failure, counted from 1.
+    """Return how many seconds to wait after a failed attempt before the next attempt.
 
-    The delay is one minute at first and doubles up to one hour. The delay varies randomly by 20 %, so that the retries of several
-    messages do not coincide.
+    attempt: number of the failed attempt, counted from 1. The delay is one minute at first, and doubles with each attempt up to one
+    hour. It varies randomly by 20 %, so that the retries of several messages do not coincide.
     """
     base = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(max(attempt, 1) - 1, 20))
     return base * rng.uniform(0.8, 1.2)
@@ -131,9 +131,9 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, p
                 hooks: DeliveryHooks = DeliveryHooks(), rng: random.Random | None = None) -> list[DeliveryAttempt]:
     """Deliver the messages that are due, one after the other over one connection; return the attempts.
 
-    Stops early if the server cannot be reached, or if `policy.per_hour` messages were sent within an hour; the remaining messages
-    stay due. If the result of a delivery cannot be recorded, recording is tried again until it succeeds or `hooks.give_up` returns
-    True. Raises StoreError, DiskFullError.
+    The function stops early if the server cannot be reached, or if `policy.per_hour` messages were sent within an hour; the remaining
+    messages stay due. If the result of a delivery cannot be recorded, the function tries again until the result is recorded or
+    `hooks.give_up` returns True. Raises StoreError, DiskFullError.
     """
     attempts: list[DeliveryAttempt] = []
     # The random numbers only spread the load, so they need not be secure.
@@ -155,7 +155,7 @@ def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, p
 
 
 def next_free_at(store: Store, per_hour: int | None, now: datetime) -> datetime | None:
-    """Return when `per_hour` allows the next message, or None if a message may be sent now."""
+    """Return when the limit `per_hour` allows the next message, or None if a message may be sent now."""
     if per_hour is None:
         return None
     sent = stored.accepted_between(store, now - HOUR, now)
@@ -164,7 +164,10 @@ def next_free_at(store: Store, per_hour: int | None, now: datetime) -> datetime 
 
 def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, policy: RetryPolicy,
              hooks: DeliveryHooks, rng: random.Random) -> DeliveryAttempt | None:
-    """Make one attempt and record the result; return None if another process has taken over the message."""
+    """Attempt to deliver one message and record the result; return the attempt.
+
+    Return None if another process has taken over the message.
+    """
     results: list[RecipientResult] = []
     error, retry = "", True
     with _lease_renewed(store, message, owner=owner, now=now):
@@ -189,9 +192,10 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
 
 
 def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks) -> stored.DeliveryResult:
-    """Record a result; if this fails, for example because the disk is full, try again until it succeeds.
+    """Record the result of a delivery; if recording fails, try again until it succeeds.
 
-    A message that the server has accepted must not be sent again. Raises the error if `hooks.give_up` returns True.
+    Recording can fail because the disk is full, for example. Without the record, a message that the server has accepted would be sent
+    again. If `hooks.give_up` returns True, the error is raised instead.
     """
     reported, never = False, threading.Event()
     while True:
@@ -205,18 +209,18 @@ def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks)
             if not reported:
                 hooks.on_error(error)
             reported = True
-        never.wait(_RECORD_AGAIN_S)  # time.sleep() would fail in tests that replace the clock
+        never.wait(_RECORD_AGAIN_S)  # not time.sleep(), which would fail in tests that replace the clock
 
 
 @contextmanager
 def _lease_renewed(store: Store, message: Message, *, owner: str, now: Clock) -> Iterator[None]:
-    """Renew the lease of `message` in a thread while the message is being delivered."""
+    """Renew the lease of a message in a thread during a `with` block, in which the message is delivered."""
     over = threading.Event()
     every_s = stored.LEASE_TTL.total_seconds() / 3
 
     def renew() -> None:
         while not over.wait(every_s):
-            # If the store stays unavailable, the error is reported when the result is recorded.
+            # If the store remains unavailable, the error will be reported when the result of the delivery is recorded.
             with suppress(PipelineError):
                 stored.renew(store, message.id, owner=owner, now=now())
 
@@ -230,10 +234,11 @@ def _lease_renewed(store: Store, message: Message, *, owner: str, now: Clock) ->
 
 
 class DeliveryLoop:
-    """Delivers due messages beside an asyncio event loop, until it is stopped.
+    """Delivers due messages in a thread, controlled from an asyncio event loop, until it is stopped.
 
-    on_attempt: called with each delivery attempt. on_error: called with each error of the database. Both are called in the event
-    loop. now: function that returns the current time. rng: random numbers for the retry delays; tests pass their own.
+    on_attempt: called with each delivery attempt. on_error: called with each error of the database. Both functions are called in the
+    event loop. now: function that returns the current time. rng: generator of the random part of the retry delays; tests pass their
+    own.
     """
 
     def __init__(self, store: Store, transport: Transport, *, policy: RetryPolicy, now: Clock,
@@ -257,14 +262,14 @@ class DeliveryLoop:
         self._woken.set()
 
     def stop(self) -> None:
-        """End `run` after the delivery in progress. Must be called in the event loop."""
+        """Make `run` end after the delivery in progress. Must be called in the event loop."""
         self._stopped.set()
         self._woken.set()
 
     def abort(self) -> None:
-        """Abort the delivery in progress and end `run`. Must be called in the event loop.
+        """Abort the delivery in progress and make `run` end. Must be called in the event loop.
 
-        The aborted delivery is tried again later.
+        The message whose delivery was aborted will be tried again later.
         """
         self.stop()
         self._aborted.set()
@@ -302,12 +307,13 @@ class DeliveryLoop:
             return
         self._failures = self._failures + 1 if attempts and attempts[-1].unreachable else 0
         if not attempts:
-            await asyncio.to_thread(self._transport.close)  # an idle connection counts against the server's connection limit
+            await asyncio.to_thread(self._transport.close)  # even an idle connection counts towards the server's connection limit
 
     async def _wait(self) -> None:
         """Wait until a message is due, `wake` is called or `_POLL_S` has passed.
 
-        After a failure to reach the server, wait instead for a pause that doubles with each failure, or until `stop` is called.
+        If the mail server or the database could not be used, wait instead until `stop` is called or a pause has passed. The pause
+        doubles with each consecutive failure.
         """
         if self._failures:
             wait_s = min(_MAX_PAUSE_S, _PAUSE_S * 2.0 ** min(self._failures - 1, 10))
@@ -324,7 +330,7 @@ class DeliveryLoop:
         if due is not None and free is not None:
             due = max(due, free)
         if due is not None:
-            # If a message is due but was not leased, another process is delivering this message: wait at least a second.
+            # Wait at least a second: a message that is due but could not be leased is being delivered by another process.
             wait_s = min(_POLL_S, max((due - self._now()).total_seconds(), 1.0))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), wait_s)

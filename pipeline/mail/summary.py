@@ -1,7 +1,8 @@
 """Summarize what a digest reports: net changes of items, problems, rejected items, downloaded files.
 
-If an item changed in several of the claimed runs, one change is reported: from its state before the first run to its state after
-the last run. If both states are equal, or the item was new and is gone again, nothing is reported.
+If an item changed in several of the claimed runs, one net change is reported: from the item's state before the first run to its
+state after the last run. Nothing is reported if both states are equal, or if the item first appeared in one of these runs and was
+gone by the last.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class SpiderProblem:
     """The failed or suspect runs of one spider.
 
     bad: number of failed runs. total: number of all runs. outcome: outcome of the last failed run; None if no run failed. error:
-    error message of the last failed run, or why the last run is suspect. recovered: whether the last run succeeded and is not
-    suspect.
+    error message of the last failed run or, if no run failed, the reason why the last run is suspect. recovered: whether the last run
+    succeeded and is not suspect.
     """
 
     spider: str
@@ -43,8 +44,8 @@ class SpiderProblem:
 class RejectedItems:
     """The items of one spider that failed validation.
 
-    count: number of rejected items. reasons: how many items were rejected for each reason. fresh: whether at least one of these
-    items was not rejected in the previous run.
+    count: number of rejected items. reasons: for each reason, the number of items that were rejected for it. fresh: whether at least
+    one of these items was not rejected in the previous run.
     """
 
     spider: str
@@ -57,9 +58,9 @@ class RejectedItems:
 class DigestSummary:
     """What a digest reports. Only the first changes of each kind are held in memory.
 
-    counts: number of changes by kind. top: the first changes of each kind, at most `keep` (see `summarize`). fields: names of the
-    items' fields. fields_changed: names of the fields that changed. fields_priced: names of the fields with prices. start, end:
-    when the first run started and the last run ended.
+    counts: number of changes by kind. top: the first changes of each kind, at most `keep` (see `summarize`). fields: names of all
+    fields of the items. fields_changed: names of the fields that changed. fields_priced: names of the fields that contain prices.
+    start, end: when the first run started, and when the last run ended.
     """
 
     spiders: list[str]
@@ -80,9 +81,10 @@ class DigestSummary:
 
     @property
     def has_news(self) -> bool:
-        """Whether there is a change, a downloaded file, a newly rejected item or a problem that lasts.
+        """Whether there is a change, a downloaded file, a newly rejected item or an unsolved problem.
 
-        An abandoned run is not a problem, because the next run continues it.
+        A problem is unsolved if the last run failed or is suspect. An abandoned run is not a problem, because the next run continues
+        its pass.
         """
         return bool(self.total or self.files or any(items.fresh for items in self.rejected) or any(
             not problem.recovered and problem.outcome is not Outcome.ABANDONED for problem in self.problems))
@@ -90,23 +92,26 @@ class DigestSummary:
 
 @dataclass
 class _ChangeSpan:
-    """By spider and key, the ids of the first and the last change of each item that changed more than once."""
+    """The ids of the first and the last change of each item that changed more than once.
+
+    first, last: the ids by spider and item key.
+    """
 
     first: dict[tuple[str, str], int] = field(default_factory=dict)
     last: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class NetChanges:
-    """Iterates over the net changes of some runs: one change for each item.
+    """Iterates over the net changes of some runs, with at most one change for each item.
 
-    Can be iterated several times. Each iteration reads the changes from the store.
+    A NetChanges can be iterated several times; each iteration reads the changes from the store.
     """
 
     def __init__(self, store: Store, runs: Sequence[Run]) -> None:
         self._store = store
         self._run_ids = [run.id for run in runs]
         spiders = [run.spider for run in runs]
-        # A run has at most one change of an item, so only the changes of spiders with several runs must be combined.
+        # A run records at most one change of an item, so changes must be combined only for spiders with several runs.
         self._several = {spider for spider in spiders if spiders.count(spider) > 1}
         self._spans: _ChangeSpan | None = None
 
@@ -127,7 +132,7 @@ class NetChanges:
                     yield net
 
     def _change_spans(self) -> _ChangeSpan:
-        """Return the first and last changes of the items; the first call reads them from the store."""
+        """Return the ids of the first and last changes of the items; only the first call reads the store."""
         if self._spans is None:
             spans = _ChangeSpan()
             if self._several:
@@ -142,9 +147,10 @@ class NetChanges:
 
 
 def net_change(first: Change, last: Change) -> Change | None:
-    """Combine two changes of one item, and any changes between them, into one net change.
+    """Return the net change from the first to the last change of an item; None if nothing has changed.
 
-    Return None if the item is the same as before the first change.
+    Nothing has changed if the item after the last change is the same as before the first change, or if it existed neither before nor
+    after.
     """
     was_there = first.kind in (ChangeKind.CHANGED, ChangeKind.GONE)
     is_there = last.kind is not ChangeKind.GONE
@@ -165,7 +171,7 @@ def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[St
               rejected: Sequence[RejectedItems] = ()) -> DigestSummary:
     """Iterate over the changes once, and return the summary of changes, runs and files.
 
-    keep: how many changes of each kind the summary contains at most.
+    keep: maximum number of changes of each kind that the summary contains; all further changes are only counted.
     """
     counts: dict[ChangeKind, int] = {}
     top: dict[ChangeKind, list[Change]] = {kind: [] for kind in ORDER}
@@ -204,7 +210,7 @@ def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
 
 
 def rejected_items(store: Store, runs: Sequence[Run]) -> list[RejectedItems]:
-    """Return the items that these runs rejected, by spider."""
+    """Return a RejectedItems for each spider whose items failed validation in these runs."""
     reasons = stored.reject_counts(store, [run.id for run in runs if run.progress.rejected])
     found = []
     for spider in dict.fromkeys(run.spider for run in runs):

@@ -1,4 +1,4 @@
-"""Send one test message directly through the transport and show the dialogue (`pipeline mail test`)."""
+"""Send a test message directly, without the outbox, and show the SMTP dialogue (`pipeline mail test`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ If you can read this message, the [mail] settings work: digests reach this addre
 
 
 def compose_test(settings: Settings, to: str, now: datetime) -> EmailMessage:
-    """Return a test message with all headers of a digest.
+    """Return a test message that has the same headers as a digest.
 
     Raises MailError for an address that is not valid in a header.
     """
@@ -39,9 +39,10 @@ def compose_test(settings: Settings, to: str, now: datetime) -> EmailMessage:
 
 def send_test(settings: Settings, data_dir: Path, to: str, *, now: datetime,
               dialogue: TextIO | None = None) -> tuple[RecipientResult, str]:
-    """Send a test message now; return the recipient's result and the transport's receipt.
+    """Send a test message now; return the recipient's result and a text that describes the delivery.
 
-    dialogue: stream to which the dialogue with the server is written, with secrets masked. Raises MailError.
+    dialogue: stream to which the dialogue with the mail server is written, with secrets masked; None means that the dialogue is not
+    written. Raises MailError.
     """
     mail = compose_test(settings, to, now)
     content = mail.as_bytes()

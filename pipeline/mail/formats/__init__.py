@@ -1,1 +1,1 @@
-"""Table formats of attachments and exports: CSV, XLSX, JSON lines. `pipeline.registry` lists them."""
+"""The table formats of attachments and exports: CSV, XLSX, JSON lines (see `pipeline.registry`)."""

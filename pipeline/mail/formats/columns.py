@@ -1,4 +1,4 @@
-"""The columns of a table of changes, and the interface of a format that writes them."""
+"""The columns of a table of changes, and the interface of the formats that write such a table."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.registry import ATTACHMENT_FORMATS, load
 
 @dataclass(frozen=True)
 class Columns:
-    """The fields that a table of changes shows, one column for each.
+    """The columns of a table of changes, with a column for each field of the items.
 
-    changed: names of the fields that get a second column with the value before the change. priced: names of the fields with prices,
-    which get another column with the currency.
+    changed: names of the fields that changed; each gets a second column with the value before the change. priced: names of the fields
+    that contain prices; each gets an additional column with the currency.
     """
 
     fields: Sequence[str]
@@ -32,7 +32,10 @@ class Columns:
         return names
 
     def row(self, change: Change) -> Iterator[Any]:
-        """Yield the cells of the row for one change. Numbers, dates and truth values are not converted to text."""
+        """Yield the cells of the row for one change.
+
+        Numbers, dates and booleans keep their types, so that each format can write them in its own way.
+        """
         yield from (change.kind.value, change.spider, change.key, f"{change.at:%Y-%m-%d %H:%M:%S}")
         now = change.before if change.kind is ChangeKind.GONE else change.after
         for name in self.fields:
@@ -53,7 +56,7 @@ class Columns:
 class Writer(Protocol):
     """A function that writes a table to `path` and returns the number of rows.
 
-    bom: whether the file begins with a byte order mark; only formats that have byte order marks use this.
+    bom: whether the file is to begin with a byte order mark; formats without byte order marks ignore this parameter.
     """
 
     def __call__(self, path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int: ...
@@ -63,7 +66,8 @@ class Writer(Protocol):
 class TableFormat:
     """A registered table format.
 
-    description: what docs/digests.md says about the format. is_text: False if the file cannot be printed to a terminal.
+    description: the text about the format in docs/digests.md. is_text: whether the format is plain text, which can be printed to a
+    terminal.
     """
 
     write: Writer

@@ -1,6 +1,6 @@
 """Write changes as CSV (RFC 4180), safe to open in a spreadsheet.
 
-Every text is quoted. If a spreadsheet would run a cell as a formula, an apostrophe precedes the text of the cell.
+Every text is quoted. A text that a spreadsheet program would execute as a formula is written with an apostrophe in front.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _NUMBER = re.compile(r"[+-]?\d[\d,]*(?:\.\d+)?%?")
 
 
 def guard_formula(text: str) -> str:
-    """Return `text`, with an apostrophe in front if a spreadsheet would run it as a formula.
+    """Return a text, preceded by an apostrophe if a spreadsheet program would execute it as a formula.
 
-    Numbers are unchanged. See OWASP, CSV injection.
+    A number such as -5 is unchanged. See OWASP, "CSV injection".
     """
     text = clean_text(text)
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text

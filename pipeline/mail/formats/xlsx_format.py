@@ -18,11 +18,11 @@ MAX_ROWS = 1_048_576
 MAX_CELL = 32_767
 MAX_LINKS = 65_000
 EXACT_BELOW = 10**15
-"""A spreadsheet keeps 15 digits of a number, so longer numbers are written as text."""
+"""Numbers from here on are written as text, because a spreadsheet keeps only the first 15 digits of a number."""
 
 
 def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:
-    """Write one sheet and return the number of rows. Changes beyond `MAX_ROWS` are left out."""
+    """Write a file with one sheet and return the number of rows. The sheet has at most `MAX_ROWS` rows."""
     options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_formulas": False,
                "strings_to_urls": False, "strings_to_numbers": False}
     head = columns.head()
@@ -46,7 +46,7 @@ def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change], *, bom: 
 
 
 def _write_cell(sheet: Any, row: int, column: int, value: Any, *, link: bool) -> int:
-    """Write one cell according to the type of its value; return 1 if the cell is a link, otherwise 0."""
+    """Write one cell with the type that fits its value; return 1 if the cell becomes a link, otherwise 0."""
     if isinstance(value, bool):
         sheet.write_boolean(row, column, value)
     elif (amount := amount_of(value)) is not None and abs(amount) < EXACT_BELOW:

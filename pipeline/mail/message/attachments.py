@@ -1,4 +1,4 @@
-"""The attachments of a digest: tables of changes, downloaded files, and saved pages with changes."""
+"""The attachments of a digest: tables of changes, downloaded files, saved pages with changed items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPE = re.compile(r"(?!(?:multipart|message)/)[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[
 _IN_NAME = re.compile(r"[/\\:*?\"<>|]")
 NAME_LENGTH = 120
 MAX_PAGES = 10
-"""If there are more saved pages than this, they are attached as one ZIP archive."""
+"""If a digest has more saved pages than this, the pages are attached as one ZIP archive."""
 _ZIP = "application/zip"
 
 
@@ -28,7 +28,7 @@ _ZIP = "application/zip"
 class Attachment:
     """A file on disk to attach to a mail.
 
-    ours: whether this program wrote the file; such a file is UTF-8 if it is a text file.
+    ours: whether this program wrote the file. A text file that this program wrote is encoded in UTF-8.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Attachment:
 class LeftOut:
     """A file that is not attached because it exceeds the size limit.
 
-    key: its key in the file store; "" if the file is not stored.
+    key: key of the file in the file store; "" if the file store does not contain the file.
     """
 
     name: str
@@ -54,9 +54,9 @@ class LeftOut:
 class Packed:
     """The attachments of each mail of a digest, and the files that are left out.
 
-    attachments: the files attached to the first mail. further: the files attached to each further mail. tables, pages: which of the
-    attached files are tables and saved pages. attached_files: for the id of each attached download, the number of its mail.
-    rows_left_out: number of changes beyond the row limit of a table format.
+    attachments: the files attached to the first mail. further: for each further mail, the files attached to it. tables, pages: the
+    attached files that are tables, and those that are saved pages. attached_files: maps the id of each attached download to the
+    number of the mail. rows_left_out: number of changes that a table does not contain because of the row limit of its format.
     """
 
     attachments: list[Attachment] = field(default_factory=list)
@@ -79,10 +79,10 @@ Oversize = Literal["list", "zip", "split"]
 class Packer:
     """Distributes attachments over mails, with at most `limit_bytes` of attachments in each mail.
 
-    With oversize = "split" there can be several mails, otherwise only one. A table or saved page that is too large is zipped; with
-    oversize = "zip", a downloaded file that is too large is zipped as well. A table or saved page that still does not fit is listed
-    in `Packed.left_out`. stem: file name of the tables without extension. keep_under: beginning of the keys under which tables and
-    archives that do not fit are kept in the file store; "" does not keep them. scratch: folder for temporary files.
+    A table or saved page that does not fit is zipped. If it still does not fit, it is listed in `Packed.left_out`. oversize: "split"
+    adds further mails for files that do not fit; "zip" zips downloaded files that do not fit; "list" does neither. stem: file name of
+    the tables, without extension. keep_under: beginning of the keys under which tables and archives that do not fit are kept in the
+    file store; "" does not keep them. scratch: folder for temporary files.
     """
 
     def __init__(self, store: Store, *, stem: str, keep_under: str, scratch: Path, limit_bytes: int,
@@ -102,8 +102,8 @@ class Packer:
              files: Sequence[StoredFile]) -> Packed:
         """Write the requested tables, choose the requested files, and return the attachments.
 
-        wanted: what to attach: "downloads", "pages" or names of table formats. total: number of changes. columns: the columns of
-        the tables. files: the downloaded files.
+        wanted: what to attach: "downloads", "pages" and names of table formats. total: number of changes. columns: the columns of
+        the tables. files: the downloaded files, which are attached if `wanted` contains "downloads".
         """
         for name in dict.fromkeys(wanted):
             if name == "downloads":
@@ -140,8 +140,8 @@ class Packer:
     def _put_or_keep(self, found: Attachment, attached: list[Attachment], *, key: str = "") -> None:
         """Attach a file, zipped if it is too large; if it still does not fit, list it as left out.
 
-        attached: the list to which an attached file is added. key: the file's key in the file store; "" if the file is not stored
-        yet.
+        attached: the list to which the file is added if it is attached. key: key of the file in the file store; "" if the file store
+        does not contain the file yet.
         """
         if self._fits(found.size_bytes) != 1 and found.content_type != _ZIP:  # a ZIP file in the first mail is better than a second mail
             found = _zipped(found, self._scratch)
@@ -168,9 +168,9 @@ class Packer:
             self.packed.attached_files[file.id] = number
 
     def _fits(self, size_bytes: int) -> int:
-        """Return the number of the first mail with enough free bytes, counted from 1.
+        """Return the number of the first mail, counted from 1, that has room for a file of this size.
 
-        Return the next unused number if a new mail is needed, and 0 if no mail can hold the file.
+        If another mail is needed, this is the number of the new mail. If no mail can contain the file, this is 0.
         """
         for number, free_bytes in enumerate(self._free_bytes, 1):
             if size_bytes <= free_bytes:
@@ -178,9 +178,9 @@ class Packer:
         return len(self._free_bytes) + 1 if self._oversize == "split" and size_bytes <= self._limit_bytes else 0
 
     def _put(self, found: Attachment) -> tuple[int, Attachment]:
-        """Add a file to a mail; return the number of the mail and the attachment under a unique name.
+        """Add a file to the first mail that has room; return the mail's number and the attachment.
 
-        The number is 0 if no mail can hold the file.
+        The attachment has a name that no other attachment has. The number is 0 if no mail can contain the file.
         """
         number = self._fits(found.size_bytes)
         if not number:
@@ -227,7 +227,11 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def media_type(claimed: str, name: str) -> str:
-    """Return the media type that the server claimed if a mail may use it, otherwise a guess from the name."""
+    """Return the media type for an attached file.
+
+    claimed: the media type that the web server sent with the file; used if it is safe in a mail. Otherwise the media type is guessed
+    from the file name.
+    """
     bare = claimed.partition(";")[0].strip().lower()
     if _TYPE.fullmatch(bare):
         return bare

@@ -1,7 +1,7 @@
 """Compose a MIME message and write it to a file: headers, text, HTML, pictures, attachments, DKIM.
 
-The message is an `email.message.EmailMessage`. While the message is written, its attachments are copied from disk in chunks, with
-one chunk in memory at a time. All content is 7-bit (RFC 2045) with CRLF line ends, as SMTP requires.
+The message is an `email.message.EmailMessage`, into which attachments are copied from disk while the message is written. Only one
+chunk of an attachment is in memory at a time. All content is 7-bit (RFC 2045) with CRLF line ends, as SMTP requires.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.mail.message.dkim import Signer
 from pipeline.mail.message.header_folding import address_header, parameter_header
 from pipeline.text import clean_line
 
-_LINE = 57  # this number of bytes becomes one line of 76 base64 characters
+_LINE = 57  # number of bytes that become one line of 76 base64 characters
 _CHUNK = _LINE * 1024
 SUBJECT_LENGTH = 150
 _VERBATIM = frozenset({"message-id", "references", "in-reply-to", "list-id", "list-unsubscribe", "list-unsubscribe-post"})
@@ -40,10 +40,13 @@ _SPOOL_BYTES = 1 << 20
 class _Policy(EmailPolicy):  # generic in the type stubs only
     """Email policy that corrects four faults in how Python's EmailPolicy folds headers.
 
-    EmailPolicy folds addresses and parameters incorrectly (see header_folding.py). It turns an identifier that is longer than a
-    line into encoded words, which no client decodes. It starts a long subject on a second line, which clients show as a leading
-    space. If it encodes only the end of a subject, clients show two spaces instead of one; this policy encodes the whole subject.
-    Identifiers and subjects without folding fit into the 998 characters of RFC 5322, 2.1.1.
+    1. EmailPolicy folds addresses and parameters incorrectly (see header_folding.py). 2. EmailPolicy turns an identifier that is
+    longer than a line into encoded words, which no mail client decodes. 3. EmailPolicy begins a long subject on the second line, so
+    that mail clients show a leading space. 4. EmailPolicy encodes only a part of some subjects, so that mail clients show two
+    spaces instead of one. This policy encodes either the whole subject or nothing.
+
+    With this policy, identifiers are not folded, and the first line of a subject may be long. Both are shorter than the limit of 998
+    characters (RFC 5322, 2.1.1).
     """
 
     def fold(self, name: str, value: str) -> str:
@@ -65,7 +68,7 @@ class _Policy(EmailPolicy):  # generic in the type stubs only
 
 
 def _without_parameters(header: Any) -> str:
-    """Return the media type or the disposition of a header, without its parameters."""
+    """Return the value of a Content-Type or Content-Disposition header without its parameters."""
     return str(getattr(header, "content_type", None) or header.content_disposition)
 
 
@@ -73,9 +76,9 @@ def _without_parameters(header: Any) -> str:
 class Envelope:
     """The values of the header fields of one message.
 
-    on_behalf: address of the Sender header; None if there is no such header. list_name: name in the List-Id header; "" for a
-    message that belongs to no digest. references: Message-ID of the conversation; "" for none. unsubscribe: https URL for one-click
-    unsubscribing.
+    sender: address of the From header. on_behalf: address of the Sender header; None means no Sender header. list_name: name in the
+    List-Id header; "" means no List-Id header. references: Message-ID by which mail clients group the mails of a digest into one
+    conversation; "" means no conversation. unsubscribe: https URL for one-click unsubscribing; None means no URL.
     """
 
     sender: str
@@ -93,7 +96,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG picture of a mail, which the HTML references as `cid:NAME`."""
+    """A PNG picture in a mail. The HTML of the mail refers to the picture as `cid:NAME`."""
 
     name: str
     png: bytes
@@ -119,17 +122,17 @@ def domain_of(address: str) -> str:
 def message_id(name: str, digest_id: int, part: int, created_at: datetime, sender: str) -> str:
     """Return the unique Message-ID of one mail of a digest.
 
-    A mail that is rendered again after a crash gets the same Message-ID. name: the digest. digest_id: the id of the claim. part:
-    number of the mail within the digest.
+    A mail that is rendered again after a crash gets the same Message-ID. name: name of the digest. digest_id: id of the digest's
+    claim. part: number of the mail within the digest. created_at: when the claim was created.
     """
     seed = f"{name}\0{digest_id}\0{part}\0{created_at.isoformat()}\0{sender}"
     return f"<{name}.{digest_id}.{part}.{hashlib.sha256(seed.encode()).hexdigest()[:20]}@{domain_of(sender)}>"
 
 
 def thread_id(name: str, sender: str) -> str:
-    """Return the Message-ID that all mails of a digest refer to, so that clients show one conversation.
+    """Return the Message-ID that all mails of a digest refer to, so that they form one conversation.
 
-    No mail has this Message-ID itself.
+    There is no mail with this Message-ID.
     """
     return f"<{name}.thread@{domain_of(sender)}>"
 
@@ -141,7 +144,7 @@ def _address(address: str) -> Address:
 
 
 def headers(envelope: Envelope) -> EmailMessage:
-    """Return a message with its header fields and no body.
+    """Return a message that has all its header fields, but no body.
 
     Raises MailError for an address that is not valid in a header.
     """
@@ -176,7 +179,8 @@ def headers(envelope: Envelope) -> EmailMessage:
 def _list_headers(message: EmailMessage, envelope: Envelope) -> None:
     """Add List-Id (RFC 2919), List-Unsubscribe (RFC 2369) and List-Unsubscribe-Post (RFC 8058).
 
-    List-Unsubscribe names the `unsubscribe` URL if there is one, and the reply address unless its domain is a local name.
+    List-Unsubscribe contains the `unsubscribe` URL if there is one. It also contains the reply address, unless the domain of this
+    address is a local name without a dot.
     """
     domain = domain_of(envelope.sender)
     message["List-Id"] = f"<{envelope.list_name}.{domain}>"
@@ -195,8 +199,9 @@ def write(file: BinaryIO, envelope: Envelope, *, text: str, html: str = "", pict
           attachments: Sequence[Attachment] = (), signer: Signer | None = None) -> None:
     """Write the whole message to `file`, copying the attachments in chunks.
 
-    A signed message is written to a temporary file first, because its signature precedes it. Raises MailError for an address that
-    is not valid in a header, OSError if a file cannot be read or written.
+    signer: signs the message with DKIM; None means no signature. A message to be signed is written to a temporary file first, because
+    its signature must precede it. Raises MailError for an address that is not valid in a header, OSError if a file cannot be read or
+    written.
     """
     if signer is None:
         _write(file, envelope, text=text, html=html, pictures=pictures, attachments=attachments)
@@ -227,7 +232,7 @@ def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, picture
             marks.append(f"--{seed}-{number}--".encode())
             message.attach(_part(attachment, marks[-1]))
     elif html:
-        # The spam filter rspamd adds a point for a top-level multipart/alternative with an odd number of links.
+        # The spam filter rspamd adds a point to a mail whose top level is multipart/alternative, if it has an odd number of links.
         message.make_mixed()
         message.set_type("multipart/related")
         message.set_param("type", "multipart/alternative")
@@ -251,9 +256,10 @@ def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str)
 
 
 def _part(attachment: Attachment, mark: bytes) -> EmailMessage:
-    """Return an attachment as a MIME part, with `mark` as a placeholder for the body.
+    """Return an attachment as a MIME part with a placeholder instead of the body.
 
-    A file name outside ASCII is encoded as in RFC 2231.
+    mark: the placeholder, which is replaced with the content of the file while the message is written. A file name with non-ASCII
+    characters is encoded according to RFC 2231.
     """
     part = EmailMessage(policy=_Policy(linesep="\r\n"))
     del part["MIME-Version"]
@@ -278,9 +284,10 @@ def _write_base64(file: IO[bytes], attachment: Attachment) -> None:
 
 
 def _is_ascii_mostly(attachment: Attachment) -> bool:
-    """Return whether an attachment is a text file of this program that is shorter as quoted-printable than as base64.
+    """Return whether an attachment should be encoded as quoted-printable instead of base64.
 
-    The spam filter rspamd adds 0.1 points for text in base64.
+    This is the case for a text file that this program wrote, if the file is shorter as quoted-printable. The spam filter rspamd adds
+    0.1 points to a mail with text in base64.
     """
     if not attachment.ours or not attachment.content_type.startswith("text/"):
         return False
@@ -292,7 +299,7 @@ def _is_ascii_mostly(attachment: Attachment) -> bool:
 def _write_quoted(file: IO[bytes], attachment: Attachment) -> None:
     """Write an attachment as quoted-printable (RFC 2045, 6.7).
 
-    A CRLF stays a line end. Any other CR or LF is encoded.
+    A CRLF remains a line end. A CR or LF that is not part of a CRLF is encoded.
     """
     with attachment.path.open("rb") as source:
         for line in source:

@@ -1,7 +1,8 @@
-"""DKIM signatures (RFC 6376; Ed25519: RFC 8463) of messages on disk, in constant memory.
+"""DKIM signatures (RFC 6376; Ed25519: RFC 8463) of message files, computed in constant memory.
 
-Headers use relaxed canonicalization. The body uses simple canonicalization, because the body is sent byte for byte as rendered, in
-7-bit and with CRLF. A library that takes the message as bytes would hold a 20 MB attachment in memory three times.
+Headers are signed with relaxed canonicalization. The body is signed with simple canonicalization, because the body is sent byte for
+byte as rendered, in 7-bit and with CRLF. No DKIM library is used, because a library that takes the message as bytes would hold a
+20 MB attachment in memory three times.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipeline.settings import Settings
 SIGNED = ("from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references",
           "mime-version", "content-type", "content-transfer-encoding", "auto-submitted", "list-id", "list-unsubscribe",
           "list-unsubscribe-post")
-"""The headers that are signed if present (RFC 6376, 5.4.1; RFC 8058, 4)."""
+"""The headers that are signed if the message contains them (RFC 6376, 5.4.1; RFC 8058, 4)."""
 _CHUNK = 1 << 16
 _HEAD_LIMIT = 1 << 20
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
@@ -35,9 +36,9 @@ MIN_RSA_BITS = 1024
 
 
 class Signer:
-    """Signs the messages of one domain.
+    """Signs messages with the DKIM key of one domain.
 
-    key: private key in PEM. Raises MailError for a key that cannot sign.
+    key: private key in PEM format. Raises MailError for a key that cannot be used for signing.
     """
 
     def __init__(self, domain: str, selector: str, key: str) -> None:
@@ -54,13 +55,13 @@ class Signer:
     def header(self, message: IO[bytes], *, at: datetime) -> bytes:
         """Return the DKIM-Signature header of a message with CRLF line ends.
 
-        message: file that is read from its current position to the end. at: time of the signature.
+        message: the message file, which is read from its current position to its end. at: time of the signature.
         """
         head, body_hash = _read(message)
         fields = _fields(head)
         names = [name for name in SIGNED if name in fields]
         canonical = [_relaxed(name, fields[name]) for name in names]
-        # "from" is listed once more than the header occurs, so that adding a second From header breaks the signature (RFC 6376, 8.15).
+        # "from" is listed twice, although there is one From header: adding another From header breaks the signature (RFC 6376, 8.15).
         signed = ":".join([*names, "from"])
         value = (f"v=1; a={self._algorithm}; c=relaxed/simple; d={self._domain}; s={self._selector};\r\n"
                  f"\tt={int(at.timestamp())}; h={_folded(signed)};\r\n"
@@ -89,7 +90,7 @@ def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
     start = message.read(_HEAD_LIMIT)
     head, _, rest = start.partition(b"\r\n\r\n")
     digest = hashlib.sha256()
-    held = b""  # line ends that may be at the end of the body
+    held = b""  # line ends that are not hashed yet, because they are ignored if the body ends here
     while rest:
         text = (held + rest).rstrip(b"\r\n")
         held = (held + rest)[len(text):]
@@ -100,9 +101,9 @@ def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
 
 
 def _fields(head: bytes) -> dict[str, bytes]:
-    """Return the raw value of each header by name.
+    """Return the raw value of each header, by the header's name.
 
-    If a header occurs several times, the last value is returned, because DKIM signs the last value.
+    If a header occurs several times, only the last value is returned, because DKIM signs the last one first.
     """
     found: dict[str, bytes] = {}
     for line in re.split(rb"\r\n(?![ \t])", head):
@@ -117,7 +118,7 @@ def _relaxed(name: str, value: bytes) -> bytes:
 
 
 def _folded(names: str) -> str:
-    """Fold `names` after colons, because a line should have at most 78 characters (RFC 5322, 2.1.1)."""
+    """Return the colon-separated header names in lines of at most 78 characters (RFC 5322, 2.1.1)."""
     lines = [""]
     for name in names.split(":"):
         if len(lines[-1]) + len(name) > 60:
@@ -127,7 +128,7 @@ def _folded(names: str) -> str:
 
 
 def signer_of(settings: Settings) -> Signer | None:
-    """Return the signer that [mail.dkim] configures, or None without [mail.dkim].
+    """Return the signer that [mail.dkim] configures, or None if the settings have no [mail.dkim].
 
     Raises MailError if the key cannot be read or used.
     """

@@ -1,7 +1,7 @@
 """Fold address headers and headers with parameters, which Python's email package folds incorrectly.
 
-The email package of Python 3.11 to 3.13 loses the quotes of a long display name with commas (python/cpython#80222, #100884),
-encodes the comma between two addresses (#121284, CVE-2025-1795), and puts encoded words into a long media type.
+In Python 3.11 to 3.13, the email package loses the quotes of a long display name with commas (python/cpython#80222, #100884),
+encodes the comma between two addresses (#121284, CVE-2025-1795), and inserts encoded words into a long media type.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _PIECE = 60
 
 
 def address_header(name: str, addresses: Iterable[Address], *, linesep: str, utf8: bool = False) -> str:
-    """Return an address header (RFC 5322, 3.4), folded.
+    """Return an address header, such as To, folded into lines (RFC 5322, 3.4).
 
-    utf8: whether names outside ASCII stay unencoded (RFC 6532).
+    name: name of the header. linesep: line end to use. utf8: whether non-ASCII display names are left unencoded (RFC 6532).
     """
     words: list[str] = []
     for address in addresses:
@@ -33,7 +33,7 @@ def address_header(name: str, addresses: Iterable[Address], *, linesep: str, utf
 
 
 def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
-    """Yield the words of one mailbox. A line may be folded between these words."""
+    """Yield a mailbox (display name and address) as words between which the header line may be folded."""
     shown = address.display_name
     if not shown:
         yield address.addr_spec
@@ -42,15 +42,15 @@ def _mailbox(address: Address, *, utf8: bool) -> Iterator[str]:
         yield from Header(shown, "utf-8", maxlinelen=_LINE - 4).encode(linesep="\n").split()
     elif _PHRASE.fullmatch(shown):
         yield from shown.split(" ")
-    else:  # a quoted string stays one word, because not every client unfolds it
+    else:  # a quoted string remains one word, because not every mail client can unfold a quoted string
         yield _quoted(shown)
     yield f"<{address.addr_spec}>"
 
 
 def parameter_header(name: str, value: str, parameters: Mapping[str, str], *, linesep: str) -> str:
-    """Return a header with parameters, such as Content-Type, folded (RFC 2045, 5.1).
+    """Return a header with parameters, such as Content-Type, folded into lines (RFC 2045, 5.1).
 
-    Parameters outside ASCII are encoded as in RFC 2231.
+    Parameters with non-ASCII characters are encoded according to RFC 2231.
     """
     words = [value]
     for key, text in parameters.items():
@@ -82,9 +82,9 @@ def _quoted(text: str) -> str:
 
 
 def _folded(start: str, words: list[str], linesep: str) -> str:
-    """Fold words into lines of at most 78 characters; a word that is longer gets a line of its own.
+    """Return a header folded into lines of at most 78 characters; a longer word gets a line of its own.
 
-    The first word stays on the first line.
+    start: beginning of the header, such as "To:". The first word always follows `start` on the same line.
     """
     lines = [f"{start} {words[0]}" if words else start]
     for word in words[1:]:

@@ -1,7 +1,7 @@
-"""Draw charts of a numeric field over time: a small PNG in the mail, and the same facts as text.
+"""Draw charts of a numeric field over time: a small PNG picture for the mail, and an alternative text.
 
-A chart consists of steps, because a value holds until it changes. A chart contains no letters and therefore needs no font. The
-colours are readable on light and dark backgrounds.
+A chart is a line of steps, because a value stays the same until it changes. A chart contains no letters and therefore needs no font.
+The colours can be seen on light and dark backgrounds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.store.mail import digests as stored
 from pipeline.text import clean_line
 
 WIDTH, HEIGHT = 280, 56
-"""Width and height in the mail. The picture has twice as many pixels, for high-resolution screens."""
+"""Width and height of a chart in the mail, in CSS pixels. The PNG has twice this size, for high-resolution screens."""
 MAX_CHARTS = 12
 _MAX_POINTS = 400
 _PAD = 6
@@ -53,9 +53,10 @@ class Chart:
 
 def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *, words: Wording, zone: tzinfo,
               seed: str) -> dict[int, list[Chart]]:
-    """Return the charts of the changes, by id of the change: one chart for each of `fields` that changed.
+    """Return the charts of each change, by the change's id: a chart for each of `fields` that changed.
 
-    seed: text that makes the Content-IDs of the pictures unique. Raises UsageError if the extra `charts` is not installed.
+    seed: text that makes the Content-IDs of the pictures unique. At most MAX_CHARTS charts are drawn. Raises UsageError if the extra
+    `charts` is not installed.
     """
     found: dict[int, list[Chart]] = {}
     wanted = [change for change in changes if any(name in fields for name in change.fields)][:MAX_CHARTS]
@@ -75,17 +76,17 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
 
 
 def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
-    """Return the last `_MAX_POINTS` values of a field with their times.
+    """Return the last `_MAX_POINTS` values of an item's field, each with the time at which it was found.
 
-    history: the changes of the item. until: the last change to include. Prices that are not in the currency of the last price are
-    left out.
+    history: the changes of the item, oldest first. until: the last change to include. Prices in another currency than the last price
+    are left out.
     """
     values: Values = []
     for change in history:
         if change.id > until.id:
             break
         if not values and change.kind is ChangeKind.CHANGED and number(change.before.get(field)) is not None:
-            values.append((change.at, change.before[field]))  # the item has had this value since an unknown time
+            values.append((change.at, change.before[field]))  # it is unknown since when the item has had this value
         if change.kind is not ChangeKind.GONE and number(change.after.get(field)) is not None:
             values.append((change.at, change.after[field]))
     return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1])]
@@ -99,7 +100,7 @@ def _alt_text(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
 
 
 def _written(value: Json) -> str:
-    """Return a value as text. A price is written as on the site."""
+    """Return a value of a chart as text. A price is returned as the site writes it."""
     return clean_line(field_text(value), _LONGEST) if is_price(value) else f"{_number(value):,.10g}"
 
 
@@ -110,7 +111,7 @@ def _number(value: Json) -> float:
 
 
 def draw(points: Points) -> bytes:
-    """Draw a chart as a line of steps, and return the chart as a PNG.
+    """Draw a chart and return it as a PNG.
 
     points: at least two pairs of time and value. Raises UsageError if the package resvg-py is not installed.
     """
@@ -129,7 +130,7 @@ def _svg(points: Points) -> str:
     low, high = min(value for _, value in points), max(value for _, value in points)
     coordinates = []
     for at, (moment, value) in enumerate(points):
-        # The line is extended beyond the time of the last value, which would otherwise have no width.
+        # The last step is extended beyond the time of the last value, because otherwise its width would be zero.
         share = (moment - begin).total_seconds() / span_s if span_s else at / len(points)
         x = _PAD + share * (WIDTH - 2 * _PAD - 24)
         y = HEIGHT / 2 if high == low else _PAD + (high - value) / (high - low) * (HEIGHT - 2 * _PAD)

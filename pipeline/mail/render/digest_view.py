@@ -19,10 +19,10 @@ _MAX_REASONS = 3
 
 @dataclass(frozen=True)
 class Section:
-    """The section of a digest with the changes of one kind.
+    """The section of a digest that shows the changes of one kind.
 
-    count: number of changes of this kind. items: the items that are shown. more: text that says how many items are not shown,
-    otherwise "".
+    count: number of changes of this kind. items: the items that are shown. more: text that says how many items are not shown; "" if
+    all are shown.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class ProblemView:
 class FileView:
     """A downloaded or attached file.
 
-    detail: size and type of the file, and whether it is attached.
+    detail: text with the size and the type of the file, and with a note whether it is attached.
     """
 
     name: str
@@ -52,7 +52,7 @@ class FileView:
 
 
 def summary_line(summary: DigestSummary, words: Wording) -> str:
-    """Return the digest in one line, such as "3 new, 2 changed, 1 gone"."""
+    """Return the digest's counts in one line, such as "3 new, 2 changed, 1 gone"."""
     parts = [words.counts[kind].format(n=summary.counts[kind]) for kind in ORDER if summary.counts.get(kind)]
     if summary.files:
         parts.append(words.files.format(n=len(summary.files)))
@@ -70,18 +70,20 @@ def summary_line(summary: DigestSummary, words: Wording) -> str:
 def subject_of(template: str | None, name: str, titles: Sequence[str], line: str, words: Wording, *, date: str) -> str:
     """Return the subject of a mail: the summary line, followed by the first titles.
 
-    template: the user's template of the subject, in which this text replaces {summary}; None uses the generated subject. line: the
-    summary line. titles: titles of the first items.
+    template: the user's template of the subject, in which the summary line and the titles replace {summary}; None means the default
+    subject. name: name of the digest. titles: titles of the first items. line: the summary line. date: the text that replaces {date}.
     """
     summary = line + (words.colon + words.comma.join(titles) if titles else "")
     if template is None:
         return f"[{name}] {summary}"
-    # str.format is not used, because it would give the user's template access to attributes of objects.
+    # str.format() is not used, because a template could then access attributes of Python objects.
     return template.replace("{name}", name).replace("{date}", date).replace("{summary}", summary)
 
 
 def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
-    """Return when the first run started and the last run ended, as text; "" without runs.
+    """Return a text with the time when the first run started and the time when the last run ended.
+
+    The text is "" if there are no runs.
 
     zone: time zone of the digest.
     """
@@ -95,9 +97,9 @@ def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
 
 
 def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemView]], words: Wording, table: str) -> list[Section]:
-    """Return a section for each kind of change that occurred.
+    """Return a section for each kind of change of which there is at least one.
 
-    table: name of the attached table with all changes, or "" if no table is attached.
+    items: by kind, the items to show. table: name of the attached table with all changes; "" if no table is attached.
     """
     found = []
     for kind in ORDER:
@@ -110,9 +112,9 @@ def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemVie
 
 
 def problems(summary: DigestSummary, words: Wording, notice: str) -> list[ProblemView]:
-    """Return the problems of the spiders, followed by their rejected items.
+    """Return the problems to show: the failed or suspect runs of the spiders, then their rejected items.
 
-    notice: a problem of the digest itself, which is shown first; "" for none.
+    notice: a problem of the digest itself, which is shown first; "" if there is none.
     """
     views = [ProblemView("", notice)] if notice else []
     views += [_problem(problem, words) for problem in summary.problems]
@@ -147,7 +149,7 @@ def _with_reason(what: str, reason: str) -> str:
 
 
 def downloads(summary: DigestSummary, packed: Packed, words: Wording, most: int) -> list[FileView]:
-    """Return the first `most` downloaded files; if there are more, the last entry says how many."""
+    """Return the first `most` downloaded files. If there are more, a last entry says how many more."""
     views = [FileView(clean_line(file.name, 120), _detail(file, packed, words)) for file in summary.files[:most]]
     left = len(summary.files) - len(views)
     return [*views, FileView(words.more.format(n=left), "")] if left else views
@@ -164,7 +166,7 @@ def _detail(file: StoredFile, packed: Packed, words: Wording) -> str:
 
 
 def attachments(packed: Packed, words: Wording) -> list[FileView]:
-    """Return the attached tables and pages, followed by the files that were too large to attach."""
+    """Return the attached tables and saved pages, followed by those that were too large to attach."""
     views = [FileView(found.name, size_for_people(found.size_bytes)) for found in (*packed.tables, *packed.pages)]
     views += [FileView(left.name, _joined([size_for_people(left.size_bytes), words.not_attached,
                                            words.kept_at.format(key=left.key) if left.key else ""]))

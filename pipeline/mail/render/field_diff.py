@@ -1,4 +1,4 @@
-"""Show how a field changed: as a whole, word by word, or at several places in a long text."""
+"""Show how a field changed: as old → new, word by word, or at several places in a long text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_COMPARED = 200_000
 _ALIKE = 0.4
 _MAX_PAIRS = 4000
 _MAX_SPANS = 24
-"""Maximum number of spans of a place that is shown word by word. A place with more spans is shown as a whole (old → new)."""
+"""If a place has more spans than this, it is not shown word by word, but as a whole (old → new)."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ class Place:
 
     @property
     def whole(self) -> bool:
-        """Whether the place is shown as a whole (old → new), not word by word."""
+        """Whether the place is shown as a whole (old → new) instead of word by word."""
         return all(span.kind != "same" for span in self.spans)
 
     @property
     def parted(self) -> list[tuple[Span, bool]]:
-        """Each span, and whether a space must precede the span.
+        """The spans of the place, each with a flag: whether a space must precede the span.
 
-        Without the space, two words would read as one, and spam filters treat a tag inside a word as hidden text.
+        Without the space, two words would look like one word, and spam filters treat an HTML tag inside a word as hidden text.
         """
         ends = ["", *(span.text for span in self.spans)]
         return [(span, end[-1:].isalnum() and span.text[:1].isalnum()) for span, end in zip(self.spans, ends, strict=False)]
@@ -60,8 +60,8 @@ class Place:
 def places(before: str, after: str, *, most: int = 1000, limit: int = LIMIT) -> tuple[list[Place], int]:
     """Return the first `most` places where two texts differ, and the number of further places.
 
-    Texts of several lines are compared line by line. Differences in white space are ignored. limit: maximum number of characters of
-    each side of a place.
+    If a text has several lines, the texts are compared line by line. Differences in white space are ignored. limit: maximum number of
+    characters of the old text and of the new text of a place.
     """
     if before.strip() and after.strip() and ("\n" in before or "\n" in after):
         old, new = _lines(before), _lines(after)
@@ -81,9 +81,9 @@ def _lines(text: str) -> list[str]:
 
 
 def _changed_lines(old: list[str], new: list[str]) -> Iterator[tuple[str | None, str | None]]:
-    """Yield the old and the new version of each changed line.
+    """Yield the old and the new version of each line that differs.
 
-    The line before is None for an added line; the line after is None for a removed line.
+    The old version of an added line is None, and so is the new version of a removed line.
     """
     for op, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if op == "equal":
@@ -108,10 +108,11 @@ def _beginning(line: str, limit: int) -> str:
 
 
 def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
-    """Return the differences of two texts, each text cut to about `limit` characters.
+    """Return the differences of two texts as unchanged, old and new spans.
 
-    Both texts are cut around their first difference. Texts that are short or have little in common give one old and one new span.
-    Texts that differ only in white space give no span.
+    limit: maximum number of characters of each text that are shown; both texts are cut around their first difference. If the texts are
+    short or have little in common, the result is one old span and one new span. If they differ only in white space, the result is
+    empty.
     """
     before, after = _window(before, after, limit)
     if before == after:
@@ -127,16 +128,19 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
 
 
 def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
-    """Return the number of pairs of equal tokens, which determines how long one step of the matcher takes.
+    """Return the number of pairs of an old and a new token that are equal.
 
-    In ordinary prose this number is small.
+    The time of one step of the matcher depends on this number, which is small for ordinary prose.
     """
     counts = Counter(new)
     return sum(counts[token] for token in old)
 
 
 def _window(before: str, after: str, limit: int) -> tuple[str, str]:
-    """Return both texts on one line each, beginning shortly before the first difference."""
+    """Return one line of each text, beginning shortly before the first difference of the texts.
+
+    limit: maximum number of characters of each line, not counting the ellipses.
+    """
     before, after = clean_line(before[:MAX_COMPARED]), clean_line(after[:MAX_COMPARED])
     differs_at = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
                   min(len(before), len(after)))

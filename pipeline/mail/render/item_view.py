@@ -1,4 +1,4 @@
-"""Prepare one item for the templates: title, link, and its fields or the places where it changed."""
+"""Prepare one item for the mail templates: title, link, and all fields or only the changed fields."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, Ch
 
 @dataclass(frozen=True)
 class Detail:
-    """How much of the changes a mail shows.
+    """An amount of detail in which a mail shows changes.
 
-    items: maximum number of changes of each kind. places: maximum number of places of each changed field. length: maximum number of
-    characters of each side of a place.
+    items: maximum number of changes of each kind. places: maximum number of places that are shown of each changed field. length:
+    maximum number of characters of the old text and of the new text of a place.
     """
 
     items: int
@@ -40,10 +40,10 @@ class Detail:
 
 @dataclass(frozen=True)
 class FieldView:
-    """One field of an item: its value as text; or for a changed field, the places where it differs.
+    """One field of an item: the value as text or, for a changed field, the places where the value differs.
 
-    html, lines: the value of a field of type "html", as safe HTML and as lines of text. more: text that says how many places are
-    not shown, otherwise "".
+    html, lines: the value of a field of type "html", as safe HTML and as lines of text. more: text that says how many places are not
+    shown; "" if all are shown.
     """
 
     name: str
@@ -57,9 +57,9 @@ class FieldView:
 
 @dataclass(frozen=True)
 class ItemView:
-    """One item of a mail.
+    """One item, in the form in which a mail shows it.
 
-    spider: the spider's name, or "" if the digest has only one spider. compact: whether all fields are shown on one line.
+    spider: the spider's name to show; "" if the digest has only one spider. compact: whether all fields are shown on one line.
     """
 
     title: str
@@ -74,8 +74,9 @@ class ItemView:
 class ItemViewer:
     """Makes an `ItemView` from a change.
 
-    html_fields: by spider, the names of the fields that contain HTML. show_spider: whether to show the name of the spider, because
-    the digest has several. compact_kinds: kinds with so many changes that each item is shown on one line.
+    html_fields: maps each spider to the names of its fields that contain HTML. show_spider: whether items show the name of their
+    spider; True if the digest has several spiders. compact_kinds: the kinds of change whose items are shown on one line each, because
+    there are many.
     """
 
     words: Wording
@@ -97,14 +98,14 @@ class ItemViewer:
                          for name, value in _data(change).items()}, change.key)
 
     def _text(self, change: Change, name: str, value: Any) -> str:
-        """Return a value as text. HTML becomes the text that a browser would show."""
+        """Return a field's value as text. For a field with HTML, this is the text that a browser would show."""
         text = "\n".join(value) if self._is_html(change, name) and _is_texts(value) else field_text(value)
         return plain(text) if self._is_html(change, name) else text
 
     def _texts(self, change: Change, name: str) -> tuple[str, str]:
         """Return the text of a field before and after the change.
 
-        The currencies are added if two prices have the same text but different currencies.
+        If both are prices with the same text but different currencies, the texts include the currencies.
         """
         before, after = (self._text(change, name, data.get(name)) for data in (change.before, change.after))
         old, new = currency_of(change.before.get(name)), currency_of(change.after.get(name))
@@ -122,7 +123,10 @@ class ItemViewer:
         return views
 
     def _plain_fields(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
-        """Return the fields that have a text, without those that only repeat the title or the link."""
+        """Return the fields of a new, returned or gone item.
+
+        Empty fields are left out, and so are fields that only repeat the title or the link.
+        """
         views = []
         for name, value in _data(change).items():
             whole = self._text(change, name, value)
@@ -139,8 +143,8 @@ class ItemViewer:
 def title_of(data: Mapping[str, Any], key: str) -> str:
     """Return the title of an item.
 
-    The title is the value of the field title, name, headline or subject. If an item has none of these fields, the title is the first
-    text among the values of its fields, or else the key.
+    The title is the value of the field title, name, headline or subject. If the item has none of these fields, the title is the first
+    value that is a text but not a URL. If there is no such value either, the title is the item's key.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
     for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
@@ -152,8 +156,8 @@ def title_of(data: Mapping[str, Any], key: str) -> str:
 def link_of(data: Mapping[str, Any], key: str) -> str:
     """Return the link of an item, or "" if the item has no link.
 
-    The link is the value of the field url, link or href. If an item has none of these fields, the link is the first value that is a
-    URL, or else the key if the key is a URL.
+    The link is the value of the field url, link or href. If the item has none of these fields, the link is the first value that is a
+    URL. If no value is a URL, the link is the item's key, provided that the key is a URL.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
     candidates = [by_name.get(name) for name in _LINKS] + list(data.values()) + [key]
@@ -167,7 +171,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _data(change: Change) -> dict[str, Any]:
-    """Return the fields of an item after the change; of a gone item, the fields before the change."""
+    """Return the fields of an item after a change or, if the item is gone, its fields before the change."""
     return change.before if change.kind is ChangeKind.GONE else change.after
 
 

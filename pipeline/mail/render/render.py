@@ -1,6 +1,6 @@
-"""Render a digest or an alert as subject, text and HTML of less than `HTML_LIMIT` bytes.
+"""Render a digest or an alert as a subject, a text and HTML of less than `HTML_LIMIT` bytes.
 
-Templates run in a sandbox with autoescaping. Scraped text is passed to the templates as data and is never used as a template.
+Templates are rendered in a sandbox with autoescaping. Scraped text is passed to templates as data and never used as a template.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pipeline.settings import Language
 from pipeline.text import clean_line, clean_text, size_for_people
 
 HTML_LIMIT = 100_000
-"""Limit for the HTML of a mail in bytes. Gmail clips mails above 102 kB."""
+"""Limit for the HTML of a mail in bytes, because Gmail cuts off mails that are larger than 102 kB."""
 KEEP = 60
-"""The maximum number of changes of one kind that a mail shows."""
+"""Maximum number of changes of one kind that a mail shows."""
 COMPACT_FROM = 12
-"""If there are more changes of one kind than this, all fields of each of these items are shown on one line."""
+"""If a mail has more changes of one kind than this, each item of this kind is shown on one line."""
 DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4), Detail(4, places=4, length=120), Detail(1),
            Detail(1, places=3, length=120), Detail(0))
-"""Amounts of detail, the largest first. A digest is sent with the first amount of detail whose HTML is smaller than HTML_LIMIT."""
+"""Amounts of detail, the largest first. The first of them with which the HTML is smaller than HTML_LIMIT is used."""
 COUNTS_ONLY = (Detail(0),)
 
 
@@ -44,10 +44,11 @@ COUNTS_ONLY = (Detail(0),)
 class RenderOptions:
     """How to render a digest.
 
-    subject: the user's template of the subject, with {name}, {date} and {summary}; None for the generated subject. templates:
-    folder whose digest.html and digest.txt replace the built-in templates; None for the built-in templates. charts: the charts by
-    id of the change. html_fields: by spider, the names of the fields that contain HTML. details: amounts of detail to try, in this
-    order. notice: text that is shown first among the problems.
+    name: name of the digest. subject: the user's template of the subject, which may contain {name}, {date} and {summary}; None means
+    the default subject. templates: folder whose files digest.html and digest.txt replace the built-in templates; None means the
+    built-in templates. charts: the charts of each change, by the change's id. html_fields: maps each spider to the names of its fields
+    that contain HTML. details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown
+    before all other problems; "" if there is none.
     """
 
     name: str
@@ -66,7 +67,7 @@ class RenderOptions:
 class Rendered:
     """The content of a mail.
 
-    shows_items: False if there are changes, but the mail shows only their numbers.
+    html: "" for a mail without HTML. shows_items: False if there are changes, but the mail shows only how many.
     """
 
     subject: str
@@ -79,7 +80,7 @@ class Rendered:
 def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Rendered:
     """Render a digest with as much detail as `HTML_LIMIT` allows.
 
-    Raises UsageError if a user's template fails or is too long.
+    Raises UsageError if a user's template cannot be rendered, or if its HTML is too large even without items.
     """
     words = WORDINGS[options.language]
     environment = _environment(options.templates)
@@ -116,7 +117,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
                  words: Wording, *, max_files: int) -> dict[str, Any]:
     """Return the variables of the templates digest.html and digest.txt.
 
-    Users' own templates depend on these names.
+    The names of these variables must not change, because users' own templates depend on them.
     """
     return {
         "lang": words.lang, "words": words, "name": options.name, "summary": digest_view.summary_line(summary, words),
@@ -130,7 +131,10 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
 
 def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number: int, total: int,
                 language: Language) -> Rendered:
-    """Render a further mail of a digest, with attachments for which the first mail had no room."""
+    """Render a further mail of a digest, which contains attachments for which the first mail has no room.
+
+    rendered: the first mail. number, total: number of this mail, and number of all mails of the digest.
+    """
     words = WORDINGS[language]
     lines = [words.part.format(n=number, total=total), ""]
     lines += [f"* {file.name} ({size_for_people(file.size_bytes)})" for file in attachments]
@@ -139,7 +143,10 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
 
 def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, more: str,
                  words: AlertWording) -> Rendered:
-    """Render an alert about problems that started and problems that ended."""
+    """Render an alert about problems that started and problems that ended.
+
+    summary: the subject. more: text about further problems that the mail does not describe; "" if there are none.
+    """
     environment = _environment(None)
     view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "words": words}
     return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
@@ -147,9 +154,9 @@ def render_alert(summary: str, started: Sequence[object], ended: Sequence[object
 
 
 def numbered(subject: str, number: int, total: int) -> str:
-    """Return the subject with "(number/total)" at the end; unchanged if there is only one mail.
+    """Return the subject with a suffix such as " (2/3)"; unchanged if the digest has only one mail.
 
-    A long subject is shortened first, so that this suffix is not cut off.
+    A long subject is shortened before the suffix is added, so that the suffix is never cut off.
     """
     return subject if total == 1 else f"{clean_line(subject, SUBJECT_LENGTH - 10)} ({number}/{total})"
 

@@ -1,4 +1,4 @@
-"""Sanitize scraped HTML for a mail: keep text, lists, tables and links; remove pictures and scripts."""
+"""Sanitize scraped HTML for a mail: keep text, lists, tables and links; remove everything else."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.text import clean_line, clean_text
 from pipeline.urls import joined
 
 MAX_SOURCE = 64_000
-"""Maximum number of characters of a field that are used. The rest of a longer field is ignored."""
+"""Maximum number of characters of a field's HTML that are used. The rest of a longer field is ignored."""
 TEXT_LIMIT = 1200
 _MARKUP_LIMIT = 4000
-# Not allowed: del and ins, with which a mail marks changes; img, which would be loaded. Headings become bold paragraphs.
+# Not allowed: del and ins, because the mail itself marks changes with them; img, because mail clients would load the picture.
 _TAGS = {"a", "b", "blockquote", "br", "caption", "code", "dd", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6",
          "i", "li", "ol", "p", "pre", "s", "small", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead",
          "tr", "u", "ul"}
@@ -31,7 +31,7 @@ _CELL = re.compile(r"</t[dh]><t[dh]>")
 def sanitised(source: str, *, base: str = "", limit: int = TEXT_LIMIT) -> Markup:
     """Return `source` as a safe HTML fragment with at most `limit` characters of text.
 
-    base: URL to which relative links refer; "" removes relative links.
+    base: URL against which relative links are resolved; "" removes relative links.
     """
     cleaned = _HEADING.sub(lambda found: "</b></p>" if found[1] else "<p><b>", _cleaned(source, base))
     cut = "".join(_cut(cleaned, limit))
@@ -39,7 +39,7 @@ def sanitised(source: str, *, base: str = "", limit: int = TEXT_LIMIT) -> Markup
 
 
 def plain(source: str) -> str:
-    """Return the visible text of `source`, one line for each block."""
+    """Return the text that a browser would show for the HTML `source`, with a line for each block element."""
     text = _CELL.sub(" · ", _BREAK.sub("\n", re.sub(r">\s+<", "><", _cleaned(source, ""))))
     text = html.unescape(_TOKEN.sub(lambda token: "" if token[0].startswith("<") else token[0], text))
     return "\n".join(line for line in map(clean_line, text.split("\n")) if line)
@@ -47,7 +47,7 @@ def plain(source: str) -> str:
 
 def _cleaned(source: str, base: str) -> str:
     def link(tag: str, attribute: str, value: str) -> str | None:
-        # ammonia, the library behind nh3, also allows `title` and `lang` on every element: drop both
+        # nh3 is based on ammonia, which also allows the attributes `title` and `lang` on every element: remove both.
         return (safe_link(joined(value, base)) or None) if attribute == "href" else None
 
     return clean_text(nh3.clean(
@@ -56,9 +56,9 @@ def _cleaned(source: str, base: str) -> str:
 
 
 def _cut(cleaned: str, limit: int) -> Iterator[str]:
-    """Yield the tags and texts of the HTML `cleaned` that fit into `limit` characters of text.
+    """Yield the tags and texts of sanitized HTML until the texts have `limit` characters together.
 
-    Tags may remain open; cleaning the result again closes them.
+    Some elements may lack their end tags; the caller sanitizes the result again, which adds the end tags.
     """
     markup = text = 0
     for match in _TOKEN.finditer(cleaned):

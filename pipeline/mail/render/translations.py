@@ -1,4 +1,4 @@
-"""The fixed words of digests and alerts, in English and Chinese."""
+"""The fixed texts of digests and alerts, in English and Chinese."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.store.mail.alerts import AlertKind
 
 @dataclass(frozen=True)
 class Wording:
-    """The fixed words of digests in one language. Texts with a {name} are templates for str.format."""
+    """The fixed texts of digests in one language. Texts with {…} are templates for str.format()."""
 
     lang: str
     counts: dict[ChangeKind, str]
@@ -123,7 +123,7 @@ WORDINGS: dict[Language, Wording] = {"en": ENGLISH, "zh": CHINESE}
 
 @dataclass(frozen=True)
 class AlertWording:
-    """The fixed words of alerts in one language. Texts with a {name} are templates for str.format."""
+    """The fixed texts of alerts in one language. Texts with {…} are templates for str.format()."""
 
     lang: str
     alert: str

@@ -18,10 +18,11 @@ __all__ = ["Transport", "open_transport"]
 
 
 def open_transport(settings: Settings, data_dir: Path, *, dialogue: TextIO | None = None) -> MaskedTransport:
-    """Return the transport that [mail] selects, not connected yet.
+    """Return the transport that [mail] selects, without connecting to the mail server.
 
-    The secrets of the settings are masked in the transport's results and errors. dialogue: stream to which the dialogue with the
-    server is written, with secrets masked.
+    In the transport's results and errors, all secrets of the settings are masked. data_dir: folder in which the transport may store
+    files. dialogue: stream to which the dialogue with the mail server is written, with secrets masked; None means that the dialogue is
+    not written.
     """
     opener: TransportOpener = load(MAIL_TRANSPORTS[settings.mail.transport].opener)
     return MaskedTransport(opener(settings, data_dir, dialogue=dialogue), lambda: Mask.of(settings))

@@ -1,4 +1,4 @@
-"""The interface of a mail transport: deliver one message to its recipients, connect, abort, close."""
+"""The interface of mail transports: deliver a message to its recipients, connect, abort, close."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pipeline.model import Message, RecipientResult
 from pipeline.settings import Settings
 
 ADDRESS = re.compile(r"[^\s<>\"(),:;\\\[\]\x00-\x1f\x7f@]{1,64}@[^\s<>\"(),;\\\x00-\x1f\x7f@]{1,255}")
-"""An address that can be passed to a server or a program safely: no white space, brackets, quotes or control characters."""
+"""Pattern of an address that is safe to pass to a server or program: no white space, brackets, quotes or control characters."""
 
 
 class Transport(Protocol):
     """Delivers rendered messages.
 
-    Only one thread at a time may call the methods, except `abort`, which may be called from another thread.
+    The methods must not be called from several threads at the same time. Only `abort` may be called while another method is running.
     """
 
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
-        """Deliver `file` to message.recipients; return one result for each recipient.
+        """Deliver a message to its recipients; return one result for each recipient.
 
-        Raises MailError if no recipient was submitted to the server, or if the outcome is unknown. MailError.retry says whether
-        another attempt can succeed.
+        message: provides the sender and the recipients. file: the rendered message (.eml). Raises MailError if the delivery failed for
+        all recipients, or if its outcome is unknown. MailError.retry says whether another attempt can succeed.
         """
         ...
 
     def connect(self) -> None:
-        """Check that messages can be delivered: connect and log in, or create the folder. Raises MailError."""
+        """Check that messages can be delivered, for example by logging in to the server. Raises MailError."""
         ...
 
     def abort(self) -> None:
@@ -40,18 +40,16 @@ class Transport(Protocol):
         ...
 
     def receipt(self, address: str) -> str:
-        """Return a short text which says that the transport accepted a message for `address`.
-
-        `pipeline mail test` prints this text.
+        """Return the text that `pipeline mail test` prints after a message for `address` was delivered.
         """
         ...
 
 
 class TransportOpener(Protocol):
-    """A function that builds a transport from the settings, without connecting yet.
+    """A function that builds a transport from the settings, without connecting to the mail server.
 
-    `pipeline.registry` lists these functions. data_dir: folder in which the transport may store files. dialogue: stream to which the
-    transport writes its dialogue with the server, with secrets masked; None writes nothing.
+    These functions are registered in `pipeline.registry`. data_dir: folder in which the transport may store files. dialogue: stream to
+    which the transport writes its dialogue with the server, with secrets masked; None means that the dialogue is not written.
     """
 
     def __call__(self, settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> Transport: ...

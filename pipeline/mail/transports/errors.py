@@ -1,4 +1,4 @@
-"""Describe errors of an SMTP session: what happened, and how to fix it."""
+"""Describe errors of an SMTP session for users: what happened, and how to fix the problem."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def reply_text(text: bytes | str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the error text of the operating system or of TLS, without errno and file names."""
+    """Return the text of an error of the operating system or of TLS, without error number and file names."""
     return clean_line(getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error), 200)
 
 
 def explain(error: OSError | ValueError, *, doing: str, user: str | None, timeout_s: float) -> tuple[str, str]:
-    """Return two texts: what happened, and how to fix the error ("" if there is nothing to do but wait).
+    """Return two texts about an error: what happened, and how to fix the problem.
 
-    doing: the step that failed, such as "connecting". user: user name for the mail server. timeout_s: the time limit for a reply.
+    The second text is "" if the user can only wait. doing: the step that failed, such as "connecting". user: user name for the mail
+    server; None means that no login is configured. timeout_s: time limit for a reply of the server.
     """
     what, fix = f"{reason(error)} while {doing}", ""
     match error:

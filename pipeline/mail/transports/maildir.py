@@ -1,7 +1,7 @@
-"""Deliver messages to a local Maildir. This is the transport if no mail server is configured.
+"""Deliver messages to a local Maildir, which is the default if no mail server is configured.
 
-Delivery follows https://cr.yp.to/proto/maildir.html: the file is written to tmp/, synced to disk, then moved to new/. The file name
-is derived from the Message-ID, so a message that is delivered twice is stored once.
+As https://cr.yp.to/proto/maildir.html requires, the file is written to tmp/, synced to disk, and then moved to new/. The name of the
+file is derived from the Message-ID, so that a message that is delivered twice is stored only once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.settings import Settings
 
 
 def open_maildir(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> MaildirTransport:
-    """Return the transport for the Maildir that [mail] maildir names in data_dir."""
+    """Return the transport for the Maildir in data_dir whose name is the setting `maildir` of [mail]."""
     return MaildirTransport(data_dir / settings.mail.maildir)
 
 
@@ -33,7 +33,7 @@ class MaildirTransport:
         self.connect()
         try:
             target = self._folder / "new" / name
-            # A mail client moves a message that was read to cur/ and appends flags after a colon.
+            # When a person has read a message, the mail client moves the file to cur/ and appends a colon and flags to its name.
             if not target.exists() and not any((self._folder / "cur").glob(f"{name}*")):
                 self._write(file, name, target)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A wrapper for any mail transport that masks secrets in its results, receipts and errors."""
+"""A wrapper for mail transports that masks secrets in their results, receipts and errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipeline.model import Message, RecipientResult
 
 
 class MaskedTransport:
-    """Wraps a transport and masks secrets in its results, receipts and errors.
+    """Wraps another transport and masks secrets in its results, receipts and errors.
 
-    mask: returns a function that masks secrets in a text. `mask` is called for each result, because a secret in a file may have
-    changed.
+    mask: function that returns the function to mask a text with. It is called for each result, because secrets are read from files,
+    which may have changed.
     """
 
     def __init__(self, inner: Transport, mask: Callable[[], Callable[[str], str]]) -> None:

@@ -1,8 +1,8 @@
-"""OAuth2 for mail: get an access token for each login; obtain the refresh token once, in a browser.
+"""OAuth2 for mail: request an access token at each login; obtain the refresh token in a browser, once.
 
-Access tokens are requested with the refresh token (RFC 6749, section 6) at each login and never cached, so that no token expires
-before it is used. The refresh token is obtained by the authorization code grant with PKCE (RFC 7636), with a redirect to the loopback
-interface (RFC 8252, section 7.3).
+At each login, a new access token is requested with the refresh token (RFC 6749, section 6). Access tokens are not cached, so an
+expired token is never used. The refresh token is obtained by the authorization code grant with PKCE (RFC 7636); the browser is
+redirected to the loopback interface (RFC 8252, section 7.3).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _WRONG_STATE = b"<!DOCTYPE html><title>pipeline</title><p>This request does not 
 
 @dataclass(frozen=True)
 class TokenServer:
-    """The token endpoint of a provider.
+    """The token endpoint of a mail provider.
 
-    client_secret: returns the client secret and is called for each request; None for a client without a secret.
+    client_secret: function that returns the client secret, called for each request; None for a client without a secret.
     """
 
     url: str
@@ -51,7 +51,7 @@ class TokenServer:
     def ask(self, grant: Mapping[str, str]) -> dict[str, Any]:
         """Send an authorization grant to the token endpoint and return the fields of the response.
 
-        Raises MailError, whose text contains neither secrets nor tokens.
+        Raises MailError. The text of the error contains neither secrets nor tokens.
         """
         secret = self.client_secret() if self.client_secret is not None else None
         form = {**grant, "client_id": self.client_id} | ({"client_secret": secret} if secret is not None else {})
@@ -80,9 +80,9 @@ def _token_server(table: OAuth2Table) -> TokenServer:
 
 
 def access_token(table: OAuth2Table) -> str:
-    """Request a new access token and return the token. Raises MailError, UsageError.
+    """Request and return a new access token. Raises MailError, UsageError.
 
-    If the response also contains a new refresh token, the new refresh token replaces the stored one.
+    If the response also contains a new refresh token, the new refresh token is stored in place of the old one.
     """
     try:
         refresh_token = table.refresh_token.reveal()
@@ -97,9 +97,9 @@ def access_token(table: OAuth2Table) -> str:
 
 
 def save_refresh_token(secret: Secret, token: str) -> Path:
-    """Write a refresh token to the file that `secret` names, with mode 0600; return the path.
+    """Write a refresh token with mode 0600 to the file that `secret` names; return the path of the file.
 
-    Raises UsageError if the secret is not in a file that contains nothing else, MailError if the file cannot be written.
+    Raises UsageError if `secret` does not name a file that contains only the refresh token, MailError if the file cannot be written.
     """
     if not secret.can_be_replaced:
         raise UsageError("the refresh token must be stored in a file of its own", where="settings.toml: mail.oauth2.refresh_token",
@@ -118,17 +118,17 @@ def _is_token(found: object) -> bool:
 
 
 def log_in(mail: MailTable, *, say: Callable[[str], None], timeout_s: float = CONSENT_TIMEOUT_S) -> Path:
-    """Ask the account's owner for consent in a browser, save the refresh token and return its path.
+    """Ask for the account owner's consent in a browser, save the refresh token and return its file's path.
 
-    say: prints a line for the user. Raises UsageError without [mail.oauth2], MailError if nobody consents in time or the token
-    server returns no token.
+    say: function that prints a line for the user. timeout_s: how long to wait for the consent. Raises UsageError if [mail.oauth2] is
+    not configured, MailError if access is not granted in time or if the token server returns no refresh token.
     """
     table = mail.oauth2
     if table is None:
         raise UsageError("[mail.oauth2] is not configured", where="settings.toml: mail",
                          fix="set client_id, client_secret and refresh_token in [mail.oauth2]")
     if not table.refresh_token.can_be_replaced:
-        save_refresh_token(table.refresh_token, "")  # raise the error before the user opens the browser
+        save_refresh_token(table.refresh_token, "")  # raises UsageError now, before the user opens the browser
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
     with _CodeReceiver(state) as receiver:
         challenge = base64.urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
@@ -169,7 +169,7 @@ class _CodeReceiver(HTTPServer):
         return self.query["code"]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore an error of a connection, because a later request may carry the authorization code."""
+        """Ignore an error on a connection, because a later connection may deliver the authorization code."""
 
 
 class _CodeHandler(BaseHTTPRequestHandler):
@@ -187,4 +187,4 @@ class _CodeHandler(BaseHTTPRequestHandler):
         self.wfile.write(_DONE if matches else _WRONG_STATE)
 
     def log_message(self, *arguments: Any) -> None:
-        """Log nothing, because the URL contains the authorization code."""
+        """Log nothing, because the URL of the request contains the authorization code."""

@@ -1,7 +1,7 @@
-"""Deliver mail through a sendmail-compatible program, and get OAuth2 tokens from a program.
+"""Deliver mail through a sendmail-compatible program, and get OAuth2 access tokens from a program.
 
-Each program runs without a shell and in a process group of its own. The run time of the program and the amount of its output that is
-read are limited.
+Each program is started without a shell and in its own process group. Its run time is limited, and so is the amount of output that is
+read.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _OUTPUT_BYTES = 4000
 _TOKEN_BYTES = 16_384
 TOKEN_TIMEOUT_S = 30.0
 DELIVERY_TIMEOUT_S = 600.0
-# Exit codes of sysexits(3) after which a retry cannot succeed. 64 (usage) and 78 (configuration) are retried: a person can correct them.
+# Exit codes of sysexits(3) after which a retry cannot succeed. After 64 (usage) or 78 (configuration), a person may correct the mistake.
 _REFUSALS = {65: "the message has a wrong format", 67: "no such user", 68: "no such host", 77: "not permitted"}
 
 
 def open_sendmail(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> SendmailTransport:
-    """Return the transport for the program that [mail] command names."""
+    """Return the transport for the program in the setting `command` of [mail]."""
     assert settings.mail.command is not None
     return SendmailTransport(settings.mail.command)
 
 
 class SendmailTransport:
-    """Runs `command` for each message.
+    """Delivers each message by running a sendmail-compatible program.
 
-    The arguments `-i -f SENDER -- RECIPIENT…` follow the command's own options.
+    command: the program with its options; the arguments `-i -f SENDER -- RECIPIENT…` are appended.
     """
 
     def __init__(self, command: Sequence[str], *, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
@@ -72,10 +72,10 @@ class SendmailTransport:
 
     def _run(self, arguments: Sequence[str], file: Path, output: IO[bytes]) -> int:
         """Run the program with the message as its standard input; return its exit code."""
-        with tempfile.TemporaryFile() as message:  # not a pipe: a program that does not read from a pipe would block this process
+        with tempfile.TemporaryFile() as message:  # not a pipe, because a program that does not read its input would block this process
             try:
                 with file.open("rb") as source:
-                    for line in source:  # sendmail expects lines that end with LF
+                    for line in source:  # sendmail expects LF line ends
                         message.write(line[:-2] + b"\n" if line.endswith(b"\r\n") else line)
                 message.seek(0)
             except OSError as error:
@@ -104,16 +104,16 @@ class SendmailTransport:
             _kill(process)
 
     def close(self) -> None:
-        """Do nothing, because no program keeps running."""
+        """Do nothing, because no program runs between deliveries."""
 
     def receipt(self, address: str) -> str:
         return f"{self._command[0]} accepted the message for {address}"
 
 
 def token_from_command(command: Sequence[str], *, timeout_s: float = TOKEN_TIMEOUT_S) -> str:
-    """Return the access token that a command prints on its first line.
+    """Run a command and return the access token, which is the first line of the command's output.
 
-    Raises MailError, whose text never contains the command's output.
+    Raises MailError. The text of the error never contains the output of the command.
     """
     name = Path(command[0]).name
     with tempfile.TemporaryFile() as printed:

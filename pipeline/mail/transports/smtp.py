@@ -1,7 +1,7 @@
-"""Deliver mail by SMTP: verified TLS, many messages per connection, streamed bodies.
+"""Deliver mail by SMTP, with verified TLS, several messages per connection and streamed bodies.
 
-The yagmail library connects and logs in. This module implements the mail transaction (RFC 5321, section 3.3) itself: whether a message
-is sent again depends on the reply for each recipient, and on the step at which the connection broke.
+The yagmail library connects and logs in. The mail transaction (RFC 5321, section 3.3) is implemented here, because whether a message
+must be sent again depends on the reply for each recipient, and on the step at which the connection broke.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from pipeline.mail.transports.yagmail_connection import YagmailConnection
 
 FINAL_REPLY_S = 600.0
-"""How long to wait for the reply to the final dot, in seconds. A client that waits less sends messages twice (RFC 5321, 4.5.3.2.6)."""
+"""How long to wait for the server's reply after the whole message was sent, in seconds. A client that waits less may send messages
+twice (RFC 5321, 4.5.3.2.6)."""
 _CHUNK = 1 << 16
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> SmtpTransport:
-    """Return the transport for the SMTP server of [mail]."""
+    """Return the transport for the SMTP server that [mail] configures."""
     mail = settings.mail
     host, port, security = server_of(mail)
     return SmtpTransport(host, port, security=security, credentials=credentials_of(mail), timeout_s=mail.timeout,
@@ -40,11 +41,12 @@ def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) ->
 
 
 class SmtpTransport:
-    """Delivers messages to one SMTP server. Connects for the first message and keeps the connection.
+    """Delivers messages to one SMTP server; the connection for the first message is kept open.
 
-    security: "tls", "starttls" or "none". ca_file: PEM file with certificates to trust besides those of the system. timeout_s:
-    limit for connecting and for each reply. dialogue: stream to which the dialogue is written, with secrets masked. final_reply_s:
-    limit for the reply to the whole message, if longer than timeout_s.
+    security: "tls", "starttls" or "none". ca_file: PEM file with certificates that are trusted in addition to those of the system.
+    timeout_s: time limit for connecting and for each reply. dialogue: stream to which the SMTP dialogue is written, with secrets
+    masked; None means that the dialogue is not written. final_reply_s: time limit for the reply to the whole message; timeout_s
+    applies instead if it is longer.
     """
 
     def __init__(self, host: str, port: int, *, security: str, credentials: SmtpCredentials = NO_CREDENTIALS,
@@ -83,7 +85,7 @@ class SmtpTransport:
     def _recipients(self, smtp: smtplib.SMTP, message: Message) -> list[RecipientResult]:
         results = []
         for address in message.recipients:
-            # smtplib would extract the part that looks like an address, and send the message to this address.
+            # Given an invalid address, smtplib would send the message to the part of the text that looks like an address.
             if not ADDRESS.fullmatch(address):
                 results.append(RecipientResult(address, accepted=False, code=553, text="the address is not valid in SMTP"))
                 continue
@@ -94,7 +96,10 @@ class SmtpTransport:
         return results
 
     def _data(self, smtp: smtplib.SMTP, file: Path) -> tuple[int, bytes]:
-        """Send the body and return the server's reply. Raises MailError if the reply is lost."""
+        """Send the message with the DATA command and return the server's reply.
+
+        Raises MailError if the connection breaks before the reply arrives.
+        """
         code, text = smtp.docmd("DATA")
         if code != 354:
             self._check_alive(code, text)
@@ -106,7 +111,7 @@ class SmtpTransport:
                 for chunk in dot_stuffed(iter(lambda: source.read(_CHUNK), b"")):
                     smtp.send(pending)
                     pending = chunk
-            smtp.send(pending + b".\r\n")  # one packet if small enough
+            smtp.send(pending + b".\r\n")  # sent together, so that a small message fits into one packet
             body_sent = True
             assert smtp.sock is not None
             smtp.sock.settimeout(max(self.final_reply_s, self._server.timeout_s))
@@ -122,19 +127,22 @@ class SmtpTransport:
         return code, text
 
     def _check_alive(self, code: int, text: bytes) -> None:
-        """Raise MailError on 421 (RFC 5321, 4.2.2) and on -1, which smtplib returns for an invalid reply."""
+        """Raise MailError for a reply code after which the SMTP session cannot continue.
+
+        These are 421 (RFC 5321, 4.2.2), and -1, which smtplib returns for an invalid reply.
+        """
         if code in (421, -1):
             self._disconnect()
             raise self._server.error(f"the server ended the SMTP session: {reply_line(code, text)}", "the message is sent again later")
 
     def _ready(self) -> smtplib.SMTP:
-        """Return the open connection after a RSET command, or a new connection."""
+        """Return the open connection if it still works (checked with RSET), otherwise a new connection."""
         if self._connection is not None:
             try:
                 if self._connection.smtp.rset()[0] == 250:
                     return self._connection.smtp
             except OSError:
-                pass  # servers close idle connections
+                pass  # the server may have closed the idle connection
             self._disconnect()
         from pipeline.mail.transports.yagmail_connection import YagmailConnection  # noqa: PLC0415  its import takes 100 ms
 
@@ -144,13 +152,13 @@ class SmtpTransport:
 
     @contextmanager
     def _errors_translated(self, doing: str) -> Iterator[None]:
-        """Raise errors of smtplib, sockets and TLS as MailError with retry=True."""
+        """Convert errors of smtplib, sockets and TLS in a `with` block to MailError with retry=True."""
         try:
             yield
         except MailError:
             self._disconnect()
             raise
-        except UsageError as error:  # the environment variable or the file with the password is missing
+        except UsageError as error:  # the environment variable or the file with the password or the token is missing
             raise self._server.error(f"the {'password' if self._credentials.token is None else 'access token'} cannot be read: {error.what}", error.fix) from error
         except (OSError, ValueError) as error:
             self._disconnect()
@@ -171,7 +179,7 @@ class SmtpTransport:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Send QUIT and disconnect."""
+        """Send QUIT and close the connection, if one is open."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             with suppress(OSError):
@@ -182,7 +190,7 @@ class SmtpTransport:
 
 
 def _measure(file: Path, message: Message) -> tuple[int, bool]:
-    """Return the size in bytes, and whether SMTPUTF8 is needed (RFC 6531). Raises MailError."""
+    """Return a message's size in bytes, and whether SMTPUTF8 is needed (RFC 6531). Raises MailError."""
     try:
         with file.open("rb") as source:
             head = source.read(_CHUNK).partition(b"\r\n\r\n")[0]
@@ -196,7 +204,8 @@ def _measure(file: Path, message: Message) -> tuple[int, bool]:
 def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8: bool) -> list[RecipientResult] | None:
     """Return a refusal for each recipient if the server does not support the message, otherwise None.
 
-    The server's reply to EHLO says which sizes and addresses the server supports.
+    In its reply to EHLO, the server has announced the maximum size of messages, and whether it supports non-ASCII addresses.
+    utf8: whether the message needs SMTPUTF8.
     """
     limit = smtp.esmtp_features.get("size", "")
     if limit.isdigit() and 0 < int(limit) < size_bytes:
@@ -221,10 +230,10 @@ def _refusal(address: str, code: int, text: bytes, what: str) -> RecipientResult
 
 
 def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the body for the DATA command (RFC 5321, 4.5.2), without the final dot.
+    """Yield a message in the form that the DATA command requires (RFC 5321, 4.5.2), without the final dot.
 
-    Line ends become CRLF, and a dot at the start of a line is doubled. A lone CR or LF becomes CRLF as well: a server that accepts
-    a lone CR or LF as a line end could otherwise read SMTP commands from the body.
+    A dot at the beginning of a line is doubled. A CR or LF that is not part of a CRLF becomes a CRLF. Otherwise, a server that accepts
+    a lone CR or LF as a line end could read a part of the message as SMTP commands.
     """
     at_start, held = True, b""
     for chunk in chunks:

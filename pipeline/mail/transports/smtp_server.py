@@ -18,8 +18,8 @@ _PORT_OF_SECURITY = {"tls": 465, "starttls": 587, "none": 25}
 class SmtpServer:
     """A mail server.
 
-    security: "tls", "starttls" or "none". ca_file: PEM file with certificates to trust besides those of the system. timeout_s:
-    limit for connecting and for each reply.
+    security: "tls", "starttls" or "none". ca_file: PEM file with certificates that are trusted in addition to those of the system;
+    None means only those of the system. timeout_s: time limit for connecting and for each reply of the server.
     """
 
     host: str
@@ -29,14 +29,14 @@ class SmtpServer:
     timeout_s: float = 60.0
 
     def error(self, what: str, fix: str) -> MailError:
-        """Return a MailError that names this server, with `retry` set, so that the message is sent again later."""
+        """Return a MailError that names this server and says that the delivery can be retried."""
         return MailError(what, where=f"{self.host}:{self.port}", fix=fix, retry=True)
 
 
 def server_of(mail: MailTable) -> tuple[str, int, str]:
     """Return host, port and security ("tls", "starttls" or "none") of the mail server.
 
-    Values that are not set follow from the provider or from the port. Security is "none" only if the settings say so.
+    A value that [mail] does not set is derived from the provider or from the port. Security is "none" only if [mail] sets this value.
     """
     if mail.provider is not None:
         host, port, security = MAIL_PROVIDERS[mail.provider]
@@ -47,7 +47,10 @@ def server_of(mail: MailTable) -> tuple[str, int, str]:
 
 @dataclass(frozen=True)
 class SmtpCredentials:
-    """User name with a password or an OAuth2 token; both functions are called at each login."""
+    """User name and password, or user name and OAuth2 access token.
+
+    password, token: functions that return the secret; called at each login, so that a new secret is used without a restart.
+    """
 
     user: str | None = None
     password: Callable[[], str] | None = None

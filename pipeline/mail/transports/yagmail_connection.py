@@ -1,6 +1,6 @@
-"""Open, secure and log in SMTP connections with yagmail.
+"""Open SMTP connections, encrypt them and log in, with the yagmail library.
 
-Importing yagmail takes 100 ms, so this module is imported when the first connection is opened.
+Importing yagmail takes 100 ms. This module is therefore imported only when the first connection is opened.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MASK = "********"
 
 
 class YagmailConnection:
-    """A connection to a mail server, which yagmail opens, secures and logs in.
+    """An encrypted and authenticated connection to a mail server, which yagmail opens.
 
-    smtp: the connection, for the mail transaction. dialogue: stream to which the dialogue is written, with secrets masked.
-    Raises MailError, UsageError, and the errors of smtplib, sockets and TLS.
+    smtp: the smtplib object of the connection, for sending messages. dialogue: stream to which the SMTP dialogue is written, with
+    secrets masked. Raises MailError, UsageError, and the errors of smtplib, sockets and TLS.
     """
 
     def __init__(self, server: SmtpServer, credentials: SmtpCredentials, *, dialogue: TextIO | None) -> None:
@@ -39,7 +39,7 @@ class YagmailConnection:
             failed: smtplib.SMTP | None = self._client.smtp
             if failed is not None:
                 failed.close()
-            # If EHLO is refused, smtplib tries HELO and then reports that STARTTLS or AUTH is missing.
+            # If the server refuses EHLO, smtplib uses HELO instead, and then raises the misleading error that STARTTLS or AUTH is missing.
             if isinstance(error, smtplib.SMTPException) and failed is not None and failed.ehlo_resp and not failed.does_esmtp:
                 raise server.error(f"the server refused the EHLO command: {reply_text(failed.ehlo_resp)}",
                                    "the message is sent again later") from error
@@ -59,7 +59,7 @@ class YagmailConnection:
             self._authenticate_xoauth2(smtp, self._credentials.token())
         smtp.ehlo_or_helo_if_needed()
         if smtp.sock is not None:
-            # Each command waits for its reply. Without TCP_NODELAY, each command would also wait 40 ms for an ACK.
+            # Without TCP_NODELAY, each command would be delayed by up to 40 ms, until the ACK for the previous packet arrives.
             smtp.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return smtp
 
@@ -79,9 +79,9 @@ class YagmailConnection:
 
 
 class _Client(yagmail.Client):  # type: ignore[misc]  # yagmail ships no types
-    """A yagmail client that writes the dialogue.
+    """A yagmail client that writes the SMTP dialogue to a stream.
 
-    When Python deletes the client, the client sends QUIT, which has no effect on a closed connection.
+    When Python deletes the client object, yagmail sends QUIT, which has no effect if the connection is already closed.
     """
 
     dialogue: TextIO | None = None
@@ -98,7 +98,7 @@ def _client(server: SmtpServer, credentials: SmtpCredentials, dialogue: TextIO |
     if server.security == "tls":
         options["context"] = context
     password = credentials.password() if credentials.password is not None else None
-    # yagmail appends "@gmail.com" to a user without "@", but not to a user in a dictionary.
+    # yagmail appends "@gmail.com" to a user name without "@", unless the user name is passed in a dictionary.
     client = _Client({credentials.user: credentials.user} if credentials.user else "", password, server.host, server.port,
                      smtp_ssl=server.security == "tls",
                      smtp_starttls={"context": context} if server.security == "starttls" else False,
@@ -120,19 +120,22 @@ def _context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _own_name() -> str:
-    """Return this host's full name or an address literal for EHLO (RFC 5321, 4.1.3), without DNS."""
+    """Return this host's name for EHLO, without using DNS: its full name, or else an address literal.
+
+    See RFC 5321, 4.1.3.
+    """
     name = socket.gethostname()
     return name if "." in name else "[127.0.0.1]"
 
 
 class _DialogueLog:
-    """Mixin for smtplib.SMTP that logs each line of the dialogue with credentials masked.
+    """Mixin for smtplib.SMTP that writes each line of the dialogue to a stream, with credentials masked.
 
-    From the AUTH command to the server's final reply, the lines in both directions are secret.
+    Between the AUTH command and the server's final reply, the lines of the client and the challenges of the server (334) are masked.
     """
 
     _secret = False
-    sock: Any  # smtplib's
+    sock: Any  # an attribute of smtplib.SMTP
 
     def __init__(self, *args: Any, dialogue: TextIO | None = None, **kwargs: Any) -> None:
         self.dialogue = dialogue  # set first: smtplib connects in its constructor
@@ -160,8 +163,8 @@ class _DialogueLog:
 
 
 class _LoggedSmtp(_DialogueLog, smtplib.SMTP):
-    """SMTP with STARTTLS or without encryption."""
+    """An SMTP connection with STARTTLS or without encryption."""
 
 
 class _LoggedSmtpSsl(_DialogueLog, smtplib.SMTP_SSL):
-    """SMTP over TLS from the first byte."""
+    """An SMTP connection that uses TLS from the first byte."""
