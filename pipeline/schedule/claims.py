@@ -21,7 +21,7 @@ ON_TIME = timedelta(seconds=60)
 TRY_AGAIN = timedelta(seconds=1)
 """How long slots are postponed if the store could not be written."""
 BATCH = 100
-"""Maximum number of slots claimed in one transaction. No other process can write during the transaction, so it must be short."""
+"""Maximum number of slots claimed in one transaction, which must be short, because no other process can write in the meantime."""
 
 
 def spider_slot_times(settings: Settings) -> Iterator[tuple[str, str, SlotTimes]]:

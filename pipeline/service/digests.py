@@ -16,7 +16,7 @@ from pipeline.workers.runner import Runner
 
 RETRY_S = 60.0
 AT_ONCE = 2
-"""Maximum number of digests that are built at the same time. It is more than one, so that a slow digest does not delay the others."""
+"""Maximum number of digests that are built at the same time. With more than one, a slow digest does not delay the others."""
 
 logger = logging.getLogger("pipeline.service")
 

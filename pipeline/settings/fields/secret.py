@@ -44,7 +44,7 @@ class Secret:
     @property
     def path(self) -> Path:
         """The path of the file, if the secret is in a file."""
-        return Path(self.base, os.path.expanduser(self.place))  # unlike Path.expanduser(), it keeps the name of an unknown user
+        return Path(self.base, os.path.expanduser(self.place))  # unlike Path.expanduser(), keeps ~NAME of an unknown user
 
     @property
     def can_be_replaced(self) -> bool:

@@ -68,7 +68,7 @@ class RecipientsTable(Table):
     keywords: tuple[str, ...] = ()
     """Words of which a field of the item must contain at least one. Upper and lower case are not distinguished."""
     where: tuple[ConditionText, ...] = ()
-    """Conditions on the fields of the item, such as "price < 100", "title ~ python" or "price < before". All must be met."""
+    """Conditions on the fields of an item, such as "price < 100", "title ~ python" or "price < before". All conditions must be met."""
     problems: bool = True
     """Whether failed and suspect runs are reported."""
 

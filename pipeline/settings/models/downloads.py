@@ -33,7 +33,7 @@ class DownloadsTable(Table):
     versions: int = Field(0, ge=0)
     """Number of versions to keep of a file that changes; 0 keeps all versions."""
     keep_for: Duration | None = None
-    """How long files are kept after the site last offered them. By default they are kept forever."""
+    """How long a file is kept after the site last offered the file. By default all files are kept forever."""
     quota: Size | None = Field(None, validate_default=False)
     """Maximum size of all files of this spider. Beyond this size the oldest files are deleted, but never a file that a digest has
     yet to send."""

@@ -332,7 +332,7 @@ class PagesTable(Table):
 
 
 class WatchTable(Table):
-    """What `spider = "watch"` compares: the text of a page or of a part of the page, with white space collapsed."""
+    """What `spider = "watch"` compares: the text of a page or of a part of it, with white space collapsed."""
 
     part: Selector | None = None
     """Selector of the part of the page to compare. By default the whole body is compared."""

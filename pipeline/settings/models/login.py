@@ -65,9 +65,9 @@ class ExpiredTable(Table):
     status: tuple[int, ...] = ()
     """HTTP statuses that show that the login has expired, such as 401."""
     present: Selector | None = None
-    """Selector of an element that only pages without a login have, such as the login form."""
+    """Selector of an element that appears only on pages for users who are not logged in, such as the login form."""
     missing: Selector | None = None
-    """Selector of an element that every page with a login has, such as the link to log out."""
+    """Selector of an element that appears on every page for a logged-in user, such as the link to log out."""
     safe_to_replay: bool = False
     """Whether requests other than GET and HEAD are repeated after a new login."""
 
@@ -107,7 +107,7 @@ class LoginTable(LoginStepTable):
     fields: dict[str, JsonField] = Field(default_factory=dict)
     """Values by name of the field: texts and secrets for a form, any JSON values for an API."""
     check: Selector
-    """Selector that matches only on pages with a login. A match verifies the login."""
+    """Selector that matches only on pages for a logged-in user. A match verifies the login."""
     check_url: HttpUrl | None = None
     """URL of the page to which `check` is applied. The default is the page after the login; with imported cookies, the first entry in
     `start`."""

@@ -60,9 +60,9 @@ class PipelineTable(Table):
 
 
 class KeepTable(Table):
-    """How much is kept: `"30d"` limits the age, `1000` the number, and `{ age = "30d", count = 1000 }` both.
+    """How many records are kept, and for how long.
 
-    `{}` keeps everything.
+    `"30d"` limits the age, `1000` limits the number, and `{ age = "30d", count = 1000 }` limits both. `{}` keeps everything.
     """
 
     age: Duration | None = None

@@ -135,7 +135,7 @@ class SpiderTable(Table):
     """Names of parameters to remove from the query and the path of links. Tracking parameters (utm_…, gclid, fbclid …) are always
     removed."""
     pages: PagesTable | None = None
-    """Numbered pages of a listing: by page, offset or cursor, in the URL, a form or JSON."""
+    """Numbered pages of a listing, which are requested by page number, offset or cursor in the URL, a form or a JSON body."""
     items: ItemsTable | None = None
     """How items are extracted."""
     watch: WatchTable = WatchTable()
@@ -143,7 +143,7 @@ class SpiderTable(Table):
     login: LoginTable | None = None
     """How the spider logs in."""
     auth: AuthTable | None = None
-    """HTTP authentication for pages, files, robots.txt and the login. It is used only at the origins of `start`."""
+    """HTTP authentication for pages, files, robots.txt and the login. The credentials are sent only to the origins of `start`."""
     cookies: CookiesTable | None = None
     """Cookies to import."""
     login_cookies: tuple[str, ...] = ()
@@ -158,7 +158,7 @@ class SpiderTable(Table):
     max_depth: int = Field(0, ge=0)
     """Maximum number of links from an entry in `start` to a page; 0 means no limit. Pages beyond the limit are not part of the pass."""
     max_time: Duration | None = None
-    """Time after which no further page is fetched. The run then succeeds, but is not complete."""
+    """How long a run may fetch pages. After this time, the run fetches no further page; it succeeds, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
     """Maximum number of requests to one host at the same time."""
     processes: ProcessCount = "auto"
@@ -175,7 +175,7 @@ class SpiderTable(Table):
     quiet: tuple[str, ...] = ()
     """Hours without requests, such as "22:00-06:00", in the time zone of [pipeline]. A run then saves its progress and stops."""
     revalidate: bool = True
-    """Whether pages with an ETag or Last-Modified header are cached in data_dir/cache and downloaded again only if they changed."""
+    """Whether pages with an ETag or Last-Modified header are cached in data_dir/cache and downloaded again only if they have changed."""
     page_cache: Size = Field(10**9, ge=10**6, validate_default=False)
     """Maximum disk space for the cached pages of this spider, compressed. The least recently used pages are deleted first."""
     robots: bool = True
@@ -198,7 +198,7 @@ class SpiderTable(Table):
     timeout: Duration = 60.0
     """Time limit for one request, from its start to the last byte of the response."""
     retries: int = Field(2, ge=0, le=20)
-    """Number of times a failed request is repeated."""
+    """Maximum number of times that a failed request is repeated."""
     max_page_size: Size = Field(32 * 10**6, validate_default=False)
     """Maximum size of a page after decompression."""
     time_limit: Duration = 6 * 3600.0

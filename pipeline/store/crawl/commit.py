@@ -120,7 +120,7 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
             update(frontier).where(frontier.c.id == bindparam("row")).values(
                 state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
     for page in batch:
-        if page.redirected_host and page.frontier_id is not None:  # the next run of the pass reads this host
+        if page.redirected_host and page.frontier_id is not None:  # stored for the next run of the pass
             own = frontier.c.id == page.frontier_id
             request = dict(connection.execute(select(frontier.c.request).where(own)).scalar_one())
             request["meta"] = {**request.get("meta", {}), REDIRECTED_HOST: page.redirected_host}

@@ -128,7 +128,7 @@ def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = 
     besides: ids of requests to leave out. tentative: whether to include tentative requests.
     """
     state = frontier.c.state == FrontierState.WAITING.value
-    if tentative:  # only if asked for, because the index supports queries for one state
+    if tentative:  # a condition of its own, because the index supports only queries for one state
         state = or_(state, frontier.c.state == FrontierState.TENTATIVE.value)
     wanted = select(frontier).where(frontier.c.pass_id == pass_id, state).order_by(frontier.c.priority, frontier.c.id).limit(limit + len(besides))
     away = set(besides)

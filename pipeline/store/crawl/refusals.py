@@ -21,7 +21,7 @@ _LOOKED_BACK = 20
 """The maximum number of earlier passes to search."""
 _AT_ONCE = 5000
 # The parts of a URL that identify a session: "PHPSESSID=…", ";jsessionid=…", "/(S(…))/", and long random words that
-# are no key of a record.
+# do not identify a record.
 _OF_SESSION = re.compile(r".*sess(?:ion)?(?:[-_]?(?:id|key|token|hash)\w*)?|(?:osc|xtc|mod)?sid|zenid|cfid|cftoken|.*token|ticket|nonce|csrf.*|_",
                          re.IGNORECASE)
 _OF_RECORD = re.compile(r".*(?:id|key|sku|slug|name)|q|query|search", re.IGNORECASE)

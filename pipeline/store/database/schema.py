@@ -151,7 +151,7 @@ passes = Table(
     Column("spider", String(64), nullable=False, index=True),
     Column("slot_id", ForeignKey("slots.id"), nullable=False, unique=True),  # one slot, one pass
     Column("opened_at", Instant, nullable=False),
-    Column("closed_at", Instant),  # NULL: open, the next run resumes it
+    Column("closed_at", Instant),  # NULL: the pass is open, and the next run resumes the pass
     Column("complete", Boolean, nullable=False, default=False),
     Column("resumable", Boolean, nullable=False, default=True),
     Column("coverage", JSON, nullable=False, default=dict, server_default="{}"),  # items seen, and how many had each field
@@ -165,7 +165,7 @@ runs = Table(
     Column("pass_id", ForeignKey("passes.id"), nullable=False, index=True),
     Column("slot_id", ForeignKey("slots.id"), nullable=False, index=True),
     Column("spider", String(64), nullable=False),
-    Column("reason", String(20), nullable=False),  # the reason of its slot, or resume or retry
+    Column("reason", String(20), nullable=False),  # the reason of the slot, or "resume" or "retry"
     Column("due_at", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("not_before", Instant),

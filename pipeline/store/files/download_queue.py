@@ -29,7 +29,7 @@ _LOOK_AHEAD = 500
 SET_ASIDE_AFTER = 5
 """The number of passes in a row in which a download must fail permanently before later passes skip the file."""
 FIRST_REST = timedelta(hours=1)
-"""How long the file is skipped the first time. The time doubles with each further failure, up to LONGEST_REST."""
+"""How long such a file is skipped the first time. The time doubles with each further failure, up to LONGEST_REST."""
 LONGEST_REST = timedelta(days=1)
 _NO_PART = {"part_key": "", "part_etag": "", "part_last_modified": "", "part_length": None}
 

@@ -22,7 +22,10 @@ from pipeline.store.open import open_store
 from pipeline.store.runs import leases
 
 SERVICE_IS_GONE_S = 60.0
-"""A service that has not written its row of `pulse` for this long is not running: it writes the row every few seconds."""
+"""A service that has not written its row of the table `pulse` for this long is not running.
+
+A running service writes this row every few seconds.
+"""
 
 
 @dataclass(frozen=True)

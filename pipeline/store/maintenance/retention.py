@@ -149,7 +149,7 @@ class _Pruner:
         keep = self._rules.messages
         if not keep:
             return
-        # The newest message stays: SQLite would reuse its id.
+        # The newest message is kept, because SQLite would otherwise reuse its id.
         ended = and_(messages.c.state.in_((MessageState.SENT.value, MessageState.DROPPED.value)),
                      messages.c.id < select(func.max(messages.c.id)).scalar_subquery())
         at = func.coalesce(messages.c.sent_at, messages.c.created_at, type_=messages.c.created_at.type)

@@ -45,7 +45,7 @@ def paused_hosts(store: Store, *, now: datetime) -> dict[str, datetime]:
 
 
 def paused_hosts_of(connection: Connection, *, now: datetime) -> dict[str, datetime]:
-    # A time later than now + LONGEST means that the clock has been set back since.
+    # A pause that ends later than now + LONGEST was recorded before the clock was set back.
     rows = connection.execute(select(host_pauses).where(host_pauses.c.until > now, host_pauses.c.until <= now + LONGEST))
     return {row.host: row.until for row in rows}
 

@@ -20,9 +20,9 @@ from pipeline.store.database.schema import cursors, passes, paused, runs, slots
 PASS_MAX_AGE = timedelta(hours=24)
 """An open pass older than this is outdated: the next slot starts a new pass instead of resuming it."""
 PASS_MAX_RUNS = 8
-"""The number of attempts at one pass after which the next slot starts a new pass."""
+"""The maximum number of attempts at one pass. After the last attempt, the next slot starts a new pass."""
 KILL_GRACE = timedelta(seconds=2)
-"""The time that a run waits if it replaces a killed run, so that the killed run's process notices that it lost its lease."""
+"""How long a run that replaces a killed run waits, so that the process of the killed run notices the loss of its lease."""
 
 Overlap = Literal["skip", "queue", "kill"]
 
