@@ -36,7 +36,7 @@ _INVALID_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _ENTRY = re.compile(r"<((?:[\w.-]+:)?(?:item|entry))(?=[\s>])")
 _ROOT_END = re.compile(r"</(?:[\w.-]+:)?(?:rss|feed|rdf)\s*>", re.IGNORECASE)
 _SEARCHED_ENTRIES = 10_000
-"""The maximum number of stored entries among which the earlier version of an entry with a new id is searched."""
+"""The maximum number of stored entries to search for the earlier version of an entry with a new id."""
 _TAG = re.compile(r"<(?=/?([a-zA-Z][^\s/<>]*))")
 _ELEMENTS = frozenset([
     "a", "abbr", "acronym", "address", "applet", "area", "article", "aside", "audio", "b", "base", "basefont", "bdi", "bdo",
@@ -126,7 +126,7 @@ class FeedSpider(BuiltInSpider):
 
 
 def keep_ids(entries: list[Entry], known: Collection[str], before: Iterable[dict[str, Json]]) -> int:
-    """Give entries with new ids their earlier ids. Return how many entries were changed.
+    """Replace the new ids of entries that are already stored with their stored ids. Return how many ids were replaced.
 
     known: those of the feed's ids that are in the store; before: the stored entries. A feed entry with a new id is taken for a
     stored entry that is no longer in the feed if both have the same link and title, and the same text or date. The date must be

@@ -18,9 +18,10 @@ _NOTHING: tuple[Json, ...] = (None, False, [], {}, "")
 
 
 class PageCheck:
-    """One such rule. Its selectors work in the same way as the selectors of `items`.
+    """One of the rules `login.check`, `login.expired`, `login.token` and `banned`.
 
-    The methods raise RuleFailedError if the rule cannot be applied.
+    The selectors of such a rule work in the same way as the selectors of `items`. The methods of this class raise RuleFailedError
+    if the rule cannot be applied.
     """
 
     def __init__(self, rule: SelectorTable) -> None:

@@ -107,7 +107,7 @@ class Document:
         return any(tag in self.text for tag in _BASE_TAGS)
 
     def absolute(self, link: str) -> str:
-        """Return the absolute http(s) URL of a link on this page; "" if there is none."""
+        """Return the absolute http(s) URL of a link on this page; "" if the link has no such URL."""
         return absolute(link, self.base, self.encoding)
 
 

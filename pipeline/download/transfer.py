@@ -272,7 +272,9 @@ class _Transfer:
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,
                       strong: Validators) -> None:
-        """Write the whole body to the part file. The size limit applies to the number of bytes actually received."""
+        """Write the whole body to the part file. The size limit applies to the number of bytes that actually arrive, whatever the
+        Content-Length is.
+        """
         limits = self._limits
         body = Body(response, codings=headers.codings(response), unpack=headers.must_decode(response),
                     watch_bytes=limits.max_bytes)

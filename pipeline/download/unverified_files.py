@@ -96,7 +96,7 @@ class UnverifiedFiles:
     def room(self) -> int | None:
         """The number of further downloads that may be leased now; None means no limit.
 
-        The limit is lower after the session has once expired although no response showed this.
+        If the session has expired before although no response showed this, the limit is low.
         """
         return None if self._max_held == MAX_HELD else max(0, self._max_held - len(self._held))
 
@@ -114,7 +114,7 @@ class UnverifiedFiles:
         self._held += results
 
     def take_verified(self, *, check_now: bool) -> Verdict:
-        """Remove and return the results that the last check has decided, and start the next check if it is due.
+        """Remove and return the results that the last check has verified or rejected. Start the next check if it is due.
 
         check_now: whether to start a check even if no check is due yet. Raise the error if a check or a new login has failed.
         """
@@ -170,7 +170,7 @@ class UnverifiedFiles:
             self._on_check()
 
     def _take_decided(self) -> Verdict:
-        """If the check has ended, remove and return the results that the check has decided.
+        """If the check has ended, remove and return the results that the check has verified or rejected.
 
         The files that were fetched with an earlier login must be fetched again.
         """

@@ -91,7 +91,7 @@ class DownloadWorker:
     def _process(self, tools: TransferTools, transfer: ActiveTransfer) -> None:
         """Fetch one file, then pass the result to the scheduler or record the failed attempt.
 
-        Raise an error that ends the run.
+        If an error must end the run, raise the error.
         """
         wanted = transfer.wanted
         try:

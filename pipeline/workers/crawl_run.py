@@ -184,7 +184,10 @@ class CrawlRun:
         self._stop.ask()
 
     def _record_login(self, session: Session) -> None:
-        """Store the expiry time of the login, so that an alert can be sent before. An error of the store is only logged."""
+        """Store the expiry time of the login, so that an alert can be sent before the login expires.
+
+        If the store raises an error, only log the error.
+        """
         try:
             if (found := session.login_cookies()) is not None:
                 login_cookies.record(self._store, self._run.spider, *found, now=datetime.now(UTC))

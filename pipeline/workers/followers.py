@@ -30,7 +30,7 @@ class FollowerProcesses:
         self._requests = 0
         self._ended = False
         self.optional = False
-        """Whether the followers are started when the leader asks for them, so that the run can continue without them."""
+        """Whether followers are started only when the leader asks for them. If so, the run can continue without them."""
 
     async def start_all(self) -> None:
         """Start all followers, and return when they have started. Raise SpiderError if one cannot be started."""

@@ -42,7 +42,7 @@ PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.
 DIGEST_LIMIT_S = 600.0
 """How long, in seconds, a process may take to render a digest before it is killed."""
 DEATHS_PER_PRESENTATION = 3
-"""After each time that this many processes were killed, a digest is rendered in the next simpler presentation."""
+"""Whenever this many processes were killed while rendering a digest, a simpler presentation of the digest is used."""
 
 logger = logging.getLogger(__name__)
 
@@ -109,17 +109,17 @@ class Runner:
             noted.unlink(missing_ok=True)
 
     def _with_progress(self, run: Run) -> Run:
-        """Return the run with the progress made so far, so that the next process of the run continues its numbers."""
+        """Return the run with the progress stored so far, to which the next process of the run will add its own progress."""
         found = get_run(self._store, run.id) or run
         return replace(found, progress=progress_so_far(self._store, found))
 
     def _set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
-        """Mark the page that killed the process as skipped, if there is one. Return whether to continue the run.
+        """If a page killed the process, mark the page as skipped. Return whether to continue the run in a new process.
 
         A page that causes one of PAGE_SIGNALS is skipped immediately. If the process exceeded its memory or time limit, the page
-        may not be the cause; therefore the page is skipped only if the same page was being processed a second time. page: the id
-        of the page's frontier row; 0 means that no page was being processed. reason: why this process killed the child, or None.
-        code: the exit code of the child.
+        may not be the cause; therefore the page is skipped only if this happens a second time while the same page is being
+        processed. page: the id of the page's frontier row; 0 means that no page was being processed. reason: why this process
+        killed the child, or None. code: the exit code of the child.
         """
         if not page or code is None or code >= 0:
             return False

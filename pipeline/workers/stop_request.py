@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 
 
 class StopRequest:
-    """Whether the parent has asked this child process to stop: True as a bool after a stop was requested.
+    """The stop request of a child process. `bool(request)` is True after the parent has requested a stop.
 
     When a stop is requested, the listeners are called one after another, in the thread that calls ask().
     """

@@ -25,8 +25,8 @@ class Body:
     """The body of an open response. If the body is incomplete, the last call of fill() raises an error.
 
     codings: the content codings of the body. unpack: whether fill() decodes the body. If False, fill() returns the body as
-    received. watch_bytes: such a body is still decoded, up to this number of decoded bytes, but only to find out whether it is
-    complete. fill() raises errors of sockets, http.client, urllib3 and pipeline.session.responses.
+    received. watch_bytes: if `unpack` is False, up to this number of bytes are decoded as well, only to find out whether the body
+    is complete. fill() raises errors of sockets, http.client, urllib3 and pipeline.session.responses.
     """
 
     def __init__(self, response: requests.Response, *, codings: tuple[str, ...], unpack: bool, watch_bytes: int) -> None:

@@ -33,7 +33,7 @@ class Validators:
     def for_range(self) -> str:
         """The value for the If-Range header: the ETag, or else Last-Modified, or else "".
 
-        The validators must be strong.
+        Only strong validators may be used for this header.
         """
         return self.etag or self.last_modified
 
@@ -51,13 +51,13 @@ class ContentRange:
 
 
 def validators(headers: Mapping[str, str]) -> Validators:
-    """Return the validators, weak or strong, for a conditional request."""
+    """Return the validators in response headers, weak or strong, for use in a conditional request."""
     etag = headers.get("ETag", "").strip()
     return Validators(etag if _etag(etag) else "", headers.get("Last-Modified", "").strip()[:100])
 
 
 def strong_validators(headers: Mapping[str, str]) -> Validators:
-    """Return the strong validators (RFC 9110, 8.8).
+    """Return those validators in response headers that are strong (RFC 9110, 8.8).
 
     An ETag is strong if it does not begin with W/; Last-Modified is strong if it is at least one second before Date.
     """
