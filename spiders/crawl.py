@@ -33,7 +33,7 @@ _CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _HANDLED_STATUSES = [status for status in range(400, 500) if status not in (408, 425, 429)]
 """Permanent error statuses of details pages that the spider handles itself.
 
-If the spider did not handle them, the item of a failed details page would count as gone.
+If the spider did not handle these responses, the item of a failed details page would be reported as gone.
 """
 
 

@@ -72,8 +72,8 @@ class FeedSpider(BuiltInSpider):
     An item has the fields id, url, title, author, published, summary (as text), tags and feed. `args = { files = true }`
     downloads enclosures. Some feeds change the ids of their entries at each fetch. Therefore, an entry with a new id gets the id
     of the stored entry with the same link and title, if the feed no longer contains this stored entry. With `args = { ids =
-    "link" }`, ids are ignored and the links are used as ids. Entries never count as gone, since a feed drops old entries when it
-    gets new ones.
+    "link" }`, ids are ignored and the links are used as ids. Entries are never reported as gone, since a feed drops old entries
+    when it gets new ones.
     """
 
     name = "feed"
@@ -165,7 +165,7 @@ def _link_and_title(item: Mapping[str, Json]) -> tuple[Json, ...]:
 
 
 def read_feed(body: bytes, url: str, content_type: str = "", *, by_link: bool = False, problems: list[str] | None = None) -> list[Entry]:
-    """Return the entries of a feed, in the order of the feed. Raises SpiderError if the body is no feed.
+    """Return the entries of a feed, in the order of the feed. Raises SpiderError if the body is not a feed.
 
     Ids are returned as written in the feed, so that they do not depend on the URL of the feed. by_link: whether to use the links
     of entries instead of ids. problems: a list to which a message is appended if a part of the feed was ignored.

@@ -106,14 +106,14 @@ def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
 
 
 def read_sitemap(body: bytes, url: str) -> Sitemap:
-    """Return the pages and further sitemaps in a sitemap. Raises SpiderError if the body is no sitemap."""
+    """Return the pages and further sitemaps in a sitemap. Raises SpiderError if the body is not a sitemap."""
     encoding = marked_encoding(body)
     if encoding is not None and encoding != "utf-8":
         body = _XML_ENCODING.sub(r"\1", body.decode(encoding, "replace"), count=1).encode()
     head = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head.startswith(b"<"):
         return _read_lines(head.decode("utf-8", "replace"), url)
-    if not _END.search(head[-1000:]):  # if a truncated sitemap were accepted, the URLs after the cut would count as gone
+    if not _END.search(head[-1000:]):  # if a truncated sitemap were accepted, the URLs after the cut would be reported as gone
         raise SpiderError("the response is not a sitemap, or is truncated: it does not end with </urlset> or </sitemapindex>", where=url)
     found = Sitemap()
     # A sitemap is untrusted input: resolve no entities, access no network, build no huge trees.

@@ -187,7 +187,8 @@ class PageCollector:
     def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
         """Add a rejected item, and the reason, to the output of the page.
 
-        If the key of the item can be read, the key is recorded too, so that the stored item with this key does not count as gone.
+        If the key of the item can be read, the key is recorded too, so that the stored item with this key is not reported as
+        gone.
         """
         try:
             plain = as_json(data)
@@ -211,7 +212,8 @@ class PageCollector:
         if binary and not response.meta.get("depth"):
             kind = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
             self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from the page")
-        # Size 0 marks a page without any of the site's content: items that were found on the page earlier then do not count as gone.
+        # Size 0 marks a page without any of the site's content: items that were found on the page in earlier passes are then not reported
+        # as gone.
         size_bytes = 0 if binary or _shows_challenge(response, page) else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,

@@ -45,8 +45,8 @@ class HostPausedError(Exception):
 class PageWriter(Protocol):
     """Commits the pages of a crawl.
 
-    Implemented by frontier.committer.Committer, by frontier.unproved_pages.UnprovedPages (which wraps the Committer when the
-    session has a login), and by processes.follower.LeaderClient in a follower process.
+    Implementations: frontier.committer.Committer; frontier.unproved_pages.UnprovedPages, which wraps a Committer if the session
+    has a login; processes.follower.LeaderClient in a follower process.
     """
 
     @property

@@ -66,7 +66,7 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     refused, given_before = refusals.refused(context.store, context.run)
     empty = refusals.newly_empty(context.store, context.run)
     if (refused and given_before) or empty or not context.session.checkable:
-        complete = False  # in a complete pass, the items that were on these pages would count as gone
+        complete = False  # otherwise the items that were on these pages would be reported as gone
     note = _joined(
         (f"{counted(len(empty), 'page')} that had items before came back empty, as binary data or as a bot protection's challenge; the first: {shown_url(empty[0])}; "
          "exclude them with `deny` if they are meant to be empty") if empty else "",

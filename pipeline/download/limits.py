@@ -19,8 +19,8 @@ class DownloadLimits:
     stall_bytes: a transfer that receives less than `stall_bytes` in `stall_s` is considered stalled, and is retried. sync_bytes:
     a checkpoint is made each time that this number of bytes was received; a kill or a power failure loses at most the bytes since
     the last checkpoint. The first checkpoint is made after 1 MiB at most. chunk_bytes: the size of a read; None means that the
-    size depends on the number of workers. patience_s: the run waits at most this long for the next attempt at a file; if the
-    attempt is due later, it is left to the next run. lease_renewal_s: how often the leases of active downloads are renewed; None
+    size depends on the number of workers. patience_s: the run waits at most this long for the next attempt at a file; an attempt
+    that must be made later is left to the next run. lease_renewal_s: how often the leases of active downloads are renewed; None
     means every third of a lease's lifetime.
     """
 

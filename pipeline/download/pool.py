@@ -99,8 +99,8 @@ class DownloadPool:
     def drain(self) -> None:
         """Block until all downloads are finished, or until `fatal` is set. Then end the threads.
 
-        A download whose next attempt is due later than `patience_s` from now is left in the queue for the next run. After
-        drain(), the pool cannot be used again.
+        A download whose next attempt must wait longer than `patience_s` is left in the queue for the next run. After drain(), the
+        pool cannot be used again.
         """
         self._transfers.wait_until_drained()
         self._end(_DRAIN_GRACE_S)

@@ -22,7 +22,7 @@ from pipeline.store.runs import leases
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-"""How many seconds pass between two reads of the queue while workers are idle and retries may become due."""
+"""The seconds between two reads of the queue while workers are idle and downloads wait for their next attempt."""
 
 
 class DownloadScheduler:
@@ -72,7 +72,7 @@ class DownloadScheduler:
             queue.release(self._store, leased, owner=self._store.owner)
 
     def _lease_more(self) -> float:
-        """Lease downloads for idle workers. Return the seconds until more downloads may be due."""
+        """Lease downloads for idle workers. Return how many seconds to wait at most before the next call."""
         leased = self._transfers.begin_look()
         # Each worker gets one download to fetch now, and two more so that it stays busy while results are being written to the store.
         room = 3 * self._limits.workers - len(leased)

@@ -216,7 +216,7 @@ class _Transfer:
             return found
 
     def _conditions(self) -> dict[str, str]:
-        """Return the headers that make the request conditional; {} if the file must be fetched in any case."""
+        """Return the headers that make the request conditional; {} if the file must be fetched even if it is unchanged."""
         wanted = self._wanted
         if not self._has_version() or wanted.sha256_wanted.lower() not in ("", wanted.file_sha256):
             return {}

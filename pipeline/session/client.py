@@ -102,8 +102,9 @@ class Client(requests.Session):
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         """Send a request. If the proxy fails, use the next proxy; if the session has expired, log in and send again.
 
-        Raises LoginError if the session is still expired after the new login, FetchError if the session expired and the request
-        must not be repeated, ProxyError if the site has banned every proxy, and the exceptions of the library requests.
+        Raises LoginError if the session is still expired after the new login. Raises FetchError if the session has expired and
+        the request must not be repeated. Raises ProxyError if the site has banned every proxy. Also raises the exceptions of the
+        library requests.
         """
         login_state = self._login_state
         if login_state is None:

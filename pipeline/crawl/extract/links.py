@@ -118,17 +118,16 @@ class LinkRules:
             self._offsite.append(url)
 
     def left_out(self) -> list[str]:
-        """Return the links that were left out because of their host since the previous call of this method.
+        """Return the links that were not followed because of their host, as far as no earlier call has returned them.
 
-        These links lead to other hosts or have an invalid host or port. Each link is returned only once, and at most _MAX_OFFSITE
-        links in total.
+        These links lead to other hosts or have an invalid host or port. All calls together return at most _MAX_OFFSITE links.
         """
         found, self._offsite = self._offsite, []
         return found
 
 
 def left_out_note(urls: Collection[str]) -> str:
-    """Return a note for the run's summary line about links that were left out because of their host; "" for no links."""
+    """Return a note for the run's summary line about links that were not followed because of their host; "" for no links."""
     nowhere = [url for url in urls if not absolute(url) or not host_and_port(url)[1]]  # browsers do not open port 0
     return "; ".join(filter(None, (
         _offsite_note([url for url in urls if url not in nowhere]),

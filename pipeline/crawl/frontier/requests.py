@@ -209,7 +209,7 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
         reason = os.strerror(number) if number else str(cause.os_error) or type(cause.os_error).__name__
         return FetchError(f"cannot connect to {cause.host}:{cause.port}: {reason}", where=url, retry=True), True
     if isinstance(error, DownloadCancelledError):
-        # Transient, so that no item of the page counts as gone: the content of the page is unknown.
+        # The content of the page is unknown. The error is transient, so that no item of the page is reported as gone.
         return FetchError(str(error), where=url, fix="increase the `max_page_size` setting"), True
     through = f" (through the proxy {shown_proxy(proxy)})" if proxy else ""
     return FetchError(f"{_what_failed(error)}{through}", where=url, retry=True), True

@@ -70,7 +70,7 @@ class UnprovedPages:
     def has_room(self, under_way: int) -> bool:
         """Return whether one more page may be fetched while `under_way` pages are in flight.
 
-        If the session has expired once without any sign, only a few pages may be in flight.
+        If the session has expired before without any sign, only a few pages may be in flight.
         """
         return self._room == MAX_HELD or under_way < self._room
 

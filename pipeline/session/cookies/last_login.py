@@ -61,8 +61,8 @@ def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[st
     """Return the login's cookies that have an expiry time, with their current values in the jar.
 
     hosts: the spider's own hosts; cookies for other hosts are left out. names: the names of the login cookies in the settings. If
-    there are no names and the login set HttpOnly cookies, only these are returned: login cookies are HttpOnly on nearly all
-    sites, and cookies of visitor statistics never are.
+    there are no names, only HttpOnly cookies are returned, if the login set any: on nearly all sites, login cookies are HttpOnly,
+    and the cookies of visitor statistics never are.
     """
     mine = [cookie for cookie in jar.alive() if cookie.expires_s is not None and _is_of(cookie, hosts)]
     if names:

@@ -97,7 +97,9 @@ def _form_around(control: LexborNode) -> LexborNode | None:
 
 
 def _is_foreign(node: LexborNode) -> bool:
-    """Return whether an element is inside SVG or MathML, where elements named `form` or `input` are no controls (13.2.6.5)."""
+    """Return whether an element is inside SVG or MathML, where elements such as <form> and <input> are not HTML forms and
+    controls (13.2.6.5).
+    """
     parent = node.parent
     while parent is not None:
         tag = (parent.tag or "").lower()

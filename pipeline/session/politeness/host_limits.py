@@ -36,8 +36,8 @@ class HostBudget:
     folder: the folder of the lock files, shared by all runs and created when needed; delay_s: the minimum delay between two
     requests to one host; concurrency: the maximum number of simultaneous requests to one host, 0 for no limit. If spiders have
     different limits for the same host, each spider applies its own limits. paused: maps each host that asked for a pause to the
-    end of the pause, as a value of time.monotonic(). on_pause: a function that is called when a host asks for a pause that ends
-    later than its current pause, with the host ("name:port") and the length of the pause in seconds.
+    end of the pause, as a value of time.monotonic(). on_pause: a function that is called with a host ("name:port") and a number
+    of seconds, each time that the host asks for a pause that ends later than its current pause.
     """
 
     def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0,

@@ -78,9 +78,9 @@ class SsrfGuard:
 def is_public(address: str) -> bool:
     """Return whether an IP address is public.
 
-    An IPv6 address that contains an IPv4 address is public if the IPv4 address is. Not public: loopback, link-local,
-    site-local, private, shared, documentation, benchmarking, reserved and multicast addresses, and IPv6 addresses that are
-    for tunnels or outside the global unicast range (IANA: 2000::/3).
+    An IPv6 address that contains an IPv4 address is public if the IPv4 address is. These addresses are not public: loopback,
+    link-local, site-local, private, shared, documentation, benchmarking, reserved and multicast addresses; IPv6 addresses for
+    tunnels; IPv6 addresses outside the global unicast range (IANA: 2000::/3).
     """
     found: Address = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
