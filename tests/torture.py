@@ -6,14 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+VARIANTS = {"tests.crawl.torture": ([], ["--joining", "--histories", "30"])}
+"""The arguments of each call of a module that is called more than once."""
+
 
 def main() -> None:
     here = Path(__file__).parent
     failed = 0
     for path in sorted(here.glob("*/**/torture.py")):
         module = ".".join(path.relative_to(here.parent).with_suffix("").parts)
-        print(f"== {module}", flush=True)
-        failed += subprocess.run([sys.executable, "-m", module], check=False, cwd=here.parent).returncode != 0
+        for arguments in VARIANTS.get(module, ([],)):
+            print("==", module, *arguments, flush=True)
+            failed += subprocess.run([sys.executable, "-m", module, *arguments], check=False, cwd=here.parent).returncode != 0
     sys.exit(failed)
 
 
