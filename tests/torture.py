@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-VARIANTS = {"tests.crawl.torture": ([], ["--joining", "--histories", "30"])}
+VARIANTS: dict[str, tuple[list[str], ...]] = {"tests.crawl.torture": ([], ["--joining", "--histories", "30"])}
 """The arguments of each call of a module that is called more than once."""
 
 
