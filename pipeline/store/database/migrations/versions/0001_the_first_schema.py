@@ -1,4 +1,4 @@
-"""Create the first schema."""
+"""the first schema."""
 
 import sqlalchemy as sa
 from alembic import op

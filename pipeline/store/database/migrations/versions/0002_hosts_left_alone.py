@@ -1,7 +1,5 @@
-"""Add the table of paused hosts.
-
-From this migration on, long JSON of items and changes may be compressed on SQLite.
-Existing JSON is not changed. An earlier version of the program, which cannot read compressed JSON, refuses the database.
+"""Hosts that are left alone until a time. From here on, long JSON of items and changes may be compressed on SQLite:
+what is there stays as it is, and a program that cannot read the new form refuses the store.
 """
 
 import sqlalchemy as sa

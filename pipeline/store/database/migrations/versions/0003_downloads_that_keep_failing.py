@@ -1,4 +1,4 @@
-"""Add the column that counts in how many passes in a row a download has failed permanently."""
+"""In how many passes in a row a download failed for good."""
 
 import sqlalchemy as sa
 from alembic import op

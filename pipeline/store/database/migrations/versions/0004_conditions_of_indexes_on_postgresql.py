@@ -1,7 +1,4 @@
-"""Add the conditions of partial indexes on PostgreSQL.
-
-Databases created by earlier versions lack these conditions.
-"""
+"""Conditions of partial indexes on PostgreSQL, which databases created by earlier versions lack."""
 
 import sqlalchemy as sa
 from alembic import op
