@@ -351,7 +351,7 @@ def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
 
 
 def as_json(value: Any) -> Any:
-    """Convert a value to JSON data, exactly as the store would return it later.
+    """Convert a value to JSON data, in exactly the form in which the store will return the value later.
 
     Raise RejectedItemError for a value that cannot be stored.
     """

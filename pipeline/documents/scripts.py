@@ -58,7 +58,7 @@ def script_values(text: str, *, limit: int = MAX_VALUES) -> list[Json]:
 
 
 def scan(text: str, *, limit: int = MAX_VALUES) -> tuple[list[Json], UnreadableError | None]:
-    """Return all values in a script, and the error for the first value that cannot be read, or None.
+    """Return all values in a script, and the error for the first value that cannot be read; None if there is no error.
 
     The script may consist of values that follow one another, or of statements that assign values to variables.
     """

@@ -74,7 +74,10 @@ class DownloadPool:
         return self._transfers.fatal
 
     def start(self) -> None:
-        """Start the threads. Raise StoreError, or DownloadError if the download folder cannot be used."""
+        """Start the threads of the scheduler and the workers.
+
+        Raise StoreError if the store fails, or DownloadError if the download folder cannot be used.
+        """
         self._folder = folder = DownloadFolder(self._store.files.root, self._run.spider)
         folder.remove_stale_parts(queue.part_keys(self._store, self._run.spider), partial(queue.is_recorded, self._store))
         self._transfers.earlier_bytes = queue.run_bytes(self._store, self._run)

@@ -144,7 +144,7 @@ class Client(requests.Session):
                 raise proxy_banned(response.url, shown_proxy(self.proxy))
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        """Prepare a request as requests does, but with the cookies that a browser would send, byte for byte."""
+        """Prepare a request as the library requests does, but with exactly the cookies that a browser would send."""
         own, request.cookies = request.cookies or {}, {}
         url = _fetchable(absolute(str(request.url)))
         request.url = bare(url)  # without user name and password, for which requests supports Latin-1 only; SessionAdapter sends them

@@ -1,4 +1,4 @@
-"""Follows meta refresh elements and Refresh headers like redirects. See pipeline.documents.refresh."""
+"""Follows meta refresh elements and Refresh headers like redirects. pipeline.documents.refresh reads them."""
 
 from __future__ import annotations
 

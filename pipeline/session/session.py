@@ -182,6 +182,6 @@ class Session:
             return fetch(client, "GET", url, max_bytes=self._requests.max_page_bytes, timeout_s=self.timeout_s).status
 
     def look(self, url: str) -> Answer:
-        """Fetch the robots.txt at `url`, and return the response. Raises ProxyError, TlsError or FetchError."""
+        """Fetch the robots.txt at `url`, and return the response. Raises ProxyError, TlsError or FetchError if that fails."""
         with self._client(self._proxies.route()) as client:
             return fetch(client, "GET", url, max_bytes=max(PARSED_BYTES, self._requests.max_page_bytes), timeout_s=self.timeout_s)

@@ -127,7 +127,7 @@ def _lower_priority(nice: int) -> None:
 
 
 def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
-    """Call `work`, then send the parent process the PipelineError that `work` raised, or None."""
+    """Call `work`, then send the parent process the PipelineError that `work` raised; None if it raised none."""
     try:
         work()
     except PipelineError as error:

@@ -42,8 +42,8 @@ class Message:
     in the first message to the follower.
 
     The other fields are sent only to the leader. pages: fetched pages. notes, failures: the notes and failures that were added to
-    the follower's context since its last message. expired: the epoch of a login that has expired, or None. fatal: the error that
-    ends the follower, or None.
+    the follower's context since its last message. expired: if the follower has found that the login has expired, the epoch of
+    this login; otherwise None. fatal: the error that is ending the follower, or None.
     """
 
     update: SessionUpdate

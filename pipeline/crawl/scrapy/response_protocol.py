@@ -145,7 +145,7 @@ class LenientProtocol(ResponseHandler):
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Set an error if the connection was lost before the response was complete.
+        """Report an error to aiohttp if the connection was lost before the response was complete.
 
         A body without a length is complete when the server closes the connection properly. With TLS, this requires a close_notify
         alert (RFC 8446, 6.1): without the alert, an attacker on the network may have truncated the body.

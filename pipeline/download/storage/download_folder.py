@@ -266,7 +266,7 @@ class DownloadFolder:
     def _parent_of(self, key: str) -> Iterator[tuple[int, str]]:
         """Open the folder of a finished file, and yield its descriptor and the file's name.
 
-        Raise FileNotFoundError, or DownloadError.
+        Raise FileNotFoundError if the folder is missing, or DownloadError if the folder cannot be used.
         """
         *folders, name = self._components(key)
         if not name or folders[:1] == [_PARTS]:

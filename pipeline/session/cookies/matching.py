@@ -21,7 +21,7 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Return the origin for a URL. Raises ValueError for an invalid URL."""
+        """Return the host, path and scheme of a URL as an Origin. Raises ValueError for an invalid URL."""
         parts = urlsplit(url)
         return cls(canonical_host(parts.hostname or ""), parts.path or "/", parts.scheme == "https")
 

@@ -12,7 +12,7 @@ from pipeline.session.cookies.matching import Origin
 
 
 class NoCookies(CookieJar):
-    """A cookie jar that stays empty. SessionAdapter stores the cookies of each response instead."""
+    """A cookie jar that stays empty. SessionAdapter stores the cookies of each response in the session's jar instead."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
         """Do nothing: SessionAdapter has already stored the cookies of the response."""

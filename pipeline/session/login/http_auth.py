@@ -195,7 +195,7 @@ def _hash(algorithm: str) -> Callable[[str], str]:
 
 
 def _username(user: str) -> str:
-    """Return the username parameter (RFC 7616, 3.4), in the encoding of RFC 5987 if it is not ASCII."""
+    """Return the username parameter (RFC 7616, 3.4). A user name that is not ASCII is encoded by RFC 5987."""
     return f"username={_quoted(user)}" if user.isascii() else f"username*=UTF-8''{quote(user, safe='')}"
 
 

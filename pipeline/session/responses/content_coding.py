@@ -75,7 +75,10 @@ class ContentDecoder:
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode data, and yield pieces of at most 64 KiB. Raises DecodingError or OversizeError."""
+        """Decode data, and yield pieces of at most 64 KiB.
+
+        Raises DecodingError for invalid data, or OversizeError if the output of a coding exceeds max_bytes.
+        """
         self._begun = self._begun or bool(data)
         return self._through(data, 0)
 
@@ -98,9 +101,10 @@ class ContentDecoder:
 
 
 def decode(body: bytes, codings: tuple[str, ...], max_bytes: int | None = None, *, empty: bool = True) -> bytes:
-    """Decode a complete body. empty: see ContentDecoder.finish.
+    """Decode a complete body. empty: whether a body of zero bytes counts as complete.
 
-    Raises CutShortError, DecodingError or OversizeError.
+    Raises CutShortError if the body is incomplete, DecodingError if it is invalid, or OversizeError if the output of a coding
+    exceeds max_bytes.
     """
     decoder = ContentDecoder(codings, max_bytes)
     decoded = b"".join(decoder.feed(body))

@@ -188,7 +188,7 @@ def _marked_encoding(body: bytes) -> str | None:
 
 
 def _encoding_in_page(body: bytes) -> str | None:
-    """Return the encoding in the first <meta> or XML declaration with a known label, or None.
+    """Return the encoding in the first <meta> or XML declaration with a known label; None if there is none.
 
     See the HTML Standard, 13.2.3.2.
     """
