@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class PageLimit:
-    """The CPU time limit of pages.
+    """The CPU time limit of pages. If a page exceeds the limit, this process ends.
 
     file: the file in which the id of the current page's frontier row is recorded. cpu_s: the limit for one step of processing a
     page, in CPU seconds of the whole process.

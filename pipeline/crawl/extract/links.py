@@ -118,7 +118,7 @@ class LinkRules:
             self._offsite.append(url)
 
     def left_out(self) -> list[str]:
-        """Return the links that were not followed because of their host, as far as no earlier call has returned them.
+        """Return the links that were not followed because of their host, except those that an earlier call returned.
 
         These links lead to other hosts or have an invalid host or port. All calls together return at most _MAX_OFFSITE links.
         """

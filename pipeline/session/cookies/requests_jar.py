@@ -21,8 +21,8 @@ class NoCookies(CookieJar):
 class RequestCookies(NoCookies):
     """Sets the Cookie header of one request and its redirects from the cookie jar of the session.
 
-    own: the cookies of this request only, which are sent only to the host and scheme of `url`, and replace cookies of the same
-    name in the jar.
+    own: further cookies for this request only. These cookies are sent only to the host and scheme of `url`, and replace cookies
+    of the same name from the jar.
     """
 
     def __init__(self, jar: Jar, own: Mapping[str, str], url: str) -> None:

@@ -125,7 +125,7 @@ class LoginState:
             return self._epoch
 
     def renew(self, epoch: int) -> None:
-        """Log in again, unless there is already a login newer than `epoch`. Wait for a login in progress.
+        """Log in again, unless there is already a login newer than `epoch`. If a login is in progress, wait for it.
 
         If the login fails, raises its error. Every later call then raises the same error immediately, without a request.
         """

@@ -159,7 +159,7 @@ class SessionLogin:
     def adopt(self, token: str, epoch: int) -> None:
         """Use the login that another process of the same run made.
 
-        token: the API token; epoch: the number of the login. The cookies of the login are put into the jar separately.
+        token: the API token; epoch: the number of the login. The caller puts the cookies of the login into the jar.
         """
         self.token = token
         if self.state is not None:

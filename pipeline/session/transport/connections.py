@@ -28,9 +28,9 @@ def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTa
     """Return the connection pool classes for the pool_classes_by_scheme attribute of a PoolManager.
 
     ssrf_guard: checks the address of each connection; None for requests through a proxy. socks: whether the proxy is a SOCKS
-    proxy. limit_s: the time limit for connecting; the same limit applies to receiving the response headers. The timeouts of
-    urllib3 are not sufficient: they apply to a single read, so that a server that sends one byte from time to time could block
-    the client for ever.
+    proxy. target: the path and query that the connections send. limit_s: the time limit for connecting; the same limit applies to
+    receiving the response headers. The timeouts of urllib3 are not sufficient: they apply to a single read, so that a server that
+    sends one byte from time to time could block the client for ever.
     """
 
     class Guarded(HTTPConnection):
