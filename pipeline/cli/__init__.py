@@ -1,1 +1,1 @@
-"""The commands of `pipeline`: their options, what they do without a service, and their output."""
+"""The command line `pipeline`: the commands, their options, what they do, and their output."""

@@ -17,7 +17,7 @@ from pipeline.store import open_store
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
     """Test the database, each proxy, each login and the mail server.
 
-    Yields the name of what was tested, and the error; None instead of an error if the test succeeded.
+    For each test, yields the name of what was tested, and the error or, if the test succeeded, None.
     """
     yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
     yield from _try_proxies(settings)
@@ -35,7 +35,7 @@ def _connect_mail(settings: Settings) -> None:
 
 
 def _log_in(settings: Settings, name: str) -> str:
-    """Log in to the spider's site. Returns a remark in parentheses for the output, or an empty string."""
+    """Log in to a spider's site; return a remark for the output, such as " (…)", or "" if there is none."""
     table = settings.spiders[name].login
     session = open_session(name, settings.spiders[name], settings)
     if not session.ensure_login() and table is not None and table.sends:
@@ -44,7 +44,7 @@ def _log_in(settings: Settings, name: str) -> str:
 
 
 def _problem(attempt: Callable[[], object]) -> PipelineError | None:
-    """Call the function `attempt`, and return the PipelineError that it raised, or None."""
+    """Call the function `attempt`, and return the PipelineError that it raises; None if it raises none."""
     try:
         attempt()
     except PipelineError as error:
@@ -53,9 +53,9 @@ def _problem(attempt: Callable[[], object]) -> PipelineError | None:
 
 
 def _try_proxies(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Try each proxy of each spider with a request for the first start URL of the spider.
+    """Test each proxy of each spider by requesting the first start URL of the spider through the proxy.
 
-    All proxies of a pool are tried. Yields the name of each proxy, and the error or None.
+    If a spider uses a pool, all proxies of the pool are tested. For each test, yields the name of the proxy, and the error or None.
     """
     for name, spider in settings.spiders.items():
         if spider.proxy in (None, ENVIRONMENT) or not spider.start:

@@ -1,4 +1,4 @@
-"""Performs `pipeline backup`, `restore` and `prune`, and formats the lines that these commands print."""
+"""Performs `pipeline backup`, `restore` and `prune`, and formats the text that these commands print."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from pipeline.text import counted, size_for_people
 
 
 def back_up(settings: Settings, file: Path) -> str:
-    """Write a backup, and return a line that describes it. Raises StoreError, DiskFullError."""
+    """Write a backup to `file`, and return a line that describes the backup.
+
+    Raises StoreError, DiskFullError.
+    """
     store = open_store(settings.data_dir, settings.database_url)
     try:
         done = backup.back_up(store, file, now=datetime.now(UTC), version=pipeline.__version__)
@@ -28,7 +31,11 @@ def back_up(settings: Settings, file: Path) -> str:
 
 
 def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> Iterator[str]:
-    """Restore a backup, and yield lines that describe the result. Raises StoreError, DiskFullError."""
+    """Restore a backup from `file`, and yield lines that describe the result.
+
+    replace: whether existing data may be replaced. resend: whether messages that were waiting at the time of the backup are sent;
+    otherwise they are parked, because they may have been sent after the backup. Raises StoreError, DiskFullError.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with hold_instance_lock(settings.data_dir):
         done = restore_backup(settings.data_dir, settings.database_url, file, replace=replace, resend=resend,
@@ -45,7 +52,7 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
 
 
 def prune(settings: Settings) -> str:
-    """Delete what [retention] does not keep, and return the text to print.
+    """Delete the data that [retention] does not keep, and return a text that says what was deleted.
 
     Raises StoreError, DiskFullError.
     """

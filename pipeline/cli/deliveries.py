@@ -24,12 +24,12 @@ def utc_now() -> datetime:
 
 
 def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[str], None]) -> int:
-    """Build a digest of all runs that the digest has not reported yet, deliver the digest, and return the exit code.
+    """Build and deliver a digest of all runs that the digest has not reported yet; return the exit code.
 
-    If a killed process did not finish a digest, that digest is built again first; runs that ended later are reported in another
-    one. say: called with each line to print.
+    If a process was killed while it built an earlier digest of this name, the earlier digest is built and sent first. The runs that
+    ended after it are reported in a second digest. say: function that is called with each line to print.
     """
-    runs.abandon_expired(store, now=utc_now())  # a killed process may still hold a claim
+    runs.abandon_expired(store, now=utc_now())  # frees claims that a killed process still holds
     owner = f"{store.owner}:digest"
     claims = built_messages = 0
     while (claim := digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
@@ -50,11 +50,12 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
 
 
 def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:
-    """Deliver the messages that are due.
+    """Deliver the messages of the outbox that are due; return the exit code.
 
-    Returns 0 if all messages were accepted, otherwise 7 (a mail error).
+    The exit code is 0 if all messages were accepted, otherwise 7 (the exit code of MailError). say: function that is called with each
+    line to print.
     """
-    runs.abandon_expired(store, now=utc_now())  # a killed process may still hold a message
+    runs.abandon_expired(store, now=utc_now())  # frees messages that a killed process still holds
     transport = open_transport(settings, settings.data_dir)
     try:
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour,
@@ -69,7 +70,7 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
 def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> str:
     """Send a test message, and return the transport's description of the delivery. Raises MailError.
 
-    dialogue: the stream to which the SMTP dialogue is written; None means that it is not shown.
+    dialogue: the stream to which the SMTP dialogue is written; None means that the dialogue is not written.
     """
     result, receipt = test_message.send_test(settings, settings.data_dir, address, now=utc_now(), dialogue=dialogue)
     if not result.accepted:

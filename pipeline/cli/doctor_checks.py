@@ -38,7 +38,7 @@ from pipeline.text import counted, size_for_people, span_for_people
 
 DISTRIBUTION = "crawl-to-inbox"
 CLOCK_SLACK = timedelta(seconds=5)
-_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+_TIME_ERROR = 5  # the return value of adjtimex(2) if the clock is not synchronized
 
 
 class State(StrEnum):
@@ -56,7 +56,7 @@ class State(StrEnum):
 class Finding:
     """The result of one check.
 
-    check: name of the check. found: what was found. fix: how to fix the problem, or an empty string.
+    check: name of the check. found: what the check found. fix: how to fix the problem; "" if there is nothing to fix.
     """
 
     check: str
@@ -70,9 +70,10 @@ class Finding:
 
 
 def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Iterator[Finding]:
-    """Run all checks, each after the checks that it depends on, and yield their findings.
+    """Perform all checks and yield their findings.
 
-    now: the current time. connect: whether to test the proxies, the logins and the mail server, too.
+    If the settings have problems, the checks that need the settings are left out. connect: whether to test the proxies, the logins and
+    the mail server as well.
     """
     yield from _versions()
     try:
@@ -98,9 +99,9 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
 
 
 def _versions() -> Iterator[Finding]:
-    """Compare the installed packages with the requirements of this program.
+    """Check whether the installed packages meet the requirements of this program.
 
-    The packages of an optional extra are compared only if they are installed.
+    A package that only an optional extra requires is checked only if the package is installed.
     """
     try:
         wanted = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
@@ -133,7 +134,7 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
     failed = 0
     for secret in dict.fromkeys(secrets(settings)):
         if settings.demo is not None and secret.path == settings.data_dir / "demo-password":
-            continue  # the demo site creates this file when it starts
+            continue  # the demo site will create this file when it starts
         try:
             secret.reveal()
         except PipelineError as error:
@@ -175,7 +176,7 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
 
 
 def _private_files(data_dir: Path) -> list[Path]:
-    """Return the files that no other user should be able to read: cookie jars, the token, the database."""
+    """Return the files in data_dir that other users must not read: cookie jars, the token, the database."""
     names = ("jars/*", "heartbeat-token", "demo-password", "pipeline.sqlite3")
     return sorted(path for name in names for path in data_dir.glob(name) if path.is_file() and not path.is_symlink())
 
@@ -205,7 +206,7 @@ def _size(folder: Path) -> int:
             try:
                 found += os.lstat(os.path.join(place, name)).st_size
             except FileNotFoundError:
-                continue  # deleted since the folder was listed
+                continue  # the file was deleted after the folder was listed
     return found
 
 
@@ -231,9 +232,9 @@ def _clock() -> Iterator[Finding]:
 
 
 def _is_synchronised() -> bool | None:
-    """Whether the kernel reports a synchronized clock (adjtimex(2)); None if the kernel reports nothing."""
+    """Return whether the system clock is synchronized, according to adjtimex(2); None if this is unknown."""
     try:
-        asked = ctypes.create_string_buffer(512)  # struct timex; all zeros reads the state and sets nothing
+        asked = ctypes.create_string_buffer(512)  # a struct timex; if it is all zeros, adjtimex() changes nothing
         state = ctypes.CDLL(None, use_errno=True).adjtimex(asked)
     except (OSError, AttributeError):
         return None
@@ -280,7 +281,7 @@ def _service(settings: Settings) -> Iterator[Finding]:
     if found["version"] != pipeline.__version__:
         yield Finding("service", State.WARNING, f"version {found['version']} is running, but {pipeline.__version__} is "
                       "installed", "restart the service")
-    if "jobs" in found:  # an older service does not send this
+    if "jobs" in found:  # the snapshot of an older service contains no jobs
         yield Finding("jobs", State.OK, _jobs_line(found["jobs"]))
     health = str(found["health"])
     for reason in found["reasons"]:
@@ -290,7 +291,7 @@ def _service(settings: Settings) -> Iterator[Finding]:
 
 
 def _jobs_line(jobs: JobsStatus) -> str:
-    """Return a line about the scheduler's jobs: schedules, work at intervals, late and skipped starts."""
+    """Return a line about the scheduler's jobs, which says how many started late or did not start."""
     upcoming = f" (next at {jobs['next_schedule_at']})" if jobs["next_schedule_at"] else ""
     parts = [f"{counted(jobs['schedules'], 'schedule')}{upcoming}",
              *(f"{job['name']} every {span_for_people(job['every_s'])}" for job in jobs["intervals"])]

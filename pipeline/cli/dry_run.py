@@ -23,8 +23,9 @@ def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], No
             prepared: PreparedProcess | None = None) -> list[Run]:
     """Run spiders on an empty store that is deleted afterwards, and return the ended runs.
 
-    Items are passed to `out` as lines of JSON; everything else is written to `show`. Cookie jars are copied, so that existing
-    logins are used. No file is downloaded, and no slot is claimed in the real store.
+    Cookie jars are copied to the temporary store, so that existing logins are used. No files are downloaded, and no slot is claimed in
+    the real store. out: function that is called with each item as a line of JSON. show: stream to which progress and results are
+    written. prepared: what prepare() returned, which the first run uses.
     """
     with _temporary_settings(settings) as temporary:
         store = open_store(temporary.data_dir, None)
@@ -44,7 +45,7 @@ async def _perform(store: Store, settings: Settings, temporary: Settings, names:
 
 @contextmanager
 def _temporary_settings(settings: Settings) -> Iterator[Settings]:
-    """Yield a copy of the settings with a temporary data_dir."""
+    """Provide, for a `with` block, a copy of the settings with a temporary data_dir."""
     with tempfile.TemporaryDirectory(prefix="pipeline-dry-run-") as folder:
         jars = settings.data_dir / "jars"
         if jars.is_dir():

@@ -1,6 +1,7 @@
 """`pipeline run`: perform runs in the foreground, and show their progress.
 
-While this module is imported, the fork server loads Scrapy. This module imports only what a run needs at its start.
+While this module is imported, the fork server loads Scrapy at the same time. So that a run can start early, this module imports only
+what a run needs at its start.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from pipeline.workers.runner import Runner
 def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractContextManager[PreparedProcess | None]:
     """Start the process for a single run, or the fork server that starts the processes of several runs.
 
-    Call this function before the store is opened, because the process may be forked from this one.
+    Call this function before opening the store, because a process that is forked from this process must not inherit an open store.
     """
     first = settings.spiders[names[0]]
     single = len(names) == 1 and first.first_processes == 1
-    if single and sys.platform == "linux" and threading.active_count() == 1:  # a fork copies only the thread that forks
+    if single and sys.platform == "linux" and threading.active_count() == 1:  # forking is safe only with a single thread
         return PreparedProcess(first.most_followers)
     warm_up()
     return contextlib.nullcontext()
@@ -41,11 +42,11 @@ def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractCont
 
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
                   reason: str = "manual", prepared: PreparedProcess | None = None) -> list[Run]:
-    """Claim a slot for each named spider, and perform its run as the service would; return the ended runs.
+    """Claim a slot for each named spider, perform the runs as the service would, and return the ended runs.
 
-    The runs are returned in the order of the names. If a service on the same store starts one of the runs first, this function
-    waits for the end of that run instead.
-    prepared: what prepare() returned, which must be called first.
+    The ended runs are returned in the order of `names`. If a service with the same store starts one of these runs before this
+    function does, the function waits until the run has ended. show: stream to which progress is written. reason: the `reason` of the
+    runs. prepared: what prepare() returned.
     """
     runner = Runner(store, settings, prepared)
     loop = asyncio.get_running_loop()
@@ -58,7 +59,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
     for name in names:
         waiting = runs.claim_slot(store, name, f"manual {now.isoformat()} {store.owner}", due_at=now, reason=reason,
                               now=now, overlap=settings.spiders[name].overlap)
-        assert waiting is not None  # no other process claims a slot with this key
+        assert waiting is not None  # no other process can claim a slot with this key
         claimed.append(waiting)
     watching = asyncio.create_task(watch(store, [run.id for run in claimed], show))
     async with demo_site(settings, names):
@@ -73,8 +74,8 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
 
 
 def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> None:
-    """Delete downloads that exceed their limits. An error is shown, but does not fail the runs."""
-    from pipeline.download.storage.retention import delete_surplus  # imported here, because the run does not need it
+    """Delete downloads that exceed their limits. An error is shown, but does not change the runs."""
+    from pipeline.download.storage.retention import delete_surplus  # imported here, because no run needs it
     try:
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)
@@ -86,7 +87,7 @@ def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> Non
 
 
 async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:
-    """Wait until fewer than `max_runs` runs are in progress, perform the run, and return the ended run."""
+    """Wait until fewer than `max_runs` runs are in progress, then perform a run and return the ended run."""
     while run.outcome is None:
         leased = await asyncio.to_thread(runs.start_run, store, run.id, owner=store.owner, now=datetime.now(UTC),
                                          limit=settings.pipeline.max_runs)
@@ -100,17 +101,20 @@ async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Ru
 
 @contextlib.asynccontextmanager
 async def demo_site(settings: Settings, names: Sequence[str]) -> Any:
-    """Serve the demo site while the demo spider runs, unless a service already serves it."""
+    """Serve the demo site during a `with` block if the demo spider is to run.
+
+    If a service already serves the demo site, this function does nothing.
+    """
     if settings.demo is None or "demo" not in names:
         yield
         return
-    from pipeline.demo import DemoSite  # imports a web server, which other spiders do not need
+    from pipeline.demo import DemoSite  # imported only now, because other spiders do not need a web server
     site = DemoSite(host=settings.demo.host, port=settings.demo.port,
                     password_file=settings.data_dir / "demo-password")
     try:
         await site.start()
     except PipelineError:
-        yield  # the port is in use by the demo site of a service, or by another server, whose responses the run will report
+        yield  # the port is in use: if not by the demo site of a service, the run will fail and report the other server's response
         return
     try:
         yield

@@ -21,8 +21,8 @@ def export(store: Store, spider: str, *, form: str, changes: bool, output: Path 
            key: str | None = None) -> None:
     """Write the items of a spider, or their changes, as JSON lines, CSV or XLSX. Raises UsageError.
 
-    output: the file to write; None means standard output, which only text formats allow.
-    key: only the item with this key; None means all items.
+    form: name of the format. changes: whether to write the changes of the items instead of the items. output: the file to write;
+    None means standard output, to which only text formats can be written. key: key of the only item to write; None means all items.
     """
     if output is not None:
         _write_items(store, spider, form, output, changes=changes, key=key)
@@ -52,7 +52,7 @@ def _write_items(store: Store, spider: str, form: str, path: Path, *, changes: b
 
 
 class _ItemColumns(Columns):
-    """The columns of a table of items: the key and the fields, without the columns that describe a change."""
+    """The columns of a table of items: the key and the fields, but no columns about changes."""
 
     def head(self) -> list[str]:
         return ["key", *(column for name in self.fields for column in self._of_field(name))]

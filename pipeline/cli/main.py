@@ -1,7 +1,7 @@
 """`pipeline`: the group of all commands, which prints an error as one line and sets the exit code.
 
-The commands are in commands/, one file for each group of related commands. This module imports little, so that
-`pipeline --help` is fast.
+The commands are in the package commands, with one module for each group of related commands. This module imports few other modules,
+so that `pipeline --help` is fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.text import escape_controls
 
 
 class Pipeline(click.Group):
-    """Prints an expected error as one line and exits with its exit code; only a bug shows a traceback."""
+    """Prints a PipelineError as one line and exits with its exit code; only a bug causes a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -27,10 +27,10 @@ class Pipeline(click.Group):
         except PipelineError as error:
             click.echo(escape_controls(str(error)), err=True)
             ctx.exit(error.exit_code)
-        except BrokenPipeError:  # the reader of the output has closed the pipe
+        except BrokenPipeError:  # the program that reads the output, such as `head`, has closed the pipe
             sys.stderr.close()
             ctx.exit(0)
-        except OSError as error:  # an error of a path that the user gave; other OSErrors are translated where they occur
+        except OSError as error:  # concerns a path that the user gave; any other OSError is converted where it occurs
             if error.filename is None:
                 raise
             click.echo(escape_controls(f"{os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}"), err=True)
@@ -42,8 +42,8 @@ class Pipeline(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Crawl sites on a schedule, download files, mail digests of what changed, and report the status."""
-    if context.invoked_subcommand not in ("init", "new"):  # these commands write files for an editor and a repository
-        os.umask(0o077)  # all other commands may write data from behind a login: make folders 0700 and files 0600, whatever the umask was
+    if context.invoked_subcommand not in ("init", "new"):  # these two commands write files that other users may read
+        os.umask(0o077)  # all other commands may write data that needs a login: create folders with mode 0700 and files with mode 0600
 
 
 for _command in (

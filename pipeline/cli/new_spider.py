@@ -1,4 +1,4 @@
-"""`pipeline new spider`: the template of a Python spider, and the settings table for it."""
+"""`pipeline new spider`: write a Python spider from a template, and show the settings table for it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ start = ["https://example.com/"]
 
 
 def write_spider(folder: Path, name: str) -> tuple[Path, str]:
-    """Write spiders/NAME.py in `folder`.
+    """Write the template of a spider to spiders/NAME.py in `folder`.
 
-    Returns the path of the file and the settings table for the spider.
-    Raises SpiderError.
+    Returns the path of the file, and the settings table for the spider as text. Raises SpiderError.
     """
     module = name.replace("-", "_")
     if not module.isidentifier():

@@ -1,4 +1,4 @@
-"""What the commands share: --settings, --json, loading the settings, opening the store, spider names."""
+"""Options and functions for several commands: --settings, --json, loading settings, opening the store."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def load_settings(settings_file: str) -> Settings:
-    """Load the settings of a command.
+    """Load the settings file for a command, and return the settings.
 
-    From then on, secrets are masked in warnings that are logged to stderr.
+    Afterwards, the secrets in the settings are masked in warnings that are logged to stderr.
     """
     from pipeline import logs
     from pipeline.settings import load
@@ -41,7 +41,10 @@ def load_settings(settings_file: str) -> Settings:
 
 
 def load_for_heartbeat(settings_file: str) -> Settings:
-    """Load the settings of a command that asks the heartbeat. Problems outside of [pipeline] and [heartbeat] are only printed."""
+    """Load the settings file for a command that queries the heartbeat, and return the settings.
+
+    Problems outside of the tables [pipeline] and [heartbeat] are printed, but are not an error.
+    """
     from pipeline.settings import load_for_heartbeat
     settings, problems = load_for_heartbeat(settings_file)
     if problems is not None:
@@ -55,9 +58,9 @@ def open_stored(settings: Settings) -> Store:
 
 
 def spider_name(settings: Settings, name: str) -> str:
-    """Return the name if the settings have a spider with this name. Otherwise, raise UsageError.
+    """Return `name` if the settings contain a spider with this name, otherwise raise UsageError.
 
-    The error message lists the names of all spiders.
+    The error message lists the names of all spiders in the settings.
     """
     from pipeline.settings import nearest
     if name not in settings.spiders:

@@ -1,6 +1,6 @@
 """Show the progress of foreground runs: bars on a terminal, otherwise a line after each change.
 
-The figures are read from the store, to which each run writes them once a second.
+The progress is read from the store, to which each run writes its progress once a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAIN_EVERY_S = 2.0
 
 
 async def watch(store: Store, run_ids: Sequence[int], show: TextIO) -> None:
-    """Show the progress of the runs until the task is cancelled."""
+    """Write the progress of the runs to the stream `show`, until the task is cancelled."""
     if not show.isatty():
         await _watch_plainly(store, run_ids, show)
         return

@@ -18,13 +18,13 @@ _MOST_BARS = 12
 _NAME = 40
 
 Counts = Mapping[DownloadState, int]
-"""The number of downloads of a pass by state."""
+"""For each state, the number of downloads of a pass in this state."""
 
 
 def view(current: Sequence[tuple[Run, Counts]]) -> RenderableType:
-    """Return a table of the runs and, below it, progress bars.
+    """Return what the terminal shows: a table of the runs and, below the table, progress bars.
 
-    There is a bar for each active download, and one for all downloads of each run.
+    There is a bar for each download in progress, and for each run a bar for all its downloads together.
     """
     table = _table()
     for name in ("run", "state", "pages", "waiting", "items", "new", "changed", "files", "MB"):
@@ -51,7 +51,7 @@ def _table(*, show_header: bool = True) -> Table:
 def _add_bars(bars: Table, run: Run, counts: Counts) -> None:
     for transfer in run.transfers[:_MOST_BARS]:
         total = transfer.total_bytes
-        # Without a known size the bar stays empty: a pulsing bar would suggest progress when the server is silent.
+        # If the size of the file is unknown, the bar remains empty. A pulsing bar would suggest progress even if the server sends nothing.
         bar = ProgressBar(total or 1, transfer.done_bytes if total else 0, width=_BAR)
         bars.add_row(Text(f"  {transfer.name}", overflow="ellipsis"), bar,
                      size_for_people(transfer.done_bytes) + (f" of {size_for_people(total)}" if total is not None else ""),
@@ -65,9 +65,9 @@ def _add_bars(bars: Table, run: Run, counts: Counts) -> None:
 
 
 def left_s(run: Run, counts: Counts) -> float | None:
-    """Return the estimated seconds until all files are downloaded; None if unknown.
+    """Return the estimated seconds until all files of a run are downloaded; None if there is no estimate.
 
-    The estimate uses the mean size of the files that are already downloaded.
+    The estimate assumes that the remaining files have the mean size of the files that were already downloaded.
     """
     here = together(run.transfers)
     waiting = max(0, counts.get(DownloadState.WAITING, 0) - len(run.transfers))

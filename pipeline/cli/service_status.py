@@ -1,4 +1,4 @@
-"""`pipeline status`: ask the heartbeat of a running service for its status, and print it as a table."""
+"""`pipeline status`: request the status of a running service from its heartbeat, and print a table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from pipeline.text import size_for_people
 
 
 def ask_status(settings: Settings) -> dict[str, Any]:
-    """Ask a running service for its status, and return the snapshot.
+    """Request the status of a running service from its heartbeat, and return the status snapshot.
 
-    Raises HeartbeatError, and UsageError if the service uses another data_dir than the settings.
+    Raises HeartbeatError if the heartbeat does not answer correctly, and UsageError if the service uses another data_dir than the
+    settings.
     """
     client = client_for(settings)
     answer = client.ask("status")

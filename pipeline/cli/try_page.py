@@ -1,4 +1,4 @@
-"""`pipeline try`: fetch one page and try each rule on it in a child process, and format the results."""
+"""`pipeline try`: fetch a page and apply a spider's rules in a child process, and format the results."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LINES = 30
 
 
 def try_rules(settings: Settings, name: str, url: str) -> dict[str, Json]:
-    """Fetch one page with the spider's session, apply each rule of the spider, and return the results.
+    """Fetch a page with a spider's session, apply each rule of the spider to it, and return the results.
 
-    A child process does the work. Raises the error that the child process reports, for example because of the login, the fetch
-    or the rules.
+    A child process fetches the page and applies the rules. If the child process reports an error of the login, the request or the
+    rules, this function raises the same error.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise UsageError(f"{url!r} is not an http(s) URL", where="try")
-    open_store(settings.data_dir, settings.database_url).close()  # a child never creates or migrates tables
+    open_store(settings.data_dir, settings.database_url).close()  # creates or migrates the tables, which a child process never does
     with tempfile.TemporaryDirectory(prefix="pipeline-try-") as folder:
         report, log_file = Path(folder, "report.json"), Path(folder, "log")
         warm_up()
@@ -83,7 +83,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _one_line(value: dict[str, Any]) -> str:
-    """Return an item as text: as JSON, or the item of a watched page as its name and the lines of the page."""
+    """Return an item as JSON; for the item of a watched page, return its name and the lines of the page."""
     text = value.get("text")
     if set(value) != {"url", "name", "text"} or not isinstance(text, str):
         return json.dumps(value, ensure_ascii=False)

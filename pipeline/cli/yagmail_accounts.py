@@ -1,4 +1,4 @@
-"""Find the mail accounts in yagmail's own files in the home folder, as tables for settings.toml."""
+"""Find mail accounts in files of the yagmail library, and convert them to tables for settings.toml."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from pathlib import Path
 
 USER_FILE = ".yagmail"
-"""The file from which yagmail.SMTP() reads the user name. The password is in the keyring, under the service "yagmail"."""
+"""The file in the home folder from which yagmail.SMTP() reads the user name. The password is in the keyring, under "yagmail"."""
 OAUTH2_FILE = "oauth2_creds.json"
-"""The file name that yagmail's README uses for yagmail.SMTP(oauth2_file=…)."""
+"""The name of the file with OAuth2 credentials in the examples of yagmail's README (yagmail.SMTP(oauth2_file=…))."""
 _ADDRESS = re.compile(r"[\w.!#$%&'*+=?^{|}~-]+@[\w.-]+")
 _CLIENT_ID = re.compile(r"[\w.@-]+")
 
 
 def offers(home: Path) -> list[tuple[Path, str]]:
-    """Return the path of each yagmail file that was found, and the settings tables for the same account.
+    """Return the path of each yagmail file in the folder `home`, and settings tables for the same account.
 
-    Files that cannot be read, or that name no account, are left out.
+    Files that cannot be read, and files without an account, are left out.
     """
     found = [(home / USER_FILE, _by_keyring(_text(home / USER_FILE))), (home / OAUTH2_FILE, _by_oauth2(_text(home / OAUTH2_FILE)))]
     return [(path, toml) for path, toml in found if toml]
@@ -32,7 +32,7 @@ def _text(path: Path) -> str:
 
 def _by_keyring(user: str) -> str:
     if user and "@" not in user:
-        user += "@gmail.com"  # yagmail adds the same domain
+        user += "@gmail.com"  # yagmail does the same
     if not _ADDRESS.fullmatch(user):
         return ""
     return f'[mail]\nprovider = "gmail"\nuser = "{user}"\npassword = {{ keyring = "yagmail/{user}" }}\n'

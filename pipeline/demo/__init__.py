@@ -1,4 +1,4 @@
-"""The bundled demo site: a small shop with a login, for trying the pipeline without a network."""
+"""The bundled demo site: a small shop with a login, for trying the pipeline without Internet access."""
 
 from pipeline.demo.site import DemoSite
 

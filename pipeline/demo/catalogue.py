@@ -1,7 +1,7 @@
-"""The products of the demo shop, computed from a revision number.
+"""The products of the demo shop, which depend only on the revision number of the catalogue.
 
-From one revision to the next, one product is removed, and a few products change their price or stock. Every second
-revision adds two products.
+Each revision removes one product of the previous revision, and changes the price or the stock of a few others. Every
+second revision also adds two products.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Product:
 
 
 def product(number: int, revision: int) -> Product:
-    """Return product number `number` as it is at a revision (1 or later)."""
+    """Return a product with its price and stock in one revision of the catalogue.
+
+    number: number of the product. revision: 1 or more.
+    """
     name = f"{_MATERIALS[number % 11]} {_THINGS[number % 13]} {_PLACES[number % 7]}"
     raised = (revision + number % 9) // 9
     sold = (revision + number % 13) // 13
@@ -51,13 +54,16 @@ def product(number: int, revision: int) -> Product:
 
 
 def products(revision: int) -> list[Product]:
-    """Return all products on sale at a revision, in the order of the pages."""
+    """Return all products in one revision of the catalogue, in the order of the pages."""
     count = PAGES * PER_PAGE + (revision % 2 == 0)
     return [product(number, revision) for number in range(revision, revision + count)]
 
 
 def page(revision: int, number: int) -> list[Product]:
-    """Return the products of one page (1 to PAGES); the last page contains all remaining products."""
+    """Return the products on one page of the catalogue; the last page contains all remaining products.
+
+    number: number of the page, from 1 to PAGES.
+    """
     found = products(revision)
     start = (number - 1) * PER_PAGE
     return found[start:] if number == PAGES else found[start:start + PER_PAGE]
@@ -70,7 +76,10 @@ def on_sale(revision: int, number: int) -> Product | None:
 
 
 def special(number: int, revision: int) -> Product:
-    """Return the product of the gzip-compressed page or of the GBK-encoded page."""
+    """Return the product on the gzip-compressed page or on the GBK-encoded page; neither is in the catalogue.
+
+    number: OFFER_ID for the product on the gzip-compressed page, CHINESE_ID for the product on the other page.
+    """
     name = "青花瓷茶壶" if number == CHINESE_ID else "Offer of the day: cherry desk"
     return Product(number, name, 12900 + revision * 100, 3)
 

@@ -1,4 +1,4 @@
-"""HTTP responses with a demo file: validators, conditional requests, ranges (RFC 9110: 8.8, 13, 14)."""
+"""HTTP responses with a demo file: ETag, conditional requests and ranges (RFC 9110: 8.8, 13, 14)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.demo.files import DemoFile
 
 
 async def file_response(request: web.Request, file: DemoFile) -> web.StreamResponse:
-    """Send the whole file, the requested range, or 304 if the client's copy is current."""
+    """Send the whole file or the requested range of it, or 304 if the client already has the current file."""
     headers = {"Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
     if file.download_name:
         encoded = quote(file.download_name, safe="")  # RFC 6266 section 4.3, RFC 8187 section 3.2
@@ -39,7 +39,7 @@ async def file_response(request: web.Request, file: DemoFile) -> web.StreamRespo
         with contextlib.suppress(ConnectionResetError):  # the client has closed the connection
             for chunk in file.chunks(start, stop):
                 await response.write(chunk)
-                await asyncio.sleep(0)  # so that a fast client does not occupy the event loop
+                await asyncio.sleep(0)  # lets the event loop run other tasks, even if the client reads fast
             await response.write_eof()
     return response
 
@@ -51,9 +51,9 @@ def _is_current(request: web.Request, file: DemoFile) -> bool:
 
 
 def _span(request: web.Request, file: DemoFile) -> tuple[int, int]:
-    """Return the range to send, as the first byte and the byte after the last.
+    """Return the range of bytes to send: the position of the first byte, and the position after the last.
 
-    The range is the whole file if the request has no valid range, or if its If-Range header does not match the file.
+    This is the whole file if the request has no valid Range header, or if its If-Range header does not match the file.
     """
     whole = (0, file.size_bytes)
     condition = request.headers.get("If-Range")

@@ -1,4 +1,4 @@
-"""The large files of the demo site, generated while they are sent, always with the same bytes."""
+"""The large files of the demo site, whose bytes are always the same and are generated during sending."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class DemoFile:
         return hashlib.sha256(b"%d:" % self.filler_bytes + self.head + self.tail).hexdigest()[:24]
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes from `start` to before `stop`, in pieces of at most CHUNK_BYTES."""
+        """Yield the bytes from position `start` up to, but not including, `stop`.
+
+        Each yielded piece has at most CHUNK_BYTES bytes.
+        """
         block = hashlib.shake_256(self.name.encode()).digest(CHUNK_BYTES)
         at = start
         filler_end = len(self.head) + self.filler_bytes
@@ -55,7 +58,7 @@ class DemoFile:
 
 
 def files(revision: int) -> dict[str, DemoFile]:
-    """Return all files by name. Only the catalogue differs between revisions."""
+    """Return all files of the demo site by name. Only the catalogue file differs between revisions."""
     found = (
         _report(),
         DemoFile("catalogue.csv", "text/csv; charset=utf-8", _EPOCH + timedelta(hours=revision),
@@ -66,7 +69,7 @@ def files(revision: int) -> dict[str, DemoFile]:
 
 
 def _report() -> DemoFile:
-    """Return a valid one-page PDF, made large by an object that no other object refers to."""
+    """Return a valid PDF with one page. An unused object inside the PDF makes the file large."""
     text = b"BT /F1 24 Tf 72 720 Td (Annual report of the demo shop) Tj ET"
     filler_bytes = 3_000_000
     objects = (

@@ -1,4 +1,4 @@
-"""Sessions of the demo site, kept in memory; each has a CSRF token and a catalogue revision."""
+"""The sessions of the demo site's visitors, kept in memory, each with a CSRF token."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MOST = 1000
 class DemoSession:
     """A session of a visitor of the demo site.
 
-    revision: the catalogue revision that the visitor sees; 0 before the login. last_seen: the time of the last request,
-    by the clock of SessionStore.
+    revision: the revision of the catalogue that the visitor sees; 0 before the login. last_seen: the time of the visitor's
+    last request, according to the clock of SessionStore.
     """
 
     key: str
@@ -29,10 +29,10 @@ class DemoSession:
 
 
 class SessionStore:
-    """The sessions of the demo site, by the value of the session cookie.
+    """The sessions of the demo site. The value of the session cookie identifies a session.
 
-    A session ends after `idle_s` seconds without a request. If there are too many sessions, the session that has been
-    idle longest ends.
+    A session expires after `idle_s` seconds without a request. If there are too many sessions, the session that has been
+    idle longest is deleted.
     """
 
     def __init__(self, *, idle_s: float, clock: Callable[[], float]) -> None:
@@ -51,7 +51,8 @@ class SessionStore:
     def create(self, revision: int = 0) -> DemoSession:
         """Create a session.
 
-        A login always creates a new session, so that a cookie from before the login is worthless (session fixation).
+        A login always creates a new session, so that a cookie that was set before the login never becomes a login cookie
+        (protection against session fixation).
         """
         session = DemoSession(secrets.token_urlsafe(24), secrets.token_urlsafe(24), self._clock(), revision)
         self._by_key[session.key] = session

@@ -1,7 +1,7 @@
 """The demo site: a login with a CSRF token, a catalogue that changes between runs, large files.
 
-The site runs in the event loop of the service. Response bodies are generated and sent in small pieces, so that they do
-not block the event loop.
+The site runs in the event loop of the service. To avoid blocking the event loop, response bodies are generated and sent
+in small pieces.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ Handler = Callable[[web.Request, DemoSession], Awaitable[web.StreamResponse]]
 
 
 class DemoSite:
-    """A web site on this machine that the user "demo" can log in to.
+    """A web site on this machine, to which the user "demo" can log in.
 
-    port: the port to listen on; 0 means a free port. password_file: the file with the password; if the file is missing,
+    port: the port to listen on; 0 means any free port. password_file: the file with the password; if the file is missing,
     it is created with a random password and mode 0600. idle_s: seconds without a request after which a visitor must log
-    in again. Every login increases the revision of the catalogue, which is stored beside the password file.
+    in again.
+
+    Every login increases the revision number of the catalogue. The number is stored in a file beside the password file.
     """
 
     def __init__(self, *, host: str, port: int, password_file: Path, idle_s: float = 60.0) -> None:
@@ -59,7 +61,7 @@ class DemoSite:
 
     @property
     def url(self) -> str:
-        """The URL of the site without a trailing slash; after start(), with the actual port."""
+        """The URL of the site without a trailing slash. After start(), the URL contains the actual port."""
         return f"http://{self._host}:{self._port}"
 
     async def start(self) -> None:
@@ -174,7 +176,7 @@ class DemoSite:
         return self._page("catalogue.html", session, title=f"Search for “{wanted}”", number=1, pages=1, products=found)
 
     async def _offers(self, request: web.Request, session: DemoSession) -> web.Response:
-        """Return a page that is compressed with gzip (RFC 9110 section 8.4.1.3) if the client accepts gzip."""
+        """Return a page, compressed with gzip if the client accepts gzip (RFC 9110 section 8.4.1.3)."""
         response = self._one_product(session, "Offer of the day", catalogue.OFFER_ID)
         response.headers["Vary"] = "Accept-Encoding"
         if "gzip" in request.headers.get("Accept-Encoding", "") and isinstance(response.body, bytes):
@@ -183,7 +185,7 @@ class DemoSite:
         return response
 
     async def _chinese(self, request: web.Request, session: DemoSession) -> web.Response:
-        """Return a page in GBK; only the Content-Type header declares this encoding."""
+        """Return a page that is encoded in GBK. Only the Content-Type header declares the encoding."""
         return self._one_product(session, "今日特价", catalogue.CHINESE_ID, charset="gbk", language="zh")
 
     async def _documents(self, request: web.Request, session: DemoSession) -> web.Response:

@@ -1,1 +1,4 @@
-"""The commands, one module for each group. A command imports what it needs only when it runs."""
+"""The commands, one module for each group of related commands.
+
+A command imports the modules that it needs only when the command is executed, so that `pipeline --help` is fast.
+"""

@@ -1,4 +1,4 @@
-"""`pipeline doctor`: print every finding of doctor_checks.py with its fix."""
+"""`pipeline doctor`: perform the checks in doctor_checks.py, and print each finding with its fix."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
         raise UsageError("give either the names of the spiders to run or --all", where="run")
     if every or len(set(spiders)) > 1:
         from pipeline.workers.forkserver import warm_up
-        warm_up()  # started first, because the runs wait for it; with invalid settings, the fork server ends with this process
+        warm_up()  # the runs will wait for the fork server, so start it before the settings are known to be valid
     with without_collection():
         import asyncio
 
@@ -63,7 +63,7 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
 def exit_code(ended: list[Run]) -> int:
     """Return 0 if every run succeeded, otherwise the exit code for the failures.
 
-    If all failures belong to one family of errors, the exit code is that of the family; otherwise it is 1.
+    If all failed runs failed with the same class of errors, this is the exit code of the class; otherwise it is 1.
     """
     from pipeline.errors import family
     from pipeline.model import Outcome

@@ -40,10 +40,11 @@ _SPOOL_BYTES = 1 << 20
 class _Policy(EmailPolicy):  # generic in the type stubs only
     """Email policy that corrects four faults in how Python's EmailPolicy folds headers.
 
-    1. EmailPolicy folds addresses and parameters incorrectly (see header_folding.py). 2. EmailPolicy turns an identifier that is
-    longer than a line into encoded words, which no mail client decodes. 3. EmailPolicy begins a long subject on the second line, so
-    that mail clients show a leading space. 4. EmailPolicy encodes only a part of some subjects, so that mail clients show two
-    spaces instead of one. This policy encodes either the whole subject or nothing.
+    - EmailPolicy folds addresses and parameters incorrectly (see header_folding.py).
+    - EmailPolicy turns an identifier that is longer than a line into encoded words, which no mail client decodes.
+    - EmailPolicy begins a long subject on the second line, so that mail clients show a leading space.
+    - EmailPolicy encodes only a part of some subjects, so that mail clients show two spaces instead of one. This policy
+      encodes either the whole subject or nothing.
 
     With this policy, identifiers are not folded, and the first line of a subject may be long. Both are shorter than the limit of 998
     characters (RFC 5322, 2.1.1).
