@@ -83,7 +83,7 @@ class FollowerProcesses:
     async def end(self) -> None:
         """Kill all followers, and do not start any more."""
         self._ended = True
-        if self._starting is not None:  # a thread cannot be interrupted
+        if self._starting is not None:  # wait until the thread that starts followers has ended, since a thread cannot be interrupted
             await asyncio.wait({self._starting})
         for end in self._sockets:
             end.close()

@@ -147,7 +147,7 @@ def _as_guessed_date(found: Json, languages: bool | tuple[str, ...]) -> Json:
 
 
 def _read_date(text: str, form: str | None) -> datetime | None:
-    readers: list[Callable[[], datetime]] = [lambda: datetime.strptime(text, form)] if form is not None else [  # noqa: DTZ007  zones are the page's
+    readers: list[Callable[[], datetime]] = [lambda: datetime.strptime(text, form)] if form is not None else [  # noqa: DTZ007  a date without a time zone stays without one
         lambda: datetime.fromisoformat(text), lambda: parsedate_to_datetime(text)]
     for read in readers:
         try:

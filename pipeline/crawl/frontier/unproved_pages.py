@@ -180,7 +180,7 @@ class UnprovedPages:
         epoch, last = self._epoch, self._held[-1].page.url if self._held else ""
         if not self._held or await self._commit_proved():
             return
-        if not self._login_state.is_stale(epoch):  # otherwise another request has detected the expired login and logs in
+        if not self._login_state.is_stale(epoch):  # otherwise another request has detected the expired login and is logging in again
             self._report_silent_expiry(last)
         await self._relogin.renew(epoch)
         self._refetch_stale()

@@ -23,7 +23,8 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     at = http_date(value)
     if at is None:
         return None
-    # The difference to the response's Date header is used, if there is one, because the server's clock may differ from this machine's.
+    # The wait is counted from the time in the response's Date header, if there is one, because the server's clock may differ from this
+    # machine's.
     return max(0.0, (at - (http_date(_header(headers, "Date")) or now)).total_seconds())
 
 
