@@ -147,9 +147,9 @@ class Client(requests.Session):
         """Prepare a request as the library requests does, but with exactly the cookies that a browser would send."""
         own, request.cookies = request.cookies or {}, {}
         url = _fetchable(absolute(str(request.url)))
-        request.url = bare(url)  # without user name and password, for which requests supports Latin-1 only; SessionAdapter sends them
+        request.url = bare(url)  # without user name and password, which SessionAdapter sends: the library requests supports only Latin-1 in them
         prepared = super().prepare_request(request)
-        prepared.url = url  # requests percent-encodes characters that browsers send unchanged
+        prepared.url = url  # the library requests percent-encodes characters that browsers send unchanged
         named = prepared.headers.pop("Cookie", None)
         prepared.prepare_cookies(RequestCookies(self.jar, dict(own), prepared.url or ""))
         if named is not None:  # a Cookie header set by the caller is sent to the first URL only, and not after redirects

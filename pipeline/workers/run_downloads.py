@@ -85,7 +85,7 @@ class RunDownloads:
         return replace(ending, error="; ".join(notes))
 
     def _set_aside_note(self) -> str:
-        """Return a note about the files that are skipped because they have failed in several passes; "" for none."""
+        """Return a note about the files that are skipped because they have failed in several passes; "" if no file is skipped."""
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if not aside.count or aside.until is None:
             return ""

@@ -50,7 +50,7 @@ class StopRequest:
             listener()
 
     def add_listener(self, listener: Callable[[], None], *, first: bool = False) -> None:
-        """Call a listener when a stop is requested, or immediately if a stop was already requested.
+        """Register a listener that is called when a stop is requested. Call it immediately if a stop was already requested.
 
         first: whether to call this listener before the listeners that were added earlier, which may block.
         """

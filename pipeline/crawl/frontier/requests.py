@@ -52,7 +52,8 @@ class NotStorableError(Exception):
 class RowScheduler(BaseScheduler):
     """Base class of FrontierScheduler and FollowerScheduler.
 
-    Converts frontier rows to requests; keeps retries, redirects and delayed requests in memory; commits failed requests.
+    Converts frontier rows to requests; keeps retries, redirects and delayed requests in memory; records failed requests in the
+    store.
     """
 
     def __init__(self, crawler: Crawler) -> None:

@@ -17,9 +17,9 @@ class OctetsRequest(aiohttp.ClientRequest):
 
 
 class _Connection:
-    """A connection that converts the head of a request, which is in the first write, to Latin-1.
+    """A connection that converts the request line and the headers of a request to Latin-1.
 
-    The first write may also contain the body, which is not changed.
+    The request line and the headers are in the first write. The first write may also contain the body, which is not changed.
     """
 
     def __init__(self, conn: Any) -> None:
@@ -40,7 +40,7 @@ class _Protocol:
 
     @property
     def transport(self) -> Any:
-        """The transport of the connection. Until the head is written, this is the object itself, which intercepts the write."""
+        """The transport of the connection. Until the headers are written, this is the object itself, which intercepts the write."""
         return self if not self._head_written and self._protocol.transport is not None else self._protocol.transport
 
     def is_closing(self) -> bool:

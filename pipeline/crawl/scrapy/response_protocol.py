@@ -1,9 +1,9 @@
-"""aiohttp's client protocol, extended to parse the heads of responses as leniently as browsers do.
+"""aiohttp's client protocol, extended to parse status lines and headers as leniently as browsers do.
 
-`data_received`, which asyncio calls with the received bytes, parses the head. A head that aiohttp's strict parser would refuse,
-or read in another way than browsers, is passed to aiohttp in a canonical form. Bodies are passed on unchanged. The module uses two
-private names of aiohttp: ResponseHandler, and `_factory` of the connector. Without `_factory`, aiohttp's own protocol is used, and
-a test fails.
+`data_received`, which asyncio calls with the received bytes, parses the head of a response (the status line and the headers). If
+aiohttp's strict parser would refuse a head, or interpret it differently from browsers, the head is passed to aiohttp in a
+canonical form. Bodies are passed on unchanged. The module uses two private names of aiohttp: ResponseHandler, and `_factory` of
+the connector. Without `_factory`, aiohttp's own protocol is used, and a test fails.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class LenientProtocol(ResponseHandler):
             super().data_received(data)
 
     def _from_head(self, data: bytes) -> bytes:
-        """Parse received bytes of a head, and return the bytes to pass to aiohttp; b"" until the head is complete."""
+        """Parse received bytes of the status line and headers. Return the bytes to pass to aiohttp.
+
+        Return b"" until the headers are complete.
+        """
         if not self._head and (plain := plain_head(data)) is not None:
             return self._begin(data, plain.end, plain.status, plain.length, chunked=plain.chunked)
         self._head += data

@@ -34,7 +34,7 @@ class RequestCookies(NoCookies):
     def add_cookie_header(self, request: Any) -> None:
         """Add the Cookie header to a request.
 
-        requests calls this method for each redirect, with an object like urllib.request.Request.
+        The library requests calls this method for each redirect, with an object like urllib.request.Request.
         """
         url = request.get_full_url()
         header = self._jar.header(url)
@@ -42,7 +42,7 @@ class RequestCookies(NoCookies):
             origin = Origin.of(url)
             if origin.host == self._origin.host and (origin.secure or not self._origin.secure):
                 header = with_own(header, self._own)
-        if header:  # requests encodes header values in Latin-1
+        if header:  # the library requests encodes header values in Latin-1
             request.add_unredirected_header("Cookie", header.decode("latin-1"))
 
     def copy(self) -> RequestCookies:

@@ -1,10 +1,10 @@
 """Finds the form to which each control of a page belongs, by the rules of the HTML Standard.
 
-The rules are the form element pointer (HTML Standard, 13.2.6) and form owners (4.10.17.3). lexbor builds the tree that the
-standard prescribes, in which a form element may end before its controls, but does not record the owners. Therefore this module
-marks each start tag of a form or control with a numbered attribute, and each end tag of a form with a numbered comment. The marks
-do not change the tree. After parsing, the module visits the marked nodes in source order and computes the pointer. Tags in
-comments, scripts and templates create no elements, and are ignored.
+The rules are the form element pointer (HTML Standard, 13.2.6) and form owners (4.10.17.3). In the tree that the standard
+prescribes and lexbor builds, a form element may end before its controls, and lexbor does not record which form owns a control.
+Therefore this module marks each start tag of a form or control with a numbered attribute, and each end tag of a form with a
+numbered comment. The marks do not change the tree. After parsing, the module visits the marked nodes in source order and
+determines the owner of each control. Tags in comments, scripts and templates create no elements, and are ignored.
 """
 
 from __future__ import annotations

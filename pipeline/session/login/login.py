@@ -246,7 +246,7 @@ class Login:
     def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
         """Return the URL of the frame that contains the form of `step`; "" if no frame contains the form.
 
-        Only the first frames of a page are searched, and the frames inside these frames.
+        Only the first _MOST_FRAMES frames of a page are searched, and the frames inside these frames.
         """
         for url in frames_of(page)[:_MOST_FRAMES]:
             if not self._origins.trust(url, page.answer.url):

@@ -79,8 +79,8 @@ class SessionAdapter(HTTPAdapter):
     def _send_authorized(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, with the spider's HTTP authentication if the URL's origin may receive it.
 
-        The Authorization header is added to a copy of the request, because requests copies the original's headers to a
-        redirect.
+        The Authorization header is added to a copy of the request, because the library requests sends the headers of the original
+        request again after a redirect.
         """
         auth, url = self._auth, request.url or ""
         if auth is None or not auth.serves(url) or "Authorization" in request.headers:
@@ -140,7 +140,7 @@ class SessionAdapter(HTTPAdapter):
         return host, pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Do nothing. The TLS context already has the certificate authorities; requests would add its own bundle."""
+        """Do nothing. The TLS context already has the certificate authorities; the library requests would add its own bundle."""
 
     def proxy_manager_for(self, proxy: Any, **proxy_kwargs: Any) -> Any:
         if proxy.startswith("https:"):
@@ -150,7 +150,7 @@ class SessionAdapter(HTTPAdapter):
         return found
 
     def proxy_headers(self, proxy: Any) -> dict[str, str]:
-        """Return the header with the proxy's credentials, in UTF-8 (RFC 7617). requests supports Latin-1 only."""
+        """Return the header with the proxy's credentials, in UTF-8 (RFC 7617). The library requests supports Latin-1 only."""
         credentials = credentials_of(proxy)
         return {"Proxy-Authorization": basic(*credentials)} if credentials else {}
 
