@@ -86,7 +86,7 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
 def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:
     """Return a note such as "3 pages refused: 403 from site.example"; "" if nothing was refused.
 
-    refused: the number of refusals by HTTP status and host. what: "page" or "file".
+    refused: the number of refusals by HTTP status and host. what: the word for what was refused in the note: "page" or "file".
     """
     if not refused:
         return ""

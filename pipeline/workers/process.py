@@ -46,8 +46,8 @@ class Child:
                  prepared: PreparedProcess | None = None) -> None:
         """Set up the process without starting it.
 
-        work, arguments: see entry.enter(). prepared: an existing process to use; None means that a process is forked from the
-        forkserver.
+        work, arguments: the arguments with which the child calls entry.enter(). prepared: an existing process to use; None means
+        that a process is forked from the forkserver.
         """
         if prepared is not None:
             self._process: BaseProcess = prepared.process

@@ -60,7 +60,8 @@ def behind_whole(text: str, at: int, currency: str | None) -> tuple[float, int] 
     """Return the minor units that follow an amount in whole units, and the index at which their text ends.
 
     The minor units are returned as a fraction of a whole unit. Return None if no minor units follow. at: the index at which the
-    amount in whole units ends (after the 1 in "£1 50p"). currency: the currency of the whole units; None means unknown.
+    amount in whole units ends (after the 1 in "£1 50p"). currency: the currency of the whole units; minor units of other
+    currencies are not returned. None means that the currency is unknown.
     """
     match = _BEHIND_WHOLE.match(text, at)
     if match is None or (currency is not None and currency not in MEANINGS[match[2]].values()):

@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 class CachedPage:
     """A response as it was received.
 
-    varied: a hash of the request headers named in the response's Vary header.
+    varied: a hash of the request headers that the response names in its Vary header. The page is only used for a request with the
+    same hash.
     """
 
     headers: list[tuple[str, str]]

@@ -31,7 +31,7 @@ def idle_core_s() -> float | None:
 def cpu_quota(names: str, mounted: Path, cores: float) -> float:
     """Return the smallest CPU quota, in cores, of this process's control groups; `cores` if no group has a quota.
 
-    names, mounted: passed to control_groups.folders().
+    names: the text of control_groups.membership(). mounted: the folder in which control groups are mounted.
     """
     return min([cores, *map(_limit, folders(names, mounted, "cpu"))])
 

@@ -34,8 +34,8 @@ def available_memory_bytes() -> float:
 def free_in_groups(names: str, mounted: Path) -> float:
     """Return the smallest amount of memory that any control group of this process has left.
 
-    Return infinity if no group has a limit. Memory used for the file cache counts as free. names, mounted: passed to
-    control_groups.folders().
+    Return infinity if no group has a limit. Memory used for the file cache counts as free. names: the text of
+    control_groups.membership(). mounted: the folder in which control groups are mounted.
     """
     return min((_free(group) for group in folders(names, mounted, "memory")), default=float("inf"))
 

@@ -31,7 +31,7 @@ class FileRetention:
     """Limits on the files of one spider.
 
     versions: how many versions of each file are kept; 0 means all. age: how long a version is kept after it was last seen on the
-    site; None means forever. quota_bytes: the total size of all files; None means no limit.
+    site; None means forever. quota_bytes: the maximum total size of all files; None means no limit.
     """
 
     versions: int = 0

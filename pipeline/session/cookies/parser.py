@@ -109,7 +109,8 @@ def _attributes(text: str, origin: Origin) -> _Attributes:
 def _domain(named: str, host: str) -> tuple[str, bool] | None:
     """Return the domain of a cookie, and whether the cookie is host-only.
 
-    Return None if the host must not set a cookie for the domain. named: the Domain attribute.
+    Return None if the host must not set a cookie for the domain. named: the value of the Domain attribute; "" if the cookie has
+    none.
     """
     if not named:
         return host, True

@@ -154,9 +154,9 @@ def choose_form(page: Page, names: Iterable[str], css: str | None, *,
     """Return the form of a page with which to log in; None if the page has no such form.
 
     names: the field names of the login; css: a selector of the form, of an element inside the form, or of a control that belongs
-    to the form; is_trusted: whether a URL may receive the password. Without css, the form that has the largest number of the
-    fields in `names` is chosen. Among several such forms, forms with a trusted action are preferred, then the forms that look
-    most like a login form, then the first form. Raises SelectolaxError for an invalid selector.
+    to the form; is_trusted: a function that returns whether a URL may receive the password. Without css, the form that has the
+    largest number of the fields in `names` is chosen. Among several such forms, forms with a trusted action are preferred, then
+    the forms that look most like a login form, then the first form. Raises SelectolaxError for an invalid selector.
     """
     tree = OwnedTree(page.text)
     if css is not None:

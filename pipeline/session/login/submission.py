@@ -17,7 +17,11 @@ _NAMES = {"utf-8": "UTF-8", "cp1252": "windows-1252", "gbk": "GBK", "cp932": "Sh
 
 
 class Entry(NamedTuple):
-    """A name and a value that a form sends. is_file: whether the control is a file input without a chosen file."""
+    """A name and a value that a form sends.
+
+    is_file: whether the entry comes from a file input without a chosen file; in multipart/form-data, such an entry is an empty
+    file.
+    """
 
     name: str
     value: str
