@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Replace the content of `path` with `data`; create missing folders with mode 0700. Raises OSError."""
+    """Replace the content of `path` with `data`; create a missing folder with mode 0700. Raises OSError."""
     temporary = _written(path, data)
     try:
         os.replace(temporary, path)

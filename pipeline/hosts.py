@@ -52,8 +52,8 @@ def place_of(url: str) -> str:
 class HostSet:
     """A set of hosts and ports. `url in hosts` is True if the host and port of the URL are in the set.
 
-    places: http(s) URLs, or hosts with or without a port. A host without a port, and a URL with the default port of http or https,
-    adds both port 80 and port 443 of the host, so that http and https are not distinguished.
+    places: http(s) URLs, or hosts with or without a port. A host without a port adds both port 80 and port 443 of the host to the set,
+    and so does a URL with one of these ports. The set therefore does not distinguish http from https.
     """
 
     def __init__(self, places: Iterable[str] = ()) -> None:

@@ -73,8 +73,8 @@ class MessageState(StrEnum):
     """The state of a message in the outbox.
 
     waiting: the mail server has not accepted the message for every recipient yet. sent: delivery has ended; the state of each
-    recipient shows whether the server accepted or refused this recipient. parked: not tried again until a person runs
-    `pipeline outbox retry`. dropped: never sent, because a person ran `pipeline outbox drop`.
+    recipient shows whether the server accepted or refused this recipient. parked: not tried again until a person runs `pipeline
+    outbox retry`. dropped: never sent, because a person ran `pipeline outbox drop`.
     """
 
     WAITING = "waiting"
@@ -99,9 +99,9 @@ class Health(StrEnum):
 class Request:
     """A page to fetch, as the frontier stores the request. All its values can be stored as JSON.
 
-    callback: name of the spider's method that processes the response; "" means the default method. Treat a request as immutable: copy
-    the request with dataclasses.replace() instead of changing it. The class is not frozen only because a crawl creates a request for
-    each link, and creating frozen objects would make a crawl one percent slower.
+    callback: name of the spider's method that processes the response; "" means the default method. Do not change a request; copy it
+    with dataclasses.replace() instead. The class is not frozen for the sake of speed: a crawl creates a request for each link, and
+    frozen requests would make a crawl one percent slower.
     """
 
     url: str

@@ -163,9 +163,9 @@ def find(text: str) -> Iterator[Found]:
 def number(text: str, decimal: str | None = None) -> int | float | None:
     """Return the first number in a text, or None. Raises NumberError for an abbreviated number (1.2M).
 
-    decimal: the decimal mark; None means that it is detected. In a number with a single mark before exactly three digits, a comma, a
-    space or an apostrophe is then read as the separator of thousands, and a point as the decimal mark. There are two exceptions: in
-    "1.299,-" the comma before the dash is the decimal mark, and a number that begins with 0 contains no separator of thousands.
+    decimal: the decimal mark; None means that the function detects it. A number such as 1,234, with a single mark before exactly three
+    digits, is ambiguous: a comma, a space or an apostrophe is taken as the separator of thousands, a point as the decimal mark. There
+    are two exceptions: in "1.299,-" the comma before the dash is the decimal mark, and a number that begins with 0 has no thousands.
     """
     simple = _SIMPLE.fullmatch(text)
     if simple is not None and (simple[2] is None or decimal in (None, ".")):

@@ -67,7 +67,7 @@ def clean_text(text: str) -> str:
 
 
 def clean_line(text: str, limit: int = 0) -> str:
-    """Return text cleaned as by clean_text, on one line and with white space collapsed.
+    """Return text on one line, cleaned as `clean_text` does, with white space collapsed.
 
     limit: maximum number of characters; a longer line is cut and ends with an ellipsis. 0 means no limit.
     """

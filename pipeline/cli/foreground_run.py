@@ -42,7 +42,7 @@ def prepare(settings: Settings, names: Sequence[str]) -> contextlib.AbstractCont
 
 async def run_now(store: Store, settings: Settings, names: Sequence[str], *, show: TextIO,
                   reason: str = "manual", prepared: PreparedProcess | None = None) -> list[Run]:
-    """Claim a slot for each named spider, perform the runs as the service would, and return the ended runs.
+    """Claim a slot for each named spider, perform the runs as the service would; return the ended runs.
 
     The ended runs are returned in the order of `names`. If a service with the same store starts one of these runs before this
     function does, the function waits until the run has ended. show: stream to which progress is written. reason: the `reason` of the

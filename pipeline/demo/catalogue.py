@@ -76,7 +76,7 @@ def on_sale(revision: int, number: int) -> Product | None:
 
 
 def special(number: int, revision: int) -> Product:
-    """Return the product on the gzip-compressed page or on the GBK-encoded page; neither is in the catalogue.
+    """Return the product on the gzip-compressed or the GBK-encoded page; neither is in the catalogue.
 
     number: OFFER_ID for the product on the gzip-compressed page, CHINESE_ID for the product on the other page.
     """

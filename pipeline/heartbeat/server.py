@@ -259,7 +259,7 @@ class HeartbeatServer:
     def _close_idle(self) -> bool:
         """Close the connection that has been idle longest; return whether a connection was closed.
 
-        Connections on which no line was answered yet are closed first, then HTTP connections that wait for a request.
+        Connections on which no line has been answered are closed first, and then HTTP connections that wait for a request.
         """
         if self._acceptor is not None and self._acceptor.close_idle():
             return True

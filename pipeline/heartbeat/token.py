@@ -65,8 +65,8 @@ def _same(given: str, expected: str) -> bool:
 def load_or_create_token(data_dir: Path) -> Token:
     """Return the token stored in `data_dir`; create the token file if the file does not exist.
 
-    Only the owner may read the token file. Raises HeartbeatError when the file cannot be read or created, or contains
-    too short a token.
+    Only the owner may read the token file. Raises HeartbeatError when the file cannot be read or created, or when
+    the token in the file is too short.
     """
     path = data_dir / TOKEN_FILE
     try:

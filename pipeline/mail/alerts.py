@@ -71,9 +71,9 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
 
 
 def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: AlertHistory, now: datetime) -> list[AlertCondition]:
-    """Return the current problems to report as started: new, not reported recently, and not implied.
+    """Return the current problems that have no open alert and were not reported within REPEAT_AFTER.
 
-    A problem is implied if the spider is late because its runs fail, which is a problem of its own.
+    A spider that is late because its runs fail is left out, because its failed runs are reported.
     """
     known = {(alert.spider, alert.kind) for alert in history.open}
     found = []

@@ -149,8 +149,8 @@ class NetChanges:
 def net_change(first: Change, last: Change) -> Change | None:
     """Return the net change from the first to the last change of an item; None if nothing has changed.
 
-    Nothing has changed if the item after the last change is the same as before the first change, or if it existed neither before nor
-    after.
+    Nothing has changed if the item is the same after the last change as before the first change, or if it existed neither before the
+    first change nor after the last.
     """
     was_there = first.kind in (ChangeKind.CHANGED, ChangeKind.GONE)
     is_there = last.kind is not ChangeKind.GONE

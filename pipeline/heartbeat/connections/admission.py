@@ -66,11 +66,11 @@ class AdmissionControl:
         return "stopping" if self._closed else self._admitted.limit_reached(origin)
 
     def add(self, origin: str) -> None:
-        """Count one more admitted connection of this origin."""
+        """Record that a connection of this origin was admitted."""
         self._admitted.add(origin)
 
     def remove(self, origin: str) -> None:
-        """Stop counting an ended connection of this origin, and admit queued connections in its place."""
+        """Record that a connection of this origin has ended, and admit queued connections if possible."""
         self._admitted.remove(origin)
         self._admit_pending()
 

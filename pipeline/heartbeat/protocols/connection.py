@@ -1,4 +1,4 @@
-"""A connection with a transport: admitted, queued or refused, then served as text lines or as HTTP."""
+"""A connection that has a transport: it is admitted, queued or refused, and served as lines or HTTP."""
 
 from __future__ import annotations
 

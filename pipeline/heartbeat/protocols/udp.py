@@ -1,6 +1,6 @@
 """The heartbeat commands over UDP: each datagram is answered with one datagram or not at all.
 
-An attacker cannot use the server to flood other hosts. Each answer fits into one packet, and the number of answers to
+An attacker cannot use the server to flood other hosts. Each answer fits into one packet, and the rate of answers to
 each source address is limited. A client on another machine gets no more bytes than it sent, because a source address can
 be forged (RFC 9000 section 8 limits amplification for the same reason). Two servers cannot answer each other forever,
 because a datagram that looks like an answer is dropped.

@@ -138,7 +138,7 @@ class Packer:
                 self._put_or_keep(page, self.packed.pages, key=key)
 
     def _put_or_keep(self, found: Attachment, attached: list[Attachment], *, key: str = "") -> None:
-        """Attach a file, zipped if it is too large; if it still does not fit, list it as left out.
+        """Attach a file, zipped if necessary; if it does not fit in any case, list it in `Packed.left_out`.
 
         attached: the list to which the file is added if it is attached. key: key of the file in the file store; "" if the file store
         does not contain the file yet.
@@ -206,7 +206,7 @@ def _archive(found: Iterable[Attachment], path: Path) -> Attachment:
 
 
 def safe_name(name: str) -> str:
-    """Return `name` as a safe file name of at most `NAME_LENGTH` characters, with its extension.
+    """Return a safe file name of at most `NAME_LENGTH` characters that has the same extension as `name`.
 
     Folder separators, control characters and direction marks are replaced or removed.
     """

@@ -15,7 +15,7 @@ from urllib.parse import quote
 _LINE = 78  # RFC 5322, 2.1.1
 _PHRASE = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")  # a display name that needs no quotes (RFC 5322, 3.2.3)
 _TOKEN = re.compile(r"[A-Za-z0-9.+_-]+")  # a parameter value that needs no quotes
-_ATTRIBUTE = "!#$&+-.^_`|~"  # besides letters and digits, these characters stay unencoded (RFC 2231, 7)
+_ATTRIBUTE = "!#$&+-.^_`|~"  # besides letters and digits, these characters are not encoded (RFC 2231, 7)
 _PIECE = 60
 
 

@@ -97,7 +97,7 @@ def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
 
 
 def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemView]], words: Wording, table: str) -> list[Section]:
-    """Return a section for each kind of change of which there is at least one.
+    """Return a section for each kind of change that the digest contains.
 
     items: by kind, the items to show. table: name of the attached table with all changes; "" if no table is attached.
     """
