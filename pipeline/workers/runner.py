@@ -144,8 +144,8 @@ class Runner:
     async def _in_child(self, run: Run, log_file: Path, deadline: float) -> tuple[Ending | None, int | None]:
         """Start the processes of a run and wait until they end.
 
-        Return two values: the ending of the run if this process killed the child processes, else None; and the exit code of the
-        leader.
+        Return two values. The first is the ending of the run if this process killed the child processes, otherwise None. The
+        second is the exit code of the leader process.
         """
         spider = self.settings.spiders[run.spider]
         settings = self.settings.for_run(run.spider)

@@ -32,7 +32,7 @@ class FollowRefresh:
     def process_response(self, request: Request, response: Response) -> Response | Awaitable[Response | Request]:
         """Return the response, or an awaitable if the page may contain a refresh.
 
-        A coroutine for every page would be slow.
+        The method itself is not a coroutine, because a coroutine for every page would be slow.
         """
         if request.callback is NO_CALLBACK or not isinstance(response, TextResponse) or response.status >= 400 or (
                 b"Refresh" not in response.headers and not may_refresh(response.body)):

@@ -53,7 +53,10 @@ class HostPauses:
         return cls(crawler)
 
     def process_request(self, request: Request) -> Awaitable[Request | None] | None:
-        """Return an awaitable if the host is paused, else None. A coroutine for every request would be slow."""
+        """Return an awaitable if the host is paused, else None.
+
+        The method itself is not a coroutine, because a coroutine for every request would be slow.
+        """
         wait_s = self._budget.left_alone_s(request.url)
         return self._paused(request, wait_s) if wait_s else None
 

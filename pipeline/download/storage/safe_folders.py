@@ -19,7 +19,10 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_root(root: Path) -> int:
-    """Open data_dir, which may be a symbolic link; create it if it is missing. Raise DownloadError if that fails."""
+    """Open the folder data_dir, which may be a symbolic link, or create it if it is missing.
+
+    Return its file descriptor. Raise DownloadError if the folder cannot be opened or created.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         return os.open(root, _FLAGS)

@@ -153,8 +153,8 @@ def detected_encoding(body: bytes, content_type: str) -> str:
 def guessed(body: bytes) -> str:
     """Guess the encoding of a text as browsers do: UTF-8, even with a few invalid bytes, or windows-1252.
 
-    Another encoding is returned only if the text is clearly in another script. A guess between encodings of the Latin script
-    would differ from page to page.
+    Another encoding is returned only if the text is clearly in another script. Other encodings of the Latin script are never
+    returned, because such a guess would differ from page to page.
     """
     try:
         body.decode("utf-8")
