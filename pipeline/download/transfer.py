@@ -272,9 +272,7 @@ class _Transfer:
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,
                       strong: Validators) -> None:
-        """Write the whole body to the part file. The size limit applies to the number of bytes that actually arrive, whatever the
-        Content-Length is.
-        """
+        """Write the whole body to the part file. The size limit applies to the bytes that arrive, not to the Content-Length."""
         limits = self._limits
         body = Body(response, codings=headers.codings(response), unpack=headers.must_decode(response),
                     watch_bytes=limits.max_bytes)
@@ -353,10 +351,7 @@ class _Transfer:
         self._folder.remove_part(part.key)
 
     def _verify(self, response: requests.Response, part: PartFile, sha256: str, *, fresh: bool) -> None:
-        """Compare the file with the checksums from the spider and the server. Raise an error if they differ.
-
-        fresh: whether the file was fetched in one piece; if not, a mismatch may come from resuming, and the download is retried.
-        """
+        """Compare the file with the spider's and the server's checksums. If the file was resumed (not `fresh`), retry a mismatch."""
         wanted = self._wanted.sha256_wanted.strip().lower()
         wrong = "the SHA-256 checksum from the spider" if wanted and wanted != sha256 else ""
         if not wrong and not headers.must_decode(response):
