@@ -72,9 +72,9 @@ class DownloadState(StrEnum):
 class MessageState(StrEnum):
     """The state of a message in the outbox.
 
-    waiting: the mail server has not accepted the message for every recipient yet. sent: delivery has ended; the state of each
-    recipient shows whether the server accepted or refused this recipient. parked: not tried again until a person runs `pipeline
-    outbox retry`. dropped: never sent, because a person ran `pipeline outbox drop`.
+    waiting: the mail server has not accepted the message for every recipient yet. sent: the server accepted the message for at least
+    one recipient, and refused all others. parked: delivery was given up until a person runs `pipeline outbox retry`. dropped: never
+    sent, because a person ran `pipeline outbox drop`.
     """
 
     WAITING = "waiting"

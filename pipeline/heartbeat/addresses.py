@@ -17,7 +17,10 @@ def socket_path(settings: Settings) -> Path | None:
 
 
 def connectable_host(host: str) -> str:
-    """Return the host that clients on this machine connect to when the service listens on `host`."""
+    """Return the host to which clients on this machine connect, such as 127.0.0.1 for 0.0.0.0.
+
+    host: the host on which the service listens.
+    """
     return _ANY.get(host, host)
 
 

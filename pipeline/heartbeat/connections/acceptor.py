@@ -38,7 +38,7 @@ class AcceptedSocket:
     """An accepted connection for which no asyncio transport has been created yet.
 
     peer: the client's IP address; "" means the Unix socket. origin: the group of clients with which the connection is
-    counted (see `origin_of`). since: time of the last activity on the event loop's clock. answered: whether the client
+    counted (see `origin_of`). since: time of the last activity, according to the event loop's clock. answered: whether the client
     has received an answer.
     """
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 UNIX = "unix"
 LOCAL = "local"
 UNIX_CONNECTIONS = 64
-"""Maximum number of connections over the Unix socket, which only the owner of the socket can use. They do not count
-towards the limit of TCP connections."""
+"""Maximum number of connections over the Unix socket. These connections do not count towards the limit of TCP
+connections, because only the owner of the socket can open them."""
 _RESERVED = 8
 """One in _RESERVED connections is reserved for clients on this machine."""
 _SHARE = 4

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 
 SLICE_S = 0.002
-"""Seconds of work in one iteration of the event loop. Tasks that this work starts are not counted, and take several
-times as long."""
+"""Maximum seconds of work in one iteration of the event loop. Tasks that this work starts are not counted, and take
+several times as long."""
 
 
 class TimeSlice:

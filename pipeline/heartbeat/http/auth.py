@@ -103,8 +103,8 @@ class Authorizer:
     def for_actions(self, handler: Handler) -> Handler:
         """Wrap `handler` to refuse requests without the token, and requests triggered by another web site.
 
-        A browser with the login cookie must submit a form of this service (CSRF protection). A script that sends the token
-        in the Authorization header need not, because no web site can make a browser send this header.
+        A browser that is authorized by the login cookie must submit a form of this service (CSRF protection). A request with
+        the token in the Authorization header is exempt, because no web site can make a browser send this header.
         """
         async def answer(request: web.Request) -> web.StreamResponse:
             if not self.is_authorized(request):

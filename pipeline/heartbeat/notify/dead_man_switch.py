@@ -59,7 +59,7 @@ class BeatSender:
         task.add_done_callback(self._pending.discard)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait at most `timeout_s` seconds until the pending reports are sent, then drop the others."""
+        """Wait at most `timeout_s` seconds until all reports are sent, then drop the remaining reports."""
         if self._pending:
             await asyncio.wait(self._pending, timeout=timeout_s)
         for task in tuple(self._pending):

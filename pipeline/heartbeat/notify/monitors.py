@@ -16,7 +16,7 @@ from pipeline.settings.masking import Mask
 
 
 class MonitorNotifier:
-    """Sends reports to systemd, to the dead man's switch of each spider and to that of the service.
+    """Sends reports to systemd, and to the dead man's switches of the spiders and of the service.
 
     settings: function that returns the current settings. mask: function that returns another function, which masks the
     secrets of the current settings in a text. status: coroutine function that builds a status snapshot.

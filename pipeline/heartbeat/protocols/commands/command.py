@@ -1,4 +1,4 @@
-"""The three kinds of heartbeat commands, which differ in what computes the answer."""
+"""The kinds of heartbeat commands: immediate commands, snapshot commands and connection commands."""
 
 from __future__ import annotations
 
