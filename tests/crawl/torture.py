@@ -43,6 +43,7 @@ follow = ["a"]
 robots = false
 retries = 0
 concurrency = 3
+processes = "auto"
 [spiders.s.items]
 each = "p"
 key = ["id"]

@@ -161,7 +161,7 @@ class SpiderTable(Table):
     """How long a run may fetch pages. After this time, the run fetches no further page; it succeeds, but is not complete."""
     concurrency: int = Field(4, ge=1, le=256)
     """Maximum number of requests to one host at the same time."""
-    processes: ProcessCount = "auto"
+    processes: ProcessCount = 1
     """Number of processes that fetch one pass together and share `concurrency`. With "auto", a run of a built-in spider starts with one
     process. If one core limits a large crawl, more processes join it, up to four and up to the number of cores. A spider written in
     Python always has one process."""
