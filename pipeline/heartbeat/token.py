@@ -24,7 +24,7 @@ class Token:
         ports of a host (RFC 6265 section 8.5)."""
         self.cookie = self._derived("cookie")
         self.csrf_token = self._derived("form")
-        """The value of a hidden field in each form on the pages, which prevents that another site submits the form."""
+        """The value of a hidden field in each form on the pages, which prevents other sites from submitting the form."""
         self.feed_key = self._derived("feed")
         """The key in the URL of a feed. The key gives access to feeds, but not to pages or actions."""
 

@@ -44,7 +44,7 @@ class AlertView:
 
 def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], log_of: Callable[[int], Path],
           now: datetime) -> int | None:
-    """Compare the current problems with the problems that were already reported, and enqueue a mail.
+    """Compare the current problems with those already reported; enqueue a mail about the differences.
 
     Return the id of the enqueued message; None if no problem has started or ended, or if the last mail was sent less than
     `alerts.every` ago. late: the problems of spiders that are late. log_of: function that returns the path of a run's log. Raises

@@ -162,7 +162,9 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
 
 def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
             since: datetime | None = None) -> list[Path]:
-    """Render the mails that a digest would send now as files in `folder`, without changing the store.
+    """Render the mails that the next digest would consist of, and write them as files to `folder`.
+
+    The store is not changed.
 
     Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails.
     since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.

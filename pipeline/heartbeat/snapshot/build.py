@@ -113,9 +113,9 @@ def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[
 
 def unreadable_snapshot(why: str, *, started_at: datetime, now: datetime, version: str,
                         zone: tzinfo | None = None) -> Snapshot:
-    """Return a snapshot with the health `failing`, for when the store cannot be read.
+    """Return the snapshot for a time at which the store cannot be read. Its health is `failing`.
 
-    why: the reason, which the snapshot contains.
+    why: why the store cannot be read; the snapshot contains this reason.
     """
     why = quoted(why)
     return {

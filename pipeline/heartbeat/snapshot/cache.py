@@ -16,7 +16,7 @@ from pipeline.heartbeat.snapshot.write_probe import WriteProbe
 
 
 class SnapshotSource(Protocol):
-    """The interface that provides the server with snapshots; the service implements it."""
+    """The interface through which the server gets snapshots; the service implements this interface."""
 
     async def status(self) -> Snapshot:
         """Return a new snapshot, which `build_snapshot` builds in a thread. May raise PipelineError."""

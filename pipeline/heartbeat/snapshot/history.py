@@ -17,7 +17,7 @@ from pipeline.store.health import status_queries as queries
 from pipeline.text import iso, quoted
 
 MOST_RUNS = 5000
-"""Maximum number of runs of the last day that are cached, which takes a few megabytes. If there are more runs, the
+"""Maximum number of runs of the last day that are cached, for which a few megabytes are needed. If there are more runs, the
 database computes the sums for each snapshot."""
 
 
@@ -58,7 +58,7 @@ class RunHistory:
 class HistoryReader:
     """Reads the ended runs for one snapshot.
 
-    known: the cached runs by id; only runs that are not among them are read from the store.
+    known: maps the ids of the cached runs to these runs; all other runs are read from the store.
     """
 
     def __init__(self, settings: Settings, mask: Callable[[str], str], known: dict[int, EndedRun]) -> None:

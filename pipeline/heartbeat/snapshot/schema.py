@@ -97,7 +97,7 @@ class OutboxStatus(TypedDict):
 
 
 class TransferStatus(TypedDict):
-    """A file that is being downloaded, as last reported by its run.
+    """A file that is being downloaded. The values are those that the run last reported.
 
     total_bytes: null if the server did not send the size. left_s: the remaining time; null if it cannot be estimated.
     """

@@ -39,7 +39,7 @@ class SpiderFacts:
 class DueTimes:
     """The times at which spiders are due, by which the snapshot decides whether a spider is late.
 
-    now: the time of the snapshot. next_slots: the next due time of each spider, by name. due_after: function that returns
+    now: the time of the snapshot. next_slots: maps each spider's name to its next due time. due_after: function that returns
     a spider's first due time after a given time; None means that a spider is late when its time in `next_slots` has passed.
     """
 
@@ -102,9 +102,10 @@ def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | No
 
 
 def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:
-    """Return the last successful run of a spider, and the number of failed runs after this run.
+    """Return the last successful run of a spider, and the number of runs that have failed after this run.
 
-    recent: the spider's last runs; the store is queried only if none of them succeeded.
+    If no run has succeeded, the first value is None and all failed runs are counted. recent: the spider's last runs, newest
+    first; the store is queried only if none of them succeeded.
     """
     for position, run in enumerate(recent):
         if run.outcome is Outcome.SUCCEEDED:

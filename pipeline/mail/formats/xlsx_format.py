@@ -18,7 +18,7 @@ MAX_ROWS = 1_048_576
 MAX_CELL = 32_767
 MAX_LINKS = 65_000
 EXACT_BELOW = 10**15
-"""Numbers from here on are written as text, because a spreadsheet keeps only the first 15 digits of a number."""
+"""Numbers of this size and larger are written as text, because a spreadsheet keeps only the first 15 digits of a number."""
 
 
 def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change], *, bom: bool = False) -> int:

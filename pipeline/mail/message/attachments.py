@@ -79,10 +79,10 @@ Oversize = Literal["list", "zip", "split"]
 class Packer:
     """Distributes attachments over mails, with at most `limit_bytes` of attachments in each mail.
 
-    A table or saved page that does not fit is zipped. If it still does not fit, it is listed in `Packed.left_out`. oversize: "split"
-    adds further mails for files that do not fit; "zip" zips downloaded files that do not fit; "list" does neither. stem: file name of
-    the tables, without extension. keep_under: beginning of the keys under which tables and archives that do not fit are kept in the
-    file store; "" does not keep them. scratch: folder for temporary files.
+    A table or saved page for which the first mail has no room is zipped, and is listed in `Packed.left_out` if no mail has room for the
+    ZIP file. oversize: "split" adds mails for files for which the first mail has no room; "zip" zips downloaded files that are too
+    large; "list" does neither. stem: file name of the tables, without extension. keep_under: beginning of the keys under which the file
+    store keeps tables and archives that are not attached; "" does not keep them. scratch: folder for temporary files.
     """
 
     def __init__(self, store: Store, *, stem: str, keep_under: str, scratch: Path, limit_bytes: int,
@@ -138,7 +138,7 @@ class Packer:
                 self._put_or_keep(page, self.packed.pages, key=key)
 
     def _put_or_keep(self, found: Attachment, attached: list[Attachment], *, key: str = "") -> None:
-        """Attach a file, zipped if necessary; if it does not fit in any case, list it in `Packed.left_out`.
+        """Attach a file, zipped if necessary; list the file in `Packed.left_out` if no mail has room for it.
 
         attached: the list to which the file is added if it is attached. key: key of the file in the file store; "" if the file store
         does not contain the file yet.
