@@ -94,7 +94,7 @@ class DigestSummary:
 class _ChangeSpan:
     """The ids of the first and the last change of each item that changed more than once.
 
-    first, last: the ids by spider and item key.
+    first, last: map each pair of spider and item key to the id of the change.
     """
 
     first: dict[tuple[str, str], int] = field(default_factory=dict)

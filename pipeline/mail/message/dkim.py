@@ -103,7 +103,7 @@ def _read(message: IO[bytes]) -> tuple[bytes, bytes]:
 def _fields(head: bytes) -> dict[str, bytes]:
     """Return the raw value of each header, by the header's name.
 
-    If a header occurs several times, only the last value is returned, because DKIM signs the last one first.
+    If a header occurs several times, only the last value is returned, because DKIM signs the last occurrence.
     """
     found: dict[str, bytes] = {}
     for line in re.split(rb"\r\n(?![ \t])", head):

@@ -130,7 +130,7 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
 def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
     """Return the number of pairs of an old and a new token that are equal.
 
-    The time of one step of the matcher depends on this number, which is small for ordinary prose.
+    The matcher takes longer the larger this number is. The number is small for ordinary prose.
     """
     counts = Counter(new)
     return sum(counts[token] for token in old)

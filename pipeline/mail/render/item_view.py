@@ -27,7 +27,7 @@ _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, Ch
 
 @dataclass(frozen=True)
 class Detail:
-    """An amount of detail in which a mail shows changes.
+    """The amount of detail with which a mail shows changes.
 
     items: maximum number of changes of each kind. places: maximum number of places that are shown of each changed field. length:
     maximum number of characters of the old text and of the new text of a place.

@@ -22,8 +22,9 @@ class Transport(Protocol):
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
         """Deliver a message to its recipients; return one result for each recipient.
 
-        message: provides the sender and the recipients. file: the rendered message (.eml). Raises MailError if the delivery failed for
-        all recipients, or if its outcome is unknown. MailError.retry says whether another attempt can succeed.
+        message: provides the sender and the recipients. file: the rendered message (.eml). Raises MailError if the
+        message could not be submitted for any recipient, or if the outcome of the delivery is unknown. MailError.retry says whether
+        another attempt can succeed.
         """
         ...
 
@@ -40,8 +41,7 @@ class Transport(Protocol):
         ...
 
     def receipt(self, address: str) -> str:
-        """Return the text that `pipeline mail test` prints after a message for `address` was delivered.
-        """
+        """Return the text that `pipeline mail test` prints after a message for `address` was delivered."""
         ...
 
 

@@ -15,8 +15,8 @@ from pipeline.model import Message, RecipientResult
 class MaskedTransport:
     """Wraps another transport and masks secrets in its results, receipts and errors.
 
-    mask: function that returns the function to mask a text with. It is called for each result, because secrets are read from files,
-    which may have changed.
+    mask: function that returns another function, which masks all secrets in a text. `mask` is called for each result, because secrets
+    in files may have changed.
     """
 
     def __init__(self, inner: Transport, mask: Callable[[], Callable[[str], str]]) -> None:

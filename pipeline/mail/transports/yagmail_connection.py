@@ -23,7 +23,7 @@ _MASK = "********"
 
 
 class YagmailConnection:
-    """An encrypted and authenticated connection to a mail server, which yagmail opens.
+    """A connection to a mail server, which yagmail opens, encrypts and logs in as the settings require.
 
     smtp: the smtplib object of the connection, for sending messages. dialogue: stream to which the SMTP dialogue is written, with
     secrets masked. Raises MailError, UsageError, and the errors of smtplib, sockets and TLS.
