@@ -27,7 +27,7 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
     """Build and deliver a digest of all runs that the digest has not reported yet; return the exit code.
 
     If a process was killed while it built an earlier digest of this name, the earlier digest is built and sent first. The runs that
-    it does not report are reported in a second digest. say: function that is called with each line to print.
+    the earlier digest does not report are reported in a second digest. say: function that is called with each line to print.
     """
     runs.abandon_expired(store, now=utc_now())  # frees claims that a killed process still holds
     owner = f"{store.owner}:digest"

@@ -25,7 +25,7 @@ def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], No
 
     Cookie jars are copied to the temporary store, so that existing logins are used. No files are downloaded, and no slot is claimed in
     the real store. out: function that is called with each item as a line of JSON. show: stream to which progress and results are
-    written. prepared: what prepare() returned.
+    written. prepared: the process that prepare() has started for a single run; None if prepare() has started no process.
     """
     with _temporary_settings(settings) as temporary:
         store = open_store(temporary.data_dir, None)

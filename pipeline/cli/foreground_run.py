@@ -46,7 +46,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
 
     The ended runs are returned in the order of `names`. If a service with the same store starts one of these runs before this
     function does, the function waits until the run has ended. show: stream to which progress is written. reason: the `reason` of the
-    runs. prepared: what prepare() returned.
+    runs. prepared: the process that prepare() has started for a single run; None if prepare() has started no process.
     """
     runner = Runner(store, settings, prepared)
     loop = asyncio.get_running_loop()
@@ -74,7 +74,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
 
 
 def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> None:
-    """Delete downloads that exceed their limits. An error is shown, but does not change the runs."""
+    """Delete downloads that exceed their limits. An error is shown, but the runs' outcomes remain."""
     from pipeline.download.storage.retention import delete_surplus  # imported here, because no run needs it
     try:
         now = datetime.now(UTC)
