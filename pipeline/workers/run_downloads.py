@@ -89,7 +89,7 @@ class RunDownloads:
         aside = download_queue.set_aside(self._store, self._run.pass_id)
         if not aside.count or aside.until is None:
             return ""
-        return (f"{counted(aside.count, 'file')} skipped after failing in {download_queue.SET_ASIDE_AFTER} runs, until "
+        return (f"{counted(aside.count, 'file')} skipped after failing in {download_queue.SET_ASIDE_AFTER} passes, until "
                 f"{aside.until.astimezone(self._settings.zone):%Y-%m-%d %H:%M}; the first: {aside.first}")
 
     def _failures_note(self) -> str:

@@ -70,5 +70,5 @@ def test_the_runs_line_says_which_files_are_set_aside(program: Program):
     assert all("1 files failed" in line and "aside" not in line for line in lines[:5])
     assert all(f"1 file failed; the first: {site.url}/gone: the server answered 404" in line for line in lines[:5])
     assert "the first" not in lines[5].partition(" skipped ")[0]
-    assert "1 file skipped after failing in 5 runs" in lines[5]
+    assert "1 file skipped after failing in 5 passes" in lines[5]
     assert f"{site.url}/gone: the server answered 404" in lines[5]

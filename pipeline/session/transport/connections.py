@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -23,74 +23,73 @@ class RequestTarget:
         self.text = ""
 
 
+class GuardedConnection(HTTPConnection):
+    """A connection whose address is checked, and which limits the time for connecting and for the response headers.
+
+    ssrf_guard: checks the address of each connection; None for connections to a proxy. limit_s: the time limit for connecting; the
+    same limit applies to receiving the response headers. The timeouts of urllib3 are not sufficient: they apply to a single read, so
+    that a server that sends one byte from time to time could block the client for ever. target: what the connections send in the
+    request line.
+    """
+
+    ssrf_guard: ClassVar[SsrfGuard | None]
+    limit_s: ClassVar[float]
+    target: ClassVar[RequestTarget]
+    received: Response | None = None
+    checked = False
+
+    def response_class(self, *arguments: Any, **options: Any) -> Response:  # type: ignore[override]
+        """Return the response object for http.client. This method has the parameters of the class that it replaces."""
+        self.received = Response(*arguments, **options)
+        return self.received
+
+    def _new_conn(self) -> socket.socket:
+        # This overrides an undocumented method of urllib3, because an override of connect() could check the address only after the
+        # TLS handshake.
+        connected = super()._new_conn()
+        self._check_address(connected)
+        return connected
+
+    def connect(self) -> None:
+        self.checked = False
+        with _within(self, self.limit_s):
+            super().connect()
+        if not self.checked:
+            self._check_address(self.sock)
+
+    def _check_address(self, connected: Any) -> None:
+        """Check the address of the open connection, because a host name may resolve to a different address each time."""
+        if self.ssrf_guard is not None:
+            try:
+                self.ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
+            except BaseException:
+                connected.close()
+                raise
+        self.checked = True
+
+    def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
+        super().putrequest(method, self.target.text or url, *arguments, **options)
+
+    def getresponse(self) -> Any:
+        with _within(self, self.limit_s):
+            response = super().getresponse()
+        attach(response, self.received)
+        self.received = None
+        return response
+
+
 def pool_classes(ssrf_guard: SsrfGuard | None, limit_s: float, target: RequestTarget, *,
                  socks: bool = False) -> dict[str, type[HTTPConnectionPool]]:
     """Return the connection pool classes for the pool_classes_by_scheme attribute of a PoolManager.
 
-    ssrf_guard: checks the address of each connection; None for requests through a proxy. socks: whether the proxy is a SOCKS
-    proxy. target: the path and query that the connections send. limit_s: the time limit for connecting; the same limit applies to
-    receiving the response headers. The timeouts of urllib3 are not sufficient: they apply to a single read, so that a server that
-    sends one byte from time to time could block the client for ever.
+    ssrf_guard, limit_s, target: as in GuardedConnection. socks: whether the connections go through a SOCKS proxy.
     """
-
-    class Guarded(HTTPConnection):
-        received: Response | None = None
-        checked = False
-
-        def response_class(self, *arguments: Any, **options: Any) -> Response:  # type: ignore[override]
-            """Return the response object for http.client. This method has the parameters of the class that it replaces."""
-            self.received = Response(*arguments, **options)
-            return self.received
-
-        def _new_conn(self) -> socket.socket:
-            # This overrides an undocumented method of urllib3, because an override of connect() could check the address only after the
-            # TLS handshake.
-            connected = super()._new_conn()
-            self._check_address(connected)
-            return connected
-
-        def connect(self) -> None:
-            self.checked = False
-            with _within(self, limit_s):
-                super().connect()
-            if not self.checked:
-                self._check_address(self.sock)
-
-        def _check_address(self, connected: Any) -> None:
-            """Check the address of the open connection, because a host name may resolve to a different address each time."""
-            if ssrf_guard is not None:
-                try:
-                    ssrf_guard.check_address(self.host, self.port or self.default_port, connected.getpeername()[0])
-                except BaseException:
-                    connected.close()
-                    raise
-            self.checked = True
-
-        def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
-            super().putrequest(method, target.text or url, *arguments, **options)
-
-        def getresponse(self) -> Any:
-            with _within(self, limit_s):
-                response = super().getresponse()
-            attach(response, self.received)
-            self.received = None
-            return response
-
+    shared = {"ssrf_guard": ssrf_guard, "limit_s": limit_s, "target": target}
     plain, tls = (SOCKSConnection, SOCKSHTTPSConnection) if socks else (HTTPConnection, HTTPSConnection)
-
-    class GuardedPlain(Guarded, plain):  # type: ignore[misc, valid-type]
-        pass
-
-    class GuardedTls(Guarded, tls):  # type: ignore[misc, valid-type]
-        pass
-
-    class Pool(HTTPConnectionPool):
-        ConnectionCls = GuardedPlain
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = GuardedTls
-
-    return {"http": Pool, "https": TlsPool}
+    guarded_plain = type("GuardedPlain", (GuardedConnection, plain), shared)
+    guarded_tls = type("GuardedTls", (GuardedConnection, tls), shared)
+    return {"http": type("GuardedPool", (HTTPConnectionPool,), {"ConnectionCls": guarded_plain}),
+            "https": type("GuardedTlsPool", (HTTPSConnectionPool,), {"ConnectionCls": guarded_tls})}
 
 
 @contextmanager
