@@ -13,7 +13,7 @@ REGEX_LIMIT_S = 0.1
 
 
 class RuleFailedError(Exception):
-    """A rule could not be applied, or a value does not have the type of the rule.
+    """A rule could not be applied, or a value cannot be converted to the type that the rule names.
 
     The message contains the text to which the rule was applied, and the reason.
     """

@@ -199,6 +199,6 @@ class UnverifiedFiles:
         _log.warning("the session has expired, although no response showed this: %d files are fetched again after a new login",
                      len(self._held))
         if self._max_held == 1 and len(self._held) == 1:
-            raise LoginError(f"the session expires each time after {shown_url(self._held[0].wanted.url)} is fetched",
-                             where=self._login_state.where, fix="if the link of this file logs out, exclude the link from `download`")
+            raise LoginError(f"the session ends whenever {shown_url(self._held[0].wanted.url)} is fetched",
+                             where=self._login_state.where, fix="if this is the link to log out, exclude it from `download`")
         self._max_held = max(1, min(self._max_held, len(self._held)) // 4)

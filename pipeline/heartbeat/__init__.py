@@ -1,4 +1,4 @@
-"""The heartbeat server, which reports the status over text lines, HTTP and UDP on one port number.
+"""The heartbeat server, which reports the status on one port: over TCP as text lines or HTTP, and over UDP.
 
 This module imports nothing, so that `pipeline ping` can use the client without loading the HTTP server.
 """

@@ -134,7 +134,7 @@ def _trust_own_certificate(settings: Settings) -> ssl.SSLContext | None:
         context.load_verify_locations(settings.folder / settings.heartbeat.certificate)
     except OSError as error:
         raise HeartbeatError(f"the certificate cannot be read: {error.strerror or error}", where=settings.heartbeat.certificate,
-                             fix="correct [heartbeat] certificate") from error
+                             fix="correct the setting `certificate` in [heartbeat]") from error
     return context
 
 

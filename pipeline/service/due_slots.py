@@ -42,7 +42,7 @@ class DueSlots:
             await self._state.slots_changed.wait()
 
     async def claim(self) -> None:
-        """Claim the slots that are due now. If the settings have changed, plan their schedules first."""
+        """Claim the slots that are due now. If the settings have changed, first plan the schedules of the new settings."""
         self._state.slots_changed.clear()
         now = utc_now()
         try:

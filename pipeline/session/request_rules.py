@@ -15,8 +15,8 @@ class RequestRules:
     """The settings that apply to every request of a spider.
 
     headers: the request headers set for the spider; trusted: the origins that receive these headers; body_origins: the origins
-    that may receive a request body after a redirect; auth: the HTTP authentication, or None; banned: the rules by which a
-    response shows that the site has banned the proxy; hosts: the hosts named in the spider's settings; encoding: the encoding to
+    that may receive a request body after a redirect; auth: the HTTP authentication, or None; banned: the rules for
+    recognizing a response to a banned proxy; hosts: the hosts named in the spider's settings; encoding: the encoding to
     use instead of the encoding that a page declares, or None.
     """
 

@@ -151,7 +151,7 @@ class Session:
         return self._login.ensure(fresh=fresh)
 
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """Return the time of the last login, and those of its cookies that have an expiry time; None if there was no login."""
+        """Return when the last login took place, and its cookies that have an expiry time; None if there was no login."""
         return self._login.cookies()
 
     def adopt(self, token: str, epoch: int) -> None:

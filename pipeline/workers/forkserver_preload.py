@@ -1,7 +1,8 @@
 """Set up signals and garbage collection in the forkserver. The forkserver imports this module first.
 
-The garbage collector is off, because everything that the forkserver loads stays loaded. The forkserver exits without Python's
-cleanup, which takes 0.2 s, because programs that read the output of this program wait until the forkserver has ended.
+The garbage collector is off, because everything that the forkserver loads stays loaded. At its exit the forkserver skips Python's
+cleanup, which would take 0.2 s: the forkserver keeps the standard output of the command open, so a program that reads this output
+would have to wait.
 """
 
 from __future__ import annotations

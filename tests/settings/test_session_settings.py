@@ -42,8 +42,8 @@ def test_proxies(tmp_path: Path, proxy: str, words: str) -> None:
 
 @pytest.mark.parametrize(("login", "words"), [
     (f'{URL}\nfields = {{ u = "me" }}', "login.check: is missing"),
-    (f'{URL}\ncheck = "a"', "login: the login fills in no fields"),
-    (f'{URL}\ncheck = "a"\nfields = {{}}', "login: the login fills in no fields: give `fields` or `totp`; or give `form`, if the form has only a button"),
+    (f'{URL}\ncheck = "a"', "login: the login has no fields to fill in"),
+    (f'{URL}\ncheck = "a"\nfields = {{}}', "login: the login has no fields to fill in: set `fields` or `totp`, or set `form` if the form has only a button"),
     ('url = "ftp://a"\ncheck = "a"\nfields = { u = "me" }', "login.url: 'ftp://a' is not an http(s) URL"),
     (f'{URL}\ncheck = "a[["\nfields = {{ u = "me" }}', "login.check: 'a[[' is not a CSS selector"),
     (f'{GOOD}\nform = "f["', "login.form: 'f[' is not a CSS selector"),
@@ -68,7 +68,7 @@ def test_logins(tmp_path: Path, login: str, words: str) -> None:
     ('headers = { Authorization = "Bearer geheim" }',
      "headers: the value of Authorization is a secret, and secrets are not allowed in the settings file"),
     ('headers = { X-Api-Key = "geheim" }', "headers: the value of X-Api-Key is a secret, and secrets are not allowed in the settings file"),
-    ('cookies = { "a b" = "c" }', "cookies: 'a b' is not a valid name of a cookie"),
+    ('cookies = { "a b" = "c" }', "cookies: 'a b' is not a valid cookie name"),
     ('cookies = { a = "geheim;c" }', "cookies: the value of the cookie a contains a semicolon or a control character"),
     ('method = "GE T"', "method: 'GE T' is not an HTTP method, such as GET or POST"),
     ('auth = { user = "a:b", password = { env = "P" } }', "auth: a user name cannot contain a colon"),

@@ -138,7 +138,7 @@ def test_a_file_whose_link_logs_out_is_named_in_the_error(crawls: Crawls, site: 
     crawls.write(settings(site, DOWNLOADS))
     run = crawls.perform()
     assert run.outcome is Outcome.FAILED
-    assert f"the session expires each time after {site.url}/f/4.pdf is fetched" in run.error
+    assert f"the session ends whenever {site.url}/f/4.pdf is fetched" in run.error
     assert files(crawls).items() <= WHOLE.items()
 
 

@@ -202,7 +202,7 @@ class UnprovedPages:
         return True
 
     def _report_silent_expiry(self, url: str) -> None:
-        """Log that the session has expired, and hold fewer pages from now on.
+        """Log that the session has expired, and from now on hold back fewer pages between two login checks.
 
         Fewer held pages let the crawl progress even if the session expires often. url: the URL of the last page fetched before
         the check. Raise LoginError if this page was the only held page: fetching it then seems to end the session.
@@ -210,9 +210,9 @@ class UnprovedPages:
         logger.warning("the session has expired, although no response showed this: %d pages are fetched again after a new login",
                        len(self._held))
         if self._room == 1:
-            raise LoginError(f"the session expires each time after {shown_url(url)} is fetched",
+            raise LoginError(f"the session ends whenever {shown_url(url)} is fetched",
                              where=f"spiders.{self._context.run.spider}.login",
-                             fix="if this page logs out, exclude the page with `deny`")
+                             fix="if this is the link to log out, exclude it with `deny`")
         self._room = max(1, min(self._room, len(self._held)) // 4)
 
 

@@ -67,7 +67,7 @@ class SessionSync:
         self._robots: set[str] = set()
 
     def update(self) -> SessionUpdate:
-        """Return the changes in this process since the last update that was sent or received."""
+        """Return what has changed in the session of this process since the last update was sent or received."""
         session = self._context.session
         update = SessionUpdate(
             session.login_state.proved if session.login_state is not None else 0, session.token,

@@ -1,7 +1,7 @@
 """Control Scrapy's engine from outside: stop a crawl, wake the engine, limit its requests.
 
 Scrapy has no public interface to wake its engine, or to find out whether its spider is being closed. If Scrapy renames the
-private attribute `_slot`, the engine asks for requests every five seconds by itself, follower processes get no pages, and a test
+private attribute `_slot`, the engine can no longer be woken: it looks for requests only every five seconds, follower processes get no pages, and a test
 fails.
 """
 

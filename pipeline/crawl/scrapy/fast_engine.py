@@ -212,7 +212,7 @@ def _checked(method: Any, found: Any) -> Any:
 class SequentialScraper(Scraper):
     """Handles the output of a page in the asyncio task of the page's request.
 
-    Scrapy uses two more tasks and a queue, which have almost no work because PageCollector passes no output on to Scrapy.
+    Scrapy's own scraper uses two more tasks and a queue for this, which would only cost time, because PageCollector passes no output on.
     """
 
     async def scrape_in_sequence(self, result: Response | Failure, request: Request) -> None:

@@ -152,7 +152,7 @@ class HttpApp:
             return web.Response(status=500, text="error: the request failed because of a bug in the pipeline; the service's log contains the details\n")
 
     def log_error(self, error: Exception) -> None:
-        """Log an error caused by a request without the token: one line, and at most one line a minute."""
+        """Log an error from handling a request without the token, as one line without a traceback, at most once a minute."""
         _requests_log.error("an HTTP request to the heartbeat failed", exc_info=error)
 
     def _is_our_host(self, host: str) -> bool:

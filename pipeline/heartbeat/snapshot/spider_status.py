@@ -118,10 +118,10 @@ def _success_and_failures(connection: Connection, name: str, recent: list[Run]) 
 
 def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,
                     due_after: DueAfter | None) -> datetime | None:
-    """Return the time at which the next successful run of a spider is due, or was due.
+    """Return when a spider should next have succeeded; this time may be in the past.
 
-    success: the last successful run; the result is the first due time after the slot of this run. If success is None, the
-    result is the first due time after the start of the service. If due_after is None, the result is next_due.
+    This is the first due time after the slot of `success`, the last successful run; without one, the first due time after the
+    start of the service. due_after: computes due times; if it is None, the result is `next_due`.
     """
     if due_after is None:
         return next_due

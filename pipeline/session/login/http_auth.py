@@ -38,7 +38,7 @@ class Challenge:
 
 
 def challenges_in(header: str) -> Iterator[Challenge]:
-    """Yield the challenges of one or more WWW-Authenticate headers, joined with commas (RFC 9110, 11.6.1)."""
+    """Yield each challenge in the value of WWW-Authenticate. Several headers may be joined with commas (RFC 9110, 11.6.1)."""
     at = 0
     while (scheme := _SCHEME.match(header, at)) is not None:
         at = scheme.end()

@@ -149,7 +149,7 @@ class SessionLogin:
                 raise
 
     def cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
-        """Return the time of the last login, and those of its cookies that have an expiry time; None if there was no login."""
+        """Return when the last login took place, and its cookies that have an expiry time; None if there was no login."""
         last = last_login.last(self._files.last_login)
         if last is None:
             return None

@@ -97,7 +97,7 @@ class Robots:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def learn(self, place: str, robots: RobotsTxt) -> None:
-        """Store a robots.txt that has already been fetched for a page request. place: the URL of the robots.txt."""
+        """Store a robots.txt that the crawl has fetched, so that downloads do not fetch it again. place: the URL of the robots.txt."""
         self._known[place] = robots
 
     def check(self, url: str) -> None:

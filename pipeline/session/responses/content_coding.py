@@ -312,7 +312,7 @@ class _Zstd:
 
 
 def _damaged(name: str) -> DecodingError:
-    return DecodingError(f"the body is damaged, or is not {name} as the Content-Encoding header says")
+    return DecodingError(f"the Content-Encoding header says {name}, but the body is damaged or is not {name}")
 
 
 _DECODERS: dict[str, type[_Gzip | _Deflate | _Brotli | _Zstd]] = {

@@ -82,7 +82,7 @@ class RecipientsTable(Table):
 
 
 class GroupTable(RecipientsTable):
-    """A group of recipients with a mail of its own.
+    """A group of recipients that gets its own mail.
 
     The mail contains the changes that pass both the filter of the digest and the filter of the group.
     """

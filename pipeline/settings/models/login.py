@@ -144,10 +144,10 @@ class LoginTable(LoginStepTable):
                 raise PydanticCustomError("login", "the value of fields.{name} is not a text, but forms contain only texts; for an API "
                                           "that expects numbers or tables, add json = true", {"name": name})
         if self.sends and self.url is None:
-            raise PydanticCustomError("login", "`url` is missing: give the URL of the login form; if imported cookies are the login, remove `fields`")
+            raise PydanticCustomError("login", "`url` is missing: set it to the URL of the login form, or remove `fields` if you log in with imported cookies instead")
         if not self.sends and (self.steps or self.token is not None or self.json_ or self.url is not None):
-            raise PydanticCustomError("login", "the login fills in no fields: give `fields` or `totp`; or give `form`, if the form has only a button; "
-                                      "if imported cookies are the login, remove `url`, `steps`, `json` and `token`")
+            raise PydanticCustomError("login", "the login has no fields to fill in: set `fields` or `totp`, or set `form` if the form has only a button. "
+                                      "If you log in with imported cookies instead, remove `url`, `steps`, `json` and `token`")
         if self.json_ and (self.steps or self.totp or self.form):
             raise PydanticCustomError("login", "`steps`, `totp` and `form` cannot be used with json = true, which sends the fields to an API instead of a form")
         if self.token is None and "token_header" in self.model_fields_set:

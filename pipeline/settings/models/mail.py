@@ -199,7 +199,7 @@ class MailTable(Table):
         secret = "a password" if self.password is not None else "a token"
         logs_in = bool(logins)
         if logs_in and not self.user:
-            raise PydanticCustomError("mail", "{secret} is set, but no user name; add `user`", {"secret": secret})
+            raise PydanticCustomError("mail", "{secret} is set, but `user` is not; add `user`", {"secret": secret})
         if self.security == "none" and logs_in and not self.allow_plaintext_auth:
             raise PydanticCustomError("mail", "with security = \"none\", the {secret} would be sent without encryption; use \"tls\" or "
                                       "\"starttls\", or set allow_plaintext_auth = true", {"secret": secret.split()[1]})

@@ -78,7 +78,7 @@ class RequestTable(Table):
     def _cookies(cls, cookies: dict[str, str | Secret]) -> dict[str, str | Secret]:
         for name, value in cookies.items():
             if not _TOKEN.fullmatch(re.sub(r"[\[\]]", "", name)):
-                raise PydanticCustomError("cookies", "{found} is not a valid name of a cookie", {"found": repr(name)})
+                raise PydanticCustomError("cookies", "{found} is not a valid cookie name", {"found": repr(name)})
             if isinstance(value, str) and re.search(r"[;\x00-\x1f\x7f]", value):
                 raise PydanticCustomError("cookies", "the value of the cookie {name} contains a semicolon or a control character", {"name": name})
         return cookies

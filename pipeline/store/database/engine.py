@@ -102,7 +102,7 @@ class Store:
         return int(connection.exec_driver_sql(BACKENDS[self.kind].SIZE).scalar() or 0)
 
     def check(self) -> list[str]:
-        """Return a description of each damage found in the database; an empty list if the database is intact.
+        """Return a description of each problem found in the database; an empty list if the database is intact.
 
         The check reads an SQLite file completely.
         """

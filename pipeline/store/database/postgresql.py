@@ -120,7 +120,7 @@ def _listed(columns: list[str]) -> str:
 
 
 def damage(connection: Connection) -> Iterator[str]:
-    """Yield a description of each damage that the server knows of.
+    """Yield a description of each problem that the server knows of, such as an invalid index.
 
     Damage can be an unreadable table, a failed checksum or an invalid index. The server repairs its own files after a crash.
     This function does not read every page; the tool pg_amcheck does.

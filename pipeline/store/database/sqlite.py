@@ -83,7 +83,7 @@ def dump(engine: Engine, target: Path) -> None:
 
 
 def damage(connection: Connection) -> Iterator[str]:
-    """Yield each damage that `PRAGMA quick_check` finds. The check reads every page of the database file."""
+    """Yield each problem that `PRAGMA quick_check` finds. The check reads every page of the database file."""
     for found in connection.exec_driver_sql("PRAGMA quick_check(20)").scalars():
         if found != "ok":
             yield str(found)

@@ -135,7 +135,7 @@ class _LimitedReader:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MOST_AT_ONCE:
-            raise tarfile.ReadError(f"an entry in the archive has a header of {size} bytes")
+            raise tarfile.ReadError(f"an entry has a header of {size} bytes, which is too large")
         return self._file.read(size)
 
 
@@ -168,7 +168,7 @@ def _manifest(content: bytes, source: Path) -> Manifest:
             raise ValueError  # noqa: TRY301
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError("the archive has no valid manifest at its end", where=str(source),
-                         fix="use another file, because `pipeline backup` did not write this file, or the file is incomplete") from error
+                         fix="use another file: this one is incomplete, or was not written by `pipeline backup`") from error
     return manifest
 
 

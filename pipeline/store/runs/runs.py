@@ -248,7 +248,7 @@ def _is_performed(run: Run, own: str, performing: Collection[int] | None) -> boo
 def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
     """Create a new run for each open pass whose last run was stopped, and return the new runs.
 
-    quiet_only: if True, only for runs that were stopped within PASS_MAX_AGE because of quiet hours or a paused host.
+    quiet_only: if True, only for runs that were stopped because of quiet hours or a paused host, at most PASS_MAX_AGE ago.
     """
     open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
     last = select(func.max(runs.c.id)).where(NOT_SKIPPED, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)

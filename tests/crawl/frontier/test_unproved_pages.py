@@ -108,7 +108,7 @@ def test_a_page_that_ends_the_session_is_named_in_the_error(crawls: Crawls, site
     crawls.write(settings(site))
     run = crawls.run()
     assert (run.outcome, run.complete) == (Outcome.FAILED, False)
-    assert f"the session expires each time after {site.url}/p/4 is fetched" in run.error
+    assert f"the session ends whenever {site.url}/p/4 is fetched" in run.error
     assert {change.kind for change in items.changes(crawls.store, "s")} <= {ChangeKind.NEW}
     assert "bye" not in texts(crawls)
     crawls.write(settings(site, 'deny = ["/p/4"]'))

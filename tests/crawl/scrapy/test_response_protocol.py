@@ -157,8 +157,8 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
                       "the response headers are larger than 262,144 bytes"),
     "compress": (coded("compress", BODY), "has the Content-Encoding compress, which is not supported"),
     "six codings": (coded("gzip, gzip, gzip, gzip, gzip, gzip", GZIP), "has 6 content codings"),
-    "no gzip under the name": (coded("gzip", BODY), "the body is damaged, or is not gzip"),
-    "a damaged gzip": (coded("gzip", GZIP[:-6] + b"\0\0" + GZIP[-4:]), "the body is damaged, or is not gzip"),
+    "no gzip under the name": (coded("gzip", BODY), "but the body is damaged or is not gzip"),
+    "a damaged gzip": (coded("gzip", GZIP[:-6] + b"\0\0" + GZIP[-4:]), "but the body is damaged or is not gzip"),
 } | {f"WPT {case['input']!r}": (OK + case["input"].encode() + b"\r\n\r\n" + BODY, {
     42: WHOLE, 30: CUT30, None: "conflicting Content-Length values"}[case["output"]]) for case in WPT}
 
