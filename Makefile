@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# One process more than there are cores, at most 4: most tests wait for servers and processes more than they compute.
+PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 1))") --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test fallback check docs bench torture lock clean
@@ -26,10 +28,10 @@ demo: install  ## crawl the demo once, deliver its digest, and exit
 	$(BIN)/pipeline serve --once
 
 test: install  ## run the tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
 
 fallback: install  ## run the tests of crawls again, on Scrapy's own engine
-	TEST_ENGINE=scrapy $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile tests/crawl tests/spiders
+	TEST_ENGINE=scrapy $(PYTEST) tests/crawl tests/spiders
 
 check: install  ## run ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check
