@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.errors import HeartbeatError, UsageError
-from pipeline.heartbeat.client import client_for
+from pipeline.heartbeat.client import HeartbeatClient, client_for
 from pipeline.heartbeat.token import data_id_of
 from pipeline.settings import Settings
+from pipeline.settings.fields.scalars import is_loopback
 from pipeline.text import size_for_people
 
 
@@ -31,11 +32,19 @@ def ask_status(settings: Settings) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise HeartbeatError("the response does not come from the heartbeat of this program", where=str(client),
                              fix="check [heartbeat] in settings.toml, and whether you can read the token file in data_dir")
-    other, own = found.get("data", {}), data_id_of(settings.data_dir)
-    if own and other.get("id") and other["id"] != own:
-        raise UsageError(f"this heartbeat belongs to the service with the data_dir {other['folder']}, not to a service with the data_dir "
-                         f"{settings.data_dir.absolute()}", where=str(client), fix="set another [heartbeat] port for one of the two services")
+    _refuse_other_data(settings, found, client)
     return found
+
+
+def _refuse_other_data(settings: Settings, found: dict[str, Any], client: HeartbeatClient) -> None:
+    """Raise UsageError if a service on this machine uses another data_dir than the settings."""
+    data, folder = found.get("data"), str(settings.data_dir.absolute())
+    if not isinstance(data, dict) or not (client.path or is_loopback(client.host)):
+        return
+    own, other = data_id_of(settings.data_dir), data.get("id")
+    if own and other and other != own and data.get("folder") != folder:  # in the same folder, somebody has deleted the token
+        raise UsageError(f"this heartbeat belongs to the service with the data_dir {data.get('folder')}, not to a service with the data_dir "
+                         f"{folder}", where=str(client), fix="set another [heartbeat] port for one of the two services")
 
 
 _COLOURS = {"ok": "green", "degraded": "yellow", "failing": "red"}

@@ -88,7 +88,8 @@ class CrawlContext:
     budget: HostBudget = field(default_factory=HostBudget)
     page_limit: PageLimit | None = None
     on_response: Callable[[ScrapyRequest, Response], None] = lambda request, response: None  # the download handler calls this with each response
-    on_limit: Callable[[int], None] = lambda per_host: None  # set by the download handler; changes how many requests to one host are sent at the same time
+    limit: int | None = None  # how many requests to one host are sent at the same time, if this was changed during the crawl
+    on_limit: list[Callable[[int], None]] = field(default_factory=list)  # called with each new limit: one function of each download handler
     robots: Robots | None = None  # robots.txt for file downloads; the middleware ObeyRobots adds each robots.txt that it fetches for pages
     known_robots: dict[str, RobotsTxt] = field(default_factory=dict)  # each robots.txt that a process of this run has fetched for pages, by URL
     relogin: Relogin | None = None

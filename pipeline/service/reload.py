@@ -12,6 +12,8 @@ from pipeline.service.state import ServiceState
 from pipeline.settings import Settings, load
 from pipeline.settings.restart import keep_until_restart
 
+_MOST_NAMED = 5
+
 logger = logging.getLogger("pipeline.service")
 
 
@@ -38,7 +40,7 @@ class Reloader:
                 fresh = await asyncio.to_thread(load, self._state.settings.file)
                 fresh, waiting = keep_until_restart(self._state.settings, fresh)
             except SettingsError as error:
-                self._state.settings_error = f"the file was not reloaded: {error}"
+                self._state.settings_error = f"not reloaded, because of {_named(error)}"
                 logger.error("the settings were not reloaded, because the file has problems:\n%s", error)  # noqa: TRY400
                 return
             self._on_reload(fresh)
@@ -61,12 +63,19 @@ class Reloader:
                 return
             self._checked = version
             try:
-                await asyncio.to_thread(load, self._state.settings.file)
+                keep_until_restart(self._state.settings, await asyncio.to_thread(load, self._state.settings.file))
             except SettingsError as error:
-                self._state.settings_error = f"the file has errors, and the service would not start with it: {error}"
+                self._state.settings_error = f"has changed and cannot be used, because of {_named(error)}"
                 logger.error("the settings file has errors; the service still uses the earlier settings:\n%s", error)  # noqa: TRY400
             else:
                 self._state.settings_error = ""
+
+
+def _named(error: SettingsError) -> str:
+    """Return the keys with problems, without their values: the status is no place for a secret that somebody may have typed there."""
+    keys = ", ".join(dict.fromkeys(problem.key or "the file itself" for problem in error.problems[:_MOST_NAMED]))
+    more = ", …" if len(error.problems) > _MOST_NAMED else ""
+    return f"problems with {keys}{more}; the log and `pipeline check` describe them"
 
 
 def _version_of(file: str) -> tuple[int, int] | None:

@@ -22,6 +22,8 @@ thousand tables."""
 
 _NEEDED_TABLES = re.compile(r"^[ \t]*\[(?:pipeline|heartbeat)\][^\n]*(?:\n(?![ \t]*\[)[^\n]*)*\n?", re.MULTILINE)
 """Matches the tables [pipeline] and [heartbeat], up to the next table."""
+_MENTIONED_TABLES = re.compile(r"""^[ \t]*\[?[ \t]*["']?(?:pipeline|heartbeat)["']?[ \t]*[].=]""", re.MULTILINE)
+"""Matches every line that begins one of these tables, however it is written."""
 
 
 def load(path: str | Path) -> Settings:
@@ -68,10 +70,24 @@ def load_for_heartbeat(path: str | Path) -> tuple[Settings, SettingsError | None
     except SettingsError as error:
         try:
             text = Path(path).read_bytes().decode("utf-8-sig")
-            raw = tomllib.loads("".join(table[0] for table in _NEEDED_TABLES.finditer(text)))
-            return Settings.model_validate({**raw, "file": str(path)}), error
+            return Settings.model_validate({**_needed_tables(text), "file": str(path)}), error
         except (OSError, ValueError):  # UnicodeDecodeError, TOMLDecodeError and ValidationError are ValueErrors
             raise error from None
+
+
+def _needed_tables(text: str) -> dict[str, Any]:
+    """Return the tables [pipeline] and [heartbeat] of a settings file, even if other parts are not valid TOML.
+
+    Raises TOMLDecodeError if one of the two tables is not valid, or is not written under a header of its own.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        found = [table[0] for table in _NEEDED_TABLES.finditer(text)]
+        if len(found) < len(_MENTIONED_TABLES.findall(text)):
+            raise
+        return tomllib.loads("".join(found))
+    return {name: raw[name] for name in ("pipeline", "heartbeat") if name in raw}
 
 
 def secrets(part: object) -> list[Secret]:

@@ -49,8 +49,11 @@ def _keep(waiting: list[str], table: str, old: _T, new: _T, names: Iterable[str]
 
     The keys whose values differ are appended to `waiting`.
     """
-    waiting += [f"{table}.{type(new).model_fields[name].alias or name}" for name in names if getattr(old, name) != getattr(new, name)]
-    return new.model_copy(update={name: getattr(old, name) for name in names})
+    changed = [name for name in names if getattr(old, name) != getattr(new, name)]
+    waiting += [f"{table}.{type(new).model_fields[name].alias or name}" for name in changed]
+    kept = new.model_copy(update={name: getattr(old, name) for name in changed})
+    kept.model_fields_set.difference_update(set(changed) - old.model_fields_set)  # the copy counts each of them as set
+    return kept
 
 
 def _refuse_lost_spiders(waiting: list[str], old: Settings, new: Settings) -> None:

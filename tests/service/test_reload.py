@@ -47,6 +47,29 @@ def test_only_the_keys_that_need_a_restart_keep_their_values(tmp_path: Path, old
     assert keep_until_restart(applied, after)[1] == waiting
 
 
+def test_a_table_that_keeps_its_values_also_keeps_which_of_them_are_set(tmp_path: Path) -> None:
+    before = settings_of(tmp_path, "[heartbeat]\nsocket = 's'")
+    for text in ("[heartbeat]\nsocket = 's'", "[heartbeat]\nsocket = 't'\nhost = '127.0.0.2'"):
+        applied, _ = keep_until_restart(before, settings_of(tmp_path, text))
+        assert (applied.heartbeat.on_port, applied.heartbeat.socket) == (before.heartbeat.on_port, "s")
+
+
+def test_no_value_with_a_problem_is_in_the_status(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, SPIDER)
+    store = open_store(settings.data_dir)
+
+    async def error() -> str:
+        state = ServiceState(store, settings)
+        (tmp_path / "settings.toml").write_text(SPIDER + "proxy = 'http://user:s3cret@proxy.example:1'\nauth = 'user:s3cret'\n")
+        await Reloader(state, lambda settings: None).reload()
+        return state.settings_error
+
+    found = asyncio.run(error())
+    store.close()
+    assert "spiders.s.auth" in found
+    assert "s3cret" not in found
+
+
 def test_settings_are_refused_if_a_waiting_digest_needs_a_spider_that_was_removed(tmp_path: Path) -> None:
     before = settings_of(tmp_path, DIGEST.format(to="a@example.com"))
     after = settings_of(tmp_path, "[mail]\nfrom = 'me@example.com'\n")
@@ -75,7 +98,6 @@ def test_an_error_in_a_changed_file_is_known_before_a_reload_or_a_restart(tmp_pa
     same, unknown, broken, missing, right = asyncio.run(checks())
     store.close()
     assert (same, right) == ("", "")
-    assert "has errors, and the service would not start with it" in unknown
-    assert "spiders.s.proxy" in unknown
-    assert "is not valid TOML" in broken
-    assert "does not exist" in missing
+    assert unknown == "has changed and cannot be used, because of problems with spiders.s.proxy; the log and `pipeline check` describe them"
+    assert "problems with the file itself" in broken
+    assert "problems with the file itself" in missing

@@ -258,6 +258,9 @@ def test_the_status_of_the_service_of_another_data_dir_is_refused(program: Progr
     done = program.run("status", "--settings", str(other))
     assert (done.returncode, done.stdout) == (3, "")
     assert f"this heartbeat belongs to the service with the data_dir {program.folder}" in done.stderr
+    (program.data / "heartbeat-token").unlink()
+    assert program.run("url").returncode == 0  # creates another token, which the service does not know yet
+    assert program.run("status").returncode == 0
 
 
 def test_status_without_a_service_is_failing(program: Program) -> None:

@@ -163,7 +163,9 @@ class FrontierScheduler(RowScheduler):
     def limit_requests(self, per_host: int) -> None:
         """Change how many requests to one host this process sends at the same time."""
         engine_control.limit_requests(self._crawler, per_host)
-        self._context.on_limit(per_host)
+        self._context.limit = per_host
+        for change in self._context.on_limit:
+            change(per_host)
 
     def _has_room(self) -> bool:
         return self._unproved is None or self._unproved.has_room(len(self._under_way))

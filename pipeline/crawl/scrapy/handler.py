@@ -62,13 +62,12 @@ class SessionHandler(BaseDownloadHandler):
         self._session = context.session
         self._budget = context.budget
         self._context = context
-        self._limit = context.table.concurrency
+        self._limit = context.table.concurrency if context.limit is None else context.limit
         self._semaphores: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(self._limit))
         self._reserving: set[asyncio.Task[Any]] = set()
-        context.on_limit = self._limit_requests
-        self._connections = settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN")
+        context.on_limit.append(self._limit_requests)
         self._clients = HttpClients(context.session, limit=settings.getint("CONCURRENT_REQUESTS"),
-                                    limit_per_host=self._connections)
+                                    limit_per_host=settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN"))
         self._timeout_s = settings.getfloat("DOWNLOAD_TIMEOUT")
         self._max_bytes = settings.getint("DOWNLOAD_MAXSIZE")
         self._working_proxy: str | None = None
@@ -119,23 +118,19 @@ class SessionHandler(BaseDownloadHandler):
         """
         self._session.ssrf_guard.check_url(request.url)
         timeout_s = request.meta.get("download_timeout", self._timeout_s)
-        stale = 0
         try:
-            while True:
-                try:
-                    return await self._send(request, proxy, timeout_s)
-                except StaleConnectionError:  # each attempt removes one closed connection from the pool
-                    stale += 1
-                    if stale > self._connections:
-                        raise
+            try:
+                return await self._send(request, proxy, timeout_s)
+            except StaleConnectionError:
+                return await self._send(request, proxy, timeout_s, new_connection=True)
         except TimeoutError as error:
             raise DownloadTimeoutError(f"the server did not respond within {timeout_s:g} s") from error
         except (aiohttp.ClientError, ProxyError, ProxyConnectionError, ProxyTimeoutError, asyncio.IncompleteReadError) as error:
             _raise_translated(error)
 
-    async def _send(self, request: Request, proxy: str | None, timeout_s: float) -> Response:
+    async def _send(self, request: Request, proxy: str | None, timeout_s: float, *, new_connection: bool = False) -> Response:
         begun_s = time.monotonic()
-        async with self._clients.send(request, proxy, timeout_s=timeout_s) as response:
+        async with self._clients.send(request, proxy, timeout_s=timeout_s, new_connection=new_connection) as response:
             request.meta["download_latency"] = time.monotonic() - begun_s
             if proxy is not None and not proxy.startswith("socks") and refuses_credentials(response.status, response.headers):
                 raise DownloadConnectionRefusedError("the proxy requires a user name and password") from _refused(response)

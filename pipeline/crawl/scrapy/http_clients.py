@@ -63,7 +63,8 @@ class HttpClients:
         self._limits: dict[str, Any] = {"limit": limit, "limit_per_host": limit_per_host}
         self._clients: dict[tuple[str | None, bool, bool], aiohttp.ClientSession] = {}
 
-    def send(self, request: Request, proxy: str | None, *, timeout_s: float) -> AbstractAsyncContextManager[Any]:
+    def send(self, request: Request, proxy: str | None, *, timeout_s: float,
+             new_connection: bool = False) -> AbstractAsyncContextManager[Any]:
         """Return a context manager that sends a request and yields the PeerResponse.
 
         An empty body is passed as None, since aiohttp would send `Content-Length: 0` with a GET for b"", which no browser does. A
@@ -77,7 +78,10 @@ class HttpClients:
             url = bare(url)
             if b"Authorization" not in sent:
                 headers = [*headers, ("Authorization", authorization)]
-        return self._client(proxy, utf8=utf8, keep_alive=request.method in REPEATABLE).request(
+        keep_alive = request.method in REPEATABLE and not new_connection
+        if not keep_alive:  # without this header aiohttp would send `Connection: close`, which no browser does
+            headers = [*headers, ("Connection", "keep-alive")]
+        return self._client(proxy, utf8=utf8, keep_alive=keep_alive).request(
             request.method, _as_it_is(url), data=request.body or None, headers=headers,
             timeout=aiohttp.ClientTimeout(total=timeout_s), ssl=self._tls_context(request.url, proxy), allow_redirects=False,
             proxy=None if proxy is None or proxy.startswith("socks") else proxy)

@@ -119,7 +119,7 @@ class HttpApp:
         if connection is not None:
             connection.request_started()
         response = await self._respond(request, handler)
-        if has_body(request) and not request.content.is_eof():
+        if (has_body(request) and not request.content.is_eof()) or (connection is not None and connection.has_sent_too_much):
             response.force_close()
             if connection is not None:
                 connection.body_refused()

@@ -19,12 +19,15 @@ COOKIE_AGE_S = 365 * 86400
 class HttpConnection(Protocol):
     """The connection on which a request arrived.
 
-    is_last_request: whether the connection closes after this request. trusted: whether the client may read the status
+    is_last_request: whether the connection closes after this request. has_sent_too_much: whether nothing more is read, because the
+    client has sent too much before it got a response. trusted: whether the client may read the status
     without a token. secure: whether the connection uses TLS.
     """
 
     @property
     def is_last_request(self) -> bool: ...
+    @property
+    def has_sent_too_much(self) -> bool: ...
     trusted: bool
     secure: bool
 

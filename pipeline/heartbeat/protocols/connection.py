@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
     first: whether no line on this connection has been answered yet; only then may the connection switch to HTTP.
     """
 
-    __slots__ = ("_first", "_http", "_http_began", "_is_http", "_lines", "_lost", "_normalizer", "_paused", "_peer", "_received",
+    __slots__ = ("_first", "_held", "_http", "_http_began", "_is_http", "_lines", "_lost", "_normalizer", "_paused", "_peer", "_received",
                  "_refusing", "_server", "_serving", "_since", "_timer", "_transport", "_unanswered", "_unsent", "admitted",
                  "eof", "origin", "secure", "trusted")
 
@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._serving = False
         self._paused = False
         self._refusing = False
+        self._held = False
         self._is_http = False
         self._lost = False
         self._unanswered = 0
@@ -215,20 +216,25 @@ class Connection(asyncio.Protocol):
         """Whether the connection closes after the request that is being served."""
         return self.eof or self._normalizer is not None
 
+    @property
+    def has_sent_too_much(self) -> bool:
+        """Whether the client has sent so much before it got a response that nothing more is read."""
+        return self._held
+
     def request_started(self) -> None:
         self._serving = True
 
     def body_refused(self) -> None:
         """From now on, drop the rest of the request body; the connection will be closed after the response."""
         self._refusing = True
-        self._read_on()
+        if self._held and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def response_ready(self) -> None:
         """Record that the response is about to be written; data that arrives from now on is the next request."""
         self._serving = self._http_began = False
         self._unanswered = 0
         self._since = asyncio.get_running_loop().time()
-        self._read_on()
 
     def sweep(self, now: float) -> None:
         """Close the connection if the client is idle, sends its request too slowly, or does not read answers."""
@@ -282,13 +288,10 @@ class Connection(asyncio.Protocol):
         if not self._refusing:
             self._server.slices.run(partial(self._parse_http, data))
             if self._unanswered > limits.unanswered_bytes and self._transport is not None:
+                self._held = True  # resumed only when the rest is dropped, because aiohttp pauses this transport too
                 self._transport.pause_reading()
         elif self._unanswered > limits.dropped_bytes:
             self.abort()
-
-    def _read_on(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
 
     def _parse_http(self, data: bytes) -> None:
         if self._http is None or self._lost or self._refusing:

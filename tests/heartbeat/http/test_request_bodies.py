@@ -131,6 +131,22 @@ def test_each_of_many_clients_receives_the_refusal_of_a_large_body(start, run, s
     assert {status_of(answer) for answer in answers} == {413}
 
 
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+def test_requests_sent_without_waiting_are_all_answered_and_do_not_fill_memory(start, run):
+    heartbeat = start()
+    count, request = 20_000, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    before = memory_kb()
+    with socket.create_connection(heartbeat.address, 10) as sock:
+        sender = threading.Thread(target=sock.sendall, args=(request * (count - 1) + request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),))
+        sender.start()
+        answered = 0
+        while chunk := sock.recv(2**20):
+            answered += chunk.count(b"HTTP/1.1 200")
+        sender.join(10)
+    assert answered > count * 0.99  # a status line may lie on the border of two chunks
+    assert memory_kb() - before < 8 * 1024
+
+
 def test_an_endless_body_is_cut_off_before_it_fills_memory(port):
     head = b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     sent = 0
