@@ -95,12 +95,12 @@ def test_a_post_request_never_uses_a_connection_that_the_server_may_just_be_clos
 
 def test_a_post_request_has_the_headers_of_a_browser_although_its_connection_is_not_kept(crawls: Crawls) -> None:
     with ScriptedServer(lambda asked: answer("<p>1</p>")) as started:
-        crawls.write(f'''
+        crawls.write(f"""
             [spiders.s]
             start = {{ url = "{started.url}/", method = "POST", form = {{ n = "1" }} }}
             robots = false
             items.fields.t = "p"
-        ''')
+        """)
         assert crawls.perform().complete
     assert [(asked.method, asked.headers.get("connection")) for asked in started.asked] == [("POST", "keep-alive")]
 
