@@ -17,11 +17,11 @@ from pipeline.settings import AuthTable
 from pipeline.text import clean_line, shown_url
 from pipeline.urls import target_of
 
-MAX_TRIES = 3
+MAX_TRIES = 10
 """The maximum number of attempts at one request.
 
-The first attempt uses no nonce or an old nonce, the second a new nonce. The third is needed if the second response says
-stale=true.
+The first attempt uses no nonce or an old nonce, the second a new nonce. Each further attempt follows a response that says stale=true:
+if a server accepts each nonce only once, a page or file that is fetched at the same time may have used the new nonce first.
 """
 
 _SCHEME = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=[\t ,]|$)")
