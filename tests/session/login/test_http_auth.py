@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.session.login.http_auth import Challenge, HttpAuth, challenges_in, digest
+from pipeline.session.login.http_auth import MAX_TRIES, Challenge, HttpAuth, challenges_in, digest
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import AuthTable
 
@@ -85,7 +85,7 @@ def test_a_nonce_is_used_again_and_renewed_when_it_is_stale(monkeypatch: pytest.
     assert auth.take(['Digest realm="r", nonce="two", qop="auth", stale=TRUE'], sent=True, tries=1)
     assert 'nonce="two"' in auth.header("GET", URL)
     assert auth.take(['Digest realm="r", nonce="three", stale=true'], sent=True, tries=2)
-    assert not auth.take(['Digest realm="r", nonce="four", stale=true'], sent=True, tries=3)
+    assert not auth.take(['Digest realm="r", nonce="four", stale=true'], sent=True, tries=MAX_TRIES)
 
 
 def test_a_new_nonce_that_is_not_accepted_means_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
