@@ -228,7 +228,7 @@ def give_way() -> None:
 
 
 def ours(url: str, folder: Path, *, kept: bool = False, processes: int | str = 1, fast: bool = True) -> Measured:
-    """A run of ours; a second call on the same folder finds everything unchanged.
+    """Run this program once; a second call on the same folder finds everything unchanged.
 
     kept: pages are kept on disk, so that unchanged ones are answered with 304 next time (the default). fast: the fast engine, not
     Scrapy's own.
