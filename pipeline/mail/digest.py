@@ -270,11 +270,12 @@ class _DigestRenderer:
             kept = keep_under if position == 1 or not keep_under else f"{keep_under}-{position}"
             rendered, packed = self._render(content, scratch=folder, keep_under=kept)
             total = 1 + len(packed.further)
-            yield _Mail(content.recipients, replace(rendered, subject=numbered(rendered.subject, 1, total)),
-                        packed.attachments)
-            for number, attachments in enumerate(packed.further, 2):
-                part = render_part(rendered, attachments, number=number, total=total, language=self._table.language)
-                yield _Mail(content.recipients, part, attachments)
+            first = replace(rendered, subject=numbered(rendered.subject, 1, total))
+            parts = [render_part(rendered, attachments, number=number, total=total, language=self._table.language)
+                     for number, attachments in enumerate(packed.further, 2)]
+            for recipients in _by_alphabet(content.recipients):
+                for part, attachments in zip((first, *parts), (packed.attachments, *packed.further), strict=True):
+                    yield _Mail(recipients, part, attachments)
 
     def _render(self, content: _RecipientsContent, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
         table, summary, as_configured = self._table, content.summary, self._level.as_configured
@@ -301,7 +302,7 @@ class _DigestRenderer:
         packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(self._zone):%Y-%m-%d}", scratch=scratch,
                         keep_under=keep_under, limit_bytes=table.attach_limit, oversize=table.oversize,
                         csv_bom=table.csv_bom)
-        return packer.pack(attach, changes=content.changes, total=summary.total, files=summary.files,
+        return packer.pack(attach, changes=content.changes, total=summary.total, files=summary.files, programs=table.attach_programs,
                            columns=Columns(summary.fields, frozenset(summary.fields_changed), frozenset(summary.fields_priced)))
 
     def envelope(self, mail: _Mail, *, number: int) -> compose.Envelope:
@@ -316,6 +317,18 @@ class _DigestRenderer:
     def write(self, file: BinaryIO, envelope: compose.Envelope, mail: _Mail) -> None:
         compose.write(file, envelope, text=mail.rendered.text, html=mail.rendered.html, signer=self._signer,
                       pictures=mail.rendered.pictures, attachments=mail.attachments)
+
+
+def _by_alphabet(recipients: RecipientsTable) -> list[RecipientsTable]:
+    """Return the recipients whose addresses are ASCII, and apart from them those whose local parts are not.
+
+    Many mail servers refuse a whole message with an address of the second kind (RFC 6531), so these recipients get a message of their own.
+    """
+    def those(*, in_ascii: bool) -> RecipientsTable:
+        return recipients.model_copy(update={name: tuple(
+            address for address in getattr(recipients, name) if compose.bare_address(address).isascii() is in_ascii)
+            for name in ("to", "cc", "bcc")})
+    return [found for found in (those(in_ascii=True), those(in_ascii=False)) if found.everyone]
 
 
 @contextmanager

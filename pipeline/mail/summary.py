@@ -150,7 +150,8 @@ def net_change(first: Change, last: Change) -> Change | None:
     """Return the net change from the first to the last change of an item; None if nothing has changed.
 
     Nothing has changed if the item is the same after the last change as before the first change, or if it existed neither before the
-    first change nor after the last.
+    first change nor after the last. A new item keeps the values before its last change, if it has changed since it was new: a
+    condition such as "price < before" compares them.
     """
     was_there = first.kind in (ChangeKind.CHANGED, ChangeKind.GONE)
     is_there = last.kind is not ChangeKind.GONE
@@ -164,7 +165,7 @@ def net_change(first: Change, last: Change) -> Change | None:
         return None
     if kind is ChangeKind.CHANGED and same(first.before, last.after):
         return None
-    return replace(last, kind=kind, before=first.before)
+    return replace(last, kind=kind, before=first.before if was_there else last.before)
 
 
 def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,

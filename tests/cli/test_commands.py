@@ -57,6 +57,23 @@ def test_items_are_printed_as_json_lines_csv_and_xlsx(crawled: Program, site: Pa
     assert {change["change"] for change in changes} == {"new"}
 
 
+def test_the_outbox_lists_unsent_and_sent_messages_wherever_settings_stands(crawled: Program) -> None:
+    def listed(*arguments: str) -> list[dict[str, object]]:
+        answer: list[dict[str, object]] = json.loads(crawled.run("outbox", *arguments).stdout)
+        return answer
+
+    assert crawled.run("digest", "d", "--send").returncode == 0
+    (crawled.folder / "settings.toml").rename(crawled.folder / "other.toml")
+    assert listed("list", "--json", "--settings", "other.toml") == []
+    sent, = listed("--settings", "other.toml", "list", "--sent", "--json")
+    assert (sent["state"], sent["waiting_for"], sent["error"]) == ("sent", [], "")
+    assert "“[d] 2 new" in crawled.run("outbox", "list", "--sent", "--settings", "other.toml").stdout
+    assert crawled.run("outbox", "retry", "--all", "--settings", "other.toml").stdout == "no message is waiting or parked\n"
+    assert "either the number of a message or --all" in crawled.run("outbox", "retry", "--settings", "other.toml").stderr
+    refused = crawled.run("digest", "d", "--send", "--since", "2026-11-01", "--settings", "other.toml")
+    assert (refused.returncode, "--since can be used only with --preview" in refused.stderr) == (2, True)
+
+
 def test_history_and_next_print_text_or_json(crawled: Program) -> None:
     assert "s run 1: succeeded" in crawled.run("history").stdout
     (run,) = json.loads(crawled.run("history", "s", "--json").stdout)

@@ -22,6 +22,7 @@ from pipeline.mail.filters import number, passes
 from pipeline.model import Change, ChangeKind, Outcome
 from pipeline.price import price
 from pipeline.settings import GroupTable
+from pipeline.store.database.schema import download_files
 from pipeline.store.mail import digests
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, built, text_of
@@ -228,7 +229,7 @@ def test_with_oversize_zip_what_does_not_fit_is_zipped(store, site, settings_fro
     (mail, _), = mails(store, built(store, settings))
     attached, = mail.iter_attachments()
     assert (attached.get_filename(), attached.get_content_type()) == ("a.txt.zip", "application/zip")
-    assert "a.txt (70.0 kB · text/plain · attached)" in text_of(mail)
+    assert "a.txt.zip (70.0 kB · text/plain · attached)" in text_of(mail)
 
 
 def test_with_csv_bom_a_csv_begins_with_a_byte_order_mark(store, site, settings_from) -> None:
@@ -322,3 +323,52 @@ def test_a_preview_shows_the_mail_of_each_group(store, site, settings_from, tmp_
     assert [path.name for path in paths] == ["morning.eml", "morning.html", "morning.txt",
                                              "morning-2.eml", "morning-2.html", "morning-2.txt"]
     assert "Three-Body" not in paths[5].read_text("utf-8")
+
+
+def test_addresses_outside_ascii_get_a_message_of_their_own(store, site, settings_from) -> None:
+    settings = settings_from(to='["me@example.com", "Jürgen <me@bücher.example>", "用户@example.com"]')
+    site.run(BOOKS)
+    (ascii_, to_ascii), (other, to_other) = mails(store, built(store, settings))
+    assert set(to_ascii) == {"me@example.com", "me@xn--bcher-kva.example"}
+    assert to_other == ("用户@example.com",)
+    assert "用户" not in str(ascii_["To"])
+    assert ascii_["Message-ID"] != other["Message-ID"]
+    assert text_of(ascii_) == text_of(other)
+
+
+def test_a_price_that_fell_before_the_first_digest_passes_a_condition_on_before(store, site, settings_from) -> None:
+    settings = settings_from(digest='where = ["price < before"]')
+    site.run(BOOKS)
+    site.run({"1": BOOKS["1"] | {"price": "£40.00"}, "2": BOOKS["2"] | {"price": "£12.00"}})
+    (mail, _), = mails(store, built(store, settings))
+    assert mail["Subject"] == "[morning] 1 new: Three-Body"
+
+
+@pytest.mark.parametrize(("names", "shown"), [
+    (["report.pdf", "report.pdf"], ["report.pdf", "report (2).pdf"]),
+    (["a/b.pdf", "A_B.pdf"], ["a_b.pdf", "A_B (2).pdf"]),
+])
+def test_the_list_of_downloads_has_the_names_of_the_attachments(names, shown, store, site, settings_from) -> None:
+    settings = settings_from(digest='attach = ["downloads"]')
+    site.run(BOOKS)
+    files = [(name.replace("/", "_") + str(number), b"%PDF", "application/pdf") for number, name in enumerate(names)]
+    site.run(BOOKS, files=files)
+    with store.write() as connection:
+        for number, name in enumerate(names, 1):
+            connection.execute(download_files.update().where(download_files.c.id == number).values(name=name))
+    (mail, _), = mails(store, built(store, settings))
+    assert [part.get_filename() for part in mail.iter_attachments()] == shown
+    assert all(f"* {name} (" in text_of(mail) for name in shown)
+
+
+@pytest.mark.parametrize(("name", "attached"), [
+    ("setup.exe", False), ("run.PS1", False), ("macro.js.", False), ("app.jar", False), ("shortcut.lnk ", False),
+    ("notes.txt", True), ("photo.jpeg", True), ("exe", True), ("data.tar.gz", True), ("letter.docx", True)])
+def test_programs_and_scripts_are_attached_only_if_the_digest_says_so(  # noqa: PLR0917  pytest hands them in by name
+        name, attached, store, site, settings_from, tmp_path) -> None:
+    site.run(BOOKS, files=[(name, b"x", "application/octet-stream")])
+    for setting, expected in (("", attached), ("attach_programs = true", True)):
+        settings = settings_from(digest=f'attach = ["downloads"]\n{setting}')
+        mail = email.message_from_bytes(preview(store, settings, "morning", tmp_path / "look", now=NOW)[0].read_bytes(), policy=default)
+        assert bool(list(mail.iter_attachments())) is expected
+        assert ("programs and scripts" in text_of(mail)) is not expected

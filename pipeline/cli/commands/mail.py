@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import load_settings, open_stored, settings_option
+from pipeline.cli.options import json_option, load_settings, open_stored, settings_option, to_json
 from pipeline.errors import UsageError
+from pipeline.text import iso
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -34,6 +37,9 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
                          fix=f"known: {', '.join(settings.digests) or 'none'}")
     if send == (preview is not None):
         raise UsageError("give either --preview DIR or --send", where="digest")
+    if send and since is not None:
+        raise UsageError("--since can be used only with --preview: --send reports each run once, and always all runs that are not reported yet",
+                         where="digest", fix=f"leave out --since, or look at the mail with `pipeline digest {name} --preview DIR --since {since:%Y-%m-%d}`")
     store = open_stored(settings)
     if preview is not None:
         day = since.replace(tzinfo=UTC) if since else None
@@ -43,30 +49,54 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
     raise SystemExit(send_digest(store, settings, name, say=click.echo))
 
 
+def _settings_of_outbox(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --settings to a subcommand of `outbox`. The option may also stand before the subcommand."""
+    @click.option("--settings", "own_file", metavar="FILE", help="Path of the settings file.")
+    @click.pass_obj
+    @wraps(command)
+    def with_settings(file_of_group: str, /, *, own_file: str | None, **options: Any) -> Any:
+        return command(load_settings(own_file or file_of_group), **options)
+
+    return with_settings
+
+
 @click.group(invoke_without_command=True)
 @settings_option
 @click.pass_context
 def outbox(ctx: click.Context, settings_file: str) -> None:
     """List the messages that were not sent, with the reasons."""
-    ctx.obj = load_settings(settings_file)
+    ctx.obj = settings_file
     if ctx.invoked_subcommand is None:
         ctx.invoke(outbox_list)
 
 
 @outbox.command("list")
-@click.pass_obj
-def outbox_list(settings: Settings) -> None:
+@click.option("--sent", is_flag=True, help="List the messages that were sent, the newest last.")
+@json_option
+@_settings_of_outbox
+def outbox_list(settings: Settings, *, sent: bool = False, as_json: bool = False) -> None:
     """List the messages that are waiting or parked."""
+    from pipeline.model import MessageState
     from pipeline.store.mail import outbox as stored
-    for message in stored.list_messages(open_stored(settings)):
-        click.echo(f"{message.id}  {message.state.value}  {message.created_at.astimezone(settings.zone):%Y-%m-%d %H:%M}  "
-                   f"to {', '.join(message.recipients)}  “{message.subject}”"
+    states = (MessageState.SENT,) if sent else (MessageState.WAITING, MessageState.PARKED)
+    messages = stored.list_messages(open_stored(settings), states)
+    if as_json:
+        click.echo(to_json([{
+            "id": message.id, "state": message.state.value, "subject": message.subject, "waiting_for": list(message.recipients),
+            "created_at": iso(message.created_at, settings.zone), "attempts": message.attempt, "size_bytes": message.size_bytes,
+            "sent_at": iso(message.sent_at, settings.zone) if message.sent_at else None, "error": message.last_error}
+            for message in messages]))
+        return
+    for message in messages:
+        at = (message.sent_at or message.created_at).astimezone(settings.zone)
+        click.echo(f"{message.id}  {message.state.value}  {at:%Y-%m-%d %H:%M}  "
+                   + (f"to {', '.join(message.recipients)}  " if message.recipients else "") + f"“{message.subject}”"
                    + (f"  {message.last_error}" if message.last_error else ""))
 
 
 @outbox.command("show")
 @click.argument("number", type=click.IntRange(1, 2**63 - 1))
-@click.pass_obj
+@_settings_of_outbox
 def outbox_show(settings: Settings, number: int) -> None:
     """Show one message with its recipients and every attempt."""
     from pipeline.store.mail import outbox as stored
@@ -83,21 +113,29 @@ def outbox_show(settings: Settings, number: int) -> None:
 
 
 @outbox.command("retry")
-@click.argument("number", type=click.IntRange(1, 2**63 - 1))
-@click.pass_obj
-def outbox_retry(settings: Settings, number: int) -> None:
+@click.argument("number", type=click.IntRange(1, 2**63 - 1), required=False)
+@click.option("--all", "retry_all", is_flag=True, help="Try again with every waiting or parked message.")
+@_settings_of_outbox
+def outbox_retry(settings: Settings, number: int | None, *, retry_all: bool) -> None:
     """Try again now to deliver a waiting or parked message."""
     from pipeline.cli.deliveries import deliver_now
     from pipeline.store.mail import outbox as stored
+    if (number is None) is not retry_all:
+        raise UsageError("give either the number of a message or --all", where="outbox retry")
     store = open_stored(settings)
-    if not stored.retry(store, number, now=datetime.now(UTC)):
+    numbers = stored.unsent_ids(store) if number is None else [number]
+    retried = [each for each in numbers if stored.retry(store, each, now=datetime.now(UTC))]
+    if number is None and not retried:
+        click.echo("no message is waiting or parked")
+        return
+    if not retried:
         raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
     raise SystemExit(deliver_now(store, settings, say=click.echo))
 
 
 @outbox.command("drop")
 @click.argument("number", type=click.IntRange(1, 2**63 - 1))
-@click.pass_obj
+@_settings_of_outbox
 def outbox_drop(settings: Settings, number: int) -> None:
     """Drop a message, so that it is never sent."""
     from pipeline.store.mail import outbox as stored

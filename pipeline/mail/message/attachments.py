@@ -22,6 +22,14 @@ NAME_LENGTH = 120
 MAX_PAGES = 10
 """If a digest has more saved pages than this, the pages are attached as one ZIP archive."""
 _ZIP = "application/zip"
+_PROGRAMS = frozenset({
+    ".ade", ".adp", ".apk", ".appx", ".appxbundle", ".bat", ".cab", ".chm", ".cmd", ".com", ".cpl", ".diagcab", ".diagcfg", ".diagpkg",
+    ".dll", ".dmg", ".ex", ".ex_", ".exe", ".hta", ".img", ".ins", ".iso", ".isp", ".jar", ".jnlp", ".js", ".jse", ".lib", ".lnk",
+    ".mde", ".mjs", ".msc", ".msi", ".msix", ".msixbundle", ".msp", ".mst", ".nsh", ".pif", ".ps1", ".ps1xml", ".ps2", ".psc1",
+    ".psc2", ".reg", ".scr", ".sct", ".shb", ".sh", ".sys", ".url", ".vb", ".vbe", ".vbs", ".vhd", ".vxd", ".wsc", ".wsf", ".wsh",
+    ".xll",
+})
+"""Extensions of files that Gmail and Outlook refuse as attachments."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,8 @@ class Packed:
 
     attachments: the files attached to the first mail. further: for each further mail, the files attached to it. tables, pages: the
     attached files that are tables, and those that are saved pages. attached_files: maps the id of each attached download to the
-    number of the mail. rows_left_out: number of changes that a table does not contain because of the row limit of its format.
+    number of the mail and its name there. programs: the ids of downloads that are not attached because they are programs or scripts.
+    rows_left_out: number of changes that a table does not contain because of the row limit of its format.
     """
 
     attachments: list[Attachment] = field(default_factory=list)
@@ -64,7 +73,8 @@ class Packed:
     tables: list[Attachment] = field(default_factory=list)
     pages: list[Attachment] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    attached_files: dict[int, int] = field(default_factory=dict)
+    attached_files: dict[int, tuple[int, str]] = field(default_factory=dict)
+    programs: set[int] = field(default_factory=set)
     rows_left_out: int = 0
 
     @property
@@ -99,16 +109,20 @@ class Packer:
         self.packed = Packed()
 
     def pack(self, wanted: Sequence[str], *, changes: Iterable[Change], total: int, columns: Columns,
-             files: Sequence[StoredFile]) -> Packed:
+             files: Sequence[StoredFile], programs: bool = False) -> Packed:
         """Write the requested tables, choose the requested files, and return the attachments.
 
         wanted: what to attach: "downloads", "pages" and names of table formats. total: number of changes. columns: the columns of
         the tables. files: the downloaded files, which are attached if `wanted` contains "downloads".
+        programs: whether programs and scripts are attached, too.
         """
         for name in dict.fromkeys(wanted):
             if name == "downloads":
                 for file in files:
-                    self._add_file(file)
+                    if programs or not is_program(file.name):
+                        self._add_file(file)
+                    else:
+                        self.packed.programs.add(file.id)
             elif name == "pages":
                 self._add_pages(dict.fromkeys(change.page_key for change in changes if change.page_key))
             elif total:
@@ -163,9 +177,9 @@ class Packer:
         found = Attachment(path, name, media_type(file.content_type, name), path.stat().st_size)
         if self._oversize == "zip" and not self._fits(found.size_bytes):
             found = _zipped(found, self._scratch)
-        number, _ = self._put(found)
+        number, named = self._put(found)
         if number:
-            self.packed.attached_files[file.id] = number
+            self.packed.attached_files[file.id] = number, named.name
 
     def _fits(self, size_bytes: int) -> int:
         """Return the number of the first mail, counted from 1, that has room for a file of this size.
@@ -215,6 +229,11 @@ def safe_name(name: str) -> str:
         extension = Path(name).suffix[:16]
         name = name[:NAME_LENGTH - len(extension)] + extension
     return name
+
+
+def is_program(name: str) -> bool:
+    """Return whether a file is a program or a script by its name. Mail servers refuse a whole message with such a file."""
+    return Path(name.rstrip(". ")).suffix.lower() in _PROGRAMS
 
 
 def _unused(name: str, taken: set[str]) -> str:

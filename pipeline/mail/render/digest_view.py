@@ -150,19 +150,23 @@ def _with_reason(what: str, reason: str) -> str:
 
 def downloads(summary: DigestSummary, packed: Packed, words: Wording, most: int) -> list[FileView]:
     """Return the first `most` downloaded files. If there are more, a last entry says how many more."""
-    views = [FileView(clean_line(file.name, 120), _detail(file, packed, words)) for file in summary.files[:most]]
+    views = [_download(file, packed, words) for file in summary.files[:most]]
     left = len(summary.files) - len(views)
     return [*views, FileView(words.more.format(n=left), "")] if left else views
 
 
-def _detail(file: StoredFile, packed: Packed, words: Wording) -> str:
+def _download(file: StoredFile, packed: Packed, words: Wording) -> FileView:
+    """Return a downloaded file under the name that it has as an attachment, if it is attached."""
     parts = [size_for_people(file.size_bytes), clean_line(file.content_type, 60)]
-    number, total = packed.attached_files.get(file.id), 1 + len(packed.further)
-    if number is None:
-        parts.append(words.kept_at.format(key=clean_line(file.key, 160)))
-    else:
+    number, name = packed.attached_files.get(file.id, (0, clean_line(file.name, 120)))
+    total = 1 + len(packed.further)
+    if number:
         parts.append(words.attached if total == 1 else words.in_part.format(n=number, total=total))
-    return _joined(parts)
+    else:
+        if file.id in packed.programs:
+            parts.append(words.program)
+        parts.append(words.kept_at.format(key=clean_line(file.key, 160)))
+    return FileView(name, _joined(parts))
 
 
 def attachments(packed: Packed, words: Wording) -> list[FileView]:

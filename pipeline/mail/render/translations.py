@@ -29,6 +29,7 @@ class Wording:
     downloads: str
     not_attached: str
     kept_at: str
+    program: str
     attached: str
     in_part: str
     part: str
@@ -64,6 +65,7 @@ ENGLISH = Wording(
     downloads="Downloads",
     not_attached="not attached",
     kept_at="stored as {key}",
+    program="not attached, because mail servers refuse programs and scripts",
     attached="attached",
     in_part="attached to mail {n} of {total}",
     part="The attachments of this digest came in {total} mails; this is mail {n}.",
@@ -100,6 +102,7 @@ CHINESE = Wording(
     downloads="下载的文件",
     not_attached="未附上",
     kept_at="保存在 {key}",
+    program="程序或脚本会被邮件服务器拒收，因此未附上",
     attached="已附上",
     in_part="附在第 {n} 封邮件中（共 {total} 封）",
     part="本摘要的附件分 {total} 封邮件发送，这是第 {n} 封。",

@@ -5,6 +5,7 @@ Importing yagmail takes 100 ms. This module is therefore imported only when the 
 
 from __future__ import annotations
 
+import base64
 import smtplib
 import socket
 import ssl
@@ -162,9 +163,38 @@ class _DialogueLog:
         return code, text
 
 
-class _LoggedSmtp(_DialogueLog, smtplib.SMTP):
+class _Utf8Login:
+    """Mixin for smtplib.SMTP that also logs in with a user name or a password outside ASCII, in UTF-8 (RFC 4616, section 2)."""
+
+    def login(self, user: str, password: str, *, initial_response_ok: bool = True) -> tuple[int, bytes]:
+        smtp: Any = self
+        if user.isascii() and password.isascii():
+            done: tuple[int, bytes] = super().login(user, password, initial_response_ok=initial_response_ok)  # type: ignore[misc]  # smtplib.SMTP's
+            return done
+        smtp.ehlo_or_helo_if_needed()
+        offered = smtp.esmtp_features.get("auth", "").upper().split()
+        mechanisms = [name for name in ("PLAIN", "LOGIN") if name in offered]
+        if not mechanisms:
+            raise smtplib.SMTPException("the server offers neither AUTH PLAIN nor AUTH LOGIN, which a user name or a password outside ASCII needs")
+        for mechanism in mechanisms:  # as smtplib does: some servers offer a mechanism that they do not support
+            if mechanism == "PLAIN":
+                code, reply = smtp.docmd("AUTH", "PLAIN " + _base64(f"\0{user}\0{password}"))
+            else:
+                code, reply = smtp.docmd("AUTH", "LOGIN " + _base64(user))
+                if code == 334:
+                    code, reply = smtp.docmd(_base64(password))
+            if code in (235, 503):  # 503: already authenticated
+                return code, reply
+        raise smtplib.SMTPAuthenticationError(code, reply)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")
+
+
+class _LoggedSmtp(_DialogueLog, _Utf8Login, smtplib.SMTP):
     """An SMTP connection with STARTTLS or without encryption."""
 
 
-class _LoggedSmtpSsl(_DialogueLog, smtplib.SMTP_SSL):
+class _LoggedSmtpSsl(_DialogueLog, _Utf8Login, smtplib.SMTP_SSL):
     """An SMTP connection that uses TLS from the first byte."""

@@ -112,6 +112,8 @@ class DigestTable(RecipientsTable):
     """What happens if there is nothing new: "skip" sends no mail, "send" sends a mail that says so."""
     attach: tuple[AttachmentKind, ...] = ()
     """What to attach: tables of the changes, downloaded files, or the pages on which new or changed items were found."""
+    attach_programs: bool = False
+    """Whether downloaded programs and scripts are attached. Most mail servers refuse a message with such a file."""
     csv_bom: bool = False
     """Whether CSV files begin with a byte order mark, which Excel needs to read UTF-8."""
     subject: str | None = None

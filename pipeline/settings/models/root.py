@@ -231,6 +231,9 @@ class Settings(Table):
         """Return the part of the settings that a run of the spider `name` needs.
 
         Only this part is sent to the child process of the run, because sending the settings of ten thousand spiders takes long.
+        Of the digests, the run needs those that attach its pages (see `keeps_pages`).
         """
         wanted = (name, *self.followers(name))
-        return self.model_copy(update={"spiders": {each: self.spiders[each] for each in wanted}, "digests": {}})
+        return self.model_copy(update={
+            "spiders": {each: self.spiders[each] for each in wanted},
+            "digests": {each: digest for each, digest in self.digests.items() if "pages" in digest.attach and name in digest.spiders}})

@@ -120,11 +120,11 @@ def _recipient_state(result: RecipientResult) -> RecipientState:
 
 def list_messages(store: Store, states: Sequence[MessageState] = (MessageState.WAITING, MessageState.PARKED), *,
                   limit: int = 1000) -> list[Message]:
-    """Return the messages in these states, the oldest first."""
+    """Return the newest `limit` messages in these states, the oldest of them first."""
     with store.read() as connection:
         rows = connection.execute(select(messages).where(
-            messages.c.state.in_([state.value for state in states])).order_by(messages.c.id).limit(limit)).all()
-        return [_message(connection, row) for row in rows]
+            messages.c.state.in_([state.value for state in states])).order_by(messages.c.id.desc()).limit(limit)).all()
+        return [_message(connection, row) for row in reversed(rows)]
 
 
 def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], list[tuple[datetime, int, str]]] | None:
@@ -159,6 +159,13 @@ def retry(store: Store, message_id: int, *, now: datetime) -> bool:
                 recipients.c.message_id == message_id, recipients.c.state == RecipientState.REFUSED.value,
             ).values(state=RecipientState.WAITING.value))
         return bool(changed)
+
+
+def unsent_ids(store: Store) -> list[int]:
+    """Return the ids of all waiting and parked messages, the oldest first."""
+    with store.read() as connection:
+        return list(connection.execute(select(messages.c.id).where(messages.c.state.in_(
+            [MessageState.WAITING.value, MessageState.PARKED.value])).order_by(messages.c.id)).scalars())
 
 
 def drop(store: Store, message_id: int) -> bool:

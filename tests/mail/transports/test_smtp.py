@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import io
 import smtplib
@@ -87,6 +88,23 @@ def test_an_untrusted_certificate_stops_the_delivery(  # noqa: PLR0917  pytest h
             transport.deliver(message_to("a@example.com"), body)
     assert caught.value.retry
     assert not server.received
+
+
+@pytest.mark.parametrize(("user", "password"), [("me", "pässwörd"), ("用户", "secret"), ("me", "пароль€")])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_a_login_outside_ascii_is_sent_as_utf8_and_never_shown(  # noqa: PLR0917  pytest hands them in by name
+        mechanism, user, password, authority, body, message_to) -> None:
+    heard = io.StringIO()
+    with SmtpServer(users={user: password}, tls=authority.context(), implicit=True) as server:
+        if mechanism == "LOGIN":
+            server.faults.append(Fault("AUTH", "504 5.5.4 not this one", times=1))
+        transport = SmtpTransport("127.0.0.1", server.port, security="tls", credentials=SmtpCredentials(user, password=lambda: password),
+                                  ca_file=str(authority.ca_file), timeout_s=5, dialogue=heard)
+        assert transport.deliver(message_to("a@example.com"), body)[0].accepted
+        transport.close()
+    assert server.logins == [user]
+    assert password not in heard.getvalue()
+    assert base64.b64encode(password.encode()).decode() not in heard.getvalue()
 
 
 def test_a_wrong_password_is_reported_and_not_shown(authority, body, message_to) -> None:
@@ -222,8 +240,6 @@ def test_a_message_without_its_file_is_not_tried_again(tmp_path, message_to) -> 
 
 @pytest.mark.parametrize("mechanisms", ["PLAIN", "LOGIN"])
 def test_the_dialogue_shows_everything_but_the_secrets(mechanisms, authority, body, message_to, monkeypatch) -> None:
-    import base64
-
     heard = io.StringIO()
     with SmtpServer(users={"me@example.com": "s3cret"}, tls=authority.context()) as server:
         if mechanisms == "LOGIN":
