@@ -14,7 +14,6 @@ from pipeline.model import Json
 from pipeline.price import is_price
 from pipeline.settings import FieldTable, SelectorTable
 
-Read = Callable[[Scope, Document], Json]
 _EMPTY: tuple[Json, ...] = (None, "", [], {})
 
 
@@ -97,6 +96,11 @@ class ItemRules:
         data = self._record.read(root(document, self._record.outer), document, problems)
         whole = listed | {name: value for name, value in data.items() if value not in _EMPTY or name not in listed}
         return ExtractedItems(rejected=[RejectedItem(whole, "; ".join(problems))]) if problems else ExtractedItems(items=[whole])
+
+
+def reader(name: str, rule: FieldTable, kind: Kind) -> Callable[[Scope, Document, list[str]], Json]:
+    """Return a function that reads one field in a scope. It appends a message to its last argument if the rule is violated."""
+    return _Field(name, rule, kind).read
 
 
 def all_rules(fields: Mapping[str, FieldTable], each: SelectorTable | None) -> Iterator[SelectorTable]:

@@ -1,0 +1,173 @@
+"""Find the elements that each contain one known record, and the selector `each` that matches these elements."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from selectolax.lexbor import SelectolaxError
+
+from pipeline.crawl.mend.anchors import Anchor
+from pipeline.crawl.mend.known_values import KnownValues
+from pipeline.crawl.mend.names import Name, names_of
+from pipeline.crawl.mend.page_tree import Element, PageTree
+from pipeline.crawl.mend.time_limit import TimeLimit
+
+_MANY = -1
+_NOBODY = -2
+_MAX_LEVELS = 15
+_SAMPLE = 40
+_TRIED = 60
+_KEPT = 12
+_MAX_INSIDE = 300
+
+
+@dataclass
+class AnchoredPage:
+    """A page with its anchors, and the record that each element belongs to.
+
+    owner: for each element the record whose anchors are inside the element; _MANY if several records have anchors there, _NOBODY if
+    none has.
+    """
+
+    tree: PageTree
+    anchors: list[Anchor]
+    owner: list[int] = field(default_factory=list)
+    _texts: dict[int, frozenset[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.owner = [_NOBODY] * len(self.tree.elements)
+        for anchor in self.anchors:
+            for element in self.tree.above(self.tree.elements[anchor.at]):
+                held = self.owner[element.at]
+                if held in (anchor.record, _MANY):
+                    break  # its ancestors contain the same record, or several
+                self.owner[element.at] = anchor.record if held == _NOBODY else _MANY
+
+    def levels(self, anchor: Anchor) -> list[Element]:
+        """Return the element of an anchor and those ancestors that contain no other record, from the inside to the outside."""
+        found = []
+        for element in self.tree.above(self.tree.elements[anchor.at]):
+            if self.owner[element.at] != anchor.record or element.tag in ("html", "body"):
+                break
+            found.append(element)
+        return found[-_MAX_LEVELS:]
+
+    def record_in(self, element: Element) -> int | None:
+        """Return the record whose anchors are inside an element; None if there is none, or more than one."""
+        held = self.owner[element.at]
+        return held if held >= 0 else None
+
+    def texts_in(self, element: Element) -> frozenset[str]:
+        """Return the folded texts of an element and its descendants, and their attributes, links as absolute URLs."""
+        known = self._texts.get(element.at)
+        if known is None:
+            known = self._texts[element.at] = frozenset(self._read(element))
+        return known
+
+    def _read(self, element: Element) -> Iterator[str]:
+        for inner in self.tree.within(element, _MAX_INSIDE):
+            yield from self.tree.folded(inner)
+
+    def is_shared(self, element: Element) -> bool:
+        """Return whether an element contains anchors of several records."""
+        return self.owner[element.at] == _MANY
+
+
+@dataclass(frozen=True)
+class Each:
+    """A selector whose matches each contain at most one known record.
+
+    records: the number of records that have a match of their own. matches: the number of matches on all pages. shared: the number of
+    matches that contain several records. fields: the average number of fields whose stored value occurs in the match.
+    """
+
+    css: str
+    cost: float
+    records: int
+    matches: int
+    shared: int
+    repeated: int
+    fields: float
+
+    @property
+    def score(self) -> float:
+        return self.records - 2.0 * self.shared - 1.0 * self.repeated
+
+
+def find_each(pages: Sequence[AnchoredPage], known: KnownValues, limit: TimeLimit) -> list[Each]:
+    """Return selectors for `each`, the best first."""
+    counts = _candidates(pages, known)
+    ranked = sorted(counts, key=lambda name: (-counts[name], name.cost))[:_TRIED * 2]
+    measured = [each for name in ranked if (each := measure(name, pages, known, limit)) is not None and each.records]
+    if not measured:
+        return []
+    best = max(each.score for each in measured)
+    good = [each for each in measured if each.score >= 0.8 * best and each.score > 0]
+    most = max((each.fields for each in good), default=0.0)
+    return sorted(good, key=lambda each: (-round(each.fields / max(most, 0.01), 1), -round(each.score / max(best, 0.01), 1),
+                                          each.cost))[:_KEPT]
+
+
+def _candidates(pages: Sequence[AnchoredPage], known: KnownValues) -> dict[Name, int]:
+    """Return selectors of the elements that contain one record, each with the number of records that it would match."""
+    matched: dict[Name, set[int]] = defaultdict(set)
+    for page in pages:
+        sampled: Counter[int] = Counter()
+        for anchor in page.anchors:
+            if len(sampled) >= _SAMPLE and anchor.record not in sampled:
+                continue
+            sampled[anchor.record] += 1
+            if sampled[anchor.record] > 6:
+                continue
+            for element in page.levels(anchor):
+                for name in _selectors(page.tree, element):
+                    matched[name].add(anchor.record)
+    return {name: len(records) for name, records in matched.items()}
+
+
+def _selectors(tree: PageTree, element: Element) -> Iterator[Name]:
+    own = [name for name in names_of(element, position=False) if not name.css.startswith("#")][:6]
+    yield from own
+    above = list(islice(tree.above(element), 1, 4))
+    for step, outer in enumerate(above):
+        for name in names_of(outer, position=False)[:3]:
+            for inner in own[:2] if step else own[:3]:
+                if step == 0:
+                    yield Name(f"{name.css} > {inner.css}", name.cost + inner.cost + 0.3)
+                elif name.css != outer.tag:
+                    yield Name(f"{name.css} {inner.css}", name.cost + inner.cost + 0.4 + 0.2 * step)
+
+
+def measure(name: Name, pages: Sequence[AnchoredPage], known: KnownValues, limit: TimeLimit) -> Each | None:
+    """Return how well the matches of a selector contain one record each; None if the selector cannot be applied."""
+    found: set[int] = set()
+    matches = shared = repeated = counted = fields = 0
+    for page in pages:
+        limit.check()
+        try:
+            nodes = page.tree.document.lexbor.css(name.css)
+        except SelectolaxError:
+            return None
+        here: set[int] = set()
+        for node in nodes:
+            element = page.tree.element_of(node)
+            if element is None:
+                continue
+            matches += 1
+            if page.is_shared(element):
+                shared += 1
+            elif (record := page.record_in(element)) is not None:
+                repeated += record in here
+                here.add(record)
+                counted += 1
+                fields += len(fields_in(page, element, record, known))
+        found |= here
+    return Each(name.css, name.cost, len(found), matches, shared, repeated, fields / max(1, counted))
+
+
+def fields_in(page: AnchoredPage, element: Element, record: int, known: KnownValues) -> set[str]:
+    """Return the names of the fields whose stored value occurs somewhere inside an element: its texts and its attributes."""
+    return known.fields_in(record, page.texts_in(element))

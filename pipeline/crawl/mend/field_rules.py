@@ -1,0 +1,282 @@
+"""Find the rule of one field: the place of its known values inside the elements of the records, and how they are converted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.crawl.extract.items import reader
+from pipeline.crawl.extract.values import Convert, converter
+from pipeline.crawl.mend.known_values import EMPTY, agrees, texts_of
+from pipeline.crawl.mend.names import selectors_within
+from pipeline.crawl.mend.page_tree import IGNORED_ATTRIBUTES, Element, PageTree
+from pipeline.crawl.mend.time_limit import TimeLimit
+from pipeline.documents.document import Document
+from pipeline.documents.regexes import RuleFailedError
+from pipeline.documents.selectors import Scope
+from pipeline.model import Json
+from pipeline.price import is_price
+from pipeline.settings import FieldTable
+
+_MAX_INSIDE = 1500
+_SAMPLE = 12
+_TRIED = 40
+_LONGEST_NUMBER = 160
+_LONGEST = 100_000
+_NOT_FIRST = 4.0
+_KEPT_KEYS = ("default", "type", "format", "guess", "decimal", "currency", "join", "many", "required")
+"""The keys of a rule that a new rule takes over unchanged."""
+_TEXT, _OWN_TEXT = "text", "own text"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """An element that is one item on the new page. known: the stored data of the item; None if the item is not known."""
+
+    tree: PageTree
+    element: Element
+    known: Mapping[str, Json] | None
+
+    @property
+    def document(self) -> Document:
+        return self.tree.document
+
+
+@dataclass(frozen=True)
+class FieldFit:
+    """A rule for one field, and how well it reproduces the known values.
+
+    agree, of: the number of known values that the rule gives, and the number of known values that are not empty. wrong: how often it
+    gives a value for a known item without one. failed: how often the rule fails or, for unknown items, is empty. cost: the cost of
+    its selector.
+    """
+
+    rule: FieldTable
+    agree: int
+    of: int
+    wrong: int = 0
+    failed: int = 0
+    cost: float = 0.0
+
+    @property
+    def share(self) -> float:
+        return self.agree / self.of if self.of else 0.0
+
+
+def measure(name: str, rule: FieldTable, holders: Sequence[Holder], *, cost: float = 0.0,
+            scopes: Sequence[Scope] | None = None, kind: Any = "lexbor") -> FieldFit:
+    """Return how well a rule reproduces the known values of a field.
+
+    scopes: the parts of the pages to which the rule is applied, one for each holder; by default the elements of the holders.
+    """
+    agree = of = wrong = failed = 0
+    read = reader(name, rule, kind)
+    for at, holder in enumerate(holders):
+        problems: list[str] = []
+        found = read(scopes[at] if scopes is not None else holder.element.node, holder.document, problems)
+        if holder.known is None or name not in holder.known:
+            failed += bool(problems) or found in EMPTY
+            continue
+        known = holder.known[name]
+        if known in EMPTY or known == rule.default:
+            wrong += found not in EMPTY and found != rule.default
+            continue
+        of += 1
+        failed += bool(problems)
+        agree += not problems and agrees(known, found, is_markup=rule.type == "html")
+    return FieldFit(rule, agree, of, wrong, failed, cost)
+
+
+class FieldSearch:
+    """Searches the places of one field's known values in the elements of the items.
+
+    old: the rule whose conversion (type, default, regex …) the new rule takes over. holders: the items on the new pages.
+    """
+
+    def __init__(self, name: str, old: FieldTable, holders: Sequence[Holder], limit: TimeLimit) -> None:
+        self._name = name
+        self._old = old
+        self._holders = holders
+        self._limit = limit
+        self._convert: dict[tuple[str, str], Convert | None] = {}
+
+    def best(self) -> FieldFit | None:
+        """Return the rule that reproduces most known values; None if no place on the pages has them."""
+        fits = []
+        for place, cost in self._places_by_votes():
+            self._limit.check()
+            rule = new_rule(self._old, *place)
+            if rule is not None:
+                fits.append(measure(self._name, rule, self._holders, cost=cost))
+        fits = [fit for fit in fits if fit.agree]
+        if not fits:
+            return None
+        most = max(fit.agree - fit.wrong for fit in fits)
+        near = [fit for fit in fits if fit.agree - fit.wrong >= most - int(most * 0.02)]
+        fewest = min(fit.failed for fit in near)
+        return min((fit for fit in near if fit.failed <= fewest + len(self._holders) * 0.02), key=lambda fit: fit.cost)
+
+    def _places_by_votes(self) -> list[tuple[tuple[str, str, str], float]]:
+        """Return (selector, source, regular expression) and cost of the places that most of the sampled items agree on."""
+        known = [holder for holder in self._holders
+                 if holder.known is not None and holder.known.get(self._name) not in (*EMPTY, self._old.default)]
+        votes: Counter[tuple[str, str, str]] = Counter()
+        costs: dict[tuple[str, str, str], float] = {}
+        for holder in _sample(known):
+            self._limit.check()
+            for place, cost in dict(self._candidates(holder)).items():
+                votes[place] += 1
+                costs[place] = min(cost, costs.get(place, cost))
+        by_votes = sorted(votes, key=lambda place: (-votes[place], costs[place]))
+        by_cost = sorted((place for place in votes if votes[place] > 1 or len(known) < 3), key=lambda place: (costs[place], -votes[place]))
+        return [(place, costs[place]) for place in dict.fromkeys([*by_votes[:_TRIED], *by_cost[:_TRIED // 2]])]
+
+    def _candidates(self, holder: Holder) -> Iterator[tuple[tuple[str, str, str], float]]:
+        """Yield the places that have the known value of one item."""
+        assert holder.known is not None
+        value, old = holder.known[self._name], self._old
+        wanted = value if isinstance(value, list) and old.many else [value]
+        if old.join is not None and isinstance(value, str):
+            wanted = [part for part in value.split(old.join) if part] or [value]
+        for one in wanted[:4]:
+            for element, source, pattern, cost in self._places(holder, one):
+                for selector in selectors_within(holder.tree, holder.element, element)[:30]:
+                    if len(wanted) == 1 or ":nth-of-type" not in selector.css:
+                        is_first = len(wanted) > 1 or _is_first(selector.css, holder, element)
+                        yield (selector.css, source, pattern), selector.cost + cost + (0.0 if is_first else _NOT_FIRST)
+
+    def _places(self, holder: Holder, value: Json) -> Iterator[tuple[Element, str, str, float]]:
+        """Yield the elements that give a value, with the source (text or an attribute), the regular expression and a cost."""
+        tree, old = holder.tree, self._old
+        inside = tree.within(holder.element, _MAX_INSIDE)[::-1]  # inner elements first
+        found = False
+        for element in inside:
+            for source, raw in _raw_values(tree, element):
+                for pattern in dict.fromkeys((old.regex or "", "")):
+                    if self._gives(source, pattern, raw, holder.document, value):
+                        found = True
+                        yield element, source, pattern, _source_cost(old, source)
+                        break
+        if found or not isinstance(value, (str, dict)):
+            return
+        for element in inside:
+            for source, raw in _raw_values(tree, element):
+                for pattern in _patterns(raw, value):
+                    if self._gives(source, pattern, raw, holder.document, value):
+                        yield element, source, pattern, _source_cost(old, source) + 2.0
+
+    def _gives(self, source: str, pattern: str, raw: str, document: Document, value: Json) -> bool:
+        """Return whether a raw value, converted as the field is, is the known value."""
+        old = self._old
+        if old.type in ("number", "price"):
+            if len(raw) > _LONGEST_NUMBER or not (any(map(str.isdigit, raw)) or is_price(value)):
+                return False
+        elif old.type in ("text", "raw") and isinstance(value, str) and len(raw) < len(value) / 2 and not _reads_link(old):
+            return False
+        if (source, pattern) not in self._convert:
+            rule = new_rule(old, "*", source, pattern)
+            self._convert[source, pattern] = converter(rule) if rule is not None else None
+        convert = self._convert[source, pattern]
+        try:
+            found = convert(raw, document) if convert is not None else None
+        except RuleFailedError:
+            return False
+        return found not in EMPTY and agrees(value, found, is_markup=old.type == "html")
+
+
+def _is_first(css: str, holder: Holder, element: Element) -> bool:
+    """Return whether a selector finds an element first, and not after others that a rule would have to skip."""
+    first = holder.element.node.css_first(css)
+    return first is not None and first.mem_id == element.node.mem_id
+
+
+def _sample(holders: Sequence[Holder]) -> Sequence[Holder]:
+    step = max(1, len(holders) // _SAMPLE)
+    return holders[::step][:_SAMPLE + 2]
+
+
+def _source_cost(old: FieldTable, source: str) -> float:
+    selector = old.css or old.xpath or ""
+    from_attribute = "::attr" in selector or "@" in selector
+    if source == _TEXT:
+        return 0.3 if from_attribute else 0.0
+    if source == _OWN_TEXT:
+        return 0.6
+    return (0.0 if source in ("href", "src", "datetime", "content") else 0.4) + (0.0 if from_attribute else 0.8) + (
+        1.0 if source in ("alt", "id", "srcset") else 0.0)
+
+
+def _raw_values(tree: PageTree, element: Element) -> Iterator[tuple[str, str]]:
+    """Yield the values of an element as a rule reads them: its text, the text directly in it, and its attributes."""
+    if not element.is_opaque and element.end - element.start <= _LONGEST:
+        text = tree.text_of(element)
+        if text.strip():
+            yield _TEXT, text
+            if element.last != element.at:
+                own = next((piece for child in element.node.iter(include_text=True)
+                            if child.is_text_node and (piece := child.text_content or "").strip()), "")
+                if own and own != text:
+                    yield _OWN_TEXT, own
+    for name, value in element.attributes.items():
+        if value.strip() and name not in IGNORED_ATTRIBUTES:
+            yield name, value
+
+
+def new_rule(old: FieldTable, css: str, source: str, pattern: str) -> FieldTable | None:
+    """Return a rule with a new selector that converts its matches as the old rule does; None if the settings do not allow it."""
+    table = {key: value for key in _KEPT_KEYS if key in old.model_fields_set and (value := getattr(old, key)) is not None}
+    if old.type == "text" and (source in ("href", "src") or _reads_link(old)):
+        table["type"] = "url" if source not in ("href", "src") else "text"
+        if not _reads_link(old) and source in ("href", "src"):
+            return None  # the field is a text; a link attribute would be made absolute
+        if table["type"] == "text":
+            del table["type"]
+    end = "" if source == _TEXT else "::text" if source == _OWN_TEXT else f"::attr({source})"
+    table["css"] = (css if css != "*" or not end else "") + end if end else css
+    if pattern:
+        table["regex"] = pattern
+    if old.strip is not None:
+        table["strip"] = old.strip
+    try:
+        return FieldTable.model_validate(table)
+    except ValidationError:
+        return None
+
+
+def _reads_link(rule: FieldTable) -> bool:
+    return re.search(r"::attr\((?:href|src)\)|@(?:href|src)\b", rule.css or rule.xpath or "") is not None
+
+
+def _patterns(raw: str, value: Json) -> Iterator[str]:
+    """Yield regular expressions that cut a known text out of a longer text."""
+    line = " ".join(raw.split())
+    for text in (" ".join(known.split()) for known in texts_of(value)):
+        if len(line) > 1000 or len(text) < 2 or text == line:
+            continue
+        at = line.find(text)
+        if at < 0:
+            continue
+        before, after = line[:at], line[at + len(text):]
+        start = _escaped(_tail(before))
+        end = _escaped(_head(after))
+        yield (rf"{start}\s*(.+?)" if start else r"^\s*(.+?)") + (rf"\s*{end}" if end else r"\s*$")
+
+
+def _tail(before: str) -> str:
+    match = re.search(r"[^\W\d_]*\W*$", before)
+    return match[0] if match else ""
+
+
+def _head(after: str) -> str:
+    match = re.match(r"\W*[^\W\d_]*", after)
+    return match[0] if match else ""
+
+
+def _escaped(text: str) -> str:
+    return r"\s*".join(re.escape(part) for part in text.split())
+

@@ -1,0 +1,146 @@
+"""Derive new rules for the items of HTML pages: `each` from the elements of known records, and the rules of the fields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from selectolax.lexbor import SelectolaxError
+
+from pipeline.crawl.collector import RejectedItemError, item_key
+from pipeline.crawl.mend.anchors import find_anchors
+from pipeline.crawl.mend.containers import AnchoredPage, find_each
+from pipeline.crawl.mend.field_rules import FieldFit, FieldSearch, Holder, measure
+from pipeline.crawl.mend.known_values import KnownValues
+from pipeline.crawl.mend.mending import written
+from pipeline.crawl.mend.page_tree import PageTree
+from pipeline.crawl.mend.time_limit import TimeLimit
+from pipeline.documents.document import Document
+from pipeline.documents.regexes import RuleFailedError
+from pipeline.documents.selectors import kind_for, parts, root
+from pipeline.model import Json
+from pipeline.settings import FieldTable, ItemsTable, SelectorTable
+
+_MOST_EACH = 4
+_KEEPS = 0.8
+_FOUND = 0.5
+"""The share of the known values that a new rule must give. Some values may have changed since they were stored."""
+
+
+class HtmlItems:
+    """The known records on HTML pages, and tables of rules that extract them."""
+
+    def __init__(self, table: ItemsTable, documents: Sequence[Document], known: KnownValues, limit: TimeLimit) -> None:
+        self._table = table
+        self._known = known
+        self._limit = limit
+        self.pages: list[AnchoredPage] = []
+        for document in documents:
+            tree = PageTree(document)
+            self.pages.append(AnchoredPage(tree, find_anchors(tree, known, limit)))
+        self.records = {anchor.record for page in self.pages for anchor in page.anchors}
+
+    def tables(self) -> Iterator[tuple[ItemsTable, dict[str, Any], list[str]]]:
+        """Yield tables of new rules, the changed keys of `items`, and the names of the fields without a rule that works."""
+        if self._table.each is None:
+            yield self._with_fields(self._whole_pages(), None)
+            return
+        for each in self._each_rules():
+            holders = self._holders(each)
+            if any(holder.known is not None for holder in holders):
+                yield self._with_fields(holders, each)
+
+    def _each_rules(self) -> Iterator[SelectorTable]:
+        """Yield rules for `each`: the present rule if it still works, then new ones."""
+        assert self._table.each is not None
+        present = self._table.each
+        if present.css is not None and "::" not in present.css and self._is_good(present):
+            yield present
+        for found in find_each(self.pages, self._known, self._limit)[:_MOST_EACH]:
+            if found.css != present.css:
+                yield SelectorTable(css=found.css)
+
+    def _is_good(self, each: SelectorTable) -> bool:
+        held = [holder for holder in self._holders(each) if holder.known is not None]
+        return len(held) >= _KEEPS * len(self.records)
+
+    def _holders(self, each: SelectorTable) -> list[Holder]:
+        found = []
+        for page in self.pages:
+            try:
+                nodes = page.tree.document.lexbor.css(each.css or "")
+            except SelectolaxError:
+                return []
+            for node in nodes:
+                element = page.tree.element_of(node)
+                if element is not None:
+                    record = page.record_in(element)
+                    found.append(Holder(page.tree, element, self._known.records[record] if record is not None else None))
+        return found
+
+    def _whole_pages(self) -> list[Holder]:
+        """Return each page as one item: the record of most of its anchors."""
+        found = []
+        for page in self.pages:
+            votes = Counter(record for record, _ in {(anchor.record, anchor.field) for anchor in page.anchors})
+            best = votes.most_common(2)
+            is_clear = bool(best) and (len(best) == 1 or best[0][1] > best[1][1])
+            if page.tree.elements:
+                found.append(Holder(page.tree, page.tree.elements[0], self._known.records[best[0][0]] if is_clear else None))
+        return found
+
+    def _with_fields(self, holders: Sequence[Holder], each: SelectorTable | None) -> tuple[ItemsTable, dict[str, Any], list[str]]:
+        fields: dict[str, FieldTable] = {}
+        changed: dict[str, Any] = {}
+        lost: list[str] = []
+        for name, rule in self._table.fields.items():
+            self._limit.check()
+            new, works = self._field(name, rule, holders, each)
+            fields[name] = new
+            if not works:
+                lost.append(name)
+            if new is not rule:
+                changed[name] = written(new)
+        changes: dict[str, Any] = {}
+        if each is not None and each is not self._table.each:
+            changes["each"] = written(each)
+        if changed:
+            changes["fields"] = changed
+        return self._table.model_copy(update={"each": each, "fields": fields}), changes, lost
+
+    def _field(self, name: str, rule: FieldTable, holders: Sequence[Holder], each: SelectorTable | None) -> tuple[FieldTable, bool]:
+        """Return the rule for a field, and whether it works: the present rule if it does, else a new one if there is one."""
+        if rule.fields or rule.page is not None or rule.header is not None:
+            return rule, True
+        present = self._present(name, rule, holders, each)
+        if present is not None and (not present.of or present.share >= _KEEPS) and not (present.wrong > 0.2 * len(holders)):
+            return rule, True
+        found = FieldSearch(name, rule, holders, self._limit).best()
+        if found is None or found.share < _FOUND or (present is not None and found.agree <= present.agree * 1.1):
+            return rule, present is not None and present.share >= _FOUND
+        return found.rule, True
+
+    def _present(self, name: str, rule: FieldTable, holders: Sequence[Holder], each: SelectorTable | None) -> FieldFit | None:
+        """Return how well the present rule of a field still works; None if it cannot be applied to the new items."""
+        kind = kind_for([rule, *([each] if each is not None else [])])
+        if kind != "parsel":
+            return measure(name, rule, holders, kind="lexbor")
+        scopes: list[Any] = []
+        try:
+            for document in dict.fromkeys(holder.document for holder in holders):
+                scopes += parts(each, kind)[1](root(document, kind), document) if each is not None else [root(document, kind)]
+        except RuleFailedError:
+            return None
+        return measure(name, rule, holders, scopes=scopes, kind=kind) if len(scopes) == len(holders) else None
+
+
+def known_by_key(known: KnownValues, key: Sequence[str]) -> Mapping[str, Mapping[str, Json]]:
+    """Return the known records by their key."""
+    found: dict[str, Mapping[str, Json]] = {}
+    for record in known.records:
+        try:
+            found[item_key(dict(record), tuple(key))] = record
+        except RejectedItemError:
+            continue
+    return found

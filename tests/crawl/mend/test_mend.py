@@ -1,0 +1,193 @@
+"""New rules are derived from the stored values after a site has changed its markup."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.crawl.extract import Document, ItemRules
+from pipeline.crawl.mend import Mending, mend, merged
+from pipeline.settings import SpiderTable
+
+WORDS = ["apple", "bread", "cheese", "dates", "eggs", "figs", "grapes", "honey", "ice", "jam", "kale", "lemon", "mango", "nuts", "olives",
+         "peas", "quince", "rice", "salt", "tea", "water", "yeast", "zest", "almond"]
+Book = dict[str, Any]
+BOOKS: list[Book] = [{"id": at + 1, "title": f"The complete {word} cookbook", "cents": 1000 + at * 137, "stock": at % 7} for at, word in enumerate(WORDS)]
+
+
+def price(book: Book) -> str:
+    return f"£{book['cents'] / 100:.2f}"
+
+
+def page_of(rows: str) -> str:
+    return f"<html><body><nav><ul><li><a href='/'>Home</a></li><li><a href='/about'>About</a></li></ul></nav>{rows}<footer><p>Shop</p></footer></body></html>"
+
+
+def original(books: list[Book]) -> str:
+    return page_of("<ol>" + "".join(
+        f"<li><article class='product'><h3><a href='/books/{book['id']}.html' title='{book['title']}'>{book['title'][:14]}…</a></h3>"
+        f"<p class='price'>{price(book)}</p><p class='stock'>In stock ({book['stock']} available)</p></article></li>" for book in books) + "</ol>")
+
+
+def other_classes(books: list[Book]) -> str:
+    return original(books).replace("product", "card").replace("class='price'", "class='amount'").replace("class='stock'", "class='left'")
+
+
+def hashed_classes(books: list[Book]) -> str:
+    return original(books).replace("'product'", "'sc-1x9z8k'").replace("'price'", "'css-8fj2k1'").replace("'stock'", "'css-0a9x1p'")
+
+
+def table(books: list[Book]) -> str:
+    return page_of("<table><tr><th>Availability</th><th>Title</th><th>Price</th></tr>" + "".join(
+        f"<tr><td>In stock ({book['stock']} available)</td><td><b><a href='/books/{book['id']}.html'>{book['title']}</a></b></td>"
+        f"<td>{price(book)}</td></tr>" for book in books) + "</table>")
+
+
+def grid_of_rows(books: list[Book]) -> str:
+    cells = [f"<div class='cell'><a class='cover' href='/books/{book['id']}.html'><img src='/c/{book['id']}.png' alt='{book['title']}'></a>"
+             f"<div><span>In stock ({book['stock']} available)</span> <span class='cost'>{price(book)}</span></div></div>" for book in books]
+    return page_of("<main>" + "".join(f"<div class='cells'>{''.join(cells[at:at + 3])}</div>" for at in range(0, len(cells), 3)) + "</main>")
+
+
+def sentence(books: list[Book]) -> str:
+    return page_of("".join(
+        f"<section><a href='/books/{book['id']}.html'>{book['title']}</a><p>Title: {book['title']}. Price: {price(book)}, "
+        f"and ({book['stock']} available)</p></section>" for book in books))
+
+
+def split_text(books: list[Book]) -> str:
+    return page_of("".join(
+        f"<div class='book'><h2><a href='/books/{book['id']}.html'><span>{book['title'][:5]}</span>{book['title'][5:]}</a></h2><div><i>£</i>"
+        f"<b>{book['cents'] // 100}</b><sup>.{book['cents'] % 100:02}</sup></div><em>In stock (<b>{book['stock']}</b> available)</em></div>"
+        for book in books))
+
+
+def in_attributes(books: list[Book]) -> str:
+    return page_of("".join(
+        f"<div data-name='{book['title']}' data-price='{book['cents'] / 100:.2f}' data-href='/books/{book['id']}.html'>"
+        f"<button>Buy</button><span>({book['stock']} available)</span></div>" for book in books))
+
+
+REDESIGNS = [other_classes, hashed_classes, table, grid_of_rows, sentence, split_text, in_attributes]
+
+
+def spider(**items: Any) -> SpiderTable:
+    fields = {"title": "h3 a::attr(title)", "url": "h3 a::attr(href)", "price": {"css": ".price", "type": "price", "currency": "GBP"},
+              "stock": {"css": ".stock", "regex": r"\((\d+)", "type": "number"}}
+    return SpiderTable.model_validate({"start": ["https://shop.example/list"], "items": {
+        "each": "article.product", "key": ["url"], "fields": fields} | items})
+
+
+def document(html: str, number: int = 1) -> Document:
+    return Document(url=f"https://shop.example/list/{number}", status=200, text=html, headers=dict)
+
+
+def pages(design: Callable[[list[Book]], str], books: list[Book], size: int = 8) -> list[Document]:
+    return [document(design(books[at:at + size]), at) for at in range(0, len(books), size)]
+
+
+def rows(table_: SpiderTable, documents: list[Document]) -> list[dict[str, Any]]:
+    assert table_.items is not None
+    return [item for one in documents for item in ItemRules(table_.items.fields, table_.items.each).extract(one).items]
+
+
+def applied(table_: SpiderTable, mending: Mending) -> SpiderTable:
+    """The spider after the proposal was written to the settings."""
+    written = table_.model_dump(by_alias=True, exclude_unset=True, mode="json") | {"start": ["https://shop.example/list"]}
+    return SpiderTable.model_validate(merged(written, mending.changes))
+
+
+def plain(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(row["title"], row["url"], row["price"]["amount"], row["price"]["currency"], row["stock"]) for row in found]
+
+
+@pytest.mark.parametrize("redesign", REDESIGNS, ids=lambda redesign: redesign.__name__)
+def test_a_redesigned_list_gives_the_same_items_with_the_proposed_rules(redesign: Callable[[list[Book]], str]) -> None:
+    known = rows(spider(), pages(original, BOOKS))
+    changed = [book | {"cents": book["cents"] + 1} if at % 5 == 0 else book for at, book in enumerate(BOOKS[3:])]
+    new = {"id": 900, "title": "A book that is not stored yet", "cents": 4242, "stock": 3}
+    after = pages(redesign, [*changed, new])
+
+    found = mend(spider(), after, known)
+
+    assert found.changes, (found.reason, found.tried)
+    expected = plain(rows(spider(), pages(original, [*changed, new])))
+    assert plain(rows(applied(spider(), found), after)) == expected
+    assert found.pages == len(after)
+    assert {entry.field: entry.agree for entry in found.agreement} == {"title": 21, "url": 21, "price": 16, "stock": 21}
+
+
+def test_rules_that_still_work_are_kept_when_one_field_breaks() -> None:
+    known = rows(spider(), pages(original, BOOKS))
+    after = [document(original(BOOKS).replace("class='price'", "class='amount'"))]
+
+    found = mend(spider(), after, known)
+
+    assert found.changes == {"items": {"fields": {"price": {"css": ".amount", "type": "price", "currency": "GBP"}}}}
+    assert found.agreement_line == "title 24 of 24, url 24 of 24, price 24 of 24, stock 24 of 24 known values agree on 1 page"
+    assert found.before[0] == known[0]
+    assert found.after[0] == known[0]
+
+
+def test_nothing_is_proposed_while_the_rules_work() -> None:
+    known = rows(spider(), pages(original, BOOKS))
+
+    found = mend(spider(), pages(original, BOOKS), known)
+
+    assert not found.is_needed
+    assert not found.changes
+
+
+def test_a_proposal_is_sure_when_three_pages_agree() -> None:
+    known = rows(spider(), pages(original, BOOKS))
+
+    assert mend(spider(), pages(table, BOOKS), known).is_sure
+    assert not mend(spider(), pages(table, BOOKS, size=12), known).is_sure, "two pages are not enough"
+    dearer = [book | {"cents": book["cents"] * 2} if book["id"] % 2 else book for book in BOOKS]
+    assert not mend(spider(), pages(table, dearer), known).is_sure, "half of the prices differ"
+
+
+@pytest.mark.parametrize(("html", "reason"), [
+    ("<html><body><div id='root'></div><script src='/app.js'></script></body></html>", "none of the values of the 24 known items"),
+    ("<html><body><form><input name='user'><input type='password'></form></body></html>", "a login page"),
+    ("", "none of the values of the 24 known items"),
+    (table([book | {"id": book["id"] + 5000} for book in BOOKS]), "with their keys"),
+    ("<html><body><aside>You may like: <a href='/books/3.html'>The complete cheese cookbook</a></aside></body></html>", "with their keys"),
+], ids=["javascript", "login", "empty", "other URLs", "one recommendation"])
+def test_the_reason_is_said_if_nothing_is_proposed(html: str, reason: str) -> None:
+    known = rows(spider(), pages(original, BOOKS))
+
+    found = mend(spider(), [document(html)], known)
+
+    assert found.is_needed
+    assert not found.changes
+    assert reason in found.reason
+    assert found.tried
+
+
+def test_no_item_is_stored_yet() -> None:
+    assert "no item is stored yet" in mend(spider(), pages(table, BOOKS), []).reason
+
+
+def test_a_damaged_page_never_raises_and_every_proposal_is_valid() -> None:
+    known = rows(spider(), pages(original, BOOKS))
+    dice = random.Random(7)
+    pieces = ["<", ">", "</div>", "<div class='product'>", "<table><tr>", "'", "<!--", "\0", "&#0;", "<script>", "<svg>", "</a>", "é" * 5,
+              "<template>", "{", "<li>", " class='[]:x'", " id='1 2'", "<x:y a:b=c>"]
+    for _ in range(60):
+        html = dice.choice(REDESIGNS)(BOOKS[:10])
+        for _ in range(dice.randint(1, 12)):
+            at, length = dice.randrange(len(html)), dice.choice((0, 3, 30, 300))
+            html = html[:at] + dice.choice(pieces) + html[at + length:]
+        found = mend(spider(), [document(html)], known)
+        applied(spider(), found)
+
+
+def test_a_page_that_is_nested_very_deeply_ends_in_time() -> None:
+    known = rows(spider(), pages(original, BOOKS))
+    html = "<div class='a'>" * 20_000 + table(BOOKS) + "<p>The complete apple cookbook</p>" * 5000
+    found = mend(spider(), [document(html)], known)
+    assert found.is_needed
