@@ -68,17 +68,19 @@ class Problem:
     """One problem in settings.toml.
 
     key: dotted path of the settings key, such as spiders.books.proxy; "" for a problem of the whole file. text: what is wrong.
+    file: the file of settings.d that contains the key, such as settings.d/books.toml; "" for settings.toml itself.
     """
 
     key: str
     text: str
+    file: str = ""
 
     def __str__(self) -> str:
         return escape_line(f"{self.key}: {self.text}" if self.key else self.text)
 
 
 class SettingsError(UsageError):
-    """All problems of one settings file. The error text has one line for each problem."""
+    """All problems of one settings file and of the files of settings.d. The error text has one line for each problem."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
         super().__init__(f"{len(problems)} problem(s)", where=file)
@@ -86,7 +88,11 @@ class SettingsError(UsageError):
         self.problems = problems
 
     def __str__(self) -> str:
-        return "\n".join(f"{self.file}: {problem}" for problem in self.problems)
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """Return one line for each problem, with the file that contains it."""
+        return [f"{escape_line(problem.file) or self.file}: {problem}" for problem in self.problems]
 
     def __reduce__(self) -> tuple[object, ...]:
         return (SettingsError, (self.file, self.problems))

@@ -27,13 +27,16 @@ LARGEST = 20_000_000
 def secrets_of(folder: Path, environment: Mapping[str, str]) -> dict[str, Path | None]:
     """What the settings files in a folder refer to, and the file it is in, where it is in one."""
     found: dict[str, Path | None] = {}
-    for file in [*folder.glob("*.toml"), *folder.glob("*/*.toml")]:
+    for file in [*folder.glob("*.toml"), *folder.glob("*/*.toml"), *folder.glob("*/settings.d/*.toml")]:
+        if not file.is_file():
+            continue
+        base = file.parent.parent if file.parent.name == "settings.d" else file.parent
         try:
             table = tomllib.loads(file.read_text("utf-8"))
         except (ValueError, OSError):
             continue  # a test of broken settings
         for kind, place in _references(table):
-            path = file.parent / place
+            path = base / place
             if kind == "env" and place in environment:
                 found[environment[place].strip()] = None
             elif kind == "file" and path.is_file():

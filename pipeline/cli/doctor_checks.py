@@ -79,8 +79,8 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
     try:
         settings = load(settings_file)
     except SettingsError as error:
-        for problem in error.problems:
-            yield Finding("settings", State.PROBLEM, f"{error.file}: {problem}", "correct the settings file; `pipeline schema` prints all allowed keys")
+        for line in error.lines():
+            yield Finding("settings", State.PROBLEM, line, "correct the settings file; `pipeline schema` prints all allowed keys")
         return
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from pipeline.errors import SettingsError
 from pipeline.service.state import ServiceState
 from pipeline.settings import Settings, load
+from pipeline.settings.files import version_of
 from pipeline.settings.restart import keep_until_restart
 
 _MOST_NAMED = 5
@@ -27,7 +27,7 @@ class Reloader:
         self._state = state
         self._on_reload = on_reload
         self._lock = asyncio.Lock()
-        self._checked = _version_of(state.settings.file)
+        self._checked = version_of(state.settings.file)
 
     async def reload(self) -> None:
         """Replace the settings, or log why they were not replaced.
@@ -35,7 +35,7 @@ class Reloader:
         Changes that need a restart of the service are logged and wait for the restart; all other changes are applied.
         """
         async with self._lock:
-            self._checked = _version_of(self._state.settings.file)
+            self._checked = version_of(self._state.settings.file)
             try:
                 fresh = await asyncio.to_thread(load, self._state.settings.file)
                 fresh, waiting = keep_until_restart(self._state.settings, fresh)
@@ -53,12 +53,12 @@ class Reloader:
         self._state.wake()
 
     async def check(self) -> None:
-        """If the settings file has changed, check that the service could load it.
+        """If a settings file has changed, check that the service could load it.
 
         An error in the file is thus known before a restart.
         """
         async with self._lock:
-            version = _version_of(self._state.settings.file)
+            version = version_of(self._state.settings.file)
             if version == self._checked:
                 return
             self._checked = version
@@ -73,18 +73,6 @@ class Reloader:
 
 def _named(error: SettingsError) -> str:
     """Return the keys with problems, without their values: the status is no place for a secret that somebody may have typed there."""
-    keys = ", ".join(dict.fromkeys(problem.key or "the file itself" for problem in error.problems[:_MOST_NAMED]))
+    keys = ", ".join(dict.fromkeys(problem.key or problem.file or "the file itself" for problem in error.problems[:_MOST_NAMED]))
     more = ", …" if len(error.problems) > _MOST_NAMED else ""
     return f"problems with {keys}{more}; the log and `pipeline check` describe them"
-
-
-def _version_of(file: str) -> tuple[int, int] | None:
-    """Return the modification time and the size of a file; None if the file cannot be read.
-
-    If one of these values differs from its earlier value, the file has changed.
-    """
-    try:
-        found = Path(file).stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size

@@ -1,4 +1,4 @@
-"""Read and validate settings.toml. All problems are reported at once, each with its key and its fix."""
+"""Read and validate settings.toml and the files of settings.d. All problems are reported at once, each with its key and its fix."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.errors import Problem, SettingsError
 from pipeline.settings.cross_checks import cross_check
 from pipeline.settings.error_messages import explain
 from pipeline.settings.fields.secret import Secret
+from pipeline.settings.files import SettingsFiles
 from pipeline.settings.models.root import Settings
 
 _NUL = re.compile(r"\\[uU]0000")
@@ -27,32 +28,25 @@ _MENTIONED_TABLES = re.compile(r"""^[ \t]*\[?[ \t]*["']?(?:pipeline|heartbeat)["
 
 
 def load(path: str | Path) -> Settings:
-    """Read, validate and cross-check a settings file. Raises SettingsError that lists all problems."""
+    """Read, validate and cross-check a settings file, with the files in the folder of its parts (settings.d).
+
+    Raises SettingsError that lists all problems.
+    """
     path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-        raw = tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise SettingsError(str(path), [Problem("", "the settings file does not exist; create one with `pipeline init`")]) from error
-    except OSError as error:
-        raise SettingsError(str(path), [Problem("", f"the settings file cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(str(path), [Problem("", f"the settings file is not UTF-8 text (byte {error.start})")]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(str(path), [Problem("", f"the settings file is not valid TOML: {error}")]) from error
-    problems: list[Problem] = []
+    files = SettingsFiles(path)
+    problems = list(files.problems)
     settings: Settings | None = None
     try:
-        settings = Settings.model_validate({**raw, "file": str(path)})
+        settings = Settings.model_validate({**files.raw, "file": str(path)})
     except ValidationError as error:
-        problems += explain(error, raw)
-    if "file" in raw:
+        problems += explain(error, files.raw)
+    if "file" in files.raw:
         problems.append(Problem("file", "unknown key"))
-    if _NUL.search(text):
-        problems += _nul_problems(raw, "")
-    problems += cross_check(raw)
+    if any(_NUL.search(text) for text in files.texts):
+        problems += _nul_problems(files.raw, "")
+    problems += cross_check(files.raw)
     if problems or settings is None:
-        raise SettingsError(path.name, sorted(set(problems), key=lambda p: (p.key, p.text)))
+        raise SettingsError(path.name, sorted({files.located(problem) for problem in problems}, key=lambda p: (p.file, p.key, p.text)))
     for secret in _secrets(settings):
         secret.base = str(settings.folder)
     return settings
