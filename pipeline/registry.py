@@ -14,18 +14,20 @@ class RegisteredSpider(NamedTuple):
     """A built-in spider.
 
     spider_class: the spider's class as "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`. declares_items: whether
-    [spiders.NAME.items] declares the fields of the spider's items; this table must then contain at least one field.
+    [spiders.NAME.items] declares the fields of the spider's items; this table must then contain at least one field. fields: the
+    names of the items' fields if [spiders.NAME.items] declares none.
     """
 
     spider_class: str
     declares_items: bool = False
+    fields: tuple[str, ...] = ()
 
 
 BUILT_IN_SPIDERS: dict[str, RegisteredSpider] = {
     "crawl": RegisteredSpider("spiders.crawl:CrawlSpider", declares_items=True),
-    "watch": RegisteredSpider("spiders.watch:WatchSpider"),
-    "feed": RegisteredSpider("spiders.feed:FeedSpider"),
-    "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider"),
+    "watch": RegisteredSpider("spiders.watch:WatchSpider", fields=("url", "name", "text")),
+    "feed": RegisteredSpider("spiders.feed:FeedSpider", fields=("id", "url", "title", "author", "published", "summary", "tags", "feed")),
+    "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider", fields=("url", "lastmod", "changefreq", "priority")),
 }
 """The built-in spiders, by the value of `spider` in [spiders.NAME]. Any other value names a user's class as "module:Class"."""
 DEFAULT_SPIDER = "crawl"

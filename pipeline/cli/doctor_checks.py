@@ -22,6 +22,8 @@ from packaging.requirements import Requirement
 import pipeline
 from pipeline.cli.connections import try_connections
 from pipeline.cli.service_status import ask_status
+from pipeline.cli.settings_check import Remark, remarks_on
+from pipeline.cli.settings_check.secrets import check_secrets, named_secrets
 from pipeline.errors import HeartbeatBusyError, PipelineError, SettingsError
 from pipeline.heartbeat.connections.open_files import (
     LEAST_OPEN_FILES,
@@ -31,7 +33,7 @@ from pipeline.heartbeat.connections.open_files import (
     short_of_files,
 )
 from pipeline.heartbeat.snapshot.schema import JobsStatus
-from pipeline.settings import Settings, load, secrets
+from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
 from pipeline.store.health.database_facts import database_facts
 from pipeline.text import counted, size_for_people, span_for_people
@@ -84,7 +86,7 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
         return
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")
-    for name, look in (("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
+    for name, look in (("settings", _remarks(settings)), ("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
                        ("open files", _open_files(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
         try:
             yield from look
@@ -131,37 +133,31 @@ def _versions() -> Iterator[Finding]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    failed = 0
-    for secret in dict.fromkeys(secrets(settings)):
-        if settings.demo is not None and secret.path == settings.data_dir / "demo-password":
-            continue  # the demo site will create this file when it starts
-        try:
-            secret.reveal()
-        except PipelineError as error:
-            failed += 1
-            yield Finding.of("secrets", error)
-            continue
-        path = secret.path
-        if secret.kind == "file" and path.stat().st_mode & 0o077:
-            failed += 1
-            yield Finding("secrets", State.WARNING, f"other users can read {path}", f"run `chmod 600 {path}`")
-    if not failed:
-        yield Finding("secrets", State.OK, f"{counted(len(secrets(settings)), 'secret')} can be read")
+    found = list(check_secrets(settings))
+    yield from (_finding("secrets", remark) for remark in found)
+    if not found:
+        yield Finding("secrets", State.OK, f"{counted(len(dict.fromkeys(named_secrets(settings))), 'secret')} can be read")
+
+
+def _remarks(settings: Settings) -> Iterator[Finding]:
+    """Yield what `pipeline check` would report. The disk is left out, because doctor has its own check for it."""
+    for remark in remarks_on(settings, with_secrets=False):
+        if remark.key != "pipeline.keep_free":
+            yield _finding("permissions" if remark.key == "pipeline.data_dir" else "settings", remark)
+
+
+def _finding(check: str, remark: Remark) -> Finding:
+    return Finding(check, State.WARNING if remark.suspicious else State.PROBLEM, f"{remark.key}: {remark.what}", remark.fix)
 
 
 def _permissions(settings: Settings) -> Iterator[Finding]:
     data_dir = settings.data_dir
-    if data_dir.exists() and not data_dir.is_dir():
-        yield Finding("permissions", State.PROBLEM, f"{data_dir} is not a folder", "change [pipeline] data_dir")
+    if data_dir.exists() and not data_dir.is_dir():  # _remarks() reports this
         return
     if not data_dir.exists():
         yield Finding("permissions", State.OK, f"{data_dir} does not exist yet; the first start creates it")
         return
     wrong = 0
-    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
-        wrong += 1
-        yield Finding("permissions", State.PROBLEM, f"the current user cannot write to {data_dir}",
-                      f"run `chown -R {os.getuid()} {data_dir}`, or run the program as the owner of the folder")
     for path in (data_dir, *_private_files(data_dir)):
         about = path.stat()
         if about.st_mode & 0o077:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import scrapy
@@ -25,9 +22,7 @@ from pipeline.crawl.processes.scaling import Scaling
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
 from pipeline.crawl.verdict import verdict
-from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
-from pipeline.registry import BUILT_IN_SPIDERS
 from pipeline.session import PreparedStart
 from pipeline.store.runs.runs import Ending
 from pipeline.urls import absolute
@@ -141,29 +136,6 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "HTTPPROXY_ENABLED": False,
     }, priority="cmdline")
     return settings
-
-
-def spider_class(name: str, folder: Path) -> type[Spider]:
-    """Import and return a spider's class. name: the name of a built-in spider, or "module:Class".
-
-    folder: the folder of settings.toml, in which modules are looked up first. Raise SpiderError with the reason when the class
-    cannot be imported.
-    """
-    module_name, _, class_name = (BUILT_IN_SPIDERS[name].spider_class if name in BUILT_IN_SPIDERS else name).partition(":")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise SpiderError(f"there is no module {error.name}", where=name,
-                          fix=f"put the module beside settings.toml, in {folder}") from error
-    except Exception as error:
-        raise SpiderError(f"the module could not be imported: {type(error).__name__}: {error}", where=name) from error
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Spider)):
-        raise SpiderError(f"{module_name} has no spider class {class_name}", where=name,
-                          fix="set `spider` to the name of a subclass of scrapy.Spider")
-    return found
 
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:

@@ -20,10 +20,11 @@ from typing import Any
 import uvloop
 
 from pipeline.crawl.context import CrawlContext
-from pipeline.crawl.crawler import crawl, spider_class
+from pipeline.crawl.crawler import crawl
 from pipeline.crawl.page_limit import PageLimit
 from pipeline.crawl.processes.follower import join
 from pipeline.crawl.processes.leader import FollowerSockets, shares
+from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import PipelineError
 from pipeline.model import DRY_RUN, Outcome, Progress, Run
 from pipeline.run_log import page_file

@@ -54,7 +54,8 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
 
     pipe: the connection to the parent process. The further arguments depend on `work`. "run": a Run, and the sockets to the
     follower processes. "follow": a Run, and the socket to the leader process. "digest": a DigestClaim, the owner of the claim,
-    and the argument `less` of _build_digest. "try": the name of a spider, a URL, and the file for the report.
+    and the argument `less` of _build_digest. "try": the name of a spider, a URL, and the file for the report. "check": the arguments
+    of check_code.
     """
     os.setsid()
     gc.freeze()  # the garbage collector skips objects created before the fork
@@ -88,6 +89,10 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
     stop = StopRequest(pipe)
     stop.poll()
     threading.Thread(target=stop.watch, name="parent", daemon=True).start()
+    if work == "check":
+        from pipeline.workers.check_code import check_code  # noqa: PLC0415  crawls do not need this module
+        _send_result(pipe, partial(check_code, settings, *arguments))
+        os._exit(0)  # threads that the user's code has started could otherwise keep this process running
     store = open_store(settings.data_dir, settings.database_url, migrate=False)
     try:
         if work in ("run", "follow"):

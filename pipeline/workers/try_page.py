@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 from pipeline.crawl.built_in import BuiltInSpider
-from pipeline.crawl.crawler import spider_class
 from pipeline.crawl.extract import Document
 from pipeline.crawl.extract.try_rules import session_note, try_spider
 from pipeline.crawl.middlewares import pdf
+from pipeline.crawl.spider_import import spider_class
 from pipeline.session import open_session
 from pipeline.session.client import fetch
 from pipeline.session.page import Page

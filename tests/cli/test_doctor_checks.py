@@ -23,7 +23,8 @@ from tests.servers.program import Program
 
 def write(folder: Path, toml: str = "") -> str:
     path = folder / "settings.toml"
-    path.write_text(f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = 1\n{toml}', "utf-8")
+    spider = "" if "[spiders" in toml else '[spiders.x]\nstart = "http://x.lan/"\n'
+    path.write_text(f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = 1\n{toml}\n{spider}', "utf-8")
     return str(path)
 
 

@@ -15,7 +15,8 @@ import pytest
 import uvloop
 
 from pipeline.crawl.context import CrawlContext
-from pipeline.crawl.crawler import crawl, spider_class
+from pipeline.crawl.crawler import crawl
+from pipeline.crawl.spider_import import spider_class
 from pipeline.model import Change, Progress, Run
 from pipeline.session import open_session, prepare
 from pipeline.settings import Settings, load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ def test_each_registered_class_is_a_built_in_spider_of_that_name(name: str) -> N
     spider = load(BUILT_IN_SPIDERS[name].spider_class)
     assert issubclass(spider, BuiltInSpider)
     assert (spider.name, bool(spider.does and spider.item)) == (name, True)
+
+
+@pytest.mark.parametrize("name", [name for name, found in BUILT_IN_SPIDERS.items() if found.fields])
+def test_the_registered_fields_are_those_that_the_spider_describes(name: str) -> None:
+    described = load(BUILT_IN_SPIDERS[name].spider_class).item.partition(";")[0]
+    assert tuple(re.findall(r"`(\w+)`", described)) == BUILT_IN_SPIDERS[name].fields
 
 
 def test_the_default_spider_is_registered() -> None:

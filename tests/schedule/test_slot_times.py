@@ -12,6 +12,7 @@ import pytest
 from pipeline.schedule.describe import in_words
 from pipeline.schedule.slot_times import SlotTimes
 from pipeline.settings import ScheduleTable, parse_days, parse_when
+from pipeline.settings.fields.schedule import nearest_schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -178,6 +179,20 @@ def test_cron_without_a_slot_before_waits_for_its_time() -> None:
 def test_an_invalid_schedule_says_what_is_wrong(schedule: str, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         parse_when(schedule)
+
+
+@pytest.mark.parametrize(("text", "meant"), [
+    ("hourly", "@hourly"), ("Daily", "@daily"), ("@dayly", "@daily"), ("monthly", "@monthly"), ("every month", "@monthly"),
+    ("every hour", "every 1h"), ("every 30 minutes", "every 30m"), ("1h", "every 1h"), ("30 min", "every 30m"), ("every half hour", "every 30m"),
+    ("every day", "@daily"), ("once a day", "@daily"), ("every week", "@weekly"), ("every 2 days", "every 2d"), ("each 90 seconds", "every 90s"),
+    ("daily 7:00", "daily at 07:00"), ("dayly at 07:00", "daily at 07:00"), ("at 07:00", "daily at 07:00"), ("07:00", "daily at 07:00"),
+    ("7am", "daily at 07:00"), ("7:30 p.m.", "daily at 19:30"), ("12 am", "daily at 00:00"), ("daily at noon", "daily at 12:00"),
+    ("daily at 0730", "daily at 07:30"), ("every day at 7 and 7 pm", "daily at 07:00 and 19:00"), ("weekdays", "weekdays at 07:00"),
+    ("weekdays 9:15", "weekdays at 09:15"), ("every Monday at 9", "mon at 09:00"), ("tuesday and thursday at 8", "tue, thu at 08:00"),
+    ("mon-fri 8:00", "mon-fri at 08:00"), ("0 0 7 * * *", "0 7 * * *"), ("0 7 * * monday", "0 7 * * mon"),
+    ("banana", None), ("", None), ("5", None), ("every 0m", None), ("daily at 25:00", None), ("@reboot", None), ("every other day", None)])
+def test_a_text_that_is_close_to_a_schedule_suggests_it(text: str, meant: str | None) -> None:
+    assert nearest_schedule(text) == meant
 
 
 @pytest.mark.parametrize("entry", ["2026-02-30", "2027-01-02..2026-12-24", "13-01", "someday", "2026-12", ""])

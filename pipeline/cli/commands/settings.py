@@ -3,28 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import load_settings, settings_option
+from pipeline.cli.options import settings_option
 from pipeline.errors import UsageError
 from pipeline.text import counted
+
+if TYPE_CHECKING:
+    from pipeline.cli.settings_check import CheckedSettings
 
 
 @click.command()
 @settings_option
 @click.option("--connect", is_flag=True, help="Also try the logins, the proxies, the mail server and the database.")
-def check(settings_file: str, *, connect: bool) -> None:
-    """Check the settings, and report all problems at once."""
-    settings = load_settings(settings_file)
-    click.echo(f"{settings.file}: {counted(len(settings.spiders), 'spider')}, {counted(len(settings.digests), 'digest')}: no problems")
-    if connect:
+@click.option("--offline-secrets", is_flag=True, help="Do not read the secrets, for a machine that does not have them.")
+@click.option("--strict", is_flag=True, help="Exit with code 2 for warnings, too.")
+def check(settings_file: str, *, connect: bool, offline_secrets: bool, strict: bool) -> None:
+    """Check the settings, and report all problems at once.
+
+    Spiders written in Python and templates of digests are executed in separate processes. Exit code: 0 no problems (there may be
+    warnings), 1 a connection failed, 2 the settings have problems.
+    """
+    from pipeline.cli.settings_check import check_settings
+    from pipeline.settings.masking import Mask
+    checked = check_settings(settings_file, with_secrets=not offline_secrets)
+    mask = Mask.of(checked.settings) if checked.settings is not None and not offline_secrets else Mask()  # an error in users' code may show one
+    for line in checked.lines():
+        click.echo(mask(line), err=True)
+    if checked.settings is not None:
+        click.echo(f"{settings_file}: {_summary(checked)}")
+    failures = 0
+    if connect and checked.settings is not None and not checked.problems:
         from pipeline.cli.connections import try_connections
-        failures = 0
-        for what, error in try_connections(settings):
+        for what, error in try_connections(checked.settings):
             click.echo(f"{what}: {error or 'ok'}")
             failures += error is not None
-        raise SystemExit(1 if failures else 0)
+    if checked.errors or (strict and checked.warnings):
+        raise SystemExit(UsageError.exit_code)
+    raise SystemExit(1 if failures else 0)
+
+
+def _summary(checked: CheckedSettings) -> str:
+    """Return the last line of `check`, such as "2 spiders, 1 digest: no problems, 1 warning"."""
+    assert checked.settings is not None
+    parts = [counted(checked.errors, "problem") if checked.errors else "no problems"]
+    if checked.warnings:
+        parts.append(counted(checked.warnings, "warning"))
+    if checked.secrets_left_out:
+        parts.append(f"{counted(checked.secrets_left_out, 'secret')} not checked")
+    return (f"{counted(len(checked.settings.spiders), 'spider')}, {counted(len(checked.settings.digests), 'digest')}: {', '.join(parts)}")
 
 
 @click.command()

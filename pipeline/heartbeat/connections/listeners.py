@@ -56,7 +56,8 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         raise HeartbeatError("the certificate or key file is missing", where=f"{certificate}, {key or certificate}",
                              fix="correct `certificate` and `key` in [heartbeat]") from error
     except (OSError, ValueError) as error:  # an SSLError is an OSError
-        raise HeartbeatError(f"the certificate and key cannot be used: {error}", where=f"{certificate}, {key or certificate}",
+        other = getattr(error, "reason", "") == "KEY_VALUES_MISMATCH"
+        raise HeartbeatError("the key does not belong to the certificate" if other else f"the certificate and key cannot be used: {error}", where=f"{certificate}, {key or certificate}",
                              fix="use PEM files, a key that belongs to the certificate, and a key without a passphrase") from error
     return context
 

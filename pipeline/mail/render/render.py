@@ -5,6 +5,7 @@ Templates are rendered in a sandbox with autoescaping. Scraped text is passed to
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from css_inline import CSSInliner
-from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError
+from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.errors import UsageError
@@ -85,8 +86,7 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     words = WORDINGS[options.language]
     environment = _environment(options.templates)
     inliner = _inliner()
-    viewer = ItemViewer(words, options.html_fields, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
-        kind for kind, count in summary.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
+    viewer = _viewer(summary, options)
 
     @cache
     def item(kind: ChangeKind, position: int, places: int, length: int) -> ItemView:
@@ -111,6 +111,18 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
                                      date=f"{options.now.astimezone(options.zone):%Y-%m-%d}")
     pictures = [chart.picture for drawn in options.charts.values() for chart in drawn if chart.cid in html]
     return Rendered(subject, text, html, pictures, shows_items=bool(detail.items or not summary.total))
+
+
+def render_template(template: str, summary: DigestSummary, options: RenderOptions) -> str:
+    """Render only one of the templates digest.html and digest.txt, without attachments. Raises UsageError."""
+    viewer, words, packed = _viewer(summary, options), WORDINGS[options.language], Packed()
+    items = {kind: [viewer.item(change, (), Detail(1)) for change in summary.top[kind]] for kind in ORDER}
+    return _run(_environment(options.templates), template, _digest_view(summary, packed, items, options, words, max_files=KEEP))
+
+
+def _viewer(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
+    return ItemViewer(WORDINGS[options.language], options.html_fields, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
+        kind for kind, count in summary.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
 
 
 def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKind, Sequence[ItemView]], options: RenderOptions,
@@ -179,5 +191,21 @@ def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
 def _run(environment: ImmutableSandboxedEnvironment, template: str, view: dict[str, Any]) -> str:
     try:
         return environment.get_template(template).render(view)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise UsageError(f"the template cannot be rendered: {error}", where=template, fix="correct the template, or remove the file") from error
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
+        raise UsageError(f"the template cannot be rendered: {_reason(error)}", where=_place(error, template),
+                         fix="correct the template, or remove the file") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TemplateNotFound):
+        return f"there is no template {error.name}"
+    return (error.message if isinstance(error, TemplateError) else None) or f"{type(error).__name__}: {error}"
+
+
+def _place(error: Exception, template: str) -> str:
+    """Return the file and the line of an error in a template: for example "digest.html, line 3"."""
+    if isinstance(error, TemplateSyntaxError):
+        return f"{error.name or template}, line {error.lineno}"
+    # Jinja replaces the frames of the compiled template in the traceback by frames with the file and the line of its source.
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).suffix in (".html", ".txt")]
+    return f"{Path(lines[-1].filename).name}, line {lines[-1].lineno}" if lines else template

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.fields.scalars import Duration, Table, ZoneName, duration_s
+from pipeline.settings.fields.schedule_hint import suggestions
 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -82,6 +83,19 @@ def parse_when(text: str) -> When:
     if match := _AT.fullmatch(words):
         return tuple(_at_times(match[1], match[2]))
     return (parse_cron(_NICKNAMES.get(words, words)),)
+
+
+def nearest_schedule(text: str) -> str | None:
+    """Return the schedule that a text which is not a schedule probably means, such as "@hourly" for "hourly"; None if unknown."""
+    return next((meant for meant in suggestions(text) if _is_schedule(meant)), None)
+
+
+def _is_schedule(text: str) -> bool:
+    try:
+        parse_when(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _every_s(text: str) -> float:
@@ -215,6 +229,9 @@ def _when(value: object) -> object:
     try:
         parse_when(value)
     except ValueError as error:
+        if (meant := nearest_schedule(value)) is not None:
+            raise PydanticCustomError("schedule", "{found} is not a schedule; did you mean {meant}?",
+                                      {"found": repr(value), "meant": f'"{meant}"'}) from error
         raise PydanticCustomError("schedule", "{reason}; write a schedule such as {examples}",
                                   {"reason": str(error), "examples": EXAMPLES}) from error
     return " ".join(value.split())

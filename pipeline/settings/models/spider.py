@@ -317,6 +317,13 @@ class SpiderTable(Table):
         return self.spider in BUILT_IN_SPIDERS
 
     @property
+    def item_fields(self) -> tuple[str, ...] | None:
+        """The names of the items' fields; None if they are unknown, because the spider is written in Python."""
+        if not self.is_built_in:
+            return None
+        return (tuple(self.items.all_fields) if self.items is not None else ()) or BUILT_IN_SPIDERS[self.spider].fields
+
+    @property
     def first_processes(self) -> int:
         """The number of processes that a run of this spider starts with."""
         return 1 if self.processes == "auto" else self.processes

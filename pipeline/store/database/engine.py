@@ -127,6 +127,14 @@ def prepare_store(data_dir: Path, url: str | None = None) -> Store:
     return Store(_backend(address).open_engine(address), data_dir)
 
 
+def check_url(url: str) -> None:
+    """Raise StoreError if a database URL is invalid, or if the driver for it is not installed. No connection is opened."""
+    address = _address(Path(), url)
+    backend = _backend(address)
+    if address.get_backend_name() != "sqlite":
+        backend.open_engine(address).dispose()
+
+
 def _address(data_dir: Path, url: str | None) -> URL:
     try:
         return make_url(url or f"sqlite:///{data_dir / 'pipeline.sqlite3'}")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.crawl.built_in import BuiltInSpider
-from pipeline.crawl.crawler import spider_class
 from pipeline.crawl.extract import Document
 from pipeline.crawl.extract.try_rules import try_spider
+from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import SpiderError
 from pipeline.settings import load
 from tests.spiders.test_feed import ATOM, JSON_FEED, RSS

@@ -1,0 +1,27 @@
+"""Check for settings that are valid one by one, but have no effect or cannot work together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.cli.settings_check.remark import Remark
+from pipeline.settings import DigestTable, Settings
+
+
+def check(settings: Settings) -> Iterator[Remark]:
+    if not settings.spiders:
+        yield Remark("spiders", "there is no spider, so there is nothing to do", "add a table such as [spiders.news] with start = "
+                     "[\"https://…\"]; `pipeline new spider NAME` and `pipeline init` write examples")
+    beat = settings.heartbeat
+    if settings.demo is not None and beat.on_port and settings.demo.port == beat.port != 0:
+        yield Remark("demo.port", f"the demo site and the heartbeat cannot both use the port {beat.port}", "choose another port for one of them")
+    for name, digest in settings.digests.items():
+        yield from _groups(f"digests.{name}", digest)
+
+
+def _groups(key: str, digest: DigestTable) -> Iterator[Remark]:
+    """Yield a remark for each group whose filter excludes everything that the digest's filter lets through."""
+    for number, group in enumerate(digest.groups):
+        if digest.changes and group.changes and set(digest.changes).isdisjoint(group.changes):
+            yield Remark(f"{key}.groups[{number}].changes", f"the group never receives a change: the digest has only changes = "
+                         f"{list(digest.changes)}", "add the kind of change to `changes` of the digest, or change the group")

@@ -1,0 +1,77 @@
+"""Check that each field that a filter, a chart or a path names is a field that the spiders produce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pipeline.cli.settings_check.remark import Remark
+from pipeline.settings import DigestTable, FieldTable, RecipientsTable, Settings, SpiderTable, nearest
+from pipeline.settings.fields.path_template import item_fields
+
+_PRICE = ("amount", "currency", "text")
+
+
+def check(settings: Settings) -> Iterator[Remark]:
+    """Yield a remark for each field that does not exist. The fields of spiders written in Python are unknown and not checked."""
+    for name, spider in settings.spiders.items():
+        yield from _spider(f"spiders.{name}", spider)
+    for name, digest in settings.digests.items():
+        yield from _digest(settings, f"digests.{name}", digest)
+
+
+def _spider(key: str, spider: SpiderTable) -> Iterator[Remark]:
+    known = spider.item_fields
+    if known is None:
+        return
+    for path in item_fields(spider.downloads.path):
+        if not _has_path(spider, known, path):
+            yield Remark(f"{key}.downloads.path", f"the items have no field {path!r}{nearest(path, known)}", _known(known))
+    if spider.items is not None:
+        for option in ("key", "ignore", "min_change", "coverage"):
+            for name in getattr(spider.items, option):
+                if name not in known:
+                    yield Remark(f"{key}.items.{option}", f"the items have no field {name!r}{nearest(name, known)}", _known(known))
+
+
+def _has_path(spider: SpiderTable, known: Iterable[str], path: str) -> bool:
+    """Return whether a path such as "author.name" exists in a spider's items."""
+    if path in known:
+        return True
+    first, *rest = path.split(".")
+    fields = spider.items.all_fields if spider.items is not None else {}
+    return first in known and (first not in fields or _has_steps(fields[first], rest))
+
+
+def _has_steps(field: FieldTable, steps: list[str]) -> bool:
+    if not steps or field.type == "json":
+        return True
+    if field.type == "price":
+        return steps[0] in _PRICE
+    return not field.many and field.each is None and steps[0] in field.fields and _has_steps(field.fields[steps[0]], steps[1:])
+
+
+def _digest(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remark]:
+    yield from _recipients(settings, key, digest, digest.spiders)
+    yield from _unknown(settings, f"{key}.charts", digest.charts, digest.spiders, "is drawn")
+    for number, group in enumerate(digest.groups):
+        yield from _recipients(settings, f"{key}.groups[{number}]", group, group.spiders or digest.spiders)
+
+
+def _recipients(settings: Settings, key: str, table: RecipientsTable, spiders: tuple[str, ...]) -> Iterator[Remark]:
+    yield from _unknown(settings, f"{key}.where", dict.fromkeys(condition.field for condition in table.where), spiders, "is compared")
+
+
+def _unknown(settings: Settings, key: str, fields: Iterable[str], spiders: tuple[str, ...], used: str) -> Iterator[Remark]:
+    """Yield a remark for each field that no spider of a digest produces."""
+    found = [settings.spiders[name].item_fields for name in spiders if name in settings.spiders]
+    if not found or len(found) < len(spiders) or any(one is None for one in found):
+        return
+    known = list(dict.fromkeys(name for one in found for name in one or ()))
+    for field in fields:
+        if field not in known:
+            part = f"; only a whole field {used}, not a part of it" if field.partition(".")[0] in known else ""
+            yield Remark(key, f"no spider of the digest has a field {field!r}{nearest(field, known)}{part}", _known(known))
+
+
+def _known(known: Iterable[str]) -> str:
+    return f"known: {', '.join(known) or 'none, because no spider of the digest declares `items`'}"

@@ -1,0 +1,75 @@
+"""Import the class of a spider: a built-in spider, or a user's class in a module beside settings.toml."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from scrapy import Spider
+
+from pipeline.errors import SpiderError
+from pipeline.registry import BUILT_IN_SPIDERS
+from pipeline.settings import nearest
+
+
+def spider_class(name: str, folder: Path) -> type[Spider]:
+    """Import and return a spider's class. name: the name of a built-in spider, or "module:Class".
+
+    folder: the folder of settings.toml, in which modules are looked up first. Raise SpiderError with the reason when the class
+    cannot be imported; the reason names the file and the line.
+    """
+    module_name, _, class_name = (BUILT_IN_SPIDERS[name].spider_class if name in BUILT_IN_SPIDERS else name).partition(":")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    module = _imported(module_name, name, folder)
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Spider)):
+        own = [each for each, value in vars(module).items()
+               if isinstance(value, type) and issubclass(value, Spider) and value.__module__ == module.__name__]
+        what = f"has no spider class {class_name}" if found is None else f"has {class_name}, but it is not a subclass of scrapy.Spider"
+        raise SpiderError(f"{module_name} {what}{nearest(class_name, own)}", where=name,
+                          fix="set `spider` to the name of a subclass of scrapy.Spider"
+                          + (f"; this module has: {', '.join(own)}" if own else ""))
+    return found
+
+
+def _imported(module_name: str, name: str, folder: Path) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise SpiderError(f"there is no module {error.name}", where=name,
+                              fix=f"put the module beside settings.toml, in {folder}") from error
+        raise SpiderError(f"the module could not be imported: {_place(error, folder)}it imports {error.name}, which is not installed",
+                          where=name, fix=f"install the package that contains {error.name}, or correct the import") from error
+    except SyntaxError as error:
+        raise SpiderError(f"the module could not be imported: {type(error).__name__}{_place(error, folder, error)}{error.msg}",
+                          where=name, fix="correct this line") from error
+    except SystemExit as error:
+        raise SpiderError(f"the module could not be imported: {_place(error, folder)}it ends the process (SystemExit) instead of defining "
+                          "a class", where=name, fix="call such code only under `if __name__ == \"__main__\":`") from error
+    except Exception as error:
+        raise SpiderError(f"the module could not be imported: {_place(error, folder)}{type(error).__name__}: {error}", where=name) from error
+
+
+def _place(error: BaseException, folder: Path, syntax: SyntaxError | None = None) -> str:
+    """Return the file and line of an error as text: the last line of the user's own files that was executed, "" if there is none.
+
+    syntax: the error, if it is a SyntaxError, which names the invalid line itself.
+    """
+    if syntax is not None:
+        return f" in {_shown(syntax.filename or '?', folder)}, line {syntax.lineno}: "
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_inside(frame.filename, folder)]
+    return f"{_shown(own[-1].filename, folder)}, line {own[-1].lineno}: " if own else ""
+
+
+def _is_inside(file: str, folder: Path) -> bool:
+    path = Path(file)
+    return path.is_relative_to(folder) and "site-packages" not in path.parts
+
+
+def _shown(file: str, folder: Path) -> str:
+    return str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file

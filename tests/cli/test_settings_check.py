@@ -1,0 +1,206 @@
+"""Tests that `pipeline check` reports, without the network, every problem that would only show later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+from click.testing import CliRunner, Result
+
+from pipeline.cli.main import main
+from pipeline.cli.settings_check.user_code import check as check_user_code
+from pipeline.settings import load
+from tests.servers.program import Program
+
+SPIDER = '[spiders.s]\nstart = "http://site.lan/"\n'
+ITEMS = SPIDER + "[spiders.s.items]\neach = \"li\"\nfields = { title = \"a\", price = { css = \"b\", type = \"price\" } }\n"
+FEED = '[spiders.s]\nspider = "feed"\nstart = "http://site.lan/feed"\n'
+DIGEST = '[digests.d]\nspiders = ["s"]\nto = ["me@site.lan"]\n'
+SERVER = '[mail]\nhost = "mail.lan"\n'
+
+REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginning and a part of the line that check prints
+    "a secret in an unset variable": (SERVER + 'user = "me"\npassword = { env = "NO_SUCH_VARIABLE" }\n' + SPIDER,
+                                      "mail.password: the environment variable NO_SUCH_VARIABLE is not set; set the variable"),
+    "a secret in a missing file": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\nfields = { u = "me", password = { file = "no-file" } }\n',
+                                   "spiders.s.login.fields.password: the secret cannot be read from the file"),
+    "an empty secret": (SERVER + 'user = "me"\npassword = { file = "empty" }\n' + SPIDER, "mail.password: the secret is empty; correct the file empty"),
+    "an invalid secret for codes": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\ntotp = { code = { file = "word" } }\n',
+                                    "spiders.s.login.totp.code: not a valid secret for one-time codes; use the Base32 letters"),
+    "a data_dir that cannot be created": ('[pipeline]\ndata_dir = "/proc/x"\n' + SPIDER, "pipeline.data_dir: the folder /proc/x cannot be created in /proc"),
+    "a data_dir that is a file": ('[pipeline]\ndata_dir = "word"\n' + SPIDER, "pipeline.data_dir: "),
+    "no spider": ("", "spiders: there is no spider, so there is nothing to do; add a table such as [spiders.news]"),
+    "a DKIM key that is no key": (SERVER + '[mail.dkim]\ndomain = "site.lan"\nselector = "a"\nkey = { file = "word" }\n' + SPIDER,
+                                  "mail.dkim.key: the secret is not a private key in PEM format"),
+    "a user without a password": (SERVER + 'user = "me"\n' + SPIDER, "mail.user: `user` has no effect without a password; add password = "),
+    "a login without a server": ('[mail]\nuser = "me"\npassword = { file = "word" }\n' + SPIDER, "mail: `user` has no effect: without `host` or `provider`"),
+    "a program that is missing": ('[mail]\ncommand = ["no-such-program"]\n' + SPIDER, "mail.command: there is no program no-such-program"),
+    "authorities that are missing": (SPIDER + 'ca_file = "no-file"\n', "spiders.s.ca_file: the file "),
+    "authorities that are no certificates": (SPIDER + 'ca_file = "word"\n', "spiders.s.ca_file: the file "),
+    "cookies that are missing": (SPIDER + 'cookies = { file = "no-file" }\n', "spiders.s.cookies.file: the file "),
+    "cookies that are no cookies": (SPIDER + 'cookies = { file = "word" }\n', "spiders.s.cookies.file: "),
+    "a certificate that is missing": ('[heartbeat]\ncertificate = "no-file"\n' + SPIDER, "heartbeat.certificate: the file "),
+    "the key of another certificate": ('[heartbeat]\ncertificate = "one.pem"\nkey = "other.key"\n' + SPIDER,
+                                       "heartbeat.certificate: the key does not belong to the certificate"),
+    "templates that are missing": (SPIDER + DIGEST + 'templates = "no-folder"\n', "digests.d.templates: the folder "),
+    "one port for two servers": ("[heartbeat]\nport = 8123\n[demo]\nport = 8123\n" + SPIDER, "demo.port: the demo site and the heartbeat cannot both use the port 8123"),
+    "a group that never receives anything": (SPIDER + DIGEST + 'changes = ["new"]\n[[digests.d.groups]]\nto = ["you@site.lan"]\nchanges = ["gone"]\n',
+                                             "digests.d.groups[0].changes: the group never receives a change"),
+    "a field of a filter": (ITEMS + DIGEST + 'where = ["prize < 3"]\n', "digests.d.where: no spider of the digest has a field 'prize' (did you mean 'price'?); known: title, price"),
+    "a field of a group's filter": (ITEMS + DIGEST + '[[digests.d.groups]]\nto = ["you@site.lan"]\nwhere = ["x = 3"]\n',
+                                    "digests.d.groups[0].where: no spider of the digest has a field 'x'"),
+    "a part of a field in a filter": (ITEMS + DIGEST + 'where = ["price.amount < 3"]\n', "digests.d.where: no spider of the digest has a field 'price.amount'"),
+    "a field of a chart": (FEED + DIGEST + 'charts = ["price"]\n', "digests.d.charts: no spider of the digest has a field 'price'; known: id, url, title"),
+    "a filter without items": (SPIDER + DIGEST + 'where = ["price < 3"]\n', "digests.d.where: no spider of the digest has a field 'price'; known: none"),
+    "a field of a path": (FEED + 'downloads = { path = "{item.titel}/{name}" }\n', "spiders.s.downloads.path: the items have no field 'titel' (did you mean 'title'?)"),
+    "a part of a field of a path": (ITEMS + '[spiders.s.downloads]\npath = "{item.price.amuont}/{name}"\n',
+                                    "spiders.s.downloads.path: the items have no field 'price.amuont'"),
+    "a key field of a feed": (FEED + 'items = { key = ["link"] }\n', "spiders.s.items.key: the items have no field 'link'"),
+    "a database of another kind": ('[pipeline]\ndatabase = "oracle://x/y"\n' + SPIDER, "pipeline.database: "),
+}
+WARNINGS: dict[str, tuple[str, str]] = {
+    "a password in a URL": ('[spiders.s]\nstart = ["http://me:hidden@site.lan/"]\n', "spiders.s.start[0]: the URL contains a password"),
+    "a password of a proxy in its URL": ('[proxies]\noffice = "http://me:hidden@127.0.0.1:3128"\n' + SPIDER, "proxies.office: the URL contains a password"),
+    "a password of a monitor in its URL": ('[heartbeat]\nbeat = "https://me:hidden@monitor.lan/1"\n' + SPIDER, "heartbeat.beat: the URL contains a password"),
+    "a proxy with a user and no password": ('[proxies.office]\nurl = "http://127.0.0.1:3128"\nuser = "me"\n' + SPIDER, "proxies.office: the proxy has `user`, but no `password`"),
+    "a login with a user and no password": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\nfields = { username = "me" }\n',
+                                            "spiders.s.login.fields: the login sends username, but no password"),
+    "a placeholder of a site": ('[spiders.s]\nstart = "https://example.com/news"\n', "spiders.s.start[0]: https://example.com/news is a placeholder"),
+    "a placeholder of an address": (SPIDER + '[digests.d]\nspiders = ["s"]\nto = ["Me <you@example.com>"]\n', "digests.d.to[0]: Me <you@example.com> is a placeholder"),
+    "templates without a known name": (SPIDER + DIGEST + 'templates = "spiders"\n', "digests.d.templates: the folder "),
+    "a secret that others can read": (SERVER + 'user = "me"\npassword = { file = "open" }\n' + SPIDER, "mail.password: other users can access "),
+}
+GOOD = {
+    "fields of a feed": '[spiders.s]\nspider = "feed"\nstart = "http://site.lan/"\n' + DIGEST + 'where = ["title ~ x"]\ncharts = ["summary"]\n',
+    "a field that one of two spiders has": ITEMS + '[spiders.t]\nspider = "feed"\nstart = "http://site.lan/feed"\n[digests.d]\nspiders = ["s", "t"]\nto = ["me@site.lan"]\nwhere = ["price < 3"]\n',
+    "a part of a price in a path": ITEMS + '[spiders.s.downloads]\npath = "{item.price.currency}/{name}"\n',
+    "the demo's password": '[pipeline]\n[demo]\n[spiders.s]\nstart = "http://site.lan/"\n[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\n'
+                           'fields = { password = { file = "var/demo-password" } }\n',
+    "a certificate with its key": '[heartbeat]\ncertificate = "one.pem"\nkey = "one.key"\n' + SPIDER,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with files to which the settings refer."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spiders").mkdir()
+    for name, text in (("empty", "\n"), ("word", "word!"), ("open", "secret")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644 if name == "open" else 0o600)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def certificates() -> tuple[trustme.LeafCert, trustme.LeafCert]:
+    authority = trustme.CA()
+    return authority.issue_cert("one.lan"), authority.issue_cert("other.lan")
+
+
+def checked(folder: Path, toml: str, *options: str) -> Result:
+    (folder / "settings.toml").write_text(toml, "utf-8")
+    result = CliRunner().invoke(main, ["check", *options])
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert "hidden" not in result.output
+    return result
+
+
+def write_certificates(folder: Path, certificates: tuple[trustme.LeafCert, trustme.LeafCert]) -> None:
+    for name, certificate in zip(("one", "other"), certificates, strict=True):
+        certificate.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
+        certificate.private_key_pem.write_to_path(folder / f"{name}.key")
+
+
+@pytest.mark.parametrize("name", REMARKS)
+def test_a_problem_is_reported_with_its_key_and_its_fix(name: str, folder: Path, certificates: tuple[trustme.LeafCert, trustme.LeafCert]) -> None:
+    toml, line = REMARKS[name]
+    write_certificates(folder, certificates)
+    result = checked(folder, toml)
+    assert result.exit_code == 2, result.output
+    (found,) = [found for found in result.stderr.splitlines() if "warning: " not in found]
+    assert found.startswith(f"settings.toml: {line}")
+    assert "; " in found
+    assert "1 problem" in result.stdout
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_something_suspicious_is_a_warning(name: str, folder: Path) -> None:
+    toml, line = WARNINGS[name]
+    result = checked(folder, toml)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(f"settings.toml: warning: {line}"), result.stderr
+    assert result.stdout.endswith("no problems, 1 warning\n")
+    assert checked(folder, toml, "--strict").exit_code == 2
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_settings_that_work_are_not_criticized(name: str, folder: Path, certificates: tuple[trustme.LeafCert, trustme.LeafCert]) -> None:
+    write_certificates(folder, certificates)
+    result = checked(folder, GOOD[name])
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_all_problems_are_reported_at_once_even_if_some_values_are_invalid(folder: Path) -> None:
+    result = checked(folder, FEED + 'delay = 3\nca_file = "no-file"\n' + DIGEST + 'where = ["x = 1"]\n[mail]\nhost = "mail.lan"\nport = "x"\nuser = "me"\n')
+    keys = [line.split(": ")[1] for line in result.stderr.splitlines()]
+    assert keys == ["mail.port", "spiders.s.delay", "digests.d.where", "mail.user", "spiders.s.ca_file"]
+    assert "5 problems" in result.stdout
+
+
+def test_secrets_can_be_left_out_and_are_counted(folder: Path) -> None:
+    result = checked(folder, REMARKS["a secret in an unset variable"][0], "--offline-secrets")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "settings.toml: 1 spider, 0 digests: no problems, 1 secret not checked\n"
+
+
+CODE = {
+    "broken": ("import scrapy\n\ndef f(:\n", "SyntaxError in spiders/broken.py, line 3: invalid syntax"),
+    "needs": ("import scrapy\nimport no_such_package\n", "spiders/needs.py, line 2: it imports no_such_package, which is not installed"),
+    "zero": ("X = 1 / 0\n", "spiders/zero.py, line 1: ZeroDivisionError: division by zero"),
+    "exits": ("import sys\nsys.exit(3)\n", "spiders/exits.py, line 2: it ends the process (SystemExit)"),
+    "dies": ("import os\nos._exit(3)\n", "the process ended with exit code 3 while importing spiders.dies:Own"),
+    "killed": ("import os\nos.kill(os.getpid(), 9)\n", "the process was killed by signal 9 while importing spiders.killed:Own"),
+    "other": ("import scrapy\nclass Owl(scrapy.Spider): pass\n", "has no spider class Own (did you mean 'Owl'?)"),
+    "text": ("Own = 'text'\n", "has Own, but it is not a subclass of scrapy.Spider"),
+    "idle": ("import scrapy\nclass Own(scrapy.Spider): pass\n", "the spider has nothing to fetch"),
+    "good": ("import scrapy\nprint('noise')\nclass Own(scrapy.Spider):\n    start_urls = ['http://x.lan/']\n    def parse(self, response): pass\n", ""),
+}
+
+
+def test_the_code_of_users_is_checked_in_other_processes(program: Program) -> None:
+    spiders, templates = program.folder / "spiders", program.folder / "templates"
+    spiders.mkdir()
+    templates.mkdir()
+    for name, (text, _) in CODE.items():
+        (spiders / f"{name}.py").write_text(text)
+    (templates / "digest.html").write_text("<p>{{ name }}</p>\n{% if name %}\n")
+    (templates / "digest.txt").write_text("{% for section in sections %}\n{{ section.titel }}\n{% endfor %}\n")
+    program.write("".join(f'[spiders.{name}]\nspider = "spiders.{name}:Own"\n' for name in [*CODE, "missing"])
+                  + '[digests.d]\nspiders = ["good"]\nto = ["me@site.lan"]\ntemplates = "templates"\n')
+    done = program.run("check")
+    assert done.returncode == 2
+    assert "noise" not in done.stdout + done.stderr
+    lines = {line.split(": ")[1]: line for line in done.stderr.splitlines() if "templates" not in line}
+    for name, (_, words) in CODE.items():
+        assert words in lines.get(f"spiders.{name}.spider", ""), done.stderr
+    assert "there is no module spiders.missing; put the module beside settings.toml" in lines["spiders.missing.spider"]
+    assert "spiders.good.spider" not in lines
+    assert "digest.html, line 2: the template cannot be rendered: Unexpected end of template" in done.stderr
+    assert "digest.txt, line 2: the template cannot be rendered: " in done.stderr
+
+
+def test_code_that_hangs_is_reported_after_the_time_limit(tmp_path: Path) -> None:
+    (tmp_path / "spiders").mkdir()
+    (tmp_path / "spiders" / "hangs.py").write_text("while True: pass\n")
+    (tmp_path / "settings.toml").write_text('[spiders.s]\nspider = "spiders.hangs:Own"\n')
+    (found,) = check_user_code(load(tmp_path / "settings.toml"), time_limit_s=0.5)
+    assert (found.key, found.what) == ("spiders.s.spider", "importing spiders.hangs:Own did not end within 0.5 s")
+
+
+def test_a_problem_in_a_file_of_settings_d_names_the_file(folder: Path) -> None:
+    (folder / "settings.d").mkdir()
+    (folder / "settings.d" / "s.toml").write_text(SPIDER + 'ca_file = "no-file"\ndelay = 3\n')
+    result = checked(folder, "")
+    assert [line.partition(": the ")[0] for line in result.stderr.splitlines()] == [
+        "settings.d/s.toml: spiders.s.delay: 3 is not a duration; write a duration such as \"30s\", \"15m\", \"2h\" or \"7d\"",
+        "settings.d/s.toml: spiders.s.ca_file"]
