@@ -19,6 +19,8 @@ _ESCAPED_IN_LINE = re.compile(f"[\n{_CONTROLS}{_LINE_SEPARATORS}{_DIRECTION_MARK
 _LINE_END = re.compile(f"\r\n|[\r\n\x85{_LINE_SEPARATORS}]")
 _REPLACED = re.compile(f"[{_CONTROLS}{_NOT_TEXT}]")
 _REMOVED = re.compile(f"[{_DIRECTION_MARKS}{_HIDDEN}]")
+_STACKED = re.compile("([\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4})[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
+"""Combining marks beyond four on one character, which would cover the lines around it."""
 _SPACE = re.compile(r"\s+")
 
 _MASKED_PARAMETER = r"(?i)([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|auth|session|code|otp)[^=&;#]*=)[^&;#]*"
@@ -61,9 +63,10 @@ def decode_line(line: bytes) -> str:
 def clean_text(text: str) -> str:
     """Return remote text in a form that is safe in a mail or a file.
 
-    Line ends become newlines, control characters become U+FFFD, and hidden characters and direction marks are removed.
+    Line ends become newlines, control characters become U+FFFD, and hidden characters, direction marks and combining marks beyond four on
+    one character are removed.
     """
-    return _REMOVED.sub("", _REPLACED.sub("\N{REPLACEMENT CHARACTER}", _LINE_END.sub("\n", text)))
+    return _STACKED.sub(r"\1", _REMOVED.sub("", _REPLACED.sub("\N{REPLACEMENT CHARACTER}", _LINE_END.sub("\n", text))))
 
 
 def clean_line(text: str, limit: int = 0) -> str:

@@ -9,18 +9,27 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+import regex
+
 from pipeline.text import clean_line, clean_text
 
-# A token is a word, a character of a script without spaces (CJK), white space, or any other character.
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|\s+|[^\w\s]")
+# A token is a number, a word, a character of a script without spaces (CJK), white space, or any other character, each with its
+# combining marks.
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_TOKEN = regex.compile(rf"\d+(?:[.,'’]\d+)+|(?:[{_CJK}]|(?:[^\W\d{_CJK}]\p{{M}}*|\d)+|\s+|[^\w\s])\p{{M}}*|\p{{M}}")
+_WIDE = re.compile(f"[{_CJK}]")
+_SPLITS = (re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])"), re.compile(r"(?<=[,;:|·•])\s+|(?<=[，；：、])"), re.compile(r"\s+"))
+"""Where a line that is too long to be shown is split: between sentences, then between clauses, then between words."""
 _CONTEXT = 40
 SHORT = 24
+"""If one of two texts is at most this wide, both are shown as a whole (old → new). A CJK character is two columns wide."""
 LIMIT = 280
 MAX_COMPARED = 200_000
 """Maximum number of characters that are compared. The rest of a longer text is ignored."""
 _ALIKE = 0.4
 _MAX_PAIRS = 4000
+_MAX_WORDS = 6
+"""If more words than this differ in a long clause, the clause is not shown word by word."""
 _MAX_SPANS = 24
 """If a place has more spans than this, it is not shown word by word, but as a whole (old → new)."""
 
@@ -54,33 +63,59 @@ class Place:
         Without the space, two words would look like one word, and spam filters treat an HTML tag inside a word as hidden text.
         """
         ends = ["", *(span.text for span in self.spans)]
-        return [(span, end[-1:].isalnum() and span.text[:1].isalnum()) for span, end in zip(self.spans, ends, strict=False)]
+        return [(span, _is_in_word(end[-1:]) and _is_in_word(span.text[:1])) for span, end in zip(self.spans, ends, strict=False)]
+
+
+def _is_in_word(character: str) -> bool:
+    return character.isalnum() and not _WIDE.match(character)
 
 
 def places(before: str, after: str, *, most: int = 1000, limit: int = LIMIT) -> tuple[list[Place], int]:
     """Return the first `most` places where two texts differ, and the number of further places.
 
-    If a text has several lines, the texts are compared line by line. Differences in white space are ignored. limit: maximum number of
-    characters of the old text and of the new text of a place.
+    If a text has several lines, the texts are compared line by line, and long lines sentence by sentence. Differences in white space are
+    ignored. limit: maximum number of characters of the old text and of the new text of a place.
     """
-    if before.strip() and after.strip() and ("\n" in before or "\n" in after):
-        old, new = _lines(before), _lines(after)
-        start = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new)))
-        rest = min(len(old), len(new)) - start
-        end = next((at for at in range(rest) if old[-1 - at] != new[-1 - at]), rest)
-        old, new = old[start:len(old) - end], new[start:len(new) - end]
-        if _pairs(old, new) <= _MAX_PAIRS:
-            pairs = list(_changed_lines(old, new))
-            return [_place(*pair, limit) for pair in pairs[:most]], max(0, len(pairs) - most)
+    if before.strip() and after.strip():
+        pairs = [piece for old, new in _changed_pieces(_lines(before), _lines(after)) for piece in _split(old, new, limit, _SPLITS)]
+        return [_place(*pair, limit) for pair in pairs[:most]], max(0, len(pairs) - most)
     found = spans(before, after, limit=limit)
     return ([Place(found)], 0) if found else ([], 0)
+
+
+_Pair = tuple[str | None, str | None]
+"""The old and the new version of a piece of text; None for a piece that was added or removed."""
+
+
+def _split(old: str | None, new: str | None, limit: int, splits: Sequence[re.Pattern[str]]) -> list[_Pair]:
+    """Return the parts that differ of two versions of a line, if the line is too long to be shown at once."""
+    if old is None or new is None or not splits or max(len(old), len(new)) <= limit:
+        return [(old, new)]
+    pairs = _changed_pieces(splits[0].split(old), splits[0].split(new))
+    if len(splits) == 1 and len(pairs) > _MAX_WORDS:
+        return [(old, new)]
+    return [part for pair in pairs for part in _split(*pair, limit, splits[1:])]
+
+
+def _changed_pieces(old: list[str], new: list[str]) -> list[_Pair]:
+    """Return both versions of each piece that differs. If a comparison would take too long, all pieces are one pair."""
+    start = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new)))
+    rest = min(len(old), len(new)) - start
+    end = next((at for at in range(rest) if old[-1 - at] != new[-1 - at]), rest)
+    old, new = old[start:len(old) - end], new[start:len(new) - end]
+    found: list[_Pair] = list(_changed_lines(old, new)) if _pairs(old, new) <= _MAX_PAIRS else [(" ".join(old), " ".join(new))]
+    if len(old) == len(new):  # perhaps nothing was added or removed, which the comparison above does not see in a text that repeats itself
+        in_place: list[_Pair] = [pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]
+        if len(in_place) < len(found) or (len(found) == 1 and len(in_place) <= len(old) // 2):
+            return in_place
+    return found
 
 
 def _lines(text: str) -> list[str]:
     return [line for line in map(clean_line, clean_text(text[:MAX_COMPARED]).split("\n")) if line]
 
 
-def _changed_lines(old: list[str], new: list[str]) -> Iterator[tuple[str | None, str | None]]:
+def _changed_lines(old: list[str], new: list[str]) -> Iterator[_Pair]:
     """Yield the old and the new version of each line that differs.
 
     The old version of an added line is None, and so is the new version of a removed line.
@@ -117,7 +152,7 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
     before, after = _window(before, after, limit)
     if before == after:
         return []
-    if min(len(before), len(after)) > SHORT:
+    if min(_columns(before), _columns(after)) > SHORT:
         old, new = _TOKEN.findall(before), _TOKEN.findall(after)
         matcher = SequenceMatcher(None, old, new, autojunk=False)
         if _pairs(old, new) <= _MAX_PAIRS and matcher.quick_ratio() >= _ALIKE and matcher.ratio() >= _ALIKE:
@@ -125,6 +160,10 @@ def spans(before: str, after: str, *, limit: int = LIMIT) -> list[Span]:
             if len(found) <= _MAX_SPANS:
                 return found
     return [span for span in (Span("old", before), Span("new", after)) if span.text]
+
+
+def _columns(text: str) -> int:
+    return len(text) + len(_WIDE.findall(text))
 
 
 def _pairs(old: Sequence[str], new: Sequence[str]) -> int:

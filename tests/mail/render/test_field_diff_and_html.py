@@ -171,3 +171,46 @@ def test_texts_that_differ_in_blanks_only_differ_nowhere() -> None:
     assert places("one", "two") == ([Place([Span("old", "one"), Span("new", "two")])], 0)
     assert places("one\ntwo\nthree", "1\n2\n3", most=2) == (
         [Place([Span("old", "one"), Span("new", "1")]), Place([Span("old", "two"), Span("new", "2")])], 1)
+
+
+def shown(before: str, after: str) -> list[str]:
+    signs = {"same": "{}", "old": "[-{}-]", "new": "{{+{}+}}"}
+    found, left = places(before, after)
+    assert left == 0
+    return ["".join(signs[span.kind].format(span.text) for span in place.spans) for place in found]
+
+
+FOX = "The quick brown fox jumps over the lazy dog. "
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), [
+    # a long text in one line: every place, not only the first
+    (FOX * 12, FOX.replace("quick", "fast") + FOX * 5 + FOX.replace("lazy", "sleepy") + FOX * 5,
+     ["The [-quick-]{+fast+} brown fox jumps over the lazy dog.", "The quick brown fox jumps over the [-lazy-]{+sleepy+} dog."]),
+    (", ".join(f"size {n}" for n in range(100)), ", ".join("none" if n in (5, 80) else f"size {n}" for n in range(100)),
+     ["[-size 5,-]{+none,+}", "[-size 80,-]{+none,+}"]),
+    (" ".join(f"word{n}" for n in range(300)), " ".join("x" if n in (5, 250) else f"word{n}" for n in range(300)),
+     ["[-word5-]{+x+}", "[-word250-]{+x+}"]),
+    ("这是一句很长的话。" * 40 + "价格是一百元。" + "这是一句很长的话。" * 40, "这是一句很长的话。" * 40 + "价格是二百元。" + "这是一句很长的话。" * 40,
+     ["[-价格是一百元。-]{+价格是二百元。+}"]),
+    # texts without blanks between words
+    ("售价为一百二十元整，含税，包邮到家。", "售价为一百三十元整，含税，包邮到家。", ["售价为一百[-二-]{+三+}十元整，含税，包邮到家。"]),
+    # a decimal number is one token, and so is a letter with its marks
+    ("the price is 12.50 today, and it was not", "the price is 12.75 today, and it was not", ["the price is [-12.50-]{+12.75+} today, and it was not"]),
+    ("the nai\u0308ve approach is the long way round", "the näive approach is the long way round", ["the [-nai\u0308ve-]{+näive+} approach is the long way round"]),
+    # marks that would cover the lines around them
+    ("e" + "\u0301" * 40 + " one", "e one", ["[-e" + "\u0301" * 4 + " one-]{+e one+}"]),
+])
+def test_every_place_of_a_change_is_shown_with_whole_words(before, after, expected) -> None:
+    assert shown(before, after) == expected
+
+
+def test_no_blank_is_put_between_two_characters_of_a_script_without_blanks() -> None:
+    (place,), _ = places("售价为一百二十元整，含税，包邮到家。", "售价为一百三十元整，含税，包邮到家。")
+    assert not any(apart for _, apart in place.parted)
+
+
+def test_a_change_of_a_long_hostile_text_is_compared_in_bounded_time() -> None:
+    for text in ("a " * 100_000, "a, " * 60_000, "a. " * 60_000, "字" * 100_000, "e\u0301" * 90_000):
+        found, _ = places(text, text[:1000] + "b " + text[1000:])
+        assert found
