@@ -1,0 +1,113 @@
+"""Proposals from the repeated structure of a page: `each`, the fields, the key, the next page, the files."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.crawl.extract import Document
+from pipeline.crawl.suggest.fields import Fields, fields_of, file_endings
+from pipeline.crawl.suggest.next_page import next_page
+from pipeline.crawl.suggest.proposal import SHOWN_ROWS, Proposal, Tested, tested
+from pipeline.crawl.suggest.refine import refined
+from pipeline.crawl.suggest.structure import Group, groups
+from pipeline.crawl.suggest.tree import Element, Tree
+from pipeline.text import counted
+
+_TRIED = 12
+_PROPOSED = 3
+_NEARLY = 0.92
+
+
+def html_proposals(document: Document) -> list[Proposal]:
+    """Return proposals from the lists of an HTML page, best first."""
+    if not document.text.strip() or document.json is not None:
+        return []
+    tree = Tree(document.lexbor)
+    candidates = groups(tree)
+    further, why = next_page(tree, document)
+    found: list[Proposal] = []
+    used: list[Group] = []
+    for candidate in candidates[:_TRIED]:
+        if any(_is_same_list(candidate, other) for other in used):
+            continue
+        group = refined(_richest(candidate, candidates[:3 * _TRIED]), tree)
+        if any(_is_same_list(group, other) for other in used):
+            continue
+        fields = fields_of(group)
+        result = tested(group.selector, fields.rules, document)
+        if result is None and any("xpath" in str(rule) for rule in fields.rules.values()):
+            result = tested(group.selector, {name: rule for name, rule in fields.rules.items() if "following-sibling" not in str(rule)}, document)
+        if result is None or len(result.rows) < 2:
+            continue
+        used.append(group)
+        found.append(_proposal(group, fields, result, document, further=further, why=why))
+        if len(found) == _PROPOSED:
+            break
+    found.sort(key=lambda proposal: -proposal.confidence)
+    return found
+
+
+def _is_same_list(one: Group, other: Group) -> bool:
+    """Return whether two groups are the same records, seen at another level of the tree."""
+    if not 0.8 <= len(one.elements) / len(other.elements) <= 1.25:
+        return False
+    starts = [element.at for element in other.elements]
+    few = one.elements[:60]
+    return sum(_touches(element, other.elements, starts) for element in few) >= 0.7 * len(few)
+
+
+def _touches(element: Element, others: list[Element], starts: list[int]) -> bool:
+    """Return whether an element is one of the others, is in one of them, or contains one; starts: the positions of the others."""
+    place = bisect_right(starts, element.at)
+    before = others[place - 1] if place else None
+    return (before is not None and element.at <= before.at + before.size) or (
+        place < len(others) and others[place].at <= element.at + element.size)
+
+
+def _richest(candidate: Group, candidates: list[Group]) -> Group:
+    """Return the group for the same records that has the most fields, if its score is nearly as good."""
+    same = [group for group in candidates if group.score >= _NEARLY * candidate.score and len(group.elements) == len(candidate.elements)
+            and _is_same_list(group, candidate)]
+    return max(same, key=lambda group: sum(slot.presence(len(group.records)) >= 0.5 for slot in group.slots.values()), default=candidate)
+
+
+def _proposal(group: Group, fields: Fields, result: Tested, document: Document, *, further: dict[str, Any], why: str) -> Proposal:
+    table: dict[str, Any] = {"start": [document.url], **further}
+    endings = file_endings(group)
+    if endings:
+        table["download"] = [f"{group.selector} a[href$='{ending}']" if group.elements[0].tag != "a" else f"{group.selector}[href$='{ending}']"
+                             for ending in endings]
+    table["items"] = result.items
+    count = len(result.rows)
+    reasons = [f"{counted(count, 'element')} of like shape: {group.selector}"]
+    named = [name for name, share in result.filled.items() if share > 0.95]
+    reasons += [f"all have {', '.join(named[:6])}"] if named else []
+    reasons += [f"key: {', '.join(result.items['key'])} differs in every row"] if "key" in result.items else []
+    reasons += [why] if why else []
+    notes = [*fields.notes, *result.notes, *_notes(result, document)]
+    return Proposal("html", table, result.rows[:SHOWN_ROWS], count, _confidence(group, result), reasons, notes)
+
+
+def _notes(result: Tested, document: Document) -> Iterable[str]:
+    if "key" not in result.items:
+        yield "no field tells all rows apart; choose a key"
+    currencies = {row[name]["currency"] for row in result.rows for name in row if isinstance(row[name], dict) and "currency" in row[name]}
+    if len(currencies) > 1:
+        yield f"the prices have several currencies: {', '.join(sorted(map(str, currencies)))}"
+
+
+def _confidence(group: Group, result: Tested) -> float:
+    """Return how sure the proposal is: the score of the group, less for what the rows lack."""
+    sure = 0.25 + 0.75 * group.score
+    filled = result.filled
+    if filled.get("url", 0) < 0.95:
+        sure *= 0.85
+    if filled.get("title", 0) < 0.95:
+        sure *= 0.8
+    if "key" not in result.items:
+        sure *= 0.85
+    if len(result.rows) < 4:
+        sure *= 0.8
+    return round(min(sure, 0.97), 2)

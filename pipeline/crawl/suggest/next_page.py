@@ -1,0 +1,162 @@
+"""How a list goes on: the link to its next page, or the parameter that numbers its pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from pipeline.crawl.suggest.selectors import is_generated, matches, names_of, quoted, semantic_classes
+from pipeline.crawl.suggest.tree import Element, Tree
+from pipeline.documents.document import Document
+
+_NEXT_WORDS = frozenset("""next|next page|next »|more|load more|show more|older|older posts|older entries|older »|weiter|nächste|nächste seite|vor|ältere|mehr|
+    suivant|suivante|page suivante|siguiente|página siguiente|próximo|próxima|seguinte|successivo|successiva|avanti|pagina successiva|volgende|nästa|
+    næste|neste|seuraava|następna|dalej|další|следующая|далее|вперёд|вперед|下一页|下一頁|下页|次へ|次のページ|다음|التالي|הבא|sonraki|tiếp|tiếp theo|
+    επόμενη|ถัดไป|următoarea|következő""".replace("\n", "").replace("    ", "").split("|"))
+_ARROWS = re.compile(r"[\s›»→>⟩▶❯…⇒]+")
+_NEXT_NAMES = re.compile(r"(?:^|[-_])(?:next|older|morelink|nextpage|forward)(?:$|[-_])|^next", re.IGNORECASE)
+_PAGER = re.compile(r"(?:^|[-_])(?:pagination|pager|paging|paginator|page-?numbers?|page-?nav|pages|pagelinks?|nav-links|wp-pagenavi)(?:$|[-_])", re.IGNORECASE)
+_PAGE_PARAM = re.compile(r"(?:page|p|pg|pageno|page_?number|page_?num|pagenum|seite|pagina|paged|start|offset|skip|from|first|begin|startat|start_?index|"
+                         r"o|s|pn|pageindex|startrow|firstitem|currentpage|@?:?startwith)\Z", re.IGNORECASE)
+_MOST_LINKS = 20_000
+
+
+def next_page(tree: Tree, document: Document) -> tuple[dict[str, Any], str]:
+    """Return the keys `follow` or `pages` of a spider for the further pages of a list, and why; ({}, "") if there is none."""
+    links = [element for element in tree.elements if element.tag == "a" and element.attributes.get("href")][:_MOST_LINKS]
+    for element in links:
+        if "next" in (element.attributes.get("rel") or "").lower().split() and _goes_on(element, document, loose=True):
+            return {"follow": ["a[rel~='next']"]}, "the link to the next page has rel=\"next\""
+    for element in links:
+        if _is_next(element) and _goes_on(element, document, loose=_in_pager(element)):
+            rule = _selector(element, document)
+            if rule:
+                return {"follow": [rule]}, "a link leads to the next page"
+    head = next((node for node in matches(document.lexbor, "link[rel~='next'][href]")), None)
+    if head is not None and _is_page_of(document.url, document.absolute(head.attributes.get("href") or "")):
+        return {"follow": ["link[rel~='next']"]}, "the page names its next page in <link rel=\"next\">"
+    return _numbered(links, document)
+
+
+def _is_next(element: Element) -> bool:
+    attributes = element.attributes
+    text = element.whole_text.casefold() if element.length < 40 else ""
+    if text and (_ARROWS.sub(" ", text).strip() in _NEXT_WORDS):
+        return True
+    for name in ("aria-label", "title"):
+        if (attributes.get(name) or "").strip().casefold() in _NEXT_WORDS:
+            return True
+    if text and _ARROWS.fullmatch(text) and text not in ("…", ">>", "»»") and _in_pager(element):
+        return True
+    own = [*element.classes, attributes.get("id") or ""]
+    above = [*element.parent.classes] if element.parent is not None and element.parent.links == 1 else []
+    return any(_NEXT_NAMES.search(name) for name in [*own, *above]) and element.length < 40
+
+
+def _in_pager(element: Element) -> bool:
+    above = list(element.ancestors())[:4]
+    return any(_PAGER.search(name) for one in [element, *above] for name in [*one.classes, one.attributes.get("id") or ""]) or any(
+        "pag" in (one.attributes.get("aria-label") or "").casefold() for one in above)
+
+
+def _goes_on(element: Element, document: Document, *, loose: bool) -> bool:
+    """Return whether a link leads to another page of the same list; loose: whether any other page of the same host will do."""
+    url = document.absolute(element.attributes.get("href") or "")
+    if not url or url.partition("#")[0] == document.url.partition("#")[0]:
+        return False
+    if urlsplit(url).netloc != urlsplit(document.url).netloc:
+        return False
+    return loose or _is_page_of(document.url, url)
+
+
+def _is_page_of(url: str, other: str) -> bool:
+    """Return whether two URLs look like two pages of one list: they differ in the query, or in a number."""
+    one, two = urlsplit(url), urlsplit(other)
+    if not other or one.netloc != two.netloc:
+        return False
+    if one.path == two.path:
+        return one.query != two.query
+
+    def stem(path: str) -> str:
+        return re.sub(r"(?:index|page|seite|p)?[-_/]?\d+|index(?=\.)|page", "", path, flags=re.IGNORECASE).strip("/").replace("//", "/")
+
+    return stem(one.path) == stem(two.path) or (re.search(r"\d", two.path) is not None and two.path.startswith(one.path.rpartition("/")[0])
+                                                and "page" in two.path.lower())
+
+
+def _selector(element: Element, document: Document) -> str:
+    """Return a rule that matches this link only, or other links to the same page; "" if there is none."""
+    url = document.absolute(element.attributes.get("href") or "")
+    own = [f"a{name}" for name in (f".{one}" for one in semantic_classes(element.classes)) if _NEXT_NAMES.search(name.removeprefix("."))]
+    own_id = element.attributes.get("id") or ""
+    if own_id and not is_generated(own_id) and _NEXT_NAMES.search(own_id):
+        own.insert(0, f"a#{own_id}")
+    parent = element.parent
+    if parent is not None:
+        own += [f"{parent.tag}.{name} a" for name in (*semantic_classes(parent.classes), *parent.classes)
+                if _NEXT_NAMES.search(name) and re.fullmatch(r"[A-Za-z][\w-]*", name)]
+        if (parent_id := parent.attributes.get("id") or "") and not is_generated(parent_id):
+            own.append(f"#{parent_id} a")
+    own += [f"a[{name}={quoted(value)}]" for name in ("aria-label", "title") if (value := element.attributes.get(name))]
+    own += [name for name in names_of(element.node)[:-1] if not name.startswith("[itemprop")]
+    if parent is not None:
+        own += [f"{name} > a" for name in names_of(parent.node)[:-1]]
+    for css in own:
+        found = matches(document.lexbor, css)
+        if found and len(found) <= 4 and all(document.absolute(node.attributes.get("href") or "") == url for node in found):
+            return css
+    text = element.whole_text
+    quote = "'" if "'" not in text else '"'
+    return f"//a[normalize-space()={quote}{text}{quote}]" if text and quote not in text and text.isprintable() else ""
+
+
+def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, Any], str]:
+    """Return the parameter that numbers the pages, if several links differ in nothing but its number; else the links of the pager."""
+    here = urlsplit(document.url)
+    base = dict(parse_qsl(here.query))
+    values: dict[str, set[int]] = {}
+    in_pager: list[Element] = []
+    for element in links:
+        is_pager = _in_pager(element)
+        url = document.absolute(element.attributes.get("href") or "") if is_pager or element.whole_text.isdigit() else ""
+        if not url or urlsplit(url).netloc != here.netloc:
+            continue
+        if (number := _page_number(url, here.path, base)) is not None:
+            values.setdefault(number[0], set()).add(number[1])
+        elif is_pager and _is_page_of(document.url, url):
+            in_pager.append(element)
+    for name, found in values.items():
+        if pages := _pages(name, found | ({int(base[name])} if base.get(name, "").isdigit() else set())):
+            return {"pages": pages}, f"links number the pages with the parameter {name}"
+    for above in list(in_pager[0].ancestors())[:4] if in_pager else ():
+        for name in names_of(above.node)[:-1]:
+            if _PAGER.search(name.strip(".")) and matches(document.lexbor, f"{name} a"):
+                return {"follow": [f"{name} a"]}, "links lead to the further pages"
+    return {}, ""
+
+
+def _page_number(url: str, path: str, base: dict[str, str]) -> tuple[str, int] | None:
+    """Return the parameter of a link that alone differs from the page's own URL, and its number."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    changed = [name for name in query if query[name] != base.get(name)]
+    if parts.path != path or len(changed) != 1 or not _PAGE_PARAM.match(changed[0]) or not re.fullmatch(r"\d{1,8}", query[changed[0]], re.ASCII):
+        return None
+    return changed[0], int(query[changed[0]])
+
+
+def _pages(name: str, found: set[int]) -> dict[str, Any]:
+    """Return the table `pages` for the numbers in the links: page numbers, or offsets with a step."""
+    numbers = sorted(found)
+    step = min((later - one for one, later in pairwise(numbers)), default=numbers[0])
+    if step <= 0:
+        return {}
+    pages: dict[str, Any] = {"param": name}
+    if step > 1 or 0 in found:
+        pages["first"] = 0
+    if step > 1:
+        pages["step"] = step
+    return pages

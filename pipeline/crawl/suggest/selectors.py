@@ -1,0 +1,201 @@
+"""Short and stable CSS selectors for elements of a page.
+
+A selector is built from what a developer chose by meaning: `itemprop`, ids, classes, `data-` attributes, the tag. Positions
+(:nth-child) come last. Names that a program generated (hashes of CSS modules, counters such as post-123) are never used.
+`selector_for` tries the candidates from short to long on real scopes and returns the first one that finds what it should, and
+nothing where there is nothing to find. The mending of rules uses the same functions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from selectolax.lexbor import LexborNode, SelectolaxError
+
+_NAME = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*\Z")
+_HASHED = re.compile(r"""
+    ^(?:css|sc|jsx|jss|emotion|styled|svelte|makeStyles|ng-tns|ember|react|vue|data-v|_ngcontent|_nghost|yui|ext-gen|gwt-uid|radix
+        |headlessui|astro|r)[-_:]?[A-Za-z]?[0-9a-f]*\d  # css-1x2y3z, jss12, ember482, svelte-1a2b3c
+  | ^(?:css|sc|jsx|emotion|styled|svelte|astro)-[A-Za-z0-9]{5,}
+  | __?[A-Za-z0-9+-]*\d[A-Za-z0-9+-]*[A-Za-z]?$ (?<=[A-Za-z0-9_-]{5})       # Card_root__x7a9f
+  | __[A-Za-z0-9]{5,6}$
+  | ^[0-9a-f]{6,}$
+  | \d{3,}                                                                  # post-1234, thread_4711
+  | [-_:]\d+$                                                               # row-7
+  | ^[a-z]{1,2}\d+$ | ^\d
+""", re.VERBOSE)
+_MIXED = re.compile(r"[A-Z].*\d.*[a-z]|\d.*[A-Z].*[a-z]|[a-z]\d[a-z]+\d|\d[a-z]\d")
+_VOWELS = re.compile(r"[aeiouy]", re.IGNORECASE)
+_UTILITY = re.compile(r"""
+    ^-?(?:[mp][trblxyse]?|w|h|min|max|gap|space|text|font|bg|border|rounded|shadow|flex|grid|items|justify|content|self|order|col|row|d|
+        align|float|position|overflow|z|opacity|leading|tracking|inset|top|left|right|bottom|container|offset|g[xy]?|fs|fw|lh|btn|
+        transition|duration|ease|cursor|ring|divide|object|aspect|line-clamp|columns|span|sm|md|lg|xl|xs|u|pull|push|display|
+        visible|hidden|is-[a-z]+-\d)-.+
+  | [:/\[\]!@%]
+  | ^(?:flex|grid|block|inline|inline-block|hidden|relative|absolute|fixed|static|sticky|truncate|underline|italic|uppercase|lowercase|
+        capitalize|row|col|cols?|container|clearfix|cf|group|antialiased|container-fluid|table|table-striped|table-hover|left|right|center|
+        wrapper|inner|outer|active|first|last|odd|even|alt|hover|selected|current|visited|unread|read|new|open|closed|large|small|
+        medium|bold|hide|show|visible|disabled|clear|body|row\d|bg\d|even\d?|odd\d?|alternate|rounded|border|shadow)$
+  | [-_](?:un)?read$ | ^(?:border|rounded|text|bg|color)-
+""", re.VERBOSE)
+
+
+def is_generated(name: str) -> bool:
+    """Return whether a class name or an id looks generated: a hash, a name of a CSS-in-JS library, or a name with a counter."""
+    if _NAME.match(name) is None or len(name) > 60:
+        return not _is_foreign_word(name)
+    if _HASHED.search(name) or _MIXED.search(name):
+        return True
+    if len(name) >= 5 and name.isalpha() and _VOWELS.search(name) is None:  # a hash without digits, such as xkcdq
+        return True
+    humps = re.findall(r"[A-Z]?[a-z]+|[A-Z]", name)
+    return name.isalpha() and len(name) <= 8 and len(humps) >= 3 and len(name) / len(humps) < 2.5  # kXyPqz
+
+
+def _is_foreign_word(name: str) -> bool:
+    return name.replace("-", "").replace("_", "").isalpha() and len(name) <= 40
+
+
+def is_utility(name: str) -> bool:
+    """Return whether a class describes the look or the state of an element (mt-4, col-md-6, odd), not its meaning."""
+    return _UTILITY.search(name) is not None
+
+
+def semantic_classes(classes: Iterable[str]) -> list[str]:
+    """Return the classes with a meaning; where there are none, [].
+
+    A class that occurs in another one (product, product-card) comes in the order of the page.
+    """
+    return [name for name in classes if not is_generated(name) and not is_utility(name)]
+
+
+def quoted(value: str) -> str:
+    """Return a value as a CSS string."""
+    escaped = "".join(f"\\{ord(char):x} " if char < " " or char == "\x7f" else f"\\{char}" if char in "\\'" else char for char in value)
+    return f"'{escaped}'"
+
+
+def names_of(node: LexborNode) -> list[str]:
+    """Return the simple selectors of one element without its position, the most stable first. The tag is the last one."""
+    tag, attributes = node.tag or "*", node.attributes
+    found = [f"[itemprop={quoted(name)}]" if _NAME.match(name) is None else f"[itemprop={name}]"
+             for name in (attributes.get("itemprop") or "").split()[:2]]
+    classes = (attributes.get("class") or "").split()
+    found += [f".{name}" for name in semantic_classes(classes)[:4]]
+    for name, value in attributes.items():
+        if name in ("data-testid", "data-test", "data-role", "data-qa", "data-cy", "data-field", "data-label", "rel", "role", "name") \
+                and value and len(value) <= 40 and not is_generated(value):
+            found.append(f"{tag}[{name}={quoted(value)}]")
+        elif name.startswith("data-") and _NAME.match(name) and not is_generated(name):
+            found.append(f"{tag}[{name}]")
+    found += [f"[class*={quoted(prefix)}]" for name in classes if (prefix := _stem(name))][:2]
+    return [*found, tag]
+
+
+def _stem(name: str) -> str:
+    """Return the part of a hashed class of a CSS module that stays the same in the next build; "" if there is none."""
+    match = re.fullmatch(r"([A-Za-z][A-Za-z-]*[A-Za-z](?:_[A-Za-z][A-Za-z-]*)?(?:__|_(?=[A-Za-z0-9+-]{5}$)))[A-Za-z0-9+-]{4,8}", name)
+    return match[1] if match and len(match[1]) >= 5 and is_generated(name) else ""
+
+
+def selectors_of(node: LexborNode, scope: LexborNode) -> Iterator[str]:
+    """Yield selectors of an element in a scope, short and stable ones first, long ones and those with positions last."""
+    if node.mem_id == scope.mem_id:
+        yield "*"
+        return
+    own = names_of(node)
+    yield from own
+    tag = node.tag or "*"
+    yield from (f"{tag}{name}" for name in own[:-1] if name.startswith("."))
+    classes = [name for name in own if name.startswith(".")]
+    if len(classes) > 1:
+        yield "".join(classes[:2])
+    above = list(_above(node, scope))
+    for parent in above[:4]:
+        for name in names_of(parent):
+            yield from (f"{name} {one}" for one in own[-1:])
+    if above:
+        for name in names_of(above[0]):
+            yield from (f"{name} > {one}" for one in own)
+    yield f"{tag}:first-of-type"
+    yield f"{tag}:last-child"
+    place = position(node)
+    yield f"{tag}:nth-of-type({_nth_of_type(node)})"
+    yield f"{tag}:nth-child({place})"
+    for parent in [*above[:3]]:
+        for name in names_of(parent):
+            yield f"{name} > {tag}:nth-child({place})"
+            yield f"{name} {tag}:nth-child({place})"
+    if above:
+        first = above[0]
+        yield f"{first.tag}:nth-child({position(first)}) > {tag}"
+        yield f"{first.tag}:nth-child({position(first)}) > {tag}:nth-child({place})"
+        yield f"{first.tag}:nth-child({position(first)}) {tag}"
+        for parent in above[1:3]:
+            yield f"{parent.tag}:nth-child({position(parent)}) {tag}"
+    steps = [f"{one.tag}:nth-child({position(one)})" for one in reversed(above)]
+    yield " > ".join([scope.tag or "*", *steps, f"{tag}:nth-child({place})"])
+
+
+def _above(node: LexborNode, scope: LexborNode) -> Iterator[LexborNode]:
+    """Yield the ancestors of a node up to the scope, without the scope."""
+    above = node.parent
+    for _ in range(30):
+        if above is None or above.mem_id == scope.mem_id or not above.is_element_node:
+            return
+        yield above
+        above = above.parent
+
+
+def position(node: LexborNode) -> int:
+    """Return the position of an element among its sibling elements, from 1."""
+    place, before = 1, node.prev
+    while before is not None:
+        place += before.is_element_node
+        before = before.prev
+    return place
+
+
+def _nth_of_type(node: LexborNode) -> int:
+    place, before = 1, node.prev
+    while before is not None:
+        place += before.is_element_node and before.tag == node.tag
+        before = before.prev
+    return place
+
+
+def selector_for(node: LexborNode, scope: LexborNode, *, rivals: Sequence[tuple[LexborNode, LexborNode | None]] = (),
+                 share: float = 0.95) -> str | None:
+    """Return the best selector whose first match in `scope` is `node`; None if no selector agrees with enough rivals.
+
+    rivals: further scopes, each with the element that the same selector must find first in it, or None where it must find nothing;
+    share: how many of them must agree. Among the selectors that agree as often, the first one in the order of `selectors_of` wins.
+    """
+    best, most = None, -1.0
+    needed = share * len(rivals)
+    for selector in dict.fromkeys(selectors_of(node, scope)):
+        if not _finds(selector, scope, node):
+            continue
+        agreed = sum(_finds(selector, other, wanted) for other, wanted in rivals)
+        if agreed == len(rivals):
+            return selector
+        if agreed >= needed and agreed > most:
+            best, most = selector, agreed
+    return best
+
+
+def _finds(selector: str, scope: LexborNode, wanted: LexborNode | None) -> bool:
+    try:
+        found = scope.css_first(selector)
+    except SelectolaxError:
+        return False
+    return found is None if wanted is None else found is not None and found.mem_id == wanted.mem_id
+
+
+def matches(root: LexborNode, selector: str) -> list[LexborNode]:
+    """Return what a selector matches; [] if lexbor does not support it."""
+    try:
+        return root.css(selector)
+    except SelectolaxError:
+        return []

@@ -1,0 +1,151 @@
+"""The slots of records: the places inside each record of a group where a value is.
+
+A slot is the path of tags from the record to an element, with the class that most records have there ("div > h3.title > a"). Records
+of one template share their slots, so the slots show how alike the records are, and each slot that varies becomes a field. (Paths
+of tags as the signature of a record: Miao et al., "Extracting data records from the web using tag path clustering", WWW 2009.)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from pipeline.crawl.suggest.selectors import semantic_classes
+from pipeline.crawl.suggest.tree import Element, Tree
+
+MAX_INSIDE = 400
+"""The maximum number of elements of one record that are read."""
+TEXT_AFTER = "+text"
+"""The key of the slot for bare text after the element of a record."""
+_MAX_KEPT = 12
+_COMMON = 0.5
+_POSITIONED = frozenset(["td", "th", "dd", "dt"])
+_WHOLE_TAGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "td", "dd", "dt"])
+"""Elements that are one value although their text is in elements inside them."""
+_VALUE_TAGS = frozenset(["img", "time", "data", "meter", "meta", "source", "video", "audio", "relative-time"])
+_SKIPPED = frozenset(["script", "style", "template", "noscript", "head", "svg", "path", "use", "option", "button", "label", "form", "br",
+                      "hr", "wbr", "select", "textarea", "input"])
+
+
+@dataclass(eq=False)
+class Record:
+    """One record: an element, and the elements beside it that belong to it, such as the <dd> after a <dt>.
+
+    skipped: positions of elements in it that are records of their own.
+    """
+
+    head: Element
+    after: tuple[Element, ...] = ()
+    skipped: frozenset[int] = frozenset()
+
+    @property
+    def length(self) -> int:
+        return self.head.length + len(self.head.tail) * bool(self.after == ()) + sum(element.length for element in self.after)
+
+
+@dataclass(eq=False)
+class Slot:
+    """One place in the records of a group.
+
+    found: the elements at this place in each record, by the record's number.
+    """
+
+    key: str
+    found: dict[int, list[Element]] = field(default_factory=dict)
+
+    def firsts(self) -> Iterator[tuple[int, Element]]:
+        """Yield the number of each record that has the slot, and the first element there."""
+        for number, elements in self.found.items():
+            yield number, elements[0]
+
+    def presence(self, records: int) -> float:
+        """Return the share of the records that have the slot."""
+        return len(self.found) / max(1, records)
+
+    def repeats(self) -> float:
+        """Return how many different links (without links: texts) a record has at this place, on average."""
+        return sum(len({link_of(element) or element.text for element in elements}) for elements in self.found.values()) / len(self.found)
+
+    def values(self) -> list[str]:
+        return [self.value_of(element) for _, element in self.firsts()]
+
+    def value_of(self, element: Element) -> str:
+        return element.tail if self.key == TEXT_AFTER else value_of(element)
+
+    def distinct(self) -> float:
+        """Return the share of different values among the records that have the slot."""
+        return len(set(self.values())) / len(self.found)
+
+
+def value_of(element: Element) -> str:
+    """Return what tells the element of one record from that of another: its text, or the link of an image."""
+    if element.tag in _VALUE_TAGS:
+        attributes = element.attributes
+        return (attributes.get("datetime") or attributes.get("data-src") or attributes.get("src") or attributes.get("value")
+                or attributes.get("content") or element.whole_text)
+    return element.whole_text or element.attributes.get("href") or ""
+
+
+def link_of(element: Element) -> str:
+    """Return the link that an element is, or is in, at most two levels up; "" if there is none."""
+    above: Element | None = element
+    for _ in range(3):
+        if above is not None and above.tag == "a":
+            return above.attributes.get("href") or ""
+        above = above.parent if above is not None else None
+    return ""
+
+
+def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
+    """Return the slots of records, in the order of the page."""
+    counts: Counter[str] = Counter()
+    for record in records:
+        counts.update({name for part in (record.head, *record.after) for inner in (part, *tree.inside(part)[:MAX_INSIDE])
+                       for name in inner.classes})
+    common = {name for name, count in counts.items() if count >= _COMMON * len(records)}
+    found: dict[str, Slot] = {}
+    for number, record in enumerate(records):
+        read = partial(_read, number=number, record=record, found=found, tree=tree, common=common)
+        read(record.head, "")
+        if record.head.tail:
+            _add(found, TEXT_AFTER, number, record.head)
+        for place, beside in enumerate(record.after, 1):
+            read(beside, f"+{place} {beside.tag}")
+    return found
+
+
+def _read(top: Element, key: str, *, number: int, record: Record, found: dict[str, Slot], tree: Tree, common: set[str]) -> None:
+    paths = {top.at: key}
+    if has_value(top):
+        _add(found, key, number, top)
+    for inner in tree.inside(top)[:MAX_INSIDE]:
+        above = paths.get(inner.parent.at) if inner.parent is not None else None
+        if above is None or inner.tag in _SKIPPED or inner.at in record.skipped:
+            continue
+        paths[inner.at] = path = f"{above} > {_step(inner, common)}"
+        if has_value(inner):
+            _add(found, path, number, inner)
+
+
+def _step(element: Element, common: set[str]) -> str:
+    if element.tag in _POSITIONED:
+        return f"{element.tag}[{element.nth}]"
+    name = next((name for name in semantic_classes(element.classes) if name in common), "")
+    return f"{element.tag}.{name}" if name else element.tag
+
+
+def has_value(element: Element) -> bool:
+    """Return whether an element has a value of its own: text, a link, an image, a time."""
+    return bool(element.text) or element.tag in _VALUE_TAGS or (element.tag in _WHOLE_TAGS and element.length > 0) or (
+        element.tag == "a" and bool(element.attributes.get("href")))
+
+
+def _add(found: dict[str, Slot], key: str, number: int, element: Element) -> None:
+    slot = found.get(key)
+    if slot is None:
+        slot = found[key] = Slot(key)
+    kept = slot.found.setdefault(number, [])
+    if len(kept) < _MAX_KEPT:
+        kept.append(element)
