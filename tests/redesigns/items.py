@@ -62,7 +62,17 @@ def _change_title(page: Page, record: int) -> None:
     last = title.split()[-1]
     if place[0].change_text(last, lambda _: [last]) and title.count(last) == 1:
         place[0].change_text(last, lambda _: [last + extra])
+        for top in page.records[record]:
+            _change_attributes(top, title, title + extra)
         page.rows[record] = page.rows[record] | {page.title: title + extra}
+
+
+def _change_attributes(top: Element, old: str, new: str) -> None:
+    """Replace the title in the attributes that repeat it."""
+    for node in top.all():
+        for name in ("title", "alt", "aria-label"):
+            if old in (node.attrs.get(name) or ""):
+                node.attrs[name] = (node.attrs[name] or "").replace(old, new)
 
 
 def _add(page: Page, record: int) -> None:
@@ -95,9 +105,7 @@ def _add(page: Page, record: int) -> None:
     for other in copy.all():
         if other.attrs.get("href") == href:
             other.attrs["href"] = new_href
-        for name in ("title", "alt", "aria-label"):
-            if other.attrs.get(name) == title:
-                other.attrs[name] = words
+    _change_attributes(copy, title, words)
     page.rows[new] |= {page.title: words, page.link: document("", page.url).absolute(new_href)}
     if any(name not in (page.title, page.link) for name in page.key):
         copy.remove()

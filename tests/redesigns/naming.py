@@ -18,9 +18,9 @@ WORDS = _WORDS_TEXT.split()
 _UTILITIES_TEXT = (
     "flex grid block inline-flex items-center items-start justify-between gap-2 gap-4 p-2 p-4 px-3 py-1 m-0 mt-2 "
     "mb-4 mx-auto w-full max-w-4xl min-w-0 text-xs text-sm text-lg text-2xl font-medium font-semibold font-bold "
-    "leading-6 tracking-tight text-gray-500 text-gray-900 text-slate-700 text-blue-600 bg-white bg-gray-50 rounded- "
-    "lg rounded-xl border border-gray-200 shadow-sm hover:shadow-md hover:underline md:flex-row md:w-1/2 lg:grid- "
-    "cols-3 sm:px-6 dark:bg-gray-900 truncate line-clamp-2 space-y-3 divide-y relative")
+    "leading-6 tracking-tight text-gray-500 text-gray-900 text-slate-700 text-blue-600 bg-white bg-gray-50 "
+    "rounded-lg rounded-xl border border-gray-200 shadow-sm hover:shadow-md hover:underline md:flex-row md:w-1/2 "
+    "lg:grid-cols-3 sm:px-6 dark:bg-gray-900 truncate line-clamp-2 space-y-3 divide-y relative")
 UTILITIES = _UTILITIES_TEXT.split()
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 

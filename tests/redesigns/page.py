@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.crawl.extract import Document, ItemRules
+from pipeline.crawl.extract.items import reader
 from pipeline.documents.selectors import split_css
 from pipeline.settings import FieldTable, SpiderTable
 from tests.redesigns.tree import Element, parse
@@ -98,12 +99,14 @@ def read_page(html: str, url: str, table: SpiderTable, rng: random.Random) -> Pa
     assert items is not None
     assert items.each is not None
     assert items.each.css is not None
-    extracted = item_rules(table).extract(document(html, url)).items
+    page_document = document(html, url)
+    extracted = item_rules(table).extract(page_document).items
     each = items.each.css
 
     def mark(root: Any) -> dict[int, Callable[[Element], None]]:
         found: dict[int, list[Callable[[Element], None]]] = {}
-        scopes = root.css(each)
+        readers = [reader(name, rule, "lexbor") for name, rule in items.fields.items()]
+        scopes = [scope for scope in root.css(each) if any(read(scope, page_document, []) not in (None, "") for read in readers)]
         if len(scopes) != len(extracted):
             raise ValueError(f"{url}: {len(scopes)} matches of `each`, {len(extracted)} items")
         for number, scope in enumerate(scopes):

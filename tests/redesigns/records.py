@@ -141,7 +141,7 @@ def lay_out_as_table(page: Page) -> bool:
             if piece is not None:
                 if piece.tag in ("span", "div", "p") and style.boxed and not any(child.shows for child in piece.elements):
                     cell.become(piece.children)
-                    cell.shows = piece.shows
+                    cell.attrs, cell.shows = piece.attrs | cell.attrs, piece.shows
                 else:
                     cell.append(piece)
             row.append(cell)

@@ -166,14 +166,14 @@ def move_to_attributes(page: Page) -> bool:
             if place is None or value is None:
                 continue
             node, text = place
-            if kind == "title" and of_title and len(text) > 12:
-                done, attr, full = _set(node, text[:10].rstrip() + "…"), "title", str(value)
+            if kind == "title" and of_title:
+                done, attr, full = _set(node, text[:10].rstrip() + "…" if len(text) > 12 else text), "title", str(value)
             elif kind == "date":
                 done, attr, full = _set(node, f"{record % 27 + 2} days ago"), "datetime", str(value)
                 node.tag = "time" if done and node.tag in ("span", "small", "div", "i", "em", "b", "p") else node.tag
             elif kind == "price":
                 done, attr, full = True, "data-price", f"{value['amount']:.2f}"
-            elif kind == "text" and not of_title and len(text) > 3:
+            elif kind == "text" and not of_title:
                 done, attr, full = _set(node, "".join(word[0] for word in text.split()[:2]).upper()), "aria-label", text
             else:
                 continue

@@ -1,0 +1,45 @@
+"""Rules for redesigned real pages: a seeded sample of `python -m benchmarks.mend`, and pages for which nothing may be proposed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pipeline.crawl.mend import mend, merged
+from pipeline.settings import SpiderTable
+from tests.redesigns.judge import documents, what_is_wrong
+from tests.redesigns.page import document
+from tests.redesigns.sites import foreign_pages, sites
+
+SITES = sites()
+SEEDS = (101, 102)
+
+
+def test_most_redesigns_get_the_right_rules() -> None:
+    verdicts = []
+    for site in SITES:
+        for seed in SEEDS:
+            made = site.redesigned(seed)
+            changes = mend(site.spider, documents(made), site.known).changes
+            verdicts.append("none" if not changes else what_is_wrong(merged(site.table, changes), made) or "right")
+    assert verdicts.count("right") >= 0.75 * len(verdicts), verdicts
+
+
+@pytest.mark.parametrize("name", foreign_pages(SITES[0], SITES[1]))
+def test_nothing_is_proposed_for_pages_without_the_items(name: str) -> None:
+    for site, other in zip(SITES[:4], SITES[2:] + SITES[:2], strict=False):
+        pages = foreign_pages(site, other)[name]
+        assert not mend(site.spider, [document(page, site.url) for page in pages], site.known).changes, site.name
+
+
+def test_a_damaged_redesign_never_raises_and_every_proposal_is_valid() -> None:
+    rng = random.Random(5)
+    for site in SITES[:3]:
+        page = site.redesigned(1).pages[0]
+        for _ in range(4):
+            cuts = sorted(rng.sample(range(len(page)), 6))
+            damaged = "".join(page[start:end] for start, end in zip([0, *cuts[1::2]], [*cuts[::2], len(page)], strict=False)).replace(
+                rng.choice(("</div>", "</td>", '"', "<a")), rng.choice(("", "<table>", "</p>", "\0")), 5)
+            changes = mend(site.spider, [document(damaged, site.url)], site.known).changes
+            SpiderTable.model_validate(merged(site.table, changes))
