@@ -261,6 +261,8 @@ class Page:
     repeatable: whether the request may safely be sent twice.
     offsite: links that are not followed, because they lead to other hosts.
     redirected_host: host to which a start URL was redirected; links to this host are followed as well.
+    counts: for each rule that was applied to the page, the number of its matches, and the number of items to which the rule was
+    applied. The second number is 0 for a rule that is applied to whole pages.
     """
 
     url: str
@@ -281,6 +283,7 @@ class Page:
     repeatable: bool = True
     offsite: tuple[str, ...] = ()
     redirected_host: str = ""
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def end_state(self) -> FrontierState:

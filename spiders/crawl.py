@@ -51,7 +51,7 @@ class CrawlSpider(BuiltInSpider):
         items = table.items
         details = items.details if items is not None else None
         self._items = ItemRules(items.fields, items.each, details.link if details else None) if items is not None else None
-        self._details = ItemRules(details.fields) if details is not None else None
+        self._details = ItemRules(details.fields, name="items.details") if details is not None else None
         self._pages = Pagination(table.pages) if table.pages is not None else None
         self._max_depth = table.max_depth
 
@@ -81,22 +81,28 @@ class CrawlSpider(BuiltInSpider):
 
     def _listing(self, response: Response, document: Document) -> Found:
         extracted = self._items.extract(document) if self._items is not None else ExtractedItems()
-        found = Found(items=extracted.items, rejected=extracted.rejected)
+        found = Found(items=extracted.items, rejected=extracted.rejected,
+                      counts=self._items.counts(extracted) if self._items is not None else {})
         depth = response.meta.get("depth", 0) + 1
         if depth == 1 and self._follow.hosts is not None and response.url not in self._follow.hosts:
             found.redirected_host = place_of(response.url)  # the start URL redirected to another host, often www.
             self._follow.hosts.add(found.redirected_host)
         referer = (("Referer", bare(response.url)),)
-        following = self._pages.after(response, document, extracted.items) if self._pages is not None else None
+        following = None
+        if self._pages is not None and self._pages.applies(response):
+            following = self._pages.after(response, document, extracted.items)
+            found.counts[self._pages.name] = (following is not None, 0)
         if self._details is not None:
             listed = list(zip(extracted.items, extracted.links, strict=True))
             found.items = [item for item, link in listed if not link]
             found.links = [_details_request(item, link, headers=referer, depth=depth) for item, link in listed if link]
         if not self._max_depth or depth <= self._max_depth:
             found.links += [Request(url, depth=depth, headers=referer) for url in self._follow.links(document)]
+            found.counts |= self._follow.counts
         if following is not None:
             found.links.append(following)
         found.downloads = self._files(document)
+        found.counts |= self._download.counts
         found.offsite = self._follow.left_out()
         return found
 
@@ -114,7 +120,9 @@ class CrawlSpider(BuiltInSpider):
         if document.status >= 400:
             return Found(rejected=[RejectedItem(listed, f"the details page responded with HTTP {document.status}")])
         extracted = self._details.extract_onto(listed, document)
-        return Found(items=extracted.items, rejected=extracted.rejected, downloads=self._files(document))
+        downloads = self._files(document)
+        return Found(items=extracted.items, rejected=extracted.rejected, downloads=downloads,
+                     counts=self._details.counts(extracted) | self._download.counts)
 
 
 def _details_request(item: dict[str, Json], url: str, *, headers: tuple[tuple[str, str], ...], depth: int) -> Request:

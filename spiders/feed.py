@@ -113,7 +113,7 @@ class FeedSpider(BuiltInSpider):
             self._keep_ids(entries, self._context, told)
         yield Found(items=[entry.item for entry in entries], downloads=[
             Download(url, item_key=entry.item["id"], referer=response.url)
-            for entry in entries for url in dict.fromkeys(entry.files) if self._files])
+            for entry in entries for url in dict.fromkeys(entry.files) if self._files], counts={"entries": (len(entries), 0)})
 
     def _keep_ids(self, entries: list[Entry], context: CrawlContext, feed: str) -> None:
         known = context.known_keys(str(entry.item["id"]) for entry in entries)

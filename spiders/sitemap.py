@@ -62,6 +62,7 @@ class SitemapSpider(CrawlSpider):
         self._fetches = table.items is not None
         self._allowed = UrlFilter(table.allow, table.deny)
         self._sitemap_allowed = UrlFilter((), table.deny)
+        self._filters = bool(table.allow or table.deny)
 
     @classmethod
     def uses_item_rules(cls, table: SpiderTable) -> bool:
@@ -81,10 +82,14 @@ class SitemapSpider(CrawlSpider):
             raise SpiderError(f"sitemap indexes are nested more than {MAX_NESTING} levels deep", where=response.url)
         links += [Request(url, depth=1, meta={_SITEMAP: nesting + 1, "handle_httpstatus_list": _MISSING})
                   for url in found.sitemaps if self._follow.is_here(url) and self._sitemap_allowed(url)]
-        pages = [page for page in found.pages if self._follow.is_here(page["url"]) and self._allowed(page["url"])]
+        here = [page for page in found.pages if self._follow.is_here(page["url"])]
+        pages = [page for page in here if self._allowed(page["url"])]
+        counts = {"entries": (len(found.pages) + len(found.sitemaps), 0)}
+        if self._filters and here:
+            counts["allow"] = (len(pages), 0)
         if self._fetches:
             links += [Request(page["url"], depth=1) for page in pages]
-        yield Found(items=[] if self._fetches else pages, links=links, offsite=self._follow.left_out())
+        yield Found(items=[] if self._fetches else pages, links=links, offsite=self._follow.left_out(), counts=counts)
 
 
 def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:

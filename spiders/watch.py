@@ -70,20 +70,26 @@ class WatchSpider(BuiltInSpider):
         if not html and is_binary(document.text):
             yield Found(rejected=[RejectedItem({"url": url}, "the response is not text, but binary data")])
             return
+        counts = {}
         try:
             if html or self._is_named:
-                name = " ".join(str((self._name.values(document) or [""])[0]).split())
+                names = self._name.values(document)
+                name = " ".join(str((names or [""])[0]).split())
+                if self._is_named:
+                    counts["watch.name"] = (len(names), 0)
             else:
                 name = unquote(urlsplit(url).path.rpartition("/")[2])
             if self._part is None:
                 text = page_text(document.text) if html else plain_text(document.text)
             else:
                 parts = [str(part) for part in self._part.values(document)]
+                counts["watch.part"] = (len(parts), 0)
                 if not parts:
-                    yield Found(rejected=[RejectedItem({"url": url, "name": name}, "the watched part was not found on the page")])
+                    reason = "the watched part was not found on the page"
+                    yield Found(rejected=[RejectedItem({"url": url, "name": name}, reason)], counts=counts)
                     return
                 text = "\n".join(page_text(part) if self._is_html else part for part in parts)
-            yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}])
+            yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}], counts=counts)
         except RuleFailedError as reason:
             yield Found(rejected=[RejectedItem({"url": url}, str(reason))])
 

@@ -48,7 +48,8 @@ class Found:
     """All output of one page in one object; yielding it is much faster than yielding items one by one.
 
     offsite: links that are not followed because they lead to other hosts; a note of the run mentions them. redirected_host: a
-    host that counts as part of the site because a start URL redirected to it; "" means none.
+    host that counts as part of the site because a start URL redirected to it; "" means none. counts: the matches of the rules that
+    were applied to the page (see `Page.counts`).
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
@@ -57,6 +58,7 @@ class Found:
     rejected: list[RejectedItem] = field(default_factory=list)
     offsite: list[str] = field(default_factory=list)
     redirected_host: str = ""
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class RejectedItemError(Exception):
@@ -151,6 +153,7 @@ class PageCollector:
             page.links += entry.links
             page.downloads += entry.downloads
             page.offsite += entry.offsite
+            page.counts |= entry.counts
             if entry.redirected_host:
                 self._context.add_host(entry.redirected_host)
                 page.redirected_host = entry.redirected_host
@@ -217,7 +220,7 @@ class PageCollector:
         size_bytes = 0 if binary or _shows_challenge(response, page) else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
-                          offsite=tuple(page.offsite), redirected_host=page.redirected_host)
+                          offsite=tuple(page.offsite), redirected_host=page.redirected_host, counts=page.counts)
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
 
@@ -281,6 +284,7 @@ class _PageOutput:
     in_memory: list[scrapy.Request] = field(default_factory=list)
     offsite: list[str] = field(default_factory=list)
     redirected_host: str = ""
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def has_output(self) -> bool:

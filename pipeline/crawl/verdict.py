@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.extract.links import left_out_note
+from pipeline.crawl.rule_notes import lost_pages, nothing_found, rule_notes
 from pipeline.model import FrontierState, Outcome
 from pipeline.session import UNCHECKABLE
 from pipeline.store.crawl import frontier as stored_frontier
-from pipeline.store.crawl import refusals
-from pipeline.store.runs.runs import Ending
+from pipeline.store.crawl import refusals, rule_counts
+from pipeline.store.runs.runs import Ending, lacking, last_complete
 from pipeline.text import counted, shown_url
 
 _States = Mapping[FrontierState, int]
@@ -67,7 +68,10 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     empty = refusals.newly_empty(context.store, context.run)
     if (refused and given_before) or empty or not context.session.checkable:
         complete = False  # otherwise the items that were on these pages would be reported as gone
+    wanted = context.table.items.coverage if context.table.items is not None else {}
+    doubt, notes = _of_rules(context, wanted if complete else None)
     note = _joined(
+        *notes,
         (f"{counted(len(empty), 'page')} that had items before came back empty, as binary data or as a bot protection's challenge; the first: {shown_url(empty[0])}; "
          "exclude them with `deny` if they are meant to be empty") if empty else "",
         refusals_note(refused, "page"),
@@ -78,9 +82,24 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     if not note and not complete and context.capped:
         note = context.capped_by or "closed early"
     failed = failures.transient + failures.permanent
-    coverage = context.table.items.coverage if context.table.items is not None else {}
-    return Ending(Outcome.SUCCEEDED, note, failures.first_kind if failed else "", complete=complete, coverage=coverage,
-                  keep_unseen=context.keep_unseen)
+    return Ending(Outcome.SUCCEEDED, note, failures.first_kind if failed else "", complete=complete, coverage=wanted,
+                  keep_unseen=context.keep_unseen, doubt=doubt, allow_empty=context.table.allow_empty)
+
+
+def _of_rules(context: CrawlContext, wanted: Mapping[str, float] | None) -> tuple[str, list[str]]:
+    """Return why the whole pass is suspect because it found nothing ("" if it is not), and the notes about its rules.
+
+    wanted: the shares of the items that must have a field, which `end_run` compares; None if it does not compare them.
+    """
+    run, table = context.run, context.table
+    with context.store.read() as connection:
+        coverage = rule_counts.of_pass(connection, run.pass_id)
+        rejected = rule_counts.rejected(connection, run.pass_id)
+        usual = rule_counts.usual(connection, run.spider, before=run.pass_id)
+        without = lacking(connection, run, wanted)[0] if wanted is not None else ""
+        lost = lost_pages(coverage, last_complete(connection, run)) if wanted is not None and table.is_built_in else ""
+    doubt = "" if table.allow_empty else nothing_found(table, coverage, rejected)
+    return doubt or lost, list(rule_notes(table, coverage, usual, without=without))
 
 
 def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:

@@ -21,7 +21,8 @@ from pipeline.model import Change, Progress, Run
 from pipeline.session import open_session, prepare
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
-from pipeline.store.crawl import items
+from pipeline.store.crawl import items, rule_counts
+from pipeline.store.crawl.compare import RuleCount
 from pipeline.store.mail import digests
 from pipeline.store.runs import runs
 from pipeline.workers.crawl_run import CrawlRun
@@ -95,6 +96,11 @@ class Crawls:
 
     def items(self, name: str = "s") -> dict[str, dict[str, Any]]:
         return {item.key: item.data for item in items.present(self.store, name)}
+
+    def counts(self, run: Run) -> dict[str, RuleCount]:
+        """What the rules matched in the pass of a run."""
+        with self.store.read() as connection:
+            return rule_counts.of_pass(connection, run.pass_id).rules
 
     def changes(self, run: Run) -> list[Change]:
         return list(digests.changes_of(self.store, [run.id]))

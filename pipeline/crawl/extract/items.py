@@ -32,27 +32,32 @@ class RejectedItem:
 class ExtractedItems:
     """The items of one page.
 
-    links: for each item in `items`, the URL of its details page; "" if the item has none.
+    links: for each item in `items`, the URL of its details page; "" if the item has none. matches: the number of matches of `each`.
+    records: the fields that were read, of items and rejected items; without the fields of a listing page if this is a details page.
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     rejected: list[RejectedItem] = field(default_factory=list)
+    matches: int = 0
+    records: list[dict[str, Json]] = field(default_factory=list)
 
 
 class ItemRules:
     """Extracts one item from each match of the rule `each`; without `each`, one item from the whole page."""
 
     def __init__(self, fields: Mapping[str, FieldTable], each: SelectorTable | None = None,
-                 link: SelectorTable | None = None) -> None:
+                 link: SelectorTable | None = None, *, name: str = "items") -> None:
         """Compile the rules.
 
         link: the rule that finds the link to an item's details page in the same elements as `fields`; None if there are no
-        details pages.
+        details pages. name: the name of the rules in [spiders.NAME].
         """
         outer = kind_for([*all_rules(fields, each), *([link] if link is not None else [])])
         self._record = _FieldGroup(fields, each, outer)
         self._link = link_finder(link, self._record.inner) if link is not None else None
+        self._whole = "" if name == "items.details" else f"{name}.each" if each is not None else name
+        self._counted = [(field, f"{name}.fields.{field}", rule.default) for field, rule in fields.items()]
 
     def extract(self, document: Document) -> ExtractedItems:
         """Return the items of a page. A match of `each` in which all fields are empty is skipped."""
@@ -62,6 +67,7 @@ class ItemRules:
         except RuleFailedError as reason:
             return ExtractedItems(rejected=[RejectedItem({}, f"each: {reason}")])
         for scope in scopes:
+            extracted.matches += 1
             problems: list[str] = []
             data = self._record.read(scope, document, problems)
             if self._record.is_empty(data):
@@ -69,6 +75,7 @@ class ItemRules:
                 if problems and not self._record.many:
                     extracted.rejected.append(RejectedItem(data, "; ".join(problems)))
                 continue
+            extracted.records.append(data)
             link = self._link_in(scope, document, problems)
             if problems:
                 extracted.rejected.append(RejectedItem(data, "; ".join(problems)))
@@ -95,7 +102,27 @@ class ItemRules:
         problems: list[str] = []
         data = self._record.read(root(document, self._record.outer), document, problems)
         whole = listed | {name: value for name, value in data.items() if value not in _EMPTY or name not in listed}
-        return ExtractedItems(rejected=[RejectedItem(whole, "; ".join(problems))]) if problems else ExtractedItems(items=[whole])
+        if problems:
+            return ExtractedItems(rejected=[RejectedItem(whole, "; ".join(problems))], records=[data])
+        return ExtractedItems(items=[whole], records=[data])
+
+    def counts(self, extracted: ExtractedItems) -> dict[str, tuple[int, int]]:
+        """Return the matches of each rule on the page of these items (see `Page.counts`).
+
+        A field matches in an item if its value is neither empty nor the default.
+        """
+        records = extracted.records
+        counts = {self._whole: (extracted.matches if self._record.many else len(records), 0)} if self._whole else {}
+        for name, rule, default in self._counted if records else ():
+            filled = 0
+            for record in records:
+                value = record[name]
+                if (value or value == 0) and (default is None or value != default):
+                    filled += 1
+            counts[rule] = (filled, len(records))
+        if self._link is not None and extracted.links:
+            counts["items.details.link"] = (sum(map(bool, extracted.links)), len(extracted.links))
+        return counts
 
 
 def reader(name: str, rule: FieldTable, kind: Kind) -> Callable[[Scope, Document, list[str]], Json]:

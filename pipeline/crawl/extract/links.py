@@ -57,11 +57,17 @@ class LinkRules:
     allow, deny: regular expressions that are searched in the whole URL. drop: names of URL parameters to remove. hosts: the hosts
     that links may lead to; None means any host. for_files: whether these are the rules of `download`; if so, tracking parameters
     are not removed from the links.
+    counts: the matches of each rule on the page of the last call of links() (see `Page.counts`). The rule "allow" stands for
+    `allow` and `deny` together: its matches are the links that they leave.
     """
 
     def __init__(self, rules: Iterable[SelectorTable], *, allow: Sequence[str] = (), deny: Sequence[str] = (),
                  drop: Iterable[str] = (), hosts: HostSet | None = None, for_files: bool = False) -> None:
         self._readers = [CompiledRule(rule) for rule in rules]
+        name = "download" if for_files else "follow"
+        self._names = [name] if len(self._readers) == 1 else [f"{name}[{place}]" for place in range(len(self._readers))]
+        self._filters = bool(allow or deny)
+        self.counts: dict[str, tuple[int, int]] = {}
         self._allowed = UrlFilter(allow, deny)
         self._drop = frozenset(drop)
         self.hosts = hosts
@@ -81,8 +87,13 @@ class LinkRules:
         if a rule cannot be applied to the page.
         """
         found: dict[str, None] = {}
-        for reader in self._readers:
-            for link in dict.fromkeys(reader.links(document)):
+        self.counts = {}
+        matches = 0
+        for name, reader in zip(self._names, self._readers, strict=True):
+            links = dict.fromkeys(reader.links(document))
+            self.counts[name] = (len(links), 0)
+            matches += len(links)
+            for link in links:
                 url = document.absolute(link) or (ftp(link) if self._for_files else "")
                 if not url and not self._for_files and _ADDRESS.match(link):
                     self._leave_out(link.strip())
@@ -90,6 +101,8 @@ class LinkRules:
                     url = without_tracking(url, self._drop)
                 if url and url not in found and self._allowed(url):
                     found[url] = None
+        if self._filters and matches:
+            self.counts["allow"] = (len(found), 0)
         own = self._own_prefix(document.url)
         return [url for url in found if url.startswith(own) or self.is_here(url)]
 

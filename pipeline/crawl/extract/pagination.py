@@ -33,18 +33,27 @@ class Pagination:
         self._table = table
         self._cursor = CompiledRule(table.cursor) if table.cursor is not None else None
 
+    @property
+    def name(self) -> str:
+        """The name of the rule in [spiders.NAME]."""
+        return "pages" if self._cursor is None else "pages.cursor"
+
+    def applies(self, response: Response) -> bool:
+        """Return whether a further page of the listing may follow: this is a page of the listing, and `limit` is not reached."""
+        meta = response.meta
+        here = meta.get(PAGE)
+        if not here and (meta.get("depth", 0) or VARIANT in meta):
+            return False  # the page is neither a start page nor a further page of the listing
+        return not self._table.limit or (here or {}).get("number", 0) + 1 < self._table.limit
+
     def after(self, response: Response, document: Document, items: list[dict[str, Json]]) -> Request | None:
-        """Return the request for the next page of a listing; None after the last page.
+        """Return the request for the next page of a listing to which the rule applies; None after the last page.
 
         items: the items of the current page. Raise RuleFailedError if the rule for the cursor cannot be applied.
         """
         meta = response.meta
         here: dict[str, Json] = meta.get(PAGE) or {}
-        if not here and (meta.get("depth", 0) or VARIANT in meta):
-            return None  # the page is neither a start page nor a further page of the listing
         number = here.get("number", 0) + 1
-        if self._table.limit and number >= self._table.limit:
-            return None
         had = sha256(json.dumps(items, sort_keys=True, default=str).encode()).hexdigest()[:16]
         if self._cursor is not None:
             value = next((found for found in self._cursor.values(document) if found not in ("", False)), None)

@@ -138,6 +138,9 @@ class SpiderTable(Table):
     """Numbered pages of a listing, which are requested by page number, offset or cursor in the URL, a form or a JSON body."""
     items: ItemsTable | None = None
     """How items are extracted."""
+    allow_empty: bool = False
+    """Whether it is normal that a pass finds nothing: no item, or no file for a spider that only downloads. By default, a run that finds
+    nothing is suspect."""
     watch: WatchTable = WatchTable()
     """For the watch spider: which part of a page is compared, and which text in this part is ignored."""
     login: LoginTable | None = None

@@ -36,6 +36,8 @@ _PLAIN = Comparison()
 _MOST_SEEN = 50_000
 _LONGEST_SEEN = 300
 _NOTHING: dict[str, Json] = {}
+_COVERAGE = select(passes.c.coverage).where(passes.c.id == bindparam("row"))
+_SET_COVERAGE = update(passes).where(passes.c.id == bindparam("row")).values(coverage=bindparam("new", type_=passes.c.coverage.type))
 
 
 @dataclass
@@ -92,7 +94,8 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     links = seen.unseen(link for page in batch for link in page.links)
     with store.write() as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
-        done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
+        seen_items, done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
+        _add_coverage(connection, run, batch, seen_items)
         _keep_rejects(connection, run, batch, done.progress, now=now)
         if links:
             done.queued = add_to_frontier(connection, run.pass_id, links)
@@ -156,11 +159,11 @@ class _Compared:
 
 
 def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
-                 comparison: Comparison) -> set[str]:
+                 comparison: Comparison) -> tuple[list[dict[str, Json]], set[str]]:
     """Compare the items of the pages with the stored items, and write the differences.
 
-    If several items in one pass have the same key, only the first of them counts.
-    Returns the file keys of the saved pages on which a change was found.
+    If several items in one pass have the same key, only the first of them counts. Returns the fields of the items that the pass had
+    not seen before, and the file keys of the saved pages on which a change was found.
     """
     found: dict[str, dict[str, Json]] = {}
     files: dict[str, str] = {}
@@ -171,17 +174,16 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
             elif page.file_key:
                 files[storable_key(item.key)] = page.file_key
     if not found:
-        return set()
+        return [], set()
     compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)
     _write_items(connection, run, compared, now)
     _write_changes(connection, run, compared.changes, files, now)
-    _add_coverage(connection, run, compared.seen)
     progress.duplicates += compared.duplicates
     progress.unchanged += len(compared.unchanged) + len(compared.quiet)
     progress.items += len(compared.seen)
     for kind, count in Counter(change.kind for change in compared.changes).items():
         setattr(progress, kind.value, getattr(progress, kind.value) + count)
-    return {files[change.key] for change in compared.changes if change.key in files}
+    return compared.seen, {files[change.key] for change in compared.changes if change.key in files}
 
 
 def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:
@@ -245,11 +247,14 @@ def _write_changes(connection: Connection, run: Run, new_changes: Sequence[_NewC
                 data=Ready(data for _, data in new), present=True, first_seen_at=now, changed_at=now, pass_id=run.pass_id)
 
 
-def _add_coverage(connection: Connection, run: Run, seen: list[dict[str, Json]]) -> None:
-    row = passes.c.id == run.pass_id
-    coverage = Coverage.of_row(connection.execute(select(passes.c.coverage).where(row)).scalar_one())
+def _add_coverage(connection: Connection, run: Run, batch: Sequence[Page], seen: list[dict[str, Json]]) -> None:
+    counts = [page.counts for page in batch if page.counts]
+    if not (seen or counts):
+        return
+    coverage = Coverage.of_row(connection.execute(_COVERAGE, {"row": run.pass_id}).scalar_one())
     coverage.add(seen)
-    connection.execute(update(passes).where(row).values(coverage=coverage.as_row()))
+    coverage.add_rules(counts)
+    connection.execute(_SET_COVERAGE, {"row": run.pass_id, "new": coverage.as_row()})
 
 
 def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.model import Json
 from pipeline.price import amount_of, same, same_currency
@@ -61,32 +62,65 @@ class Comparison:
         return kept | {name: found[name] for name in self.ignore if name in found}
 
 
+class RuleCount(NamedTuple):
+    """What one rule matched in a pass.
+
+    pages: the number of pages to which the rule was applied. pages_matched: the number of these pages on which the rule matched.
+    matches: the number of matches; for a field, the number of items in which the rule found a value. items: the number of items to
+    which the rule was applied; 0 for a rule that is applied to whole pages. If an item is on several pages, it counts several times.
+    """
+
+    pages: int = 0
+    pages_matched: int = 0
+    matches: int = 0
+    items: int = 0
+
+
 @dataclass
 class Coverage:
-    """How many items a pass saw, and how many of these items had a value in each field.
+    """How many items a pass saw, how many of these had a value in each field, and what each rule matched.
 
-    items: the number of items. fields: maps the name of a field to the number of items with a value in the field.
+    items: the number of items. fields: maps the name of a field to the number of items with a value in the field. rules: maps the
+    name of a rule to its counts.
     """
 
     items: int = 0
     fields: dict[str, int] = field(default_factory=dict)
+    rules: dict[str, RuleCount] = field(default_factory=dict)
 
     @classmethod
     def of_row(cls, row: Json) -> Coverage:
-        return cls(row.get("items", 0), dict(row.get("fields", {}))) if row else cls()
+        if not row:
+            return cls()
+        return cls(row.get("items", 0), dict(row.get("fields", {})),
+                   {name: RuleCount(*counts) for name, counts in row.get("rules", {}).items()})
 
     def as_row(self) -> dict[str, Json]:
-        return {"items": self.items, "fields": self.fields}
+        return {"items": self.items, "fields": self.fields, "rules": self.rules}
 
     def add(self, found: Iterable[dict[str, Json]]) -> None:
         counts = self.fields
         for data in found:
             self.items += 1
             for name, value in data.items():
-                counts[name] = counts.get(name, 0) + (value not in _EMPTY)
+                counts[name] = counts.get(name, 0) + (bool(value) or value not in _EMPTY)
 
-    def lacking(self, before: Coverage, wanted: Mapping[str, float]) -> str:
-        """Return why this pass is suspect because of missing fields, or an empty string.
+    def add_rules(self, pages: Iterable[Mapping[str, tuple[int, int]]]) -> None:
+        """Add what rules matched on pages (see `Page.counts`)."""
+        sums: dict[str, list[int]] = {}
+        for counts in pages:
+            for rule, (matches, items) in counts.items():
+                if (found := sums.get(rule)) is None:
+                    found = sums[rule] = [0, 0, 0, 0]
+                found[0] += 1
+                found[1] += matches > 0
+                found[2] += matches
+                found[3] += items
+        for rule, found in sums.items():
+            self.rules[rule] = RuleCount(*map(sum, zip(self.rules.get(rule, RuleCount()), found, strict=True)))
+
+    def lacking(self, before: Coverage, wanted: Mapping[str, float]) -> tuple[str, str]:
+        """Return the field of which this pass lacks values, and this makes the pass suspect; ("", "") if it is not suspect.
 
         A pass is suspect if a field is in fewer items than `wanted` requires, or if no item has a field that all items of the earlier
         pass had.
@@ -94,12 +128,12 @@ class Coverage:
         wanted: maps a field to the share of items (0 to 1) that must have the field.
         """
         if not self.items:
-            return ""
+            return "", ""
         for name, share in wanted.items():
             found = self.fields.get(name, 0) / self.items
             if found < share:
-                return f"only {found:.0%} of the items have the field {name!r}; the `coverage` setting requires {share:.0%}"
+                return name, f"only {found:.0%} of the items have the field {name!r}; the `coverage` setting requires {share:.0%}"
         for name, count in before.fields.items():
             if count and count == before.items and not self.fields.get(name):
-                return f"no item has the field {name!r}, although all {before.items} items of the previous pass had this field"
-        return ""
+                return name, f"no item has the field {name!r}, although all {before.items} items of the previous pass had this field"
+        return "", ""

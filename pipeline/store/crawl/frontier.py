@@ -157,13 +157,15 @@ def reopen(store: Store, run: Run) -> None:
     """Prepare the frontier for resuming a pass. Raises LeaseLostError.
 
     Tentative requests are deleted, and GET and HEAD requests in the state "missed" are queued again. A pass that is not resumable
-    starts over with an empty frontier.
+    starts over with an empty frontier, and its rules are counted anew.
     """
     own = frontier.c.pass_id == run.pass_id
     with store.write() as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
-        if not connection.execute(select(passes.c.resumable).where(passes.c.id == run.pass_id)).scalar_one():
+        row = connection.execute(select(passes.c.resumable, passes.c.coverage).where(passes.c.id == run.pass_id)).one()
+        if not row.resumable:
             connection.execute(frontier.delete().where(own))
+            connection.execute(update(passes).where(passes.c.id == run.pass_id).values(coverage=row.coverage | {"rules": {}}))
         connection.execute(frontier.delete().where(own, frontier.c.state.in_(
             [FrontierState.TENTATIVE.value, FrontierState.FORGOTTEN.value])))
         missed = connection.execute(select(frontier.c.id, frontier.c.request).where(

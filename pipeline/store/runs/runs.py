@@ -56,6 +56,8 @@ class Ending:
     keep_unseen: whether items that this pass did not see are not marked as gone, because the site shows only its newest entries, as
     a feed does.
     retry: whether a retry may succeed, because the cause of the failure may be temporary.
+    doubt: why the run is suspect although it succeeded, such as a rule that matched nothing; "" if nothing is known that makes it
+    suspect. allow_empty: whether it is normal that a pass finds no item.
     """
 
     outcome: Outcome
@@ -66,6 +68,8 @@ class Ending:
     coverage: Mapping[str, float] = field(default_factory=dict)
     keep_unseen: bool = False
     retry: bool = False
+    doubt: str = ""
+    allow_empty: bool = False
 
 
 def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason: str, now: datetime,
@@ -149,9 +153,9 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
             follow_ups: FollowUps | None = None) -> Run:
     """Write the outcome of a run, and return the ended run. Raises LeaseLostError.
 
-    If the pass is complete, items that the pass did not see are marked as gone. A pass is suspect if it found no items although the
-    spider had items before, or if too few items have a field. If the pass is suspect, no item is marked as gone, and the run's error
-    says why.
+    If the pass is complete, items that the pass did not see are marked as gone. A pass is suspect if `ending.doubt` says so, if it
+    found no items although the spider had items before, or if too few items have a field. If the pass is suspect, no item is marked
+    as gone, and the run's error says why.
     progress: the final progress; None means the last progress that the run reported.
     """
     with store.write(durable=True) as connection:
@@ -159,13 +163,15 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         if progress is None:  # the child process died: the row has the last progress that it reported
             stored = connection.execute(select(runs).where(runs.c.id == run.id)).one()
             progress = run_of(stored).progress
-        doubt = ""
+        doubt = ending.doubt
         if ending.complete and not ending.keep_unseen:
             present = select(func.count()).where(items.c.spider == run.spider, items.c.present)
             seen = connection.execute(present.where(items.c.pass_id == run.pass_id)).scalar_one()
             missing = connection.execute(present.where(items.c.pass_id < run.pass_id)).scalar_one()
-            doubt = f"no items were found, although the spider had {counted(missing, 'item')} before" if missing and not seen else \
-                _lacking(connection, run, ending.coverage)
+            if missing and not seen and not ending.allow_empty:
+                doubt = f"no items were found, although the spider had {counted(missing, 'item')} before" + (f": {doubt}" if doubt else "")
+            else:
+                doubt = doubt or lacking(connection, run, ending.coverage)[1]
             if missing and not doubt:
                 progress.gone += _mark_gone(connection, run, now)
         suspect = bool(doubt)
@@ -181,19 +187,23 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         return run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
 
 
-def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
-    """Return why this pass is suspect because its items lack a field; "" if the pass is not suspect.
+def lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> tuple[str, str]:
+    """Return the field that the items of this pass lack, and why this makes the pass suspect; ("", "") if it is not suspect.
 
     The pass is compared with the last complete pass that found items. If two complete passes in a row lack a field, only the
     first one is suspect.
     """
     own = connection.execute(select(passes.c.coverage).where(passes.c.id == run.pass_id)).scalar_one()
+    return Coverage.of_row(own).lacking(last_complete(connection, run), wanted)
+
+
+def last_complete(connection: Connection, run: Run) -> Coverage:
+    """Return the coverage of the last complete pass before the pass of a run that found items, suspect or not."""
     # Compared in Python: PostgreSQL cannot query JSON whose names contain some characters of scraped text.
     earlier = connection.execute(select(passes.c.coverage).join(runs, runs.c.pass_id == passes.c.id).where(
         passes.c.spider == run.spider, passes.c.id < run.pass_id, runs.c.complete,
     ).order_by(passes.c.id.desc()).limit(_PASSES_BACK)).scalars()
-    before = next((found for found in map(Coverage.of_row, earlier) if found.items), Coverage())
-    return Coverage.of_row(own).lacking(before, wanted)
+    return next((found for found in map(Coverage.of_row, earlier) if found.items), Coverage())
 
 
 def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:

@@ -57,6 +57,7 @@ def test_pages_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls
     assert (run.progress.new, run.progress.changed, run.progress.gone) == (0, 0, 0)
     assert run.progress.unchanged == PAGES + 1
     assert walled.logins == 2
+    assert crawls.counts(run)["items"].pages == PAGES + 1  # a page that is fetched again is counted once
     assert texts(crawls) == WHOLE
     assert "/register" not in [asked.path for asked in site.asked[-PAGES:]]
 
@@ -72,6 +73,7 @@ def test_with_several_processes_they_are_fetched_again_too(crawls: Crawls, site:
     assert (run.outcome, run.complete, run.progress.pages_failed) == (Outcome.SUCCEEDED, True, 0), run.error
     assert (run.progress.new, run.progress.changed, run.progress.gone) == (0, 0, 0)
     assert texts(crawls) == WHOLE
+    assert crawls.counts(run)["items"].pages == PAGES + 1
 
 
 def test_a_first_pass_has_no_items_of_pages_for_anonymous_visitors(crawls: Crawls, site: PageSite) -> None:
@@ -127,6 +129,7 @@ def test_a_killed_run_leaves_no_page_that_was_not_proved(crawls: Crawls, site: P
     runs.abandon_expired(crawls.store, now=datetime.now(UTC) + TTL)
     run = crawls.run()
     assert (run.pass_id, run.complete) == (killed.pass_id, True)
+    assert crawls.counts(run)["items"].pages == PAGES + 1
     assert (run.progress.new, run.progress.changed, run.progress.gone) == (0, 0, 0)
     assert texts(crawls) == WHOLE
 

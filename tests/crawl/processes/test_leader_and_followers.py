@@ -191,6 +191,7 @@ def test_either_process_may_be_killed_and_nothing_is_lost(crawls: Crawls, childr
             run = perform(crawls)
         assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), run.error
         assert sorted(crawls.items(), key=int) == [str(number) for number in range(PAGES)]
+        assert crawls.counts(run)["items"] == (PAGES, PAGES, PAGES, 0)
         assert len([change for change in crawls.changes(run) if change.kind == "new"]) <= PAGES
         # Fetched twice at most: the 4 pages in flight at the kill, and those of the 9 before that were not yet committed (the
         # first was: the others come from its links).
@@ -223,6 +224,7 @@ def test_with_kills_at_random_moments_every_item_is_new_once(crawls: Crawls, chi
             run = perform(crawls)
         assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), run.error
         assert len(crawls.items()) == MANY
+        assert crawls.counts(run)["items"] == (MANY, MANY, MANY, 0)
         told = list(items.changes(crawls.store, "s"))
         assert len(told) == MANY
         assert {change.kind for change in told} == {ChangeKind.NEW}

@@ -1,0 +1,81 @@
+"""Read what the rules of a spider matched in a pass, and what they usually match.
+
+The counts are part of the row of the pass, which the commit of each page updates in its own transaction (commit.py).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+
+from sqlalchemy import Connection, func, select
+
+from pipeline.model import Outcome
+from pipeline.store.crawl.compare import Coverage, RuleCount
+from pipeline.store.database.schema import passes, rejects, runs
+
+USUAL_PASSES = 5
+"""The number of earlier passes from which the usual share of a field or rule is computed."""
+
+
+@dataclass(frozen=True)
+class Usual:
+    """The usual results of a spider: the median of its last good passes.
+
+    fields: maps a field to the share of items (0 to 1) that have a value in the field. rules: maps a rule to its share (see `share`).
+    pages_matched: maps a rule to the number of pages on which it matches. passes: the number of passes that were read.
+    """
+
+    fields: Mapping[str, float] = field(default_factory=dict)
+    rules: Mapping[str, float] = field(default_factory=dict)
+    pages_matched: Mapping[str, float] = field(default_factory=dict)
+    passes: int = 0
+
+
+def share(count: RuleCount) -> float | None:
+    """Return the share (0 to 1) of the items, or of the pages, on which a rule matched; None if it was never applied.
+
+    The share is of items if the rule is applied to items, and otherwise of pages.
+    """
+    if count.items:
+        return count.matches / count.items
+    return count.pages_matched / count.pages if count.pages else None
+
+
+def of_pass(connection: Connection, pass_id: int) -> Coverage:
+    """Return what the rules matched in a pass, and how many of its items have each field."""
+    return Coverage.of_row(connection.execute(select(passes.c.coverage).where(passes.c.id == pass_id)).scalar())
+
+
+def usual(connection: Connection, spider: str, *, before: int | None = None) -> Usual:
+    """Return the usual results of a spider, from its last passes that succeeded and are not suspect.
+
+    before: read only passes older than the pass with this id; None means all passes.
+    """
+    wanted = select(passes.c.coverage).join(runs, runs.c.pass_id == passes.c.id).where(
+        runs.c.spider == spider, runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.suspect.is_(False), passes.c.closed_at.is_not(None))
+    if before is not None:
+        wanted = wanted.where(passes.c.id < before)
+    found = [Coverage.of_row(row) for row in connection.execute(wanted.order_by(runs.c.ended_at.desc()).limit(USUAL_PASSES)).scalars()]
+    fields: dict[str, list[float]] = defaultdict(list)
+    rules: dict[str, list[float]] = defaultdict(list)
+    matched: dict[str, list[int]] = defaultdict(list)
+    for each in found:
+        for name, filled in each.fields.items():
+            fields[name].append(filled / each.items)
+        for name, count in each.rules.items():
+            if (of_pass_ := share(count)) is not None:
+                rules[name].append(of_pass_)
+                matched[name].append(count.pages_matched)
+    return Usual({name: median(values) for name, values in fields.items()}, {name: median(values) for name, values in rules.items()},
+                 {name: median(values) for name, values in matched.items()}, len(found))
+
+
+def rejected(connection: Connection, pass_id: int) -> tuple[int, str]:
+    """Return how many items a pass rejected, and the most frequent reason."""
+    number = func.count()
+    rows = connection.execute(select(rejects.c.reason, number).join(runs, runs.c.id == rejects.c.run_id).where(
+        runs.c.pass_id == pass_id).group_by(rejects.c.reason).order_by(number.desc(), rejects.c.reason)).all()
+    return sum(row[1] for row in rows), rows[0].reason if rows else ""
