@@ -1,4 +1,4 @@
-"""The main function of a child process: set up logging and signals, and perform one run, digest or `try`.
+"""The main function of a child process: set up logging and signals, and perform one run, digest or task on single pages.
 
 The forkserver imports this module, which imports Scrapy, before forking the child. The service itself does not load Scrapy: it
 only passes the name of this module to the forkserver. The child leads its own session (setsid), and ends when its pipe to the
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import json
 import logging
 import os
 import signal
@@ -33,7 +34,6 @@ from pipeline.workers.crawl_run import CrawlRun, follow
 from pipeline.workers.process import START_FOLLOWER
 from pipeline.workers.signals import STOP_SIGNALS
 from pipeline.workers.stop_request import StopRequest
-from pipeline.workers.try_page import try_page
 
 GC_OBJECTS = 25_000
 """After how many new objects Python collects garbage in a crawl. With Python's default of 700, crawls take a fifth longer."""
@@ -54,8 +54,8 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
 
     pipe: the connection to the parent process. The further arguments depend on `work`. "run": a Run, and the sockets to the
     follower processes. "follow": a Run, and the socket to the leader process. "digest": a DigestClaim, the owner of the claim,
-    and the argument `less` of _build_digest. "try": the name of a spider, a URL, and the file for the report. "check": the arguments
-    of check_code.
+    and the argument `less` of _build_digest. "page": the name of a spider, a module of
+    pipeline.workers.pages, the options of its perform(), and the file for the result. "check": the arguments of check_code.
     """
     os.setsid()
     gc.freeze()  # the garbage collector skips objects created before the fork
@@ -103,9 +103,9 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
                          request_follower=partial(pipe.send, START_FOLLOWER)).perform()
             else:
                 follow(store, settings, *arguments)
-        elif work == "try":
-            name, url, report = arguments
-            _send_result(pipe, partial(try_page, settings, name, url, Path(report)))
+        elif work == "page":
+            name, task, options, report = arguments
+            _send_result(pipe, partial(_write_result, task, report, store, settings, name, options))
         else:
             _lower_priority(2 * NICE)
             _send_result(pipe, partial(_build_digest, store, settings, *arguments))
@@ -139,6 +139,12 @@ def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
         pipe.send(error)
     else:
         pipe.send(None)
+
+
+def _write_result(task: str, report: str, *arguments: Any) -> None:
+    """Call perform() of a module of pipeline.workers.pages with the arguments, and write its result as JSON to the file `report`."""
+    found = importlib.import_module(f"pipeline.workers.pages.{task}").perform(*arguments)
+    Path(report).write_text(json.dumps(found, default=str), "utf-8")
 
 
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:

@@ -40,7 +40,7 @@ def _fork(process: BaseProcess, far_end: Connection) -> None:
 
 
 class Child:
-    """One child process, which performs a run, renders a digest or tries a page."""
+    """One child process, which performs a run, renders a digest or works on single pages."""
 
     def __init__(self, work: str, settings: Settings, log_file: Path, *arguments: Any,
                  prepared: PreparedProcess | None = None) -> None:

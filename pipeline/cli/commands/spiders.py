@@ -17,13 +17,15 @@ from pipeline.errors import UsageError
 @json_option
 def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> None:
     """Fetch one page with a spider's session, and print what each rule of the spider finds on the page."""
-    from pipeline.cli.try_page import lines, try_rules
+    from pipeline.cli.pages.child import check_url, perform
+    from pipeline.cli.pages.try_page import lines
+    check_url(url, "try")
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     if not table.is_built_in:
         raise UsageError("the spider is written in Python and has no rules to try", where=f"spiders.{spider}",
                          fix=f"print the items of the spider with `pipeline run {spider} --dry-run`")
-    found = try_rules(settings, spider, url)
+    found = perform(settings, "try_rules", spider, {"url": url})
     for line in [to_json(found)] if as_json else lines(found):
         click.echo(line)
 

@@ -1,0 +1,42 @@
+"""Format the results of `pipeline try` as lines of text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+_LINES = 30
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the results of `try` as lines of text."""
+    yield f"{found['url']}: HTTP {found['status']}, {found['characters']} characters"
+    if found.get("session"):
+        yield f"session: {found['session']}"
+    for rule in found["rules"]:
+        head = f"{rule['name']}  {rule['rule']}"
+        if rule["error"]:
+            yield f"{head}\n    failed: {rule['error']}"
+            continue
+        matched = f"{rule['count']} match{'' if rule['count'] == 1 else 'es'}"
+        yield f"{head}\n    {matched}" + "".join(f"\n    {value}" for value in rule["first"])
+    for name, values in (("links to follow", found["links"]), ("items", found["items"]), ("rejected", found["rejected"])):
+        if values or name == "items":
+            yield f"{name}: {len(values)}"
+        for value in values[:3]:
+            yield "    " + (value if isinstance(value, str) else _one_line(value))
+        if len(values) > 3:
+            yield f"    … and {len(values) - 3} more"
+    if found.get("left_out"):
+        yield found["left_out"]
+
+
+def _one_line(value: dict[str, Any]) -> str:
+    """Return an item as JSON; for the item of a watched page, return its name and the lines of the page."""
+    text = value.get("text")
+    if set(value) != {"url", "name", "text"} or not isinstance(text, str):
+        return json.dumps(value, ensure_ascii=False)
+    text_lines = text.splitlines()
+    more = [f"… and {len(text_lines) - _LINES} more lines"] if len(text_lines) > _LINES else []
+    return "\n        ".join([json.dumps(value["name"], ensure_ascii=False), *text_lines[:_LINES], *more])

@@ -1,0 +1,57 @@
+"""Fetch single pages with the session of a spider: login, cookies, proxy, refreshes, PDF as HTML."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pipeline.crawl.extract import Document
+from pipeline.crawl.middlewares import pdf
+from pipeline.session import Session, open_session
+from pipeline.session.client import Client, fetch
+from pipeline.session.page import Page
+from pipeline.session.refreshes import follow_refreshes
+from pipeline.settings import Settings, SpiderTable
+
+
+@dataclass(frozen=True)
+class FetchedPage:
+    """page: the page as the site sent it. document, body: the page to which rules are applied; for a PDF file, its HTML."""
+
+    page: Page
+    document: Document
+    body: bytes
+
+
+class PageFetcher:
+    """Fetches pages with the session of one spider."""
+
+    def __init__(self, spider: SpiderTable, session: Session, client: Client) -> None:
+        self.spider = spider
+        self.session = session
+        self._client = client
+
+    def get(self, url: str) -> FetchedPage:
+        """Fetch a page. Raises the PipelineError of the request."""
+        spider = self.spider
+        page = Page(fetch(self._client, "GET", url, max_bytes=spider.max_page_size, timeout_s=spider.timeout), spider.encoding)
+        page = follow_refreshes(self._client, page, method="GET", is_wanted=lambda page: False, encoding=spider.encoding,
+                                max_bytes=spider.max_page_size, timeout_s=spider.timeout)
+        answer = page.answer
+        body, text, headers, encoding = answer.body, page.text, dict(answer.headers), page.encoding
+        if spider.pdf and pdf.is_pdf(body):
+            body, headers["Content-Type"] = asyncio.run(pdf.page_of(body, answer.url)), "text/html; charset=utf-8"
+            text, encoding = body.decode(), "utf-8"
+        return FetchedPage(page, Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers, encoding=encoding), body)
+
+
+@contextmanager
+def open_pages(settings: Settings, name: str) -> Iterator[PageFetcher]:
+    """Log in if the spider `name` has a login, and yield a PageFetcher. Raises the PipelineError of the session or of the login."""
+    spider = settings.spiders[name]
+    session = open_session(name, spider, settings)
+    session.ensure_login()
+    with session.client() as client:
+        yield PageFetcher(spider, session, client)

@@ -1,0 +1,24 @@
+"""Perform `pipeline try`: fetch a page with a spider's session, and report what the spider's rules match."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.crawl.built_in import BuiltInSpider
+from pipeline.crawl.extract.try_rules import session_note, try_spider
+from pipeline.crawl.spider_import import spider_class
+from pipeline.model import Json
+from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.workers.pages.fetch import open_pages
+
+
+def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
+    """Return a report of what the rules of the spider `name` match on the page options["url"]."""
+    spidercls = spider_class(settings.spiders[name].spider, settings.folder)
+    assert issubclass(spidercls, BuiltInSpider)  # the command `try` has already refused spiders written in Python
+    with open_pages(settings, name) as pages:
+        fetched = pages.get(options["url"])
+        found = try_spider(pages.spider, fetched.document, fetched.body, spidercls)
+        found["session"] = session_note(pages.session, fetched.page)
+    return found
