@@ -121,20 +121,22 @@ def read_page(html: str, url: str, table: SpiderTable, rng: random.Random) -> Pa
         return {key: partial(_mark_all, marks) for key, marks in found.items()}
 
     page = Page(parse(html, mark), url, items.key, dict(enumerate(extracted)), _kinds(items.fields), rng)
-    for record, (top,) in list(page.records.items()):
-        _widen(top, record)
+    _widen(page)
     page.lang = (page.root.attrs.get("lang") or "en")[:2]
     return page
 
 
-def _widen(top: Element, record: int) -> None:
-    """Move the mark of a record up to the largest element that contains no other record."""
-    best = top
-    for up in top.up():
-        if any(node.record not in (None, record) for node in up.all()) or up.tag in ("body", "main"):
+def _widen(page: Page) -> None:
+    """Move the marks of the records up, as many levels as all of them can be moved without containing another record."""
+    tops = [(record, top) for record, nodes in page.records.items() for top in nodes]
+    while all(top.parent is not None and top.parent.tag not in ("body", "main") for _, top in tops):
+        parents = [(record, top.parent) for record, top in tops if top.parent is not None]
+        if len({id(parent) for _, parent in parents}) < len(tops) or any(
+                node.record not in (None, record) for record, parent in parents for node in parent.all()):
             break
-        best = up
-    top.record, best.record = None, record
+        for (record, top), (_, parent) in zip(tops, parents, strict=True):
+            top.record, parent.record = None, record
+        tops = parents
 
 
 def _mark_all(marks: list[Callable[[Element], None]], node: Element) -> None:

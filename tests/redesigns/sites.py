@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,6 +100,9 @@ def _replaced(html: str, rows: list[dict[str, Any]], site: Site) -> str:
         title = str(row["title"])
         word = "".join(rng.choice("bcdfgklmnprstv") + rng.choice("aeiou") for _ in range(4))
         html = html.replace(f">{title}<", f">{word.title()} {at}<")
+    for name in ("revision",):  # numbers that are keys
+        for row in rows:
+            html = re.sub(rf"(?<=[>\"]){row.get(name, 'x')}(?=[<\"])", f"9{rng.randrange(10**6)}", html)
     stem = {str(row["url"]).rstrip("/").rsplit("/", 1)[-1] for row in rows}
     for part in sorted(stem, key=len, reverse=True):
         html = html.replace(part, "".join(rng.choice("bcdfgklmnprstv") for _ in range(9)))

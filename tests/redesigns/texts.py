@@ -12,7 +12,8 @@ from tests.redesigns.page import Page, document
 from tests.redesigns.registry import operation
 from tests.redesigns.tree import Comment, Element
 
-DATE_FORMS = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y-%m-%d", "%a %d %b %Y")
+DATE_FORMS = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y-%m-%d", "%a %d %b %Y",
+              "%d %b %Y %H:%M", "%Y-%m-%d %H:%M:%S", "%b %d, %Y %I:%M %p")
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*")
 _MONEY = re.compile(r"(?P<before>[^\d\s-]{0,3}\s?)(?P<whole>\d[\d,. ]*?)(?P<mark>[.,])(?P<cents>\d\d)(?P<after>\s?[^\d\s]{0,3})$")
 
