@@ -76,7 +76,7 @@ def _of_spider(name: str, document: Document) -> list[Proposal]:
             further += len(page.links)
     except PipelineError:
         return []
-    said = f"the page is a {name} with {counted(len(items), 'entry' if name == 'feed' else 'URL')}" if items or not further else (
+    said = f"the page is a {name} with {counted(len(items), 'item' if name == 'feed' else 'URL')}" if items or not further else (
         f"the page is an index of {counted(further, 'sitemap')}")
     return [Proposal(name, table, items[:SHOWN_ROWS], len(items), 0.97 if items or further else 0.6, [said])]
 

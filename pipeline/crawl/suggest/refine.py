@@ -28,7 +28,7 @@ def refined(group: Group, tree: Tree) -> Group:
         return group
     selector, elements = chosen
     records = records_of(sample(elements), frozenset(element.at for element in elements), tree)
-    return Group(selector, elements, group.score, records, slots_of(records, tree))
+    return Group(selector, elements, group.score, group.sure, records, slots_of(records, tree))
 
 
 def _regular(group: Group, tree: Tree) -> list[Element]:

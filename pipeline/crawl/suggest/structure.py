@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from pipeline.crawl.suggest.selectors import is_generated, is_utility, names_of, quoted
 from pipeline.crawl.suggest.slots import Record, Slot, link_of, slots_of
@@ -34,6 +34,7 @@ _ANCHOR_TAGS = frozenset(["main", "article", "ul", "ol", "table", "dl", "pre", "
 COVER_POWER = 0.5        # how strongly the share of the page's text counts
 FEW_RECORDS = 8          # a group with at least as many records gets no deduction for its size
 ONE_FIELD = 0.45         # records with one value that varies; two and more get closer to 1
+SURE_ONE_FIELD = 0.85    # a list of links only is a list, although other lists are more likely to be meant
 NO_LINK = 0.6            # records without a link of their own
 CONTAINER = 0.3          # elements that each contain several records
 NESTED = 0.85            # elements that contain each other, such as threads of comments
@@ -58,12 +59,13 @@ class Group:
     """A group of elements that may be the records of a list.
 
     selector: the rule `each` that matches them; score: how much the group looks like the main list of the page, 0 to 1; records: a
-    sample of the records, with their slots.
+    sample of the records, with their slots; sure: how sure it is that the elements are records, 0 to 1.
     """
 
     selector: str
     elements: list[Element]
     score: float = 0.0
+    sure: float = 0.0
     records: list[Record] = field(default_factory=list)
     slots: dict[str, Slot] = field(default_factory=dict)
 
@@ -203,11 +205,14 @@ class _Page:
         factor = sum(self._factor[element.at] for element in heads) / len(heads)
         if self._main is not None and not all(self._main.at < one.at <= self._main.at + self._main.size for one in heads):
             factor *= OUTSIDE_MAIN
-        score: float = cover ** COVER_POWER * _size_factor(len(elements)) * likeness(slots, len(records)) * factor
-        score *= _variety(slots, len(records)) * _own_links(slots, len(records)) * _container_factor(slots, len(records))
+        count = len(records)
+        score: float = cover ** COVER_POWER * _size_factor(len(elements)) * likeness(slots, count) * factor * _same_place(elements)
+        score *= _fields_factor(slots, count) * _own_links(slots, count) * _container_factor(slots, count)
         score *= NESTED if nested > 0.1 else 1
-        score *= CELL if elements[0].tag in ("td", "th", "dd") and _common_slots(slots, len(records)) < 3 else 1
-        return score / (1 + cost(group.selector) / 600)
+        score *= CELL if elements[0].tag in ("td", "th", "dd") and _common_slots(slots, count) < 3 else 1
+        score /= 1 + cost(group.selector) / 600
+        group.sure = min(1.0, score / _fields_factor(slots, count) * (SURE_ONE_FIELD if _varied(slots, count) < 2 else 1))
+        return score
 
 
 def records_of(heads: Sequence[Element], members: frozenset[int], tree: Tree) -> list[Record]:
@@ -290,13 +295,21 @@ def _is_link_slot(slot: Slot) -> bool:
     return all(link_of(element) and element.length for _, element in slot.firsts())
 
 
-def _variety(slots: dict[str, Slot], count: int) -> float:
+def _same_place(elements: Sequence[Element]) -> float:
+    """Return the share of the elements that are in the same kind of parent."""
+    places = Counter(tuple(above.tag for above in islice(element.ancestors(), 2)) for element in elements)
+    return places.most_common(1)[0][1] / len(elements)
+
+
+def _varied(slots: dict[str, Slot], count: int) -> int:
+    return sum(slot.presence(count) >= 0.5 and slot.distinct() > 0.3 for slot in slots.values())
+
+
+def _fields_factor(slots: dict[str, Slot], count: int) -> float:
     """Return a factor for how many slots of the records vary, and how much."""
-    varied = [slot.distinct() for slot in slots.values() if slot.presence(count) >= 0.5 and slot.distinct() > 0.3]
-    if not varied:
-        return 0.02
-    few = {1: ONE_FIELD, 2: 0.75, 3: 0.9}
-    return few.get(len(varied), 1.0) * max(varied) ** 2
+    most = max((slot.distinct() for slot in slots.values() if slot.presence(count) >= 0.5), default=0.0)
+    few = {0: 0.02, 1: ONE_FIELD, 2: 0.75, 3: 0.9}
+    return max(0.02, few.get(_varied(slots, count), 1.0) * most ** 2)
 
 
 def _own_links(slots: dict[str, Slot], count: int) -> float:
