@@ -297,8 +297,8 @@ class _Builder:
                 return "date", {**_attribute(source, attribute), **dated}
         if slot.key == TEXT_AFTER:
             return _after_text(source, values)
-        if attribute := {"meta": "content", "data": "value", "meter": "value"}.get(next(iter(elements.values())).tag):
-            source = _attribute(source, attribute)
+        if machine := {"meta": "content", "data": "value", "meter": "value"}.get(next(iter(elements.values())).tag):
+            source = _attribute(source, machine)
         if (dated := date_rule(values, guess=True)) is not None and name not in ("id", "version"):
             return "date", {**source, **dated}
         if looks_like_price(values, named=name in ("price", "salary")) and not looks_like_date(values):

@@ -42,11 +42,10 @@ def html_proposals(document: Document) -> list[Proposal]:
         if result is None or len(result.rows) < 2:
             continue
         used.append(group)
-        most = found[-1].confidence if found else 1.0  # the order of the scores stays
-        found.append(_proposal(group, fields, result, document, further=further, why=why, most=most))
+        found.append(_proposal(group, fields, result, document, further=further, why=why))
         if len(found) == _PROPOSED:
             break
-    return found
+    return sorted(found, key=lambda proposal: -proposal.confidence)
 
 
 def _is_same_list(one: Group, other: Group) -> bool:
@@ -73,8 +72,7 @@ def _richest(candidate: Group, candidates: list[Group]) -> Group:
     return max(same, key=lambda group: sum(slot.presence(len(group.records)) >= 0.5 for slot in group.slots.values()), default=candidate)
 
 
-def _proposal(group: Group, fields: Fields, result: Tested, document: Document, *, further: dict[str, Any], why: str,
-              most: float) -> Proposal:
+def _proposal(group: Group, fields: Fields, result: Tested, document: Document, *, further: dict[str, Any], why: str) -> Proposal:
     table: dict[str, Any] = {"start": [document.url], **further}
     endings = file_endings(group)
     if endings:
@@ -88,7 +86,7 @@ def _proposal(group: Group, fields: Fields, result: Tested, document: Document, 
     reasons += [f"key: {', '.join(result.items['key'])} differs in every row"] if "key" in result.items else []
     reasons += [why] if why else []
     notes = [*fields.notes, *result.notes, *_notes(result, document)]
-    return Proposal("html", table, result.rows[:SHOWN_ROWS], count, min(most, _confidence(group, result)), reasons, notes)
+    return Proposal("html", table, result.rows[:SHOWN_ROWS], count, _confidence(group, result), reasons, notes)
 
 
 def _notes(result: Tested, document: Document) -> Iterable[str]:
