@@ -6,19 +6,20 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, Protocol
 
 from pydantic import ValidationError
 
 from pipeline.crawl.extract.items import reader
 from pipeline.crawl.extract.values import Convert, converter
+from pipeline.crawl.mend.date_formats import formats_of
 from pipeline.crawl.mend.known_values import EMPTY, agrees, texts_of
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import IGNORED_ATTRIBUTES, Element, PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
-from pipeline.documents.selectors import Scope
+from pipeline.documents.selectors import Kind, Scope
 from pipeline.model import Json
 from pipeline.price import is_price
 from pipeline.settings import FieldTable
@@ -32,6 +33,20 @@ _NOT_FIRST = 4.0
 _KEPT_KEYS = ("default", "type", "format", "guess", "decimal", "currency", "join", "many", "required")
 """The keys of a rule that a new rule takes over unchanged."""
 _TEXT, _OWN_TEXT = "text", "own text"
+_ISO = "ISO"
+
+
+class Place(NamedTuple):
+    """Where a value is inside an element, and how it is cut out and read.
+
+    source: the text of the matched element, the text directly in it, or the name of an attribute. pattern: a regular expression; "" if
+    there is none. form: the format of a date; "" for the format of the present rule, and _ISO for none.
+    """
+
+    css: str
+    source: str
+    pattern: str
+    form: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,17 +83,27 @@ class FieldFit:
         return self.agree / self.of if self.of else 0.0
 
 
-def measure(name: str, rule: FieldTable, holders: Sequence[Holder], *, cost: float = 0.0,
-            scopes: Sequence[Scope] | None = None, kind: Any = "lexbor") -> FieldFit:
+class KnownScope(Protocol):
+    """A part of a page that is one item: an element or a JSON object. known: the stored data of the item, if it is known."""
+
+    @property
+    def document(self) -> Document: ...
+
+    @property
+    def known(self) -> Mapping[str, Json] | None: ...
+
+
+def measure(name: str, rule: FieldTable, holders: Sequence[KnownScope], *, cost: float = 0.0,
+            scopes: Sequence[Scope], kind: Kind = "lexbor") -> FieldFit:
     """Return how well a rule reproduces the known values of a field.
 
-    scopes: the parts of the pages to which the rule is applied, one for each holder; by default the elements of the holders.
+    scopes: the parts of the pages to which the rule is applied, one for each holder.
     """
     agree = of = wrong = failed = 0
     read = reader(name, rule, kind)
     for at, holder in enumerate(holders):
         problems: list[str] = []
-        found = read(scopes[at] if scopes is not None else holder.element.node, holder.document, problems)
+        found = read(scopes[at], holder.document, problems)
         if holder.known is None or name not in holder.known:
             failed += bool(problems) or found in EMPTY
             continue
@@ -88,7 +113,7 @@ def measure(name: str, rule: FieldTable, holders: Sequence[Holder], *, cost: flo
             continue
         of += 1
         failed += bool(problems)
-        agree += not problems and agrees(known, found, is_markup=rule.type == "html")
+        agree += not problems and agrees(known, found, kind=rule.type)
     return FieldFit(rule, agree, of, wrong, failed, cost)
 
 
@@ -103,16 +128,17 @@ class FieldSearch:
         self._old = old
         self._holders = holders
         self._limit = limit
-        self._convert: dict[tuple[str, str], Convert | None] = {}
+        self._convert: dict[Place, Convert | None] = {}
 
     def best(self) -> FieldFit | None:
         """Return the rule that reproduces most known values; None if no place on the pages has them."""
         fits = []
+        nodes = [holder.element.node for holder in self._holders]
         for place, cost in self._places_by_votes():
             self._limit.check()
-            rule = new_rule(self._old, *place)
+            rule = new_rule(self._old, place)
             if rule is not None:
-                fits.append(measure(self._name, rule, self._holders, cost=cost))
+                fits.append(measure(self._name, rule, self._holders, cost=cost, scopes=nodes))
         fits = [fit for fit in fits if fit.agree]
         if not fits:
             return None
@@ -121,12 +147,12 @@ class FieldSearch:
         fewest = min(fit.failed for fit in near)
         return min((fit for fit in near if fit.failed <= fewest + len(self._holders) * 0.02), key=lambda fit: fit.cost)
 
-    def _places_by_votes(self) -> list[tuple[tuple[str, str, str], float]]:
-        """Return (selector, source, regular expression) and cost of the places that most of the sampled items agree on."""
+    def _places_by_votes(self) -> list[tuple[Place, float]]:
+        """Return the places that most of the sampled items agree on, each with its cost."""
         known = [holder for holder in self._holders
                  if holder.known is not None and holder.known.get(self._name) not in (*EMPTY, self._old.default)]
-        votes: Counter[tuple[str, str, str]] = Counter()
-        costs: dict[tuple[str, str, str], float] = {}
+        votes: Counter[Place] = Counter()
+        costs: dict[Place, float] = {}
         for holder in _sample(known):
             self._limit.check()
             for place, cost in dict(self._candidates(holder)).items():
@@ -136,7 +162,7 @@ class FieldSearch:
         by_cost = sorted((place for place in votes if votes[place] > 1 or len(known) < 3), key=lambda place: (costs[place], -votes[place]))
         return [(place, costs[place]) for place in dict.fromkeys([*by_votes[:_TRIED], *by_cost[:_TRIED // 2]])]
 
-    def _candidates(self, holder: Holder) -> Iterator[tuple[tuple[str, str, str], float]]:
+    def _candidates(self, holder: Holder) -> Iterator[tuple[Place, float]]:
         """Yield the places that have the known value of one item."""
         assert holder.known is not None
         value, old = holder.known[self._name], self._old
@@ -144,33 +170,46 @@ class FieldSearch:
         if old.join is not None and isinstance(value, str):
             wanted = [part for part in value.split(old.join) if part] or [value]
         for one in wanted[:4]:
-            for element, source, pattern, cost in self._places(holder, one):
+            for element, found, cost in self._places(holder, one):
                 for selector in selectors_within(holder.tree, holder.element, element)[:30]:
                     if len(wanted) == 1 or ":nth-of-type" not in selector.css:
                         is_first = len(wanted) > 1 or _is_first(selector.css, holder, element)
-                        yield (selector.css, source, pattern), selector.cost + cost + (0.0 if is_first else _NOT_FIRST)
+                        yield found._replace(css=selector.css), selector.cost + cost + (0.0 if is_first else _NOT_FIRST)
 
-    def _places(self, holder: Holder, value: Json) -> Iterator[tuple[Element, str, str, float]]:
-        """Yield the elements that give a value, with the source (text or an attribute), the regular expression and a cost."""
+    def _places(self, holder: Holder, value: Json) -> Iterator[tuple[Element, Place, float]]:
+        """Yield the elements that give a value, with the place, whose selector is still missing, and a cost."""
         tree, old = holder.tree, self._old
         inside = tree.within(holder.element, _MAX_INSIDE)[::-1]  # inner elements first
         found = False
         for element in inside:
             for source, raw in _raw_values(tree, element):
-                for pattern in dict.fromkeys((old.regex or "", "")):
-                    if self._gives(source, pattern, raw, holder.document, value):
+                for place in self._as_before(source):
+                    if self._gives(place, raw, holder.document, value):
                         found = True
-                        yield element, source, pattern, _source_cost(old, source)
+                        yield element, place, _source_cost(old, source)
                         break
         if found or not isinstance(value, (str, dict)):
             return
         for element in inside:
             for source, raw in _raw_values(tree, element):
-                for pattern in _patterns(raw, value):
-                    if self._gives(source, pattern, raw, holder.document, value):
-                        yield element, source, pattern, _source_cost(old, source) + 2.0
+                for place in self._cut_out(source, raw, value):
+                    if self._gives(place, raw, holder.document, value):
+                        yield element, place, _source_cost(old, source) + (2.0 if place.pattern else 0.5)
 
-    def _gives(self, source: str, pattern: str, raw: str, document: Document, value: Json) -> bool:
+    def _as_before(self, source: str) -> list[Place]:
+        """Return the ways in which a raw value may be read that need no new regular expression."""
+        ways = [Place("", source, pattern) for pattern in dict.fromkeys((self._old.regex or "", ""))]
+        return [*ways, Place("", source, "", _ISO)] if self._old.format is not None else ways
+
+    def _cut_out(self, source: str, raw: str, value: Json) -> Iterator[Place]:
+        """Yield the ways in which a value is read from a longer text, or a date in another format."""
+        if self._old.type == "date":
+            if isinstance(value, str):
+                yield from (Place("", source, pattern, form) for form, pattern in formats_of(raw, value))
+            return
+        yield from (Place("", source, pattern) for pattern in _patterns(raw, value))
+
+    def _gives(self, place: Place, raw: str, document: Document, value: Json) -> bool:
         """Return whether a raw value, converted as the field is, is the known value."""
         old = self._old
         if old.type in ("number", "price"):
@@ -178,15 +217,15 @@ class FieldSearch:
                 return False
         elif old.type in ("text", "raw") and isinstance(value, str) and len(raw) < len(value) / 2 and not _reads_link(old):
             return False
-        if (source, pattern) not in self._convert:
-            rule = new_rule(old, "*", source, pattern)
-            self._convert[source, pattern] = converter(rule) if rule is not None else None
-        convert = self._convert[source, pattern]
+        if place not in self._convert:
+            rule = new_rule(old, place._replace(css="*"))
+            self._convert[place] = converter(rule) if rule is not None else None
+        convert = self._convert[place]
         try:
             found = convert(raw, document) if convert is not None else None
         except RuleFailedError:
             return False
-        return found not in EMPTY and agrees(value, found, is_markup=old.type == "html")
+        return found not in EMPTY and agrees(value, found, kind=old.type)
 
 
 def _is_first(css: str, holder: Holder, element: Element) -> bool:
@@ -227,8 +266,9 @@ def _raw_values(tree: PageTree, element: Element) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def new_rule(old: FieldTable, css: str, source: str, pattern: str) -> FieldTable | None:
-    """Return a rule with a new selector that converts its matches as the old rule does; None if the settings do not allow it."""
+def new_rule(old: FieldTable, place: Place) -> FieldTable | None:
+    """Return a rule for a new place that converts its matches as the old rule does; None if the settings do not allow it."""
+    css, source, pattern, form = place
     table = {key: value for key in _KEPT_KEYS if key in old.model_fields_set and (value := getattr(old, key)) is not None}
     if old.type == "text" and (source in ("href", "src") or _reads_link(old)):
         table["type"] = "url" if source not in ("href", "src") else "text"
@@ -240,6 +280,11 @@ def new_rule(old: FieldTable, css: str, source: str, pattern: str) -> FieldTable
     table["css"] = (css if css != "*" or not end else "") + end if end else css
     if pattern:
         table["regex"] = pattern
+    if form:
+        table.pop("guess", None)
+        table["format"] = form
+    if form == _ISO:
+        del table["format"]
     if old.strip is not None:
         table["strip"] = old.strip
     try:

@@ -16,6 +16,7 @@ from pipeline.crawl.mend.known_values import KnownValues
 from pipeline.crawl.mend.mending import written
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
+from pipeline.crawl.mend.unlike_rows import unlike, without
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
 from pipeline.documents.selectors import kind_for, parts, root
@@ -24,12 +25,17 @@ from pipeline.settings import FieldTable, ItemsTable, SelectorTable
 
 _MOST_EACH = 4
 _KEEPS = 0.8
+_MANY_UNLIKE = 0.05
+UNLIKE = ""
+"""The name in the list of fields without a rule that stands for `each`: it matches rows that are unlike the known items."""
 _FOUND = 0.5
 """The share of the known values that a new rule must give. Some values may have changed since they were stored."""
 
 
 class HtmlItems:
     """The known records on HTML pages, and tables of rules that extract them."""
+
+    where = "elements of the pages"
 
     def __init__(self, table: ItemsTable, documents: Sequence[Document], known: KnownValues, limit: TimeLimit) -> None:
         self._table = table
@@ -49,7 +55,19 @@ class HtmlItems:
         for each in self._each_rules():
             holders = self._holders(each)
             if any(holder.known is not None for holder in holders):
-                yield self._with_fields(holders, each)
+                yield self._without_unlike_rows(holders, each)
+
+    def _without_unlike_rows(self, holders: Sequence[Holder], each: SelectorTable) -> tuple[ItemsTable, dict[str, Any], list[str]]:
+        """Return the rules for the items, with an `each` that leaves out rows which are unlike the known items, if there are such rows."""
+        found = self._with_fields(holders, each)
+        unlikes = unlike(holders, found[0].fields)
+        if len(unlikes) < max(2, _MANY_UNLIKE * len(holders)):
+            return found
+        narrower = without(each.css or "", holders, unlikes)
+        if narrower is None:
+            return found[0], found[1], [*found[2], UNLIKE]
+        rule = SelectorTable(css=narrower)
+        return self._with_fields(self._holders(rule), rule)
 
     def _each_rules(self) -> Iterator[SelectorTable]:
         """Yield rules for `each`: the present rule if it still works, then new ones."""
@@ -125,7 +143,7 @@ class HtmlItems:
         """Return how well the present rule of a field still works; None if it cannot be applied to the new items."""
         kind = kind_for([rule, *([each] if each is not None else [])])
         if kind != "parsel":
-            return measure(name, rule, holders, kind="lexbor")
+            return measure(name, rule, holders, scopes=[holder.element.node for holder in holders])
         scopes: list[Any] = []
         try:
             for document in dict.fromkeys(holder.document for holder in holders):

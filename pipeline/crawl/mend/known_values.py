@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.crawl.mend.date_formats import is_same_day
 from pipeline.model import Json
 from pipeline.price import is_price, same
 
@@ -46,14 +47,17 @@ def texts_of(value: Json) -> Iterator[str]:
             yield from texts_of(entry)
 
 
-def agrees(known: Json, found: Json, *, is_markup: bool = False) -> bool:
+def agrees(known: Json, found: Json, *, kind: str = "text") -> bool:
     """Return whether a value on the new page is the stored value.
 
-    is_markup: whether the values are HTML; then their texts are compared, since a redesign changes the markup.
+    kind: the type of the field. Of HTML only the texts are compared, since a redesign changes the markup. A date without a time of
+    day agrees with one that has a time.
     """
     if known in EMPTY and found in EMPTY:
         return True
-    if is_markup and isinstance(known, str) and isinstance(found, str):
+    if kind == "date" and is_same_day(known, found):
+        return True
+    if kind == "html" and isinstance(known, str) and isinstance(found, str):
         return fold(_MARKUP.sub("", known)) == fold(_MARKUP.sub("", found))
     return same(known, found)
 

@@ -10,6 +10,7 @@ from pipeline.crawl.extract import ItemRules
 from pipeline.crawl.mend.known_values import EMPTY, agrees
 from pipeline.documents.document import Document
 from pipeline.model import Json
+from pipeline.price import same
 from pipeline.settings import ItemsTable
 
 
@@ -30,7 +31,7 @@ class Outcome:
     """What rules extract from the new pages.
 
     rows: the items. known_rows: the items with a stored key. keys: the stored keys that were found. pages: on how many pages.
-    repeated: items whose key another item of the same page has. filled: how many of the items that are not known have each field.
+    repeated: items whose key another, different item of the same page has. filled: how many of the items that are not known have each field.
     """
 
     fields: tuple[str, ...]
@@ -84,7 +85,7 @@ def apply_rules(table: ItemsTable, key: tuple[str, ...], documents: Sequence[Doc
     for document in documents:
         extracted = rules.extract(document)
         outcome.rejected += len(extracted.rejected)
-        here: set[str] = set()
+        here: dict[str, dict[str, Json]] = {}
         has_known = False
         for data in extracted.items:
             try:
@@ -93,8 +94,8 @@ def apply_rules(table: ItemsTable, key: tuple[str, ...], documents: Sequence[Doc
             except RejectedItemError:
                 outcome.rejected += 1
                 continue
-            outcome.repeated += name in here
-            here.add(name)
+            outcome.repeated += name in here and not same(here[name], plain)
+            here[name] = plain
             outcome.rows.append(plain)
             stored = known.get(name)
             if stored is not None:
@@ -116,4 +117,4 @@ def _compare(outcome: Outcome, table: ItemsTable, found: Mapping[str, Json], sto
         if stored is None or name not in stored or (stored[name] in EMPTY and value in EMPTY):
             continue
         outcome.of[name] = outcome.of.get(name, 0) + 1
-        outcome.agree[name] = outcome.agree.get(name, 0) + agrees(stored[name], value, is_markup=rule.type == "html")
+        outcome.agree[name] = outcome.agree.get(name, 0) + agrees(stored[name], value, kind=rule.type)
