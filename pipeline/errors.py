@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.text import escape_line
+from pipeline.text import counted, escape_line
 
 
 class PipelineError(Exception):
@@ -83,7 +83,7 @@ class SettingsError(UsageError):
     """All problems of one settings file and of the files of settings.d. The error text has one line for each problem."""
 
     def __init__(self, file: str, problems: list[Problem]) -> None:
-        super().__init__(f"{len(problems)} problem(s)", where=file)
+        super().__init__(counted(len(problems), "problem"), where=file)
         self.file = file
         self.problems = problems
 

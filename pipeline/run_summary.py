@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.model import Run, Transfer, together
-from pipeline.text import size_for_people, span_for_people
+from pipeline.text import counted, size_for_people, span_for_people
 
 
 def progress_line(run: Run) -> str:
     """Return the progress of a run in one line, such as "12 pages, 34 items, 2 new"."""
     progress = run.progress
-    parts = [f"{progress.pages} pages", f"{progress.items} items"]
+    parts = [counted(progress.pages, "page"), counted(progress.items, "item")]
     parts += [f"{count} {kind}" for kind in ("new", "changed", "gone", "back") if (count := getattr(progress, kind))]
     if progress.rejected:
         parts.append(f"{progress.rejected} rejected")
     if progress.pages_failed:
-        parts.append(f"{progress.pages_failed} failed")
+        parts.append(f"{counted(progress.pages_failed, 'page')} failed")
     if progress.downloads or progress.download_bytes:
-        parts.append(f"{progress.downloads} files ({progress.download_bytes / 1e6:.1f} MB)")
+        parts.append(f"{counted(progress.downloads, 'file')} ({size_for_people(progress.download_bytes)})")
     if progress.downloads_unchanged:
-        parts.append(f"{progress.downloads_unchanged} files unchanged")
+        parts.append(f"{counted(progress.downloads_unchanged, 'file')} unchanged")
     if progress.downloads_failed:
-        parts.append(f"{progress.downloads_failed} files failed")
+        parts.append(f"{counted(progress.downloads_failed, 'file')} failed")
     if run.transfers:
         parts.append(_under_way(run.transfers))
     return ", ".join(parts)
@@ -34,7 +34,11 @@ def ended_line(run: Run) -> str:
     outcome = run.outcome.value.replace("_", " ") if run.outcome else "running"
     flags = ", suspect" if run.suspect else ""
     reason = f": {run.error}" if run.error else ""
-    return f"{run.spider} run {run.id}: {outcome} after {took:.1f} s ({progress_line(run)}{flags}){reason}"
+    return f"{run.spider} run {run.id}: {outcome} after {_time_taken(took)} ({progress_line(run)}{flags}){reason}"
+
+
+def _time_taken(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else span_for_people(seconds)
 
 
 def _under_way(transfers: Sequence[Transfer]) -> str:

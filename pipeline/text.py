@@ -98,8 +98,12 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number with a noun in the singular or plural, such as "1 spider" or "2 spiders"."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
+    """Return a number with a noun in the singular or plural, such as "1 spider", "2 spiders" or "3 entries"."""
+    if number == 1:
+        return f"{number} {what}"
+    if what.endswith("y") and what[-2:-1] not in "aeiou":
+        return f"{number} {what[:-1]}ies"
+    return f"{number} {what}{'es' if what.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
 
 
 def size_for_people(size_bytes: float) -> str:

@@ -18,6 +18,7 @@ from pipeline.model import Json, Request
 from pipeline.session.responses.content_coding import decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.settings import SpiderTable
+from pipeline.text import size_for_people
 from pipeline.urls import absolute
 from spiders.crawl import CrawlSpider
 
@@ -102,7 +103,7 @@ def decompressed(body: bytes, max_bytes: int, url: str) -> bytes:
     try:
         return decode(body, ("gzip",), max_bytes)
     except OversizeError as error:
-        raise SpiderError(f"the decompressed sitemap is larger than {max_bytes} bytes", where=url,
+        raise SpiderError(f"the decompressed sitemap is larger than {size_for_people(max_bytes)}", where=url,
                           fix="increase the `max_page_size` setting") from error
     except CutShortError as error:
         raise SpiderError("the gzip data of the sitemap is truncated", where=url) from error

@@ -61,7 +61,7 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour,
                              lambda now: not ClockTrust(store).doubt(now))
         attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now, policy=policy,
-                               hooks=DeliveryHooks(on_attempt=lambda attempt: say(str(attempt))))
+                               hooks=DeliveryHooks(on_attempt=lambda attempt: say(attempt.line(settings.zone))))
     finally:
         transport.close()
     return 0 if all(attempt.state is MessageState.SENT for attempt in attempts) else 7

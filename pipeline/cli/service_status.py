@@ -13,7 +13,7 @@ from pipeline.heartbeat.client import HeartbeatClient, client_for
 from pipeline.heartbeat.token import data_id_of
 from pipeline.settings import Settings
 from pipeline.settings.fields.scalars import is_loopback
-from pipeline.text import size_for_people
+from pipeline.text import counted, size_for_people
 
 
 def ask_status(settings: Settings) -> dict[str, Any]:
@@ -69,12 +69,12 @@ def status_table(found: dict[str, Any]) -> None:
         health = f"[{_COLOURS.get(spider['health'], 'red')}]{spider['health']}[/]"
         table.add_row(name, "paused" if spider["paused"] and spider["health"] == "ok" else f"{health}{', paused' if spider['paused'] else ''}",
                       _short(spider["last_success"]) or "never", _short(spider["next_due"]) or "manual",
-                      f"{last['outcome'] or 'running'}: {figures.get('pages', 0)} pages, "
-                      f"{figures.get('items', 0)} items" if last else "")
+                      f"{(last['outcome'] or 'running').replace('_', ' ')}: {counted(figures.get('pages', 0), 'page')}, "
+                      f"{counted(figures.get('items', 0), 'item')}" if last else "")
     console.print(table, highlight=False)
     outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
     console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked   "
-                  f"disk: {(disk['free_bytes'] or 0) / 1e9:.1f} GB free"
+                  f"disk: {size_for_people(disk['free_bytes'] or 0)} free"
                   + (f"   database: {size_for_people(size)}" if size is not None else ""), highlight=False)
 
 

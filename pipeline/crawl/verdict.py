@@ -117,7 +117,7 @@ def _failures_note(failures: Failures, pages: int) -> str:
     failed = failures.transient + failures.permanent - failures.robots
     by_robots = counted(failures.robots, "page") if failures.robots else ""
     return _joined(
-        f"{failed} of {pages} pages failed; the first: {failures.first}" if failed else "",
+        f"{failed} of {counted(pages, 'page')} failed; the first: {failures.first}" if failed else "",
         f"{by_robots} forbidden by robots.txt; the first: {failures.first_by_robots}" if by_robots else "")
 
 

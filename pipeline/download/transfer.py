@@ -33,7 +33,7 @@ from pipeline.model import QueuedDownload
 from pipeline.session.errors import not_whole
 from pipeline.session.responses.errors import cut_short
 from pipeline.session.responses.head import missing_range
-from pipeline.text import shown_url
+from pipeline.text import shown_url, size_for_people
 
 
 class StoppedError(DownloadError):
@@ -259,7 +259,7 @@ class _Transfer:
         if total is None:
             return
         if total > self._limits.max_bytes:
-            raise self._too_large(f"the file has {total} bytes")
+            raise self._too_large(f"the file has {size_for_people(total)}")
         if self._folder.free_bytes() - (total - part.size) < self._limits.keep_free_bytes:
             raise disk_full(self._where)
 
@@ -267,7 +267,7 @@ class _Transfer:
         return StoppedError("stopped", where=self._where, retry=True)
 
     def _too_large(self, what: str) -> DownloadError:
-        return DownloadError(f"{what}; at most {self._limits.max_bytes} bytes are allowed", where=self._where,
+        return DownloadError(f"{what}; at most {size_for_people(self._limits.max_bytes)} are allowed", where=self._where,
                              fix="increase downloads.max_size")
 
     def _receive_body(self, response: requests.Response, part: PartFile, hasher: Hasher, total: int | None,

@@ -28,7 +28,7 @@ from pipeline.session.client import Client
 from pipeline.session.login.expiry import LoginState
 from pipeline.store.database.engine import Store
 from pipeline.store.files import download_queue as queue
-from pipeline.text import clean_line, shown_url
+from pipeline.text import clean_line, shown_url, size_for_people
 
 _log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class DownloadWorker:
     def _count_bytes(self, transfer: ActiveTransfer, count: int) -> None:
         run_bytes = self._transfers.count_bytes(transfer, count)
         if self._limits.max_run_bytes is not None and run_bytes > self._limits.max_run_bytes:
-            raise DownloadError(f"the downloads of this run exceed the limit of {self._limits.max_run_bytes} bytes",
+            raise DownloadError(f"the downloads of this run exceed the limit of {size_for_people(self._limits.max_run_bytes or 0)}",
                                 where=shown_url(transfer.wanted.url), fix="increase downloads.max_total")
         self._rate.spend(count, transfer.stopped)
 

@@ -20,7 +20,7 @@ from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.mail import alerts
 from pipeline.store.mail.alerts import Alert, AlertCondition, AlertHistory, AlertKind
-from pipeline.text import clean_line, escape_controls
+from pipeline.text import clean_line, escape_controls, span_for_people
 
 REPEAT_AFTER = timedelta(hours=1)
 """The minimum time between two alerts about the start of the same problem."""
@@ -164,8 +164,7 @@ def _view(condition: AlertCondition, words: AlertWording, settings: Settings, ma
 
 
 def _ended_view(alert: Alert, words: AlertWording, settings: Settings, now: datetime) -> AlertView:
-    lasted = timedelta(seconds=round((now - alert.since).total_seconds()))
-    facts = [(words.since, f"{alert.since.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}"), (words.lasted, str(lasted))]
+    facts = [(words.since, f"{alert.since.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}"), (words.lasted, span_for_people((now - alert.since).total_seconds()))]
     return AlertView(words.over[alert.kind].format(spider=alert.spider), facts)
 
 

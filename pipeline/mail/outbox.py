@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 
 from pipeline.errors import LeaseLostError, MailError, PipelineError
@@ -21,7 +21,7 @@ from pipeline.mail.transports import Transport
 from pipeline.model import Message, MessageState, RecipientResult
 from pipeline.store import Store
 from pipeline.store.mail import outbox as stored
-from pipeline.text import clean_line, counted
+from pipeline.text import clean_line, counted, span_for_people
 
 FIRST_RETRY_S = 60.0
 LAST_RETRY_S = 3600.0
@@ -101,7 +101,10 @@ class DeliveryAttempt:
     waiting: int
 
     def __str__(self) -> str:
-        """Return a line for the log that describes the outcome."""
+        return self.line(UTC)
+
+    def line(self, zone: tzinfo) -> str:
+        """Return a line that describes the outcome. zone: the time zone of the next attempt's time."""
         what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
         if self.state is MessageState.SENT:
             refused = f"; the server refused {counted(self.refused, 'recipient')}: {_refusals(self.results)}" if self.refused else ""
@@ -110,7 +113,7 @@ class DeliveryAttempt:
         if self.state is MessageState.PARKED:
             return f"{what}: the delivery failed, and the message is parked: {why}; to try again, run `pipeline outbox retry {self.message.id}`"
         assert self.next_attempt_at is not None
-        return f"{what}: the delivery is not complete; the next attempt is at {self.next_attempt_at:%Y-%m-%d %H:%M:%S} UTC: {why}"
+        return f"{what}: the delivery is not complete; the next attempt is at {self.next_attempt_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}: {why}"
 
 
 def _refusals(results: Iterable[RecipientResult]) -> str:
@@ -180,8 +183,7 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
         again = at + timedelta(seconds=backoff_s(message.attempt, rng)) if retry and not gives_up else None
         said = error or _refusals(results)
         if gives_up and said:
-            hours = (at - message.created_at).total_seconds() / 3600
-            said = f"delivery was given up after {counted(message.attempt, 'attempt')} in {hours:.0f} hours: {said}"
+            said = f"delivery was given up after {counted(message.attempt, 'attempt')} in {span_for_people((at - message.created_at).total_seconds())}: {said}"
         record = partial(stored.record, store, message, results, owner=owner, now=at, next_attempt_at=again, error=said)
         try:
             done = _recorded(record, hooks)

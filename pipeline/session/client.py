@@ -30,7 +30,7 @@ from pipeline.session.responses.head import missing_range
 from pipeline.session.responses.http_client import is_framed, original_response
 from pipeline.session.transport.adapter import REPEATABLE, SessionAdapter
 from pipeline.session.transport.tls import TlsContexts
-from pipeline.text import shown_url
+from pipeline.text import shown_url, size_for_people
 from pipeline.urls import absolute, bare, redirect_target
 
 MAX_REDIRECTS = 20
@@ -228,7 +228,7 @@ def fetch(client: Client, method: str, url: str, *, headers: Mapping[str, str] |
         except requests.RequestException as error:
             raise translate(error, url, client.proxy) from error
         except OversizeError as error:
-            raise FetchError(f"the page is larger than {max_bytes} bytes", where=shown_url(url),
+            raise FetchError(f"the page is larger than {size_for_people(max_bytes)}", where=shown_url(url),
                              fix="increase the `max_page_size` setting") from error
         except (HTTPError, OSError, DecodingError) as error:  # read1 raises urllib3's errors, not those of requests
             if attempts_left == 1 or not not_whole(error) or time.monotonic() > deadline:

@@ -24,6 +24,7 @@ from pipeline.store.crawl.frontier import set_page_aside
 from pipeline.store.mail import digests
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
+from pipeline.text import counted
 from pipeline.workers.followers import FollowerProcesses
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.prepared_process import PreparedProcess
@@ -266,7 +267,7 @@ class Runner:
         log_file = self.log_file("digests", claim.id)
         deaths = self._deaths[claim.id]
         less = (min(deaths // DEATHS_PER_PRESENTATION, 2),
-                f"{deaths} processes ended before the digest was rendered; see {log_file.name} in data_dir/logs/digests",
+                f"{counted(deaths, 'process')} ended before the digest was rendered; see {log_file.name} in data_dir/logs/digests",
                 ) if deaths >= DEATHS_PER_PRESENTATION else (0, "")
         child = Child("digest", self.settings, log_file, claim, owner, less)
         deadline = time.monotonic() + DIGEST_LIMIT_S

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from rich.console import Console
 
 from pipeline.cli.progress_bars import left_s, view
-from pipeline.model import DownloadState, Progress, Run, Transfer
-from pipeline.run_summary import progress_line
+from pipeline.model import DownloadState, Outcome, Progress, Run, Transfer
+from pipeline.run_summary import ended_line, progress_line
+from pipeline.text import counted
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 COUNTS = {DownloadState.WAITING: 6, DownloadState.DONE: 10, DownloadState.FAILED: 1}
@@ -55,4 +58,30 @@ def test_the_time_left_is_estimated_from_finished_files() -> None:
 def test_a_plain_line_has_the_same_figures() -> None:
     line = progress_line(run(Transfer("a", 2_000_000, 4_000_000, 1e6), Transfer("b", 0, 1_000_000, 0.0), pages=2, downloads=1,
                              download_bytes=5_000_000))
-    assert line == "2 pages, 0 items, 1 files (5.0 MB), 2 downloading (2.0 MB of 5.0 MB) 1.0 MB/s 3 s left"
+    assert line == "2 pages, 0 items, 1 file (5.0 MB), 2 downloading (2.0 MB of 5.0 MB) 1.0 MB/s 3 s left"
+
+
+@pytest.mark.parametrize(("figures", "line"), [
+    ({}, "0 pages, 0 items"),
+    ({"pages": 1, "items": 1, "new": 1, "pages_failed": 1}, "1 page, 1 item, 1 new, 1 page failed"),
+    ({"pages": 2, "items": 3, "changed": 1, "gone": 1, "back": 1, "rejected": 2, "pages_failed": 2},
+     "2 pages, 3 items, 1 changed, 1 gone, 1 back, 2 rejected, 2 pages failed"),
+    ({"pages": 1, "downloads": 1, "download_bytes": 12}, "1 page, 0 items, 1 file (12 B)"),
+    ({"pages": 1, "downloads": 2, "download_bytes": 12_345}, "1 page, 0 items, 2 files (12.3 kB)"),
+    ({"pages": 1, "downloads": 2, "download_bytes": 3_100_000_000}, "1 page, 0 items, 2 files (3.1 GB)"),
+    ({"pages": 1, "downloads_unchanged": 1, "downloads_failed": 1}, "1 page, 0 items, 1 file unchanged, 1 file failed"),
+    ({"pages": 1, "downloads_unchanged": 2, "downloads_failed": 2}, "1 page, 0 items, 2 files unchanged, 2 files failed")])
+def test_figures_have_their_unit_and_the_right_plural(figures: dict[str, int], line: str) -> None:
+    assert progress_line(run(**figures)) == line
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.04, "0.0 s"), (1.26, "1.3 s"), (61, "1 min"), (3725, "1 h 2 min"), (90_000, "1 d 1 h")])
+def test_the_time_that_a_run_took_has_a_fitting_unit(seconds: float, words: str) -> None:
+    ended = replace(run(pages=1), ended_at=NOW + timedelta(seconds=seconds), outcome=Outcome.TIMED_OUT, error="too slow")
+    assert ended_line(ended).startswith(f"books run 3: timed out after {words} (1 page, 0 items")
+
+
+@pytest.mark.parametrize(("number", "noun", "words"), [(1, "spider", "1 spider"), (0, "spider", "0 spiders"), (2, "entry", "2 entries"), (2, "day", "2 days"),
+                                                       (2, "match", "2 matches"), (2, "process", "2 processes"), (1, "match", "1 match")])
+def test_nouns_are_counted_in_english(number: int, noun: str, words: str) -> None:
+    assert counted(number, noun) == words

@@ -40,7 +40,7 @@ def test_a_hostile_redirect_fails_only_its_file_in_this_run_and_the_next(program
         for _ in range(2):
             done = program.run("run", "papers")
             assert done.returncode == 0, done.stdout + done.stderr
-            assert "1 files failed" in done.stdout
+            assert "1 file failed" in done.stdout
     assert contents(program) == {b"good"}
 
 
@@ -67,7 +67,7 @@ def test_the_runs_line_says_which_files_are_set_aside(program: Program):
         lines = [program.run("run", "papers").stdout for _ in range(6)]
         asked = sum(asked.path == "/gone" for asked in site.asked)
     assert asked == 5
-    assert all("1 files failed" in line and "aside" not in line for line in lines[:5])
+    assert all("1 file failed" in line and "aside" not in line for line in lines[:5])
     assert all(f"1 file failed; the first: {site.url}/gone: the server answered 404" in line for line in lines[:5])
     assert "the first" not in lines[5].partition(" skipped ")[0]
     assert "1 file skipped after failing in 5 passes" in lines[5]

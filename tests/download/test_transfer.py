@@ -12,6 +12,7 @@ import time
 import pytest
 
 from pipeline.model import Download
+from pipeline.text import size_for_people
 from tests.download.conftest import Bench
 from tests.servers.files import http_date
 
@@ -126,7 +127,7 @@ def test_an_endless_body_stops_at_the_size_limit_and_leaves_nothing(bench: Bench
     url = bench.server.put("/a.bin", endless=True, etag='"v1"', **how)
     done = bench.get(url, max_bytes=5_000_000, sync_bytes=1_000_000)
     assert done.figures().failed == 1
-    assert "at most 5000000 bytes are allowed" in str(bench.row(url)["error"])
+    assert "at most 5.0 MB are allowed" in str(bench.row(url)["error"])
     assert bench.row(url)["state"] == "failed"
     assert bench.names == []
     assert bench.parts == []
@@ -136,7 +137,7 @@ def test_an_endless_body_stops_at_the_size_limit_and_leaves_nothing(bench: Bench
 def test_a_file_announced_above_the_size_limit_is_not_started(bench: Bench) -> None:
     url = bench.server.put("/a.bin", BODY)
     bench.get(url, max_bytes=1000)
-    assert f"the file has {len(BODY)} bytes" in str(bench.row(url)["error"])
+    assert f"the file has {size_for_people(len(BODY))}" in str(bench.row(url)["error"])
     assert bench.parts == []
 
 

@@ -81,7 +81,7 @@ def test_three_failures_in_a_row_are_reported_once_and_their_end_once(store, sit
     assert look() is not None
     over = mails(store)[1]
     assert over["Subject"] == "[alert] books succeeds again"
-    assert "Duration: 1:4" in text_of(over)
+    assert "Duration: 1 h 4" in text_of(over)
     clock.forward(days=1)
     assert look() is None
 

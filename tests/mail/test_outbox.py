@@ -105,7 +105,7 @@ def test_a_message_older_than_max_age_is_parked(store, enqueue, clock) -> None:
     attempt, = deliver(store, plain(server), clock, max_age_s=DAY_S)
     assert attempt.state is MessageState.PARKED
     assert stored.list_messages(store)[0].last_error.startswith(
-        f"delivery was given up after 1 attempt in 24 hours: 127.0.0.1:{server.port}: connection refused")
+        f"delivery was given up after 1 attempt in 1 d: 127.0.0.1:{server.port}: connection refused")
 
 
 def test_a_message_tried_too_often_is_parked_and_retry_resets_the_count(store, enqueue, clock) -> None:
@@ -117,7 +117,7 @@ def test_a_message_tried_too_often_is_parked_and_retry_resets_the_count(store, e
             attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e9, max_attempts=3))
             assert attempt.state is state
             clock.forward(hours=2)
-        assert stored.list_messages(store)[0].last_error == "delivery was given up after 3 attempts in 4 hours: me@example.com: 450 4.2.1 later"
+        assert stored.list_messages(store)[0].last_error == "delivery was given up after 3 attempts in 4 h: me@example.com: 450 4.2.1 later"
         assert stored.retry(store, message_id, now=clock())
         attempt, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(1e9, max_attempts=3))
         assert attempt.state is MessageState.WAITING

@@ -92,7 +92,7 @@ def test_a_sitemap_is_read_with_every_compression_and_encoding(body: bytes) -> N
 
 
 def test_the_size_limit_applies_to_all_members_of_a_gzip_together() -> None:
-    with pytest.raises(SpiderError, match="larger than 1000 bytes"):
+    with pytest.raises(SpiderError, match=r"larger than 1\.0 kB"):
         decompressed(gzip.compress(b"x" * 600) * 2, 1000, "http://site.example/s.gz")
 
 

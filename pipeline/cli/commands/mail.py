@@ -13,7 +13,7 @@ import click
 
 from pipeline.cli.options import json_option, load_settings, open_stored, settings_option, to_json
 from pipeline.errors import UsageError
-from pipeline.text import iso
+from pipeline.text import iso, size_for_people
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -104,7 +104,7 @@ def outbox_show(settings: Settings, number: int) -> None:
     if found is None:
         raise UsageError(f"there is no message with the number {number}", where="outbox")
     message, recipients, attempts = found
-    click.echo(f"{message.subject}\n{message.state.value}, {message.size_bytes} bytes, {message.message_id}")
+    click.echo(f"{message.subject}\n{message.state.value}, {size_for_people(message.size_bytes)}, {message.message_id}")
     for entry in recipients:
         state = "accepted" if entry.accepted else "waiting" if entry.retry else "refused"
         click.echo(f"  {entry.address}: {state}" + (f" ({entry.code} {entry.text})" if entry.code else ""))

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.text import counted
+
 _LINES = 30
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `try` as lines of text."""
-    yield f"{found['url']}: HTTP {found['status']}, {found['characters']} characters"
+    yield f"{found['url']}: HTTP {found['status']}, {counted(found['characters'], 'character')}"
     if found.get("session"):
         yield f"session: {found['session']}"
     for rule in found["rules"]:
@@ -19,7 +21,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         if rule["error"]:
             yield f"{head}\n    failed: {rule['error']}"
             continue
-        matched = f"{rule['count']} match{'' if rule['count'] == 1 else 'es'}"
+        matched = counted(rule["count"], "match")
         yield f"{head}\n    {matched}" + "".join(f"\n    {value}" for value in rule["first"])
     for name, values in (("links to follow", found["links"]), ("items", found["items"]), ("rejected", found["rejected"])):
         if values or name == "items":

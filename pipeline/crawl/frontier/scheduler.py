@@ -30,6 +30,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import FrontierState
 from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl.frontier import Queued
+from pipeline.text import span_for_people
 
 WINDOW = 1000
 """The maximum number of frontier rows in memory."""
@@ -199,7 +200,7 @@ class FrontierScheduler(RowScheduler):
         if table.max_pages and self._issued >= table.max_pages:
             return f"stopped at max_pages = {table.max_pages}"
         if table.max_time is not None and time.monotonic() - self._opened_s >= table.max_time:
-            return f"stopped at max_time = {table.max_time:g} s"
+            return f"stopped at max_time = {span_for_people(table.max_time) if table.max_time >= 60 else f'{table.max_time:g} s'}"
         return ""
 
     def _refetch(self, ids: Sequence[int]) -> None:

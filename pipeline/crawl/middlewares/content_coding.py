@@ -16,6 +16,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import UNCONDITIONAL
 from pipeline.session.responses.content_coding import ACCEPTED, codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
+from pipeline.text import size_for_people
 
 
 class DecodeBodies:
@@ -65,4 +66,4 @@ class DecodeBodies:
         try:
             return decode(response.body, codings_of(value.decode("latin-1") for value in values), max_bytes or None)
         except OversizeError as error:
-            raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes after decoding") from error
+            raise DownloadCancelledError(f"the page is larger than {size_for_people(max_bytes)} after decoding") from error

@@ -43,6 +43,7 @@ from pipeline.session.proxies.config import refuses_credentials, shown_proxy
 from pipeline.session.responses.content_coding import codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
 from pipeline.session.responses.head import is_redirect, missing_range
+from pipeline.text import size_for_people
 
 PROXY = "pipeline_proxy"
 """The meta key with the proxy of a request, without the credentials of the proxy."""
@@ -142,7 +143,7 @@ class SessionHandler(BaseDownloadHandler):
         max_bytes = request.meta.get("download_maxsize", self._max_bytes)
         length = response.content_length
         if max_bytes and length and length > max_bytes:
-            raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes")
+            raise DownloadCancelledError(f"the page is larger than {size_for_people(max_bytes)}")
         if stopped := self._stopped(signals.headers_received, request, headers=headers, body_length=length):
             return _made(request, response, headers, b"", stopped)
         chunks: list[bytes] = []
@@ -153,7 +154,7 @@ class SessionHandler(BaseDownloadHandler):
             if stopped := self._stopped(signals.bytes_received, request, data=chunk):
                 break
             if max_bytes and received > max_bytes:
-                raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes")
+                raise DownloadCancelledError(f"the page is larger than {size_for_people(max_bytes)}")
         return _made(request, response, headers, chunks[0] if len(chunks) == 1 else b"".join(chunks), stopped)
 
     def _stopped(self, signal: object, request: Request, **arguments: Any) -> StopDownload | None:
@@ -185,7 +186,7 @@ class SessionHandler(BaseDownloadHandler):
         except (CutShortError, DecodingError) as error:
             raise ResponseDataLossError(str(error)) from error
         except OversizeError as error:
-            raise DownloadCancelledError(f"the page is larger than {max_bytes} bytes after decoding") from error
+            raise DownloadCancelledError(f"the page is larger than {size_for_people(max_bytes)} after decoding") from error
 
     async def close(self) -> None:
         for task in list(self._reserving):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.heartbeat.snapshot.schema import Snapshot
 from pipeline.model import Change
+from pipeline.text import counted
 
 ENTRIES = 100
 TYPE = "application/atom+xml"
@@ -41,7 +42,7 @@ def runs_ended(snapshot: Snapshot, service: str) -> list[Entry]:
     service: an identifier of this service, which makes the ids of its entries different from those of other services.
     """
     found = [Entry(_id(service, "run", run["id"]), f"{name}: {run['outcome'] or 'ended'}", datetime.fromisoformat(run["ended_at"]),
-                   run["error"] or f"{run['pages']} pages, {run['items']} items", f"/runs/{run['id']}")
+                   run["error"] or f"{counted(run['pages'], 'page')}, {counted(run['items'], 'item')}", f"/runs/{run['id']}")
              for name, spider in snapshot["spiders"].items() for run in spider["recent"] if run["ended_at"]]
     return sorted(found, key=lambda entry: entry.at, reverse=True)[:ENTRIES]
 

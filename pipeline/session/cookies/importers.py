@@ -87,7 +87,7 @@ def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now
     found = read_cookies(text, where, url=url)
     alive = [cookie for cookie in found if not cookie.has_expired(now_s)]
     if not alive:
-        what = f"all {len(found)} cookies have expired" if found else "no cookies found"
+        what = ("the cookie has expired" if len(found) == 1 else f"all {len(found)} cookies have expired") if found else "no cookies found"
         raise CookieError(what, where=where, fix="log in with a browser and export the cookies again")
     jar.protect(cookie.key for cookie in alive)
     jar.add(alive)

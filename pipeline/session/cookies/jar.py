@@ -21,7 +21,7 @@ from pipeline.session.cookies.matching import Origin, canonical_host, domain_mat
 from pipeline.session.cookies.netscape import read_file, read_netscape, write_netscape
 from pipeline.session.cookies.parser import parse_set_cookie
 from pipeline.session.private_file import write_private
-from pipeline.text import clean_line
+from pipeline.text import clean_line, counted
 
 HOST_COOKIES = 180
 """The maximum number of cookies for one domain, as in browsers."""
@@ -81,7 +81,7 @@ class Jar:
         if cut:
             logger.warning("%s: the file is larger than %d MiB; the rest of the file is ignored", path, _FILE_BYTES >> 20)
         if broken:
-            logger.warning("%s: %d invalid line(s) were skipped; the first: %s", path, len(broken), broken[0].what)
+            logger.warning("%s: %s skipped; the first: %s", path, counted(len(broken), "invalid line"), broken[0].what)
         if len(jar) < len(found):
             logger.warning("%s: %d of %d cookies were skipped, because they exceed a limit: %d bytes for a cookie, %d cookies and %d bytes "
                            "for a host, %d cookies and %d bytes in total", path, len(found) - len(jar), len(found), MAX_PAIR_BYTES,

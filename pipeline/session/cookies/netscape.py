@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import CookieError
 from pipeline.session.cookies.cookie import Cookie, make_cookie, octets_of, text_of
 from pipeline.session.cookies.parser import CONTROL, LATEST_S
+from pipeline.text import counted
 
 HEADER = "# Netscape HTTP Cookie File"
 _HTTP_ONLY = "#HttpOnly_"
@@ -83,7 +84,7 @@ def _cookie(line: str, where: str, *, http_only: bool, same_site: str) -> Cookie
     if len(fields) == 6:  # a text editor has removed the tab before an empty value
         fields.append("")
     if len(fields) != 7:
-        raise _error(f"the line has {len(fields)} tab-separated field(s) instead of seven", where, "export the file again, and keep its tabs")
+        raise _error(f"the line has {counted(len(fields), 'tab-separated field')} instead of seven", where, "export the file again, and keep its tabs")
     domain, subdomains, path, secure, expiry, name, value = fields
     for label, flag in (("second", subdomains), ("fourth", secure)):
         if flag.upper() not in ("TRUE", "FALSE"):

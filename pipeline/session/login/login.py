@@ -27,7 +27,7 @@ from pipeline.session.request_rules import RequestRules
 from pipeline.session.requests import reveal
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
 from pipeline.settings.masking import written_forms
-from pipeline.text import clean_line, masked, shown_url
+from pipeline.text import clean_line, counted, masked, shown_url
 
 Read = TypeVar("Read")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
@@ -233,14 +233,13 @@ class Login:
             return Refusal(f"the login form is not on the login page itself, but in a frame at {shown_url(framed)}", "",
                            f"set login.url to {shown_url(framed)}")
         if step.form is not None:
-            return Refusal(f"login.form selects none of the {len(forms)} form(s) on the login page", "",
+            return Refusal("login.form selects no form on the login page, which has " + (counted(len(forms), "form") if forms else "none"), "",
                            "correct login.form")
         known = [name for form in forms for name in form.names]
         missing = [name + nearest(name, known) for name in (*step.fields, *step.totp)]
         listed = clean_line(", ".join(known), 120) or "none"
         frames = "" if any(form.has_password for form in forms) else clean_line(", ".join(map(shown_url, frames_of(page)[:3])), 300)
-        return Refusal(f"none of the {len(forms)} form(s) on the login page has a field "
-                       f"{' or '.join(missing)}; fields found: {listed}{frames and f'; the form may be in a frame, at {frames}'}", "",
+        return Refusal(f"{_no_field(len(forms))} {' or '.join(missing)}; fields found: {listed}{frames and f'; the form may be in a frame, at {frames}'}", "",
                        "correct login.fields or login.url" + (", or set login.url to the frame that shows the form" if frames else ""))
 
     def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
@@ -279,3 +278,10 @@ def _revealed(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _revealed(entry) for name, entry in value.items()}
     return [_revealed(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _no_field(forms: int) -> str:
+    """Return the beginning of a message about a field that is in none of the forms of a page. forms: number of the forms."""
+    if forms < 2:
+        return "the form on the login page has no field" if forms else "the login page has no form with a field"
+    return f"none of the {forms} forms on the login page has a field"

@@ -248,7 +248,7 @@ def test_no_item_is_gone_when_its_page_becomes_too_large(crawls: Crawls) -> None
         size = 100_000
         run = crawls.run()
     assert not run.complete
-    assert "larger than 100000 bytes" in run.error
+    assert "larger than 100.0 kB" in run.error
     assert set(crawls.items()) == {"1", "2"}
 
 

@@ -73,7 +73,7 @@ def test_a_netscape_file_is_read_with_a_byte_order_mark() -> None:
     ('[{"name": "n", "value": "geheim", "domain": [1]}]', "f: cookie 1: the cookie's domain or path"),
     ('[{"name": "n", "value": "geheim", "expires": "soon"}]', "f: cookie 1: the cookie's expiry time is not a number"),
     ("[" * 100000, "f"),
-    ("# Netscape HTTP Cookie File\na.example TRUE", "f:2: the line has 1 tab-separated field(s)")])
+    ("# Netscape HTTP Cookie File\na.example TRUE", "f:2: the line has 1 tab-separated field")])
 def test_each_malformed_import_is_reported_with_its_place_and_fix(text: str, words: str) -> None:
     with pytest.raises(CookieError) as caught:
         read_cookies(text, "f", url=URL)
@@ -116,7 +116,7 @@ def test_a_relative_path_starts_at_the_settings_folder(open_with: OpenSession, t
 
 @pytest.mark.parametrize(("content", "words"), [
     (None, "the file does not exist; export a Netscape cookies.txt"),
-    (".a.example\tTRUE\t/\tFALSE\t1000\tn\tv\n", "all 1 cookies have expired; log in with a browser"),
+    (".a.example\tTRUE\t/\tFALSE\t1000\tn\tv\n", "the cookie has expired; log in with a browser"),
     ("# Netscape HTTP Cookie File\n", "no cookies found; log in")])
 def test_an_import_without_valid_cookies_is_reported(open_with: OpenSession, tmp_path: Path, content: str | None,
                                              words: str) -> None:

@@ -63,7 +63,7 @@ def test_the_standard_library_reads_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ("a.example TRUE / FALSE 0 n v", ":2: the line has 1 tab-separated field(s) instead of seven; export the file again"),
+    ("a.example TRUE / FALSE 0 n v", ":2: the line has 1 tab-separated field instead of seven; export the file again"),
     ("a.example\tYES\t/\tFALSE\t0\tn\tgeheim", ":2: the second field is neither TRUE nor FALSE"),
     ("a.example\tTRUE\t/\tFALSE\tsoon\tn\tgeheim", ":2: the fifth field is not an expiry time"),
     ("a.example\tTRUE\t/\tFALSE\tnan\tn\tgeheim", ":2: the fifth field is not an expiry time"),
@@ -342,7 +342,7 @@ def test_invalid_lines_of_a_jar_are_skipped_and_logged_without_their_content(tmp
                      b"a.example\tFALSE\t/\tFALSE\t0\tn\tge\x1bheim\n")
     jar = Jar.open(path)
     assert jar.header("http://a.example/") == b"sid=1"
-    assert f"{path}: 3 invalid line(s) were skipped; the first: the line has 1 tab-separated field(s) instead of seven" in caplog.text
+    assert f"{path}: 3 invalid lines skipped; the first: the line has 1 tab-separated field instead of seven" in caplog.text
     assert "geheim" not in caplog.text
     assert jar.save()
     assert b"geheim" not in path.read_bytes()

@@ -92,7 +92,7 @@ def test_a_failed_login_is_reported_with_its_cause(tmp_path: Path, monkeypatch: 
             "<div id=root></div>"), "the login page requires a browser that runs scripts"),
     (Answer("<title>Just a moment...</title><div id=cf></div><script>go()</script>", 403), "the login page requires a browser that runs scripts"),
     (Answer("<h1>Forbidden</h1>", 403), "the login page responded with status 403"),
-    (Answer("<p>Welcome</p><script>go()</script>"), "none of the 0 form(s) on the login page")])
+    (Answer("<p>Welcome</p><script>go()</script>"), "the login page has no form with a field")])
 def test_a_missing_form_is_reported_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Answer, said: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     with PageSite({"/login": page, "/": Answer("<p>start</p>")}) as site:
@@ -268,7 +268,7 @@ FRAMES = {
     "beside a search form": ({"/login": "<form><input name=q></form><iframe src=/f></iframe>", "/f": FORM}, "in a frame at {url}/f"),
     "by base": ({"/login": "<base href=/deep/><iframe src=f></iframe>", "/deep/f": FORM}, "in a frame at {url}/deep/f"),
     "another host": ({"/login": "<iframe src=http://sso.example/in></iframe>"}, "the form may be in a frame, at http://sso.example/in"),
-    "itself": ({"/login": "<iframe src=/login></iframe>"}, "form(s) on the login page has a field user or pass; fields found: none; fix"),
+    "itself": ({"/login": "<iframe src=/login></iframe>"}, "the login page has no form with a field user or pass; fields found: none; fix"),
     "a frame without it": ({"/login": "<iframe src=/f></iframe>", "/f": "<p>advertisement</p>"}, "the form may be in a frame, at {url}/f"),
     "a counter": ({"/login": "<form><input type=password name=pw></form><noscript><iframe src=/ns></iframe></noscript>"}, "fields found: pw; fix"),
 }

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pipeline.heartbeat.protocols.commands.command import SnapshotCommand
 from pipeline.heartbeat.snapshot.schema import PastRun, RunStatus, Snapshot
-from pipeline.text import size_for_people, span_for_people
+from pipeline.text import counted, size_for_people, span_for_people
 
 
 def run_figures(run: RunStatus) -> str:
     done = run["progress"]
-    text = f"{done['pages']} pages, {done['items']} items, {done['downloads']} downloads"
+    text = ", ".join((counted(done["pages"], "page"), counted(done["items"], "item"), counted(done["downloads"], "download")))
     if done["download_bytes"]:
         text += f" ({size_for_people(done['download_bytes'])})"
     return f"{text} in {span_for_people(run['duration_s'])}" if run["duration_s"] is not None else text
 
 
 def past_run_figures(run: PastRun) -> str:
-    text = f"{run['pages']} pages, {run['items']} items"
+    text = f"{counted(run['pages'], 'page')}, {counted(run['items'], 'item')}"
     return f"{text} in {span_for_people(run['duration_s'])}" if run["duration_s"] is not None else text
 
 
