@@ -263,6 +263,7 @@ class Page:
     redirected_host: host to which a start URL was redirected; links to this host are followed as well.
     counts: for each rule that was applied to the page, the number of its matches, and the number of items to which the rule was
     applied. The second number is 0 for a rule that is applied to whole pages.
+    obstacle: why the page has none of the site's content, such as JavaScript that would build it; "" if nothing suggests so.
     """
 
     url: str
@@ -284,6 +285,7 @@ class Page:
     offsite: tuple[str, ...] = ()
     redirected_host: str = ""
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    obstacle: str = ""
 
     @property
     def end_state(self) -> FrontierState:

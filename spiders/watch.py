@@ -15,8 +15,12 @@ from pipeline.crawl.collector import Found
 from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFailedError
 from pipeline.crawl.extract.page_text import NoiseFilter, is_binary, is_html, is_html_type, page_text, plain_text
 from pipeline.documents.regexes import search
+from pipeline.documents.scripted_pages import script_message
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
+
+_SHORT = 400
+"""A page with at most this many characters of text may be one that builds its content with JavaScript."""
 
 
 class WatchSpider(BuiltInSpider):
@@ -81,6 +85,9 @@ class WatchSpider(BuiltInSpider):
                 name = unquote(urlsplit(url).path.rpartition("/")[2])
             if self._part is None:
                 text = page_text(document.text) if html else plain_text(document.text)
+                if html and len(text) <= _SHORT and (reason := script_message(document)):
+                    yield Found(rejected=[RejectedItem({"url": url, "name": name}, reason)])
+                    return
             else:
                 parts = [str(part) for part in self._part.values(document)]
                 counts["watch.part"] = (len(parts), 0)

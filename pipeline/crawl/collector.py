@@ -29,6 +29,7 @@ from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID
 from pipeline.documents.document import Document
+from pipeline.documents.scripted_pages import script_message
 from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.failure_reasons import is_challenge
@@ -36,6 +37,11 @@ from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line, shown_url
 
 _CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
+_BY_CHALLENGE = ("the page is the challenge of a bot protection; log in with a browser and import its cookies with "
+                 "`pipeline cookies import`, or set `proxy`")
+_SCRIPT = re.compile(rb"<(?:no)?script", re.IGNORECASE)
+_FEW_LINKS = 5
+_EXAMINATIONS = 500
 _SNIFFED_BYTES = 4096
 MAX_PER_PAGE = 100_000
 """The maximum number of items, of links, and of downloads that one page may yield, so that no page can fill the store."""
@@ -74,6 +80,7 @@ class PageCollector:
         self._key = key_fields(crawler)
         self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
         self._in_progress: set[int] = set()
+        self._examinations = _EXAMINATIONS
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -215,14 +222,32 @@ class PageCollector:
         if binary and not response.meta.get("depth"):
             kind = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
             self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from the page")
+        obstacle = self._obstacle(response, page)
         # Size 0 marks a page without any of the site's content: items that were found on the page in earlier passes are then not reported
         # as gone.
-        size_bytes = 0 if binary or _shows_challenge(response, page) else len(response.body)
+        size_bytes = 0 if binary or obstacle else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
                           downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
-                          offsite=tuple(page.offsite), redirected_host=page.redirected_host, counts=page.counts)
+                          offsite=tuple(page.offsite), redirected_host=page.redirected_host, counts=page.counts, obstacle=obstacle)
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
+
+    def _obstacle(self, response: Response, page: _PageOutput) -> str:
+        """Return why a page on which hardly anything was found has none of the site's content; "" if nothing suggests so.
+
+        JavaScript is looked for only on the first pages of a run that lack content for another reason, since that takes as long as
+        parsing a page.
+        """
+        if page.items or page.downloads or len(page.links) > _FEW_LINKS or not isinstance(response, HtmlResponse) or not _SCRIPT.search(
+                response.body):
+            return ""
+        document = Document(url=response.url, status=response.status, text=lambda: response.text, headers=dict,
+                            encoding=response.encoding, body=response.body)
+        found = script_message(document) if response.status < 400 and self._examinations else ""
+        if not found and not page.has_output and _CHALLENGE.search(response.body) and is_challenge(document):
+            found = _BY_CHALLENGE
+        self._examinations = max(0, self._examinations - (not found))
+        return found
 
     async def _commit_failed(self, response: Response, error: Exception) -> None:
         """Commit the page as failed and without its output, because partial output would look like complete output."""
@@ -294,13 +319,6 @@ class _PageOutput:
 def _is_binary(response: Response, page: _PageOutput) -> bool:
     """Return whether the page yielded nothing and is binary data, such as a PDF."""
     return not page.has_output and not isinstance(response, TextResponse) and is_binary(response.body[:_SNIFFED_BYTES].decode("latin-1"))
-
-
-def _shows_challenge(response: Response, page: _PageOutput) -> bool:
-    """Return whether the page yielded nothing and is the challenge page of a bot protection."""
-    if page.has_output or not isinstance(response, HtmlResponse) or not _CHALLENGE.search(response.body):
-        return False
-    return is_challenge(Document(url=response.url, status=response.status, text=response.text, headers=dict))
 
 
 def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:

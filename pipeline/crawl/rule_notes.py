@@ -8,7 +8,7 @@ from math import sqrt
 from pipeline.settings import SpiderTable
 from pipeline.store.crawl.compare import Coverage, RuleCount
 from pipeline.store.crawl.rule_counts import Usual
-from pipeline.text import counted
+from pipeline.text import counted, shown_url
 
 _NONE = RuleCount()
 _FEW = 3
@@ -77,6 +77,17 @@ def lost_pages(coverage: Coverage, before: Coverage) -> str:
 
 def _all_of(number: int, what: str) -> str:
     return f"the only {what} was" if number == 1 else f"all {number} {what}s were"
+
+
+def obstacle_note(coverage: Coverage) -> str:
+    """Return why pages of a pass have none of the site's content; "" if no page lacks it."""
+    if coverage.obstacle is None:
+        return ""
+    pages, said, url = coverage.obstacle
+    if pages > 1:
+        return f"{said} ({pages} pages; the first: {shown_url(url)})"
+    is_only_page = max((count.pages for count in coverage.rules.values()), default=1) == 1
+    return said if is_only_page else f"{said} ({shown_url(url)})"
 
 
 def rule_notes(table: SpiderTable, coverage: Coverage, usual: Usual, *, without: str = "") -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.extract.links import left_out_note
-from pipeline.crawl.rule_notes import lost_pages, nothing_found, rule_notes
+from pipeline.crawl.rule_notes import lost_pages, nothing_found, obstacle_note, rule_notes
 from pipeline.model import FrontierState, Outcome
 from pipeline.session import UNCHECKABLE
 from pipeline.store.crawl import frontier as stored_frontier
@@ -69,11 +69,11 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     if (refused and given_before) or empty or not context.session.checkable:
         complete = False  # otherwise the items that were on these pages would be reported as gone
     wanted = context.table.items.coverage if context.table.items is not None else {}
-    doubt, notes = _of_rules(context, wanted if complete else None)
+    doubt, notes, obstacles = _of_rules(context, wanted if complete else None)
     note = _joined(
         *notes,
-        (f"{counted(len(empty), 'page')} that had items before came back empty, as binary data or as a bot protection's challenge; the first: {shown_url(empty[0])}; "
-         "exclude them with `deny` if they are meant to be empty") if empty else "",
+        (f"{counted(len(empty), 'page')} that had items before came back empty or as binary data; the first: {shown_url(empty[0])}; "
+         "exclude them with `deny` if they are meant to be empty") if len(empty) > obstacles else "",
         refusals_note(refused, "page"),
         f"{counted(aside, 'page')} skipped; the first: {first_aside}" if aside else "",
         _failures_note(failures, context.progress.pages), *context.notes, left_out_note(context.offsite))
@@ -86,9 +86,10 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
                   keep_unseen=context.keep_unseen, doubt=doubt, allow_empty=context.table.allow_empty)
 
 
-def _of_rules(context: CrawlContext, wanted: Mapping[str, float] | None) -> tuple[str, list[str]]:
-    """Return why the whole pass is suspect because it found nothing ("" if it is not), and the notes about its rules.
+def _of_rules(context: CrawlContext, wanted: Mapping[str, float] | None) -> tuple[str, list[str], int]:
+    """Return why the whole pass is suspect because of its rules, the notes about its rules, and the number of pages with an obstacle.
 
+    The first value is "" if the pass is not suspect.
     wanted: the shares of the items that must have a field, which `end_run` compares; None if it does not compare them.
     """
     run, table = context.run, context.table
@@ -98,8 +99,12 @@ def _of_rules(context: CrawlContext, wanted: Mapping[str, float] | None) -> tupl
         usual = rule_counts.usual(connection, run.spider, before=run.pass_id)
         without = lacking(connection, run, wanted)[0] if wanted is not None else ""
         lost = lost_pages(coverage, last_complete(connection, run)) if wanted is not None and table.is_built_in else ""
-    doubt = "" if table.allow_empty else nothing_found(table, coverage, rejected)
-    return doubt or lost, list(rule_notes(table, coverage, usual, without=without))
+    found_nothing, obstacle = nothing_found(table, coverage, rejected), obstacle_note(coverage)
+    notes = list(rule_notes(table, coverage, usual, without=without))
+    pages = coverage.obstacle.pages if coverage.obstacle is not None else 0
+    if found_nothing and obstacle:
+        return (found_nothing if obstacle in found_nothing else f"{found_nothing}; {obstacle}"), notes, pages
+    return ("" if table.allow_empty else found_nothing) or lost, [*filter(None, [obstacle]), *notes], pages
 
 
 def refusals_note(refused: Mapping[tuple[int, str], int], what: str) -> str:

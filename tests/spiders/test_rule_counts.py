@@ -176,3 +176,34 @@ def test_numbered_pages_that_end_after_the_first_one_are_lost() -> None:
 
 def test_a_spider_written_in_python_may_find_nothing() -> None:
     assert nothing_found(table(spider="shop:Spider"), Coverage()) == ""
+
+
+SHELL = "<!doctype html><html><body><noscript>Enable JavaScript</noscript><div id=root></div><script src=/main.js></script></body></html>"
+NEEDS_SCRIPTS = ("the page builds its content with JavaScript, which this program does not run; look for a feed or a JSON URL that the page "
+                 "loads")
+CHALLENGE = "<html><title>Just a moment...</title><body>Enable JavaScript and cookies to continue<script>_cf_chl_opt={}</script></body></html>"
+
+
+@pytest.mark.parametrize(("page", "options", "said"), [
+    (SHELL, {"items": EACH + 'fields = { title = "a" }'}, f"`items.each` matched nothing on 1 page; {NEEDS_SCRIPTS}"),
+    (SHELL, {"rules": 'spider = "watch"'}, f"the only item was rejected: {NEEDS_SCRIPTS}"),
+    (SHELL, {"rules": 'spider = "watch"\nwatch = { part = "#list" }'}, f"`watch.part` matched nothing on 1 page; {NEEDS_SCRIPTS}"),
+    (SHELL, {"rules": 'follow = ["a"]\nallow_empty = true', "items": EACH + 'fields = { title = "a" }'},
+     f"`items.each` matched nothing on 1 page; {NEEDS_SCRIPTS}"),
+    (CHALLENGE, {"items": EACH + 'fields = { title = "a" }'}, ("`items.each` matched nothing on 1 page; the page is the challenge of a bot "
+     "protection; log in with a browser and import its cookies with `pipeline cookies import`, or set `proxy`"))])
+def test_a_page_that_needs_a_browser_is_named_in_the_run(crawls: Crawls, site: PageSite, page: str, options: dict[str, str], said: str) -> None:
+    site.pages = {"/1": page}
+    write(crawls, site, **options)
+    run = crawls.run()
+    assert (run.outcome, run.suspect) == ("succeeded", True)
+    assert run.error.startswith(said)
+
+
+def test_items_of_a_page_that_now_needs_javascript_are_not_gone(crawls: Crawls, site: PageSite) -> None:
+    site.pages = dict(SHOP)
+    write(crawls, site, items=EACH + 'fields = { title = "a" }')
+    assert crawls.run().progress.new == 12
+    site.pages["/3"] = SHELL
+    run = crawls.run()
+    assert (run.complete, run.progress.gone, run.error) == (False, 0, f"{NEEDS_SCRIPTS} ({site.url}/3)")

@@ -30,6 +30,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             yield "    " + (value if isinstance(value, str) else _one_line(value))
         if len(values) > 3:
             yield f"    … and {len(values) - 3} more"
+    if found.get("obstacle"):
+        yield found["obstacle"]
     if found.get("left_out"):
         yield found["left_out"]
 

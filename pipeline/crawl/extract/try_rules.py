@@ -15,6 +15,7 @@ from pipeline.crawl.extract import CompiledRule, Document, ItemRules, LinkRules,
 from pipeline.crawl.extract.items import all_rules
 from pipeline.crawl.extract.links import left_out_note
 from pipeline.crawl.extract.values import converter
+from pipeline.documents.scripted_pages import script_message
 from pipeline.documents.selectors import Kind, Scope, finder, kind_for, parts, root
 from pipeline.errors import PipelineError
 from pipeline.model import Json
@@ -34,11 +35,18 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
     """
     found: dict[str, Json] = {"url": document.url, "status": document.status, "characters": len(document.text),
                               "rules": [], "links": [], "items": [], "rejected": []}
-    rules = found["rules"]
-    rules += [_report(*tried) for tried in spidercls.own_rules(table, document)]
-    if not spidercls.uses_item_rules(table):
+    found["rules"] += [_report(*tried) for tried in spidercls.own_rules(table, document)]
+    if spidercls.uses_item_rules(table):
+        _add_item_rules(table, document, found)
+    else:
         _add_yield(table, document, body, spidercls, found)
-        return found
+    found["obstacle"] = "" if found["items"] else script_message(document)
+    return found
+
+
+def _add_item_rules(table: SpiderTable, document: Document, found: dict[str, Json]) -> None:
+    """Add the matches of the rules that the spider `crawl` applies, and the links and items, to the report `found`."""
+    rules = found["rules"]
     rules += [*_links("follow", table.follow, document), *_links("download", table.download, document)]
     if table.follow:
         followed = LinkRules.to_follow(table)
@@ -53,7 +61,6 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
             # The page may be a listing page or a details page, so the rules for both are shown.
             rules += _fields("items.details", table.items.details.fields, None, document)
         _add_items(table.items, document, found)
-    return found
 
 
 def session_note(session: Session, page: Page) -> str:

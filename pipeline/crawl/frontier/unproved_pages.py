@@ -220,5 +220,5 @@ def _not_repeated(page: Page) -> Page:
     """Return a copy of a page, marked as failed, because its content may be wrong and its request must not be sent again."""
     error = page.error or (f"{shown_url(page.url)}: the login may have expired before this request, and only GET requests are "
                            "sent again; set login.expired.safe_to_replay if sending this request twice does no harm")
-    return replace(page, items=(), rejects=(), links=(), downloads=(), body=b"", error=error, transient=True, counts={},
+    return replace(page, items=(), rejects=(), links=(), downloads=(), body=b"", error=error, transient=True, counts={}, obstacle="",
                    error_kind=page.error_kind or "FetchError")

@@ -248,12 +248,11 @@ def _write_changes(connection: Connection, run: Run, new_changes: Sequence[_NewC
 
 
 def _add_coverage(connection: Connection, run: Run, batch: Sequence[Page], seen: list[dict[str, Json]]) -> None:
-    counts = [page.counts for page in batch if page.counts]
-    if not (seen or counts):
+    if not seen and not any(page.counts or page.obstacle for page in batch):
         return
     coverage = Coverage.of_row(connection.execute(_COVERAGE, {"row": run.pass_id}).scalar_one())
     coverage.add(seen)
-    coverage.add_rules(counts)
+    coverage.add_pages(batch)
     connection.execute(_SET_COVERAGE, {"row": run.pass_id, "new": coverage.as_row()})
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.model import Json
+from pipeline.model import Json, Page
 from pipeline.price import amount_of, same, same_currency
 
 _EMPTY: tuple[Json, ...] = (None, "", [], {})
@@ -76,27 +76,40 @@ class RuleCount(NamedTuple):
     items: int = 0
 
 
+class Obstacle(NamedTuple):
+    """Why pages of a pass have none of the site's content.
+
+    pages: the number of these pages. said: the reason for the first of them. url: the URL of the first of them.
+    """
+
+    pages: int
+    said: str
+    url: str
+
+
 @dataclass
 class Coverage:
     """How many items a pass saw, how many of these had a value in each field, and what each rule matched.
 
     items: the number of items. fields: maps the name of a field to the number of items with a value in the field. rules: maps the
-    name of a rule to its counts.
+    name of a rule to its counts. obstacle: why pages have none of the site's content; None if no page lacks it.
     """
 
     items: int = 0
     fields: dict[str, int] = field(default_factory=dict)
     rules: dict[str, RuleCount] = field(default_factory=dict)
+    obstacle: Obstacle | None = None
 
     @classmethod
     def of_row(cls, row: Json) -> Coverage:
         if not row:
             return cls()
         return cls(row.get("items", 0), dict(row.get("fields", {})),
-                   {name: RuleCount(*counts) for name, counts in row.get("rules", {}).items()})
+                   {name: RuleCount(*counts) for name, counts in row.get("rules", {}).items()},
+                   Obstacle(*row["obstacle"]) if row.get("obstacle") else None)
 
     def as_row(self) -> dict[str, Json]:
-        return {"items": self.items, "fields": self.fields, "rules": self.rules}
+        return {"items": self.items, "fields": self.fields, "rules": self.rules, "obstacle": self.obstacle}
 
     def add(self, found: Iterable[dict[str, Json]]) -> None:
         counts = self.fields
@@ -105,11 +118,14 @@ class Coverage:
             for name, value in data.items():
                 counts[name] = counts.get(name, 0) + (bool(value) or value not in _EMPTY)
 
-    def add_rules(self, pages: Iterable[Mapping[str, tuple[int, int]]]) -> None:
-        """Add what rules matched on pages (see `Page.counts`)."""
+    def add_pages(self, pages: Iterable[Page]) -> None:
+        """Add what rules matched on pages, and the pages that lack the site's content."""
         sums: dict[str, list[int]] = {}
-        for counts in pages:
-            for rule, (matches, items) in counts.items():
+        for page in pages:
+            if page.obstacle:
+                first = self.obstacle or Obstacle(0, page.obstacle, page.url)
+                self.obstacle = first._replace(pages=first.pages + 1)
+            for rule, (matches, items) in page.counts.items():
                 if (found := sums.get(rule)) is None:
                     found = sums[rule] = [0, 0, 0, 0]
                 found[0] += 1

@@ -165,7 +165,7 @@ def reopen(store: Store, run: Run) -> None:
         row = connection.execute(select(passes.c.resumable, passes.c.coverage).where(passes.c.id == run.pass_id)).one()
         if not row.resumable:
             connection.execute(frontier.delete().where(own))
-            connection.execute(update(passes).where(passes.c.id == run.pass_id).values(coverage=row.coverage | {"rules": {}}))
+            connection.execute(update(passes).where(passes.c.id == run.pass_id).values(coverage=row.coverage | {"rules": {}, "obstacle": None}))
         connection.execute(frontier.delete().where(own, frontier.c.state.in_(
             [FrontierState.TENTATIVE.value, FrontierState.FORGOTTEN.value])))
         missed = connection.execute(select(frontier.c.id, frontier.c.request).where(
