@@ -47,7 +47,7 @@ def main(context: click.Context) -> None:
 
 
 for _command in (
-        serve.serve, run.run, spiders.try_page, spiders.new, settings.check, settings.init, settings.schema,
+        serve.serve, run.run, spiders.suggest, spiders.new, spiders.try_page, spiders.shell, settings.check, settings.init, settings.schema,
         status.status, status.ping, status.url, mail.digest, mail.outbox, mail.mail, stored.history, stored.next_slots, stored.items,
         doctor.doctor, data.backup, data.restore, data.prune, sessions.login, sessions.cookies):
     main.add_command(_command)

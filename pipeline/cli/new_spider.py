@@ -1,10 +1,19 @@
-"""`pipeline new spider`: write a Python spider from a template, and show the settings table for it."""
+"""`pipeline new spider`: write the proposed settings of a spider, or a Python spider from a template."""
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from pipeline.errors import SpiderError
+from pipeline.atomic_write import create_file
+from pipeline.cli.pages.suggest import row_lines
+from pipeline.errors import SpiderError, UsageError
+from pipeline.settings import Settings, load
+from pipeline.settings.cross_checks import ENTRY_NAME
+from pipeline.settings.files import file_with, part_folder
+from pipeline.text import counted, shown_url
 
 NEW_SPIDER = '''"""Describe this spider here."""
 
@@ -50,3 +59,55 @@ def write_spider(folder: Path, name: str) -> tuple[Path, str]:
     except FileExistsError as error:
         raise SpiderError("the file already exists and was not changed", where=str(path)) from error
     return path, NEW_TABLE.format(name=name, module=module, class_name=class_name)
+
+
+def check_name(settings: Settings, name: str) -> None:
+    """Raise UsageError if `name` cannot be the name of a new spider in settings.d."""
+    if not ENTRY_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not a valid name of a spider", where="new spider",
+                         fix="use at most 64 letters, digits, - and _, and begin with a letter or digit")
+    if name in settings.spiders:
+        raise UsageError(f"there is already a spider named {name!r}", where=str(file_with(settings.file, "spiders", name)),
+                         fix="choose another name")
+    if _path(settings, name).exists():
+        raise UsageError("the file already exists and was not changed", where=str(_path(settings, name)), fix="choose another name")
+
+
+def write_table(settings: Settings, name: str, toml: str, url: str) -> Path:
+    """Write the table of a new spider to settings.d/NAME.toml, and return the path.
+
+    The file has the mode of the settings file. Raises SettingsError, and writes nothing, if all settings together would not be valid.
+    """
+    path, main = _path(settings, name), Path(settings.file)
+    text = f"# Proposed by `pipeline suggest` for {shown_url(url)}\n\n{toml}"
+    load(main, drafts={path: text})
+    path.parent.mkdir(exist_ok=True)
+    if not create_file(path, text.encode()):
+        raise UsageError("the file already exists and was not changed", where=str(path), fix="choose another name")
+    path.chmod(stat.S_IMODE(main.stat().st_mode))
+    return path
+
+
+def _path(settings: Settings, name: str) -> Path:
+    return part_folder(Path(settings.file)) / f"{name}.toml"
+
+
+def next_steps(settings: Settings, name: str, tried: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the new spider finds on its first page, and the next commands. tried: the result of the task `try_rules`."""
+    items = tried["items"]
+    yield f"{counted(len(items), 'item')} on {shown_url(tried['url'])}" + (":" if items else "")
+    yield from row_lines(items[:5])
+    if tried["rejected"]:
+        yield f"{counted(len(tried['rejected']), 'item')} rejected: {tried['rejected'][0]['reason']}"
+    if not items:
+        yield f"correct the rules in {_path(settings, name)}, and try them with `pipeline try {name} {shown_url(tried['url'])}`"
+        return
+    yield ""
+    yield f"next: pipeline run {name}"
+    if settings.digests:
+        first = next(iter(settings.digests))
+        yield f'to mail what it finds, add "{name}" to `spiders` of [digests.{first}], or add a digest:'
+    else:
+        yield f"to mail what it finds, add a digest to {settings.file}:"
+    digest = name if name not in settings.digests else f"{name}-news"
+    yield from ("", f"[digests.{digest}]", f'spiders = ["{name}"]', 'to = ["me@example.com"]', 'schedule = "daily at 08:00"')

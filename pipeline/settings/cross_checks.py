@@ -17,7 +17,8 @@ from pipeline.settings.fields.schedule import parse_days
 from pipeline.settings.models.digest import chosen
 
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+ENTRY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Matches the names that spiders, digests and proxies may have."""
 
 
 def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
@@ -28,7 +29,7 @@ def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
     spiders, digests, proxies, calendars = (_table(raw, name) for name in ("spiders", "digests", "proxies", "calendars"))
     for section, found in (("spiders", spiders), ("digests", digests), ("proxies", proxies)):
         for name in found:
-            if not _NAME.fullmatch(name):
+            if not ENTRY_NAME.fullmatch(name):
                 yield Problem(f"{section}.{name}", "the name may have at most 64 characters, only letters, digits, - and _, "
                               "and must start with a letter or digit")
     for name, days in calendars.items():

@@ -7,7 +7,7 @@ because no entry may be in two files.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,23 @@ class SettingsFiles:
     file.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read all files. Raises SettingsError if a file cannot be read or is not valid TOML."""
+    def __init__(self, path: Path, drafts: Mapping[Path, str] | None = None) -> None:
+        """Read all files. Raises SettingsError if a file cannot be read or is not valid TOML.
+
+        drafts: texts that files would have, by path; they are used instead of the files.
+        """
+        drafts = drafts or {}
         self._main = path
         self.raw: dict[str, Any] = {}
         self.texts: list[str] = []
         self.problems: list[Problem] = []
         self._file_of: dict[str, str] = {}
-        self._add("", *_parsed(path, str(path)))
+        self._add("", *_parsed(path, str(path), draft=drafts.get(path)))
         unreadable: list[Problem] = []
-        for part in part_files(path):
+        for part in sorted({*part_files(path), *drafts} - {path}):
             name = f"{part.parent.name}/{part.name}"
             try:
-                self._add(name, *_parsed(part, str(path), name))
+                self._add(name, *_parsed(part, str(path), name, drafts.get(part)))
             except SettingsError as error:
                 unreadable += error.problems
         if unreadable:
@@ -127,15 +131,18 @@ def _versions(path: Path) -> Iterator[tuple[str, int, int]]:
             yield each.name, found.st_mtime_ns, found.st_size
 
 
-def _parsed(path: Path, main: str, name: str = "") -> tuple[str, dict[str, Any]]:
-    """Return the text of a file, and its table. Raises SettingsError of the file `main`. name: see SettingsFiles._add."""
+def _parsed(path: Path, main: str, name: str = "", draft: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Return the text of a file, and its table. Raises SettingsError of the file `main`.
+
+    name: see SettingsFiles._add. draft: the text to use instead of the file's.
+    """
     def failed(text: str) -> SettingsError:
         return SettingsError(main, [Problem("", text, name)])
 
-    if name and not path.is_file():  # a FIFO would block
+    if draft is None and name and not path.is_file():  # a FIFO would block
         raise failed("this is not a regular file; remove it, or choose a name that does not end in .toml")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig") if draft is None else draft
         return text, tomllib.loads(text)
     except FileNotFoundError as error:
         raise failed("the settings file does not exist; create one with `pipeline init`") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ _MENTIONED_TABLES = re.compile(r"""^[ \t]*\[?[ \t]*["']?(?:pipeline|heartbeat)["
 """Matches every line that begins one of these tables, however it is written."""
 
 
-def load(path: str | Path) -> Settings:
+def load(path: str | Path, *, drafts: Mapping[Path, str] | None = None) -> Settings:
     """Read, validate and cross-check a settings file, with the files in the folder of its parts (settings.d).
 
-    Raises SettingsError that lists all problems.
+    drafts: texts that some of these files would have, by path; they are validated instead of the files. Raises SettingsError that
+    lists all problems.
     """
     path = Path(path)
-    files = SettingsFiles(path)
+    files = SettingsFiles(path, drafts)
     problems = list(files.problems)
     settings: Settings | None = None
     try:

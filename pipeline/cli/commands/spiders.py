@@ -1,45 +1,173 @@
-"""`pipeline try` and `pipeline new`: try the rules of a spider on a page, and create a new spider."""
+"""`pipeline suggest`, `new`, `try` and `shell`: propose, write and try the rules of a spider on a page."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.options import json_option, load_settings, settings_option, spider_name, to_json
 from pipeline.errors import UsageError
+from pipeline.text import escape_controls
+
+if TYPE_CHECKING:
+    from pipeline.model import Json
+    from pipeline.settings import Settings
+
+_proposal_option = click.option("--proposal", type=click.IntRange(1, 3), default=1, show_default=True, metavar="N",
+                                help="Number of the proposal to use.")
+_SUGGEST_LIMIT_S = 120.0
+
+
+@click.command()
+@settings_option
+@click.argument("url")
+@click.option("--spider", metavar="NAME", help="Fetch the page with the session of this spider: its cookies, login and proxy.")
+@_proposal_option
+@json_option
+def suggest(settings_file: str, url: str, *, spider: str | None, proposal: int, as_json: bool) -> None:
+    """Propose the settings of a spider from one page of a site: what its items are, and their fields.
+
+    Works without a settings file.
+    """
+    from pipeline.cli.pages.suggest import chosen, lines
+    found = _proposals(settings_file, url, spider)
+    if found["proposals"]:
+        chosen(found, proposal)  # an error if there is no such proposal
+    for line in [to_json(found)] if as_json else lines(found, proposal):
+        click.echo(escape_controls(line))
+    if not found["proposals"]:
+        raise SystemExit(1)
+
+
+def _proposals(settings_file: str, url: str, spider: str | None, as_name: str = "") -> dict[str, Any]:
+    """Return the result of the task `suggest`. spider: see _session_of. as_name: the name in the proposed table."""
+    from pipeline.cli.pages.child import perform
+    from pipeline.cli.pages.plain_session import name_for
+    with _session_of(settings_file, url, spider, "suggest") as (settings, session):
+        return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url)}, limit_s=_SUGGEST_LIMIT_S)
+
+
+@contextmanager
+def _session_of(settings_file: str, url: str, spider: str | None, command: str) -> Iterator[tuple[Settings, str]]:
+    """Yield settings and the name of the spider in them whose session fetches `url`.
+
+    spider: the name of a spider in the settings file; None for a plain session, which needs no settings file.
+    """
+    from pipeline.cli.pages.child import check_url
+    from pipeline.cli.pages.plain_session import NAME, plain_settings
+    check_url(url, command)
+    if spider is not None:
+        settings = load_settings(settings_file)
+        yield settings, spider_name(settings, spider)
+        return
+    with plain_settings(url, load_settings(settings_file) if Path(settings_file).exists() else None) as settings:
+        yield settings, NAME
 
 
 @click.command("try")
 @settings_option
-@click.argument("spider")
-@click.argument("url")
+@click.argument("spider", required=False)
+@click.argument("url", required=False)
+@click.option("--url", "only_url", metavar="URL", help="Fetch this page without the session of a spider.")
+@click.option("--css", multiple=True, metavar="SELECTOR", help="Print what this CSS selector finds, instead of the spider's rules.")
+@click.option("--xpath", multiple=True, metavar="EXPR", help="Print what this XPath expression finds.")
+@click.option("--jmes", multiple=True, metavar="EXPR", help="Print what this JMESPath expression finds in the page as JSON.")
+@click.option("--script", metavar="SELECTOR", help="CSS selector of the script with the JSON that --jmes reads.")
+@click.option("--data", type=click.Choice(["json-ld", "opengraph", "microdata", "csv"]), help="Structured data that --jmes reads.")
+@click.option("--spider", "session", metavar="NAME", help="With --url: fetch the page with the session of this spider.")
 @json_option
-def try_page(settings_file: str, spider: str, url: str, *, as_json: bool) -> None:
-    """Fetch one page with a spider's session, and print what each rule of the spider finds on the page."""
-    from pipeline.cli.pages.child import check_url, perform
+def try_page(settings_file: str, spider: str | None, url: str | None, *, only_url: str | None, session: str | None,
+             css: tuple[str, ...], xpath: tuple[str, ...], jmes: tuple[str, ...], script: str | None, data: str | None, as_json: bool) -> None:
+    """Fetch one page with a spider's session, and print what each rule of the spider finds on the page.
+
+    With --css, --xpath or --jmes, which can be repeated, print what these expressions find.
+    """
     from pipeline.cli.pages.try_page import lines
+    name, url = session or spider, only_url or url
+    if url is None or (only_url is not None and spider is not None):
+        raise UsageError("give SPIDER and URL, or --url URL with an expression", where="try")
+    if css or xpath or jmes:
+        found = _try_expressions(settings_file, name, url, css=css, xpath=xpath, jmes=jmes, source={"json": script, "data": data})
+    elif script or data:
+        raise UsageError("--script and --data need --jmes", where="try")
+    elif spider is None:
+        raise UsageError("give an expression (--css, --xpath or --jmes)", where="try", fix="to try all rules of a spider, run `pipeline try SPIDER URL`")
+    else:
+        found = _try_rules(settings_file, spider, url)
+    for line in [to_json(found)] if as_json else lines(found):
+        click.echo(escape_controls(line))
+
+
+def _try_rules(settings_file: str, spider: str, url: str) -> dict[str, Json]:
+    from pipeline.cli.pages.child import check_url, perform
     check_url(url, "try")
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     if not table.is_built_in:
         raise UsageError("the spider is written in Python and has no rules to try", where=f"spiders.{spider}",
                          fix=f"print the items of the spider with `pipeline run {spider} --dry-run`")
-    found = perform(settings, "try_rules", spider, {"url": url})
-    for line in [to_json(found)] if as_json else lines(found):
-        click.echo(line)
+    return perform(settings, "try_rules", spider, {"url": url})
+
+
+def _try_expressions(settings_file: str, spider: str | None, url: str, *, css: tuple[str, ...], xpath: tuple[str, ...],
+                     jmes: tuple[str, ...], source: dict[str, str | None]) -> dict[str, Json]:
+    from pipeline.cli.pages.child import perform
+    from pipeline.cli.pages.expressions import selectors
+    wanted = selectors(css=css, xpath=xpath, jmes=jmes, source={name: value for name, value in source.items() if value is not None})
+    with _session_of(settings_file, url, spider, "try") as (settings, session):
+        return perform(settings, "expressions", session, {"url": url, "selectors": wanted})
+
+
+@click.command()
+@settings_option
+@click.argument("spider")
+@click.argument("url")
+def shell(settings_file: str, spider: str, url: str) -> None:
+    """Fetch a page with a spider's session, and open a Python console with it.
+
+    The console has `response`, `document`, `rule("css")`, `items()` and `fetch(url)`.
+    """
+    from pipeline.cli.pages.child import check_url
+    from pipeline.cli.pages.shell import open_shell
+    check_url(url, "shell")
+    settings = load_settings(settings_file)
+    open_shell(settings, spider_name(settings, spider), url)
 
 
 @click.group()
 def new() -> None:
-    """Write the template of a new spider."""
+    """Write a new spider."""
 
 
 @new.command("spider")
 @settings_option
 @click.argument("name")
-def new_spider(settings_file: str, name: str) -> None:
-    """Write spiders/NAME.py beside the settings file, and print the table to add to the settings file."""
-    from pipeline.cli.new_spider import write_spider
-    path, table = write_spider(Path(settings_file).absolute().parent, name)
-    click.echo(f"created {path}; add this table to {settings_file}:\n\n{table}")
+@click.option("--from", "url", metavar="URL", help="Write settings.d/NAME.toml with the settings that `pipeline suggest URL` proposes.")
+@_proposal_option
+def new_spider(settings_file: str, name: str, *, url: str | None, proposal: int) -> None:
+    """Write the settings of a new spider from a page of its site (--from), or a template of a Python spider.
+
+    Without --from, write spiders/NAME.py beside the settings file, and print the table to add to the settings file.
+    """
+    from pipeline.cli import new_spider as new
+    if url is None:
+        path, table = new.write_spider(Path(settings_file).absolute().parent, name)
+        click.echo(f"created {path}; add this table to {settings_file}:\n\n{table}")
+        return
+    from pipeline.cli.pages.child import perform
+    from pipeline.cli.pages.suggest import chosen
+    settings = load_settings(settings_file)
+    new.check_name(settings, name)
+    found = chosen(_proposals(settings_file, url, None, name), proposal)
+    path = new.write_table(settings, name, found["toml"], url)
+    click.echo(f"created {path} from proposal {proposal}")
+    settings = load_settings(settings_file)
+    tried = perform(settings, "try_rules", name, {"url": settings.spiders[name].start[0].url})
+    for line in new.next_steps(settings, name, tried):
+        click.echo(escape_controls(line))
+    if not tried["items"]:
+        raise SystemExit(1)

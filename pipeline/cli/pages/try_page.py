@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.text import counted
+from pipeline.text import clean_line, counted
 
 _LINES = 30
+_LENGTH = 200
 
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
@@ -16,6 +17,9 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['url']}: HTTP {found['status']}, {counted(found['characters'], 'character')}"
     if found.get("session"):
         yield f"session: {found['session']}"
+    if "selectors" in found:
+        yield from _expression_lines(found["selectors"])
+        return
     for rule in found["rules"]:
         head = f"{rule['name']}  {rule['rule']}"
         if rule["error"]:
@@ -34,6 +38,20 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
         yield found["obstacle"]
     if found.get("left_out"):
         yield found["left_out"]
+
+
+def _expression_lines(selectors: list[dict[str, Any]]) -> Iterator[str]:
+    for each in selectors:
+        yield ", ".join(f"{name} {value}" for name, value in each["selector"].items())
+        if each["error"]:
+            yield f"    failed: {each['error']}"
+            continue
+        yield f"    {counted(each['count'], 'match')}"
+        for value in each["values"][:_LINES]:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"    {clean_line(text, _LENGTH)}"
+        if each["count"] > _LINES:
+            yield f"    … and {each['count'] - _LINES} more"
 
 
 def _one_line(value: dict[str, Any]) -> str:

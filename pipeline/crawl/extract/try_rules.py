@@ -87,16 +87,21 @@ def session_note(session: Session, page: Page) -> str:
 
 def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider], found: dict[str, Json]) -> None:
     """Call parse() of a spider that does not use item rules, and add the resulting items and links to the report `found`."""
+    response = scrapy_response(document, body)
+    for page in spidercls(**spidercls.arguments(table)).parse(response):
+        found["items"] += page.items
+        found["links"] += [link.url for link in page.links]
+        found["rejected"] += [{"reason": rejected.reason, "data": rejected.data} for rejected in page.rejected]
+
+
+def scrapy_response(document: Document, body: bytes) -> Response:
+    """Return a document as a response of Scrapy. body: the undecoded body of the page."""
     made: type[Response] = responsetypes.from_args(
         headers={b"Content-Type": document.headers.get("content-type", "").encode()}, url=document.url, body=body)
     options: dict[str, Any] = {"headers": dict(document.headers)}
     if issubclass(made, scrapy.http.TextResponse):
         body, options["encoding"] = document.text.encode("utf-8", "replace"), "utf-8"
-    response = made(document.url, status=document.status, body=body, request=scrapy.Request(document.url), **options)
-    for page in spidercls(**spidercls.arguments(table)).parse(response):
-        found["items"] += page.items
-        found["links"] += [link.url for link in page.links]
-        found["rejected"] += [{"reason": rejected.reason, "data": rejected.data} for rejected in page.rejected]
+    return made(document.url, status=document.status, body=body, request=scrapy.Request(document.url), **options)
 
 
 def _followed(rules: LinkRules, document: Document) -> list[str]:

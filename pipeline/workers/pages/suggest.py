@@ -1,0 +1,80 @@
+"""Perform `pipeline suggest`: propose tables for a spider from one page, or say what the page is instead of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.crawl.extract import Document
+from pipeline.crawl.extract.page_text import is_binary, page_text
+from pipeline.crawl.extract.try_rules import session_note
+from pipeline.crawl.suggest import Proposal, spider_toml, suggest
+from pipeline.documents.scripted_pages import script_message
+from pipeline.errors import FetchError
+from pipeline.model import Json
+from pipeline.session.login.failure_reasons import asks_captcha, asks_for_scripts
+from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.text import counted, shown_url
+from pipeline.urls import bare
+from pipeline.workers.pages.fetch import FetchedPage, open_pages
+
+SCHEDULE = "daily at 07:00"
+_SHORT_TEXT = 200
+_LONG_TEXT = 2000
+
+
+def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
+    """Return the proposals for the page options["url"], fetched with the session of the spider `name`, with the TOML of each.
+
+    options["as"]: the name of the spider in the TOML. If there is no proposal, "seen" says in sentences what the page is. Raises
+    FetchError if the site responded with an error status.
+    """
+    with open_pages(settings, name) as pages:
+        fetched = pages.get(options["url"])
+        note = session_note(pages.session, fetched.page)
+    found = fetched.document
+    if found.status >= 400:
+        raise FetchError(f"the site responded with status {found.status}", where=shown_url(found.url),
+                         fix="open the URL in a browser; a page that needs a login needs `--spider` with a spider that logs in")
+    document = Document(url=bare(found.url).partition("#")[0], status=found.status, text=found.text, headers=lambda: found.headers,
+                        encoding=found.encoding)  # the proposed start URL has no password
+    proposals = suggest(document, limit=3)
+    return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
+            "proposals": [_described(proposal, options["as"]) for proposal in proposals],
+            "seen": list(_seen(fetched, bool(proposals)))}
+
+
+def _described(proposal: Proposal, name: str) -> dict[str, Json]:
+    table = {"schedule": SCHEDULE, **proposal.table}
+    return {**asdict(proposal), "table": table, "toml": spider_toml(name, table)}
+
+
+def _seen(fetched: FetchedPage, found_list: bool) -> Iterator[str]:
+    """Yield what the page is, if it is not what a person sees in a browser, or if no list was found on it."""
+    page, document = fetched.page, fetched.document
+    text = page_text(document.text)
+    if asks_captcha(page) and len(text) < _LONG_TEXT:
+        yield "the page asks for a captcha"
+    elif document.lexbor.css_first("input[type=password i]") is not None and not found_list:
+        yield "the page asks for a password: give the spider a login (docs/sessions.md), then use `--spider NAME`"
+    if found_list:
+        return
+    if not document.text.strip():
+        yield "the page is empty"
+    elif is_binary(document.text[:_LONG_TEXT]) or not _is_text(document):
+        yield f"the page is not HTML, XML or JSON (Content-Type: {document.headers.get('content-type') or 'none'})"
+    elif scripted := script_message(document):
+        yield scripted
+    elif asks_for_scripts(page):
+        yield "the page is the challenge of a bot protection; log in with a browser and import its cookies with `pipeline cookies import`"
+    elif document.json == [] or len(text) < _SHORT_TEXT:
+        yield f"the page has hardly any content ({counted(len(text), 'character')} of text): it may be an empty list"
+    else:
+        yield "the page has no repeated structure: it may be a single article; give the URL of a list of articles, products or files"
+
+
+def _is_text(document: Document) -> bool:
+    kind = document.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return not kind or kind.startswith("text/") or any(word in kind for word in ("html", "xml", "json", "csv", "javascript"))

@@ -1,0 +1,180 @@
+"""Tests of the commands with which a spider is written: suggest, new spider --from, try with expressions, shell."""
+
+from __future__ import annotations
+
+import json
+import stat
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli.main import main
+from pipeline.cli.pages.plain_session import name_for
+from pipeline.cli.pages.suggest import row_lines
+from pipeline.settings import load
+from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.program import Program
+
+PRODUCTS = "".join(f"<article class=product><h3><a href=/p/{number}>Lamp {number}</a></h3><p class=price>£{number}.50</p></article>"
+                   for number in range(10, 22))
+SHOP = f"<title>Shop</title><nav><a href=/>home</a><a href=/about>about</a></nav><main>{PRODUCTS}</main>"
+ONLY_FORM = "<h1>Welcome</h1><form><input name=user><input type=password name=password><button>in</button></form>"
+PLAIN = "<p>" + "One single article with one long text and no list at all. " * 40
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in tmp_path, in this process."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def spider(site: PageSite, more: str = "") -> str:
+    return f'[spiders.shop]\nstart = "{site.url}/"\n{more}'
+
+
+def test_suggest_needs_no_settings_and_writes_nothing(run: Run, site: PageSite, tmp_path: Path) -> None:
+    site.pages = {"/list": SHOP}
+    done = run("suggest", f"{site.url}/list")
+    assert done.exit_code == 0, done.output
+    assert '12 items in "article.product" (very likely' in done.output
+    assert "Lamp 10  " in done.output
+    assert "£10.50" in done.output
+    table = tomllib.loads(done.output.partition("writes and tries it")[2])["spiders"]["site"]
+    assert table["items"]["each"] == "article.product"
+    assert list(tmp_path.iterdir()) == []
+    assert run("suggest", f"{site.url}/list", "--proposal", 3).exit_code == 2
+
+
+@pytest.mark.parametrize(("page", "said"), [
+    (Answer("<script src=/app.js></script><div id=root></div>"), "builds its content with JavaScript"),
+    (Answer("<p>Loading</p><script src=/a.js></script><noscript>Please enable JavaScript</noscript>"), "builds its content with JavaScript"),
+    (Answer(ONLY_FORM), "the page asks for a password"),
+    (Answer("<h1>Offers</h1><ul></ul>"), "it may be an empty list"),
+    (Answer("[]", headers={"Content-Type": "application/json"}), "it may be an empty list"),
+    (Answer(""), "the page is empty"),
+    (Answer("\0PNG\0", headers={"Content-Type": "image/png"}), "the page is not HTML, XML or JSON (Content-Type: image/png)"),
+    (Answer(PLAIN), "it may be a single article"),
+    (Answer("<p>Are you human?</p><div class=g-recaptcha></div>"), "the page asks for a captcha")])
+def test_suggest_says_what_a_page_without_a_list_is(run: Run, site: PageSite, page: Answer, said: str) -> None:
+    site.pages = {"/": page}
+    done = run("suggest", f"{site.url}/")
+    assert done.exit_code == 1, done.output
+    assert said in done.output
+    assert "no list was found" in done.output
+
+
+def test_suggest_reports_an_error_of_the_site_or_of_the_url(run: Run, site: PageSite) -> None:
+    assert run("suggest", f"{site.url}/gone").exit_code == 5
+    for url in ("books.example/list", "file:///etc/passwd", "http://", "http://[::1"):
+        done = run("suggest", url)
+        assert (done.exit_code, "Traceback" in done.output) == (2, False), url
+
+
+def test_the_session_of_a_spider_sees_what_a_plain_session_does_not(run: Run, site: PageSite, tmp_path: Path) -> None:
+    def page(asked: Asked) -> Answer:
+        return Answer(SHOP if asked.headers.get("X-Key") == "open" else ONLY_FORM)
+
+    site.pages = {"/": page}
+    (tmp_path / "settings.toml").write_text(spider(site, 'headers = { X-Key = "open" }\n'))
+    assert "asks for a password" in run("suggest", f"{site.url}/").output
+    done = run("suggest", f"{site.url}/", "--spider", "shop", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["proposals"][0]["count"] == 12
+    assert "0 matches" in run("try", "--url", f"{site.url}/", "--css", "article").output
+    assert "12 matches" in run("try", "--url", f"{site.url}/", "--spider", "shop", "--css", "article").output
+    assert "12 matches" in run("try", "shop", f"{site.url}/", "--css", "article").output
+
+
+def test_text_of_a_site_cannot_control_the_terminal(run: Run, site: PageSite) -> None:
+    site.pages = {"/": SHOP.replace("Lamp", "\x1b]0;owned\x07\x1b[31mLa\u202emp\x9b1m").replace("class=product", 'class="product \x1b[2J"')}
+    for arguments in (("suggest", f"{site.url}/"), ("try", "--url", f"{site.url}/", "--css", "h3 a"), ("suggest", f"{site.url}/", "--json")):
+        shown = run(*arguments).output
+        assert "12" in shown
+        assert not set(shown) & set("\x1b\x07\x9b\u202e"), repr(shown)
+
+
+def test_a_new_spider_is_written_tried_and_ready_to_run(program: Program, run: Run, site: PageSite) -> None:
+    site.pages = {"/list": SHOP}
+    program.write("")
+    (program.folder / "settings.toml").chmod(0o640)
+    done = run("new", "spider", "lamps", "--from", f"{site.url}/list")
+    assert done.exit_code == 0, done.output
+    assert f"12 items on {site.url}/list:" in done.output
+    assert "next: pipeline run lamps" in done.output
+    path = program.folder / "settings.d" / "lamps.toml"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert load(program.folder / "settings.toml").spiders["lamps"].schedule
+    (program.folder / "settings.d" / "digest.toml").write_text(done.output.partition("settings.toml:\n")[2])
+    assert load(program.folder / "settings.toml").digests["lamps"].spiders == ("lamps",)
+    ended = program.run("run", "lamps")
+    assert "12 items, 12 new" in ended.stdout, ended.stdout + ended.stderr
+    again = run("new", "spider", "lamps", "--from", f"{site.url}/list")
+    assert (again.exit_code, "there is already a spider named 'lamps'" in again.output) == (2, True)
+
+
+def test_a_new_spider_is_not_written_if_anything_is_wrong(run: Run, site: PageSite, tmp_path: Path) -> None:
+    site.pages = {"/list": SHOP, "/form": ONLY_FORM}
+    assert run("new", "spider", "lamps", "--from", f"{site.url}/list").exit_code == 2  # no settings.toml
+    (tmp_path / "settings.toml").write_text(spider(site))
+    for name, page, code in (("../lamps", "/list", 2), ("a b", "/list", 2), ("shop", "/list", 2), ("lamps", "/form", 1), ("lamps", "/gone", 5)):
+        assert run("new", "spider", name, "--from", f"{site.url}{page}").exit_code == code, name
+    assert not (tmp_path / "settings.d").exists()
+    (tmp_path / "settings.toml").write_text(spider(site, "proxy = 'no'\n"))
+    assert run("new", "spider", "lamps", "--from", f"{site.url}/list").exit_code == 2
+    assert not (tmp_path / "settings.d").exists()
+
+
+def test_expressions_show_what_they_find_without_a_spider(run: Run, site: PageSite) -> None:
+    data = '<script type="application/ld+json">{"@type": "Product", "name": "Lamp"}</script><script id=s>{"a": [1, 2]}</script>'
+    site.pages = {"/": SHOP + data, "/api": Answer('{"rows": [{"id": 7}]}', headers={"Content-Type": "application/json"})}
+    done = run("try", "--url", f"{site.url}/", "--css", "h3 a::attr(href)", "--xpath", "//title/text()", "--css", "h7", "--json")
+    assert {next(iter(each["selector"].values())): (each["count"], each["values"][:1]) for each in json.loads(done.output)["selectors"]} == {
+        "h3 a::attr(href)": (12, [f"{site.url}/p/10"]), "//title/text()": (1, ["Shop"]), "h7": (0, [])}
+    for url, expression, shown in (("/api", ["rows[].id"], "\n    7"), ("/", ["a", "--script", "#s"], "2 matches\n    1\n    2"), ("/", ["[].name", "--data", "json-ld"], "Lamp")):
+        found = run("try", "--url", f"{site.url}{url}", "--jmes", *expression)
+        assert shown in found.output, found.output
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--css", "h3 ["], ["--xpath", "//a["], ["--jmes", "a["], ["--script", "#s"], [], ["--css", "a", "--data", "csv"]])
+def test_a_wrong_expression_is_reported_before_anything_is_fetched(run: Run, site: PageSite, arguments: list[str]) -> None:
+    done = run("try", "--url", f"{site.url}/", *arguments)
+    assert (done.exit_code, site.asked) == (2, []), done.output
+    assert "Traceback" not in done.output
+
+
+def test_the_shell_has_the_page_and_the_session_of_the_spider(program: Program, site: PageSite) -> None:
+    site.pages = {"/": SHOP, "/more": "<b>more</b>"}
+    program.write(spider(site, 'headers = { X-Key = "open" }\nitems = { each = "article", fields = { name = "h3" } }\n'))
+    commands = ['response.css("h3 a::text").get()', 'rule(css=".price", type="number")[0]', "len(items())", 'rule("[")',
+                f'fetch("{site.url}/more")', "response.css('b').get()", f'fetch("{site.url}0/")', "document.status"]
+    done = program.run("shell", "shop", f"{site.url}/", stdin="\n".join(commands) + "\n")
+    assert done.returncode == 0, done.stderr
+    for shown in ("'Lamp 10'", "10.5", "12", "'[' is not a CSS selector", "<b>more</b>", "200"):
+        assert shown in done.stdout
+    assert {asked.headers.get("X-Key") for asked in site.asked} == {"open"}
+    assert program.run("shell", "shop", "http://127.0.0.1:1/").returncode == 5
+
+
+@pytest.mark.parametrize(("url", "name"), [
+    ("https://www.books.example/list", "books"), ("https://news.ycombinator.example", "ycombinator"), ("http://127.0.0.1:8000/", "site"),
+    ("http://[::1]/", "site"), ("http://localhost/", "site"), ("https://bücher.example/", "bcher"), ("https://intranet/x", "intranet")])
+def test_a_proposed_spider_has_the_name_of_its_host(url: str, name: str) -> None:
+    assert name_for(url) == name
+
+
+def test_rows_fit_into_the_terminal() -> None:
+    rows = [{"title": "很长的标题" * 20, "price": {"amount": 3.0, "currency": "EUR", "text": "3 €"}, "tags": ["a", "b"], "more": "x" * 50, "last": None}]
+    *table, rest = row_lines(rows, width=60)
+    assert table[0].split() == ["title", "price", "tags"]
+    assert "3 €" in table[1]
+    assert "a, b" in table[1]
+    assert "…" in table[1]
+    assert rest == "more fields: more, last"
+    assert list(row_lines([])) == []
