@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ PASSWORD = "Tr4cker & <pass> é"
 PEOPLE = 12
 
 
-def roundup_tracker(folder: Path) -> tuple[Callable[..., Any], Callable[[], None]]:
-    """The WSGI application of a tracker in `folder`, and a function that makes it forget every login."""
+def roundup_tracker(folder: Path, issues: Iterable[str] = ()) -> tuple[Callable[..., Any], Callable[[], None]]:
+    """The WSGI application of a tracker in `folder`, and a function that makes it forget every login. issues: titles."""
     from roundup import instance, password
     from roundup.admin import AdminTool
     from roundup.cgi.wsgi_handler import RequestDispatcher
@@ -35,6 +35,8 @@ def roundup_tracker(folder: Path) -> tuple[Callable[..., Any], Callable[[], None
     database = tracker.open("admin")
     for number in range(PEOPLE):
         database.user.create(username=f"person{number}", roles="User", address=f"person{number}@site.example")
+    for title in issues:
+        database.issue.create(title=title)
     database.commit()
     database.close()
 
