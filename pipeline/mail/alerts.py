@@ -42,6 +42,26 @@ class AlertView:
     log: str = ""
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """A reported problem that has ended.
+
+    is_removed: whether it ended because the spider or digest is no longer in the settings. suspect: the condition of the spider's last
+    successful run if this run is suspect, otherwise None.
+    """
+
+    alert: Alert
+    is_removed: bool
+    suspect: AlertCondition | None
+
+    def title(self, words: AlertWording) -> str:
+        if self.is_removed:
+            return words.removed.format(spider=self.alert.spider)
+        if self.alert.kind is AlertKind.FAILING and self.suspect is not None:
+            return words.over_but_suspect.format(spider=self.alert.spider)
+        return words.over[self.alert.kind].format(spider=self.alert.spider)
+
+
 def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], log_of: Callable[[int], Path],
           now: datetime) -> int | None:
     """Compare the current problems with those already reported; enqueue a mail about the differences.
@@ -63,11 +83,21 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
     for spider in settings.spiders:
         current |= {(spider, condition.kind): condition for condition in alerts.run_conditions(store, spider, after=table.after)}
     started = _started(current, history, now)
-    over = [alert for alert in history.open if (alert.spider, alert.kind) not in current]
+    over = [_Ended(alert, _is_removed(alert, settings), current.get((alert.spider, AlertKind.SUSPECT))) for alert in history.open
+            if (alert.spider, alert.kind) not in current and not _still_fails(store, settings, alert)]
     if not started and not over:
         return None
     draft = _render(store, settings, started, over, log_of=log_of, now=now)
-    return alerts.enqueue_alert(store, started, over, draft, now=now)
+    return alerts.enqueue_alert(store, started, [ended.alert for ended in over], draft, now=now)
+
+
+def _is_removed(alert: Alert, settings: Settings) -> bool:
+    return alert.spider not in (settings.digests if alert.kind is AlertKind.DIGEST else settings.spiders)
+
+
+def _still_fails(store: Store, settings: Settings, alert: Alert) -> bool:
+    """Return whether a spider still fails, although less often in a row than `alerts.after`, because this setting was increased."""
+    return alert.kind is AlertKind.FAILING and alert.spider in settings.spiders and alerts.failures_and_success(store, alert.spider)[0] > 0
 
 
 def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: AlertHistory, now: datetime) -> list[AlertCondition]:
@@ -87,7 +117,7 @@ def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: Aler
     return found
 
 
-def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[Alert], *,
+def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[_Ended], *,
              log_of: Callable[[int], Path], now: datetime) -> DraftMessage:
     """Render the alert mail, write it to the file store, and return its message for the outbox.
 
@@ -99,7 +129,7 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
     from pipeline.mail.render.render import render_alert  # noqa: PLC0415
     words = ALERT_WORDINGS[settings.alerts.language]
     seed = "\0".join([*(f"{t.spider} {t.kind.value} {t.since.isoformat()}" for t in started),
-                      *(f"over {alert.id} {alert.told_at.isoformat()}" for alert in over)])
+                      *(f"over {ended.alert.id} {ended.alert.told_at.isoformat()}" for ended in over)])
     fingerprint = hashlib.sha256(seed.encode()).hexdigest()[:24]
     secrets = Mask.of(settings)
 
@@ -107,10 +137,10 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
         return secrets(escape_controls(text))
 
     views = [_view(condition, words, settings, mask, log_of) for condition in started[:MAX_SHOWN]]
-    ended = [_ended_view(alert, words, settings, now) for alert in over[:MAX_SHOWN]]
-    left = len(started) + len(over) - len(views) - len(ended)
+    ends = [_ended_view(ended, words, settings, mask, now) for ended in over[:MAX_SHOWN]]
+    left = len(started) + len(over) - len(views) - len(ends)
     subject = _subject(started, over, words, mask)
-    rendered = render_alert(subject, views, ended, more=words.more.format(n=left) if left else "", words=words)
+    rendered = render_alert(subject, views, ends, more=words.more.format(n=left) if left else "", words=words)
     envelope = compose.Envelope(
         sender=settings.mail.from_, to=settings.alerts.to, reply_to=settings.mail.reply_to,
         on_behalf=settings.mail.sender, subject=subject, date=now.astimezone(settings.zone), list_name="alerts",
@@ -125,14 +155,17 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
 
 
 def _title(condition: AlertCondition, words: AlertWording, mask: Callable[[str], str]) -> str:
-    reason = clean_line(mask(condition.last_run.error), 100) if condition.last_run is not None else ""
     title = words.failed_once if condition.failures == 1 else words.titles[condition.kind]
-    return title.format(spider=condition.spider, n=condition.failures, reason=reason)
+    return title.format(spider=condition.spider, n=condition.failures, reason=_reason(condition, mask))
 
 
-def _subject(started: Sequence[AlertCondition], over: Sequence[Alert], words: AlertWording, mask: Callable[[str], str]) -> str:
+def _reason(condition: AlertCondition, mask: Callable[[str], str]) -> str:
+    return clean_line(mask(condition.last_run.error), 100) if condition.last_run is not None else ""
+
+
+def _subject(started: Sequence[AlertCondition], over: Sequence[_Ended], words: AlertWording, mask: Callable[[str], str]) -> str:
     told = [_title(condition, words, mask) for condition in started]
-    told += [words.over[alert.kind].format(spider=alert.spider) for alert in over]
+    told += [ended.title(words) for ended in over]
     head = words.comma.join(told[:3])
     return f"[{words.alert}] {head}" + (words.comma + words.more.format(n=len(told) - 3) if len(told) > 3 else "")
 
@@ -163,9 +196,12 @@ def _view(condition: AlertCondition, words: AlertWording, settings: Settings, ma
     return AlertView(title, facts, log)
 
 
-def _ended_view(alert: Alert, words: AlertWording, settings: Settings, now: datetime) -> AlertView:
+def _ended_view(ended: _Ended, words: AlertWording, settings: Settings, mask: Callable[[str], str], now: datetime) -> AlertView:
+    alert = ended.alert
     facts = [(words.since, f"{alert.since.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}"), (words.lasted, span_for_people((now - alert.since).total_seconds()))]
-    return AlertView(words.over[alert.kind].format(spider=alert.spider), facts)
+    if ended.suspect is not None and ended.suspect.last_run is not None and not ended.is_removed:
+        facts.append((words.message, clean_line(mask(ended.suspect.last_run.error), 600)))
+    return AlertView(ended.title(words), facts)
 
 
 def tail(log: Path) -> str:

@@ -202,10 +202,11 @@ def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
     for spider in dict.fromkeys(run.spider for run in runs):
         own = [run for run in runs if run.spider == spider]
         bad = [run for run in own if run.outcome in _BAD]
-        suspect = own[-1].suspect
+        good = [run for run in own if run.outcome is Outcome.SUCCEEDED]
+        suspect = bool(good) and good[-1].suspect  # a run that was stopped or failed later says nothing about what the rules find
         if bad or suspect:
             ended_well = own[-1].outcome is Outcome.SUCCEEDED and not suspect
-            error = own[-1].error if suspect else bad[-1].error
+            error = good[-1].error if suspect else bad[-1].error
             found.append(SpiderProblem(spider, len(bad), len(own), bad[-1].outcome if bad else None, error, suspect, ended_well))
     return found
 

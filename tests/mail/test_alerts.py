@@ -99,6 +99,42 @@ def test_a_suspect_run_is_a_problem_until_items_are_found_again(store, site, loo
     assert mails(store)[1]["Subject"] == "[alert] books is no longer suspect"
 
 
+def test_failures_that_end_in_a_suspect_run_are_not_reported_as_success(store, site, look, clock) -> None:
+    fail(site, 3)
+    assert look() is not None
+    clock.forward(minutes=10)
+    site.run({}, doubt="`items.each` matched nothing on 3 pages")
+    assert look() is not None
+    over = mails(store)[1]
+    assert over["Subject"] == ("[alert] books is suspect: `items.each` matched nothing on 3 pages, books no longer fails, but its last run is suspect")
+    assert "succeeds again" not in text_of(over)
+    assert text_of(over).count("Message: `items.each` matched nothing on 3 pages") == 2
+    clock.forward(hours=2)
+    fail(site, 3)
+    assert look() is not None
+    clock.forward(hours=2)
+    site.run({}, doubt="`items.each` matched nothing on 3 pages")
+    assert look() is not None
+    assert mails(store)[3]["Subject"] == "[alert] books no longer fails, but its last run is suspect"
+    clock.forward(minutes=10)
+    site.run({"1": BOOK})
+    assert look() is not None
+    assert mails(store)[4]["Subject"] == "[alert] books is no longer suspect"
+
+
+def test_a_spider_that_is_removed_or_still_fails_is_not_reported_as_success(store, site, look, settings_from) -> None:
+    fail(site, 3)
+    site.run({}, spider="news", doubt="the feed has no entry")
+    assert look() is not None
+    less = settings_from(digest=ALERTS + "after = 5\nevery = \"0s\"\n", spiders=("books",))
+    assert look(with_settings=less) is not None
+    assert mails(store)[1]["Subject"] == "[alert] news is no longer in the settings"
+    assert look(with_settings=less) is None
+    site.run({"1": BOOK})
+    assert look(with_settings=less) is not None
+    assert mails(store)[2]["Subject"] == "[alert] books succeeds again"
+
+
 def test_lateness_is_reported_with_its_due_time_and_not_in_addition_to_failing(store, site, look, clock) -> None:
     due = NOW - timedelta(hours=2)
     assert look(late=[AlertCondition("news", AlertKind.LATE, due)]) is not None
@@ -157,7 +193,7 @@ def test_without_recipients_there_is_no_alert_and_a_removed_spider_ends_its_aler
     assert look() is not None
     clock.forward(hours=1)
     assert look(with_settings=settings_from(digest=ALERTS, spiders=("news",))) is not None
-    assert "books succeeds again" in mails(store)[1]["Subject"]
+    assert mails(store)[1]["Subject"] == "[alert] books is no longer in the settings"
 
 
 def test_two_services_at_the_same_moment_send_one_alert(store, site, settings, tmp_path) -> None:

@@ -156,6 +156,13 @@ def test_a_suspect_run_says_why_nothing_is_gone(store, site, settings_from) -> N
     assert "books: the last run is suspect, so no items are reported as gone — no items were found, although the spider had 1 item before" in text_of(mail)
 
 
+def test_a_suspect_run_is_a_problem_although_a_later_run_was_stopped(store, site, settings_from) -> None:
+    site.run({}, doubt="`items.each` matched nothing on 3 pages")
+    site.run(None, outcome=Outcome.STOPPED, error="stopped with 2 pages left to fetch")
+    mail = mail_of(store, built(store, settings_from()))
+    assert "books: the last run is suspect, so no items are reported as gone — `items.each` matched nothing on 3 pages" in text_of(mail)
+
+
 def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> None:
     settings = settings_from(digest='language = "zh"')
     site.run({"1": BOOK})

@@ -96,9 +96,8 @@ def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | No
     if late_since is not None:
         yield (f"late: a run was due at {iso(late_since, zone)}; last success: "
                + (iso(success.ended_at, zone) if success and success.ended_at else "never"))
-    last = recent[0].run if recent else None
-    if last is not None and last.suspect:
-        yield f"run {last.id} is suspect" + (f" ({quoted(last.error)})" if last.error else "")
+    if success is not None and success.suspect:  # a run that was stopped or failed later says nothing about what the rules find
+        yield f"run {success.id} is suspect" + (f" ({quoted(success.error)})" if success.error else "")
 
 
 def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:

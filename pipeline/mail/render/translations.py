@@ -133,6 +133,8 @@ class AlertWording:
     titles: dict[AlertKind, str]
     failed_once: str
     over: dict[AlertKind, str]
+    over_but_suspect: str
+    removed: str
     since: str
     lasted: str
     last_good: str
@@ -164,6 +166,8 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         over={AlertKind.FAILING: "{spider} succeeds again", AlertKind.SUSPECT: "{spider} is no longer suspect",
               AlertKind.LATE: "{spider} is no longer late", AlertKind.LOGIN: "{spider} has a new login",
               AlertKind.DIGEST: "the digest {spider} is rendered completely again"},
+        over_but_suspect="{spider} no longer fails, but its last run is suspect",
+        removed="{spider} is no longer in the settings",
         since="Since", lasted="Duration", last_good="Last successful run", last_run="Last run", run="run {n}, {at}",
         never="never", message="Message",
         cookie="Cookie", ends="Expires", what_to_do="What to do",
@@ -183,6 +187,8 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         over={AlertKind.FAILING: "{spider} 已恢复成功", AlertKind.SUSPECT: "{spider} 的结果恢复正常",
               AlertKind.LATE: "{spider} 不再迟到", AlertKind.LOGIN: "{spider} 已重新登录",
               AlertKind.DIGEST: "摘要 {spider} 已恢复按设置生成"},
+        over_but_suspect="{spider} 不再失败，但最近一次运行的结果可疑",
+        removed="{spider} 已不在设置中",
         since="开始于", lasted="持续", last_good="最近一次成功", last_run="最近一次运行", run="第 {n} 次运行，{at}",
         never="从未", message="信息",
         cookie="Cookie", ends="失效时间", what_to_do="怎么办",

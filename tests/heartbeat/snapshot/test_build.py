@@ -208,6 +208,10 @@ def test_a_suspect_run_is_a_reason(tell, ran, store):
     with store.write() as connection:
         connection.execute(update(runs).where(runs.c.id == run.id).values(suspect=True))
     assert health(tell()).startswith("degraded: books: run 1 is suspect")
+    ran(0.1, Outcome.STOPPED)
+    assert health(tell()).startswith("degraded: books: run 1 is suspect"), "a run that was stopped says nothing about the rules"
+    ran(0)
+    assert health(tell()) == "ok"
 
 
 def test_a_running_run_is_shown_with_its_progress(tell, store):
