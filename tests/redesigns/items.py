@@ -103,8 +103,8 @@ def _add(page: Page, record: int) -> None:
         del page.rows[new]
         return
     for other in copy.all():
-        if other.attrs.get("href") == href:
-            other.attrs["href"] = new_href
+        if (other.attrs.get("href") or "").startswith(href):
+            other.attrs["href"] = new_href + (other.attrs["href"] or "")[len(href):]
     _change_attributes(copy, title, words)
     page.rows[new] |= {page.title: words, page.link: document("", page.url).absolute(new_href)}
     if any(name not in (page.title, page.link) for name in page.key):
