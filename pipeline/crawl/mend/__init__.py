@@ -1,6 +1,7 @@
 """Propose new rules for a spider whose site has changed its markup, by finding the stored values in the new pages."""
 
+from pipeline.crawl.mend.known_values import MAX_RECORDS
 from pipeline.crawl.mend.mend import mend
 from pipeline.crawl.mend.mending import Mending, merged
 
-__all__ = ["Mending", "mend", "merged"]
+__all__ = ["MAX_RECORDS", "Mending", "mend", "merged"]

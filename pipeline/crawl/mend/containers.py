@@ -21,6 +21,7 @@ _MAX_LEVELS = 15
 _SAMPLE = 40
 _TRIED = 60
 _KEPT = 12
+_MAX_STEPS = 8
 _MAX_INSIDE = 300
 
 
@@ -80,7 +81,7 @@ class AnchoredPage:
 class Each:
     """A selector whose matches each contain at most one known record.
 
-    records: the number of records that have a match of their own. matches: the number of matches on all pages. shared: the number of
+    records: the number of records that have a match of their own. keyed: in how many of them the values of the key occur. matches: the number of matches on all pages. shared: the number of
     matches that contain several records. fields: the average number of fields whose stored value occurs in the match.
     """
 
@@ -91,10 +92,10 @@ class Each:
     shared: int
     repeated: int
     fields: float
+    keyed: int
 
-    @property
-    def score(self) -> float:
-        return self.records - 2.0 * self.shared - 1.0 * self.repeated
+    def score(self, *, by_key: bool) -> float:
+        return (self.keyed if by_key else self.records) - 2.0 * self.shared - 1.0 * self.repeated
 
 
 def find_each(pages: Sequence[AnchoredPage], known: KnownValues, limit: TimeLimit) -> list[Each]:
@@ -104,10 +105,12 @@ def find_each(pages: Sequence[AnchoredPage], known: KnownValues, limit: TimeLimi
     measured = [each for name in ranked if (each := measure(name, pages, known, limit)) is not None and each.records]
     if not measured:
         return []
-    best = max(each.score for each in measured)
-    good = [each for each in measured if each.score >= 0.8 * best and each.score > 0]
+    by_key = max(each.keyed for each in measured) > max(each.records for each in measured) / 2
+    scores = {each.css: each.score(by_key=by_key) for each in measured}
+    best = max(scores.values())
+    good = [each for each in measured if scores[each.css] >= 0.8 * best and scores[each.css] > 0]
     most = max((each.fields for each in good), default=0.0)
-    return sorted(good, key=lambda each: (-round(each.fields / max(most, 0.01), 1), -round(each.score / max(best, 0.01), 1),
+    return sorted(good, key=lambda each: (-round(each.fields / max(most, 0.01), 1), -round(scores[each.css] / max(best, 0.01), 1),
                                           each.cost))[:_KEPT]
 
 
@@ -139,11 +142,30 @@ def _selectors(tree: PageTree, element: Element) -> Iterator[Name]:
                     yield Name(f"{name.css} > {inner.css}", name.cost + inner.cost + 0.3)
                 elif name.css != outer.tag:
                     yield Name(f"{name.css} {inner.css}", name.cost + inner.cost + 0.4 + 0.2 * step)
+    yield from _paths(tree, element)
+
+
+def _paths(tree: PageTree, element: Element) -> Iterator[Name]:
+    """Yield selectors by the path of tags from <body> or an element with an id, also with the position of the list in its parent."""
+    steps = list(islice(tree.above(element), 1, _MAX_STEPS))
+    path, placed = element.tag, element.tag
+    for depth, step in enumerate(steps):
+        own_id = step.attributes.get("id", "")
+        start = step.tag if step.tag in ("body", "main") else f"#{own_id}" if own_id.isidentifier() and own_id.isascii() else ""
+        if start:
+            cost = 5.0 + 0.5 * depth
+            yield Name(f"{start} > {path}", cost)
+            yield Name(f"{start} > {placed}", cost + 1.5)
+            return
+        if not step.tag.isidentifier():
+            return
+        path, placed = f"{step.tag} > {path}", f"{step.tag}:nth-of-type({step.position}) > {placed}"
 
 
 def measure(name: Name, pages: Sequence[AnchoredPage], known: KnownValues, limit: TimeLimit) -> Each | None:
     """Return how well the matches of a selector contain one record each; None if the selector cannot be applied."""
     found: set[int] = set()
+    keyed: set[int] = set()
     matches = shared = repeated = counted = fields = 0
     for page in pages:
         limit.check()
@@ -163,11 +185,10 @@ def measure(name: Name, pages: Sequence[AnchoredPage], known: KnownValues, limit
                 repeated += record in here
                 here.add(record)
                 counted += 1
-                fields += len(fields_in(page, element, record, known))
+                inside = known.fields_in(record, page.texts_in(element))
+                fields += len(inside)
+                if known.key <= inside:
+                    keyed.add(record)
         found |= here
-    return Each(name.css, name.cost, len(found), matches, shared, repeated, fields / max(1, counted))
+    return Each(name.css, name.cost, len(found), matches, shared, repeated, fields / max(1, counted), len(keyed))
 
-
-def fields_in(page: AnchoredPage, element: Element, record: int, known: KnownValues) -> set[str]:
-    """Return the names of the fields whose stored value occurs somewhere inside an element: its texts and its attributes."""
-    return known.fields_in(record, page.texts_in(element))

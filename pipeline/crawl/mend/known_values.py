@@ -74,33 +74,32 @@ class Words:
 class KnownValues:
     """The data of stored items, and which texts occur in only one of them.
 
-    records: the data of the items. A record is named by its index in this list.
+    records: the data of the items. A record is named by its index in this list. owners: for each text that only one record has, the
+    record and its field. weak_owners: the same for keys that are too short to identify a record anywhere on a page, such as "7".
     """
 
     def __init__(self, records: Sequence[Mapping[str, Json]], key: Sequence[str]) -> None:
         self.records = list(records[:MAX_RECORDS])
-        self._key = frozenset(key)
+        self.key = frozenset(key)
         self.owners: dict[str, tuple[int, str]] = {}
+        self.weak_owners: dict[str, tuple[int, str]] = {}
         for at, record in enumerate(self.records):
             for name, value in record.items():
                 for text in texts_of(value):
                     self._add(at, name, fold(text[:_LONGEST]))
         self.owners = {text: owner for text, owner in self.owners.items() if owner[0] != _SEVERAL}
+        self.weak_owners = {text: owner for text, owner in self.weak_owners.items() if owner[0] != _SEVERAL}
         self._by_first_word: dict[str, list[Words]] = {}
         self._folded: dict[int, dict[str, frozenset[str]]] = {}
 
     def _add(self, record: int, name: str, text: str) -> None:
-        if not self._identifies(name, text):
+        is_strong = len(text) > 2 and (not text.isdigit() or len(text) >= _MIN_DIGITS)
+        if not is_strong and (name not in self.key or not text):
             return
-        owner = self.owners.setdefault(text, (record, name))
+        owners = self.owners if is_strong else self.weak_owners
+        owner = owners.setdefault(text, (record, name))
         if owner[0] != record:
-            self.owners[text] = (_SEVERAL, name)
-
-    def _identifies(self, name: str, text: str) -> bool:
-        """Return whether a text is long enough to identify a record: a stock of 3 or a price of 5 is not."""
-        if name in self._key:
-            return bool(text)
-        return len(text) > 2 and (not text.isdigit() or len(text) >= _MIN_DIGITS)
+            owners[text] = (_SEVERAL, name)
 
     def fields_in(self, record: int, texts: frozenset[str]) -> set[str]:
         """Return the names of the fields of a record that have one of these folded texts as their value."""

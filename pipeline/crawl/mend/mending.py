@@ -9,13 +9,14 @@ from typing import Any
 from pipeline.crawl.mend.verify import Agreement
 from pipeline.model import Json
 from pipeline.settings import SelectorTable
+from pipeline.settings.edit import GROUPS
+from pipeline.settings.edit import merged as with_changes
 from pipeline.text import counted
 
 MIN_SHARE_FOR_AUTO = 0.95
 """The share of the known values that must agree before new rules are applied without a person."""
 MIN_PAGES_FOR_AUTO = 3
 """The number of pages on which known values must agree before new rules are applied without a person."""
-_GROUPS = ("items", "fields", "details", "watch", "pages")
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,5 @@ def written(rule: SelectorTable) -> str | dict[str, Any]:
 
 
 def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spider's table with changes made to it. A rule, that is a table without `fields`, is replaced as a whole."""
-    result = dict(table)
-    for name, value in changes.items():
-        old = result.get(name)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and name in _GROUPS:
-            result[name] = merged(old, value)
-        else:
-            result[name] = value
-    return result
+    """Return a spider's table, as TOML has it, with the changes of a proposal made to it."""
+    return with_changes(table, changes, GROUPS)

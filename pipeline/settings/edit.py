@@ -1,0 +1,122 @@
+"""Change keys of a spider's table in a settings file. Comments, order and everything else in the file are kept."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import os
+import stat
+import tomllib
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic_write import replace_file
+from pipeline.errors import Problem, SettingsError
+from pipeline.settings.files import file_with
+from pipeline.settings.load import load
+
+_CONTEXT_LINES = 3
+
+
+def merged(table: Mapping[str, Any], changes: Mapping[str, Any], groups: frozenset[str]) -> dict[str, Any]:
+    """Return a table with changes made to it.
+
+    groups: the names of tables of which only the changed keys are given. Any other value, such as a rule, is replaced as a whole.
+    """
+    result = dict(table)
+    for name, value in changes.items():
+        old = result.get(name)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and name in groups:
+            result[name] = merged(old, value, groups)
+        else:
+            result[name] = value
+    return result
+
+
+GROUPS = frozenset(["items", "fields", "details", "watch", "pages"])
+"""The tables of a spider's table of which changes name only the changed keys."""
+
+
+class SpiderEdit:
+    """A change of one spider's table in the settings file that contains it: settings.toml, or a file of settings.d.
+
+    path: the file. before, after: its text before and after the change.
+    """
+
+    def __init__(self, settings_file: str | Path, spider: str, changes: Mapping[str, Any]) -> None:
+        """Make the change in memory. Raises SettingsError if the file cannot be read or changed."""
+        self._main = Path(settings_file)
+        self.path = file_with(self._main, "spiders", spider)
+        try:
+            self._octets = self.path.read_bytes()
+            self.before = self._octets.decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._failed(f"the file cannot be read: {error}") from error
+        self.after = self._changed(spider, changes)
+
+    def _changed(self, spider: str, changes: Mapping[str, Any]) -> str:
+        import tomlkit  # noqa: PLC0415  only commands that change settings need it
+        from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+
+        try:
+            wanted = merged(tomllib.loads(self.before)["spiders"][spider], changes, GROUPS)
+            document = tomlkit.parse(self.before)
+            _write(document["spiders"][spider], changes)
+            text = tomlkit.dumps(document)
+            found = tomllib.loads(text)["spiders"][spider]
+        except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+            raise self._failed(f"the table [spiders.{spider}] cannot be changed ({error}); change it yourself") from error
+        if found != wanted:
+            raise self._failed(f"the table [spiders.{spider}] cannot be changed without a change of other keys; change it yourself")
+        return text
+
+    def diff(self) -> str:
+        """Return the change as a unified diff."""
+        name = self.path.name if self.path.parent == self._main.parent else f"{self.path.parent.name}/{self.path.name}"
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), name, f"{name} (proposed)", lineterm="", n=_CONTEXT_LINES)
+        return "\n".join(lines)
+
+    def apply(self) -> Path:
+        """Validate the changed settings, keep the present file as NAME.bak, and replace the file. Return the path of the copy.
+
+        Raises SettingsError if the settings would have problems, or if the file has been changed or cannot be written.
+        """
+        load(self._main, drafts={self.path: self.after})
+        target = self.path.resolve()
+        copy = target.with_name(f"{target.name}.bak")
+        mark = codecs.BOM_UTF8 if self._octets.startswith(codecs.BOM_UTF8) else b""
+        try:
+            if target.read_bytes() != self._octets:
+                raise self._failed("the file was changed in the meantime, and was left as it is")
+            mode = stat.S_IMODE(target.stat().st_mode)
+            for path, octets in ((copy, self._octets), (target, mark + self.after.encode())):
+                replace_file(path, octets)
+                os.chmod(path, mode)
+        except OSError as error:
+            raise self._failed(f"the file cannot be written: {error.strerror}") from error
+        return copy
+
+    def _failed(self, text: str) -> SettingsError:
+        return SettingsError(self._main.name, [Problem("", text, "" if self.path == self._main else f"{self.path.parent.name}/{self.path.name}")])
+
+
+def _write(table: MutableMapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Make changes in a table of tomlkit."""
+    for name, value in changes.items():
+        old = table.get(name)
+        if isinstance(value, Mapping) and isinstance(old, MutableMapping) and name in GROUPS:
+            _write(old, value)
+        else:
+            table[name] = _value(value)
+
+
+def _value(value: Any) -> Any:
+    import tomlkit  # noqa: PLC0415
+
+    if isinstance(value, Mapping):
+        inline = tomlkit.inline_table()
+        for name, inner in value.items():
+            inline[name] = _value(inner)
+        return inline
+    return [_value(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,57 @@
+"""Perform `pipeline mend`: fetch pages on which a spider found items before, and propose new rules for those that no longer work."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.crawl.mend import MAX_RECORDS, Mending, mend
+from pipeline.errors import PipelineError
+from pipeline.model import Json
+from pipeline.settings import Settings
+from pipeline.settings.edit import SpiderEdit
+from pipeline.store import Store
+from pipeline.store.crawl.known_items import known_items, pages_with_items
+from pipeline.text import shown_url
+from pipeline.workers.pages.fetch import PageFetcher, open_pages
+
+MAX_PAGES = 5
+"""The maximum number of pages that are fetched."""
+_MAX_DELAY_S = 10.0
+
+
+def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
+    """Return a proposal for the rules of the spider `name`, or the reason why there is none, as JSON.
+
+    options["urls"]: the pages to fetch; [] means pages on which the spider found items before. Keys of the result: those of Mending,
+    "share", "is_sure", "agreement_line", "urls" (the pages that were fetched), "failed" (messages about pages that could not be
+    fetched), and "diff" (the change of the settings file as a unified diff; "" if there is no proposal).
+    """
+    table = settings.spiders[name]
+    known = known_items(store, name, limit=MAX_RECORDS)
+    starts = [start.url for start in table.start if start.method in (None, "GET") and start.form is None and start.json_ is None and start.body is None]
+    urls = list(dict.fromkeys(options["urls"] or [*starts[:2], *pages_with_items(store, name, limit=2 * MAX_PAGES), *starts]))[:MAX_PAGES]
+    documents, failed = [], []
+    with open_pages(settings, name) as pages:
+        for at, url in enumerate(urls):
+            if at:
+                time.sleep(min(table.delay, _MAX_DELAY_S))
+            document, problem = _get(pages, url)
+            documents += [document] if document is not None else []
+            failed += [problem] if problem else []
+    found = mend(table, documents, known)
+    return {**as_json(found), "urls": [document.url for document in documents], "failed": failed,
+            "diff": SpiderEdit(settings.file, name, found.changes).diff() if found.changes else ""}
+
+
+def _get(pages: PageFetcher, url: str) -> tuple[Any, str]:
+    try:
+        document = pages.get(url).document
+    except PipelineError as error:
+        return None, f"{shown_url(url)}: {error}"
+    return (document, "") if document.status < 400 else (None, f"{shown_url(url)}: HTTP {document.status}")
+
+
+def as_json(found: Mending) -> dict[str, Json]:
+    return {**asdict(found), "share": found.share, "is_sure": found.is_sure, "agreement_line": found.agreement_line}
