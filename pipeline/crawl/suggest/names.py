@@ -19,7 +19,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("comments", r"comments?|num-?comments|commentcount|replies|answers|responses|kommentare|commentaires|评论"),
     ("score", r"score|points|votes?|upvotes|likes|karma"),
     ("views", r"views|hits|reads|visits|aufrufe"),
-    ("category", r"category|categories|cat-links|section|topic|kategorie|categorie|rubrik|分类"),
+    ("category", r"category|categories|cat-links|topic|kategorie|categorie|rubrik|分类"),
     ("tags", r"tags?|keywords|labels?|badge"),
     ("status", r"status|state|zustand"),
     ("location", r"location|place|city|address|ort|lieu|adresse|region|地点"),
@@ -81,7 +81,8 @@ def name_for(said: Iterable[str]) -> tuple[str, bool]:
         if name := known(text):
             return name, True
     for text in texts:
-        if (name := slug(_AFFIXES.sub("", text))) and len(name) > 1:
+        own = text.rpartition("__")[2].partition("--")[0] if "__" in text else text.rpartition("--")[2]
+        if (name := slug(_AFFIXES.sub("", own))) and len(name) > 1:
             return name, False
     return "", False
 

@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.selectors import is_generated, matches, names_of, quoted, semantic_classes
-from pipeline.crawl.suggest.tree import Element, Tree
 from pipeline.documents.document import Document
 
 _NEXT_WORDS = frozenset("""next|next page|next »|more|load more|show more|older|older posts|older entries|older »|weiter|nächste|nächste seite|vor|ältere|mehr|

@@ -79,6 +79,8 @@ def tested(each: Any, fields: dict[str, Any], document: Document) -> Tested | No
             return None
         filled = {name: sum(item.get(name) not in _EMPTY for item in found.items) / len(found.items) for name in fields}
         empty = [name for name in fields if filled[name] < _MIN_FILLED]
+        if "url" in fields and len(found.items) > 1 and len({str(item.get("url")) for item in found.items}) == 1:
+            empty.append("url")  # links to parts of one page, whose fragments are not kept
         if not empty:
             items = {"each": each, "key": key_of(found.items, fields), "fields": fields}
             return Tested({name: value for name, value in items.items() if value}, found.items, filled, notes)

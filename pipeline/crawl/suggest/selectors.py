@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from selectolax.lexbor import LexborNode, SelectolaxError
 
+from pipeline.crawl.suggest.names import known
+
+_STRICT = 0.97
 _NAME = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*\Z")
 _HASHED = re.compile(r"""
     ^(?:css|sc|jsx|jss|emotion|styled|svelte|makeStyles|ng-tns|ember|react|vue|data-v|_ngcontent|_nghost|yui|ext-gen|gwt-uid|radix
@@ -36,7 +39,7 @@ _UTILITY = re.compile(r"""
   | ^(?:flex|grid|block|inline|inline-block|hidden|relative|absolute|fixed|static|sticky|truncate|underline|italic|uppercase|lowercase|
         capitalize|row|col|cols?|container|clearfix|cf|group|antialiased|container-fluid|table|table-striped|table-hover|left|right|center|
         wrapper|inner|outer|active|first|last|odd|even|alt|hover|selected|current|visited|unread|read|new|open|closed|large|small|
-        medium|bold|hide|show|visible|disabled|clear|body|row\d|bg\d|even\d?|odd\d?|alternate|rounded|border|shadow)$
+        medium|bold|hide|show|visible|disabled|clear|body|text|primary|secondary|muted|small|row\d|bg\d|even\d?|odd\d?|alternate|rounded|border|shadow)$
   | [-_](?:un)?read$ | ^(?:border|rounded|text|bg|color)-
 """, re.VERBOSE)
 
@@ -82,7 +85,7 @@ def names_of(node: LexborNode) -> list[str]:
     found = [f"[itemprop={quoted(name)}]" if _NAME.match(name) is None else f"[itemprop={name}]"
              for name in (attributes.get("itemprop") or "").split()[:2]]
     classes = (attributes.get("class") or "").split()
-    found += [f".{name}" for name in semantic_classes(classes)[:4]]
+    found += [f".{name}" for name in sorted(semantic_classes(classes), key=_is_vague)[:4]]
     for name, value in attributes.items():
         if name in ("data-testid", "data-test", "data-role", "data-qa", "data-cy", "data-field", "data-label", "rel", "role", "name") \
                 and value and len(value) <= 40 and not is_generated(value):
@@ -91,6 +94,11 @@ def names_of(node: LexborNode) -> list[str]:
             found.append(f"{tag}[{name}]")
     found += [f"[class*={quoted(prefix)}]" for name in classes if (prefix := _stem(name))][:2]
     return [*found, tag]
+
+
+def _is_vague(name: str) -> bool:
+    """Return whether a class says little: it has one or two letters, or no usual word for a part of a record."""
+    return len(name) <= 2 or not known(name)
 
 
 def _stem(name: str) -> str:
@@ -104,36 +112,40 @@ def selectors_of(node: LexborNode, scope: LexborNode) -> Iterator[str]:
     if node.mem_id == scope.mem_id:
         yield "*"
         return
-    own = names_of(node)
-    yield from own
-    tag = node.tag or "*"
-    yield from (f"{tag}{name}" for name in own[:-1] if name.startswith("."))
-    classes = [name for name in own if name.startswith(".")]
-    if len(classes) > 1:
-        yield "".join(classes[:2])
     above = list(_above(node, scope))
-    for parent in above[:4]:
-        for name in names_of(parent):
-            yield from (f"{name} {one}" for one in own[-1:])
-    if above:
-        for name in names_of(above[0]):
-            yield from (f"{name} > {one}" for one in own)
-    yield f"{tag}:first-of-type"
-    yield f"{tag}:last-child"
-    place = position(node)
-    yield f"{tag}:nth-of-type({_nth_of_type(node)})"
-    yield f"{tag}:nth-child({place})"
-    for parent in [*above[:3]]:
+    yield from _by_name(node, above)
+    yield from _by_position(node, above, scope)
+
+
+def _by_name(node: LexborNode, above: Sequence[LexborNode]) -> Iterator[str]:
+    """Yield selectors that use names, of the element itself and of the elements around it."""
+    own, tag = names_of(node), node.tag or "*"
+    classes = [name for name in own if name.startswith(".")]
+    for name in own:
+        yield name
+        if name in classes and not _is_vague(name[1:]):
+            yield f"{tag}{name}"
+    yield from ["a[href]"] if tag == "a" else []
+    yield from (f"{tag}{name}" for name in classes)
+    yield from ["".join(classes[:2])] if len(classes) > 1 else []
+    yield from (f"{name} {own[-1]}" for parent in above[:4] for name in names_of(parent))
+    yield from (f"{name} > {one}" for parent in above[:1] for name in names_of(parent) for one in own)
+    yield from (f".{name}" for name in (node.attributes.get("class") or "").split()
+                if is_utility(name) and not is_generated(name) and _NAME.match(name))
+
+
+def _by_position(node: LexborNode, above: Sequence[LexborNode], scope: LexborNode) -> Iterator[str]:
+    """Yield selectors that use positions among sibling elements."""
+    tag, place = node.tag or "*", position(node)
+    yield from (f"{tag}:first-of-type", f"{tag}:last-child", f"{tag}:nth-of-type({_nth_of_type(node)})", f"{tag}:nth-child({place})")
+    for parent in above[:3]:
         for name in names_of(parent):
             yield f"{name} > {tag}:nth-child({place})"
             yield f"{name} {tag}:nth-child({place})"
-    if above:
-        first = above[0]
-        yield f"{first.tag}:nth-child({position(first)}) > {tag}"
-        yield f"{first.tag}:nth-child({position(first)}) > {tag}:nth-child({place})"
-        yield f"{first.tag}:nth-child({position(first)}) {tag}"
-        for parent in above[1:3]:
-            yield f"{parent.tag}:nth-child({position(parent)}) {tag}"
+    for parent in above[:1]:
+        step = f"{parent.tag}:nth-child({position(parent)})"
+        yield from (f"{step} > {tag}", f"{step} > {tag}:nth-child({place})", f"{step} {tag}")
+    yield from (f"{parent.tag}:nth-child({position(parent)}) {tag}" for parent in above[1:3])
     steps = [f"{one.tag}:nth-child({position(one)})" for one in reversed(above)]
     yield " > ".join([scope.tag or "*", *steps, f"{tag}:nth-child({place})"])
 
@@ -170,14 +182,20 @@ def selector_for(node: LexborNode, scope: LexborNode, *, rivals: Sequence[tuple[
     """Return the best selector whose first match in `scope` is `node`; None if no selector agrees with enough rivals.
 
     rivals: further scopes, each with the element that the same selector must find first in it, or None where it must find nothing;
-    share: how many of them must agree. Among the selectors that agree as often, the first one in the order of `selectors_of` wins.
+    share: how many of them must agree. Only one in thirty may find another element than its own. Among the selectors that agree as
+    often, the first one in the order of `selectors_of` wins.
     """
     best, most = None, -1.0
     needed = share * len(rivals)
+    with_element = [(other, wanted) for other, wanted in rivals if wanted is not None]
+    without = [other for other, wanted in rivals if wanted is None]
     for selector in dict.fromkeys(selectors_of(node, scope)):
         if not _finds(selector, scope, node):
             continue
-        agreed = sum(_finds(selector, other, wanted) for other, wanted in rivals)
+        agreed = sum(_finds(selector, other, wanted) for other, wanted in with_element)
+        if agreed < _STRICT * len(with_element):
+            continue
+        agreed += sum(_finds(selector, other, None) for other in without)
         if agreed == len(rivals):
             return selector
         if agreed >= needed and agreed > most:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.crawl.extract import Document
 from pipeline.crawl.suggest.embedded import embedded_proposals, linked_feeds
-from pipeline.crawl.suggest.html_lists import html_proposals
+from pipeline.crawl.suggest.lists import html_proposals
 from pipeline.crawl.suggest.proposal import Proposal, valid
 from pipeline.documents.regexes import RuleFailedError
 

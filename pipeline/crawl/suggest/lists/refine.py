@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from pipeline.crawl.suggest.fields import title_slot
+from pipeline.crawl.suggest.lists.slots import Record, slots_of
+from pipeline.crawl.suggest.lists.structure import Group, records_of, sample
+from pipeline.crawl.suggest.lists.titles import title_slot
+from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.selectors import is_generated, matches, quoted, semantic_classes
-from pipeline.crawl.suggest.slots import Record, slots_of
-from pipeline.crawl.suggest.structure import Group, records_of, sample
-from pipeline.crawl.suggest.tree import Element, Tree
 
 _MOST = 400
 _LONGEST = 40

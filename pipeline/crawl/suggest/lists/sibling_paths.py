@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.crawl.suggest.lists.slots import TEXT_AFTER, TEXT_BEFORE, Record, Slot
+from pipeline.crawl.suggest.lists.tree import Element
 from pipeline.crawl.suggest.selectors import semantic_classes
-from pipeline.crawl.suggest.slots import TEXT_AFTER, Record, Slot
-from pipeline.crawl.suggest.tree import Element
 
 
 def xpath_of(slot: Slot, elements: dict[int, Element], records: Sequence[Record]) -> dict[str, Any] | None:
@@ -17,6 +17,8 @@ def xpath_of(slot: Slot, elements: dict[int, Element], records: Sequence[Record]
     """
     if slot.key == TEXT_AFTER:
         return {"xpath": "./following-sibling::text()[1]"}
+    if slot.key == TEXT_BEFORE:
+        return {"xpath": "./preceding-sibling::text()[1]"}
     number, element = next(iter(elements.items()))
     record = records[number]
     top = next((beside for beside in record.after if beside is element or beside.at < element.at <= beside.at + beside.size), None)

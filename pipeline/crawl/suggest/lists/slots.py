@@ -12,13 +12,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.selectors import semantic_classes
-from pipeline.crawl.suggest.tree import Element, Tree
 
 MAX_INSIDE = 400
 """The maximum number of elements of one record that are read."""
 TEXT_AFTER = "+text"
 """The key of the slot for bare text after the element of a record."""
+TEXT_BEFORE = "+text before"
+"""The key of the slot for bare text before the element of a record."""
+BESIDE = (TEXT_AFTER, TEXT_BEFORE)
+INLINE = frozenset(["b", "i", "em", "strong", "span", "code", "font", "u", "s", "small", "big", "mark", "tt", "sup", "sub", "kbd", "q", "cite",
+                    "abbr"])
+"""Elements that are a part of a text."""
 _MAX_KEPT = 12
 _COMMON = 0.5
 _POSITIONED = frozenset(["td", "th", "dd", "dt"])
@@ -42,7 +48,8 @@ class Record:
 
     @property
     def length(self) -> int:
-        return self.head.length + len(self.head.tail) * bool(self.after == ()) + sum(element.length for element in self.after)
+        beside = len(self.head.tail) or len(self.head.before)
+        return self.head.length + (sum(element.length for element in self.after) if self.after else beside)
 
 
 @dataclass(eq=False)
@@ -72,7 +79,7 @@ class Slot:
         return [self.value_of(element) for _, element in self.firsts()]
 
     def value_of(self, element: Element) -> str:
-        return element.tail if self.key == TEXT_AFTER else value_of(element)
+        return element.tail if self.key == TEXT_AFTER else element.before if self.key == TEXT_BEFORE else value_of(element)
 
     def distinct(self) -> float:
         """Return the share of different values among the records that have the slot."""
@@ -111,6 +118,8 @@ def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
         read(record.head, "")
         if record.head.tail:
             _add(found, TEXT_AFTER, number, record.head)
+        elif record.head.before:
+            _add(found, TEXT_BEFORE, number, record.head)
         for place, beside in enumerate(record.after, 1):
             read(beside, f"+{place} {beside.tag}")
     return found

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.crawl.extract import Document
-from pipeline.crawl.suggest.fields import Fields, fields_of, file_endings
+from pipeline.crawl.suggest.lists.fields import fields_of, file_endings
+from pipeline.crawl.suggest.lists.refine import refined
+from pipeline.crawl.suggest.lists.structure import Group, groups
+from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.next_page import next_page
 from pipeline.crawl.suggest.proposal import SHOWN_ROWS, Proposal, Tested, tested
-from pipeline.crawl.suggest.refine import refined
-from pipeline.crawl.suggest.structure import Group, groups
-from pipeline.crawl.suggest.tree import Element, Tree
 from pipeline.text import counted
 
 _TRIED = 12
@@ -42,7 +42,7 @@ def html_proposals(document: Document) -> list[Proposal]:
         if result is None or len(result.rows) < 2:
             continue
         used.append(group)
-        found.append(_proposal(group, fields, result, document, further=further, why=why))
+        found.append(_proposal(group, result, document, further=further, why=why))
         if len(found) == _PROPOSED:
             break
     return sorted(found, key=lambda proposal: -proposal.confidence)
@@ -72,7 +72,7 @@ def _richest(candidate: Group, candidates: list[Group]) -> Group:
     return max(same, key=lambda group: sum(slot.presence(len(group.records)) >= 0.5 for slot in group.slots.values()), default=candidate)
 
 
-def _proposal(group: Group, fields: Fields, result: Tested, document: Document, *, further: dict[str, Any], why: str) -> Proposal:
+def _proposal(group: Group, result: Tested, document: Document, *, further: dict[str, Any], why: str) -> Proposal:
     table: dict[str, Any] = {"start": [document.url], **further}
     endings = file_endings(group)
     if endings:
@@ -85,11 +85,11 @@ def _proposal(group: Group, fields: Fields, result: Tested, document: Document, 
     reasons += [f"all have {', '.join(named[:6])}"] if named else []
     reasons += [f"key: {', '.join(result.items['key'])} differs in every row"] if "key" in result.items else []
     reasons += [why] if why else []
-    notes = [*fields.notes, *result.notes, *_notes(result, document)]
+    notes = [*result.notes, *_notes(result)]
     return Proposal("html", table, result.rows[:SHOWN_ROWS], count, _confidence(group, result), reasons, notes)
 
 
-def _notes(result: Tested, document: Document) -> Iterable[str]:
+def _notes(result: Tested) -> Iterable[str]:
     if "key" not in result.items:
         yield "no field tells all rows apart; choose a key"
     currencies = {row[name]["currency"] for row in result.rows for name in row if isinstance(row[name], dict) and "currency" in row[name]}

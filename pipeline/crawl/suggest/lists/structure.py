@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 
+from pipeline.crawl.suggest.lists.slots import Record, Slot, link_of, slots_of
+from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.selectors import is_generated, is_utility, names_of, quoted
-from pipeline.crawl.suggest.slots import Record, Slot, link_of, slots_of
-from pipeline.crawl.suggest.tree import Element, Tree
 
 _SAMPLE = 24
 """Number of elements of a group that are compared."""
@@ -35,6 +35,7 @@ COVER_POWER = 0.5        # how strongly the share of the page's text counts
 FEW_RECORDS = 8          # a group with at least as many records gets no deduction for its size
 ONE_FIELD = 0.45         # records with one value that varies; two and more get closer to 1
 SURE_ONE_FIELD = 0.85    # a list of links only is a list, although other lists are more likely to be meant
+HAS_NESTED = 0.7         # elements that contain others of their kind that the selector leaves out
 NO_LINK = 0.6            # records without a link of their own
 CONTAINER = 0.3          # elements that each contain several records
 NESTED = 0.85            # elements that contain each other, such as threads of comments
@@ -45,6 +46,11 @@ IN_PAGE = 0.2            # links to parts of the same page: a table of contents
 
 _MAX_BESIDE = 6
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6"])
+_IDENTIFIER = re.compile(r"[A-Za-z][\w-]*\Z")
+_STATE = re.compile(r"(?:^|[-_])(?:new|open|closed|done|read|unread|status|prio\w*|odd|even|normal|public|private|sale|instock|publish|sticky|"
+                    r"active|default|standard|visible|animate|p\d)(?:$|[-_])", re.IGNORECASE)
+_RECORD = re.compile(r"(?:item|row|card|post|product|result|entry|thread|topic|listing|article|story|job|record|teaser|tile|hit|issue|ticket|"
+                     r"bug|repo|package|event|book|message|comment)$", re.IGNORECASE)
 _VAGUE = frozenset(["a", "li", "tr", "div", "p", "span", "td", "ul", "b", "font"])
 _AROUND = re.compile(r"""(?:^|[-_\s])(?:nav|navbar|navigation|menu|submenu|breadcrumbs?|crumbs?|pagination|pager|paginator|pagelinks?|footer|
     foot|sidebar|side|aside|widgets?|toc|tag-?cloud|tagcloud|related|recent-?\w+|languages?|lang|interlanguage|cookie|share|social|toolbar|tabs?|
@@ -92,7 +98,7 @@ def _candidates(tree: Tree) -> list[Group]:
     """Return a group for each short selector that matches at least two elements; of selectors for the same elements, the simplest."""
     named: dict[str, list[Element]] = {}
     for element in tree.elements:
-        if element.tag in _RECORD_TAGS:
+        if element.tag in _RECORD_TAGS or "-" in element.tag:
             for selector in dict.fromkeys(_each_selectors(element)):
                 named.setdefault(selector, []).append(element)
     same: dict[tuple[int, ...], str] = {}
@@ -111,40 +117,36 @@ def cost(selector: str) -> float:
     steps = re.split(r"\s*>\s*|\s+", selector)
     bare = (not re.search(r"[.#\[]", selector)) + (selector in _VAGUE)
     look = sum(is_utility(name) for name in re.findall(r"\.([\w-]+)", selector))
-    return 12 * len(steps) + len(selector) / 4 + 14 * bare + 25 * look + 3 * selector.count("[") + 20 * selector.count("[class")
+    last = re.findall(r"\.([\w-]+)", steps[-1])
+    states = 15 * sum(_STATE.search(name) is not None for name in last) - 6 * any(_RECORD.search(name) for name in last)
+    return 12 * len(steps) + len(selector) / 4 + 14 * bare + 25 * look + 3 * selector.count("[") + 20 * selector.count("[class") + states
 
 
 def _each_selectors(element: Element) -> Iterator[str]:
-    own = [name for name in names_of(element.node) if not name.startswith("[itemprop")]
+    """Yield short selectors that match an element, and others like it."""
     tag = element.tag
     if element.attributes.get("itemtype"):
         yield f"[itemtype={quoted(element.attributes['itemtype'] or '')}]"
-    for name in own:
-        if name.startswith((".", "[class")):
-            yield f"{tag}{name}"
-        elif name != tag:
-            yield name
-    for name in element.classes:
-        if is_utility(name) and not is_generated(name) and re.fullmatch(r"[A-Za-z][\w-]*", name):
-            yield f"{tag}.{name}"
+    own = [name for name in names_of(element.node)[:-1] if not name.startswith("[itemprop")]
+    yield from (f"{tag}{name}" if name.startswith((".", "[class")) else name for name in own)
+    yield from (f"{tag}.{name}" for name in element.classes if is_utility(name) and not is_generated(name) and _IDENTIFIER.match(name))
     yield tag
     parent = element.parent
-    if parent is not None:
-        for anchor in _anchors(parent):
-            yield f"{anchor} > {tag}"
-        above = parent
-        for _ in range(5):
-            for anchor in _anchors(above):
-                yield f"{anchor} {tag}"
-            if above.parent is None:
-                break
-            above = above.parent
+    if parent is None:
+        return
+    around = [parent, *list(parent.ancestors())[:4]]
+    yield from (f"{anchor} > {tag}" for anchor in _anchors(parent))
+    yield from (f"{anchor} {tag}" for above in around for anchor in _anchors(above))
+    steps = tag
+    for above, further in pairwise(around[:3]):
+        steps = f"{above.tag} > {steps}"
+        yield from (f"{anchor} > {steps}" for anchor in _anchors(further)[:2])
 
 
 def _anchors(element: Element) -> list[str]:
     found = []
     own_id = element.attributes.get("id") or ""
-    if own_id and not is_generated(own_id) and re.fullmatch(r"[A-Za-z][\w-]*", own_id):
+    if own_id and not is_generated(own_id) and _IDENTIFIER.match(own_id):
         found.append(f"#{own_id}")
     found += [f"{element.tag}{name}" if name.startswith((".", "[class")) else name
               for name in names_of(element.node)[:-1] if not name.startswith("[itemprop")][:3]
@@ -208,7 +210,7 @@ class _Page:
         count = len(records)
         score: float = cover ** COVER_POWER * _size_factor(len(elements)) * likeness(slots, count) * factor * _same_place(elements)
         score *= _fields_factor(slots, count) * _own_links(slots, count) * _container_factor(slots, count)
-        score *= NESTED if nested > 0.1 else 1
+        score *= NESTED if nested > 0.1 else HAS_NESTED if _has_records_inside(elements[0].tag, slots) else 1
         score *= CELL if elements[0].tag in ("td", "th", "dd") and _common_slots(slots, count) < 3 else 1
         score /= 1 + cost(group.selector) / 600
         group.sure = min(1.0, score / _fields_factor(slots, count) * (SURE_ONE_FIELD if _varied(slots, count) < 2 else 1))
@@ -279,6 +281,11 @@ def _container_factor(slots: dict[str, Slot], count: int) -> float:
     title = max(titles, key=lambda slot: sum(element.length for elements in slot.found.values() for element in elements))
     repeats = title.repeats()
     return 1.0 if repeats < 1.5 else CONTAINER if repeats >= 2 else 0.6
+
+
+def _has_records_inside(tag: str, slots: dict[str, Slot]) -> bool:
+    """Return whether records contain records of the same shape, such as the answers to a message."""
+    return any(key != inner and inner.endswith(f" > {tag}{key}") for key in slots if key.startswith(" >") for inner in slots)
 
 
 def _columns_are_alike(slots: dict[str, Slot], count: int) -> bool:

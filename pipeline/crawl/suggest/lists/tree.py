@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from selectolax.lexbor import LexborNode
 
@@ -21,7 +22,7 @@ class Element:
     """One element of a page.
 
     at: its position in document order; size: the number of its descendants; text: the text directly in it, with white space
-    collapsed; tail: the text between it and the next element beside it; length: characters of all text in it; links: number of links in
+    collapsed; tail, before: the text between it and the next element beside it, and the one before it; length: characters of all text in it; links: number of links in
     it, including itself; nth: its position among its sibling elements, from 1.
     """
 
@@ -35,6 +36,7 @@ class Element:
     size: int = 0
     text: str = ""
     tail: str = ""
+    before: str = ""
     length: int = 0
     links: int = 0
     children: list[Element] = field(default_factory=list)
@@ -59,7 +61,7 @@ class Tree:
     def __init__(self, root: LexborNode) -> None:
         self.elements: list[Element] = []
         self.by_node: dict[int, Element] = {}
-        self._tails: dict[int, str] = {}
+        self._around: dict[int, tuple[str, str]] = {}
         self._walk(root)
         for element in reversed(self.elements):
             element.length += len(element.text)
@@ -86,13 +88,15 @@ class Tree:
                     texts.append([])
             pieces = [" ".join("".join(piece).split()) for piece in texts]
             element.text = " ".join(filter(None, pieces))
-            self._tails |= {child.mem_id: piece for (child, _, _), piece in zip(inner, pieces[1:], strict=True) if piece}
+            self._around |= {child.mem_id: (before, after) for (child, _, _), (before, after) in zip(inner, pairwise(pieces), strict=True)
+                             if before or after}
             waiting += reversed(inner)
 
     def _added(self, node: LexborNode, parent: Element | None, nth: int) -> Element:
         attributes = node.attributes
+        before, tail = self._around.pop(node.mem_id, ("", ""))
         element = Element(node, node.tag or "", attributes, parent, len(self.elements), nth, parent.depth + 1 if parent else 0,
-                          tail=self._tails.pop(node.mem_id, ""), classes=tuple(dict.fromkeys((attributes.get("class") or "").split())))
+                          tail=tail, before=before, classes=tuple(dict.fromkeys((attributes.get("class") or "").split())))
         self.elements.append(element)
         self.by_node[node.mem_id] = element
         if parent is not None:

@@ -1,0 +1,106 @@
+"""The title of records: the slot that looks most like one."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+
+from pipeline.crawl.suggest.lists.columns import column_of, headers_of
+from pipeline.crawl.suggest.lists.slots import BESIDE, INLINE, Slot, link_of
+from pipeline.crawl.suggest.lists.structure import Group
+from pipeline.crawl.suggest.names import known
+from pipeline.crawl.suggest.selectors import semantic_classes
+from pipeline.crawl.suggest.value_types import (
+    date_rule,
+    looks_like_count,
+    looks_like_date,
+    looks_like_price,
+)
+
+NO_LINK = re.compile(r"\s*(?:javascript:|mailto:|tel:|data:|#\s*$)", re.IGNORECASE)
+"""Matches the links that lead to no page."""
+_HEADINGS = re.compile(r"h[1-6]\Z")
+_BARE_NUMBER = re.compile(r"[\W_]*\d[\W\d_]*\Z")
+
+# How much a slot looks like the title of its records; the slot with the largest sum is the title.
+TITLE_ITEMPROP = 5.0     # itemprop says name or headline
+TITLE_HEADING = 3.0      # the slot is in a heading
+TITLE_CLASS = 2.5        # a class says title, name or subject
+TITLE_HEADER = 2.5       # the heading of the column says so
+TITLE_LINK = 2.0         # the slot is a link
+TITLE_DISTINCT = 2.0     # times the share of different texts
+TITLE_LENGTH = 1.5       # the texts are as long as titles are
+TITLE_FIRST = 1.0        # the slot comes early in the record
+TITLE_OTHER = -3.0       # it is named as something else, such as author or price
+TITLE_MIXED = -3.5       # most of its text is that of several slots inside it
+TITLE_VALUE = -4.0       # its texts are numbers, dates or prices
+
+
+def split(slots: Mapping[str, Slot]) -> dict[str, Slot]:
+    """Return the slots, with one slot for each place where all records have the same few elements at the same path."""
+    found: dict[str, Slot] = {}
+    for key, slot in slots.items():
+        counts = {len(elements) for elements in slot.found.values()}
+        if len(counts) != 1 or not 2 <= (many := counts.pop()) <= 3 or slot.key.startswith("+") or _is_listed(slot):
+            found[key] = slot
+            continue
+        for place in range(many):
+            found[f"{key} ({place + 1})"] = Slot(f"{key} ({place + 1})", {number: [elements[place]] for number, elements in slot.found.items()})
+    return found
+
+
+def _is_listed(slot: Slot) -> bool:
+    """Return whether the elements of a slot are entries of a list inside the record, such as its tags."""
+    element = next(iter(slot.firsts()))[1]
+    around = [element, *([element.parent] if element.parent is not None else [])]
+    return any(one.tag == "li" for one in around) or any(known(name) in ("tags", "category") for name in element.classes)
+
+
+def title_slot(group: Group) -> Slot | None:
+    """Return the slot that holds the titles of the records; None if there is none."""
+    count = len(group.records)
+    headers = headers_of(group.records[0].head) if group.records else {}
+    best, most = None, 0.0
+    slots = [slot for slot in split(group.slots).values() if slot.presence(count) >= 0.6]
+    for place, slot in enumerate(slots):
+        texts = [text for _, element in slot.firsts() if (text := element.whole_text if slot.key not in BESIDE else slot.value_of(element))]
+        if len(texts) < 0.6 * count or all(element.tag == "img" for _, element in slot.firsts()):
+            continue
+        points = _title_points(slot, texts, headers) + TITLE_FIRST * (1 - place / len(slots))
+        points += TITLE_MIXED if _holds_other_texts(slot, slots) else 0
+        if points > most:
+            best, most = slot, points
+    return best
+
+
+def _title_points(slot: Slot, texts: list[str], headers: dict[int, str]) -> float:
+    element = next(iter(slot.firsts()))[1]
+    points = TITLE_DISTINCT * len(set(texts)) / len(texts)
+    props = (element.attributes.get("itemprop") or "").split()
+    points += TITLE_ITEMPROP if {"name", "headline"} & set(props) else 0
+    around = [element, *list(element.ancestors())[:2]]
+    points += TITLE_HEADING if any(_HEADINGS.match(one.tag) for one in around) else 0
+    named = [name for one in around[:2] for css in semantic_classes(one.classes) if (name := known(css))]
+    points += TITLE_CLASS if "title" in named else TITLE_OTHER if named else 0
+    header = known(headers.get(column_of(slot), "")) if headers else ""
+    points += TITLE_HEADER if header == "title" else TITLE_OTHER if header and header != "description" else 0
+    points += TITLE_LINK if link_of(element) and not NO_LINK.match(link_of(element)) and slot.key not in BESIDE else 0
+    length = statistics.median(map(len, texts))
+    points += TITLE_LENGTH if 6 <= length <= 160 else 0.5 * TITLE_LENGTH if 2 <= length <= 6 else -TITLE_LENGTH
+    if all(_BARE_NUMBER.match(text) for text in texts) or looks_like_price(texts, named=False) or (length <= 40 and (
+            date_rule(texts) is not None or looks_like_count(texts))) or (looks_like_date(texts) and length <= 25):
+        points += TITLE_VALUE
+    return points - (1.5 if slot.key.startswith("+") else 0)
+
+
+def _holds_other_texts(slot: Slot, slots: Sequence[Slot]) -> bool:
+    own = statistics.median(len(element.text) for _, element in slot.firsts())
+    whole = max(1, statistics.median(element.length for _, element in slot.firsts()))
+    top = next(iter(slot.firsts()))[1]
+    inside = [next(iter(other.firsts()))[1] for other in slots if other.key.startswith(f"{slot.key} > ")]
+    if (top.tag == "a" or _HEADINGS.match(top.tag)) and all(one.tag in INLINE and not semantic_classes(one.classes) for one in inside):
+        return False  # one text in several pieces
+    longest = max((statistics.median(element.length for _, element in other.firsts()) for other in slots
+                   if other is not slot and other.key.startswith(f"{slot.key} > ")), default=0)
+    return 0 < longest < 0.97 * whole and own < 0.5 * whole
