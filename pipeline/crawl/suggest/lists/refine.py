@@ -13,7 +13,6 @@ from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.selectors import is_generated, matches, quoted, semantic_classes
 
 _MOST = 400
-_LONGEST = 40
 _PARENT = re.compile(r"(?:\.\./?|\.\.|parent directory|\[?to parent directory\]?|up one level|parent folder)\Z", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z][\w-]*\Z")
 
@@ -92,25 +91,30 @@ def _filters(group: Group, good: Sequence[Element], odd: Sequence[Element]) -> I
     yield from (f"[{name}]" for name in _shared([list(one.attributes) for one in few])
                 if _NAME.match(name) and name not in ("class", "style", "id"))
     for one in odd[:8]:
-        yield from _not_like(one)
+        yield from (f":not(.{name})" for name in one.classes if _NAME.match(name) and not is_generated(name))
+    for one in odd[:8]:
+        if _is_around_list(one):
+            yield from _not_like(one)
     yield from (":not(:has([colspan]))", ":not(:first-child)", ":not(:last-child)")
     yield from (f":has({tag})" for tag in ("h2", "h3", "h4", "p", "img", "time", "a[href]"))
 
 
+def _is_around_list(element: Element) -> bool:
+    """Return whether an element leads to the parent directory, to another order of the list, or nowhere."""
+    first = element.node if element.tag == "a" else element.node.css_first("a[href]")
+    href = (first.attributes.get("href") or "") if first is not None else ""
+    return href[:1] in ("", "?", "#") or href in ("/", "..", "../", "./", "./..", "./../") or (
+        element.length < 60 and _is_parent_directory(element, element.whole_text))
+
+
 def _not_like(odd: Element) -> Iterator[str]:
-    """Yield filters against one odd element: its classes, its links, its images."""
-    yield from (f":not(.{name})" for name in odd.classes if _NAME.match(name) and not is_generated(name))
+    """Yield filters against one odd element by its link."""
     if odd.tag == "a":
         href = odd.attributes.get("href") or ""
         yield "[href]" if not href else f":not([href^='{href[0]}'])" if href[0] in "?#" else f":not([href={quoted(href)}])"
+        return
     for link in odd.node.css("a[href]")[:3]:
-        href = link.attributes.get("href") or ""
-        if 0 < len(href) < _LONGEST:
-            yield f":not(:has(a[href={quoted(href)}]))"
-    for image in odd.node.css("img[alt]")[:2]:
-        alt = image.attributes.get("alt") or ""
-        if 0 < len(alt) < _LONGEST:
-            yield f":not(:has(img[alt={quoted(alt)}]))"
+        yield f":not(:has(a[href={quoted(link.attributes.get('href') or '')}]))"
 
 
 def _shared(names: Sequence[Sequence[str]]) -> list[str]:

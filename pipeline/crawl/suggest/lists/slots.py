@@ -113,13 +113,12 @@ def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
                        for name in inner.classes})
     common = {name for name, count in counts.items() if count >= _COMMON * len(records)}
     found: dict[str, Slot] = {}
+    is_before = bool(records) and bool(records[0].head.before) and not records[-1].head.tail  # text between two records belongs to the later
     for number, record in enumerate(records):
         read = partial(_read, number=number, record=record, found=found, tree=tree, common=common)
         read(record.head, "")
-        if record.head.tail:
-            _add(found, TEXT_AFTER, number, record.head)
-        elif record.head.before:
-            _add(found, TEXT_BEFORE, number, record.head)
+        if record.head.before if is_before else record.head.tail:
+            _add(found, TEXT_BEFORE if is_before else TEXT_AFTER, number, record.head)
         for place, beside in enumerate(record.after, 1):
             read(beside, f"+{place} {beside.tag}")
     return found
