@@ -74,7 +74,7 @@ class MessageState(StrEnum):
 
     waiting: the mail server has not accepted the message for every recipient yet. sent: the server accepted the message for at least
     one recipient, and refused all others. parked: delivery was given up until a person runs `pipeline outbox retry`. dropped: never
-    sent, because a person ran `pipeline outbox drop`.
+    sent, because a person ran `pipeline outbox drop`, or because its digest is built again with less (see `Rebuild`).
     """
 
     WAITING = "waiting"
@@ -382,11 +382,33 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Rebuild:
+    """Why and for whom a digest is built again: the mail server refused a message for its size or its content.
+
+    digest_id: id of the digest that claimed the runs. message_id: id of the refused message. recipients: the addresses for which it was
+    refused. step: how much is left out, as an index of REBUILD_STEPS. max_bytes: largest message that the server accepts; None if
+    unknown. reason: the server's reply.
+    """
+
+    digest_id: int
+    message_id: int
+    recipients: tuple[str, ...]
+    step: int
+    max_bytes: int | None
+    reason: str
+
+
+REBUILD_STEPS = ("smaller attachments", "no attachments", "only the numbers of changes")
+"""What a digest is built again with, one step after each refusal. After the last step, the message is parked."""
+
+
+@dataclass(frozen=True)
 class DigestClaim:
     """The runs that one digest reports.
 
     id: identifies the claim. The Message-IDs of the digest's mails are derived from this id, so they stay the same if the digest is
     built again. slot_key: identifies the due time of the digest. attempt: number of attempts to build the digest, including this one.
+    rebuild: set if the digest was already sent, and a mail server refused one of its messages.
     """
 
     id: int
@@ -395,6 +417,7 @@ class DigestClaim:
     created_at: datetime
     run_ids: tuple[int, ...]
     attempt: int = field(default=1, compare=False)
+    rebuild: Rebuild | None = None
 
 
 @dataclass(frozen=True)
@@ -439,7 +462,9 @@ class Message:
 class RecipientResult:
     """The mail server's reply for one recipient.
 
-    code, text: the reply code and the reply text. retry: whether the server refused the recipient only temporarily (4xx).
+    code, text: the reply code and the reply text. retry: whether the server refused the recipient only temporarily (4xx). content:
+    whether the server refused the message for its size or its content, and not the recipient. max_bytes: the largest message that the
+    server accepts; None if it did not say.
     """
 
     address: str
@@ -447,3 +472,5 @@ class RecipientResult:
     code: int = 0
     text: str = ""
     retry: bool = False
+    content: bool = False
+    max_bytes: int | None = None

@@ -60,11 +60,25 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
     try:
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour,
                              lambda now: not ClockTrust(store).doubt(now))
-        attempts = deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now, policy=policy,
-                               hooks=DeliveryHooks(on_attempt=lambda attempt: say(attempt.line(settings.zone))))
+        attempts = []
+        while True:
+            attempts += deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now, policy=policy,
+                                    hooks=DeliveryHooks(on_attempt=lambda attempt: say(attempt.line(settings.zone))))
+            if not _built_again(store, settings, say):
+                break
     finally:
         transport.close()
-    return 0 if all(attempt.state is MessageState.SENT for attempt in attempts) else 7
+    return 0 if all(attempt.state in (MessageState.SENT, MessageState.DROPPED) for attempt in attempts) else 7
+
+
+def _built_again(store: Store, settings: Settings, say: Callable[[str], None]) -> bool:
+    """Build the digests again of which a message was refused for its size or its content; return whether there were any."""
+    owner, found = f"{store.owner}:digest", False
+    while (claim := digests.claim_rebuild(store, owner=owner, now=utc_now())) is not None:
+        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now())
+        say(f"{claim.name}: built again: {built.subject or 'the recipients are no longer in the settings'}")
+        found = True
+    return found
 
 
 def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> str:

@@ -35,8 +35,9 @@ from pipeline.mail.render.render import (
     render_part,
 )
 from pipeline.mail.render.translations import WORDINGS
+from pipeline.mail.smaller_digest import with_less
 from pipeline.mail.summary import DigestSummary, NetChanges, rejected_items, summarize
-from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage
+from pipeline.model import REBUILD_STEPS, Change, ChangeKind, DigestClaim, DraftMessage, Rebuild
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.store import Store
 from pipeline.store.mail import digests as stored
@@ -116,6 +117,8 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
     StoreError.
     """
+    if claim.rebuild is not None:
+        return _build_again(store, settings, claim, claim.rebuild, owner=owner, now=now)
     for level in RENDER_LEVELS[first:-1]:
         try:
             return _build(store, settings, claim, level, problem, owner=owner, now=now)
@@ -130,14 +133,38 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     return _build(store, settings, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
 
 
+class _TooLargeError(Exception):
+    """A rendered message is larger than the mail server accepts."""
+
+
+def _build_again(store: Store, settings: Settings, claim: DigestClaim, rebuild: Rebuild, *, owner: str, now: datetime) -> BuiltDigest:
+    """Build a digest with less than before, for the recipients for which the mail server refused a message. Raises as `build` does."""
+    problem = rebuild.reason
+    last = len(REBUILD_STEPS) - 1
+    for step in range(rebuild.step, last):
+        less = with_less(settings, claim.name, rebuild, step)
+        try:
+            return _build(store, less, claim, RENDER_LEVELS[0], problem, owner=owner, now=now, max_bytes=rebuild.max_bytes)
+        except _TooLargeError:
+            continue
+        except (PipelineError, OSError):
+            raise
+        except Exception:
+            logger.exception("the digest %s is built with only the numbers of changes, because rendering failed", claim.name)
+            break
+    return _build(store, with_less(settings, claim.name, rebuild, last), claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
+
+
 def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLevel, problem: str, *, owner: str,
-           now: datetime) -> BuiltDigest:
+           now: datetime, max_bytes: int | None = None) -> BuiltDigest:
+    """Render the mails of a digest, enqueue them and close the claim. Raises _TooLargeError for a mail of more than `max_bytes` bytes."""
     table = settings.digests.get(claim.name)
     contents = _contents(store, table, claim.run_ids) if table is not None else []
     if not contents:  # there is nothing to report, or the digest was removed from the settings
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)
-    renderer = _DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, problem=problem)
+    notice = _notice(settings.digests[claim.name], claim, problem)
+    renderer = _DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, notice=notice)
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
     with _scratch(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
@@ -156,8 +183,17 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
                 sender=compose.bare_address(settings.mail.envelope_sender),
                 recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.recipients.everyone))),
                 file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size))
+            if max_bytes is not None and drafts[-1].size_bytes > max_bytes:
+                raise _TooLargeError
     ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
     return BuiltDigest(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, contents[0].summary.counts, problem)
+
+
+def _notice(table: DigestTable, claim: DigestClaim, problem: str) -> str:
+    """Return the text that says why a mail shows less than usual; "" if it does not."""
+    words = WORDINGS[table.language]
+    template = words.built_again if claim.rebuild is not None else words.rendered_with_less
+    return template.format(why=clean_line(problem, 300)) if problem else ""
 
 
 def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
@@ -246,7 +282,7 @@ class _DigestRenderer:
     """Renders the mails of one digest."""
 
     def __init__(self, store: Store, settings: Settings, name: str, *, digest_id: int, now: datetime,
-                 level: RenderLevel = RENDER_LEVELS[0], problem: str = "") -> None:
+                 level: RenderLevel = RENDER_LEVELS[0], notice: str = "") -> None:
         self._store = store
         self._settings = settings
         self._name = name
@@ -256,7 +292,7 @@ class _DigestRenderer:
         self._zone = self._table.zone(settings.zone)
         self._signer = signer_of(settings)
         self._level = level
-        self._problem = problem
+        self._notice = notice
 
     def mails(self, contents: Sequence[_RecipientsContent], *, scratch: Path, keep_under: str) -> Iterator[_Mail]:
         """Yield the rendered mails, numbered in this order.
@@ -287,10 +323,9 @@ class _DigestRenderer:
                                zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
         templates = self._settings.folder / table.templates if table.templates and as_configured else None
         html = {spider: html_fields(own) for spider, own in self._settings.spiders.items()} if as_configured else {}
-        notice = WORDINGS[table.language].rendered_with_less.format(why=clean_line(self._problem, 300)) if self._problem else ""
         options = RenderOptions(
             name=self._name, subject=table.subject, language=table.language, zone=self._zone, now=self._now, templates=templates,
-            charts=charts, html_fields=html, details=self._level.details, notice=notice)
+            charts=charts, html_fields=html, details=self._level.details, notice=self._notice)
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)

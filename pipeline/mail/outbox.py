@@ -18,7 +18,7 @@ from functools import partial
 
 from pipeline.errors import LeaseLostError, MailError, PipelineError
 from pipeline.mail.transports import Transport
-from pipeline.model import Message, MessageState, RecipientResult
+from pipeline.model import REBUILD_STEPS, Message, MessageState, Rebuild, RecipientResult
 from pipeline.store import Store
 from pipeline.store.mail import outbox as stored
 from pipeline.text import clean_line, counted, span_for_people
@@ -87,7 +87,8 @@ class DeliveryAttempt:
     state: the state of the message after the attempt. results: one result for each recipient. error: why the attempt failed as a
     whole; "" if the server answered for each recipient. unreachable: whether the mail server could not be used, so that other messages
     would fail as well. next_attempt_at: time of the next attempt; None if there will be none. accepted, refused, waiting: numbers of
-    recipients in each state.
+    recipients in each state. rebuild: set if the digest is built again with less, because the server refused the message for its size or
+    its content.
     """
 
     message: Message
@@ -99,6 +100,7 @@ class DeliveryAttempt:
     accepted: int
     refused: int
     waiting: int
+    rebuild: Rebuild | None = None
 
     def __str__(self) -> str:
         return self.line(UTC)
@@ -108,12 +110,19 @@ class DeliveryAttempt:
         what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
         if self.state is MessageState.SENT:
             refused = f"; the server refused {counted(self.refused, 'recipient')}: {_refusals(self.results)}" if self.refused else ""
-            return f"{what}: delivered to {counted(self.accepted, 'recipient')}{refused}"
+            again = f"; for them, {self._rebuilt()}" if self.rebuild else ""
+            return f"{what}: delivered to {counted(self.accepted, 'recipient')}{refused}{again}"
         why = self.error or _refusals(self.results)
+        if self.state is MessageState.DROPPED:
+            return f"{what}: the server refused the message, and {self._rebuilt()}: {why}"
         if self.state is MessageState.PARKED:
             return f"{what}: the delivery failed, and the message is parked: {why}; to try again, run `pipeline outbox retry {self.message.id}`"
         assert self.next_attempt_at is not None
         return f"{what}: the delivery is not complete; the next attempt is at {self.next_attempt_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}: {why}"
+
+    def _rebuilt(self) -> str:
+        assert self.rebuild is not None
+        return f"the digest is built again with {REBUILD_STEPS[self.rebuild.step]}"
 
 
 def _refusals(results: Iterable[RecipientResult]) -> str:
@@ -190,7 +199,7 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
         except LeaseLostError:
             return None
     return DeliveryAttempt(message, done.state, tuple(results), error and said, bool(error) and retry,
-                           again if done.state is MessageState.WAITING else None, done.accepted, done.refused, done.waiting)
+                           again if done.state is MessageState.WAITING else None, done.accepted, done.refused, done.waiting, done.rebuild)
 
 
 def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks) -> stored.DeliveryResult:

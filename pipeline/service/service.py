@@ -239,5 +239,7 @@ class Service:
         preview = Path(self._state.settings.data_dir, attempt.message.file_key).with_suffix(".html")
         if sent and preview.exists():
             logger.info("to see the mail, open %s in a browser", shown_path(preview))
+        if attempt.rebuild is not None:
+            self._state.spawn(self._digests.build_unreported())
         if not sent:
             self._state.failed = True

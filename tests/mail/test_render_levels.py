@@ -66,8 +66,8 @@ def test_if_no_item_fits_the_mail_has_counts_and_a_table(store, site, settings_f
 
 
 @pytest.mark.parametrize("broken", [
-    ("digest.txt", "{{ nothing.there }}", "digest.txt: the template cannot be rendered: 'nothing' is undefined"),
-    ("digest.html", "{% for %}", "digest.html: the template cannot be rendered"),
+    ("digest.txt", "{{ nothing.there }}", "digest.txt, line 1: the template cannot be rendered: 'nothing' is undefined"),
+    ("digest.html", "{% for %}", "digest.html, line 1: the template cannot be rendered"),
     ("digest.html", "{{ 'x' * 120000 }}", "bytes even without items; the limit is 100000"),
 ])
 def test_if_a_template_fails_the_built_in_one_is_used(store, site, settings_from, broken) -> None:
@@ -113,7 +113,7 @@ to = ["ops@example.com"]
         program.serve()
         eventually(lambda: len(mails(program)) == 3, within_s=60)
         found = {str(mail["Subject"]): text_of(mail) for mail in mails(program)}
-        assert "digest.txt: the template cannot be rendered: 'oh' is undefined" in found["[broken] 1 new: Book"]
+        assert "digest.txt, line 1: the template cannot be rendered: 'oh' is undefined" in found["[broken] 1 new: Book"]
         assert "template" not in found["[fine] 1 new: Book"]
         alert, = (text for subject, text in found.items() if subject.startswith("[alert]"))
         assert "the digest broken cannot be rendered completely" in alert

@@ -96,14 +96,35 @@ def test_a_service_attaches_every_kind_of_attachment(program: Program) -> None:
     with PageSite({"/": Answer("<p><b>Book</b></p><a href=/one.pdf>one</a><a href=/two/setup.exe>two</a>"),
                    "/one.pdf": Answer("%PDF-1.4 one", headers={"Content-Type": "application/pdf"}),
                    "/two/setup.exe": Answer("MZ", headers={"Content-Type": "application/octet-stream"})}) as site:
-        program.write(SPIDER.format(url=site.url).replace('schedule = "every 1s"', 'tags = ["books"]\ndownload = ["a"]') + "".join(
+        program.write(SPIDER.format(url=site.url).replace("robots", 'tags = ["books"]\ndownload = ["a"]\nrobots') + "".join(
             f'[digests.{kind}]\n{wanted} = ["{"shop" if wanted == "spiders" else "books"}"]\nto = ["me@example.com"]\nattach = ["{kind}"]\n'
             for kind, wanted in zip(kinds, ("spiders", "tags", "tags", "spiders"), strict=True)))
         program.serve()
-        assert program.run("run", "shop").returncode == 0
         found = eventually(lambda: len(mails(program)) == len(kinds) and mails(program), within_s=60)
         assert program.stop() == 0
     attached = {part.get_content_type() for mail in found for part in mail.iter_attachments()}
     assert attached == set(kinds.values())
     assert "setup.exe (2 B · application/octet-stream · not attached, because mail servers refuse programs" in next(
         mail for mail in found if mail["Subject"].startswith("[downloads]")).get_body(("plain",)).get_content()
+
+
+def test_a_service_builds_a_digest_again_that_the_mail_server_refused(program: Program) -> None:
+    with PageSite({"/": Answer("<p><b>Book</b></p>")}) as site, SmtpServer() as server:
+        server.faults.append(Fault("END", "554 5.7.0 no such attachments", times=1))
+        program.write(SPIDER.format(url=site.url) + f"""
+[mail]
+from = "me@example.com"
+host = "127.0.0.1"
+port = {server.port}
+security = "none"
+[digests.now]
+spiders = ["shop"]
+to = ["me@example.com"]
+attach = ["csv"]
+""")
+        program.serve()
+        (received,) = server.wait_for(1, within_s=60)
+        assert program.stop() == 0
+    mail = email.message_from_bytes(received.content, policy=default)
+    assert mail["Subject"] == "[now] 1 new: Book"
+    assert not list(mail.iter_attachments())

@@ -133,6 +133,23 @@ def outbox_retry(settings: Settings, number: int | None, *, retry_all: bool) -> 
     raise SystemExit(deliver_now(store, settings, say=click.echo))
 
 
+@outbox.command("rebuild")
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))
+@_settings_of_outbox
+def outbox_rebuild(settings: Settings, number: int) -> None:
+    """Build the digest of a parked message again with less, and deliver it."""
+    from pipeline.cli.deliveries import deliver_now
+    from pipeline.model import REBUILD_STEPS
+    from pipeline.store.mail import outbox as stored
+    store = open_stored(settings)
+    found = stored.rebuild(store, number, now=datetime.now(UTC))
+    if found is None:
+        raise UsageError(f"message {number} cannot be built again: it is not a parked message of a digest, or it already has only the numbers of changes",
+                         where="outbox", fix="list the messages with `pipeline outbox`")
+    click.echo(f"the digest of message {number} is built again with {REBUILD_STEPS[found.step]}")
+    raise SystemExit(deliver_now(store, settings, say=click.echo))
+
+
 @outbox.command("drop")
 @click.argument("number", type=click.IntRange(1, 2**63 - 1))
 @_settings_of_outbox

@@ -25,6 +25,7 @@ class Wording:
     more: str
     unseen: str
     rendered_with_less: str
+    built_again: str
     more_attached: str
     downloads: str
     not_attached: str
@@ -61,6 +62,7 @@ ENGLISH = Wording(
     more="and {n:,} more",
     unseen="changed, but not in the visible text",
     rendered_with_less="This digest shows less than usual, because it could not be rendered completely: {why}",
+    built_again="This mail has less than usual, because the mail server refused the whole digest: {why}",
     more_attached="and {n:,} more, all in the attached {name}",
     downloads="Downloads",
     not_attached="not attached",
@@ -98,6 +100,7 @@ CHINESE = Wording(
     more="另有 {n} 项",
     unseen="有变化，但不在可见的文字中",
     rendered_with_less="本摘要无法按设置生成，因此内容有所减少：{why}",
+    built_again="邮件服务器拒收了完整的摘要，因此本邮件的内容有所减少：{why}",
     more_attached="另有 {n} 项，完整内容见附件 {name}",
     downloads="下载的文件",
     not_attached="未附上",

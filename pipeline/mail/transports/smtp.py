@@ -11,6 +11,7 @@ import smtplib
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -69,7 +70,8 @@ class SmtpTransport:
                 raise self._server.error(f"the server requires a login: {reply_line(code, text)}", "set `user` and `password` in [mail]")
             if code != 250:
                 self._check_alive(code, text)
-                return [_refusal(address, code, text, "the sender was refused") for address in message.recipients]
+                refused = "the message was refused for its size" if code == 552 else "the sender was refused"
+                return [replace(_refusal(address, code, text, refused), content=code == 552) for address in message.recipients]
             results = self._recipients(smtp, message)
             if not any(result.accepted for result in results):
                 return results
@@ -77,7 +79,7 @@ class SmtpTransport:
         if 200 <= code < 300:
             return [RecipientResult(r.address, accepted=True, code=code, text=reply_text(text)) if r.accepted else r
                     for r in results]
-        return [_refusal(r.address, code, text, "the message was refused") if r.accepted else r for r in results]
+        return [replace(_refusal(r.address, code, text, "the message was refused"), content=code >= 500) if r.accepted else r for r in results]
 
     def connect(self) -> None:
         self._ready()
@@ -208,14 +210,16 @@ def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8:
     utf8: whether the message needs SMTPUTF8.
     """
     limit = smtp.esmtp_features.get("size", "")
-    if limit.isdigit() and 0 < int(limit) < size_bytes:
+    too_large = limit.isdigit() and 0 < int(limit) < size_bytes
+    if too_large:
         code, why = 552, (f"the message has {size_for_people(size_bytes)}, but the server accepts at most "
                           f"{size_for_people(int(limit))}; decrease `attach_limit` of the digest")
     elif utf8 and not smtp.has_extn("smtputf8"):
         code, why = 553, "an address contains non-ASCII characters, and the server does not support such addresses (SMTPUTF8)"
     else:
         return None
-    return [RecipientResult(address, accepted=False, code=code, text=why) for address in message.recipients]
+    return [RecipientResult(address, accepted=False, code=code, text=why, content=too_large, max_bytes=int(limit) if too_large else None)
+            for address in message.recipients]
 
 
 def _mail_options(smtp: smtplib.SMTP, size_bytes: int, *, utf8: bool) -> list[str]:

@@ -307,6 +307,7 @@ digests = Table(
     Column("created_at", Instant, nullable=False),
     Column("closed_at", Instant),  # NULL: claimed, and its messages are not yet in the outbox
     _text("error"),
+    Column("rebuild", JSON(none_as_null=True)),  # NULL, or why an earlier digest is built again with less (model.Rebuild)
     *_lease(),
 )
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, exists, func, insert, select, update
 
-from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Run, StoredFile
+from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Rebuild, Run, StoredFile
 from pipeline.store.crawl.items import change_of
 from pipeline.store.database.bulk import paged
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes, digest_runs, digests, download_files, rejects, runs
-from pipeline.store.mail.outbox import insert_message
+from pipeline.store.mail.outbox import insert_message, rebuild_of
 from pipeline.store.runs import leases
 from pipeline.store.runs.slots import run_of
 
@@ -46,10 +46,7 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
         unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
                                  owner=owner, now=now, ttl=ttl, order_by=[digests.c.id], own_too=True)
         if unfinished:
-            row = connection.execute(select(digests).where(digests.c.id == unfinished[0])).one()
-            run_ids = connection.execute(select(digest_runs.c.run_id).where(
-                digest_runs.c.digest_id == row.id).order_by(digest_runs.c.run_id)).scalars().all()
-            return _claim(row, run_ids)
+            return _stored_claim(connection, unfinished[0])
         if scheduled and connection.execute(select(digests.c.id).where(
                 digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
             return None  # this slot was already claimed, perhaps by another service
@@ -70,8 +67,24 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
         return _claim(row, run_ids)
 
 
-def _claim(row: Row[Any], run_ids: Sequence[int]) -> DigestClaim:
-    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids), row.attempt)
+def claim_rebuild(store: Store, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
+    """Claim a digest that is to be built again because a mail server refused one of its messages; None if there is none."""
+    with store.write(durable=True) as connection:
+        found = leases.take(connection, digests, digests.c.rebuild.is_not(None) & digests.c.closed_at.is_(None),
+                            owner=owner, now=now, ttl=ttl, order_by=[digests.c.id], own_too=True)
+        return _stored_claim(connection, found[0]) if found else None
+
+
+def _stored_claim(connection: Connection, digest_id: int) -> DigestClaim:
+    row = connection.execute(select(digests).where(digests.c.id == digest_id)).one()
+    rebuild = rebuild_of(row)
+    run_ids = connection.execute(select(digest_runs.c.run_id).where(
+        digest_runs.c.digest_id == (rebuild.digest_id if rebuild else row.id)).order_by(digest_runs.c.run_id)).scalars().all()
+    return _claim(row, run_ids, rebuild)
+
+
+def _claim(row: Row[Any], run_ids: Sequence[int], rebuild: Rebuild | None = None) -> DigestClaim:
+    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids), row.attempt, rebuild)
 
 
 def _ended(spiders: Sequence[str]) -> Select[Any]:

@@ -6,15 +6,23 @@ A message counts as sent only after a server has accepted it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from pipeline.model import DraftMessage, Message, MessageState, RecipientResult, RecipientState
+from pipeline.model import (
+    REBUILD_STEPS,
+    DraftMessage,
+    Message,
+    MessageState,
+    Rebuild,
+    RecipientResult,
+    RecipientState,
+)
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import deliveries, messages, recipients
+from pipeline.store.database.schema import deliveries, digests, messages, recipients
 from pipeline.store.runs import leases
 
 LEASE_TTL = timedelta(minutes=2)
@@ -27,12 +35,16 @@ If the next attempt is later than this, the clock was set back, and the message 
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """The state of a message after a delivery attempt, and the number of its recipients by state."""
+    """The state of a message after a delivery attempt, and the number of its recipients by state.
+
+    rebuild: set if the digest is built again for recipients for which the server refused the message because of its size or content.
+    """
 
     state: MessageState
     accepted: int
     refused: int
     waiting: int
+    rebuild: Rebuild | None = None
 
 
 def insert_message(connection: Connection, draft: DraftMessage, *, now: datetime, digest_id: int | None) -> int:
@@ -97,19 +109,50 @@ def record(store: Store, message: Message, results: Sequence[RecipientResult], *
         by_state = {RecipientState(state): count for state, count in rows}
         left = by_state.get(RecipientState.WAITING, 0)
         accepted, refused = by_state.get(RecipientState.ACCEPTED, 0), by_state.get(RecipientState.REFUSED, 0)
+        rebuild = None
         if left and next_attempt_at is not None:
             state = MessageState.WAITING
         elif left or not accepted:
             state = MessageState.PARKED
         else:
             state = MessageState.SENT
+        refused_content = [result for result in results if result.content and not result.retry]
+        if refused_content and message.digest_id is not None:
+            rebuild = _queue_rebuild(connection, message, refused_content, now)
+            if rebuild is not None and state is MessageState.PARKED and not left:
+                state = MessageState.DROPPED
         connection.execute(insert(deliveries).values(
             message_id=message.id, at=now, attempt=message.attempt, error=error[:2000],
             accepted=sum(result.accepted for result in results),
             refused=sum(not result.accepted and not result.retry for result in results)))
         leases.end(connection, messages, message.id, owner=owner, state=state.value, last_error=error[:2000],
                    next_attempt_at=next_attempt_at or now, sent_at=now if state is MessageState.SENT else None)
-        return DeliveryResult(state, accepted, refused, left)
+        return DeliveryResult(state, accepted, refused, left, rebuild)
+
+
+def _queue_rebuild(connection: Connection, message: Message, refused: Sequence[RecipientResult], now: datetime) -> Rebuild | None:
+    """Insert a digest that is built again with less than the refused message, and return why; None if nothing less is possible."""
+    row = connection.execute(select(digests).where(digests.c.id == message.digest_id)).one_or_none()
+    if row is None:  # retention has deleted the digest
+        return None
+    earlier, limits = rebuild_of(row), [result.max_bytes for result in refused if result.max_bytes is not None]
+    step = earlier.step + 1 if earlier is not None else 0 if limits else 1
+    if step >= len(REBUILD_STEPS):
+        return None
+    found = Rebuild(earlier.digest_id if earlier else row.id, message.id, tuple(result.address for result in refused), step,
+                    min(limits, default=earlier.max_bytes if earlier else None), f"{refused[0].code} {refused[0].text}"[:500])
+    others = connection.execute(select(digests).where(digests.c.name == row.name, digests.c.rebuild.is_not(None)))
+    for other in map(rebuild_of, others):  # another part of the same digest was refused, too
+        if other is not None and (other.digest_id, other.step, other.recipients) == (found.digest_id, found.step, found.recipients):
+            return other
+    connection.execute(insert(digests).values(
+        name=row.name, slot_key=f"message {message.id} built again", created_at=now, rebuild=asdict(found)))
+    return found
+
+
+def rebuild_of(row: Row[Any]) -> Rebuild | None:
+    """Return why a digest is built again; None for a digest that is built for the first time. row: a row of `digests`."""
+    return Rebuild(**{**row.rebuild, "recipients": tuple(row.rebuild["recipients"])}) if row.rebuild is not None else None
 
 
 def _recipient_state(result: RecipientResult) -> RecipientState:
@@ -159,6 +202,24 @@ def retry(store: Store, message_id: int, *, now: datetime) -> bool:
                 recipients.c.message_id == message_id, recipients.c.state == RecipientState.REFUSED.value,
             ).values(state=RecipientState.WAITING.value))
         return bool(changed)
+
+
+def rebuild(store: Store, message_id: int, *, now: datetime) -> Rebuild | None:
+    """Build the digest of a parked message again, with less than the message has, and drop the message.
+
+    Returns None if no message of a digest with this id is parked, or if nothing less is possible.
+    """
+    with store.write(durable=True) as connection:
+        row = connection.execute(select(messages).where(
+            messages.c.id == message_id, messages.c.state == MessageState.PARKED.value, messages.c.digest_id.is_not(None))).first()
+        if row is None:
+            return None
+        unaccepted = [RecipientResult(entry.address, accepted=False, code=entry.code, text=entry.answer) for entry in connection.execute(
+            select(recipients).where(recipients.c.message_id == message_id, recipients.c.state != RecipientState.ACCEPTED.value))]
+        found = _queue_rebuild(connection, _message(connection, row), unaccepted, now)
+        if found is not None:
+            connection.execute(update(messages).where(messages.c.id == message_id).values(state=MessageState.DROPPED.value))
+        return found
 
 
 def unsent_ids(store: Store) -> list[int]:

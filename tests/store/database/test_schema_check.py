@@ -24,7 +24,8 @@ STORED = Path(__file__).parents[2] / "data" / "stores"
 RELEASED = {
     "0001_the_first_schema.py": "0eaa56e99a3dc4cf40966eef87502419dd792afa00774e5931312f10d5e8ebb5",
     "0002_hosts_left_alone.py": "1cd1cce2a8d001ce38e313266a199f3ca70ef406ee0f5a1f6148844e0e7a7880",
-    "0003_downloads_that_keep_failing.py": "25a0894269b3db5185340f91a1858773c6e667d29a512f4cf401d08fd265576d"}
+    "0003_downloads_that_keep_failing.py": "25a0894269b3db5185340f91a1858773c6e667d29a512f4cf401d08fd265576d",
+    "0004_conditions_of_indexes_on_postgresql.py": "6568f2cd79727bdb066df3fef896ed92760e4fad45b5ed63af344e9906755b6c"}
 """A migration that another one follows is never edited. With a new one, add the one before: here, and as a stored store."""
 
 
