@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from pipeline.errors import Problem
 from pipeline.registry import load
-from pipeline.settings.fields.scalars import SECRET_WORDS, Table, nearest
+from pipeline.settings.error_hints import bounds, correction, or_text, unknown_key
+from pipeline.settings.fields.scalars import SECRET_WORDS, Table
 from pipeline.settings.models.mail import MailTable, transport_tables
 from pipeline.settings.models.root import Settings
 
@@ -52,15 +54,43 @@ def explain(error: ValidationError, raw: dict[str, Any]) -> Iterator[Problem]:
 def _text(key: str, detail: Any, raw: dict[str, Any], text: str = "") -> str:
     kind = detail["type"]
     if kind == "extra_forbidden":
-        known = _known_keys(detail["loc"][:-1])
-        return f"unknown key{nearest(str(detail['loc'][-1]), known)}; known: {', '.join(known)}" if known else "unknown key"
+        return unknown_key(detail["loc"], _known_keys(detail["loc"][:-1]), _tables_of_keys())
     if kind == "missing":
-        return "is missing"
-    text = text or _TEXTS.get(kind) or detail["msg"].removeprefix("Value error, ")
-    text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
+        return f"is missing{_meaning(detail['loc'])}"
     value = _value_at(raw, detail["loc"])
+    text = text or bounds(detail) or _TEXTS.get(kind) or detail["msg"].removeprefix("Value error, ")
+    text = text.replace("should be a table", "should be a text or a table") if or_text(detail) else text
+    text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
     shown = isinstance(value, (str, int, float, bool)) and not SECRET_WORDS.search(key)
-    return f"{text}, found {value!r}" if kind not in _COMPLETE and shown else text
+    found = f"{text}, found {_written(value)}" if kind not in _COMPLETE and shown else text
+    return found + (correction(detail, value) if not SECRET_WORDS.search(key) else "")
+
+
+def _written(value: object) -> str:
+    """Return a value as TOML writes it, except for the quotes of a text."""
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _meaning(location: tuple[str | int, ...]) -> str:
+    """Return the first sentence of the description of a key that is missing, such as ": the URL to fetch"; "" if it is unknown."""
+    from pipeline.settings.reference import descriptions  # noqa: PLC0415  reads the source of the models, which only an error needs
+    for table in _models_at(location[:-1]):
+        text = next((text for name, (_, text) in descriptions(table).items() if name == location[-1]), "")
+        if text:
+            sentence = text.partition(". ")[0].rstrip(".")
+            return f": {sentence[0].lower() if not sentence[:2].isupper() else sentence[0]}{sentence[1:]}"
+    return ""
+
+
+@cache
+def _tables_of_keys() -> dict[str, list[str]]:
+    """Return, for each key of the settings, the tables that have it, such as "[digests.NAME]"."""
+    from pipeline.settings.reference import SECTIONS  # noqa: PLC0415
+    found: dict[str, list[str]] = {}
+    for heading, table in SECTIONS:
+        for name, info in table.model_fields.items() if heading.startswith("[") else ():
+            found.setdefault(info.alias or name, []).append(heading)
+    return found
 
 
 def _value_at(raw: object, location: tuple[str | int, ...]) -> object:
@@ -98,6 +128,13 @@ def _path(location: tuple[str | int, ...], raw: object, *, missing: bool) -> lis
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     """Return the keys that the models accept in the table at `location`."""
+    tables = _models_at(location)
+    names = [info.alias or name for table in tables for name, info in table.model_fields.items() if not info.exclude]
+    return list(dict.fromkeys([*names, *(transport_tables() if MailTable in tables else ())]))
+
+
+def _models_at(location: tuple[str | int, ...]) -> list[type[Table]]:
+    """Return the models of the table at `location`."""
     def models(annotation: object) -> list[type[Table]]:
         if isinstance(annotation, type) and issubclass(annotation, Table):
             return [annotation]
@@ -109,5 +146,4 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         inner = [model for name, info in fields if step in (name, info.alias) for model in models(info.annotation)]
         own = transport_tables().get(str(step)) if MailTable in tables else None
         tables = inner or ([load(own)] if own is not None else tables)
-    names = [info.alias or name for table in tables for name, info in table.model_fields.items() if not info.exclude]
-    return list(dict.fromkeys([*names, *(transport_tables() if MailTable in tables else ())]))
+    return tables

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Problem, SettingsError
+from pipeline.settings.toml_hints import encoding_hint, syntax_hint
 
 NAMED_ENTRIES = ("spiders", "digests", "proxies", "calendars")
 """Tables whose entries may be spread over several files. Every other table must be in one file."""
@@ -141,6 +142,7 @@ def _parsed(path: Path, main: str, name: str = "", draft: str | None = None) -> 
 
     if draft is None and name and not path.is_file():  # a FIFO would block
         raise failed("this is not a regular file; remove it, or choose a name that does not end in .toml")
+    text = draft or ""
     try:
         text = path.read_bytes().decode("utf-8-sig") if draft is None else draft
         return text, tomllib.loads(text)
@@ -149,6 +151,6 @@ def _parsed(path: Path, main: str, name: str = "", draft: str | None = None) -> 
     except OSError as error:
         raise failed(f"the settings file cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise failed(f"the settings file is not UTF-8 text (byte {error.start})") from error
+        raise failed(f"the settings file is not UTF-8 text (byte {error.start}){encoding_hint(error.object)}") from error
     except tomllib.TOMLDecodeError as error:
-        raise failed(f"the settings file is not valid TOML: {error}") from error
+        raise failed(f"the settings file is not valid TOML: {error}{syntax_hint(str(error), text)}") from error

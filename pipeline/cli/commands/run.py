@@ -56,7 +56,8 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
         click.echo(to_json([run_fields(entry) for entry in ended]))
     else:
         for entry in ended:
-            click.echo(ended_line(entry))
+            rejected = f"; to list the rejected items, run `pipeline items {entry.spider} --rejects`" if entry.progress.rejected else ""
+            click.echo(ended_line(entry) + rejected)
     raise SystemExit(exit_code(ended))
 
 

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.cli.settings_check import contradictions, credentials, data_dir, named_files, unknown_fields, user_code
+from pipeline.cli.settings_check import (
+    contradictions,
+    credentials,
+    data_dir,
+    named_files,
+    selectors,
+    unknown_fields,
+    user_code,
+)
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.cli.settings_check.secrets import check_secrets, named_secrets
 from pipeline.errors import Problem, SettingsError
@@ -16,7 +24,7 @@ from pipeline.settings.valid_part import load_valid_part
 from pipeline.text import escape_line
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Remark]], ...] = (
-    data_dir.check, named_files.check, credentials.check, unknown_fields.check, contradictions.check, user_code.check)
+    data_dir.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, user_code.check)
 
 
 @dataclass
@@ -63,8 +71,10 @@ def check_settings(settings_file: str, *, with_secrets: bool = True) -> CheckedS
         valid = load_valid_part(settings_file, problems)
     if valid is None:
         return CheckedSettings(file, None, problems)
+    keys = [problem.key for problem in problems]
+    remarks = [remark for remark in remarks_on(valid, with_secrets=with_secrets) if not remark.follows_from(keys)]
     left_out = 0 if with_secrets else len(dict.fromkeys(secret for _, secret in named_secrets(valid)))
-    return CheckedSettings(file, valid, problems, remarks_on(valid, with_secrets=with_secrets), left_out)
+    return CheckedSettings(file, valid, problems, remarks, left_out)
 
 
 def remarks_on(settings: Settings, *, with_secrets: bool = True) -> list[Remark]:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel
-
 from pipeline.cli.settings_check.remark import Remark
+from pipeline.cli.settings_check.walk import values_within
 from pipeline.settings import LoginTable, ProxyTable, Secret, Settings
 from pipeline.text import shown_url
 
 _USER_FIELDS = re.compile(r"user|e-?mail|login|account|name", re.IGNORECASE)
+_MAIL_KEYS = ("mail.host", "mail.provider", "mail.command", "mail.password", "mail.token_command", "mail.oauth2")
 _EXAMPLE = re.compile(r"(www\.)?example\.(com|org|net)", re.IGNORECASE)
 """Domains that nobody can use (RFC 2606, 3)."""
 
@@ -28,8 +28,9 @@ def check(settings: Settings) -> Iterator[Remark]:
     for name, spider in settings.spiders.items():
         if spider.login is not None:
             yield from _login(f"spiders.{name}.login", spider.login)
-    for key, text in _texts(settings, ""):
-        yield from _url(key, text)
+    for key, value in values_within(settings):
+        if isinstance(value, str) and "://" in value:
+            yield from _url(key.removesuffix(".url") if ".start[" in key else key, value)
     for key, address in _addresses(settings):
         if _EXAMPLE.fullmatch(address.rpartition("@")[2].strip("> ")):
             yield Remark(key, f"{address} is a placeholder, which receives no mail", "write your own address", suspicious=True)
@@ -40,10 +41,10 @@ def _mail(settings: Settings) -> Iterator[Remark]:
     given = [name for name in ("user", "password", "token_command", "oauth2", "port", "security") if getattr(mail, name) is not None]
     if mail.transport == "maildir" and given:
         yield Remark("mail", f"`{given[0]}` has no effect: without `host` or `provider`, mail is only written to the folder "
-                     f"{settings.data_dir / mail.maildir}", "add `host` or `provider`")
+                     f"{settings.data_dir / mail.maildir}", "add `host` or `provider`", depends_on=_MAIL_KEYS)
     elif mail.user is not None and not any((mail.password, mail.token_command, mail.oauth2)):
         yield Remark("mail.user", "`user` has no effect without a password", "add password = { env = \"NAME\" }, or remove `user` if the server "
-                     "needs no login")
+                     "needs no login", depends_on=_MAIL_KEYS)
 
 
 def _login(key: str, login: LoginTable) -> Iterator[Remark]:
@@ -83,23 +84,6 @@ def _password_fix(key: str) -> str:
         return "replace the whole URL by { env = \"NAME\" }" if key.endswith(".beat") else "remove the password"
     spider = ".".join(key.split(".")[:2])
     return f"remove the password from the URL, and add auth = {{ user = …, password = {{ env = \"NAME\" }} }} to [{spider}]"
-
-
-def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
-    """Yield each text in the settings that contains "://", with its key."""
-    if isinstance(value, str):
-        if "://" in value:
-            yield key.removesuffix(".url") if ".start[" in key else key, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            if name in value.model_fields_set and name != "file":
-                yield from _texts(getattr(value, name), f"{key}.{type(value).model_fields[name].alias or name}".lstrip("."))
-    elif isinstance(value, dict):
-        for name, entry in value.items():
-            yield from _texts(entry, f"{key}.{name}")
-    elif isinstance(value, (tuple, list)):
-        for number, entry in enumerate(value):
-            yield from _texts(entry, f"{key}[{number}]")
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:

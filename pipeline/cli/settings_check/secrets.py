@@ -6,9 +6,8 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from pydantic import BaseModel
-
 from pipeline.cli.settings_check.remark import Remark
+from pipeline.cli.settings_check.walk import values_within
 from pipeline.errors import PipelineError
 from pipeline.settings import Secret, Settings
 from pipeline.text import counted
@@ -17,22 +16,9 @@ from pipeline.text import counted
 def named_secrets(settings: Settings) -> Iterator[tuple[str, Secret]]:
     """Yield each secret in the settings with its key, except the demo's password, a file that the demo site creates when it starts."""
     demo = settings.data_dir / "demo-password" if settings.demo is not None else None
-    yield from ((key, secret) for key, secret in _within(settings, "") if secret.kind != "file" or secret.path != demo)
-
-
-def _within(value: object, key: str) -> Iterator[tuple[str, Secret]]:
-    if isinstance(value, Secret):
-        yield key, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            if name in value.model_fields_set:
-                yield from _within(getattr(value, name), f"{key}.{type(value).model_fields[name].alias or name}".lstrip("."))
-    elif isinstance(value, dict):
-        for name, entry in value.items():
-            yield from _within(entry, f"{key}.{name}")
-    elif isinstance(value, (tuple, list)):
-        for number, entry in enumerate(value):
-            yield from _within(entry, f"{key}[{number}]")
+    for key, value in values_within(settings):
+        if isinstance(value, Secret) and (value.kind != "file" or value.path != demo):
+            yield key, value
 
 
 def check_secrets(settings: Settings) -> Iterator[Remark]:

@@ -25,12 +25,12 @@ def _spider(key: str, spider: SpiderTable) -> Iterator[Remark]:
         return
     for path in item_fields(spider.downloads.path):
         if not _has_path(spider, known, path):
-            yield Remark(f"{key}.downloads.path", f"the items have no field {path!r}{nearest(path, known)}", _known(known))
+            yield Remark(f"{key}.downloads.path", f"the items have no field {path!r}{nearest(path, known)}", _known(known), depends_on=(f"{key}.items",))
     if spider.items is not None:
         for option in ("key", "ignore", "min_change", "coverage"):
             for name in getattr(spider.items, option):
                 if name not in known:
-                    yield Remark(f"{key}.items.{option}", f"the items have no field {name!r}{nearest(name, known)}", _known(known))
+                    yield Remark(f"{key}.items.{option}", f"the items have no field {name!r}{nearest(name, known)}", _known(known), depends_on=(f"{key}.items",))
 
 
 def _has_path(spider: SpiderTable, known: Iterable[str], path: str) -> bool:
@@ -70,7 +70,8 @@ def _unknown(settings: Settings, key: str, fields: Iterable[str], spiders: tuple
     for field in fields:
         if field not in known:
             part = f"; only a whole field {used}, not a part of it" if field.partition(".")[0] in known else ""
-            yield Remark(key, f"no spider of the digest has a field {field!r}{nearest(field, known)}{part}", _known(known))
+            yield Remark(key, f"no spider of the digest has a field {field!r}{nearest(field, known)}{part}", _known(known),
+                         depends_on=tuple(f"spiders.{name}.{part}" for name in spiders for part in ("spider", "items")))
 
 
 def _known(known: Iterable[str]) -> str:

@@ -19,6 +19,9 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 60
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_LONG_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|w|sec|second|min|minute|hr|hour|day|week)s?")
+_LONG_UNITS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hr": "h", "hour": "h", "day": "d", "week": "w"} | {unit: unit for unit in _SECONDS}
+_SHORT_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtT])(?:[bB]|i)?")
 _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
 SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api[_-]?key|pin$", re.IGNORECASE)
 """Matches the names of keys, fields and headers whose values are secrets. Such a value is rejected if settings.toml contains it in
@@ -39,6 +42,9 @@ def duration_s(value: object) -> object:
     """
     if isinstance(value, str) and value and not _DURATION.sub("", value).strip():
         return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
+    if isinstance(value, str) and (match := _LONG_DURATION.fullmatch(value.strip().lower())):
+        raise PydanticCustomError("duration", "{found} is not a duration; write {meant}",
+                                  {"found": repr(value), "meant": f'"{match[1]}{_LONG_UNITS[match[2]]}"'})
     raise PydanticCustomError("duration", "{found} is not a duration; write a duration such as \"30s\", \"15m\", \"2h\" or \"7d\"",
                               {"found": repr(value)})
 
@@ -47,6 +53,9 @@ def size_bytes(value: object) -> object:
     """Return the number of bytes of a size such as "20MB" or "1GiB". Raises PydanticCustomError."""
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         return int(float(match[1]) * _BYTES[match[2]])
+    if isinstance(value, str) and (match := _SHORT_SIZE.fullmatch(value.strip())):
+        unit = match[2].upper().replace("K", "k")
+        raise PydanticCustomError("size", "{found} is not a size; write {meant}", {"found": repr(value), "meant": f'"{match[1]}{unit}B"'})
     raise PydanticCustomError("size", "{found} is not a size; write a size such as \"500kB\", \"20MB\" or \"1GiB\"",
                               {"found": repr(value)})
 
@@ -74,8 +83,17 @@ def _http_url(value: str) -> str:
     except ValueError as error:
         raise PydanticCustomError("url", "not a URL: {why}", {"why": str(error)}) from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise PydanticCustomError("url", "{found} is not an http(s) URL", {"found": repr(value)})
+        raise PydanticCustomError("url", "{found} is not an http(s) URL{hint}", {"found": repr(value), "hint": _url_hint(value)})
     return value
+
+
+def _url_hint(value: str) -> str:
+    """Return how to correct a text that is not an http(s) URL, such as "; write https://site.example/news"."""
+    if match := re.fullmatch(r"(https?)(?::?/*)//?([\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/\S*)?)", value.strip(), re.IGNORECASE):
+        return f"; write {match[1].lower()}://{match[2]}"
+    if re.fullmatch(r"[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/\S*)?|localhost(?::\d+)?(?:/\S*)?", value.strip()):
+        return f"; write https://{value.strip()}"
+    return "; write a URL such as https://site.example/news"
 
 
 HttpUrl = Annotated[str, Field(json_schema_extra={"format": "uri"}), BeforeValidator(
@@ -100,7 +118,10 @@ def is_address(text: str) -> bool:
 
 def _address(value: object) -> object:
     if isinstance(value, str) and not is_address(value):
-        raise PydanticCustomError("address", "{found} is not an e-mail address", {"found": repr(value)})
+        several = len(re.findall(r"\S@\S", value)) > 1
+        raise PydanticCustomError("address", "{found} is not an e-mail address; write {meant}", {
+            "found": repr(value), "meant": 'each address as an entry of its own: ["one@site.example", "two@site.example"]' if several
+            else 'an address such as "me@site.example"'})
     return value
 
 

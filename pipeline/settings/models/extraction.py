@@ -22,8 +22,9 @@ def check_css(value: str | None) -> str | None:
         try:
             cssselect.parse(value)
         except cssselect.SelectorError as error:
-            raise PydanticCustomError("selector", "{found} is not a CSS selector: {why}",
-                                      {"found": repr(value), "why": str(error)}) from error
+            raise PydanticCustomError("selector", "{found} is not a CSS selector: {why}{hint}", {
+                "found": repr(value), "why": str(error),
+                "hint": "; this looks like XPath: write it as a text, or as xpath = …" if "/" in value else ""}) from error
     return value
 
 
@@ -44,7 +45,7 @@ def _check_jmes(value: str | None) -> str | None:
             jmespath.compile(value)
         except JMESPathError as error:
             raise PydanticCustomError("selector", "{found} is not a JMESPath expression: {why}", {
-                "found": repr(value), "why": str(error).partition("\n")[0]}) from error
+                "found": repr(value), "why": str(error).partition("\n")[0].removesuffix(", for expression:")}) from error
     return value
 
 
@@ -289,8 +290,8 @@ class ItemsTable(Table):
         for option in ("key", "ignore", "min_change", "coverage"):
             for name in getattr(self, option):
                 if known and name not in known:
-                    raise PydanticCustomError("key", "`{option}` names {name}, which is not a field{hint}", {
-                        "option": option, "name": repr(name), "hint": nearest(name, known)})
+                    raise PydanticCustomError("key", "`{option}` names {name}, which is not a field{hint}; the fields are: {known}", {
+                        "option": option, "name": repr(name), "hint": nearest(name, known), "known": ", ".join(known)})
         for name in self.key:
             if name in known and known[name].type == "price":
                 raise PydanticCustomError("key", "the field {name} is a price and cannot be part of `key`", {"name": repr(name)})

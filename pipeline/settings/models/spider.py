@@ -100,6 +100,18 @@ class RetryTable(Table):
     """Outcomes after which a run is retried."""
 
 
+_OTHER_NAMES = {"rss": "feed", "atom": "feed", "xml": "sitemap", "html": "crawl", "page": "watch", "scrapy": "crawl"}
+
+
+def _spider_hint(value: str) -> str:
+    """Return what a text that names no spider probably means, such as " (did you mean 'feed'?)"; "" if that is unknown."""
+    if match := re.fullmatch(r"(?:\./)?([\w/]+)\.py(?::(\w+))?", value):
+        return f' (a module is written as "{match[1].replace("/", ".")}:{match[2] or "Class"}")'
+    if match := re.fullmatch(r"([A-Za-z_][\w.]*)\.([A-Z]\w*)", value):
+        return f' (did you mean "{match[1]}:{match[2]}"?)'
+    return f" (did you mean {_OTHER_NAMES[value.lower()]!r}?)" if value.lower() in _OTHER_NAMES else nearest(value, BUILT_IN_SPIDERS)
+
+
 class SpiderTable(Table):
     """A spider: what it fetches, extracts and downloads, when it runs, and its limits."""
 
@@ -232,8 +244,8 @@ class SpiderTable(Table):
     def _spider_name(cls, value: str) -> str:
         if value in BUILT_IN_SPIDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
             return value
-        raise PydanticCustomError("spider", "there is no built-in spider {found}; give one of {known}, or your own class as \"module:Class\"",
-                                  {"found": repr(value), "known": ", ".join(BUILT_IN_SPIDERS)})
+        raise PydanticCustomError("spider", "there is no built-in spider {found}{hint}; give one of {known}, or your own class as \"module:Class\"",
+                                  {"found": repr(value), "known": ", ".join(BUILT_IN_SPIDERS), "hint": _spider_hint(value)})
 
     @field_validator("encoding")
     @classmethod
