@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -81,10 +82,13 @@ def write_table(settings: Settings, name: str, toml: str, url: str) -> Path:
     path, main = _path(settings, name), Path(settings.file)
     text = f"# Proposed by `pipeline suggest` for {shown_url(url)}\n\n{toml}"
     load(main, drafts={path: text})
-    path.parent.mkdir(exist_ok=True)
-    if not create_file(path, text.encode()):
-        raise UsageError("the file already exists and was not changed", where=str(path), fix="choose another name")
-    path.chmod(stat.S_IMODE(main.stat().st_mode))
+    try:
+        path.parent.mkdir(exist_ok=True)
+        if not create_file(path, text.encode()):
+            raise UsageError("the file already exists and was not changed", where=str(path), fix="choose another name")
+        path.chmod(stat.S_IMODE(main.stat().st_mode))
+    except OSError as error:
+        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
     return path
 
 
@@ -100,10 +104,11 @@ def next_steps(settings: Settings, name: str, tried: Mapping[str, Any]) -> Itera
     if tried["rejected"]:
         yield f"{counted(len(tried['rejected']), 'item')} rejected: {tried['rejected'][0]['reason']}"
     if not items:
-        yield f"correct the rules in {_path(settings, name)}, and try them with `pipeline try {name} {shown_url(tried['url'])}`"
+        yield f"correct the rules in {_path(settings, name)}, and try them with `pipeline try {name} {shlex.quote(settings.spiders[name].start[0].url)}`"
         return
     yield ""
     yield f"next: pipeline run {name}"
+    yield "a running service runs the spider on its `schedule` after a reload (SIGHUP)"
     if settings.digests:
         first = next(iter(settings.digests))
         yield f'to mail what it finds, add "{name}" to `spiders` of [digests.{first}], or add a digest:'

@@ -76,6 +76,17 @@ def test_suggest_reports_an_error_of_the_site_or_of_the_url(run: Run, site: Page
         assert (done.exit_code, "Traceback" in done.output) == (2, False), url
 
 
+def test_suggest_says_what_a_run_would_not_fetch_and_that_broken_settings_are_not_used(run: Run, site: PageSite, tmp_path: Path) -> None:
+    site.pages = {"/list": SHOP, "/robots.txt": Answer("User-agent: *\nDisallow: /list", headers={"Content-Type": "text/plain"})}
+    (tmp_path / "settings.toml").write_text("[spiders")
+    done = run("suggest", f"{site.url.replace('http://', 'http://me:s3cret@')}/list#top")
+    assert done.exit_code == 0, done.output
+    assert f"note: a run does not fetch {site.url}/list: robots.txt forbids this URL; set robots = false" in done.output
+    assert "settings.toml: 1 problem, so the file is not used" in done.output
+    assert f'start = ["{site.url}/list"]' in done.output
+    assert "s3cret" not in done.output
+
+
 def test_the_session_of_a_spider_sees_what_a_plain_session_does_not(run: Run, site: PageSite, tmp_path: Path) -> None:
     def page(asked: Asked) -> Answer:
         return Answer(SHOP if asked.headers.get("X-Key") == "open" else ONLY_FORM)

@@ -75,7 +75,7 @@ ARGUMENTS = {"spider": "nobody", "spiders": "nobody", "url": "x", "name": "nobod
 def filled(command: click.Command) -> list[str]:
     """Its arguments, each naming what is not there."""
     found = [ARGUMENTS.get(str(parameter.name), "x") for parameter in command.params
-             if isinstance(parameter, click.Argument) and (parameter.required or parameter.name == "spiders")]
+             if isinstance(parameter, click.Argument) and (parameter.required or parameter.name in ("spiders", "spider", "url"))]
     return [*found, *(["--to", "x"] if any(parameter.name == "address" for parameter in command.params) else [])]
 
 
@@ -131,6 +131,9 @@ def test_an_unknown_name_is_reported(words: tuple[str, ...], good: Path) -> None
     ("backup", "no/such/folder/x"), ("backup", "."), ("backup", "missing/x"), ("url", "x"), ("status", "x"), ("ping", "x"),
     ("mail", "test", "--to", "not an address"), ("new", "spider", "../x"), ("new", "spider", ""), ("init", "settings.toml"),
     ("init", "."), ("init", "missing/x"), ("run", HOSTILE), ("items", HOSTILE), ("outbox", "show", HOSTILE), ("no-such-command",),
+    ("suggest", "x"), ("suggest", "http://"), ("suggest", "http://[/"), ("suggest", "http://x/", "--proposal", "0"), ("suggest", HOSTILE),
+    ("suggest", "http://x/", "--spider", "nobody"), ("new", "spider", "../x", "--from", "http://x/"), ("shell", "s", "x"),
+    ("shell", "nobody", "http://x/"), ("try", "s"), ("try", "--url", "http://x/"), ("try", "--css", "a"), ("try", "s", "http://x/", "--css", "["),
     ("try", "s", "not a url"), ("try", "s", "ftp://x/"), ("items", "s", "--key", "\udcff"), ("login", "\udcff"),
 ], ids=lambda words: " ".join(words).encode("unicode_escape").decode())
 def test_invalid_arguments_are_explained(words: tuple[str, ...], good: Path) -> None:

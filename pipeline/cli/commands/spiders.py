@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.cli.options import json_option, load_settings, settings_option, spider_name, to_json
 from pipeline.errors import UsageError
-from pipeline.text import escape_controls
+from pipeline.text import clean_line, counted, escape_controls, shown_url
 
 if TYPE_CHECKING:
     from pipeline.model import Json
@@ -48,7 +49,8 @@ def _proposals(settings_file: str, url: str, spider: str | None, as_name: str = 
     from pipeline.cli.pages.child import perform
     from pipeline.cli.pages.plain_session import name_for
     with _session_of(settings_file, url, spider, "suggest") as (settings, session):
-        return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url)}, limit_s=_SUGGEST_LIMIT_S)
+        return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url)}, limit_s=_SUGGEST_LIMIT_S,
+                       where=shown_url(url))
 
 
 @contextmanager
@@ -59,13 +61,33 @@ def _session_of(settings_file: str, url: str, spider: str | None, command: str) 
     """
     from pipeline.cli.pages.child import check_url
     from pipeline.cli.pages.plain_session import NAME, plain_settings
-    check_url(url, command)
     if spider is not None:
         settings = load_settings(settings_file)
-        yield settings, spider_name(settings, spider)
+        name = spider_name(settings, spider)
+        check_url(url, command)
+        yield settings, name
         return
-    with plain_settings(url, load_settings(settings_file) if Path(settings_file).exists() else None) as settings:
+    base = _valid_settings(settings_file)
+    check_url(url, command)
+    with plain_settings(url, base) as settings:
         yield settings, NAME
+
+
+def _valid_settings(settings_file: str) -> Settings | None:
+    """Return the settings; None if the default settings file does not exist or has problems, which are counted on stderr.
+
+    Raises SettingsError if a file that was named with --settings has problems.
+    """
+    from pipeline.errors import SettingsError
+    if click.get_current_context().get_parameter_source("settings_file") is not ParameterSource.DEFAULT:
+        return load_settings(settings_file)
+    if not Path(settings_file).exists():
+        return None
+    try:
+        return load_settings(settings_file)
+    except SettingsError as error:
+        click.echo(f"{settings_file}: {counted(len(error.problems), 'problem')}, so the file is not used; `pipeline check` shows them", err=True)
+        return None
 
 
 @click.command("try")
@@ -104,9 +126,9 @@ def try_page(settings_file: str, spider: str | None, url: str | None, *, only_ur
 
 def _try_rules(settings_file: str, spider: str, url: str) -> dict[str, Json]:
     from pipeline.cli.pages.child import check_url, perform
-    check_url(url, "try")
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
+    check_url(url, "try")
     if not table.is_built_in:
         raise UsageError("the spider is written in Python and has no rules to try", where=f"spiders.{spider}",
                          fix=f"print the items of the spider with `pipeline run {spider} --dry-run`")
@@ -119,7 +141,7 @@ def _try_expressions(settings_file: str, spider: str | None, url: str, *, css: t
     from pipeline.cli.pages.expressions import selectors
     wanted = selectors(css=css, xpath=xpath, jmes=jmes, source={name: value for name, value in source.items() if value is not None})
     with _session_of(settings_file, url, spider, "try") as (settings, session):
-        return perform(settings, "expressions", session, {"url": url, "selectors": wanted})
+        return perform(settings, "expressions", session, {"url": url, "selectors": wanted}, where=shown_url(url))
 
 
 @click.command()
@@ -133,9 +155,10 @@ def shell(settings_file: str, spider: str, url: str) -> None:
     """
     from pipeline.cli.pages.child import check_url
     from pipeline.cli.pages.shell import open_shell
-    check_url(url, "shell")
     settings = load_settings(settings_file)
-    open_shell(settings, spider_name(settings, spider), url)
+    name = spider_name(settings, spider)
+    check_url(url, "shell")
+    open_shell(settings, name, url)
 
 
 @click.group()
@@ -165,6 +188,8 @@ def new_spider(settings_file: str, name: str, *, url: str | None, proposal: int)
     found = chosen(_proposals(settings_file, url, None, name), proposal)
     path = new.write_table(settings, name, found["toml"], url)
     click.echo(f"created {path} from proposal {proposal}")
+    for note in found["notes"]:
+        click.echo(f"note: {clean_line(note)}")
     settings = load_settings(settings_file)
     tried = perform(settings, "try_rules", name, {"url": settings.spiders[name].start[0].url})
     for line in new.next_steps(settings, name, tried):

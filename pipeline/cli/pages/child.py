@@ -20,11 +20,12 @@ from pipeline.workers.process import Child
 TASK_LIMIT_S = 300.0
 
 
-def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *, limit_s: float = TASK_LIMIT_S) -> dict[str, Json]:
+def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *, limit_s: float = TASK_LIMIT_S,
+            where: str = "") -> dict[str, Json]:
     """Perform the task of a module of pipeline.workers.pages in a child process, and return the result.
 
     task: the name of the module. name: the name of the spider whose session fetches the pages. options: the task's further arguments.
-    limit_s: time limit of the whole task. If the child process reports an error of the login, the request or the rules, this
+    limit_s: time limit of the whole task. where: what errors of the process name instead of the spider. If the child process reports an error of the login, the request or the rules, this
     function raises the same error; it raises SpiderError if the process ends unexpectedly or exceeds the time limit.
     """
     open_store(settings.data_dir, settings.database_url).close()  # creates or migrates the tables, which a child process never does
@@ -44,10 +45,10 @@ def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *
         if error is not None:
             raise error
         if ended is None:
-            raise SpiderError(f"the process was stopped after {limit_s:.0f} s", where=f"spiders.{name}")
+            raise SpiderError(f"the process was stopped after {limit_s:.0f} s", where=where or f"spiders.{name}")
         if not report.exists():
             log = log_file.read_text("utf-8", "replace").strip() if log_file.exists() else ""
-            raise SpiderError("the process ended unexpectedly: " + (log.splitlines() or ["it wrote no log"])[-1], where=f"spiders.{name}")
+            raise SpiderError("the process ended unexpectedly: " + (log.splitlines() or ["it wrote no log"])[-1], where=where or f"spiders.{name}")
         found: dict[str, Json] = json.loads(report.read_text("utf-8"))
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,9 +11,10 @@ from pipeline.crawl.extract.page_text import is_binary, page_text
 from pipeline.crawl.extract.try_rules import session_note
 from pipeline.crawl.suggest import Proposal, spider_toml, suggest
 from pipeline.documents.scripted_pages import script_message
-from pipeline.errors import FetchError
+from pipeline.errors import FetchError, PipelineError
 from pipeline.model import Json
 from pipeline.session.login.failure_reasons import asks_captcha, asks_for_scripts
+from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.text import counted, shown_url
@@ -34,13 +35,17 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     with open_pages(settings, name) as pages:
         fetched = pages.get(options["url"])
         note = session_note(pages.session, fetched.page)
-    found = fetched.document
-    if found.status >= 400:
-        raise FetchError(f"the site responded with status {found.status}", where=shown_url(found.url),
-                         fix="open the URL in a browser; a page that needs a login needs `--spider` with a spider that logs in")
-    document = Document(url=bare(found.url).partition("#")[0], status=found.status, text=found.text, headers=lambda: found.headers,
-                        encoding=found.encoding)  # the proposed start URL has no password
-    proposals = suggest(document, limit=3)
+        found = fetched.document
+        if found.status >= 400:
+            raise FetchError(f"the site responded with status {found.status}", where=shown_url(found.url),
+                             fix="open the URL in a browser; a page that needs a login needs `--spider` with a spider that logs in")
+        document = Document(url=bare(found.url).partition("#")[0], status=found.status, text=found.text, headers=lambda: found.headers,
+                            encoding=found.encoding)  # the proposed start URL has no password
+        proposals = suggest(document, limit=3)
+        if pages.spider.robots:
+            robots = Robots(pages.session.look, on_delay=lambda place, delay_s: None)
+            for proposal in proposals:
+                proposal.notes.extend(_refusals(proposal.table["start"], robots))
     return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
             "proposals": [_described(proposal, options["as"]) for proposal in proposals],
             "seen": list(_seen(fetched, bool(proposals)))}
@@ -49,6 +54,15 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
 def _described(proposal: Proposal, name: str) -> dict[str, Json]:
     table = {"schedule": SCHEDULE, **proposal.table}
     return {**asdict(proposal), "table": table, "toml": spider_toml(name, table)}
+
+
+def _refusals(starts: Sequence[str], robots: Robots) -> Iterator[str]:
+    """Yield the reason for each start URL that a run would not fetch because of the site's robots.txt."""
+    for url in starts:
+        try:
+            robots.check(url)
+        except PipelineError as error:
+            yield f"a run does not fetch {shown_url(url)}: {error.what}; {error.fix}"
 
 
 def _seen(fetched: FetchedPage, found_list: bool) -> Iterator[str]:
