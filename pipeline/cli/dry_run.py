@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.cli.foreground_run import demo_site, run_now
+from pipeline.cli.rule_lines import rule_lines
 from pipeline.model import DRY_RUN, Run
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import items as stored_items
+from pipeline.store.crawl.rule_counts import rows_of_pass
+from pipeline.store.runs import runs
 from pipeline.workers.prepared_process import PreparedProcess
 
 
@@ -34,6 +37,9 @@ def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], No
         finally:
             for name in names:
                 _print(store, name, out=out, show=show)
+            for run in runs.history(store, limit=len(names)):
+                for line in rule_lines(rows_of_pass(store, run.spider, run.pass_id)):
+                    show.write(f"{run.spider}: {line}\n")
             store.close()
 
 

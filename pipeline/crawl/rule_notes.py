@@ -8,7 +8,7 @@ from math import sqrt
 from pipeline.settings import SpiderTable
 from pipeline.store.crawl.compare import Coverage, RuleCount
 from pipeline.store.crawl.rule_counts import Usual
-from pipeline.text import counted, shown_url
+from pipeline.text import clean_line, counted, shown_url
 
 _NONE = RuleCount()
 _FEW = 3
@@ -105,7 +105,7 @@ def rule_notes(table: SpiderTable, coverage: Coverage, usual: Usual, *, without:
     for name, filled in fields.items():
         share = usual.fields.get(name)
         if share and name not in empty and is_far_under(filled, coverage.items, share):
-            yield f"`{name}` is filled in {filled} of {counted(coverage.items, 'item')}, usually in {share:.0%}"
+            yield f"`{clean_line(name, 60)}` is filled in {filled} of {counted(coverage.items, 'item')}, usually in {share:.0%}"
     matching = {_base(rule) for rule, count in coverage.rules.items() if count.matches}
     for rule, count in coverage.rules.items():
         field = rule.partition(".fields.")[2]

@@ -36,6 +36,26 @@ def test_a_dry_run_shows_the_items_and_changes_nothing(program: Program, site: P
     assert not program.data.exists()
 
 
+def test_what_each_rule_matched_is_shown_by_a_dry_run_and_by_history(program: Program, site: PageSite) -> None:
+    site.pages = {"/": "<li>a <b>1</b></li><li>b</li>"}
+    program.write(f"""
+        [spiders.shop]
+        start = "{site.url}/"
+        download = ["a"]
+        items = {{ each = "li", key = ["name"], fields = {{ name = "::text", price = "b" }} }}
+        """)
+    done = program.run("run", "shop", "--dry-run")
+    for line in ("items.each          matched on 1 of 1 page, 2 matches", "items.fields.price  filled in 1 of 2 items",
+                 "download            matched on 0 of 1 page, 0 matches"):
+        assert f"shop: {line}\n" in done.stderr
+    assert "`download` matched nothing on 1 page" in done.stderr
+    program.run("run", "shop")
+    program.run("run", "shop")
+    assert "    items.fields.price  filled in 1 of 2 items, usually 50%\n" in program.run("history", "shop", "--rules").stdout
+    (newest, _) = json.loads(program.run("history", "--json").stdout)
+    assert newest["rules"][0] == {"rule": "items.each", "pages": 1, "pages_matched": 1, "matches": 2, "items": 0, "share": 1.0, "usual": 1.0}
+
+
 def test_try_shows_each_rule_with_what_it_matched(program: Program, site: PageSite) -> None:
     site.pages = {"/": SHOP}
     program.write(settings_for(site))

@@ -139,4 +139,7 @@ def spider_status(**changed):
             "failures_in_a_row": 0, "running": [], "last_run": run_status(), "recent": [past_run()],
             "day": {"runs": {"succeeded": 1}, "progress": {"pages": 5, "new": 40, "download_bytes": 4_000_000}},
             "login_ends": None,
+            "rules": [{"rule": "items.each", "pages": 5, "pages_matched": 4, "matches": 40, "items": 0},
+                      {"rule": "download", "pages": 5, "pages_matched": 0, "matches": 0, "items": 0}],
+            "fields": [{"field": "price", "items": 40, "filled": 38}],
             } | changed

@@ -23,21 +23,27 @@ from pipeline.registry import ATTACHMENT_FORMATS
 @settings_option
 @click.argument("spider", required=False)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10000))
+@click.option("--rules", "with_rules", is_flag=True, help="Show what each rule matched in the pass of each run, and how much it usually matches.")
 @json_option
-def history(settings_file: str, spider: str | None, limit: int, *, as_json: bool) -> None:
+def history(settings_file: str, spider: str | None, limit: int, *, with_rules: bool, as_json: bool) -> None:
     """List past runs, the newest first."""
+    from pipeline.cli.rule_lines import rule_fields, rule_lines
     from pipeline.run_summary import ended_line
+    from pipeline.store.crawl.rule_counts import rows_of_pass
     from pipeline.store.runs import runs
     settings = load_settings(settings_file)
     if spider is not None:
         spider_name(settings, spider)
-    found = runs.history(open_stored(settings), spider, limit=limit)
+    store = open_stored(settings)
+    found = runs.history(store, spider, limit=limit)
     if as_json:
-        click.echo(to_json([run_fields(entry) for entry in found]))
+        click.echo(to_json([run_fields(entry) | {"rules": rule_fields(rows_of_pass(store, entry.spider, entry.pass_id))} for entry in found]))
         return
     for entry in found:
         at = (entry.started_at or entry.created_at).astimezone(settings.zone)
         click.echo(f"{at:%Y-%m-%d %H:%M:%S}  {ended_line(entry)}")
+        for line in rule_lines(rows_of_pass(store, entry.spider, entry.pass_id)) if with_rules else ():
+            click.echo(f"    {line}")
 
 
 @click.command("next")

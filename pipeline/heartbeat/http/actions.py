@@ -16,6 +16,7 @@ from pipeline.model import Change, Message, MessageState, RecipientResult, Run
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
+from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
 from pipeline.store.health import recent_rows
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
@@ -35,6 +36,7 @@ class SpiderPage:
     history: list[Run]
     changes: list[Change]
     downloads: list[recent_rows.DownloadRow]
+    rules: list[RuleRow]
     log: str
 
 
@@ -42,6 +44,7 @@ class SpiderPage:
 class RunPage:
     run: Run
     changes: list[Change]
+    rules: list[RuleRow]
     log: str
 
 
@@ -92,13 +95,15 @@ class AdminActions:
             return None
         began = next((run for run in history if run.started_at is not None), None)
         return SpiderPage(name, history, recent_rows.changes_of_spider(self._store, name),
-                          recent_rows.downloads_of(self._store, name), self.log(began.id) if began else "")
+                          recent_rows.downloads_of(self._store, name),
+                          rows_of_pass(self._store, name, began.pass_id) if began else [], self.log(began.id) if began else "")
 
     def run(self, run_id: int) -> RunPage | None:
         run = runs.get_run(self._store, run_id)
         if run is None:
             return None
-        return RunPage(run, recent_rows.changes_of_run(self._store, run_id), self.log(run_id))
+        return RunPage(run, recent_rows.changes_of_run(self._store, run_id), rows_of_pass(self._store, run.spider, run.pass_id),
+                       self.log(run_id))
 
     def progress(self, run_id: int) -> Run | None:
         return runs.get_run(self._store, run_id)

@@ -38,6 +38,7 @@ class _Snapshot(Collector):
         yield from _service(self._snapshot)
         if self._snapshot["store"]["readable"]:
             yield from _spiders(self._snapshot)
+            yield from _rules(self._snapshot)
             yield from _day(self._snapshot)
             yield from _queues(self._snapshot)
 
@@ -87,6 +88,22 @@ def _spiders(snapshot: Snapshot) -> Iterator[Metric]:
         if spider["last_run"] and spider["last_run"]["duration_s"] is not None:
             duration.add_metric([name], spider["last_run"]["duration_s"])
     yield from (ok, late, paused, failures, success, due, running, duration)
+
+
+def _rules(snapshot: Snapshot) -> Iterator[Metric]:
+    pages = GaugeMetricFamily("pipeline_rule_pages", "Pages to which a rule was applied in the pass of the spider's last run",
+                              labels=["spider", "rule"])
+    matched = GaugeMetricFamily("pipeline_rule_pages_matched", "Pages on which a rule matched in the pass of the spider's last run",
+                                labels=["spider", "rule"])
+    filled = GaugeMetricFamily("pipeline_field_filled_ratio", "Share of the items of the spider's last run that have a field",
+                               labels=["spider", "field"])
+    for name, spider in snapshot["spiders"].items():
+        for rule in spider["rules"]:
+            pages.add_metric([name, rule["rule"]], rule["pages"])
+            matched.add_metric([name, rule["rule"]], rule["pages_matched"])
+        for field in spider["fields"]:
+            filled.add_metric([name, field["field"]], field["filled"] / field["items"])
+    yield from (pages, matched, filled)
 
 
 def _day(snapshot: Snapshot) -> Iterator[Metric]:

@@ -38,7 +38,7 @@ class PageRenderer:
         self._templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took,
-                                    "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
+                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
         self._templates.globals |= {"figures": FIGURES, "state_of": state_of}
         self.style = (_FOLDER / "style.css").read_text("utf-8")
         self.icon = (_FOLDER / "icon.svg").read_text("utf-8")
@@ -77,6 +77,10 @@ class PageRenderer:
 
     def _at(self, moment: datetime | None) -> str:
         return stamp(moment, self._zone) if moment is not None else "–"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
 
 
 def state_of(run: Run) -> str:

@@ -6,19 +6,32 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, tzinfo
+from itertools import islice
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from pipeline.heartbeat.snapshot.schema import PastRun
+from pipeline.heartbeat.snapshot.schema import FieldStatus, PastRun, RuleStatus
 from pipeline.model import Run
 from pipeline.settings import Settings
+from pipeline.store.crawl import rule_counts
 from pipeline.store.health import status_queries as queries
 from pipeline.text import iso, quoted
 
 MOST_RUNS = 5000
 """Maximum number of runs of the last day that are cached, for which a few megabytes are needed. If there are more runs, the
 database computes the sums for each snapshot."""
+
+
+MOST_RULES = 50
+"""Maximum number of rules, and of fields, of a spider in a snapshot."""
+
+
+class RuleFigures(NamedTuple):
+    """What the rules of a spider matched in the pass of a run, in the form in which a snapshot contains it."""
+
+    rules: list[RuleStatus]
+    fields: list[FieldStatus]
 
 
 class EndedRun(NamedTuple):
@@ -49,7 +62,9 @@ class RunHistory:
         error texts; must be the same function for the same settings, because the cache contains masked texts.
         """
         last = self._last
-        return HistoryReader(settings, mask, last.runs if last is not None and last.settings is settings else {})
+        if last is None or last.settings is not settings:
+            return HistoryReader(settings, mask, {}, {})
+        return HistoryReader(settings, mask, last.runs, last.figures)
 
     def keep(self, reader: HistoryReader) -> None:
         self._last = reader
@@ -58,18 +73,35 @@ class RunHistory:
 class HistoryReader:
     """Reads the ended runs for one snapshot.
 
-    known: maps the ids of the cached runs to these runs; all other runs are read from the store.
+    known: maps the ids of the cached runs to these runs; all other runs are read from the store. known_figures: the same for the
+    figures of their rules.
     """
 
-    def __init__(self, settings: Settings, mask: Callable[[str], str], known: dict[int, EndedRun]) -> None:
+    def __init__(self, settings: Settings, mask: Callable[[str], str], known: dict[int, EndedRun],
+                 known_figures: dict[int, RuleFigures]) -> None:
         self.settings = settings
         self.runs: dict[int, EndedRun] = {}
+        self.figures: dict[int, RuleFigures] = {}
         self._mask = mask
         self._known = known
+        self._known_figures = known_figures
 
     def recent(self, connection: Connection, spider: str, limit: int) -> list[EndedRun]:
         """Return the last ended runs of a spider, newest first, without skipped runs."""
         return self._runs(connection, queries.recent(connection, spider, limit))
+
+    def rule_figures(self, connection: Connection, run: Run) -> RuleFigures:
+        """Return what the rules matched in the pass of a spider's last ended run."""
+        found = self._known_figures.get(run.id)
+        if found is None:
+            coverage = rule_counts.of_pass(connection, run.pass_id)
+            found = RuleFigures(
+                [{"rule": quoted(self._mask(name)), "pages": count.pages, "pages_matched": count.pages_matched, "matches": count.matches,
+                  "items": count.items} for name, count in islice(coverage.rules.items(), MOST_RULES)],
+                [{"field": quoted(self._mask(name)), "items": coverage.items, "filled": filled}
+                 for name, filled in islice(coverage.fields.items(), MOST_RULES)])
+        self.figures[run.id] = found
+        return found
 
     def day(self, connection: Connection, since: datetime) -> dict[str, queries.RunTotals]:
         """Return, for each spider, the outcomes and the summed counters of the runs that ended after `since`."""

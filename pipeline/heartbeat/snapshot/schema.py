@@ -58,13 +58,37 @@ class DayStatus(TypedDict):
     progress: dict[str, int]
 
 
+class RuleStatus(TypedDict):
+    """What a rule of a spider matched in a pass.
+
+    pages: number of pages to which the rule was applied. pages_matched: number of these pages on which it matched. matches:
+    number of matches; for a field, the number of items in which it found a value. items: number of items to which the rule
+    was applied; 0 for a rule that is applied to whole pages.
+    """
+
+    rule: str
+    pages: int
+    pages_matched: int
+    matches: int
+    items: int
+
+
+class FieldStatus(TypedDict):
+    """A field of the items that a pass found. filled: number of items that have a value in the field."""
+
+    field: str
+    items: int
+    filled: int
+
+
 class SpiderStatus(TypedDict):
     """A spider of the settings.
 
     late: whether the spider is late: a slot and its grace period have passed, and no run has succeeded since the slot.
     next_due: the next due time; null if the spider has no schedule or is paused. paused: whether the spider is paused;
     slots of a paused spider are not claimed, so the spider is never late. recent: ended runs, newest first. login_ends:
-    when the first login cookie expires; null if no login cookie has an expiry time.
+    when the first login cookie expires; null if no login cookie has an expiry time. rules, fields: what the rules of the
+    spider matched in the pass of its last ended run, and how many items have each field; at most 50 rules and 50 fields.
     """
 
     health: HealthWord
@@ -81,6 +105,8 @@ class SpiderStatus(TypedDict):
     recent: list[PastRun]
     day: DayStatus
     login_ends: str | None
+    rules: list[RuleStatus]
+    fields: list[FieldStatus]
 
 
 class OutboxStatus(TypedDict):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from sqlalchemy import Connection
 
-from pipeline.heartbeat.snapshot.history import EndedRun, HistoryReader, duration_s
+from pipeline.heartbeat.snapshot.history import EndedRun, HistoryReader, RuleFigures, duration_s
 from pipeline.heartbeat.snapshot.schema import RunStatus, SpiderStatus
 from pipeline.model import LoginCookie, Outcome, Run
 from pipeline.settings import Settings, quiet_between
@@ -65,6 +65,7 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
         next_due = max(next_due, pause_ends) if next_due is not None else None
     late = not paused and due is not None and _spider_is_late(settings, name, due, due_times, last=last, running=running)
     reasons = list(_reasons(recent, failures, pause_ends=pause_ends, late_since=due if late else None, success=success, zone=zone))
+    figures = history.rule_figures(connection, last) if last is not None else RuleFigures([], [])
     day, login = facts.days.get(name), facts.logins.get(name)
     table = settings.spiders[name]
     return {
@@ -82,6 +83,8 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
         "recent": [each.shown for each in recent],
         "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
         "login_ends": iso(login.ends_at, zone) if login else None,
+        "rules": figures.rules,
+        "fields": figures.fields,
     }
 
 

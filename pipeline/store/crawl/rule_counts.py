@@ -6,14 +6,14 @@ The counts are part of the row of the pass, which the commit of each page update
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from sqlalchemy import Connection, func, select
 
 from pipeline.model import Outcome
 from pipeline.store.crawl.compare import Coverage, RuleCount
+from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import passes, rejects, runs
 
 USUAL_PASSES = 5
@@ -44,6 +44,34 @@ def share(count: RuleCount) -> float | None:
     return count.pages_matched / count.pages if count.pages else None
 
 
+@dataclass(frozen=True)
+class RuleRow:
+    """A rule, or a field for which no rule is counted, in a table for people.
+
+    count: what the rule matched; for a field, only `matches` and `items` are known. share: the share (0 to 1) of the items, or of the
+    pages, on which the rule matched. usual: its usual share. Both are None if unknown.
+    """
+
+    name: str
+    count: RuleCount
+    share: float | None
+    usual: float | None
+
+
+def rule_rows(coverage: Coverage, usual: Usual) -> list[RuleRow]:
+    """Return a row for each rule of a pass, and for each field of its items for which no rule is counted."""
+    found = [RuleRow(name, count, share(count), usual.rules.get(name)) for name, count in coverage.rules.items()]
+    ruled = {name.partition(".fields.")[2] for name in coverage.rules}
+    return found + [RuleRow(name, RuleCount(matches=filled, items=coverage.items), filled / coverage.items, usual.fields.get(name))
+                    for name, filled in coverage.fields.items() if name not in ruled]
+
+
+def rows_of_pass(store: Store, spider: str, pass_id: int) -> list[RuleRow]:
+    """Return the rows of a pass, each with the usual share of the passes before it."""
+    with store.read() as connection:
+        return rule_rows(of_pass(connection, pass_id), usual(connection, spider, before=pass_id))
+
+
 def of_pass(connection: Connection, pass_id: int) -> Coverage:
     """Return what the rules matched in a pass, and how many of its items have each field."""
     return Coverage.of_row(connection.execute(select(passes.c.coverage).where(passes.c.id == pass_id)).scalar())
@@ -66,11 +94,17 @@ def usual(connection: Connection, spider: str, *, before: int | None = None) -> 
         for name, filled in each.fields.items():
             fields[name].append(filled / each.items)
         for name, count in each.rules.items():
-            if (of_pass_ := share(count)) is not None:
-                rules[name].append(of_pass_)
+            if (matching := share(count)) is not None:
+                rules[name].append(matching)
                 matched[name].append(count.pages_matched)
-    return Usual({name: median(values) for name, values in fields.items()}, {name: median(values) for name, values in rules.items()},
-                 {name: median(values) for name, values in matched.items()}, len(found))
+    return Usual({name: _median(values) for name, values in fields.items()}, {name: _median(values) for name, values in rules.items()},
+                 {name: _median(values) for name, values in matched.items()}, len(found))
+
+
+def _median(values: Sequence[float]) -> float:
+    """Return the median. The module `statistics` is not used, because importing it takes longer than all of this."""
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def rejected(connection: Connection, pass_id: int) -> tuple[int, str]:

@@ -23,9 +23,10 @@ from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.heartbeat.token import TOKEN_FILE, Token, load_or_create_token
-from pipeline.model import DraftMessage, MessageState, Outcome, Progress
+from pipeline.model import DraftMessage, MessageState, Outcome, Page, Progress
 from pipeline.settings import load
 from pipeline.store import open_store
+from pipeline.store.crawl.commit import commit_pages
 from pipeline.store.database.schema import changes, download_files, downloads, messages
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
@@ -238,6 +239,22 @@ def test_a_spider_shows_its_runs_changes_downloads_and_log(browser, world):
     assert "fetched page 1\n" not in text, "only the end of the log"
     assert [h.text for h in found.cssselect("h2")] == ["Runs", "Changes", "Downloads", "Log of the last run"]
     assert page(browser, "/spiders/idle").text_content().count("None yet.") == 4
+
+
+def test_a_spider_and_a_run_show_what_each_rule_matched_and_usually_matches(browser, world):
+    first = Page("https://books.example/", 200, NOW, counts={"items.each": (20, 0), "items.fields.price": (20, 20)})
+    second = Page("https://books.example/", 200, NOW, counts={"items.each": (20, 0), "items.fields.price": (1, 20), EVIL: (0, 0)})
+    for number, each in enumerate((first, second)):
+        waiting = runs.claim_slot(world.store, "books", f"counted {number}", due_at=NOW, reason="schedule", now=NOW)
+        run = runs.start_run(world.store, waiting.id, owner=world.store.owner, now=NOW, limit=9)
+        commit_pages(world.store, run, [each], now=NOW)
+        runs.end_run(world.store, run, runs.Ending(Outcome.SUCCEEDED), Progress(), now=NOW + timedelta(seconds=number))
+    for path in ("/spiders/books", f"/runs/{run.id}"):
+        rows = [[cell.text_content() for cell in row] for row in page(browser, path).cssselect("section[aria-labelledby=rules] tbody tr")]
+        assert rows[:2] == [["items.each", "1", "1", "20", "–", "100%", "100%"], ["items.fields.price", "1", "1", "1", "20", "5%", "100%"]]
+        assert "\x1b" not in rows[2][0]
+    spider = page(browser, "/spiders/idle")
+    assert not spider.cssselect("section[aria-labelledby=rules]")
 
 
 def test_log_lines_are_shown_as_time_and_message(world):

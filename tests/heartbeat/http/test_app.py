@@ -83,6 +83,10 @@ def test_metrics_are_prometheus_or_openmetrics_as_the_scraper_accepts(get, servi
     assert found["pipeline_day_runs", "books", "succeeded"] == 1
     assert found["pipeline_day_changes", "books", "new"] == 40
     assert found["pipeline_day_download_bytes", "books"] == 4_000_000
+    assert found["pipeline_rule_pages_matched", "books", "items.each"] == 4
+    assert found["pipeline_rule_pages", "books", "download"] == 5
+    assert found["pipeline_rule_pages_matched", "books", "download"] == 0
+    assert found["pipeline_field_filled_ratio", "books", "price"] == 0.95
     assert found["pipeline_outbox_waiting",] == 2
     assert found["pipeline_outbox_oldest_age_seconds",] == 3700
     assert found["process_resident_memory_bytes",] > 0

@@ -125,9 +125,9 @@ def test_each_command_answers_from_the_snapshot(connect, service):
         "degraded: books: late; outbox: 1 parked",
         "books degraded, next 2026-11-23T07:00:00+08:00; news ok, next 2026-11-23T06:00:00+08:00",
         ("books degraded: late; last success 2026-11-22T07:00:12+08:00; last run 7 succeeded at "
-         "2026-11-22T14:16:41+00:00, 5 pages, 40 items, 3 downloads (4.0 MB) in 12 s; "
+         "2026-11-22T14:16:41+00:00, 5 pages, 40 items, 3 downloads (4.0 MB) in 12 s; no match of download; "
          "next 2026-11-23T07:00:00+08:00; through proxy office"),
-        "news ok; last success never; next 2026-11-23T06:00:00+08:00",
+        "news ok; last success never; no match of download; next 2026-11-23T06:00:00+08:00",
         "no spider named 'book' (did you mean 'books'?); known: books, news",
         "books run 7: 3 pages, 0 items, 0 downloads in 12 s, 9 waiting",
         "news 2026-11-23T06:00:00+08:00; books 2026-11-23T07:00:00+08:00",

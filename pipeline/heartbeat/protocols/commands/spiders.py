@@ -31,6 +31,8 @@ def _facts(found: SpiderStatus) -> Iterator[str]:
     last = found["last_run"]
     if last is not None:
         yield f"last run {last['id']} {last['outcome']} at {last['ended_at']}, {run_figures(last)}"
+    if idle := [rule["rule"] for rule in found["rules"] if not rule["matches"]]:
+        yield f"no match of {', '.join(idle[:5])}" + (", …" if len(idle) > 5 else "")
     if found["running"]:
         yield f"running now: {', '.join(map(str, found['running']))}"
     if found["paused"]:
