@@ -15,6 +15,7 @@ from pipeline.cli.main import main
 from pipeline.cli.pages.plain_session import name_for
 from pipeline.cli.pages.suggest import row_lines
 from pipeline.settings import load
+from pipeline.workers.pages import shell
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program
 
@@ -87,6 +88,21 @@ def test_suggest_says_what_a_run_would_not_fetch_and_that_broken_settings_are_no
     assert "s3cret" not in done.output
 
 
+def test_the_entries_of_a_linked_feed_are_shown_and_a_broken_feed_is_not_proposed(run: Run, site: PageSite) -> None:
+    link = "<link rel=alternate type=application/rss+xml href=/feed.xml>"
+    rss = "<rss version='2.0'><channel>" + "".join(f"<item><title>News {number}</title><guid>{number}</guid></item>" for number in range(8))
+    site.pages = {"/": f"{link}{PLAIN}", "/feed.xml": Answer(f"{rss}</channel></rss>", headers={"Content-Type": "application/rss+xml"})}
+    done = run("suggest", f"{site.url}/")
+    assert done.exit_code == 0, done.output
+    assert f"the feed {site.url}/feed.xml, 8 entries" in done.output
+    assert "News 0" in done.output
+    for broken in (Answer("gone", status=404), "<p>no feed"):
+        site.pages["/feed.xml"] = broken
+        done = run("suggest", f"{site.url}/")
+        assert done.exit_code == 1, done.output
+        assert f"{site.url}/feed.xml, which the page links, cannot be used: " in done.output
+
+
 def test_the_session_of_a_spider_sees_what_a_plain_session_does_not(run: Run, site: PageSite, tmp_path: Path) -> None:
     def page(asked: Asked) -> Answer:
         return Answer(SHOP if asked.headers.get("X-Key") == "open" else ONLY_FORM)
@@ -123,8 +139,8 @@ def test_a_new_spider_is_written_tried_and_ready_to_run(program: Program, run: R
     assert load(program.folder / "settings.toml").spiders["lamps"].schedule
     (program.folder / "settings.d" / "digest.toml").write_text(done.output.partition("settings.toml:\n")[2])
     assert load(program.folder / "settings.toml").digests["lamps"].spiders == ("lamps",)
-    ended = program.run("run", "lamps")
-    assert "12 items, 12 new" in ended.stdout, ended.stdout + ended.stderr
+    ended = run("run", "lamps")
+    assert "12 items, 12 new" in ended.output, ended.output
     again = run("new", "spider", "lamps", "--from", f"{site.url}/list")
     assert (again.exit_code, "there is already a spider named 'lamps'" in again.output) == (2, True)
 
@@ -170,7 +186,7 @@ def test_the_shell_has_the_page_and_the_session_of_the_spider(program: Program, 
     for shown in ("'Lamp 10'", "10.5", "12", "'[' is not a CSS selector", "<b>more</b>", "200"):
         assert shown in done.stdout
     assert {asked.headers.get("X-Key") for asked in site.asked} == {"open"}
-    assert program.run("shell", "shop", "http://127.0.0.1:1/").returncode == 5
+    assert shell.main(str(program.folder / "settings.toml"), "shop", "http://127.0.0.1:1/") == 5
 
 
 @pytest.mark.parametrize(("url", "name"), [

@@ -39,7 +39,7 @@ def linked_feeds(document: Document) -> list[Proposal]:
             title = " ".join((node.attributes.get("title") or "").split())
             found[url] = Proposal("feed", {"spider": "feed", "start": [url]}, confidence=0.5,
                                   reasons=[f"the page names a feed{f': {title}' if title else ''}"],
-                                  notes=["a feed contains only the newest entries; its rows are not shown, because it was not fetched"])
+                                  notes=["a feed contains only the newest entries"])
     return list(found.values())
 
 

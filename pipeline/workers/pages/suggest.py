@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
+from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.extract import Document
 from pipeline.crawl.extract.page_text import is_binary, page_text
-from pipeline.crawl.extract.try_rules import session_note
+from pipeline.crawl.extract.try_rules import session_note, try_spider
+from pipeline.crawl.spider_import import spider_class
 from pipeline.crawl.suggest import Proposal, spider_toml, suggest
+from pipeline.crawl.suggest.proposal import SHOWN_ROWS
 from pipeline.documents.scripted_pages import script_message
 from pipeline.errors import FetchError, PipelineError
 from pipeline.model import Json
 from pipeline.session.login.failure_reasons import asks_captcha, asks_for_scripts
 from pipeline.session.politeness.robots import Robots
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SpiderTable
 from pipeline.store import Store
 from pipeline.text import counted, shown_url
 from pipeline.urls import bare
-from pipeline.workers.pages.fetch import FetchedPage, open_pages
+from pipeline.workers.pages.fetch import FetchedPage, PageFetcher, open_pages
 
 SCHEDULE = "daily at 07:00"
 _SHORT_TEXT = 200
@@ -41,19 +45,46 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
                              fix="open the URL in a browser; a page that needs a login needs `--spider` with a spider that logs in")
         document = Document(url=bare(found.url).partition("#")[0], status=found.status, text=found.text, headers=lambda: found.headers,
                             encoding=found.encoding)  # the proposed start URL has no password
-        proposals = suggest(document, limit=3)
+        seen: list[str] = []
+        proposals = list(_with_rows(suggest(document, limit=3), pages, settings.folder, seen))
         if pages.spider.robots:
             robots = Robots(pages.session.look, on_delay=lambda place, delay_s: None)
             for proposal in proposals:
                 proposal.notes.extend(_refusals(proposal.table["start"], robots))
     return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
             "proposals": [_described(proposal, options["as"]) for proposal in proposals],
-            "seen": list(_seen(fetched, bool(proposals)))}
+            "seen": [*_seen(fetched, bool(proposals)), *seen]}
 
 
 def _described(proposal: Proposal, name: str) -> dict[str, Json]:
     table = {"schedule": SCHEDULE, **proposal.table}
     return {**asdict(proposal), "table": table, "toml": spider_toml(name, table)}
+
+
+def _with_rows(proposals: Iterable[Proposal], pages: PageFetcher, folder: Path, seen: list[str]) -> Iterator[Proposal]:
+    """Yield the proposals, those for other URLs with the rows found there. folder: the folder of settings.toml.
+
+    A linked feed that cannot be fetched or has no entries is left out, and the reason is appended to `seen`.
+    """
+    for proposal in proposals:
+        table = SpiderTable.model_validate(proposal.table)
+        if proposal.count or not table.start:
+            yield proposal
+            continue
+        url, reason = table.start[0].url, "it has no entries"
+        try:
+            fetched = pages.get(url)
+            spidercls = spider_class(table.spider, folder)
+            assert issubclass(spidercls, BuiltInSpider)
+            found = try_spider(table, fetched.document, fetched.body, spidercls)["items"] if fetched.document.status < 400 else []
+            reason = f"HTTP {fetched.document.status}" if fetched.document.status >= 400 else reason
+        except PipelineError as error:
+            found, reason = [], error.what
+        if isinstance(found, list) and found:
+            rows = [row for row in found[:SHOWN_ROWS] if isinstance(row, dict)]
+            yield replace(proposal, rows=rows, count=len(found))
+        else:
+            seen.append(f"the {proposal.kind} {shown_url(url)}, which the page links, cannot be used: {reason}")
 
 
 def _refusals(starts: Sequence[str], robots: Robots) -> Iterator[str]:
