@@ -69,7 +69,7 @@ def test_it_runs_from_an_empty_folder_without_the_repository(installed: Path, tm
     where = run(installed, tmp_path, "-c", "import pipeline, importlib.metadata as m; print(pipeline.__file__); "
                 "print(m.entry_points(group='console_scripts')['pipeline'].load().name)")
     assert str(installed.parent.parent) in where.stdout, where.stdout + where.stderr
-    assert run(installed, tmp_path, "-m", "pipeline", "init").returncode == 0
+    assert run(installed, tmp_path, "-m", "pipeline", "init", "--demo").returncode == 0
     heartbeat, demo = free_port(), free_port()
     settings = tmp_path / "settings.toml"
     text = settings.read_text("utf-8").replace("8000", str(heartbeat)).replace("8081", str(demo))

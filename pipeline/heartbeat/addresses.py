@@ -25,7 +25,12 @@ def connectable_host(host: str) -> str:
 
 
 def pages_url(settings: Settings, token: Token, port: int | None = None) -> str:
-    """Return the URL of the overview page, with the token as a parameter.
+    """Return the URL of the overview page, with the token as a parameter. port: see base_url."""
+    return f"{base_url(settings, port)}?token={quote(token.reveal())}"
+
+
+def base_url(settings: Settings, port: int | None = None) -> str:
+    """Return the URL of the overview page, without a token.
 
     port: the port that the server listens on; None means the port in the settings. The port in the settings must not be
     0 in this case, because 0 means any free port.
@@ -34,4 +39,4 @@ def pages_url(settings: Settings, token: Token, port: int | None = None) -> str:
     host = next(iter(table.names), connectable_host(table.host)) if not is_loopback(table.host) else table.host
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if table.certificate is not None else "http"
-    return f"{scheme}://{shown}:{port or table.port}/?token={quote(token.reveal())}"
+    return f"{scheme}://{shown}:{port or table.port}/"

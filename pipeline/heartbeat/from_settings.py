@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from datetime import datetime
 
 from pipeline.heartbeat.access import AccessPolicy, parse_networks
-from pipeline.heartbeat.addresses import pages_url, socket_path
+from pipeline.heartbeat.addresses import base_url, pages_url, socket_path
 from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.connections.listeners import ListenOptions, tls_context
 from pipeline.heartbeat.http.actions import AdminActions
@@ -46,7 +47,7 @@ def server_from_settings(settings: Settings, store: Store, source: SnapshotSourc
 def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: bool) -> None:
     """Log the addresses that the server listens on, and warn about insecure settings.
 
-    on_terminal: whether the log is shown on a terminal; if not, the URL that contains the token is not logged.
+    on_terminal: whether the log is shown on a terminal; if not, the URL is logged without the token, because others may read the log.
     """
     table = settings.heartbeat
     path = socket_path(settings)
@@ -59,6 +60,10 @@ def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: b
                   port)
         if on_terminal:
             _log.info("to see the status in a browser, open %s", pages_url(settings, load_or_create_token(settings.data_dir), port))
+        else:
+            option = f" --settings {shlex.quote(settings.file)}" if settings.file != "settings.toml" else ""
+            _log.info("to see the status in a browser, open %s; `pipeline url%s` prints this link with the token that all pages need",
+                      base_url(settings, port), option)
         if not is_loopback(table.host):
             _warn_of_remote_access(settings)
 

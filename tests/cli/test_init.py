@@ -1,8 +1,9 @@
-"""Tests of `pipeline init` for users who have files of yagmail."""
+"""Tests of `pipeline init`: the file that it writes, and its offer for users who have files of yagmail."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,32 @@ def test_init_offers_a_yagmail_oauth2_file_whose_secrets_stay_in_it(program: Pro
 def test_a_file_that_names_no_account_is_left_alone(program: Program, home: Path, name: str, content: str) -> None:
     (home / name).write_bytes(content.encode("utf-8", "surrogateescape"))
     assert offered(program) == []
+
+
+def test_the_new_file_is_short_and_check_says_what_is_missing(program: Program) -> None:
+    done = program.run("init")
+    assert "next: `pipeline new spider NAME --from URL`" in done.stdout
+    text = (program.folder / "settings.toml").read_text("utf-8")
+    assert len(text.splitlines()) < 30
+    assert load(program.folder / "settings.toml").demo is None
+    found = program.run("check")
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert "there is no spider, so there is nothing to do; write one with `pipeline new spider NAME --from URL`" in found.stderr
+
+
+def test_the_examples_in_the_new_file_work_without_their_marks(program: Program) -> None:
+    program.run("init")
+    settings = program.folder / "settings.toml"
+    settings.write_text(re.sub(r"^#(?! )", "", settings.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
+    program.environment["MAIL_PASSWORD"] = "secret word"
+    found = program.run("check")
+    assert found.returncode == 0, found.stderr
+    assert [line.split(": ")[2] for line in found.stderr.splitlines()] == ["digests.morning.to[0]", "spiders.news.start[0]"]
+    assert all(" is a placeholder" in line for line in found.stderr.splitlines())
+
+
+def test_the_demo_is_written_on_request(program: Program) -> None:
+    program.run("init", "--demo", "demo folder")
+    written = program.folder / "demo folder" / "settings.toml"
+    assert load(written).demo is not None
+    assert program.run("check", "--settings", str(written)).returncode == 0

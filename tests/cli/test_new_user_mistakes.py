@@ -46,7 +46,7 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "CSS as XPath": (ITEMS + 'fields = { title = { xpath = "h2.title > a" } }\n', "warning: spiders.s.items.fields.title.xpath: 'h2.title > a' looks like CSS"),
     "XPath as CSS": (ITEMS + 'fields = { title = { css = "//h2" } }\n', "this looks like XPath: write it as a text, or as xpath = …"),
     "JMESPath on HTML": (ITEMS + 'fields = { title = { jmes = "title" } }\n', "warning: spiders.s.items.fields.title: the field reads JSON with jmes, but `each` selects elements of HTML"),
-    "an empty file": ("", "spiders: there is no spider, so there is nothing to do; add a table such as [spiders.news]"),
+    "an empty file": ("", "spiders: there is no spider, so there is nothing to do; write one with `pipeline new spider NAME --from URL`"),
     "a table without a name": (SPIDER + '[digests]\nspiders = ["s"]\nto = ["me@site.lan"]\n', "digests.spiders: should be a table; write a header such as [digests.NAME]"),
     "a list of tables": ('[[spiders]]\nstart = "http://site.lan/"\n', "spiders: should be a table; write a header such as [spiders.NAME]"),
     "a header without an end": ("[spiders.s\n", "Expected ']' at the end of a table declaration (at line 1, column 11); write a header such as [spiders.news], with ] at its end"),

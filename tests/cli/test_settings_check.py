@@ -29,7 +29,7 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
                                     "spiders.s.login.totp.code: not a valid secret for one-time codes; use the Base32 letters"),
     "a data_dir that cannot be created": ('[pipeline]\ndata_dir = "/proc/x"\n' + SPIDER, "pipeline.data_dir: the folder /proc/x cannot be created in /proc"),
     "a data_dir that is a file": ('[pipeline]\ndata_dir = "word"\n' + SPIDER, "pipeline.data_dir: "),
-    "no spider": ("", "spiders: there is no spider, so there is nothing to do; add a table such as [spiders.news]"),
+    "no spider": ("", "spiders: there is no spider, so there is nothing to do; write one with `pipeline new spider NAME --from URL`"),
     "a DKIM key that is no key": (SERVER + '[mail.dkim]\ndomain = "site.lan"\nselector = "a"\nkey = { file = "word" }\n' + SPIDER,
                                   "mail.dkim.key: the secret is not a private key in PEM format"),
     "a user without a password": (SERVER + 'user = "me"\n' + SPIDER, "mail.user: `user` has no effect without a password; add password = "),

@@ -241,7 +241,10 @@ def test_the_heartbeat_can_be_asked_while_the_rest_of_the_settings_is_broken(pro
     assert json.loads(status.stdout)["health"] in {"ok", "degraded"}  # degraded when the service has found the errors
     assert "only the tables [pipeline] and [heartbeat] of the file are used" in status.stderr
     assert program.run("ping", "hi").stdout.endswith("] hi\n")
-    assert f":{program.port}/?token=" in program.run("url").stdout
+    link = program.run("url").stdout.strip()
+    assert f":{program.port}/?token=" in link
+    assert f"to see the status in a browser, open {link.partition('?')[0]}; `pipeline url` prints this link with the token" in program.log()
+    assert link.partition("token=")[2] not in program.log()
     assert program.run("history").returncode == 2
 
 

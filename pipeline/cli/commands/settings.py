@@ -14,6 +14,9 @@ from pipeline.text import counted
 if TYPE_CHECKING:
     from pipeline.cli.settings_check import CheckedSettings
 
+_COMMENT_COLUMN = 45
+"""The column at which comments begin in starter.toml."""
+
 
 @click.command()
 @settings_option
@@ -58,20 +61,44 @@ def _summary(checked: CheckedSettings) -> str:
 
 @click.command()
 @click.argument("folder", default=".", metavar="[FOLDER]")
-def init(folder: str) -> None:
+@click.option("--demo", is_flag=True, help="Write the settings of the bundled demo, which crawls a demo site.")
+def init(folder: str, *, demo: bool) -> None:
     """Write a commented settings.toml and a folder for your spiders."""
-    from importlib import resources
+    import shlex
     target = Path(folder, "settings.toml")
     if target.exists():
         raise UsageError("the file already exists and was not changed", where=str(target))
-    packaged = resources.files("pipeline") / "settings.toml"
-    source = packaged if packaged.is_file() else Path(__file__).parents[3] / "settings.toml"
+    text = _demo_settings() if demo else _starter()
     Path(folder, "spiders").mkdir(parents=True, exist_ok=True)
-    target.write_text(source.read_text("utf-8"), "utf-8")
-    click.echo(f"created {target}; start the service with `pipeline serve --settings {target}`")
+    target.write_text(text, "utf-8")
+    option = "" if target == Path("settings.toml") else f" --settings {shlex.quote(str(target))}"
+    click.echo(f"created {target}; start the service with `pipeline serve{option}`" if demo else
+               f"created {target}, and the folder spiders beside it for your own Python spiders\n"
+               f"next: `pipeline new spider NAME --from URL{option}` writes a spider for a page with a list of products, articles or files")
     from pipeline.cli.yagmail_accounts import offers
     for path, toml in offers(Path.home()):
         click.echo(f"\n{path} contains a mail account of yagmail. To send mail through this account, replace [mail] in {target} by:\n\n{toml}", nl=False)
+
+
+def _demo_settings() -> str:
+    from importlib import resources
+    packaged = resources.files("pipeline") / "settings.toml"
+    source = packaged if packaged.is_file() else Path(__file__).parents[3] / "settings.toml"
+    return source.read_text("utf-8")
+
+
+def _starter() -> str:
+    """Return the text of a small settings file, with the time zone of this machine."""
+    from importlib import resources
+    text = (resources.files("pipeline.cli") / "starter.toml").read_text("utf-8")
+    return text.replace('timezone = "UTC"'.ljust(_COMMENT_COLUMN), f'timezone = "{_local_zone()}"'.ljust(_COMMENT_COLUMN - 1) + " ", 1)
+
+
+def _local_zone() -> str:
+    """Return the name of this machine's time zone, or "UTC" if it is unknown."""
+    from zoneinfo import available_timezones
+    name = str(Path("/etc/localtime").resolve()).rpartition("/zoneinfo/")[2]
+    return name if name in available_timezones() and not name.startswith("Etc/") else "UTC"
 
 
 @click.command()

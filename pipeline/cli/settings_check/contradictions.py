@@ -10,8 +10,8 @@ from pipeline.settings import DigestTable, Settings
 
 def check(settings: Settings) -> Iterator[Remark]:
     if not settings.spiders:
-        yield Remark("spiders", "there is no spider, so there is nothing to do", "add a table such as [spiders.news] with start = "
-                     "[\"https://…\"]; `pipeline new spider NAME` and `pipeline init` write examples", depends_on=("",))
+        yield Remark("spiders", "there is no spider, so there is nothing to do", "write one with `pipeline new spider NAME --from URL`, or add a table "
+                     "such as [spiders.news] with start = [\"https://…\"]", depends_on=("",))
     beat = settings.heartbeat
     if settings.demo is not None and beat.on_port and settings.demo.port == beat.port != 0:
         yield Remark("demo.port", f"the demo site and the heartbeat cannot both use the port {beat.port}", "choose another port for one of them")
