@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.cells import cell_len
 
 from pipeline.cli.main import main
 from pipeline.cli.pages.plain_session import name_for
@@ -198,10 +199,12 @@ def test_a_proposed_spider_has_the_name_of_its_host(url: str, name: str) -> None
 
 def test_rows_fit_into_the_terminal() -> None:
     rows = [{"title": "很长的标题" * 20, "price": {"amount": 3.0, "currency": "EUR", "text": "3 €"}, "tags": ["a", "b"], "more": "x" * 50, "last": None}]
-    *table, rest = row_lines(rows, width=60)
-    assert table[0].split() == ["title", "price", "tags"]
-    assert "3 €" in table[1]
-    assert "a, b" in table[1]
-    assert "…" in table[1]
-    assert rest == "more fields: more, last"
+    for width, columns in ((20, 1), (40, 3), (60, 5), (100, 5)):
+        heading, row, *rest = row_lines(rows, width=width)
+        assert heading.split() == list(rows[0])[:columns]
+        assert rest == ([f"more fields: {', '.join(list(rows[0])[columns:])}"] if columns < 5 else [])
+        assert cell_len(row) <= width
+        assert "很长的" in row
+        assert "…" in row
+        assert columns < 3 or ("3 €" in row and "a, b" in row)
     assert list(row_lines([])) == []

@@ -13,6 +13,7 @@ from pipeline.text import clean_line, counted
 _CELL = 40
 _NARROWEST = 12
 _INDENT = "   "
+_GAP = 2
 
 
 def chosen(found: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -74,16 +75,21 @@ def row_lines(rows: Sequence[Mapping[str, Json]], width: int = 0) -> Iterator[st
     room = max(_NARROWEST, (width or shutil.get_terminal_size((100, 24)).columns) - len(_INDENT))
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = {name: [clean_line(name, _CELL), *(_cell(row.get(name)) for row in rows)] for name in names}
+    wanted = {name: min(_CELL, max(map(cell_len, cells[name]))) for name in names}
     widths: dict[str, int] = {}
+    left = room + _GAP
     for name in names:
-        left = room - sum(widths.values()) - 2 * len(widths)
-        wanted = min(_CELL, max(map(cell_len, cells[name])))
-        if left < min(wanted, _NARROWEST):
+        least = min(wanted[name], _NARROWEST)
+        if left < least + _GAP:
             break
-        widths[name] = min(wanted, left)
+        widths[name] = least
+        left -= least + _GAP
+    for name, least in widths.items():
+        widths[name] = min(wanted[name], least + left)
+        left -= widths[name] - least
     for place in range(len(rows) + 1):
         texts = ((cells[name][place], size) for name, size in widths.items())
-        yield "  ".join(set_cell_size(text if cell_len(text) <= size else set_cell_size(text, size - 1) + "…", size) for text, size in texts).rstrip()
+        yield (" " * _GAP).join(set_cell_size(text if cell_len(text) <= size else set_cell_size(text, size - 1) + "…", size) for text, size in texts).rstrip()
     if len(widths) < len(names):
         yield f"more fields: {', '.join(clean_line(name, _CELL) for name in names[len(widths):])}"
 
