@@ -213,11 +213,12 @@ def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
 
 def rejected_items(store: Store, runs: Sequence[Run]) -> list[RejectedItems]:
     """Return a RejectedItems for each spider whose items failed validation in these runs."""
-    reasons = stored.reject_counts(store, [run.id for run in runs if run.progress.rejected])
+    with_rejects = [run.id for run in runs if run.progress.rejected]
+    reasons, totals = stored.reject_counts(store, with_rejects), stored.reject_totals(store, with_rejects)
     found = []
     for spider in dict.fromkeys(run.spider for run in runs):
         own = [run for run in runs if run.spider == spider]
-        count = sum(run.progress.rejected for run in own)
+        count = totals.get(spider, 0)
         if count:
             found.append(RejectedItems(spider, count, [reason for reason in reasons if reason.spider == spider],
                                  stored.has_new_rejects(store, spider, [run.id for run in own])))

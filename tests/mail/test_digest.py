@@ -188,11 +188,14 @@ def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_ne
     assert "&lt;b&gt;no&lt;/b&gt; title" in text_of(mail, "html")
     site.run({"1": BOOK}, rejects=refused)
     assert built(store, settings, slot="s2").message_ids == ()  # the same ones again are no news
-    site.run({"1": BOOK}, rejects=[*refused, *(rejected(f"reason {n}", n) for n in range(9))])
+    site.run({"1": BOOK}, rejects=[*refused, *(rejected(f"reason {n}", 10 + n) for n in range(9))])
     mail = mail_of(store, built(store, settings, slot="s3"))
     assert mail["Subject"] == "[morning] 12 rejected"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
     assert "! Problems\r\n  books: items rejected: 12;" in text_of(mail)
+    for _ in range(2):  # two runs of one digest
+        site.run({"1": BOOK}, rejects=[rejected("no title", 30)])
+    assert mail_of(store, built(store, settings, slot="s4"))["Subject"] == "[morning] 1 rejected"
 
 
 def test_rendering_again_after_a_kill_gives_the_same_message(store, site, settings_from) -> None:

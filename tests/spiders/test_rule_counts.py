@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.crawl.rule_notes import is_far_under, lost_pages, nothing_found, rule_notes
 from pipeline.settings import SpiderTable
+from pipeline.store.crawl import items
 from pipeline.store.crawl.compare import Coverage, RuleCount
 from pipeline.store.crawl.rule_counts import Usual
 from pipeline.store.runs import runs
@@ -78,8 +79,8 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("options", "said"), MISTAKES.values(), ids=MISTAKES)
 def test_a_run_that_finds_nothing_is_suspect_from_the_first_one(crawls: Crawls, site: PageSite, options: dict[str, str], said: str) -> None:
-    site.pages = SHOP | {"/feed": FEED, "/sitemap": SITEMAP, "/file": Answer(b"\0\1\2", headers={"Content-Type": "application/zip"}),
-                         "/full": f"<urlset><url><loc>{site.url}/1</loc></url></urlset>"}
+    site.pages = {**SHOP, "/feed": FEED, "/sitemap": SITEMAP, "/file": Answer(b"\0\1\2", headers={"Content-Type": "application/zip"}),
+                  "/full": f"<urlset><url><loc>{site.url}/1</loc></url></urlset>"}
     write(crawls, site, **options)
     run = crawls.run()
     assert (run.outcome, run.suspect, run.error.split("; ")[0]) == ("succeeded", True, said)
@@ -207,3 +208,19 @@ def test_items_of_a_page_that_now_needs_javascript_are_not_gone(crawls: Crawls, 
     site.pages["/3"] = SHELL
     run = crawls.run()
     assert (run.complete, run.progress.gone, run.error) == (False, 0, f"{NEEDS_SCRIPTS} ({site.url}/3)")
+
+
+def test_a_rejected_item_counts_once_in_a_pass(crawls: Crawls, site: PageSite) -> None:
+    """The same four items are on two pages, one of them without a key; the pass needs two runs."""
+    rows = ROWS.format(1) + "<li class=book><s>lost</s></li>"
+    site.pages = {"/1": f"<ul>{rows}</ul><a class=next href=/2>next</a>", "/2": f"<ul>{rows}</ul><a class=next href=/3>next</a>",
+                  "/3": Answer("busy", 503)}
+    write(crawls, site, rules='follow = [".next"]\nretries = 0', items=EACH + 'fields = { title = "a", mark = "s", isbn = { css = "i", required = true } }')
+    first = crawls.run(die=True)
+    assert len(list(items.rejected(crawls.store, "s"))) == 5
+    runs.abandon_expired(crawls.store, now=datetime.now(UTC) + TTL)
+    site.pages["/3"] = f"<ul>{rows}</ul>"
+    run = crawls.run()
+    assert (run.pass_id, run.progress.rejected) == (first.pass_id, 0)
+    assert run.error == "all 5 items were rejected: isbn: the field is required, but was not found"
+    assert [each.key for each in items.rejected(crawls.store, "s")][:4] == [f"Book 1{number}" for number in range(4)]

@@ -5,6 +5,8 @@ If a process is killed before it commits a page, the page is fetched again; a co
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, update
 
-from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Request, Run
+from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Reject, Request, Run
 from pipeline.store.crawl.compare import Comparison, Coverage
 from pipeline.store.crawl.frontier import REDIRECTED_HOST, Queued, add_to_frontier
 from pipeline.store.database.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
@@ -258,11 +260,28 @@ def _add_coverage(connection: Connection, run: Run, batch: Sequence[Page], seen:
 
 def _keep_rejects(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *,
                   now: datetime) -> None:
-    rows = [{"run_id": run.id, "spider": run.spider, "key": storable_key(reject.key), "url": page.url, "reason": reject.reason,
-             "data": reject.data, "at": now} for page in batch for reject in page.rejects]
+    """Store the rejected items that the pass has not rejected before: an item may be on several pages, or in several runs."""
+    found: dict[str, dict[str, Any]] = {}
+    for page in batch:
+        for reject in page.rejects:
+            key = storable_key(reject.key) or _key_of_reject(reject, page)
+            found.setdefault(key, {"run_id": run.id, "spider": run.spider, "key": key, "url": page.url, "reason": reject.reason,
+                                   "data": reject.data, "at": now})
+    if not found:
+        return
+    of_pass = select(runs.c.id).where(runs.c.pass_id == run.pass_id)
+    known = set(connection.execute(select(rejects.c.key).where(
+        rejects.c.run_id.in_(of_pass), is_one_of(connection, rejects.c.key, list(found)))).scalars())
+    rows = [row for key, row in found.items() if key not in known]
     if rows:
         connection.execute(insert(rejects), rows)
         progress.rejected += len(rows)
+
+
+def _key_of_reject(reject: Reject, page: Page) -> str:
+    """Return a text that identifies a rejected item without a key: by its fields or, if it has none, by its page and the reason."""
+    said = json.dumps(reject.data or [page.url, reject.reason], sort_keys=True)
+    return f"(no key) {hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()[:32]}"
 
 
 def _queue_downloads(connection: Connection, run: Run, batch: Sequence[Page], now: datetime) -> None:
@@ -302,8 +321,8 @@ def progress_so_far(store: Store, run: Run) -> Progress:
     with store.read() as connection:
         of_it = connection.execute(select(func.count(), func.coalesce(func.sum(pages.c["items"]), 0)).where(
             pages.c.run_id == run.id)).one()
-        kinds: dict[str, int] = dict(connection.execute(select(changes.c.kind, func.count()).where(
-            changes.c.run_id == run.id).group_by(changes.c.kind)).tuples().all())
+        kinds: dict[str, int] = {row[0]: row[1] for row in connection.execute(select(changes.c.kind, func.count()).where(
+            changes.c.run_id == run.id).group_by(changes.c.kind))}
         figures.rejected = connection.execute(select(func.count()).select_from(rejects).where(
             rejects.c.run_id == run.id)).scalar_one()
     figures.pages, figures.items = int(of_it[0]), int(of_it[1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, case, distinct, exists, func, insert, select, update
 
 from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Rebuild, Run, StoredFile
 from pipeline.store.crawl.items import change_of
@@ -191,6 +191,10 @@ def change_history(store: Store, spider: str, keys: Sequence[str], *, limit: int
     return [change_of(row) for row in reversed(rows)]
 
 
+_REJECTED = case((rejects.c.key == "", rejects.c.url.concat(" ").concat(rejects.c.reason)), else_=rejects.c.key)
+"""SQL that identifies a rejected item. Earlier versions stored no key for an item without a key."""
+
+
 @dataclass(frozen=True)
 class RejectCount:
     """How many items of a spider were rejected for one reason, and the URL of a page with such an item."""
@@ -203,12 +207,20 @@ class RejectCount:
 
 def reject_counts(store: Store, run_ids: Sequence[int], *, limit: int = 200) -> list[RejectCount]:
     """Return how many items these runs rejected, by spider and reason, the most frequent first."""
-    count = func.count()
+    count = func.count(distinct(_REJECTED))
     wanted = select(rejects.c.spider, rejects.c.reason, count.label("count"), func.min(rejects.c.url).label("url")).where(
         rejects.c.run_id.in_(list(run_ids))).group_by(rejects.c.spider, rejects.c.reason).order_by(
         count.desc(), rejects.c.spider, rejects.c.reason).limit(limit)
     with store.read() as connection:
         return [RejectCount(row.spider, row.reason, row._mapping["count"], row.url) for row in connection.execute(wanted)]
+
+
+def reject_totals(store: Store, run_ids: Sequence[int]) -> dict[str, int]:
+    """Return how many items these runs rejected, by spider. An item that several runs rejected counts once."""
+    wanted = select(rejects.c.spider, func.count(distinct(_REJECTED))).where(
+        rejects.c.run_id.in_(list(run_ids))).group_by(rejects.c.spider)
+    with store.read() as connection:
+        return {row[0]: row[1] for row in connection.execute(wanted)}
 
 
 def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
