@@ -8,16 +8,19 @@ outbox in the transaction that records the alert.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from pipeline import proposal
 from pipeline.mail.render.translations import ALERT_WORDINGS, AlertWording
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
+from pipeline.store.crawl import mendings
+from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.mail import alerts
 from pipeline.store.mail.alerts import Alert, AlertCondition, AlertHistory, AlertKind
 from pipeline.text import clean_line, escape_controls, span_for_people
@@ -26,6 +29,7 @@ REPEAT_AFTER = timedelta(hours=1)
 """The minimum time between two alerts about the start of the same problem."""
 TAIL_LINES = 25
 TAIL_BYTES = 8192
+MAX_TRIED = 3
 MAX_SHOWN = 20
 """A mail describes at most this many started problems and this many ended problems, and gives the number of further problems."""
 
@@ -34,12 +38,14 @@ MAX_SHOWN = 20
 class AlertView:
     """One problem, in the form in which the mail templates show the problem.
 
-    facts: pairs of name and value. log: the last lines of the log of the failed run; "" if there is no log.
+    facts: pairs of name and value. log: the last lines of the log of the failed run; "" if there is no log. rules: new rules that are
+    proposed, as a diff of the settings file and items before and after; "" if there are none.
     """
 
     title: str
     facts: list[tuple[str, str]]
     log: str = ""
+    rules: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,12 @@ class _Ended:
 
 
 def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], log_of: Callable[[int], Path],
-          now: datetime) -> int | None:
+          now: datetime, waiting: Collection[int] = ()) -> int | None:
     """Compare the current problems with those already reported; enqueue a mail about the differences.
 
     Return the id of the enqueued message; None if no problem has started or ended, or if the last mail was sent less than
-    `alerts.every` ago. late: the problems of spiders that are late. log_of: function that returns the path of a run's log. Raises
+    `alerts.every` ago. late: the problems of spiders that are late. log_of: function that returns the path of a run's log. waiting:
+    the ids of runs; an alert that one of them is suspect is sent later, with the result of the search for new rules. Raises
     StoreError, MailError, OSError.
     """
     table = settings.alerts
@@ -82,7 +89,8 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
     current |= {(condition.spider, condition.kind): condition for condition in alerts.failing_digests(store, list(settings.digests))}
     for spider in settings.spiders:
         current |= {(spider, condition.kind): condition for condition in alerts.run_conditions(store, spider, after=table.after)}
-    started = _started(current, history, now)
+    started = [condition for condition in _started(current, history, now)
+               if condition.kind is not AlertKind.SUSPECT or condition.last_run is None or condition.last_run.id not in waiting]
     over = [_Ended(alert, _is_removed(alert, settings), current.get((alert.spider, AlertKind.SUSPECT))) for alert in history.open
             if (alert.spider, alert.kind) not in current and not _still_fails(store, settings, alert)]
     if not started and not over:
@@ -136,7 +144,7 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
     def mask(text: str) -> str:
         return secrets(escape_controls(text))
 
-    views = [_view(condition, words, settings, mask, log_of) for condition in started[:MAX_SHOWN]]
+    views = [_with_rules(_view(condition, words, settings, mask, log_of), condition, store, words, mask) for condition in started[:MAX_SHOWN]]
     ends = [_ended_view(ended, words, settings, mask, now) for ended in over[:MAX_SHOWN]]
     left = len(started) + len(over) - len(views) - len(ends)
     subject = _subject(started, over, words, mask)
@@ -194,6 +202,20 @@ def _view(condition: AlertCondition, words: AlertWording, settings: Settings, ma
             facts.append((words.message, clean_line(mask(run.error), 600)))
         log = mask(tail(log_of(run.id)))
     return AlertView(title, facts, log)
+
+
+def _with_rules(view: AlertView, condition: AlertCondition, store: Store, words: AlertWording, mask: Callable[[str], str]) -> AlertView:
+    """Return the view of a suspect spider with the result of the search for new rules."""
+    run = condition.last_run
+    found = mendings.of_spider(store, condition.spider) if condition.kind is AlertKind.SUSPECT and run is not None else None
+    if found is None or run is None or found.pass_id != run.pass_id or found.state is MendingState.WAITING:
+        return view
+    fix = (words.rules_applied if found.state is MendingState.APPLIED else words.rules_proposed).format(
+        spider=condition.spider) if found.report.get("diff") else words.no_rules
+    reason = found.report.get("agreement_line" if found.report.get("diff") else "reason", "")
+    tried = found.report.get("tried", [])[:MAX_TRIED] if not found.report.get("diff") else []
+    facts = [*view.facts, (words.fix, clean_line(mask("; ".join([f"{fix} ({reason})" if reason else fix, *tried])), 1200))]
+    return replace(view, facts=facts, rules="\n".join(mask(line[:500]) for line in proposal.lines(found.report)))
 
 
 def _ended_view(ended: _Ended, words: AlertWording, settings: Settings, mask: Callable[[str], str], now: datetime) -> AlertView:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,15 +29,17 @@ class AlertSender:
     """Puts alerts into the outbox.
 
     log_file: a function that returns the path of a run's log; its arguments are the folder "runs" and the id of the run.
-    on_message: called after a message was put into the outbox.
+    on_message: called after a message was put into the outbox. finishing: returns the ids of runs after which a search for new rules
+    may not have ended; an alert that they are suspect waits.
     """
 
     def __init__(self, state: ServiceState, status: StatusSource, log_file: Callable[[str, int], Path],
-                 on_message: Callable[[], None]) -> None:
+                 on_message: Callable[[], None], finishing: Callable[[], Collection[int]]) -> None:
         self._state = state
         self._status = status
         self._log_of = functools.partial(log_file, "runs")
         self._on_message = on_message
+        self._finishing = finishing
 
     async def send(self) -> None:
         """Put an alert into the outbox if a problem began or ended.
@@ -51,7 +53,7 @@ class AlertSender:
         try:
             late = await self._late()
             message = await asyncio.to_thread(alerts.check, state.store, state.settings, late=late, now=utc_now(),
-                                              log_of=self._log_of) if late is not None else None
+                                              log_of=self._log_of, waiting=frozenset(self._finishing())) if late is not None else None
         except (PipelineError, OSError) as error:
             logger.error("the alerts could not be checked: %s", error)  # noqa: TRY400
             return

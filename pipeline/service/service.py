@@ -30,6 +30,7 @@ from pipeline.service.digests import RETRY_S as DIGEST_RETRY_S
 from pipeline.service.digests import DigestBuilder
 from pipeline.service.due_slots import DueSlots
 from pipeline.service.housekeeping import Housekeeping
+from pipeline.service.mending import RuleMender
 from pipeline.service.recovery import Recovery, check_store
 from pipeline.service.reload import Reloader
 from pipeline.service.scheduling import Scheduling
@@ -47,6 +48,7 @@ from pipeline.workers.runner import Runner
 RECOVER_EVERY_S = 5.0
 PROGRESS_EVERY_S = 2.0
 ALERTS_EVERY_S = 30.0
+MEND_EVERY_S = 30.0
 TIDY_EVERY_S = 600.0
 PRUNE_AFTER_S = 60.0
 PRUNE_EVERY_S = 3600.0
@@ -101,6 +103,7 @@ class Service:
         self._state = state = ServiceState(store, settings)
         self._runner = Runner(store, settings)
         self._reloader = Reloader(state, self._use_settings)
+        self._mender = RuleMender(state, self._reloader.reload)
         self._housekeeping = Housekeeping(state)
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour, self._housekeeping.by_age)
         self._outbox = DeliveryLoop(store, open_transport(settings, settings.data_dir), policy=policy, now=utc_now,
@@ -113,7 +116,7 @@ class Service:
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
         self._status = StatusSource(state, upcoming=self._due_slots.upcoming, jobs=self._scheduling.jobs, mask=lambda: self._actions.mask,
                                     data_id=load_or_create_token(settings.data_dir).data_id)
-        self._alerts = AlertSender(state, self._status, self._runner.log_file, self._outbox.wake)
+        self._alerts = AlertSender(state, self._status, self._runner.log_file, self._outbox.wake, lambda: self._supervisor.finishing)
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)
         self._supervisor = RunSupervisor(state, self._runner, self._monitors, self._after_run)
@@ -137,6 +140,7 @@ class Service:
             if unclean or store.shared:
                 await asyncio.to_thread(check_store, store, unclean=unclean)
             await self._recovery.at_start()
+            await self._mender.at_start()
             self._monitors.service_ready()
             await self._work()
             await self._monitors.drain(LAST_BEATS_S)
@@ -199,6 +203,7 @@ class Service:
         every(RECOVER_EVERY_S, "recovery", self._recovery.again)
         every(DIGEST_RETRY_S, "unreported runs", self._digests.build_unreported, first_s=0.0)
         every(ALERTS_EVERY_S, "alerts", self._alerts.send)
+        every(MEND_EVERY_S, "searches for new rules", self._mender.again, first_s=0.0)
         every(TIDY_EVERY_S, "tidying downloads", self._housekeeping.tidy_downloads, first_s=0.0)
         every(PRUNE_EVERY_S, "retention", self._housekeeping.prune, first_s=PRUNE_AFTER_S)
         every(CHECK_SETTINGS_S, "settings file", self._reloader.check)
@@ -223,7 +228,8 @@ class Service:
             await asyncio.sleep(0.1)
 
     async def _after_run(self, run: Run) -> None:
-        await self._digests.build_after(run)
+        await asyncio.gather(self._digests.build_after(run), self._mender.after_run(run))
+        self._supervisor.finishing.discard(run.id)
         await self._alerts.send()
 
     def _use_settings(self, settings: Settings) -> None:

@@ -35,6 +35,8 @@ class RunSupervisor:
         self._monitors = monitors
         self._after_run = after_run
         self._logged_progress: dict[int, str] = {}
+        self.finishing: set[int] = set()
+        """The ids of runs that this service performs, or that have ended and whose `after_run` has not. Alerts about them wait."""
 
     async def start_runs(self) -> None:
         """Start waiting runs, the oldest first, until the service stops.
@@ -77,6 +79,13 @@ class RunSupervisor:
                     logger.info("%s run %d: %s", run.spider, run.id, line, extra=about(run))
 
     async def _perform(self, run: Run) -> None:
+        self.finishing.add(run.id)
+        try:
+            await self._perform_and_report(run)
+        finally:
+            self.finishing.discard(run.id)
+
+    async def _perform_and_report(self, run: Run) -> None:
         state = self._state
         with logs.about(run=run.id, spider=run.spider):
             if run.spider not in state.settings.spiders:

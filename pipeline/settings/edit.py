@@ -118,5 +118,5 @@ def _value(value: Any) -> Any:
         inline = tomlkit.inline_table()
         for name, inner in value.items():
             inline[name] = _value(inner)
-        return inline
+        return tomlkit.value(f"{{ {inline.as_string()[1:-1]} }}")
     return [_value(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -3,59 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import tempfile
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.cli.foreground_run import demo_site
-from pipeline.errors import SpiderError, UsageError
+from pipeline.errors import UsageError
 from pipeline.model import Json
 from pipeline.settings import Settings
 from pipeline.store import open_store
+from pipeline.workers import page_task
 from pipeline.workers.forkserver import warm_up
-from pipeline.workers.process import Child
 
 TASK_LIMIT_S = 300.0
 
 
 def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *, limit_s: float = TASK_LIMIT_S,
             where: str = "") -> dict[str, Json]:
-    """Perform the task of a module of pipeline.workers.pages in a child process, and return the result.
+    """Perform the task of a module of pipeline.workers.pages in a child process, and return the result (see page_task.perform).
 
-    task: the name of the module. name: the name of the spider whose session fetches the pages. options: the task's further arguments.
-    limit_s: time limit of the whole task. where: what errors of the process name instead of the spider. If the child process reports an error of the login, the request or the rules, this
-    function raises the same error; it raises SpiderError if the process ends unexpectedly or exceeds the time limit.
+    The demo site is served meanwhile, if the spider crawls it.
     """
     open_store(settings.data_dir, settings.database_url).close()  # creates or migrates the tables, which a child process never does
-    with tempfile.TemporaryDirectory(prefix="pipeline-page-") as folder:
-        report, log_file = Path(folder, "report.json"), Path(folder, "log")
-        warm_up()
-        child = Child("page", settings, log_file, name, task, options, str(report))
-        try:
-            child.start()
-            ended = asyncio.run(_wait(child, settings, name, limit_s))
-            error = child.result() if ended is not None else None
-        except EOFError:
-            error = None
-        finally:
-            child.kill()
-            child.close()
-        if error is not None:
-            raise error
-        if ended is None:
-            raise SpiderError(f"the process was stopped after {limit_s:.0f} s", where=where or f"spiders.{name}")
-        if not report.exists():
-            log = log_file.read_text("utf-8", "replace").strip() if log_file.exists() else ""
-            raise SpiderError("the process ended unexpectedly: " + (log.splitlines() or ["it wrote no log"])[-1], where=where or f"spiders.{name}")
-        found: dict[str, Json] = json.loads(report.read_text("utf-8"))
-        return found
+    warm_up()
 
+    async def work() -> dict[str, Json]:
+        async with demo_site(settings, [name]):
+            return await page_task.perform(settings, task, name, options, limit_s=limit_s, where=where)
 
-async def _wait(child: Child, settings: Settings, name: str, limit_s: float) -> int | None:
-    async with demo_site(settings, [name]):
-        return await child.wait(limit_s)
+    return asyncio.run(work())
 
 
 def check_url(url: str, command: str) -> None:

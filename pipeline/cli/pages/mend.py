@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.model import Json
+from pipeline import proposal
 from pipeline.settings import Settings
 from pipeline.settings.edit import SpiderEdit
 from pipeline.text import counted, escape_line
@@ -25,18 +24,9 @@ def lines(name: str, found: dict[str, Any]) -> Iterator[str]:
         elif found["known"]:
             yield escape_line(found["agreement_line"])
         return
-    yield from map(escape_line, found["diff"].splitlines())
-    yield ""
-    for before, after in zip(found["before"], found["after"], strict=True):
-        yield escape_line(f"before: {_row(before)}")
-        yield escape_line(f"after:  {_row(after)}")
+    yield from proposal.lines(found)
     yield ""
     yield escape_line(found["agreement_line"])
-    yield from map(escape_line, found["notes"])
-
-
-def _row(row: dict[str, Json]) -> str:
-    return json.dumps(row, ensure_ascii=False)
 
 
 def apply(settings: Settings, name: str, found: dict[str, Any]) -> Iterator[str]:

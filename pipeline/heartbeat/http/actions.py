@@ -11,11 +11,14 @@ from email import message_from_binary_file, policy
 from email.message import EmailMessage
 from pathlib import Path, PurePosixPath
 
+from pipeline import proposal
 from pipeline.errors import UsageError
-from pipeline.model import Change, Message, MessageState, RecipientResult, Run
+from pipeline.model import Change, Message, MessageState, Outcome, RecipientResult, Run
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
+from pipeline.store.crawl import mendings
+from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
 from pipeline.store.health import recent_rows
 from pipeline.store.mail import outbox
@@ -38,6 +41,9 @@ class SpiderPage:
     downloads: list[recent_rows.DownloadRow]
     rules: list[RuleRow]
     log: str
+    new_rules: list[str]
+    """The rules that are proposed for the spider, as lines; [] if there are none."""
+    new_rules_note: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,21 @@ class AdminActions:
         began = next((run for run in history if run.started_at is not None), None)
         return SpiderPage(name, history, recent_rows.changes_of_spider(self._store, name),
                           recent_rows.downloads_of(self._store, name),
-                          rows_of_pass(self._store, name, began.pass_id) if began else [], self.log(began.id) if began else "")
+                          rows_of_pass(self._store, name, began.pass_id) if began else [], self.log(began.id) if began else "",
+                          *self._mending(name, history))
+
+    def _mending(self, name: str, history: list[Run]) -> tuple[list[str], str]:
+        """Return the lines of the new rules for a spider, and a sentence about them; ([], "") if its last success is not suspect."""
+        last = next((run for run in history if run.outcome is Outcome.SUCCEEDED), None)
+        found = mendings.of_spider(self._store, name) if last is not None and last.suspect else None
+        if found is None or last is None or found.pass_id != last.pass_id or found.state is MendingState.WAITING:
+            return [], ""
+        rules = [self.mask(line) for line in proposal.lines(found.report)]
+        if not rules:
+            return [], self.mask(escape_line(f"No new rules were found: {found.report.get('reason', '')}"))
+        done = "These rules were written to the settings file" if found.state is MendingState.APPLIED else \
+            f"`pipeline mend {name} --apply` writes these rules to the settings file"
+        return rules, f"{done} ({found.report['agreement_line']})."
 
     def run(self, run_id: int) -> RunPage | None:
         run = runs.get_run(self._store, run_id)

@@ -31,6 +31,7 @@ from pipeline.heartbeat.snapshot.schema import (
 from pipeline.heartbeat.snapshot.spider_status import DueTimes, SpiderFacts, run_status, spider_status
 from pipeline.model import Health, Run
 from pipeline.settings import Proxy, ProxyTable, Settings
+from pipeline.store.crawl import mendings
 from pipeline.store.database.engine import Store
 from pipeline.store.health import status_queries as queries
 from pipeline.store.health.proxy_health import pool_file, read_pool
@@ -93,7 +94,7 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
     at_work = [replace(run, error=mask(run.error)) if run.error else run for run in queries.running(connection)]
     facts = SpiderFacts(
         at_work, paused_since(connection), paused_hosts_of(connection, now=now), reader.day(connection, now - timedelta(days=1)),
-        first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before)))
+        first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before)), mendings.states(connection))
     problems = [queries.digest_problem(connection, name) for name in settings.digests]
     return _Read(at_work,
                  {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},

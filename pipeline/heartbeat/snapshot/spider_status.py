@@ -12,6 +12,7 @@ from pipeline.heartbeat.snapshot.history import EndedRun, HistoryReader, RuleFig
 from pipeline.heartbeat.snapshot.schema import RunStatus, SpiderStatus
 from pipeline.model import LoginCookie, Outcome, Run
 from pipeline.settings import Settings, quiet_between
+from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.health import status_queries as queries
 from pipeline.store.runs.host_pauses import paused_until
 from pipeline.store.runs.runs import QUIET
@@ -33,6 +34,7 @@ class SpiderFacts:
     paused_hosts: dict[str, datetime]
     days: dict[str, queries.RunTotals]
     logins: Mapping[str, LoginCookie]
+    mendings: Mapping[str, tuple[int, MendingState]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
         due = max(due, pause_ends) if due is not None else None
         next_due = max(next_due, pause_ends) if next_due is not None else None
     late = not paused and due is not None and _spider_is_late(settings, name, due, due_times, last=last, running=running)
-    reasons = list(_reasons(recent, failures, pause_ends=pause_ends, late_since=due if late else None, success=success, zone=zone))
+    reasons = list(_reasons(recent, failures, pause_ends=pause_ends, late_since=due if late else None, success=success, zone=zone,
+                            mend=_mend_note(name, success, facts)))
     figures = history.rule_figures(connection, last) if last is not None else RuleFigures([], [])
     day, login = facts.days.get(name), facts.logins.get(name)
     table = settings.spiders[name]
@@ -89,8 +92,8 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
 
 
 def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | None, late_since: datetime | None,
-             success: Run | None, zone: tzinfo) -> Iterator[str]:
-    """Yield the reasons why a spider is not ok."""
+             success: Run | None, zone: tzinfo, mend: str) -> Iterator[str]:
+    """Yield the reasons why a spider is not ok. mend: a note about new rules, for the reason that a run is suspect."""
     if failures:
         why = quoted(next((each.run.error for each in recent if each.run.error), ""))
         yield ("the last run failed" if failures == 1 else f"the last {failures} runs failed") + (f" ({why})" if why else "")
@@ -100,7 +103,16 @@ def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | No
         yield (f"late: a run was due at {iso(late_since, zone)}; last success: "
                + (iso(success.ended_at, zone) if success and success.ended_at else "never"))
     if success is not None and success.suspect:  # a run that was stopped or failed later says nothing about what the rules find
-        yield f"run {success.id} is suspect" + (f" ({quoted(success.error)})" if success.error else "")
+        yield f"run {success.id} is suspect" + (f" ({quoted(success.error)})" if success.error else "") + mend
+
+
+def _mend_note(name: str, success: Run | None, facts: SpiderFacts) -> str:
+    """Return a note about the new rules that are proposed after the last successful run; "" if there are none."""
+    pass_id, state = facts.mendings.get(name, (0, None))
+    if success is None or success.pass_id != pass_id:
+        return ""
+    return {MendingState.PROPOSED: f"; a mend is proposed: `pipeline mend {name}`",
+            MendingState.APPLIED: "; new rules were applied"}.get(state, "") if state is not None else ""
 
 
 def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:

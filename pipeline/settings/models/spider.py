@@ -153,6 +153,10 @@ class SpiderTable(Table):
     allow_empty: bool = False
     """Whether it is normal that a pass finds nothing: no item, or no file for a spider that only downloads. By default, a run that finds
     nothing is suspect."""
+    mend: Literal["propose", "auto", "off"] = "propose"
+    """What happens when a run is suspect: "propose" looks for the stored items on the pages and proposes new rules in the alert and on
+    the spider's page, "auto" also writes them to this file if at least 95 % of the known values agree on three pages, "off" does
+    nothing."""
     watch: WatchTable = WatchTable()
     """For the watch spider: which part of a page is compared, and which text in this part is ignored."""
     login: LoginTable | None = None

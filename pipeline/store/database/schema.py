@@ -398,3 +398,15 @@ alerts = Table(
 )
 # When two services see the same condition at the same moment, one of them sends the alert.
 _partial("uq_alerts_open", alerts.c.spider, alerts.c.kind, unique=True, where=alerts.c.over_at.is_(None))
+
+mendings = Table(  # the last proposal of new rules for each spider
+    "mendings", metadata,
+    Column("id", Id, primary_key=True),
+    Column("spider", String(64), nullable=False, unique=True),
+    Column("pass_id", Id, nullable=False),  # the suspect pass after which the proposal was made
+    Column("run_id", Id, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("state", String(10), nullable=False, default="waiting", server_default="waiting"),
+    Column("report", JSON, nullable=False, default=dict, server_default="{}"),  # see pipeline.workers.pages.mend
+    *_lease(),
+)

@@ -74,6 +74,7 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
     url = store.engine.url.render_as_string(hide_password=False) if store.shared else None
     with store.write() as connection:
         connection.execute(text("DROP TABLE host_pauses"))
+        connection.execute(text("DROP TABLE mendings"))
         connection.execute(text("ALTER TABLE downloads DROP COLUMN failed_passes"))
         connection.execute(text("ALTER TABLE digests DROP COLUMN rebuild"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))

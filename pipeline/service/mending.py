@@ -1,0 +1,142 @@
+"""Search for new rules after a suspect pass, and store the proposal, which alerts, pages and the status show.
+
+One child process searches at a time. The search is stored before it begins, so that it is repeated if the service dies meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from pipeline.errors import LeaseLostError, PipelineError, SettingsError
+from pipeline.model import Json, Outcome, Run
+from pipeline.service.state import ServiceState, utc_now
+from pipeline.settings.edit import SpiderEdit
+from pipeline.store.crawl import mendings
+from pipeline.store.crawl.mendings import MendingState, StoredMending
+from pipeline.workers import page_task
+
+SEARCH_LIMIT_S = 90.0
+"""How long one search may take. The alert about the suspect pass waits for it."""
+TURN_LIMIT_S = 20.0
+"""How long a suspect pass waits for the search after another one, before the alert is sent without a proposal."""
+
+logger = logging.getLogger("pipeline.service")
+
+
+class RuleMender:
+    """Starts the searches, and writes new rules to the settings file if the spider's setting `mend` is "auto".
+
+    reload: called after the settings file was changed.
+    """
+
+    def __init__(self, state: ServiceState, reload: Callable[[], Awaitable[None]]) -> None:
+        self._state = state
+        self._reload = reload
+        self._turn = asyncio.Lock()
+
+    async def after_run(self, run: Run) -> None:
+        """Search for new rules if a run has ended as suspect, and return when the search has ended, or will not end soon."""
+        if not self._is_wanted(run):
+            return
+        try:
+            if not await asyncio.to_thread(mendings.request, self._state.store, run, now=utc_now()):
+                return
+            await asyncio.wait_for(self._turn.acquire(), TURN_LIMIT_S)
+        except TimeoutError:
+            return  # the search that is in progress takes this one up when it has ended
+        except PipelineError as error:
+            logger.error("the search for new rules of %s could not be stored: %s", run.spider, error)  # noqa: TRY400
+            return
+        try:
+            await self._search_all()
+        finally:
+            self._turn.release()
+
+    def _is_wanted(self, run: Run) -> bool:
+        table = self._state.settings.spiders.get(run.spider)
+        return run.suspect and run.outcome is Outcome.SUCCEEDED and table is not None and table.is_built_in and table.mend != "off"
+
+    async def again(self) -> None:
+        """Take up searches whose process no longer exists. The service calls this method at intervals."""
+        if self._turn.locked():
+            return
+        async with self._turn:
+            await self._search_all()
+
+    async def at_start(self) -> None:
+        """Find out whether rules that were being written when the service ended are in the settings file."""
+        try:
+            for mending in await self._state.ask(mendings.interrupted):
+                is_there = await asyncio.to_thread(self._is_in_settings, mending)
+                await asyncio.to_thread(mendings.set_state, self._state.store, mending,
+                                        MendingState.APPLIED if is_there else MendingState.PROPOSED, after=MendingState.APPLYING)
+        except PipelineError as error:
+            logger.error("the proposals of new rules cannot be read: %s", error)  # noqa: TRY400
+
+    def _is_in_settings(self, mending: StoredMending) -> bool:
+        try:
+            return not SpiderEdit(self._state.settings.file, mending.spider, mending.report["changes"]).diff()
+        except SettingsError:
+            return False
+
+    async def _search_all(self) -> None:
+        """Perform all searches that wait."""
+        store = self._state.store
+        while not self._state.stopping.is_set():
+            try:
+                mending = await asyncio.to_thread(mendings.take, store, owner=store.owner, now=utc_now())
+                if mending is None:
+                    return
+                await self._search(mending)
+            except PipelineError as error:
+                logger.error("new rules could not be searched: %s", error)  # noqa: TRY400
+                return
+
+    async def _search(self, mending: StoredMending) -> None:
+        state, name = self._state, mending.spider
+        table = state.settings.spiders.get(name)
+        report: dict[str, Json]
+        if table is None:
+            result, report = MendingState.FAILED, {"reason": "the spider is no longer in the settings"}
+        else:
+            try:
+                report = await page_task.perform(state.settings, "mend", name, {"urls": []}, limit_s=SEARCH_LIMIT_S,
+                                                 is_stopped=state.stopping.is_set)
+                result = MendingState.PROPOSED if report["changes"] else MendingState.NOTHING
+            except PipelineError as error:
+                result, report = MendingState.FAILED, {"reason": str(error)}
+        if state.stopping.is_set() and result is MendingState.FAILED:
+            return  # the lease ends with this process, and the next start of the service searches again
+        try:
+            await asyncio.to_thread(mendings.finish, state.store, mending, result, report, owner=state.store.owner)
+        except LeaseLostError:
+            return
+        logger.warning("%s run %d: %s", name, mending.run_id, line_of(result, report, name))
+        if result is MendingState.PROPOSED and table is not None and table.mend == "auto" and report["is_sure"]:
+            await self._apply(mending, report)
+
+    async def _apply(self, mending: StoredMending, report: dict[str, Json]) -> None:
+        store = self._state.store
+        if not await asyncio.to_thread(mendings.set_state, store, mending, MendingState.APPLYING, after=MendingState.PROPOSED):
+            return
+        try:
+            copy = await asyncio.to_thread(lambda: SpiderEdit(self._state.settings.file, mending.spider, report["changes"]).apply())
+        except SettingsError as error:
+            logger.error("the new rules of %s could not be written to the settings file: %s", mending.spider, error)  # noqa: TRY400
+            await asyncio.to_thread(mendings.set_state, store, mending, MendingState.PROPOSED, after=MendingState.APPLYING)
+            return
+        await asyncio.to_thread(mendings.set_state, store, mending, MendingState.APPLIED, after=MendingState.APPLYING)
+        logger.warning("the new rules of %s were written to the settings file (mend = \"auto\": %s); the file as it was is %s",
+                       mending.spider, report["agreement_line"], copy)
+        await self._reload()
+
+
+def line_of(state: MendingState, report: dict[str, Json], name: str) -> str:
+    """Return the result of a search as a sentence."""
+    if state is MendingState.PROPOSED:
+        return f"new rules are proposed ({report['agreement_line']}); `pipeline mend {name}` shows them, and --apply writes them"
+    if state is MendingState.APPLIED:
+        return f"new rules were applied ({report['agreement_line']})"
+    return f"no new rules are proposed: {report.get('reason', '')}"

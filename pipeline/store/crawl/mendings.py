@@ -1,0 +1,119 @@
+"""Proposals of new rules after suspect passes: one row for each spider, which holds the proposal for its last suspect pass.
+
+A row is written before the search begins. If the process that searches dies, its lease expires, and the search is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from pipeline.model import Json, Run
+from pipeline.store.database.engine import Store
+from pipeline.store.database.schema import items, mendings
+from pipeline.store.runs import leases
+
+MAX_ATTEMPTS = 3
+LEASE = timedelta(minutes=4)
+
+
+class MendingState(StrEnum):
+    """The state of a search for new rules.
+
+    waiting: the search has not ended. proposed: new rules are proposed. nothing: no rules agree with the stored items, or the present
+    rules still work. failed: the search itself failed. applying: the rules are being written to the settings file. applied: the
+    settings file contains the new rules.
+    """
+
+    WAITING = "waiting"
+    PROPOSED = "proposed"
+    NOTHING = "nothing"
+    FAILED = "failed"
+    APPLYING = "applying"
+    APPLIED = "applied"
+
+
+@dataclass(frozen=True)
+class StoredMending:
+    """A row of the table. report: the result of pipeline.workers.pages.mend; {} until the search has ended."""
+
+    id: int
+    spider: str
+    pass_id: int
+    run_id: int
+    created_at: datetime
+    state: MendingState
+    report: dict[str, Json]
+    attempt: int
+
+
+def request(store: Store, run: Run, *, now: datetime) -> bool:
+    """Ask for new rules after the suspect pass of a run.
+
+    Return False and change nothing if there was a search after this pass already, or if no item is stored that could be found.
+    """
+    with store.write(durable=True) as connection:
+        if connection.execute(select(items.c.id).where(items.c.spider == run.spider).limit(1)).first() is None:
+            return False
+        row = connection.execute(select(mendings.c.id, mendings.c.pass_id).where(mendings.c.spider == run.spider)).first()
+        if row is not None and row.pass_id >= run.pass_id:
+            return False
+        values = {"pass_id": run.pass_id, "run_id": run.id, "created_at": now, "state": MendingState.WAITING.value, "report": {}, "attempt": 0,
+                  "lease_owner": "", "lease_until": None}
+        connection.execute(insert(mendings).values(spider=run.spider, **values) if row is None
+                           else update(mendings).where(mendings.c.id == row.id).values(**values))
+        return True
+
+
+def take(store: Store, *, owner: str, now: datetime) -> StoredMending | None:
+    """Lease a search that waits, and return it; None if none waits. A search that was taken too often is ended as failed."""
+    with store.write(durable=True) as connection:
+        leases.release_dead(connection, [mendings], own=owner, now=now)
+        while found := leases.take(connection, mendings, mendings.c.state == MendingState.WAITING.value, owner=owner, now=now, ttl=LEASE):
+            mending = _of(connection.execute(select(mendings).where(mendings.c.id == found[0])).one())
+            if mending.attempt <= MAX_ATTEMPTS:
+                return mending
+            leases.end(connection, mendings, mending.id, owner=owner, state=MendingState.FAILED.value,
+                       report={"reason": f"the process that searches for new rules ended unexpectedly {MAX_ATTEMPTS} times"})
+        return None
+
+
+def finish(store: Store, mending: StoredMending, state: MendingState, report: Mapping[str, Any], *, owner: str) -> None:
+    """Write the result of a search. Raises LeaseLostError."""
+    with store.write(durable=True) as connection:
+        leases.end(connection, mendings, mending.id, owner=owner, state=state.value, report=dict(report))
+
+
+def set_state(store: Store, mending: StoredMending, state: MendingState, *, after: MendingState) -> bool:
+    """Change the state of a proposal; return False if its state is not `after` any more, or if it is about another pass."""
+    with store.write(durable=True) as connection:
+        return connection.execute(update(mendings).where(
+            mendings.c.id == mending.id, mendings.c.pass_id == mending.pass_id, mendings.c.state == after.value).values(
+                state=state.value)).rowcount == 1
+
+
+def of_spider(store: Store, spider: str) -> StoredMending | None:
+    with store.read() as connection:
+        row = connection.execute(select(mendings).where(mendings.c.spider == spider)).first()
+    return _of(row) if row is not None else None
+
+
+def interrupted(store: Store) -> list[StoredMending]:
+    """Return the proposals that were being written to the settings file when the service ended."""
+    with store.read() as connection:
+        return [_of(row) for row in connection.execute(select(mendings).where(mendings.c.state == MendingState.APPLYING.value))]
+
+
+def states(connection: Connection) -> dict[str, tuple[int, MendingState]]:
+    """Return a mapping from each spider to the pass and the state of its last search."""
+    rows = connection.execute(select(mendings.c.spider, mendings.c.pass_id, mendings.c.state))
+    return {row.spider: (row.pass_id, MendingState(row.state)) for row in rows}
+
+
+def _of(row: Any) -> StoredMending:
+    return StoredMending(row.id, row.spider, row.pass_id, row.run_id, row.created_at, MendingState(row.state), row.report, row.attempt)

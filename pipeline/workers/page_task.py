@@ -1,0 +1,68 @@
+"""Perform a task on single pages of a spider in a child process, with limits of time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SpiderError
+from pipeline.model import Json
+from pipeline.settings import Settings
+from pipeline.workers.process import Child
+
+_WATCH_EVERY_S = 1.0
+
+
+async def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *, limit_s: float,
+                  is_stopped: Callable[[], bool] = lambda: False, where: str = "") -> dict[str, Json]:
+    """Perform the task of a module of pipeline.workers.pages in a child process, and return the result.
+
+    The forkserver must be running. task: the name of the module. name: the name of the spider whose session fetches the pages. options:
+    the task's further arguments. limit_s: time limit of the whole task. is_stopped: whether the task is to be given up. where: what
+    errors of the process name instead of the spider. If the child
+    process reports an error of the login, the request or the rules, this function raises the same error; it raises SpiderError if the
+    process ends unexpectedly or exceeds a limit.
+    """
+    where = where or f"spiders.{name}"
+    with tempfile.TemporaryDirectory(prefix="pipeline-page-") as folder:
+        report, log_file = Path(folder, "report.json"), Path(folder, "log")
+        child = Child("page", settings, log_file, name, task, options, str(report))
+        try:
+            await asyncio.to_thread(child.start)
+            problem = await _watch(child, limit_s, settings.spiders[name].memory_limit, is_stopped)
+            error = child.result() if not problem else SpiderError(problem, where=where)
+        except EOFError:
+            error = None
+        finally:
+            child.kill()
+            await asyncio.to_thread(child.close)
+        if error is not None:
+            raise error
+        return await asyncio.to_thread(_result, report, log_file, where)
+
+
+def _result(report: Path, log_file: Path, where: str) -> dict[str, Json]:
+    """Return the result that the child has written. Raise SpiderError with the end of its log if it has written none."""
+    if not report.exists():
+        log = log_file.read_text("utf-8", "replace").strip() if log_file.exists() else ""
+        raise SpiderError("the process ended unexpectedly: " + (log.splitlines() or ["it wrote no log"])[-1], where=where)
+    found: dict[str, Json] = json.loads(report.read_text("utf-8"))
+    return found
+
+
+async def _watch(child: Child, limit_s: float, memory_limit_bytes: int, is_stopped: Callable[[], bool]) -> str:
+    """Wait until the child ends. Return why it must be killed, or "" if it has ended by itself."""
+    deadline = time.monotonic() + limit_s
+    while await child.wait(min(_WATCH_EVERY_S, max(0.0, deadline - time.monotonic()))) is None:
+        if is_stopped():
+            return "the process was stopped"
+        if time.monotonic() >= deadline:
+            return f"the process was stopped after {limit_s:.0f} s"
+        if (memory := child.memory_bytes()) > memory_limit_bytes:
+            return f"the process was stopped, because it used {memory / 1e6:.0f} MB of memory (memory_limit is {memory_limit_bytes / 1e6:.0f} MB)"
+    return ""

@@ -1,0 +1,104 @@
+"""A service proposes new rules after a suspect run: in the alert, in the status, on the spider's page, or writes them."""
+
+from __future__ import annotations
+
+import email
+import tomllib
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import default
+
+import pytest
+
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.pages import PageRenderer
+from pipeline.heartbeat.snapshot.build import build_snapshot
+from pipeline.heartbeat.snapshot.spider_status import DueTimes
+from pipeline.settings import load
+from pipeline.store import open_store
+from tests.cli.test_mend import new, old, settings_for, show
+from tests.servers.pages import PageSite
+from tests.servers.program import Program
+
+ALERTS = '\n[alerts]\nto = ["ops@example.com"]\nevery = "1s"\n'
+
+
+def mails(program: Program) -> list[EmailMessage]:
+    found = sorted((program.data / "mail" / "new").glob("*"), key=lambda path: path.stat().st_mtime_ns)
+    return [email.message_from_bytes(path.read_bytes(), policy=default) for path in found]
+
+
+def write(program: Program, site: PageSite, more: str = "") -> None:
+    toml = settings_for(site)
+    program.write(toml.replace("[spiders.lamps.items]", f'schedule = "every 1s"\n        {more}\n        [spiders.lamps.items]') + ALERTS)
+
+
+def part(message: EmailMessage, kind: str) -> str:
+    body = message.get_body((kind,))
+    assert body is not None
+    return str(body.get_content())
+
+
+def status_and_page(program: Program) -> tuple[list[str], list[str]]:
+    """The reasons in the status, and the new rules on the spider's page."""
+    settings, now = load(program.folder / "settings.toml"), datetime.now(UTC)
+    store = open_store(program.data)
+    snapshot = build_snapshot(store, settings, DueTimes({}, now, now), version="1")
+    page = AdminActions(store, lambda: settings, lambda: now).spider("lamps")
+    store.close()
+    assert page is not None
+    assert "`pipeline mend lamps --apply` writes these rules" in PageRenderer().render(
+        "spider.html", mask=str, now=snapshot, page=page, spider=snapshot["spiders"]["lamps"], csrf_token="", feed_key="", authorized=True)
+    return snapshot["spiders"]["lamps"]["reasons"], page.new_rules
+
+
+def test_the_alert_of_a_suspect_run_carries_the_new_rules(program: Program, site: PageSite) -> None:
+    write(program, site)
+    show(site, old)
+    assert program.run("serve", "--once").returncode == 0
+    assert mails(program) == []
+    show(site, new)
+    program.run("serve", "--once")
+
+    (alert,) = mails(program)
+    assert alert["Subject"].startswith("[alert] lamps is suspect")
+    text, html = part(alert, "plain"), part(alert, "html")
+    assert "New rules: `pipeline mend lamps --apply` writes the rules below to the settings file (title 12 of 12, url 12 of 12" in text
+    assert '  | -        each = "li.lamp"  # one lamp' in text
+    assert '  | +        each = "tr"  # one lamp' in text
+    assert '  | after:  {"title": "Amber lamp"' in text
+    assert 'each = "tr"' in html
+    assert any("a mend is proposed: `pipeline mend lamps`" in reason for reason in status_and_page(program)[0])
+    assert "[spiders.lamps.items]" in "".join(status_and_page(program)[1])
+    assert program.run("mend", "lamps", "--apply").returncode == 0
+    program.run("serve", "--once")
+    assert [mail["Subject"] for mail in mails(program)][1:] == ["[alert] lamps is no longer suspect"]
+
+
+def test_with_auto_the_rules_are_written_and_the_alert_says_so(program: Program, site: PageSite) -> None:
+    write(program, site, 'mend = "auto"')
+    show(site, old)
+    program.run("serve", "--once")
+    show(site, new)
+    done = program.run("serve", "--once")
+
+    (alert,) = mails(program)
+    assert "the rules below were written to the settings file (title 12 of 12" in part(alert, "plain")
+    assert tomllib.loads((program.folder / "settings.toml").read_text())["spiders"]["lamps"]["items"]["each"] == "tr"
+    assert "the new rules of lamps were written to the settings file" in done.stderr
+    run = program.run("run", "lamps")
+    assert run.returncode == 0
+    assert "suspect" not in run.stderr
+
+
+@pytest.mark.parametrize(("more", "said"), [("", "New rules: none were found (the 3 pages have none of the values of the 12 known items"), ('mend = "off"', "")])
+def test_the_alert_says_that_no_rules_were_found(program: Program, site: PageSite, more: str, said: str) -> None:
+    write(program, site, more)
+    show(site, old)
+    program.run("serve", "--once")
+    site.pages = dict.fromkeys(("/1", "/2", "/3"), "<p>Welcome to our new shop.</p>")
+    program.run("serve", "--once")
+    (alert,) = mails(program)
+    text = part(alert, "plain")
+    assert said in text
+    assert ("New rules" in text) is bool(said)
