@@ -26,6 +26,9 @@ SHOP = f"<title>Shop</title><nav><a href=/>home</a><a href=/about>about</a></nav
 ONLY_FORM = "<h1>Welcome</h1><form><input name=user><input type=password name=password><button>in</button></form>"
 PLAIN = "<p>" + "One single article with one long text and no list at all. " * 40
 
+NAVIGATION = "<nav><ul>" + "".join(f"<li><a href=/{name}>All about {name}</a>" for name in ("news", "sport", "travel", "science")) + "</ul></nav>"
+FOOTER = "<div class=site-footer>" + "".join(f"<p><a href=/f{number}>Imprint {number}</a></p>" for number in range(6)) + "</div>"
+
 Run = Callable[..., Result]
 
 
@@ -56,7 +59,10 @@ def test_suggest_needs_no_settings_and_writes_nothing(run: Run, site: PageSite, 
 @pytest.mark.parametrize(("page", "said"), [
     (Answer("<script src=/app.js></script><div id=root></div>"), "builds its content with JavaScript"),
     (Answer("<p>Loading</p><script src=/a.js></script><noscript>Please enable JavaScript</noscript>"), "builds its content with JavaScript"),
+    (Answer(f"{NAVIGATION}<div id=root></div><script src=/app.js></script>{FOOTER}"), "builds its content with JavaScript"),
     (Answer(ONLY_FORM), "the page asks for a password"),
+    (Answer(NAVIGATION + ONLY_FORM + FOOTER), "the page asks for a password"),
+    (Answer(f"{NAVIGATION}<h1>Search</h1><p>Nothing found</p>{FOOTER}"), "it may be an empty list"),
     (Answer("<h1>Offers</h1><ul></ul>"), "it may be an empty list"),
     (Answer("[]", headers={"Content-Type": "application/json"}), "it may be an empty list"),
     (Answer(""), "the page is empty"),

@@ -182,13 +182,14 @@ def new_spider(settings_file: str, name: str, *, url: str | None, proposal: int)
         click.echo(f"created {path}; add this table to {settings_file}:\n\n{table}")
         return
     from pipeline.cli.pages.child import perform
-    from pipeline.cli.pages.suggest import chosen
+    from pipeline.cli.pages.suggest import certainty, chosen
     settings = load_settings(settings_file)
     new.check_name(settings, name)
-    found = chosen(_proposals(settings_file, url, None, name), proposal)
+    proposals = _proposals(settings_file, url, None, name)
+    found = chosen(proposals, proposal)
     path = new.write_table(settings, name, found["toml"], url)
-    click.echo(f"created {path} from proposal {proposal}")
-    for note in found["notes"]:
+    click.echo(f"created {path} from proposal {proposal} ({certainty(found)})")
+    for note in [*proposals["seen"], *found["notes"]]:
         click.echo(f"note: {clean_line(note)}")
     settings = load_settings(settings_file)
     tried = perform(settings, "try_rules", name, {"url": settings.spiders[name].start[0].url})

@@ -47,16 +47,22 @@ def lines(found: Mapping[str, Any], number: int) -> Iterator[str]:
 
 
 def _headline(proposal: Mapping[str, Any]) -> str:
-    confidence = proposal["confidence"]
-    sure = "very likely" if confidence >= 0.8 else "likely" if confidence >= 0.5 else "a guess"
+    sure = certainty(proposal)
     each = proposal["table"].get("items", {}).get("each")
     what = {"html": "", "json-ld": "in JSON-LD", "microdata": "in microdata", "json": "in JSON", "csv": "in CSV"}.get(proposal["kind"])
     place = f'in "{each}"' if isinstance(each, str) else what
     if place is None or not proposal["count"]:
         start = clean_line(str(next(iter(proposal["table"].get("start", ())), "")), 160)
         entries = counted(proposal["count"], "entry") if proposal["count"] else "not fetched yet"
-        return f"the {clean_line(proposal['kind'])} {start}, {entries} ({sure}, {confidence:.0%})"
-    return f"{counted(proposal['count'], 'item')} {clean_line(place, 100)} ({sure}, {confidence:.0%})"
+        return f"the {clean_line(proposal['kind'])} {start}, {entries} ({sure})"
+    return f"{counted(proposal['count'], 'item')} {clean_line(place, 100)} ({sure})"
+
+
+def certainty(proposal: Mapping[str, Any]) -> str:
+    """Return how sure a proposal is, such as "very likely, 93%"."""
+    confidence = proposal["confidence"]
+    sure = "very likely" if confidence >= 0.8 else "likely" if confidence >= 0.5 else "a guess"
+    return f"{sure}, {confidence:.0%}"
 
 
 def _toml_heading(number: int, count: int) -> str:

@@ -9,25 +9,25 @@ from typing import Any
 
 from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.extract import Document
-from pipeline.crawl.extract.page_text import is_binary, page_text
 from pipeline.crawl.extract.try_rules import session_note, try_spider
 from pipeline.crawl.spider_import import spider_class
 from pipeline.crawl.suggest import Proposal, spider_toml, suggest
 from pipeline.crawl.suggest.proposal import SHOWN_ROWS
-from pipeline.documents.scripted_pages import script_message
 from pipeline.errors import FetchError, PipelineError
 from pipeline.model import Json
-from pipeline.session.login.failure_reasons import asks_captcha, asks_for_scripts
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings, SpiderTable
 from pipeline.store import Store
-from pipeline.text import counted, shown_url
+from pipeline.text import shown_url
 from pipeline.urls import bare
-from pipeline.workers.pages.fetch import FetchedPage, PageFetcher, open_pages
+from pipeline.workers.pages.fetch import PageFetcher, open_pages
+from pipeline.workers.pages.obstacles import is_navigation, obstacle, without_list
 
 SCHEDULE = "daily at 07:00"
-_SHORT_TEXT = 200
-_LONG_TEXT = 2000
+SHOWN = 3
+"""How many proposals are shown."""
+LIKELY = 0.5
+"""The confidence from which a proposal is more than a guess."""
 
 
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
@@ -46,14 +46,26 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
         document = Document(url=bare(found.url).partition("#")[0], status=found.status, text=found.text, headers=lambda: found.headers,
                             encoding=found.encoding)  # the proposed start URL has no password
         seen: list[str] = []
-        proposals = list(_with_rows(suggest(document, limit=3), pages, settings.folder, seen))
+        proposals = list(_with_rows(_of_lists(document), pages, settings.folder, seen))
+        if all(proposal.confidence < LIKELY for proposal in proposals) and (reason := obstacle(fetched)):
+            proposals, seen = [], [reason, *seen]
+        if not proposals:
+            seen = seen or [without_list(fetched)]
         if pages.spider.robots:
             robots = Robots(pages.session.look, on_delay=lambda place, delay_s: None)
             for proposal in proposals:
                 proposal.notes.extend(_refusals(proposal.table["start"], robots))
     return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
             "proposals": [_described(proposal, options["as"]) for proposal in proposals],
-            "seen": [*_seen(fetched, bool(proposals)), *seen]}
+            "seen": seen}
+
+
+def _of_lists(document: Document) -> list[Proposal]:
+    """Return at most SHOWN proposals. A guess whose elements are all in the navigation of the page is left out."""
+    found = [proposal for proposal in suggest(document, limit=2 * SHOWN)
+             if proposal.confidence >= LIKELY or not is_navigation(proposal.table.get("items", {}).get("each"), document)]
+    feeds = [proposal for proposal in found[SHOWN:] if proposal.kind == "feed"]
+    return [*found[:SHOWN - len(feeds[:1])], *feeds[:1]]
 
 
 def _described(proposal: Proposal, name: str) -> dict[str, Json]:
@@ -94,32 +106,3 @@ def _refusals(starts: Sequence[str], robots: Robots) -> Iterator[str]:
             robots.check(url)
         except PipelineError as error:
             yield f"a run does not fetch {shown_url(url)}: {error.what}; {error.fix}"
-
-
-def _seen(fetched: FetchedPage, found_list: bool) -> Iterator[str]:
-    """Yield what the page is, if it is not what a person sees in a browser, or if no list was found on it."""
-    page, document = fetched.page, fetched.document
-    text = page_text(document.text)
-    if asks_captcha(page) and len(text) < _LONG_TEXT:
-        yield "the page asks for a captcha"
-    elif document.lexbor.css_first("input[type=password i]") is not None and not found_list:
-        yield "the page asks for a password: give the spider a login (docs/sessions.md), then use `--spider NAME`"
-    if found_list:
-        return
-    if not document.text.strip():
-        yield "the page is empty"
-    elif is_binary(document.text[:_LONG_TEXT]) or not _is_text(document):
-        yield f"the page is not HTML, XML or JSON (Content-Type: {document.headers.get('content-type') or 'none'})"
-    elif scripted := script_message(document):
-        yield scripted
-    elif asks_for_scripts(page):
-        yield "the page is the challenge of a bot protection; log in with a browser and import its cookies with `pipeline cookies import`"
-    elif document.json == [] or len(text) < _SHORT_TEXT:
-        yield f"the page has hardly any content ({counted(len(text), 'character')} of text): it may be an empty list"
-    else:
-        yield "the page has no repeated structure: it may be a single article; give the URL of a list of articles, products or files"
-
-
-def _is_text(document: Document) -> bool:
-    kind = document.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return not kind or kind.startswith("text/") or any(word in kind for word in ("html", "xml", "json", "csv", "javascript"))
