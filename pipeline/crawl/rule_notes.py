@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import sqrt
 
 from pipeline.settings import SpiderTable
 from pipeline.store.crawl.compare import Coverage, RuleCount
-from pipeline.store.crawl.rule_counts import Usual
+from pipeline.store.crawl.rule_counts import Usual, is_far_under
 from pipeline.text import clean_line, counted, shown_url
 
 _NONE = RuleCount()
-_FEW = 3
-"""A share is far under the usual share only if at least this many values are missing."""
 
 
 def nothing_found(table: SpiderTable, coverage: Coverage, rejected: tuple[int, str] = (0, "")) -> str:
@@ -127,15 +124,6 @@ def _note(rule: str, count: RuleCount, usual: Usual) -> str:
             count.pages_matched, count.pages, share):
         return f"`{rule}` matched on {count.pages_matched} of {counted(count.pages, 'page')}, usually on {share:.0%}"
     return ""
-
-
-def is_far_under(found: int, of: int, usual: float) -> bool:
-    """Return whether `found` of `of` is less than half of the usual share (0 to 1), and too few to be an accident.
-
-    An accident is a difference of up to three standard deviations of the binomial distribution.
-    """
-    missing = usual * of - found
-    return found < usual * of / 2 and missing >= max(_FEW, 3 * sqrt(of * usual * (1 - usual)))
 
 
 def _is_notable(of: int, usual: float | None) -> bool:

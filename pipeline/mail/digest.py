@@ -36,7 +36,7 @@ from pipeline.mail.render.render import (
 )
 from pipeline.mail.render.translations import WORDINGS
 from pipeline.mail.smaller_digest import with_less
-from pipeline.mail.summary import DigestSummary, NetChanges, rejected_items, summarize
+from pipeline.mail.summary import DigestSummary, NetChanges, fewer_values, rejected_items, summarize
 from pipeline.model import REBUILD_STEPS, Change, ChangeKind, DigestClaim, DraftMessage, Rebuild
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.store import Store
@@ -257,7 +257,7 @@ def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_
     runs = stored.runs_of(store, run_ids)
     changes = NetChanges(store, runs)
     files = stored.files_of(store, run_ids)
-    rejected = rejected_items(store, runs)
+    rejected, fewer = rejected_items(store, runs), fewer_values(store, runs)
     found = []
     for recipients in ((table, *table.groups) if table.everyone else table.groups):
         filters = (table,) if recipients is table else (table, recipients)
@@ -269,10 +269,12 @@ def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_
         # A filter on items cannot be applied to downloaded files, so recipients with a filter on items get no files.
         summary = summarize(own, [run for run in runs if run.spider in spiders],
                             [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
-                            rejected=[items for items in rejected if items.spider in spiders])
+                            rejected=[items for items in rejected if items.spider in spiders],
+                            fewer=[values for values in fewer if values.spider in spiders])
         if not all(wanted.problems for wanted in filters):
             summary.problems.clear()
             summary.rejected.clear()
+            summary.fewer.clear()
         if summary.has_news or even_empty or table.empty == "send":
             found.append(_RecipientsContent(recipients, own, summary))
     return found

@@ -14,6 +14,7 @@ from datetime import datetime
 from pipeline.model import Change, ChangeKind, Outcome, Run, StoredFile
 from pipeline.price import is_price, same
 from pipeline.store import Store
+from pipeline.store.crawl import rule_counts
 from pipeline.store.mail import digests as stored
 
 ORDER = (ChangeKind.NEW, ChangeKind.BACK, ChangeKind.CHANGED, ChangeKind.GONE)
@@ -54,6 +55,20 @@ class RejectedItems:
     fresh: bool
 
 
+@dataclass(frozen=True)
+class FewerValues:
+    """A field that far fewer items of a spider's last pass have than usual.
+
+    filled: number of these items. items: number of all items. usual: the usual share of the items (0 to 1).
+    """
+
+    spider: str
+    field: str
+    filled: int
+    items: int
+    usual: float
+
+
 @dataclass
 class DigestSummary:
     """What a digest reports. Only the first changes of each kind are held in memory.
@@ -71,6 +86,7 @@ class DigestSummary:
     problems: list[SpiderProblem]
     files: list[StoredFile]
     rejected: list[RejectedItems] = field(default_factory=list)
+    fewer: list[FewerValues] = field(default_factory=list)
     start: datetime | None = None
     end: datetime | None = None
     fields_priced: set[str] = field(default_factory=set)
@@ -169,7 +185,7 @@ def net_change(first: Change, last: Change) -> Change | None:
 
 
 def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,
-              rejected: Sequence[RejectedItems] = ()) -> DigestSummary:
+              rejected: Sequence[RejectedItems] = (), fewer: Sequence[FewerValues] = ()) -> DigestSummary:
     """Iterate over the changes once, and return the summary of changes, runs and files.
 
     keep: maximum number of changes of each kind that the summary contains; all further changes are only counted.
@@ -194,7 +210,7 @@ def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[St
     return DigestSummary(
         spiders=list(dict.fromkeys(run.spider for run in runs)), counts=counts, top=top, fields=names,
         fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), problems=_problems(runs),
-        files=list(files), rejected=list(rejected), start=min(starts, default=None), end=max(ends, default=None))
+        files=list(files), rejected=list(rejected), fewer=list(fewer), start=min(starts, default=None), end=max(ends, default=None))
 
 
 def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
@@ -209,6 +225,14 @@ def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
             error = good[-1].error if suspect else bad[-1].error
             found.append(SpiderProblem(spider, len(bad), len(own), bad[-1].outcome if bad else None, error, suspect, ended_well))
     return found
+
+
+def fewer_values(store: Store, runs: Sequence[Run]) -> list[FewerValues]:
+    """Return the fields that far fewer items have than usual, in the pass of the last successful run of each spider that is not suspect."""
+    last = {run.spider: run for run in runs if run.outcome is Outcome.SUCCEEDED and not run.suspect}
+    with store.read() as connection:
+        return [FewerValues(spider, row.name, row.count.matches, row.count.items, row.usual or 0.0)
+                for spider, run in last.items() for row in rule_counts.fewer_values(connection, spider, run.pass_id)]
 
 
 def rejected_items(store: Store, runs: Sequence[Run]) -> list[RejectedItems]:

@@ -163,6 +163,16 @@ def test_a_suspect_run_is_a_problem_although_a_later_run_was_stopped(store, site
     assert "books: the last run is suspect, so no items are reported as gone — `items.each` matched nothing on 3 pages" in text_of(mail)
 
 
+@pytest.mark.parametrize(("language", "said"), [
+    ("en", "! Problems\r\n  books: `price` is filled in 1 of 10 items, usually in 100%"), ("zh", "books：10 个条目中只有 1 个有 `price`，平时为 100%")])
+def test_a_field_that_far_fewer_items_have_than_usual_is_a_problem(store, site, settings_from, language: str, said: str) -> None:
+    settings = settings_from(digest=f'language = "{language}"')
+    site.run({str(number): BOOK for number in range(10)})
+    built(store, settings)
+    site.run({str(number): BOOK if not number else {**BOOK, "price": None} for number in range(10)})
+    assert said in text_of(mail_of(store, built(store, settings, slot="s2")))
+
+
 def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> None:
     settings = settings_from(digest='language = "zh"')
     site.run({"1": BOOK})

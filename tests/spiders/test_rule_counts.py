@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.crawl.rule_notes import is_far_under, lost_pages, nothing_found, rule_notes
+from pipeline.crawl.rule_notes import lost_pages, nothing_found, rule_notes
 from pipeline.settings import SpiderTable
 from pipeline.store.crawl import items
 from pipeline.store.crawl.compare import Coverage, RuleCount
-from pipeline.store.crawl.rule_counts import Usual
+from pipeline.store.crawl.rule_counts import Usual, is_far_under
 from pipeline.store.runs import runs
 from pipeline.store.runs.leases import TTL
 from tests.crawl.conftest import Crawls

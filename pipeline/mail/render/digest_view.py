@@ -112,13 +112,15 @@ def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemVie
 
 
 def problems(summary: DigestSummary, words: Wording, notice: str) -> list[ProblemView]:
-    """Return the problems to show: the failed or suspect runs of the spiders, then their rejected items.
+    """Return the problems to show: the failed or suspect runs of the spiders, then their rejected items and fields with few values.
 
     notice: a problem of the digest itself, which is shown first; "" if there is none.
     """
     views = [ProblemView("", notice)] if notice else []
     views += [_problem(problem, words) for problem in summary.problems]
     views += [_rejected(items, words) for items in summary.rejected]
+    views += [ProblemView(each.spider, words.fewer.format(field=clean_line(each.field, 60), n=each.filled, total=each.items,
+                                                          share=f"{each.usual:.0%}")) for each in summary.fewer]
     left = len(views) - _MAX_PROBLEMS
     return [*views[:_MAX_PROBLEMS], ProblemView("", words.more.format(n=left))] if left > 0 else views
 

@@ -40,6 +40,7 @@ class Wording:
     suspect: str
     rejected: str
     rejected_of: str
+    fewer: str
     outcomes: dict[Outcome, str]
     attachments: str
     rows_left_out: str
@@ -77,6 +78,7 @@ ENGLISH = Wording(
     suspect="the last run is suspect, so no items are reported as gone",
     rejected="{n:,} rejected",
     rejected_of="items rejected: {n:,}; to list them, run `pipeline items {spider} --rejects`",
+    fewer="`{field}` is filled in {n:,} of {total:,} items, usually in {share}",
     outcomes={Outcome.FAILED: "failed", Outcome.TIMED_OUT: "exceeded its time limit", Outcome.KILLED: "was killed",
               Outcome.ABANDONED: "was interrupted"},
     attachments="Attachments",
@@ -115,6 +117,7 @@ CHINESE = Wording(
     suspect="结果可疑，因此没有条目被标为消失",
     rejected="{n} 项未通过检查",
     rejected_of="{n} 个条目未通过检查，已另存，可用 `pipeline items {spider} --rejects` 查看",
+    fewer="{total} 个条目中只有 {n} 个有 `{field}`，平时为 {share}",
     outcomes={Outcome.FAILED: "失败", Outcome.TIMED_OUT: "超时", Outcome.KILLED: "被终止", Outcome.ABANDONED: "中断"},
     attachments="附件",
     rows_left_out="工作表行数已满，缺少 {n} 项变化",

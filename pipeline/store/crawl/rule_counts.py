@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 
 from sqlalchemy import Connection, func, select
 
@@ -19,6 +20,9 @@ from pipeline.store.database.schema import passes, rejects, runs
 USUAL_PASSES = 5
 """The number of earlier passes from which the usual share of a field or rule is computed."""
 
+
+_FEW = 3
+"""A share is far under the usual share only if at least this many values are missing."""
 
 @dataclass(frozen=True)
 class Usual:
@@ -105,6 +109,23 @@ def _median(values: Sequence[float]) -> float:
     """Return the median. The module `statistics` is not used, because importing it takes longer than all of this."""
     ordered, middle = sorted(values), len(values) // 2
     return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def is_far_under(found: int, of: int, usual: float) -> bool:
+    """Return whether `found` of `of` is less than half of the usual share (0 to 1), and too few to be an accident.
+
+    An accident is a difference of up to three standard deviations of the binomial distribution.
+    """
+    missing = usual * of - found
+    return found < usual * of / 2 and missing >= max(_FEW, 3 * sqrt(of * usual * (1 - usual)))
+
+
+def fewer_values(connection: Connection, spider: str, pass_id: int) -> list[RuleRow]:
+    """Return the fields that far fewer items of a pass have than usual."""
+    coverage, before = of_pass(connection, pass_id), usual(connection, spider, before=pass_id)
+    return [RuleRow(name, RuleCount(matches=filled, items=coverage.items), filled / coverage.items, before.fields[name])
+            for name, filled in coverage.fields.items()
+            if name in before.fields and is_far_under(filled, coverage.items, before.fields[name])]
 
 
 def rejected(connection: Connection, pass_id: int) -> tuple[int, str]:
