@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,7 +16,7 @@ _NEXT_WORDS = frozenset("""next|next page|next »|more|load more|show more|older
     suivant|suivante|page suivante|siguiente|página siguiente|próximo|próxima|seguinte|successivo|successiva|avanti|pagina successiva|volgende|nästa|
     næste|neste|seuraava|następna|dalej|další|следующая|далее|вперёд|вперед|下一页|下一頁|下页|次へ|次のページ|다음|التالي|הבא|sonraki|tiếp|tiếp theo|
     επόμενη|ถัดไป|următoarea|következő""".replace("\n", "").replace("    ", "").split("|"))
-_ARROWS = re.compile(r"[\s›»→>⟩▶❯…⇒]+")
+_ARROWS = re.compile("[\\s›»→>\u27e9\u232a▶❯…⇒]+")
 _NEXT_NAMES = re.compile(r"(?:^|[-_])(?:next|older|morelink|nextpage|forward)(?:$|[-_])|^next", re.IGNORECASE)
 _PAGER = re.compile(r"(?:^|[-_])(?:pagination|pager|paging|paginator|page-?numbers?|page-?nav|pages|pagelinks?|nav-links|wp-pagenavi)(?:$|[-_])", re.IGNORECASE)
 _PAGE_PARAM = re.compile(r"(?:page|p|pg|pageno|page_?number|page_?num|pagenum|seite|pagina|paged|start|offset|skip|from|first|begin|startat|start_?index|"
@@ -49,7 +49,8 @@ def _is_next(element: Element) -> bool:
     for name in ("aria-label", "title"):
         if (attributes.get(name) or "").strip().casefold() in _NEXT_WORDS:
             return True
-    if text and _ARROWS.fullmatch(text) and text not in ("…", ">>", "»»") and _in_pager(element):
+    if text and _ARROWS.fullmatch(text) and text not in ("…", ">>", "»»") and (
+            _in_pager(element) or any(above.tag == "nav" for above in islice(element.ancestors(), 4))):
         return True
     own = [*element.classes, attributes.get("id") or ""]
     above = [*element.parent.classes] if element.parent is not None and element.parent.links == 1 else []

@@ -44,6 +44,10 @@ _UTILITY = re.compile(r"""
 """, re.VERBOSE)
 
 
+_VAGUE_TAGS = frozenset(["a", "span", "div", "p", "td", "b", "i", "em", "strong", "li", "font", "small"])
+_TELLING_TAGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "header", "time", "address", "figcaption", "blockquote", "dt", "dd"])
+
+
 def is_generated(name: str) -> bool:
     """Return whether a class name or an id looks generated: a hash, a name of a CSS-in-JS library, or a name with a counter."""
     if _NAME.match(name) is None or len(name) > 60:
@@ -121,11 +125,13 @@ def _by_name(node: LexborNode, above: Sequence[LexborNode]) -> Iterator[str]:
     """Yield selectors that use names, of the element itself and of the elements around it."""
     own, tag = names_of(node), node.tag or "*"
     classes = [name for name in own if name.startswith(".")]
-    for name in own:
+    for name in own if tag not in _VAGUE_TAGS else own[:-1]:
         yield name
         if name in classes and not _is_vague(name[1:]):
             yield f"{tag}{name}"
-    yield from ["a[href]"] if tag == "a" else []
+    yield from (f"{name} {tag}" for parent in above[:2] for name in names_of(parent)
+                if ((name.startswith((".", "[itemprop")) and not _is_vague(name.strip("."))) or name in _TELLING_TAGS))
+    yield from (tag, "a[href]") if tag == "a" else (tag,)
     yield from (f"{tag}{name}" for name in classes)
     yield from ["".join(classes[:2])] if len(classes) > 1 else []
     yield from (f"{name} {own[-1]}" for parent in above[:4] for name in names_of(parent))

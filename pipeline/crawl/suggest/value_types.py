@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 _FORMATS = ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%y", "%d.%m.%Y, %H:%M", "%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y.%m.%d", "%Y-%m-%d %H:%M:%S %z",
-            "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%m/%d/%Y %I:%M %p", "%d-%m-%Y", "%d-%b-%Y", "%d-%b-%Y %H:%M", "%Y-%b-%d",
+            "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%m/%d/%Y %I:%M %p", "%d-%m-%Y", "%d-%b-%Y", "%d-%b-%Y %H:%M", "%Y-%b-%d", "%d%b%Y %H:%M",
             "%Y-%b-%d %H:%M:%S", "%Y-%b-%d %H:%M", "%b %d, %Y", "%B %d, %Y", "%b. %d, %Y",
             "%d %b %Y", "%d %B %Y", "%d %b %Y %H:%M", "%a, %d %b %Y", "%a %b %d, %Y", "%a %b %d, %Y %I:%M %p", "%a %b %d %H:%M:%S %Y",
             "%A, %B %d, %Y", "%A, %d %B %Y", "%a %d %b %Y", "%b %d %Y", "%B %d %Y", "%b %d, %Y, %I:%M %p", "%b %d, %Y %I:%M %p",

@@ -26,7 +26,10 @@ _MACHINE_ATTRIBUTES = {"meta": "content", "data": "value", "meter": "value"}
 _DATE_ATTRIBUTES = ("datetime", "title", "content", "data-time", "data-date", "data-timestamp")
 _NO_NUMBERS = ("id", "sku", "version", "title", "date")
 _BARE_DATES = (r"\d\d?/\d\d?/\d{4} {1,2}\d\d?:\d\d [AP]M", r"\d\d-[A-Za-z]{3}-\d{4} \d\d:\d\d", r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?",
-               r"\d{4}-[A-Za-z]{3}-\d\d \d\d:\d\d(?::\d\d)?", r"\d{4}-\d\d-\d\d")
+               r"\d{4}-[A-Za-z]{3}-\d\d \d\d:\d\d(?::\d\d)?", r"\d\d?[A-Z][a-z]{2}\d{4} +\d\d:\d\d", r"[A-Z][a-z]{2} +\d\d? +\d{4}",
+               r"\d{4}-\d\d-\d\d")
+SIZE_AT_END = r"(-|<?DIR>?|\d[\d.,]*\s?(?:[kKMGT]i?)?[Bb]?)\s*$"
+"""The size of a file at the end of the text beside its name."""
 
 
 def source_of(slot: Slot, elements: dict[int, Element], records: Sequence[Record]) -> dict[str, Any] | None:

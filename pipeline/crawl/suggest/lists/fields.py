@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.crawl.suggest.lists.columns import column_of, headers_of
 from pipeline.crawl.suggest.lists.field_names import said_of
 from pipeline.crawl.suggest.lists.field_rules import (
+    SIZE_AT_END,
     anchor_of,
     attribute,
     outer,
@@ -23,7 +24,7 @@ from pipeline.crawl.suggest.lists.field_rules import (
     source_of,
     typed_rule,
 )
-from pipeline.crawl.suggest.lists.slots import INLINE, Slot, link_of
+from pipeline.crawl.suggest.lists.slots import BESIDE, INLINE, Slot, link_of
 from pipeline.crawl.suggest.lists.structure import Group
 from pipeline.crawl.suggest.lists.titles import NO_LINK, split, title_slot
 from pipeline.crawl.suggest.lists.tree import Element
@@ -32,6 +33,7 @@ from pipeline.crawl.suggest.selectors import semantic_classes
 
 MAX_FIELDS = 10
 _MIN_PRESENCE = 0.35
+_MOST_UNNAMED = 3
 _MEDIA = frozenset(["img", "source", "video", "audio"])
 _NOT_DATES = frozenset(["title", "author", "comments", "description", "id", "views", "size"])
 _WITH_DIGITS = frozenset(["price", "score", "views"])
@@ -113,6 +115,7 @@ class _Builder:
         self._group = group
         self._fields = fields
         self._headers = headers_of(group.records[0].head)
+        self._unnamed = 0
 
     def add_title(self) -> None:
         """Add the title. If its texts are cut and the attribute `title` has them whole, the attribute is read."""
@@ -207,7 +210,13 @@ class _Builder:
             name = known(re.sub(r"[\W\d]+", " ", values[0]).strip()) or "count"
         if name in ("", "url", "title"):
             name = kind if kind == "number" else "text" if statistics.median(map(len, values)) < 80 else "description"
+        if name in ("text", "description"):
+            self._unnamed += 1
+            if self._unnamed > _MOST_UNNAMED:
+                return
         self._fields.rules[unused(name, self._fields.rules)] = rule
+        if kind == "date" and slot.key in BESIDE and all(re.search(SIZE_AT_END, value) for value in values):
+            self._fields.rules[unused("size", self._fields.rules)] = {"xpath": rule["xpath"], "regex": SIZE_AT_END}
 
     def _add_image(self, slot: Slot, elements: dict[int, Element]) -> None:
         """Add the link of an image; a script often loads it from another attribute than `src`."""

@@ -113,7 +113,7 @@ def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
                        for name in inner.classes})
     common = {name for name, count in counts.items() if count >= _COMMON * len(records)}
     found: dict[str, Slot] = {}
-    is_before = bool(records) and bool(records[0].head.before) and not records[-1].head.tail  # text between two records belongs to the later
+    is_before = bool(records) and _is_text_before(records[0].head)
     for number, record in enumerate(records):
         read = partial(_read, number=number, record=record, found=found, tree=tree, common=common)
         read(record.head, "")
@@ -122,6 +122,12 @@ def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
         for place, beside in enumerate(record.after, 1):
             read(beside, f"+{place} {beside.tag}")
     return found
+
+
+def _is_text_before(head: Element) -> bool:
+    """Return whether bare text between the elements of a list belongs to the later one: there is some before the first, none after the last."""
+    alike = [element for element in head.parent.children if element.tag == head.tag] if head.parent is not None else [head]
+    return bool(alike[0].before) and not alike[-1].tail
 
 
 def _read(top: Element, key: str, *, number: int, record: Record, found: dict[str, Slot], tree: Tree, common: set[str]) -> None:
