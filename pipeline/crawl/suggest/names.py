@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 _LONGEST = 30
 _WORDS: tuple[tuple[str, str], ...] = (
@@ -53,6 +54,7 @@ def slug(text: str) -> str:
     return f"n{found}" if found[:1].isdigit() else found
 
 
+@lru_cache(maxsize=20_000)
 def known(text: str) -> str:
     """Return the usual name of a field that a class, an itemprop or a heading names; "" if it is none of them."""
     said = unicodedata.normalize("NFKD", re.sub(r"(?<=[a-z])(?=[A-Z])", "-", text.strip())).lower()

@@ -58,7 +58,7 @@ def _is_next(element: Element) -> bool:
 
 
 def _in_pager(element: Element) -> bool:
-    above = list(element.ancestors())[:4]
+    above = islice(element.ancestors(), 4)
     return any(_PAGER.search(name) for one in [element, *above] for name in [*one.classes, one.attributes.get("id") or ""]) or any(
         "pag" in (one.attributes.get("aria-label") or "").casefold() for one in above)
 
@@ -132,7 +132,7 @@ def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, A
     for name, found in values.items():
         if pages := _pages(name, found | ({int(base[name])} if base.get(name, "").isdigit() else set())):
             return {"pages": pages}, f"links number the pages with the parameter {name}"
-    for above in list(in_pager[0].ancestors())[:4] if in_pager else ():
+    for above in islice(in_pager[0].ancestors(), 4) if in_pager else ():
         for name in names_of(above.node)[:-1]:
             if _PAGER.search(name.strip(".")) and matches(document.lexbor, f"{name} a"):
                 return {"follow": [f"{name} a"]}, "links lead to the further pages"

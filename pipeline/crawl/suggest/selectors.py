@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from selectolax.lexbor import LexborNode, SelectolaxError
 
@@ -48,6 +49,7 @@ _VAGUE_TAGS = frozenset(["a", "span", "div", "p", "td", "b", "i", "em", "strong"
 _TELLING_TAGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "header", "time", "address", "figcaption", "blockquote", "dt", "dd"])
 
 
+@lru_cache(maxsize=20_000)
 def is_generated(name: str) -> bool:
     """Return whether a class name or an id looks generated: a hash, a name of a CSS-in-JS library, or a name with a counter."""
     if _NAME.match(name) is None or len(name) > 60:
@@ -64,6 +66,7 @@ def _is_foreign_word(name: str) -> bool:
     return name.replace("-", "").replace("_", "").isalpha() and len(name) <= 40
 
 
+@lru_cache(maxsize=20_000)
 def is_utility(name: str) -> bool:
     """Return whether a class describes the look or the state of an element (mt-4, col-md-6, odd), not its meaning."""
     return _UTILITY.search(name) is not None
@@ -100,11 +103,13 @@ def names_of(node: LexborNode) -> list[str]:
     return [*found, tag]
 
 
+@lru_cache(maxsize=20_000)
 def _is_vague(name: str) -> bool:
     """Return whether a class says little: it has one or two letters, or no usual word for a part of a record."""
     return len(name) <= 2 or not known(name)
 
 
+@lru_cache(maxsize=20_000)
 def _stem(name: str) -> str:
     """Return the part of a hashed class of a CSS module that stays the same in the next build; "" if there is none."""
     match = re.fullmatch(r"([A-Za-z][A-Za-z-]*[A-Za-z](?:_[A-Za-z][A-Za-z-]*)?(?:__|_(?=[A-Za-z0-9+-]{5}$)))[A-Za-z0-9+-]{4,8}", name)

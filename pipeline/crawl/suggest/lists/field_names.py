@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from pipeline.crawl.suggest.lists.columns import column_of
 from pipeline.crawl.suggest.lists.slots import Record, Slot
@@ -24,7 +25,7 @@ def said_of(slot: Slot, element: Element, records: Sequence[Record], headers: di
     said = (element.attributes.get("itemprop") or "").split()
     said += [headers.get(column_of(slot), ""), _label(slot)]
     heads = {record.head.at for record in records}
-    for one in (element, *list(element.ancestors())[:2]):
+    for one in (element, *islice(element.ancestors(), 2)):
         if one.at in heads:
             break
         if one.length > element.length:

@@ -62,7 +62,14 @@ def fields_of(group: Group) -> Fields:
         if len(found.rules) >= MAX_FIELDS:
             break
         builder.add(slot)
+    tags = {record.head.tag for record in group.records}
+    if len(tags) == 1:  # the element of the record itself, which is easier to read as `a` than as `*`
+        found.rules = {name: _with_tag(rule, next(iter(tags))) for name, rule in found.rules.items()}
     return found
+
+
+def _with_tag(rule: Any, tag: str) -> Any:
+    return tag if rule == "*" else {**rule, "css": tag} if isinstance(rule, dict) and rule.get("css") == "*" else rule
 
 
 def _worthwhile(group: Group, title: Slot | None) -> list[Slot]:

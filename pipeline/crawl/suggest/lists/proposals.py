@@ -16,6 +16,8 @@ from pipeline.crawl.suggest.proposal import SHOWN_ROWS, Proposal, Tested, tested
 from pipeline.text import counted
 
 _TRIED = 12
+_TRIED_IN_LARGE = 4
+_LARGE = 20_000
 _PROPOSED = 3
 _NEARLY = 0.92
 
@@ -29,7 +31,7 @@ def html_proposals(document: Document) -> list[Proposal]:
     further, why = next_page(tree, document)
     found: list[Proposal] = []
     used: list[Group] = []
-    for candidate in candidates[:_TRIED]:
+    for candidate in candidates[:_TRIED if len(tree.elements) < _LARGE else _TRIED_IN_LARGE]:
         if any(_is_same_list(candidate, other) for other in used):
             continue
         group = refined(_richest(candidate, candidates[:3 * _TRIED]), tree)

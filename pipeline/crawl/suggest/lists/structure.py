@@ -25,6 +25,7 @@ _SAMPLE = 24
 _SCORED = 90
 """Number of groups that are scored; they have the most text."""
 _MIN_SIZE = 2
+_MOST_NESTING = 20
 _RECORD_TAGS = frozenset(["article", "section", "div", "li", "tr", "a", "p", "dt", "dl", "td", "tbody", "table", "h2", "h3", "h4", "h5",
                           "figure", "details", "blockquote", "span", "ul", "ol", "pre", "fieldset", "form", "header", "main", "h1", "dd",
                           "center", "font", "b", "label", "address", "aside"])
@@ -97,9 +98,10 @@ def sample(elements: Sequence[Element], most: int = _SAMPLE) -> list[Element]:
 def _candidates(tree: Tree) -> list[Group]:
     """Return a group for each short selector that matches at least two elements; of selectors for the same elements, the simplest."""
     named: dict[str, list[Element]] = {}
+    anchors: dict[int, list[str]] = {}
     for element in tree.elements:
         if element.tag in _RECORD_TAGS or "-" in element.tag:
-            for selector in dict.fromkeys(_each_selectors(element)):
+            for selector in dict.fromkeys(_each_selectors(element, anchors)):
                 named.setdefault(selector, []).append(element)
     same: dict[tuple[int, ...], str] = {}
     for selector, elements in named.items():
@@ -122,9 +124,18 @@ def cost(selector: str) -> float:
     return 12 * len(steps) + len(selector) / 4 + 14 * bare + 25 * look + 3 * selector.count("[") + 20 * selector.count("[class") + states
 
 
-def _each_selectors(element: Element) -> Iterator[str]:
-    """Yield short selectors that match an element, and others like it."""
+def _each_selectors(element: Element, anchors: dict[int, list[str]]) -> Iterator[str]:
+    """Yield short selectors that match an element, and others like it.
+
+    anchors: the selectors of elements that were needed before, by the position of the element.
+    """
     tag = element.tag
+
+    def anchors_of(above: Element) -> list[str]:
+        if above.at not in anchors:
+            anchors[above.at] = _anchors(above)
+        return anchors[above.at]
+
     if element.attributes.get("itemtype"):
         yield f"[itemtype={quoted(element.attributes['itemtype'] or '')}]"
     own = [name for name in names_of(element.node)[:-1] if not name.startswith("[itemprop")]
@@ -134,13 +145,13 @@ def _each_selectors(element: Element) -> Iterator[str]:
     parent = element.parent
     if parent is None:
         return
-    around = [parent, *list(parent.ancestors())[:4]]
-    yield from (f"{anchor} > {tag}" for anchor in _anchors(parent))
-    yield from (f"{anchor} {tag}" for above in around for anchor in _anchors(above))
+    around = [parent, *islice(parent.ancestors(), 4)]
+    yield from (f"{anchor} > {tag}" for anchor in anchors_of(parent))
+    yield from (f"{anchor} {tag}" for above in around for anchor in anchors_of(above))
     steps = tag
     for above, further in pairwise(around[:3]):
         steps = f"{above.tag} > {steps}"
-        yield from (f"{anchor} > {steps}" for anchor in _anchors(further)[:2])
+        yield from (f"{anchor} > {steps}" for anchor in anchors_of(further)[:2])
 
 
 def _anchors(element: Element) -> list[str]:
@@ -184,7 +195,8 @@ class _Page:
         return bool(names) and element.length < 0.5 * self._text and _AROUND.search(names) is not None
 
     def may_be_list(self, group: Group) -> bool:
-        return sum(element.length for element in group.elements) >= 2 * len(group.elements)
+        """Return whether a group has some text, and is not nested deeper than threads are."""
+        return sum(element.length for element in group.elements) >= 2 * len(group.elements) and _nesting(group.elements) <= _MOST_NESTING
 
     def first_look(self, group: Group) -> float:
         """Return a quick estimate of the score."""
@@ -202,7 +214,7 @@ class _Page:
         nested = sum(later.at <= one.at + one.size for one, later in pairwise(elements)) / len(elements)
         text = sum(record.length for record in records) * len(elements) / len(records)
         if nested:
-            text = sum(element.length for element in elements if not any(above.at in members for above in element.ancestors()))
+            text = sum(element.length for element in _outermost(elements))
         cover = min(1.0, text / self._content)
         factor = sum(self._factor[element.at] for element in heads) / len(heads)
         if self._main is not None and not all(self._main.at < one.at <= self._main.at + self._main.size for one in heads):
@@ -300,6 +312,26 @@ def _columns_are_alike(slots: dict[str, Slot], count: int) -> bool:
 
 def _is_link_slot(slot: Slot) -> bool:
     return all(link_of(element) and element.length for _, element in slot.firsts())
+
+
+def _nesting(elements: Sequence[Element]) -> int:
+    """Return how many elements are inside each other at most."""
+    most, open_ends = 0, list[int]()
+    for element in elements:
+        while open_ends and open_ends[-1] < element.at:
+            open_ends.pop()
+        open_ends.append(element.at + element.size)
+        most = max(most, len(open_ends))
+    return most
+
+
+def _outermost(elements: Sequence[Element]) -> Iterator[Element]:
+    """Yield the elements that are in none of the others."""
+    end = -1
+    for element in elements:
+        if element.at > end:
+            end = element.at + element.size
+            yield element
 
 
 def _same_place(elements: Sequence[Element]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from pipeline.crawl.suggest.lists.columns import column_of, headers_of
 from pipeline.crawl.suggest.lists.slots import BESIDE, INLINE, Slot, link_of
@@ -79,7 +80,7 @@ def _title_points(slot: Slot, texts: list[str], headers: dict[int, str]) -> floa
     points = TITLE_DISTINCT * len(set(texts)) / len(texts)
     props = (element.attributes.get("itemprop") or "").split()
     points += TITLE_ITEMPROP if {"name", "headline"} & set(props) else 0
-    around = [element, *list(element.ancestors())[:2]]
+    around = [element, *islice(element.ancestors(), 2)]
     points += TITLE_HEADING if any(_HEADINGS.match(one.tag) for one in around) else 0
     named = [name for one in around[:2] for css in semantic_classes(one.classes) if (name := known(css))]
     points += TITLE_CLASS if "title" in named else TITLE_OTHER if named else 0
