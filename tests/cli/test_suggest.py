@@ -65,6 +65,8 @@ def test_suggest_needs_no_settings_and_writes_nothing(run: Run, site: PageSite, 
     (Answer(f"{NAVIGATION}<h1>Search</h1><p>Nothing found</p>{FOOTER}"), "it may be an empty list"),
     (Answer("<h1>Offers</h1><ul></ul>"), "it may be an empty list"),
     (Answer("[]", headers={"Content-Type": "application/json"}), "it may be an empty list"),
+    (Answer('{"user": {"name": "Ada"}}', headers={"Content-Type": "application/json"}), "the JSON of the page has no list of records"),
+    (Answer("<?xml version='1.0'?><a><b>1</b></a>", headers={"Content-Type": "text/xml"}), "is neither a feed nor a sitemap"),
     (Answer(""), "the page is empty"),
     (Answer("\0PNG\0", headers={"Content-Type": "image/png"}), "the page is not HTML, XML or JSON (Content-Type: image/png)"),
     (Answer(PLAIN), "it may be a single article"),
@@ -78,7 +80,11 @@ def test_suggest_says_what_a_page_without_a_list_is(run: Run, site: PageSite, pa
 
 
 def test_suggest_reports_an_error_of_the_site_or_of_the_url(run: Run, site: PageSite) -> None:
-    assert run("suggest", f"{site.url}/gone").exit_code == 5
+    site.pages = {"/private": Answer(ONLY_FORM, status=403), "/busy": Answer("wait", status=503)}
+    for path, said in (("/gone", "status 404; check the URL"), ("/busy", "status 503; try again later"),
+                       ("/private", "status 403: the page asks for a password")):
+        done = run("suggest", f"{site.url}{path}")
+        assert (done.exit_code, said in done.output) == (5, True), done.output
     for url in ("books.example/list", "file:///etc/passwd", "http://", "http://[::1"):
         done = run("suggest", url)
         assert (done.exit_code, "Traceback" in done.output) == (2, False), url

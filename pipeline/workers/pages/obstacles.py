@@ -9,8 +9,9 @@ from selectolax.lexbor import LexborNode, SelectolaxError
 from pipeline.crawl.extract import Document
 from pipeline.crawl.extract.page_text import is_binary, page_text
 from pipeline.documents.scripted_pages import script_message
+from pipeline.errors import FetchError
 from pipeline.session.login.failure_reasons import asks_captcha, asks_for_scripts
-from pipeline.text import counted
+from pipeline.text import counted, shown_url
 from pipeline.workers.pages.fetch import FetchedPage
 
 _SHORT_TEXT = 200
@@ -38,13 +39,32 @@ def obstacle(fetched: FetchedPage) -> str:
     return ""
 
 
+def refused(fetched: FetchedPage) -> FetchError:
+    """Return the error for a response with an error status, with what a person can do."""
+    status = fetched.document.status
+    if status in (401, 403, 407):
+        fix = "open the URL in a browser; if the page needs a login, write a spider with a login (docs/sessions.md) and use `--spider NAME`"
+    elif status in (404, 410):
+        fix = "check the URL in a browser"
+    else:
+        fix = "try again later, or open the URL in a browser"
+    reason = obstacle(fetched)
+    return FetchError(f"the site responded with status {status}" + (f": {reason}" if reason else ""), where=shown_url(fetched.document.url),
+                      fix=fix, retry=status == 429 or status >= 500)
+
+
 def without_list(fetched: FetchedPage) -> str:
     """Return what a page without a list and without an obstacle may be."""
     document = fetched.document
     if not document.text.strip():
         return "the page is empty"
+    if document.json not in (None, [], {}):
+        return "the JSON of the page has no list of records"
+    beginning = document.text[:_LONG_TEXT].lstrip("\ufeff \t\r\n").lower()
+    if beginning.startswith("<?xml") and "<html" not in beginning:
+        return "the XML of the page is neither a feed nor a sitemap; write XPath rules for it (docs/extraction.md)"
     text = page_text(document.text)
-    if document.json == [] or len(text) < _SHORT_TEXT:
+    if document.json is not None or len(text) < _SHORT_TEXT:
         return f"the page has hardly any content ({counted(len(text), 'character')} of text): it may be an empty list"
     return "the page has no repeated structure except its navigation: it may be a single article; give the URL of a list of articles, products or files"
 

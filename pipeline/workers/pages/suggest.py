@@ -13,7 +13,7 @@ from pipeline.crawl.extract.try_rules import session_note, try_spider
 from pipeline.crawl.spider_import import spider_class
 from pipeline.crawl.suggest import Proposal, spider_toml, suggest
 from pipeline.crawl.suggest.proposal import SHOWN_ROWS
-from pipeline.errors import FetchError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.model import Json
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings, SpiderTable
@@ -21,7 +21,7 @@ from pipeline.store import Store
 from pipeline.text import shown_url
 from pipeline.urls import bare
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
-from pipeline.workers.pages.obstacles import is_navigation, obstacle, without_list
+from pipeline.workers.pages.obstacles import is_navigation, obstacle, refused, without_list
 
 SCHEDULE = "daily at 07:00"
 SHOWN = 3
@@ -41,8 +41,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
         note = session_note(pages.session, fetched.page)
         found = fetched.document
         if found.status >= 400:
-            raise FetchError(f"the site responded with status {found.status}", where=shown_url(found.url),
-                             fix="open the URL in a browser; a page that needs a login needs `--spider` with a spider that logs in")
+            raise refused(fetched)
         document = Document(url=bare(found.url).partition("#")[0], status=found.status, text=found.text, headers=lambda: found.headers,
                             encoding=found.encoding)  # the proposed start URL has no password
         seen: list[str] = []
