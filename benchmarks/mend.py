@@ -28,7 +28,7 @@ GOAL_RIGHT, GOAL_WRONG = 0.85, 0.03
 
 @dataclass(frozen=True)
 class Result:
-    """verdict: "right", "none" or "wrong". why: what is wrong, or why there is no proposal."""
+    """verdict: "right", "none" or "wrong". why: what is wrong, or why there is no proposal. sure: whether `mend = "auto"` would apply it."""
 
     site: str
     seed: int
@@ -37,7 +37,7 @@ class Result:
     why: str
     changes: str
     seconds: float
-    share: float
+    sure: bool
 
 
 def _try(site: Site, seed: int) -> Result:
@@ -47,7 +47,7 @@ def _try(site: Site, seed: int) -> Result:
     seconds = (time.perf_counter() - started) / len(made.pages)
     why = what_is_wrong(merged(site.table, mending.changes), made) if mending.changes else mending.reason
     verdict = "none" if not mending.changes else "wrong" if why else "right"
-    return Result(site.name, seed, tuple(made.operations), verdict, why, json.dumps(mending.changes, ensure_ascii=False), seconds, mending.share)
+    return Result(site.name, seed, tuple(made.operations), verdict, why, json.dumps(mending.changes, ensure_ascii=False), seconds, mending.is_sure)
 
 
 def _refuse(site: Site, other: Site) -> list[Result]:
@@ -56,7 +56,7 @@ def _refuse(site: Site, other: Site) -> list[Result]:
         started = time.perf_counter()
         mending = mend(site.spider, [document(page, site.url) for page in pages], site.known)
         found.append(Result(site.name, 0, (name,), "wrong" if mending.changes else "none", mending.reason,
-                            json.dumps(mending.changes, ensure_ascii=False), time.perf_counter() - started, mending.share))
+                            json.dumps(mending.changes, ensure_ascii=False), time.perf_counter() - started, mending.is_sure))
     return found
 
 
@@ -83,11 +83,13 @@ def main() -> int:
     _print("page", results)
     _print("operation", results)
     right, wrong = (sum(result.verdict == verdict for result in results) / len(results) for verdict in ("right", "wrong"))
+    sure = Counter(result.verdict for result in [*results, *refused] if result.sure)
     told = sum(result.verdict == "wrong" for result in refused)
     print(f"right {right:.1%} (goal {GOAL_RIGHT:.0%}), wrong {wrong:.1%} (goal under {GOAL_WRONG:.0%}), no proposal {1 - right - wrong:.1%}, "
           f"of {len(results)} redesigns")
     print(f"pages without the items: {told} of {len(refused)} with a proposal" + "".join(
         f"\n  {result.site}: {result.operations[0]}: {result.changes[:300]}" for result in refused if result.verdict == "wrong"))
+    print(f"sure enough for mend = \"auto\": {sure['right']} right, {sure['wrong']} wrong")
     seconds = sorted(result.seconds for result in results)
     print(f"seconds a page: median {seconds[len(seconds) // 2]:.2f}, largest {seconds[-1]:.2f}")
     return int(right < GOAL_RIGHT or wrong >= GOAL_WRONG or told > 0)
