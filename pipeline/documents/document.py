@@ -50,6 +50,10 @@ class Document:
         return {name.lower(): value for name, value in self._headers().items()}
 
     @cached_property
+    def may_have_superscript(self) -> bool:
+        return "<sup" in self.text
+
+    @cached_property
     def lexbor(self) -> LexborNode:
         root = LexborHTMLParser(self._utf8 or self.text or "<html></html>").root
         assert root is not None

@@ -122,7 +122,7 @@ def _lexbor_finder(rule: SelectorTable) -> Find:
         return lambda scope, document: [_markup(node) for node in scope.css(css)]
     if rule.type in ("number", "price"):
         return lambda scope, document: [
-            _with_raised_digits(node) if "<sup" in document.text else node.text(deep=True, separator="") for node in scope.css(css)]
+            _with_raised_digits(node) if document.may_have_superscript else node.text(deep=True, separator="") for node in scope.css(css)]
     return lambda scope, document: [node.text(deep=True, separator="") for node in scope.css(css)]
 
 

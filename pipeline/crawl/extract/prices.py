@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from price_parser import Price
@@ -150,7 +151,7 @@ def of_data(found: Json, document: Document, *, currency: str | None = None) -> 
         return None
     if isinstance(found, bool) or not isinstance(found, (int, float, str)):
         return None
-    return price(float(found), currency or _declared(document), str(found).strip())
+    return price(float(found), currency or _declared_in(document.text), str(found).strip())
 
 
 def _chosen(text: str) -> tuple[Found, str, int, int] | None:
@@ -203,7 +204,7 @@ def _currency(sign: str, document: Document, told: str | None) -> str | None:
         return _SIGNS[sign]
     if told is not None:
         return told
-    declared = _declared(document)
+    declared = _declared_in(document.text)
     meanings = _SEVERAL.get(sign) or minor_units.MEANINGS.get(sign)
     if meanings is None:
         return declared
@@ -226,16 +227,23 @@ def _of_minor(amount: float, sign: str, code: str | None, written: str, *, is_to
     return round(amount / minor_units.share(sign), 6)
 
 
-def _declared(document: Document) -> str | None:
+@lru_cache(maxsize=2)  # each of the prices of a long page would search the page again
+def _declared_in(page: str) -> str | None:
     """Return the currency in the page's metadata (schema.org, OpenGraph); None unless the metadata names exactly one."""
-    found = {code for code in _DECLARED.findall(document.text) if code in ISO_4217} if "urrency" in document.text else set()
+    found = {code for code in _DECLARED.findall(page) if code in ISO_4217} if "urrency" in page else set()
     return next(iter(found)) if len(found) == 1 else None
+
+
+@lru_cache(maxsize=2)
+def _language_in(page: str) -> tuple[str, ...]:
+    """Return the country and the language in the page's lang attribute; () if there is none."""
+    match = _LANGUAGE.search(page[:20_000])
+    return ((match[2] or "").upper(), match[1].lower()) if match else ()
 
 
 def _places(document: Document) -> list[str]:
     """Return a list: the country and the language in the page's lang attribute, and the country of the page's domain."""
-    match = _LANGUAGE.search(document.text[:20_000])
-    said = [(match[2] or "").upper(), match[1].lower()] if match else []
+    said = _language_in(document.text)
     domain = (urlsplit(document.url).hostname or "").rpartition(".")[2].upper()
     return [place for place in [*said, domain if len(domain) == 2 and domain != "CO" else ""] if place]
 

@@ -27,6 +27,8 @@ from pipeline.settings import FieldTable
 _MAX_INSIDE = 1500
 _SAMPLE = 12
 _TRIED = 40
+_MEASURED = 40
+_FINALISTS = 4
 _LONGEST_NUMBER = 160
 _LONGEST = 100_000
 _NOT_FIRST = 4.0
@@ -132,20 +134,20 @@ class FieldSearch:
 
     def best(self) -> FieldFit | None:
         """Return the rule that reproduces most known values; None if no place on the pages has them."""
-        fits = []
-        nodes = [holder.element.node for holder in self._holders]
-        for place, cost in self._places_by_votes():
+        rules = [(rule, cost) for place, cost in self._places_by_votes() if (rule := new_rule(self._old, place)) is not None]
+        if len(self._holders) > 2 * _MEASURED:  # on a long list, only rules that are good for some of its items are measured on all
+            some = self._holders[::len(self._holders) // _MEASURED]
+            rules = [(fit.rule, fit.cost) for fit in _by_quality(self._fits(rules, some), len(some))[:_FINALISTS]]
+        return next(iter(_by_quality(self._fits(rules, self._holders), len(self._holders))), None)
+
+    def _fits(self, rules: Sequence[tuple[FieldTable, float]], holders: Sequence[Holder]) -> list[FieldFit]:
+        """Return how well the rules reproduce the known values of some items."""
+        nodes = [holder.element.node for holder in holders]
+        found = []
+        for rule, cost in rules:
             self._limit.check()
-            rule = new_rule(self._old, place)
-            if rule is not None:
-                fits.append(measure(self._name, rule, self._holders, cost=cost, scopes=nodes))
-        fits = [fit for fit in fits if fit.agree]
-        if not fits:
-            return None
-        most = max(fit.agree - fit.wrong for fit in fits)
-        near = [fit for fit in fits if fit.agree - fit.wrong >= most - int(most * 0.02)]
-        fewest = min(fit.failed for fit in near)
-        return min((fit for fit in near if fit.failed <= fewest + len(self._holders) * 0.02), key=lambda fit: fit.cost)
+            found.append(measure(self._name, rule, holders, cost=cost, scopes=nodes))
+        return found
 
     def _places_by_votes(self) -> list[tuple[Place, float]]:
         """Return the places that most of the sampled items agree on, each with its cost."""
@@ -226,6 +228,19 @@ class FieldSearch:
         except RuleFailedError:
             return False
         return found not in EMPTY and agrees(value, found, kind=old.type)
+
+
+def _by_quality(fits: Sequence[FieldFit], items: int) -> list[FieldFit]:
+    """Return the rules that give known values, the best first: of those that agree and fail about equally often, the simplest."""
+    most = max((fit.agree - fit.wrong for fit in fits), default=0)
+    near = [fit for fit in fits if fit.agree and fit.agree - fit.wrong >= most - int(most * 0.02)]
+    fewest = min((fit.failed for fit in near), default=0)
+
+    def rank(fit: FieldFit) -> tuple[bool, bool, float]:
+        is_near = fit.agree - fit.wrong >= most - int(most * 0.02)
+        return not is_near, fit.failed > fewest + items * 0.02, fit.cost
+
+    return sorted((fit for fit in fits if fit.agree), key=rank)
 
 
 def _is_first(css: str, holder: Holder, element: Element) -> bool:
