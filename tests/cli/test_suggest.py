@@ -193,7 +193,7 @@ def test_the_shell_has_the_page_and_the_session_of_the_spider(program: Program, 
     site.pages = {"/": SHOP, "/more": "<b>more</b>"}
     program.write(spider(site, 'headers = { X-Key = "open" }\nitems = { each = "article", fields = { name = "h3" } }\n'))
     commands = ['response.css("h3 a::text").get()', 'rule(css=".price", type="number")[0]', "len(items())", 'rule("[")',
-                f'fetch("{site.url}/more")', "response.css('b').get()", f'fetch("{site.url}0/")', "document.status"]
+                'fetch("more")', "response.css('b').get()", f'fetch("{site.url}0/")', "document.status"]
     done = program.run("shell", "shop", f"{site.url}/", stdin="\n".join(commands) + "\n")
     assert done.returncode == 0, done.stderr
     for shown in ("'Lamp 10'", "10.5", "12", "'[' is not a CSS selector", "<b>more</b>", "200"):

@@ -116,10 +116,10 @@ def try_page(settings_file: str, spider: str | None, url: str | None, *, only_ur
         found = _try_expressions(settings_file, name, url, css=css, xpath=xpath, jmes=jmes, source={"json": script, "data": data})
     elif script or data:
         raise UsageError("--script and --data need --jmes", where="try")
-    elif spider is None:
+    elif name is None:
         raise UsageError("give an expression (--css, --xpath or --jmes)", where="try", fix="to try all rules of a spider, run `pipeline try SPIDER URL`")
     else:
-        found = _try_rules(settings_file, spider, url)
+        found = _try_rules(settings_file, name, url)
     for line in [to_json(found)] if as_json else lines(found):
         click.echo(escape_controls(line))
 

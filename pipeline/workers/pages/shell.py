@@ -51,9 +51,12 @@ class PageShell:
         return document
 
     def fetch(self, url: str) -> None:
-        """Fetch a page with the spider's session. Afterwards `response` and `document` are this page."""
+        """Fetch a page with the spider's session. Afterwards `response` and `document` are this page.
+
+        url: may be relative to the current page.
+        """
         try:
-            self.load(url)
+            self.load(self._document.absolute(url) or url)
         except PipelineError as error:
             _say(str(error))
 
