@@ -120,8 +120,8 @@ def _note(rule: str, count: RuleCount, usual: Usual) -> str:
         if base == "allow":
             return "`allow` and `deny` leave none of the links"
         return _nothing(rule, count) if _is_notable(count.items or count.pages, share) else ""
-    if base in ("items.each", "watch.part", "items.details.link") and share and is_far_under(
-            count.pages_matched, count.pages, share):
+    is_rare = share == 1 and count.pages_matched < count.pages  # it has always matched on all pages
+    if base in ("items.each", "watch.part") and share and (is_rare or is_far_under(count.pages_matched, count.pages, share)):
         return f"`{rule}` matched on {count.pages_matched} of {counted(count.pages, 'page')}, usually on {share:.0%}"
     return ""
 

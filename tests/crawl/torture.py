@@ -3,7 +3,8 @@
 Each history is a sequence of states of a real site. Each state is crawled in a child process, as the service does it. The
 crawl is killed with -9 at random moments, is stopped, or fails because a page is missing, and the site may change in
 between; then a run completes the pass. Afterwards the store must have what the site showed last on each page, the reported
-changes must add up to it, each must follow from the one before, and no committed page may have been fetched again.
+changes must add up to it, each must follow from the one before, no committed page may have been fetched again, and the rules must
+have been counted once on each committed page.
 With --joining, the site is slower, a second process joins each crawl as soon as possible, and any of the two is killed.
 """
 
@@ -28,7 +29,7 @@ from sqlalchemy import func, select
 from pipeline.model import ChangeKind, Outcome, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
-from pipeline.store.crawl import items
+from pipeline.store.crawl import items, rule_counts
 from pipeline.store.database.schema import pages
 from pipeline.store.runs import runs
 from pipeline.workers.forkserver import warm_up
@@ -173,7 +174,10 @@ class History:
         with store.read() as connection:
             twice = connection.execute(select(pages.c.pass_id, pages.c.url).where(pages.c.status == 200).group_by(
                 pages.c.pass_id, pages.c.url).having(func.count() > 1)).all()
+            committed = connection.execute(select(pages.c.pass_id, func.count()).where(pages.c.status == 200).group_by(pages.c.pass_id)).all()
+            counted = [(pass_id, rule_counts.of_pass(connection, pass_id).rules["items.each"].pages) for pass_id, _ in committed]
         assert not twice, f"fetched again after they were committed: {twice}"
+        assert counted == committed, f"pages on which the rules were counted, by pass: {counted}; committed pages: {committed}"
 
 
 @contextmanager

@@ -163,6 +163,13 @@ def test_a_field_or_rule_far_under_its_usual_share_is_named() -> None:
         "`items.each` matched on 4 of 30 pages, usually on 90%"]
 
 
+def test_a_page_without_matches_is_named_if_the_rule_has_always_matched_on_all_pages() -> None:
+    each = table(items={"each": "li", "fields": {"price": "b"}})
+    coverage = Coverage(40, {"price": 40}, {"items.each": RuleCount(3, 2, 40, 0)})
+    assert list(rule_notes(each, coverage, Usual(rules={"items.each": 1.0}))) == ["`items.each` matched on 2 of 3 pages, usually on 100%"]
+    assert list(rule_notes(each, coverage, Usual(rules={"items.each": 0.9}))) == []
+
+
 def test_a_field_that_is_seldom_filled_is_not_named_when_it_is_empty_in_a_small_pass() -> None:
     usual = Usual(fields={"price": 0.05}, passes=5)
     assert list(rule_notes(table(), Coverage(10, {"price": 0, "title": 10}), usual)) == []
@@ -207,7 +214,8 @@ def test_items_of_a_page_that_now_needs_javascript_are_not_gone(crawls: Crawls, 
     assert crawls.run().progress.new == 12
     site.pages["/3"] = SHELL
     run = crawls.run()
-    assert (run.complete, run.progress.gone, run.error) == (False, 0, f"{NEEDS_SCRIPTS} ({site.url}/3)")
+    assert (run.complete, run.progress.gone, run.error) == (
+        False, 0, f"{NEEDS_SCRIPTS} ({site.url}/3); `items.each` matched on 2 of 3 pages, usually on 100%")
 
 
 def test_a_rejected_item_counts_once_in_a_pass(crawls: Crawls, site: PageSite) -> None:
