@@ -34,6 +34,8 @@ def ended_line(run: Run) -> str:
     outcome = run.outcome.value.replace("_", " ") if run.outcome else "running"
     flags = ", suspect" if run.suspect else ""
     reason = f": {run.error}" if run.error else ""
+    if run.started_at is None:  # the slot was skipped
+        return f"{run.spider} run {run.id}: {outcome}{reason}"
     return f"{run.spider} run {run.id}: {outcome} after {_time_taken(took)} ({progress_line(run)}{flags}){reason}"
 
 

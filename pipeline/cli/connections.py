@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from pipeline.errors import PipelineError
+from pipeline.cli.service_status import ask_status
+from pipeline.errors import HeartbeatBusyError, HeartbeatError, PipelineError
+from pipeline.heartbeat.connections.listeners import ListenOptions, bind_tcp
 from pipeline.mail.transports import open_transport
 from pipeline.session import UNCHECKABLE, open_session
 from pipeline.session.proxies.config import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
 from pipeline.store import open_store
 
+_RECEIVE_BUFFER_BYTES = 65536
+
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Test the database, each proxy, each login and the mail server.
+    """Test the database, the port of the heartbeat, each proxy, each login and the mail server.
 
     For each test, yields the name of what was tested, and the error or, if the test succeeded, None.
     """
     yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
+    if settings.heartbeat.on_port and settings.heartbeat.port:
+        yield "heartbeat", _problem(partial(_try_port, settings))
     yield from _try_proxies(settings)
     for name, spider in settings.spiders.items():
         if spider.login is not None:
@@ -27,6 +34,18 @@ def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | N
             problem = _problem(lambda name=name, notes=notes: notes.append(_log_in(settings, name)))  # type: ignore[misc]
             yield f"spiders.{name}.login{''.join(notes)}", problem
     yield "mail", _problem(partial(_connect_mail, settings))
+
+
+def _try_port(settings: Settings) -> None:
+    """Raise HeartbeatError if the service does not run and its port cannot be used, for example because another program uses it."""
+    try:
+        ask_status(settings)
+    except HeartbeatBusyError:
+        return  # the service runs
+    except HeartbeatError:
+        options = ListenOptions(settings.heartbeat.host, settings.heartbeat.port)
+        for opened in asyncio.run(bind_tcp(options, receive_buffer_bytes=_RECEIVE_BUFFER_BYTES)):
+            opened.close()
 
 
 def _connect_mail(settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
@@ -23,8 +24,9 @@ from tests.servers.program import Program
 
 def write(folder: Path, toml: str = "") -> str:
     path = folder / "settings.toml"
-    spider = "" if "[spiders" in toml else '[spiders.x]\nstart = "http://x.lan/"\n'
-    path.write_text(f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = 1\n{toml}\n{spider}', "utf-8")
+    toml += "" if "[spiders" in toml else '[spiders.x]\nstart = "http://x.lan/"\n'
+    toml = re.sub(r"(\[spiders\.\w\]\n)", r'\1download = ["a.pdf"]\n', toml)  # doctor warns of a spider that extracts nothing
+    path.write_text(f'[pipeline]\nkeep_free = "1MB"\n[heartbeat]\nport = 1\n{toml}\n', "utf-8")
     return str(path)
 
 
@@ -36,7 +38,7 @@ def wrong(settings_file: str, *, connect: bool = False) -> list[Finding]:
 
 def test_doctor_finds_nothing_when_nothing_is_wrong(program: Program, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
-    program.write(f'[spiders.s]\nstart = "{site.url}/"\n')
+    program.write(f'[spiders.s]\nstart = "{site.url}/"\ndownload = ["a.pdf"]\n')
     program.serve()
     assert wrong(str(program.folder / "settings.toml"), connect=True) == []
     done = program.run("doctor", "--offline")

@@ -15,8 +15,8 @@ from tests.servers.pages import PageSite
 from tests.servers.ports import free_port
 from tests.servers.program import Program
 
-SPIDER = '[spiders.s]\nstart = "http://site.lan/"\n'
-ITEMS = SPIDER + '[spiders.s.items]\neach = "li"\n'
+SPIDER = '[spiders.s]\nstart = "http://site.lan/"\ndownload = ["a.pdf"]\n'
+ITEMS = '[spiders.s]\nstart = "http://site.lan/"\n[spiders.s.items]\neach = "li"\n'
 DIGEST = '[digests.d]\nspiders = ["s"]\nto = ["me@site.lan"]\n'
 
 IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contains, and what check says
@@ -42,6 +42,8 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "an unknown proxy": (SPIDER + 'proxy = "offce"\n[proxies]\noffice = "http://127.0.0.1:3128"\n', "spiders.s.proxy: no proxy named 'offce' (did you mean 'office'?)"),
     "a key that is no field": (ITEMS + 'key = ["url"]\nfields = { title = "a" }\n', "spiders.s.items: `key` names 'url', which is not a field; the fields are: title"),
     "each without fields": (ITEMS, "spiders.s: `items.fields` is missing: name at least one field"),
+    "items that nothing identifies": (ITEMS + 'fields = { title = "a" }\n', "warning: spiders.s.items: `key` is missing and there is no field `url`"),
+    "a spider that extracts nothing": ('[spiders.s]\nstart = "http://site.lan/"\n', "warning: spiders.s: the spider has neither `items` nor `download`"),
     "an empty selector": (ITEMS + 'fields = { title = "" }\n', "spiders.s.items.fields.title: the selector is empty"),
     "CSS as XPath": (ITEMS + 'fields = { title = { xpath = "h2.title > a" } }\n', "warning: spiders.s.items.fields.title.xpath: 'h2.title > a' looks like CSS"),
     "XPath as CSS": (ITEMS + 'fields = { title = { css = "//h2" } }\n', "this looks like XPath: write it as a text, or as xpath = …"),
@@ -54,14 +56,14 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "a text without its end": ('[spiders.s]\nstart = "http://site.lan/\n', "(at line 2, column 26); the closing quote of the text is missing"),
     "typographic quotes": ("[spiders.s]\nstart = “http://site.lan/”\n", "(at line 2, column 9); the line has typographic quotes"),
     "a path of Windows": ('[pipeline]\ndata_dir = "C:\\Users\\me"\n', "(at line 2, column 17); in double quotes, \\ has a special meaning"),
-    "True in upper case": (SPIDER + "robots = True\n", "(at line 3, column 10); write true or false, in lower case and without quotes"),
-    "no value": (SPIDER + "proxy =\n", "(at line 3, column 8); the value is missing; remove the key to use its default"),
+    "True in upper case": (SPIDER + "robots = True\n", "(at line 4, column 10); write true or false, in lower case and without quotes"),
+    "no value": (SPIDER + "proxy =\n", "(at line 4, column 8); the value is missing; remove the key to use its default"),
     "YAML": ("spiders:\n  s:\n    start: http://site.lan/\n", "(at line 1, column 8); write key = value, not key: value as in YAML"),
     "JSON": ('{"spiders": {}}', "(at line 1, column 1); a line is a header such as [spiders.news], a key = value, or a comment"),
     "a list without its end": ('[spiders.s]\nstart = ["http://site.lan/"\nfollow = ["a"]\n', "write a comma between two entries of a list, and ] at its end"),
     "a table in braces on two lines": (SPIDER + 'items = { each = "li",\nfields = { title = "a" } }\n', "a table in braces { … } must be on one line"),
     "a table that is there twice": (SPIDER + SPIDER, "there are two tables [spiders.s]; move the keys of both into one of them"),
-    "a key that is there twice": (SPIDER + 'start = "http://site.lan/"\n', "(at line 3, column 27); this key is set twice in the same table"),
+    "a key that is there twice": (SPIDER + 'start = "http://site.lan/"\n', "(at line 4, column 27); this key is set twice in the same table"),
     "an encoding of Windows": ('[pipeline]\ncontact = "Müller"\n'.encode("cp1252"), "the settings file is not UTF-8 text (byte 23); save the file in the encoding UTF-8"),
     "a file in UTF-16": (SPIDER.encode("utf-16"), "the settings file is not UTF-8 text (byte 0); it is UTF-16; save the file in the encoding UTF-8"),
     "a list where a text is wanted": (SPIDER + 'user_agent = ["me"]\n', "spiders.s.user_agent: should be text; write one text, without brackets"),
@@ -82,7 +84,7 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
 }
 WORKS_ANYWAY = {
     "a byte order mark": "\ufeff" + SPIDER,
-    "tabs": '[spiders.s]\n\tstart\t=\t"http://site.lan/"\n',
+    "tabs": SPIDER.replace("\n", "\n\t").replace(" = ", "\t=\t"),
     "line ends of Windows": SPIDER.replace("\n", "\r\n"),
     "a number in quotes": SPIDER + 'max_pages = "10"\n[heartbeat]\nport = "8000"\n',
     "true in quotes": SPIDER + 'robots = "true"\n',
@@ -104,7 +106,7 @@ def test_check_reports_a_mistake_in_the_settings_with_its_correction(mistake: st
     content, words = IN_THE_SETTINGS[mistake]
     code, output = check(tmp_path, content)
     assert words in output
-    assert code == (0 if words.startswith("warning") else 2)
+    assert code == (0 if words.startswith("warning: ") else 2)
     assert output.count("settings.toml: ") <= 3, "a mistake has no consequences that hide it"
 
 

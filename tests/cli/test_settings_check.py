@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from click.testing import CliRunner, Result
 from pipeline.cli.main import main
 from pipeline.cli.settings_check.user_code import check as check_user_code
 from pipeline.settings import load
+from tests.servers.pages import PageSite
 from tests.servers.program import Program
 
-SPIDER = '[spiders.s]\nstart = "http://site.lan/"\n'
-ITEMS = SPIDER + "[spiders.s.items]\neach = \"li\"\nfields = { title = \"a\", price = { css = \"b\", type = \"price\" } }\n"
+SPIDER = '[spiders.s]\nstart = "http://site.lan/"\ndownload = ["a.pdf"]\n'
+ITEMS = SPIDER + "[spiders.s.items]\neach = \"li\"\nkey = [\"title\"]\nfields = { title = \"a\", price = { css = \"b\", type = \"price\" } }\n"
 FEED = '[spiders.s]\nspider = "feed"\nstart = "http://site.lan/feed"\n'
 DIGEST = '[digests.d]\nspiders = ["s"]\nto = ["me@site.lan"]\n'
 SERVER = '[mail]\nhost = "mail.lan"\n'
@@ -59,14 +62,18 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
     "a database of another kind": ('[pipeline]\ndatabase = "oracle://x/y"\n' + SPIDER, "pipeline.database: "),
 }
 WARNINGS: dict[str, tuple[str, str]] = {
-    "a password in a URL": ('[spiders.s]\nstart = ["http://me:hidden@site.lan/"]\n', "spiders.s.start[0]: the URL contains a password"),
+    "a password in a URL": ('[spiders.s]\nspider = "watch"\nstart = ["http://me:hidden@site.lan/"]\n', "spiders.s.start[0]: the URL contains a password"),
     "a password of a proxy in its URL": ('[proxies]\noffice = "http://me:hidden@127.0.0.1:3128"\n' + SPIDER, "proxies.office: the URL contains a password"),
     "a password of a monitor in its URL": ('[heartbeat]\nbeat = "https://me:hidden@monitor.lan/1"\n' + SPIDER, "heartbeat.beat: the URL contains a password"),
     "a proxy with a user and no password": ('[proxies.office]\nurl = "http://127.0.0.1:3128"\nuser = "me"\n' + SPIDER, "proxies.office: the proxy has `user`, but no `password`"),
     "a login with a user and no password": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\nfields = { username = "me" }\n',
                                             "spiders.s.login.fields: the login sends username, but no password"),
-    "a placeholder of a site": ('[spiders.s]\nstart = "https://example.com/news"\n', "spiders.s.start[0]: https://example.com/news is a placeholder"),
+    "a placeholder of a site": ('[spiders.s]\nspider = "watch"\nstart = "https://example.com/news"\n', "spiders.s.start[0]: https://example.com/news is a placeholder"),
     "a placeholder of an address": (SPIDER + '[digests.d]\nspiders = ["s"]\nto = ["Me <you@example.com>"]\n', "digests.d.to[0]: Me <you@example.com> is a placeholder"),
+    "a spider that extracts nothing": ('[spiders.s]\nstart = "http://site.lan/?token=hidden"\n',
+                                       "spiders.s: the spider has neither `items` nor `download`, so it only fetches pages; add a table [spiders.s.items]"),
+    "items that nothing identifies": (SPIDER + '[spiders.s.items]\neach = "li"\nfields = { title = "a" }\n',
+                                      "spiders.s.items: `key` is missing and there is no field `url`, so an item that changes is reported as a gone item and a new one"),
     "templates without a known name": (SPIDER + DIGEST + 'templates = "spiders"\n', "digests.d.templates: the folder "),
     "a secret that others can read": (SERVER + 'user = "me"\npassword = { file = "open" }\n' + SPIDER, "mail.password: other users can access "),
 }
@@ -74,7 +81,7 @@ GOOD = {
     "fields of a feed": '[spiders.s]\nspider = "feed"\nstart = "http://site.lan/"\n' + DIGEST + 'where = ["title ~ x"]\ncharts = ["summary"]\n',
     "a field that one of two spiders has": ITEMS + '[spiders.t]\nspider = "feed"\nstart = "http://site.lan/feed"\n[digests.d]\nspiders = ["s", "t"]\nto = ["me@site.lan"]\nwhere = ["price < 3"]\n',
     "a part of a price in a path": ITEMS + '[spiders.s.downloads]\npath = "{item.price.currency}/{name}"\n',
-    "the demo's password": '[pipeline]\n[demo]\n[spiders.s]\nstart = "http://site.lan/"\n[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\n'
+    "the demo's password": "[demo]\n" + SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\n'
                            'fields = { password = { file = "var/demo-password" } }\n',
     "a certificate with its key": '[heartbeat]\ncertificate = "one.pem"\nkey = "one.key"\n' + SPIDER,
 }
@@ -204,3 +211,29 @@ def test_a_problem_in_a_file_of_settings_d_names_the_file(folder: Path) -> None:
     assert [line.partition(": the ")[0] for line in result.stderr.splitlines()] == [
         "settings.d/s.toml: spiders.s.delay: 3 is not a duration; write a duration such as \"30s\", \"15m\", \"2h\" or \"7d\"",
         "settings.d/s.toml: spiders.s.ca_file"]
+
+
+def test_a_certificate_that_has_expired_is_a_warning(folder: Path) -> None:
+    certificate = trustme.CA().issue_cert("one.lan", not_after=datetime(2026, 1, 2, tzinfo=UTC))
+    write_certificates(folder, (certificate, certificate))
+    result = checked(folder, GOOD["a certificate with its key"])
+    assert result.exit_code == 0
+    assert result.stderr.startswith("settings.toml: warning: heartbeat.certificate: the certificate expired on 2026-01-02; renew")
+
+
+def test_connect_reports_a_port_that_another_program_uses(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        other.close()  # a program that does not answer would take the time of the client's patience
+        assert "heartbeat: ok" in checked(folder, f"[heartbeat]\nport = {port}\n{SPIDER}", "--connect").stdout
+    with PageSite() as site:
+        port = int(site.url.rpartition(":")[2])
+        result = checked(folder, f"[heartbeat]\nport = {port}\n{SPIDER}", "--connect")
+    assert f"heartbeat: heartbeat: port {port} on 127.0.0.1 is in use; stop the other program" in result.stdout
+    assert result.exit_code == 1
+
+
+def test_doctor_reports_what_check_reports(folder: Path) -> None:
+    (folder / "settings.toml").write_text(ITEMS + DIGEST + 'where = ["prize < 3"]\n')
+    result = CliRunner().invoke(main, ["doctor", "--offline"])
+    assert "FAIL  settings: digests.d.where: no spider of the digest has a field 'prize'" in result.stdout

@@ -20,7 +20,7 @@ _COMMENT_COLUMN = 45
 
 @click.command()
 @settings_option
-@click.option("--connect", is_flag=True, help="Also try the logins, the proxies, the mail server and the database.")
+@click.option("--connect", is_flag=True, help="Also try the database, the port, the proxies, the logins and the mail server.")
 @click.option("--offline-secrets", is_flag=True, help="Do not read the secrets, for a machine that does not have them.")
 @click.option("--strict", is_flag=True, help="Exit with code 2 for warnings, too.")
 def check(settings_file: str, *, connect: bool, offline_secrets: bool, strict: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.cli.settings_check.remark import Remark
-from pipeline.settings import DigestTable, Settings
+from pipeline.settings import DigestTable, Settings, SpiderTable
+from pipeline.text import shown_url
 
 
 def check(settings: Settings) -> Iterator[Remark]:
@@ -15,8 +16,20 @@ def check(settings: Settings) -> Iterator[Remark]:
     beat = settings.heartbeat
     if settings.demo is not None and beat.on_port and settings.demo.port == beat.port != 0:
         yield Remark("demo.port", f"the demo site and the heartbeat cannot both use the port {beat.port}", "choose another port for one of them")
+    for name, spider in settings.spiders.items():
+        yield from _items(f"spiders.{name}", spider)
     for name, digest in settings.digests.items():
         yield from _groups(f"digests.{name}", digest)
+
+
+def _items(key: str, spider: SpiderTable) -> Iterator[Remark]:
+    """Yield a warning if a spider extracts nothing, or if nothing identifies its items."""
+    if spider.item_fields == () and not spider.download:
+        yield Remark(key, "the spider has neither `items` nor `download`, so it only fetches pages", "add a table "
+                     f"[{key}.items] with the fields to extract; `pipeline suggest {shown_url(spider.start[0].url)}` proposes one", suspicious=True)
+    elif spider.items is not None and spider.items.fields and not spider.items.key and "url" not in spider.items.all_fields:
+        yield Remark(f"{key}.items", "`key` is missing and there is no field `url`, so an item that changes is reported as a gone item and a new one",
+                     f"name the fields that identify an item, such as key = [\"{next(iter(spider.items.fields))}\"]", suspicious=True)
 
 
 def _groups(key: str, digest: DigestTable) -> Iterator[Remark]:
