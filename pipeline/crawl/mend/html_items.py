@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from selectolax.lexbor import SelectolaxError
 
 from pipeline.crawl.collector import RejectedItemError, item_key
+from pipeline.crawl.extract.rules import link_finder
 from pipeline.crawl.mend.anchors import find_anchors
 from pipeline.crawl.mend.containers import AnchoredPage, find_each
 from pipeline.crawl.mend.field_rules import FieldFit, FieldSearch, Holder, measure
 from pipeline.crawl.mend.known_values import KnownValues
 from pipeline.crawl.mend.mending import written
+from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
 from pipeline.crawl.mend.unlike_rows import unlike, without
@@ -28,6 +30,10 @@ _KEEPS = 0.8
 _MANY_UNLIKE = 0.05
 UNLIKE = ""
 """The name in the list of fields without a rule that stands for `each`: it matches rows that are unlike the known items."""
+DETAILS = "details.link"
+_SAMPLE = 30
+_MAX_INSIDE = 400
+_TRIED = 30
 _FOUND = 0.5
 """The share of the known values that a new rule must give. Some values may have changed since they were stored."""
 
@@ -37,7 +43,10 @@ class HtmlItems:
 
     where = "elements of the pages"
 
-    def __init__(self, table: ItemsTable, documents: Sequence[Document], known: KnownValues, limit: TimeLimit) -> None:
+    def __init__(self, table: ItemsTable, documents: Sequence[Document], known: KnownValues, limit: TimeLimit,
+                 links: Collection[str] = ()) -> None:
+        """Find the records on the pages. links: the URLs of pages that were fetched before, for `details.link`."""
+        self._links = frozenset(links)
         self._table = table
         self._known = known
         self._limit = limit
@@ -125,7 +134,47 @@ class HtmlItems:
             changes["each"] = written(each)
         if changed:
             changes["fields"] = changed
+        if self._table.details is not None and each is not None:
+            link, works = self._details_link(self._table.details.link, holders)
+            if link is not self._table.details.link:
+                changes["details"] = {"link": written(link)}
+            if not works:
+                lost.append(DETAILS)
         return self._table.model_copy(update={"each": each, "fields": fields}), changes, lost
+
+    def _details_link(self, present: SelectorTable, holders: Sequence[Holder]) -> tuple[SelectorTable, bool]:
+        """Return the rule for the link to the details page of an item, and whether it works."""
+        best = self._linked(present, holders)
+        if best >= _KEEPS:
+            return present, True
+        votes: Counter[str] = Counter()
+        costs: dict[str, float] = {}
+        for holder in holders[:_SAMPLE]:
+            wanted = self._links | {value for value in (holder.known or {}).values() if isinstance(value, str) and "://" in value[:9]}
+            for element in holder.tree.within(holder.element, _MAX_INSIDE):
+                if element.tag == "a" and holder.document.absolute(element.attributes.get("href", "")) in wanted:
+                    for name in selectors_within(holder.tree, holder.element, element)[:20]:
+                        votes[name.css] += 1
+                        costs[name.css] = min(name.cost, costs.get(name.css, name.cost))
+        found = present
+        for css in sorted(votes, key=lambda css: (-votes[css], costs[css]))[:_TRIED]:
+            self._limit.check()
+            rule = SelectorTable(css=css)
+            if (share := self._linked(rule, holders)) > best + 0.01:
+                found, best = rule, share
+        return found, best >= _FOUND
+
+    def _linked(self, rule: SelectorTable, holders: Sequence[Holder]) -> float:
+        """Return the share of the items in which a rule finds a link to a page that was fetched before, or any link if none is known."""
+        if rule.xpath is not None:
+            return 0.0
+        found = link_finder(rule, "lexbor")
+        known = [holder for holder in holders if holder.known is not None]
+        hits = 0
+        for holder in known:
+            link = next((holder.document.absolute(link) for link in found(holder.element.node, holder.document)), "")
+            hits += bool(link) and (not self._links or link in self._links)
+        return hits / len(known) if known else 0.0
 
     def _field(self, name: str, rule: FieldTable, holders: Sequence[Holder], each: SelectorTable | None) -> tuple[FieldTable, bool]:
         """Return the rule for a field, and whether it works: the present rule if it does, else a new one if there is one."""

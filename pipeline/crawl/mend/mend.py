@@ -7,13 +7,16 @@ again, with their keys, when the engine applies it to the pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from pipeline.crawl.mend.html_items import UNLIKE, HtmlItems, known_by_key
+from pipeline.crawl.mend.html_items import DETAILS, UNLIKE, HtmlItems, known_by_key
 from pipeline.crawl.mend.json_items import JsonItems
 from pipeline.crawl.mend.known_values import EMPTY, KnownValues, fold, texts_of
+from pipeline.crawl.mend.link_rules import mend_links
 from pipeline.crawl.mend.mending import Mending
+from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import OutOfTimeError, TimeLimit
 from pipeline.crawl.mend.verify import Outcome, apply_rules
 from pipeline.documents.document import Document
@@ -31,26 +34,43 @@ _ON_PAGES = 0.3
 _SHOWN = 5
 
 
-def mend(table: SpiderTable, pages: Sequence[Document], known: Sequence[Mapping[str, Json]]) -> Mending:
+def mend(table: SpiderTable, pages: Sequence[Document], known: Sequence[Mapping[str, Json]], *,
+         links: Mapping[str, Collection[str]] | None = None) -> Mending:
     """Return a proposal for the rules of a spider that no longer work, or the reason why there is none.
 
     table: the spider. pages: pages of the site as they are now, on which items were found before. known: the data of stored items.
+    links: the URLs of the pages and files that were fetched before, for the keys "follow" and "download".
     """
+    if not pages:
+        return Mending({}, "no page could be fetched", is_needed=False, known=len(known))
+    limit = TimeLimit(len(pages))
+    try:
+        items = _mend_items(table, pages, known, links or {}, limit)
+        if items.is_needed and not items.changes:
+            return items
+        changes, notes = mend_links(table, [PageTree(document) for document in pages], links or {}, limit)
+    except OutOfTimeError:
+        return Mending({}, "the search was stopped at its time limit, because the pages are too large", is_needed=True, known=len(known))
+    if not changes:
+        return replace(items, notes=(*items.notes, *notes)) if items.changes else items
+    tried = tuple(f"{key}: {', '.join(map(str, rules))}: leads to pages that were fetched before" for key, rules in changes.items())
+    return replace(items, changes={**items.changes, **changes}, reason="", is_needed=True, tried=(*items.tried, *tried), notes=(*items.notes, *notes))
+
+
+def _mend_items(table: SpiderTable, pages: Sequence[Document], known: Sequence[Mapping[str, Json]], links: Mapping[str, Collection[str]],
+                limit: TimeLimit) -> Mending:
     if table.items is None or not table.items.fields:
         return Mending({}, "the spider has no rules for items", is_needed=False)
     if not known:
         return Mending({}, "no item is stored yet, so there are no known values to look for", is_needed=False)
-    if not pages:
-        return Mending({}, "no page could be fetched", is_needed=False, known=len(known))
-    try:
-        return _Search(table.items, pages, known, TimeLimit(len(pages))).result()
-    except OutOfTimeError:
-        return Mending({}, "the search was stopped at its time limit, because the pages are too large", is_needed=True, known=len(known))
+    return _Search(table.items, pages, known, links, limit).result()
 
 
 class _Search:
-    def __init__(self, table: ItemsTable, pages: Sequence[Document], known: Sequence[Mapping[str, Json]], limit: TimeLimit) -> None:
+    def __init__(self, table: ItemsTable, pages: Sequence[Document], known: Sequence[Mapping[str, Json]],
+                 links: Mapping[str, Collection[str]], limit: TimeLimit) -> None:
         self._table = table
+        self._links = links.get("follow", ())
         self._pages = pages
         self._limit = limit
         self._identity = identity_of(table, known)
@@ -67,7 +87,7 @@ class _Search:
 
     def result(self) -> Mending:
         present = apply_rules(self._table, self._identity, self._pages, self._by_key)
-        html = HtmlItems(self._table, self._pages, self._known, self._limit)
+        html = HtmlItems(self._table, self._pages, self._known, self._limit, self._links)
         if self._works(present, len(html.records)):
             return self._mending({}, "the rules still work", present, is_needed=False)
         data = JsonItems(self._table, self._pages, self._known, self._limit)
@@ -77,7 +97,7 @@ class _Search:
         if not better:
             return self._mending({}, self._why(anchored), present, is_needed=True)
         changes, lost, outcome = max(better, key=lambda entry: self._quality(entry[2]))
-        notes = [f"no rule was found for {name}: its known values were not found on the pages" for name in lost]
+        notes = [f"no rule was found for {name}: its known values were not found on the pages" for name in lost if name != DETAILS]
         return self._mending({"items": changes}, "", outcome, is_needed=True, notes=notes)
 
     def _candidates(self, source: HtmlItems | JsonItems, anchored: int) -> list[tuple[dict[str, Any], list[str], Outcome]]:
@@ -120,6 +140,8 @@ class _Search:
         if len([name for name in lost if name in usual]) > len(usual) / 2:
             yield f"no rule was found for most fields: {', '.join(lost)}"
         yield from (f"the known values of {name} are on the pages, but no rule gives them" for name in lost if self._is_on_the_pages(name))
+        if DETAILS in lost:
+            yield "no link to the details pages was found in its matches"
         if outcome.repeated > 0.1 * rows:
             yield f"{counted(outcome.repeated, 'item')} have the key of another item of the same page"
         if outcome.rejected > 0.3 * (rows + outcome.rejected):

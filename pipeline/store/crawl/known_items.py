@@ -43,3 +43,11 @@ def pages_with_items(store: Store, spider: str, *, limit: int) -> list[str]:
         rows = connection.execute(select(pages.c.url).where(pages.c.pass_id == last, pages.c["items"] > 0).order_by(
             pages.c["items"].desc(), pages.c.id).limit(limit))
         return list(dict.fromkeys(rows.scalars()))
+
+
+def fetched_pages(store: Store, spider: str, *, limit: int) -> list[str]:
+    """Return the URLs of the pages that the spider fetched in its passes, the newest pages first."""
+    with store.read() as connection:
+        rows = connection.execute(select(pages.c.url).join(passes, passes.c.id == pages.c.pass_id).where(
+            passes.c.spider == spider, pages.c.status < 400).order_by(pages.c.id.desc()).limit(limit))
+        return list(dict.fromkeys(rows.scalars()))

@@ -12,13 +12,15 @@ from pipeline.model import Json
 from pipeline.settings import Settings
 from pipeline.settings.edit import SpiderEdit
 from pipeline.store import Store
-from pipeline.store.crawl.known_items import known_items, pages_with_items
+from pipeline.store.crawl.items import download_urls
+from pipeline.store.crawl.known_items import fetched_pages, known_items, pages_with_items
 from pipeline.text import shown_url
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
 
 MAX_PAGES = 5
 """The maximum number of pages that are fetched."""
 _MAX_DELAY_S = 10.0
+_MAX_LINKS = 20_000
 
 
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
@@ -40,7 +42,8 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
             document, problem = _get(pages, url)
             documents += [document] if document is not None else []
             failed += [problem] if problem else []
-    found = mend(table, documents, known)
+    links = {"follow": fetched_pages(store, name, limit=_MAX_LINKS), "download": download_urls(store, name)}
+    found = mend(table, documents, known, links=links)
     return {**as_json(found), "urls": [document.url for document in documents], "failed": failed,
             "diff": SpiderEdit(settings.file, name, found.changes).diff() if found.changes else ""}
 

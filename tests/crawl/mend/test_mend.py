@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.crawl.extract import Document, ItemRules
+from pipeline.crawl.extract import Document, ItemRules, LinkRules
 from pipeline.crawl.mend import Mending, mend, merged
-from pipeline.settings import SpiderTable
+from pipeline.settings import SelectorTable, SpiderTable
 
 WORDS = ["apple", "bread", "cheese", "dates", "eggs", "figs", "grapes", "honey", "ice", "jam", "kale", "lemon", "mango", "nuts", "olives",
          "peas", "quince", "rice", "salt", "tea", "water", "yeast", "zest", "almond"]
@@ -191,3 +191,68 @@ def test_a_page_that_is_nested_very_deeply_ends_in_time() -> None:
     html = "<div class='a'>" * 20_000 + table(BOOKS) + "<p>The complete apple cookbook</p>" * 5000
     found = mend(spider(), [document(html)], known)
     assert found.is_needed
+
+
+def with_links(html: str, number: int, *, next_link: str, file_link: str = "") -> str:
+    return html.replace("<footer>", f"<div><a href='/list/{number - 1}'>back</a> {next_link.format(number + 1)}</div>{file_link}<footer>")
+
+
+def test_links_to_follow_and_to_download_are_found_by_the_urls_that_were_fetched_before() -> None:
+    table_ = spider().model_copy(update={"follow": (SelectorTable(css="li.next a"),), "download": (SelectorTable(css="a.pdf"),)})
+    known = rows(spider(), pages(original, BOOKS))
+    after = [document(with_links(table(BOOKS[at:at + 8]), number, next_link="<span class='pager-next'><a href='/list/{}'>»</a></span>",
+                                 file_link=f"<a class='catalogue' href='/files/{number}.pdf'>PDF</a>"), number)
+             for number, at in ((1, 0), (2, 8), (3, 16))]
+    fetched = [f"https://shop.example/list/{number}" for number in range(1, 6)]
+    files = [f"https://shop.example/files/{number}.pdf" for number in range(1, 4)]
+
+    found = mend(table_, after, known, links={"follow": fetched, "download": files})
+
+    assert found.changes["items"]["each"] == "tr"
+    assert found.changes["download"] == [".catalogue"]
+    new = LinkRules([SelectorTable(css=found.changes["follow"][0])])
+    assert "https://shop.example/list/4" in new.links(after[2])
+
+
+def test_only_the_link_to_the_next_page_is_mended_while_the_items_work() -> None:
+    table_ = spider().model_copy(update={"follow": (SelectorTable(css="li.next a"),)})
+    known = rows(spider(), pages(original, BOOKS))
+    after = [document(with_links(original(BOOKS[at:at + 8]), number, next_link="<a rel='next' href='/list/{}'>more</a>"), number)
+             for number, at in ((1, 0), (2, 8), (3, 16))]
+
+    found = mend(table_, after, known, links={"follow": ["https://shop.example/list/2", "https://shop.example/list/3"]})
+
+    assert found.is_needed
+    assert list(found.changes) == ["follow"]
+    assert "https://shop.example/list/3" in LinkRules([SelectorTable(css=found.changes["follow"][0])]).links(after[1])
+
+
+def test_the_link_to_the_details_page_is_found_in_the_new_items() -> None:
+    details = {"link": "h3 a", "fields": {"pages": {"css": ".pages", "type": "number"}}}
+    fields = {"title": "h3 a::attr(title)", "price": {"css": ".price", "type": "price"}}
+    table_ = spider(fields=fields, details=details, key=["title"])
+    known = [{"title": row["title"], "price": row["price"], "pages": 300} for row in rows(spider(), pages(original, BOOKS))]
+
+    found = mend(table_, pages(table, BOOKS), known, links={"follow": [f"https://shop.example/books/{book['id']}.html" for book in BOOKS]})
+
+    assert found.changes["items"]["details"] == {"link": "a"}
+
+
+def test_a_page_that_is_one_item_is_mended_from_its_title() -> None:
+    table_ = SpiderTable.model_validate({"start": ["https://shop.example/"], "items": {"key": ["url"], "fields": {
+        "url": {"page": "url"}, "title": "h1.name", "price": {"css": ".price", "type": "price"}, "isbn": {"css": "#isbn", "regex": "ISBN (.+)"}}}})
+
+    def page(book: Book, number: int) -> Document:
+        return document(page_of(f"<section><header><h2>{book['title']}</h2></header><dl><dt>Price</dt><dd class='cost'>{price(book)}</dd>"
+                                f"<dt>ISBN</dt><dd>ISBN 978-{book['id']}-11</dd></dl></section><aside><h2>Also bought</h2><h3>Gardening for cats</h3></aside>"), number)
+
+    known = [{"url": f"https://shop.example/list/{book['id']}", "title": book["title"], "isbn": f"978-{book['id']}-11",
+              "price": {"amount": book["cents"] / 100, "currency": "GBP", "text": price(book)}} for book in BOOKS]
+    after = [page(book, book["id"]) for book in BOOKS[:4]]
+
+    found = mend(table_, after, known)
+
+    assert found.changes, (found.reason, found.tried)
+    got = rows(applied(table_, found), after)
+    assert [(row["title"], row["price"]["amount"], row["isbn"]) for row in got] == [
+        (row["title"], row["price"]["amount"], row["isbn"]) for row in known[:4]]
