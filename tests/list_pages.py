@@ -114,7 +114,7 @@ def _paired(extracted: list[dict[str, Any]], rows: list[Row], document: Document
         lambda row, item: _title(item) in row.titles and _url(item) in row.urls,
         lambda row, item: bool(row.urls & _values(item, document.absolute)),
         lambda row, item: bool(row.titles & _values(item, folded))]
-    pairs, free_rows, free_items = [], list(rows), list(extracted)
+    pairs, free_rows, free_items = [], sorted(rows, key=lambda row: row.optional), list(extracted)
     for is_same in same:
         for item in list(free_items):
             row = next((row for row in free_rows if is_same(row, item)), None)
