@@ -158,6 +158,34 @@ def test_a_new_spider_is_written_tried_and_ready_to_run(program: Program, run: R
     assert (again.exit_code, "there is already a spider named 'lamps'" in again.output) == (2, True)
 
 
+def test_a_new_spider_gets_the_session_of_another_one(run: Run, site: PageSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(asked: Asked) -> Answer:
+        return Answer(SHOP + "<a href=/logout>out</a>" if "sid=in" in asked.headers.get("Cookie", "") else ONLY_FORM)
+
+    def login(asked: Asked) -> Answer:
+        return Answer(status=302, headers={"Location": "/", "Set-Cookie": "sid=in"}) if asked.method == "POST" else Answer(
+            ONLY_FORM.replace("<form>", "<form method=post>"))
+
+    site.pages = {"/": page, "/login": login}
+    (tmp_path / "settings.toml").write_text(spider(site, f"""user_agent = 'with "quotes" and \\ backslashes'
+        [spiders.shop.login]
+        url = "{site.url}/login"
+        check = "a[href='/logout']"
+        fields = {{ user = "me", password = {{ file = "password" }} }}
+        """))
+    (tmp_path / "password").write_text("0pens-the-shop")
+    assert run("new", "spider", "orders", "--from", f"{site.url}/").exit_code == 1
+    done = run("new", "spider", "orders", "--from", f"{site.url}/", "--spider", "shop")
+    assert done.exit_code == 0, done.output
+    assert f"12 items on {site.url}/" in done.output
+    shop, orders = (load(tmp_path / "settings.toml").spiders[name] for name in ("shop", "orders"))
+    assert (orders.login, orders.user_agent) == (shop.login, shop.user_agent)
+    assert "0pens" not in (tmp_path / "settings.d" / "orders.toml").read_text()
+    ended = run("run", "orders")
+    assert "12 items, 12 new" in ended.output, ended.output
+    assert run("new", "spider", "more", "--spider", "shop").exit_code == 2
+
+
 def test_a_new_spider_is_not_written_if_anything_is_wrong(run: Run, site: PageSite, tmp_path: Path) -> None:
     site.pages = {"/list": SHOP, "/form": ONLY_FORM}
     assert run("new", "spider", "lamps", "--from", f"{site.url}/list").exit_code == 2  # no settings.toml

@@ -38,18 +38,21 @@ def suggest(settings_file: str, url: str, *, spider: str | None, proposal: int, 
     found = _proposals(settings_file, url, spider)
     if found["proposals"]:
         chosen(found, proposal)  # an error if there is no such proposal
-    for line in [to_json(found)] if as_json else lines(found, proposal):
+    for line in [to_json(found)] if as_json else lines(found, proposal, spider):
         click.echo(escape_controls(line))
     if not found["proposals"]:
         raise SystemExit(1)
 
 
-def _proposals(settings_file: str, url: str, spider: str | None, as_name: str = "") -> dict[str, Any]:
-    """Return the result of the task `suggest`. spider: see _session_of. as_name: the name in the proposed table."""
+def _proposals(settings_file: str, url: str, spider: str | None, as_name: str = "", keys: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the result of the task `suggest`.
+
+    spider: see _session_of. as_name: the name of the spider in the proposed table. keys: keys to add to the table.
+    """
     from pipeline.cli.pages.child import perform
     from pipeline.cli.pages.plain_session import name_for
     with _session_of(settings_file, url, spider, "suggest") as (settings, session):
-        return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url)}, limit_s=_SUGGEST_LIMIT_S,
+        return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url), "keys": keys or {}}, limit_s=_SUGGEST_LIMIT_S,
                        where=shown_url(url))
 
 
@@ -170,14 +173,17 @@ def new() -> None:
 @settings_option
 @click.argument("name")
 @click.option("--from", "url", metavar="URL", help="Write settings.d/NAME.toml with the settings that `pipeline suggest URL` proposes.")
+@click.option("--spider", metavar="OTHER", help="With --from: fetch the page with the session of this spider, and copy its login, cookies and proxy.")
 @_proposal_option
-def new_spider(settings_file: str, name: str, *, url: str | None, proposal: int) -> None:
+def new_spider(settings_file: str, name: str, *, url: str | None, spider: str | None, proposal: int) -> None:
     """Write the settings of a new spider from a page of its site (--from), or a template of a Python spider.
 
     Without --from, write spiders/NAME.py beside the settings file, and print the table to add to the settings file.
     """
     from pipeline.cli import new_spider as new
     if url is None:
+        if spider is not None:
+            raise UsageError("--spider needs --from", where="new spider")
         path, table = new.write_spider(Path(settings_file).absolute().parent, name)
         click.echo(f"created {path}; add this table to {settings_file}:\n\n{table}")
         return
@@ -185,7 +191,8 @@ def new_spider(settings_file: str, name: str, *, url: str | None, proposal: int)
     from pipeline.cli.pages.suggest import certainty, chosen
     settings = load_settings(settings_file)
     new.check_name(settings, name)
-    proposals = _proposals(settings_file, url, None, name)
+    keys = new.session_keys(settings, spider_name(settings, spider)) if spider is not None else {}
+    proposals = _proposals(settings_file, url, spider, name, keys)
     found = chosen(proposals, proposal)
     path = new.write_table(settings, name, found["toml"], url)
     click.echo(f"created {path} from proposal {proposal} ({certainty(found)})")

@@ -37,9 +37,9 @@ def plain_settings(url: str, base: Settings | None) -> Iterator[Settings]:
 
 
 def name_for(url: str) -> str:
-    """Return a name for a spider of this URL: the first telling label of its host, such as "books" for www.books.example."""
+    """Return a name for a spider of this URL: the first label of its host that is not generic, such as "books" for www.books.example."""
     host = (urlsplit(url).hostname or "").lower()
     labels = host.split(".") if re.search(r"[a-z]", host) and ":" not in host else []
-    telling = [label for label in labels[:-1] or labels if label not in _GENERIC_LABELS]
-    name = re.sub(r"[^a-z0-9-]", "", telling[0] if telling else "").strip("-")[:64]
+    specific = [label for label in labels[:-1] or labels if label not in _GENERIC_LABELS]
+    name = re.sub(r"[^a-z0-9-]", "", specific[0] if specific else "").strip("-")[:64]
     return name if name and name != "localhost" else "site"

@@ -27,8 +27,11 @@ def chosen(found: Mapping[str, Any], number: int) -> dict[str, Any]:
     return proposal
 
 
-def lines(found: Mapping[str, Any], number: int) -> Iterator[str]:
-    """Yield the proposals as lines of text. number: the proposal whose TOML is shown, from 1."""
+def lines(found: Mapping[str, Any], number: int, spider: str | None = None) -> Iterator[str]:
+    """Yield the proposals as lines of text. number: the proposal whose TOML is shown, from 1.
+
+    spider: the name of the spider whose session has fetched the page, if there is one.
+    """
     yield f"{clean_line(found['url'])}: HTTP {found['status']}, {counted(found['characters'], 'character')}"
     yield from (clean_line(text) for text in (found["session"], *found["seen"]) if text)
     for place, proposal in enumerate(found["proposals"], 1):
@@ -41,7 +44,7 @@ def lines(found: Mapping[str, Any], number: int) -> Iterator[str]:
         yield "no list was found"
         return
     yield ""
-    yield _toml_heading(number, len(found["proposals"]))
+    yield _toml_heading(number, len(found["proposals"]), spider)
     yield ""
     yield chosen(found, number)["toml"].rstrip("\n")
 
@@ -65,8 +68,10 @@ def certainty(proposal: Mapping[str, Any]) -> str:
     return f"{sure}, {confidence:.0%}"
 
 
-def _toml_heading(number: int, count: int) -> str:
+def _toml_heading(number: int, count: int, spider: str | None) -> str:
     others = f"; --proposal {'2' if number == 1 else '1'} shows another" if count > 1 else ""
+    if spider is not None:
+        return f"# proposal {number}{others}; `pipeline new spider NAME --from URL --spider {spider}` writes it with the session of {spider}, and tries it"
     return f"# proposal {number} for settings.toml{others}; `pipeline new spider NAME --from URL` writes and tries it"
 
 

@@ -33,7 +33,7 @@ LIKELY = 0.5
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
     """Return the proposals for the page options["url"], fetched with the session of the spider `name`, with the TOML of each.
 
-    options["as"]: the name of the spider in the TOML. If there is no proposal, "seen" says in sentences what the page is. Raises
+    options["as"]: the name of the spider in the TOML; options["keys"]: keys that are added to each proposed table. If there is no proposal, "seen" says in sentences what the page is. Raises
     FetchError if the site responded with an error status.
     """
     with open_pages(settings, name) as pages:
@@ -55,7 +55,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
             for proposal in proposals:
                 proposal.notes.extend(_refusals(proposal.table["start"], robots))
     return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
-            "proposals": [_described(proposal, options["as"]) for proposal in proposals],
+            "proposals": [_described(proposal, options["as"], options["keys"]) for proposal in proposals],
             "seen": seen}
 
 
@@ -67,8 +67,8 @@ def _of_lists(document: Document) -> list[Proposal]:
     return [*found[:SHOWN - len(feeds[:1])], *feeds[:1]]
 
 
-def _described(proposal: Proposal, name: str) -> dict[str, Json]:
-    table = {"schedule": SCHEDULE, **proposal.table}
+def _described(proposal: Proposal, name: str, keys: dict[str, Json]) -> dict[str, Json]:
+    table = {"schedule": SCHEDULE, **proposal.table, **keys}
     return {**asdict(proposal), "table": table, "toml": spider_toml(name, table)}
 
 
