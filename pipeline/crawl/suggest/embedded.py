@@ -43,9 +43,19 @@ def linked_feeds(document: Document) -> list[Proposal]:
     return list(found.values())
 
 
+def is_data(document: Document) -> bool:
+    """Return whether a page is not HTML but a feed, a sitemap, JSON or CSV."""
+    head = _head_of(document)
+    return head.startswith(("{", "[")) or _FEED.match(head) is not None or _SITEMAP.match(head) is not None or _may_be_csv(document, head)
+
+
+def _head_of(document: Document) -> str:
+    return document.text[:_HEAD].lstrip("\ufeff \t\r\n")
+
+
 def embedded_proposals(document: Document) -> list[Proposal]:
     """Return proposals from the data of a page, best first."""
-    head = document.text[:_HEAD].lstrip("\ufeff \t\r\n")
+    head = _head_of(document)
     if _FEED.match(head):
         return _of_spider("feed", document)
     if _SITEMAP.match(head):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.crawl.extract import Document
-from pipeline.crawl.suggest.embedded import embedded_proposals, linked_feeds
+from pipeline.crawl.suggest.embedded import embedded_proposals, is_data, linked_feeds
 from pipeline.crawl.suggest.lists import html_proposals
 from pipeline.crawl.suggest.proposal import Proposal, valid
 from pipeline.documents.regexes import RuleFailedError
@@ -48,8 +48,10 @@ def _safely(propose: Callable[[Document], list[Proposal]], document: Document) -
 
 
 def _bounded(document: Document) -> Document:
-    """Return the document, or its beginning if it is too large to be analysed in a few seconds."""
+    """Return the document, or its beginning if it is HTML too large to be analysed in a few seconds."""
     text = document.text
+    if is_data(document):
+        return document
     end = min(len(text), MAX_CHARS)
     if text.count("<", 0, end) > MAX_TAGS:
         at = -1

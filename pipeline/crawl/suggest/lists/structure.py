@@ -26,6 +26,7 @@ _SCORED = 90
 """Number of groups that are scored; they have the most text."""
 _MIN_SIZE = 2
 _MOST_NESTING = 20
+_MOST_INSIDE = 2_000
 _RECORD_TAGS = frozenset(["article", "section", "div", "li", "tr", "a", "p", "dt", "dl", "td", "tbody", "table", "h2", "h3", "h4", "h5",
                           "figure", "details", "blockquote", "span", "ul", "ol", "pre", "fieldset", "form", "header", "main", "h1", "dd",
                           "center", "font", "b", "label", "address", "aside"])
@@ -195,8 +196,10 @@ class _Page:
         return bool(names) and element.length < 0.5 * self._text and _AROUND.search(names) is not None
 
     def may_be_list(self, group: Group) -> bool:
-        """Return whether a group has some text, and is not nested deeper than threads are."""
-        return sum(element.length for element in group.elements) >= 2 * len(group.elements) and _nesting(group.elements) <= _MOST_NESTING
+        """Return whether a group has some text, and its elements are not larger and not nested deeper than records are."""
+        elements = group.elements
+        return (sum(element.length for element in elements) >= 2 * len(elements) and max(element.size for element in elements) <= _MOST_INSIDE
+                and _nesting(elements) <= _MOST_NESTING)
 
     def first_look(self, group: Group) -> float:
         """Return a quick estimate of the score."""
