@@ -15,19 +15,28 @@ class RegisteredSpider(NamedTuple):
 
     spider_class: the spider's class as "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`. declares_items: whether
     [spiders.NAME.items] declares the fields of the spider's items; this table must then contain at least one field. fields: the
-    names of the items' fields if [spiders.NAME.items] declares none.
+    names of the items' fields if [spiders.NAME.items] declares none. ignores: keys of [spiders.NAME] that the spider does not use.
+    only_with_items: further such keys if there is no table `items`. args: names of its arguments in `args`; None if they are unknown.
     """
 
     spider_class: str
     declares_items: bool = False
     fields: tuple[str, ...] = ()
+    ignores: tuple[str, ...] = ()
+    only_with_items: tuple[str, ...] = ()
+    args: tuple[str, ...] | None = None
 
+
+_RULES = ("follow", "download", "pages")
+_ITEM_RULES = ("items.each", "items.fields", "items.details")
 
 BUILT_IN_SPIDERS: dict[str, RegisteredSpider] = {
-    "crawl": RegisteredSpider("spiders.crawl:CrawlSpider", declares_items=True),
-    "watch": RegisteredSpider("spiders.watch:WatchSpider", fields=("url", "name", "text")),
-    "feed": RegisteredSpider("spiders.feed:FeedSpider", fields=("id", "url", "title", "author", "published", "summary", "tags", "feed")),
-    "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider", fields=("url", "lastmod", "changefreq", "priority")),
+    "crawl": RegisteredSpider("spiders.crawl:CrawlSpider", declares_items=True, ignores=("watch",), args=()),
+    "watch": RegisteredSpider("spiders.watch:WatchSpider", fields=("url", "name", "text"), ignores=(*_RULES, *_ITEM_RULES), args=()),
+    "feed": RegisteredSpider("spiders.feed:FeedSpider", fields=("id", "url", "title", "author", "published", "summary", "tags", "feed"),
+                             ignores=(*_RULES, *_ITEM_RULES, "watch"), args=("files", "ids")),
+    "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider", fields=("url", "lastmod", "changefreq", "priority"),
+                                ignores=("watch",), only_with_items=_RULES, args=()),
 }
 """The built-in spiders, by the value of `spider` in [spiders.NAME]. Any other value names a user's class as "module:Class"."""
 DEFAULT_SPIDER = "crawl"

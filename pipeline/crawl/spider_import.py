@@ -52,7 +52,7 @@ def _imported(module_name: str, name: str, folder: Path) -> ModuleType:
         raise SpiderError(f"the module could not be imported: {_place(error, folder)}it ends the process (SystemExit) instead of defining "
                           "a class", where=name, fix="call such code only under `if __name__ == \"__main__\":`") from error
     except Exception as error:
-        raise SpiderError(f"the module could not be imported: {_place(error, folder)}{type(error).__name__}: {error}", where=name) from error
+        raise SpiderError(f"the module could not be imported: {_place(error, folder)}{type(error).__name__}: {error}".rstrip(": "), where=name) from error
 
 
 def _place(error: BaseException, folder: Path, syntax: SyntaxError | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from datetime import UTC, datetime
 
 from scrapy import Spider
@@ -27,6 +28,7 @@ def check_code(settings: Settings, kind: str, name: str) -> None:
 
 def _check_spider(settings: Settings, name: str) -> None:
     table = settings.spiders[name]
+    resource.setrlimit(resource.RLIMIT_DATA, (table.memory_limit, table.memory_limit))
     spidercls = spider_class(table.spider, settings.folder)
     if spidercls.start is not Spider.start:
         return

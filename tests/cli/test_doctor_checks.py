@@ -56,7 +56,7 @@ def test_every_problem_of_the_settings_is_reported(tmp_path: Path) -> None:
 
 
 def test_files_that_other_users_can_read_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("s")
+    (tmp_path / "secret").write_text("n=s")
     (tmp_path / "secret").chmod(0o644)
     open_store(tmp_path / "var").close()
     (tmp_path / "var" / "jars").mkdir()

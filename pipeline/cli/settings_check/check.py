@@ -14,6 +14,7 @@ from pipeline.cli.settings_check import (
     selectors,
     unknown_fields,
     user_code,
+    without_effect,
 )
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.cli.settings_check.secrets import check_secrets, named_secrets
@@ -24,15 +25,16 @@ from pipeline.settings.valid_part import load_valid_part
 from pipeline.text import escape_line
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Remark]], ...] = (
-    data_dir.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, user_code.check)
+    data_dir.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, without_effect.check, user_code.check)
 
 
 @dataclass
 class CheckedSettings:
     """The result of a check.
 
-    file: the name of the settings file. settings: the settings; if the file has problems, the part of it that is valid; None if no part of the file can be read. problems:
-    why the settings cannot be loaded. remarks: what the further checks found. secrets_left_out: number of secrets that were not read.
+    file: the name of the settings file. settings: the settings; if the file has problems, the part of it that is valid; None if no part
+    of the file can be read. problems: why the settings cannot be loaded. remarks: what the further checks found. secrets_left_out:
+    number of secrets that were not read.
     """
 
     file: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from pipeline.text import size_for_people
 
 _KEY = "pipeline.data_dir"
 _FIX = "correct data_dir, or change the owner and the permissions of the folder"
+_FIXES = {errno.ENOSPC: "free some disk space, or choose another disk", errno.EDQUOT: "increase the quota of the user, or choose another disk",
+          errno.EROFS: "choose a folder on a disk that can be written"}
 _PROBE_BYTES = 4096
 
 
@@ -34,7 +37,7 @@ def check(settings: Settings) -> Iterator[Remark]:
             probe.flush()
     except OSError as error:
         what = f"cannot write to {folder}" if nearest == folder else f"the folder {folder} cannot be created in {nearest}"
-        yield Remark(_KEY, f"{what}: {(error.strerror or str(error)).lower()}", _FIX)
+        yield Remark(_KEY, f"{what}: {(error.strerror or str(error)).lower()}", _FIXES.get(error.errno or 0, _FIX))
         return
     yield from _file_problems(folder)
     free = shutil.disk_usage(nearest).free

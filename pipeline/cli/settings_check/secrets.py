@@ -9,7 +9,7 @@ from functools import partial
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.cli.settings_check.walk import values_within
 from pipeline.errors import PipelineError
-from pipeline.settings import Secret, Settings
+from pipeline.settings import Secret, Settings, SpiderTable
 from pipeline.text import counted
 
 
@@ -58,11 +58,20 @@ def _use_problems(settings: Settings, key: str, secret: Secret, value: str) -> I
     elif key == "pipeline.database":
         from pipeline.store.database.engine import check_url
         yield from _raised(key, partial(check_url, value))
+    elif key.startswith("spiders.") and key.endswith(".cookies.header"):
+        from pipeline.session.cookies.importers import read_cookies
+        yield from _raised(key, partial(read_cookies, value, "", url=_site(settings.spiders[key.split(".")[1]])))
     elif key.endswith(".beat"):
         if not value.strip().startswith(("https://", "http://")):
             yield Remark(key, "the secret is not a URL", f"write the whole https URL of the monitor to {_place(secret)}")
     elif "\n" in value.strip() or "\r" in value.strip():
         yield Remark(key, "the secret has several lines", f"check that {_place(secret)} contains nothing else", suspicious=True)
+
+
+def _site(spider: SpiderTable) -> str:
+    """Return the URL to which cookies without a domain belong."""
+    own = spider.cookies.url if spider.cookies is not None else None
+    return own or (spider.start[0].url if spider.start else "")
 
 
 def _raised(key: str, work: Callable[[], object]) -> Iterator[Remark]:

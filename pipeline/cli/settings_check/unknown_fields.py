@@ -8,6 +8,7 @@ from pipeline.cli.settings_check.remark import Remark
 from pipeline.settings import DigestTable, FieldTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.settings.fields.path_template import item_fields
 
+_NO_NUMBERS = ("date", "url", "html")
 _PRICE = ("amount", "currency", "text")
 
 
@@ -53,8 +54,19 @@ def _has_steps(field: FieldTable, steps: list[str]) -> bool:
 def _digest(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remark]:
     yield from _recipients(settings, key, digest, digest.spiders)
     yield from _unknown(settings, f"{key}.charts", digest.charts, digest.spiders, "is drawn")
+    yield from _without_numbers(settings, key, digest)
     for number, group in enumerate(digest.groups):
         yield from _recipients(settings, f"{key}.groups[{number}]", group, group.spiders or digest.spiders)
+
+
+def _without_numbers(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remark]:
+    """Yield a warning for each field with a chart whose declared type is never a number."""
+    for name in digest.charts:
+        found = [settings.spiders[spider].items for spider in digest.spiders if spider in settings.spiders]
+        rules = [items.all_fields[name] for items in found if items is not None and name in items.all_fields]
+        if rules and all(rule.fields or rule.type in _NO_NUMBERS for rule in rules):
+            yield Remark(f"{key}.charts", f"the field {name!r} is no number, so it has no chart", "choose a field with type = \"number\" or \"price\"",
+                         suspicious=True)
 
 
 def _recipients(settings: Settings, key: str, table: RecipientsTable, spiders: tuple[str, ...]) -> Iterator[Remark]:

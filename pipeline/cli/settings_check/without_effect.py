@@ -1,0 +1,56 @@
+"""Check for settings that have no effect: rules that a kind of spider does not apply, unused proxies, schedules that are over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pipeline.cli.settings_check.remark import Remark
+from pipeline.registry import BUILT_IN_SPIDERS
+from pipeline.settings import DigestTable, Settings, SpiderTable, nearest
+
+
+def check(settings: Settings) -> Iterator[Remark]:
+    """Yield a warning for each setting without effect."""
+    for name, spider in settings.spiders.items():
+        yield from _rules(f"spiders.{name}", spider)
+        yield from _arguments(f"spiders.{name}", spider)
+    for kind, tables in (("spiders", settings.spiders), ("digests", settings.digests)):
+        for name, table in tables.items():
+            yield from _schedules(settings, f"{kind}.{name}", table)
+    used = {spider.proxy for spider in settings.spiders.values()}
+    for name in settings.proxies:
+        if name not in used:
+            yield Remark(f"proxies.{name}", "no spider uses the proxy", f'add proxy = "{name}" to a spider', suspicious=True, depends_on=("spiders",))
+
+
+def _rules(key: str, spider: SpiderTable) -> Iterator[Remark]:
+    if not spider.is_built_in:
+        return
+    registered = BUILT_IN_SPIDERS[spider.spider]
+    ignored = registered.ignores if spider.items is not None else (*registered.ignores, *registered.only_with_items)
+    for path in ignored:
+        place: object = spider
+        for step in path.split("."):
+            place = getattr(place, step) if step in getattr(place, "model_fields_set", ()) else None
+        if place:
+            needs_items = path in registered.only_with_items
+            why = f"fetches pages only with a table [{key}.items]" if needs_items else f"does not use `{path}`"
+            yield Remark(f"{key}.{path}", f"has no effect, because spider = \"{spider.spider}\" {why}",
+                         "add this table" if needs_items else "remove it, or choose another spider", suspicious=True)
+
+
+def _arguments(key: str, spider: SpiderTable) -> Iterator[Remark]:
+    known = BUILT_IN_SPIDERS[spider.spider].args if spider.is_built_in else None
+    for name in spider.args if known is not None else ():
+        if name not in (known or ()):
+            yield Remark(f"{key}.args.{name}", f"spider = \"{spider.spider}\" has no argument {name!r}{nearest(name, known)}",
+                         f"known: {', '.join(known or ()) or 'none'}", suspicious=True)
+
+
+def _schedules(settings: Settings, key: str, table: SpiderTable | DigestTable) -> Iterator[Remark]:
+    today = datetime.now(UTC).astimezone(settings.zone).date()
+    for number, schedule in enumerate(table.schedule):
+        if schedule.until is not None and schedule.until < today:
+            place = f"{key}.schedule[{number}]" if len(table.schedule) > 1 else f"{key}.schedule"
+            yield Remark(f"{place}.until", f"the schedule ended on {schedule.until}", "change `until`, or remove the schedule", suspicious=True)
