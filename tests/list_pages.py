@@ -34,6 +34,7 @@ class ListPage:
     path: Path
     name: str
     program: str
+    version: str
     set: str
     url: str
     content_type: str
