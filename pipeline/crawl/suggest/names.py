@@ -13,7 +13,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("price", r"price|prices|preis|prix|precio|prezzo|preco|cost|amount|价格|價格|価格|السعر|цена"),
     ("date", (r"date|datetime|time|posted|posted-on|published|datepublished|pubdate|created|updated|modified|last-?modified|lastmod|age|"
               r"timestamp|datum|fecha|data|activity|when|day|日期|时间|日付|تاريخ|дата")),
-    ("author", r"author|by|byline|poster|submitter|creator|user|username|owner|writer|sender|from|hnuser|autor|auteur|autore|作者|كاتب|автор"),
+    ("author", r"(?:first|last|user|nick|display|real|given|family|full)-?name|author|by|byline|poster|submitter|creator|user|username|owner|writer|sender|from|hnuser|autor|auteur|autore|作者|كاتب|автор"),
     ("description", r"description|desc|summary|excerpt|teaser|abstract|snippet|intro|lead|body|content|text|entry-content|beschreibung|描述|摘要"),
     ("stock", r"stock|availability|instock|in-stock|available|lager|bestand|verfugbarkeit|disponibilite|库存"),
     ("rating", r"rating|stars|star-rating|ratingvalue|bewertung|评分"),
@@ -64,10 +64,11 @@ def known(text: str) -> str:
         said = said.rpartition("--")[2] or said
     tried = [said]
     for _ in range(3):
-        shorter = _ENDS.sub("", _AFFIXES.sub("", tried[-1]))
+        without = _AFFIXES.sub("", tried[-1])
+        shorter = _ENDS.sub("", without)
         if shorter == tried[-1]:
             break
-        tried.append(shorter)
+        tried += [without, shorter]
     tried += [said.rpartition("-")[2], said.partition("-")[0]] if len(said) < _LONGEST else []
     for one in tried:
         for name, pattern in _PATTERNS:

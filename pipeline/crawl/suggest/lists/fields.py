@@ -128,6 +128,7 @@ class _Builder:
         """Add the title. If its texts are cut and the attribute `title` has them whole, the attribute is read."""
         slot = self._fields.title_slot
         if slot is None:
+            self._add_title_of_image()
             return
         elements = {number: readable(element, self._records[number]) for number, element in slot.firsts()}
         source = source_of(slot, elements, self._records)
@@ -140,6 +141,15 @@ class _Builder:
                 whole.startswith(text.rstrip(".… ")[:10]) for text, whole in zip(texts, full, strict=True)):
             source = attribute(source, "title")
         self._fields.rules["title"] = short(source)
+
+    def _add_title_of_image(self) -> None:
+        """Add the text of the images as the title of records without text."""
+        for slot in self._group.slots.values():
+            texts = [element.attributes.get("alt") or "" for _, element in slot.firsts() if element.tag == "img"]
+            if len(texts) == len(self._records) and all(texts) and len(set(texts)) > 0.5 * len(texts) and (
+                    source := source_of(slot, dict(slot.firsts()), self._records)) is not None:
+                self._fields.rules["title"] = short(attribute(source, "alt"))
+                return
 
     def add_url(self) -> None:
         """Add the link of the title; else the link that differs most from record to record."""

@@ -9,15 +9,16 @@ from typing import Any
 from pipeline.crawl.extract import Document
 from pipeline.crawl.suggest.lists.fields import fields_of, file_endings
 from pipeline.crawl.suggest.lists.refine import refined
-from pipeline.crawl.suggest.lists.structure import Group, groups
+from pipeline.crawl.suggest.lists.scoring import Page, groups
+from pipeline.crawl.suggest.lists.structure import Group
 from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.next_page import next_page
 from pipeline.crawl.suggest.proposal import SHOWN_ROWS, Proposal, Tested, tested
 from pipeline.text import counted
 
-_TRIED = 12
-_TRIED_IN_LARGE = 4
-_LARGE = 20_000
+_TRIED = 24
+_TRIED_IN_LARGE = 5
+_LARGE = 6_000
 _PROPOSED = 3
 _NEARLY = 0.92
 
@@ -27,14 +28,11 @@ def html_proposals(document: Document) -> list[Proposal]:
     if not document.text.strip() or document.json is not None:
         return []
     tree = Tree(document.lexbor)
-    candidates = groups(tree)
+    page = Page(tree)
     further, why = next_page(tree, document)
     found: list[Proposal] = []
     used: list[Group] = []
-    for candidate in candidates[:_TRIED if len(tree.elements) < _LARGE else _TRIED_IN_LARGE]:
-        if any(_is_same_list(candidate, other) for other in used):
-            continue
-        group = refined(_richest(candidate, candidates[:3 * _TRIED]), tree)
+    for group in _shortlist(page):
         if any(_is_same_list(group, other) for other in used):
             continue
         fields = fields_of(group)
@@ -48,6 +46,24 @@ def html_proposals(document: Document) -> list[Proposal]:
         if len(found) == _PROPOSED:
             break
     return sorted(found, key=lambda proposal: -proposal.confidence)
+
+
+def _shortlist(page: Page) -> list[Group]:
+    """Return the best groups without their odd elements, best first."""
+    large = len(page.tree.elements) > _LARGE
+    ranked = groups(page)[:_TRIED_IN_LARGE if large else _TRIED]
+    chosen: list[Group] = []
+    for candidate in ranked:
+        group = _richest(candidate, ranked)
+        if group not in chosen:
+            chosen.append(group)
+    found = []
+    for group in chosen:
+        narrowed = refined(group, page.tree)
+        if narrowed is not group:
+            narrowed.score = page.score(narrowed)
+        found.append(narrowed)
+    return sorted(found, key=lambda group: -group.score)
 
 
 def _is_same_list(one: Group, other: Group) -> bool:

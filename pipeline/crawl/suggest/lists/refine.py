@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z][\w-]*\Z")
 
 
 def refined(group: Group, tree: Tree) -> Group:
-    """Return the group without its odd elements, with a selector that leaves them out; the same group if there is none."""
+    """Return a new group without the odd elements, with a selector that leaves them out; the same group if there is none."""
     good = _regular(group, tree)
     if len(good) == len(group.elements) or len(good) < 2:
         return group
@@ -26,8 +26,7 @@ def refined(group: Group, tree: Tree) -> Group:
     if chosen is None:
         return group
     selector, elements = chosen
-    records = records_of(sample(elements), frozenset(element.at for element in elements), tree)
-    return Group(selector, elements, group.score, group.sure, records, slots_of(records, tree))
+    return Group(selector, elements)
 
 
 def _regular(group: Group, tree: Tree) -> list[Element]:
@@ -72,7 +71,7 @@ def _narrowed(group: Group, good: Sequence[Element], tree: Tree) -> tuple[str, l
         if ids == wanted:
             return selector, list(good)
         wrong = len(ids ^ wanted)
-        if len(ids) >= 2 and wrong < len(odd) and len(wanted - ids) <= 0.1 * len(wanted) and (best is None or wrong < best[0]):
+        if len(ids) >= 2 and wrong < len(odd) and wanted <= ids and (best is None or wrong < best[0]):
             best = wrong, selector, [tree.by_node[one] for one in (node.mem_id for node in found) if one in tree.by_node]
     return (best[1], best[2]) if best is not None else None
 

@@ -47,9 +47,10 @@ class Record:
     skipped: frozenset[int] = frozenset()
 
     @property
-    def length(self) -> int:
+    def weight(self) -> int:
+        """How much a reader sees of the record, in characters."""
         beside = len(self.head.tail) or len(self.head.before)
-        return self.head.length + (sum(element.length for element in self.after) if self.after else beside)
+        return self.head.weight + (sum(element.weight for element in self.after) if self.after else beside)
 
 
 @dataclass(eq=False)
@@ -163,3 +164,15 @@ def _add(found: dict[str, Slot], key: str, number: int, element: Element) -> Non
     kept = slot.found.setdefault(number, [])
     if len(kept) < _MAX_KEPT:
         kept.append(element)
+
+
+def likeness(slots: dict[str, Slot], count: int) -> float:
+    """Return how alike records are: the mean overlap (Jaccard) of a record's slots and the slots that most records have."""
+    common = {key for key, slot in slots.items() if slot.presence(count) >= 0.5}
+    if not common:
+        return 0.05
+    shares = []
+    for number in range(count):
+        own = {key for key, slot in slots.items() if number in slot.found}
+        shares.append(len(own & common) / len(own | common))
+    return sum(shares) / count

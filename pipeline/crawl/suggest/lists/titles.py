@@ -30,6 +30,7 @@ TITLE_HEADING = 3.0      # the slot is in a heading
 TITLE_CLASS = 2.5        # a class says title, name or subject
 TITLE_HEADER = 2.5       # the heading of the column says so
 TITLE_LINK = 2.0         # the slot is a link
+TITLE_ONLY_LINK = 2.0    # it is the only link of the record
 TITLE_DISTINCT = 2.0     # times the share of different texts
 TITLE_LENGTH = 1.5       # the texts are as long as titles are
 TITLE_FIRST = 1.0        # the slot comes early in the record
@@ -69,6 +70,7 @@ def title_slot(group: Group) -> Slot | None:
         if len(texts) < 0.6 * count or all(element.tag == "img" for _, element in slot.firsts()):
             continue
         points = _title_points(slot, texts, headers) + TITLE_FIRST * (1 - place / len(slots))
+        points += TITLE_ONLY_LINK if link_of(next(iter(slot.firsts()))[1]) and _is_only_link(slot, slots) else 0
         points += TITLE_MIXED if _holds_other_texts(slot, slots) else 0
         if points > most:
             best, most = slot, points
@@ -93,6 +95,13 @@ def _title_points(slot: Slot, texts: list[str], headers: dict[int, str]) -> floa
             date_rule(texts) is not None or looks_like_count(texts))) or (looks_like_date(texts) and length <= 25):
         points += TITLE_VALUE
     return points - (1.5 if slot.key.startswith("+") else 0)
+
+
+def _is_only_link(slot: Slot, slots: Sequence[Slot]) -> bool:
+    """Return whether no other slot has another link."""
+    links = {number: link_of(element) for number, element in slot.firsts()}
+    return all(link_of(element) in ("", links.get(number)) for other in slots if other is not slot
+               for number, elements in other.found.items() for element in elements)
 
 
 def _holds_other_texts(slot: Slot, slots: Sequence[Slot]) -> bool:

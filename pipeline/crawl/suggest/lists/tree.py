@@ -15,6 +15,8 @@ from selectolax.lexbor import LexborNode
 _IGNORED = frozenset(["script", "style", "template", "noscript", "head", "svg", "math", "iframe", "object", "select", "datalist",
                       "textarea", "canvas", "audio", "video"])
 """Elements whose content is no text of the page. The elements themselves are part of the tree."""
+_IMAGE_WEIGHT = 12
+"""Characters that an image counts for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,8 +24,8 @@ class Element:
     """One element of a page.
 
     at: its position in document order; size: the number of its descendants; text: the text directly in it, with white space
-    collapsed; tail, before: the text between it and the next element beside it, and the one before it; length: characters of all text in it; links: number of links in
-    it, including itself; nth: its position among its sibling elements, from 1.
+    collapsed; tail, before: the text between it and the next element beside it, and the one before it; length: characters of all text in it; links, images: number of
+    links and of images in it, including itself; nth: its position among its sibling elements, from 1.
     """
 
     node: LexborNode
@@ -39,8 +41,14 @@ class Element:
     before: str = ""
     length: int = 0
     links: int = 0
+    images: int = 0
     children: list[Element] = field(default_factory=list)
     classes: tuple[str, ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """How much a reader sees of it: its text, and each image as if it were a short text."""
+        return self.length + _IMAGE_WEIGHT * self.images
 
     @property
     def whole_text(self) -> str:
@@ -65,11 +73,13 @@ class Tree:
         self._walk(root)
         for element in reversed(self.elements):
             element.length += len(element.text)
+            element.images += element.tag == "img"
             element.links += element.tag == "a" and bool(element.attributes.get("href"))
             if (parent := element.parent) is not None:
                 parent.size += element.size + 1
                 parent.length += element.length
                 parent.links += element.links
+                parent.images += element.images
 
     def _walk(self, root: LexborNode) -> None:
         waiting: list[tuple[LexborNode, Element | None, int]] = [(root, None, 1)]
