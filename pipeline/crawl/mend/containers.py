@@ -11,9 +11,10 @@ from selectolax.lexbor import SelectolaxError
 
 from pipeline.crawl.mend.anchors import Anchor
 from pipeline.crawl.mend.known_values import KnownValues
-from pipeline.crawl.mend.names import Name, names_of
+from pipeline.crawl.mend.names import IDENTIFIER, Name, names_of
 from pipeline.crawl.mend.page_tree import Element, PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
+from pipeline.crawl.suggest.selectors import is_generated
 
 _MANY = -1
 _NOBODY = -2
@@ -72,6 +73,13 @@ class AnchoredPage:
         for inner in self.tree.within(element, _MAX_INSIDE):
             yield from self.tree.folded(inner)
 
+    def around(self, elements: Sequence[Element]) -> Element | None:
+        """Return the lowest element that contains all given elements; None if there are none."""
+        if not elements:
+            return None
+        first, last = min(element.at for element in elements), max(element.last for element in elements)
+        return next((above for above in self.tree.above(self.tree.elements[first]) if above.last >= last), None)
+
     def is_shared(self, element: Element) -> bool:
         """Return whether an element contains anchors of several records."""
         return self.owner[element.at] == _MANY
@@ -82,7 +90,8 @@ class Each:
     """A selector whose matches each contain at most one known record.
 
     records: the number of records that have a match of their own. keyed: in how many of them the values of the key occur. matches: the number of matches on all pages. shared: the number of
-    matches that contain several records. fields: the average number of fields whose stored value occurs in the match.
+    matches that contain several records. outside: the number of
+    matches outside of the part of their page that contains all matches with a record. fields: the average number of fields whose stored value occurs in the match.
     """
 
     css: str
@@ -93,9 +102,10 @@ class Each:
     repeated: int
     fields: float
     keyed: int
+    outside: int
 
     def score(self, *, by_key: bool) -> float:
-        return (self.keyed if by_key else self.records) - 2.0 * self.shared - 1.0 * self.repeated
+        return (self.keyed if by_key else self.records) - 2.0 * self.shared - 1.0 * self.repeated - 0.1 * self.outside
 
 
 def find_each(pages: Sequence[AnchoredPage], known: KnownValues, limit: TimeLimit) -> list[Each]:
@@ -111,7 +121,7 @@ def find_each(pages: Sequence[AnchoredPage], known: KnownValues, limit: TimeLimi
     good = [each for each in measured if scores[each.css] >= 0.8 * best and scores[each.css] > 0]
     most = max((each.fields for each in good), default=0.0)
     return sorted(good, key=lambda each: (-round(each.fields / max(most, 0.01), 1), -round(scores[each.css] / max(best, 0.01), 1),
-                                          each.cost))[:_KEPT]
+                                          each.outside, each.cost))[:_KEPT]
 
 
 def _candidates(pages: Sequence[AnchoredPage], known: KnownValues) -> dict[Name, int]:
@@ -151,13 +161,15 @@ def _paths(tree: PageTree, element: Element) -> Iterator[Name]:
     path, placed = element.tag, element.tag
     for depth, step in enumerate(steps):
         own_id = step.attributes.get("id", "")
-        start = step.tag if step.tag in ("body", "main") else f"#{own_id}" if own_id.isidentifier() and own_id.isascii() else ""
+        start = step.tag if step.tag in ("body", "main") else f"#{own_id}" if IDENTIFIER.fullmatch(own_id) else ""
         if start:
-            cost = 5.0 + 0.5 * depth
+            cost = 5.0 + 0.5 * depth + (2.0 if is_generated(own_id) else 0.0)
+            if start != "body":
+                yield Name(f"{start} {element.tag}", cost - 1.0)
             yield Name(f"{start} > {path}", cost)
             yield Name(f"{start} > {placed}", cost + 1.5)
             return
-        if not step.tag.isidentifier():
+        if not IDENTIFIER.fullmatch(step.tag):
             return
         path, placed = f"{step.tag} > {path}", f"{step.tag}:nth-of-type({step.position}) > {placed}"
 
@@ -166,7 +178,7 @@ def measure(name: Name, pages: Sequence[AnchoredPage], known: KnownValues, limit
     """Return how well the matches of a selector contain one record each; None if the selector cannot be applied."""
     found: set[int] = set()
     keyed: set[int] = set()
-    matches = shared = repeated = counted = fields = 0
+    matches = shared = repeated = counted = fields = outside = 0
     for page in pages:
         limit.check()
         try:
@@ -174,10 +186,10 @@ def measure(name: Name, pages: Sequence[AnchoredPage], known: KnownValues, limit
         except SelectolaxError:
             return None
         here: set[int] = set()
-        for node in nodes:
-            element = page.tree.element_of(node)
-            if element is None:
-                continue
+        elements = [element for node in nodes if (element := page.tree.element_of(node)) is not None]
+        around = page.around([element for element in elements if page.record_in(element) is not None])
+        outside += sum(not around.contains(element.at) for element in elements) if around is not None else 0
+        for element in elements:
             matches += 1
             if page.is_shared(element):
                 shared += 1
@@ -190,5 +202,5 @@ def measure(name: Name, pages: Sequence[AnchoredPage], known: KnownValues, limit
                 if known.key <= inside:
                     keyed.add(record)
         found |= here
-    return Each(name.css, name.cost, len(found), matches, shared, repeated, fields / max(1, counted), len(keyed))
+    return Each(name.css, name.cost, len(found), matches, shared, repeated, fields / max(1, counted), len(keyed), outside)
 

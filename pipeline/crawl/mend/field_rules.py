@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pipeline.crawl.extract.items import reader
 from pipeline.crawl.extract.values import Convert, converter
 from pipeline.crawl.mend.date_formats import formats_of
-from pipeline.crawl.mend.known_values import EMPTY, agrees, texts_of
+from pipeline.crawl.mend.known_values import EMPTY, agrees, fold, texts_of
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import IGNORED_ATTRIBUTES, Element, PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
@@ -32,6 +32,8 @@ _FINALISTS = 4
 _LONGEST_NUMBER = 160
 _LONGEST = 100_000
 _NOT_FIRST = 4.0
+_STALE = 0.75
+"""The share of the known values that a text must show to be preferred to an attribute, which may keep an old value."""
 _KEPT_KEYS = ("default", "type", "format", "guess", "decimal", "currency", "join", "many", "required")
 """The keys of a rule that a new rule takes over unchanged."""
 _TEXT, _OWN_TEXT = "text", "own text"
@@ -134,25 +136,74 @@ class FieldSearch:
 
     def best(self) -> FieldFit | None:
         """Return the rule that reproduces most known values; None if no place on the pages has them."""
-        rules = [(rule, cost) for place, cost in self._places_by_votes() if (rule := new_rule(self._old, place)) is not None]
-        if len(self._holders) > 2 * _MEASURED:  # on a long list, only rules that are good for some of its items are measured on all
-            some = self._holders[::len(self._holders) // _MEASURED]
-            rules = [(fit.rule, fit.cost) for fit in _by_quality(self._fits(rules, some), len(some))[:_FINALISTS]]
-        return next(iter(_by_quality(self._fits(rules, self._holders), len(self._holders))), None)
+        found = self._best_of(self._places_by_votes(self._with_value(self._holders)))
+        return self._widened(found) if found is not None else None
 
-    def _fits(self, rules: Sequence[tuple[FieldTable, float]], holders: Sequence[Holder]) -> list[FieldFit]:
-        """Return how well the rules reproduce the known values of some items."""
-        nodes = [holder.element.node for holder in holders]
-        found = []
-        for rule, cost in rules:
+    def _best_of(self, places: Sequence[tuple[Place, float]]) -> FieldFit | None:
+        shown: list[FieldFit] = []
+        hidden: list[FieldFit] = []
+        for place, cost in places:
             self._limit.check()
-            found.append(measure(self._name, rule, holders, cost=cost, scopes=nodes))
-        return found
+            rule = new_rule(self._old, place)
+            fit = self._measured(rule, cost) if rule is not None else None
+            if fit is not None and fit.agree:
+                (shown if place.source in (_TEXT, _OWN_TEXT) else hidden).append(fit)
+        text, attribute = self._chosen(shown), self._chosen(hidden)
+        if text is None or attribute is None:
+            return text or attribute
+        if not _reads_text(self._old):
+            return self._chosen([*shown, *hidden])
+        if attribute.agree <= text.agree:
+            return text
+        return text if text.share >= _STALE and not self._is_shortened(text.rule) else attribute
 
-    def _places_by_votes(self) -> list[tuple[Place, float]]:
-        """Return the places that most of the sampled items agree on, each with its cost."""
-        known = [holder for holder in self._holders
-                 if holder.known is not None and holder.known.get(self._name) not in (*EMPTY, self._old.default)]
+    def _measured(self, rule: FieldTable, cost: float) -> FieldFit:
+        return measure(self._name, rule, self._holders, cost=cost, scopes=[holder.element.node for holder in self._holders])
+
+    def _chosen(self, fits: Sequence[FieldFit]) -> FieldFit | None:
+        """Return the rule that agrees best; among those that agree nearly as well, the one with the lowest cost."""
+        if not fits:
+            return None
+        most = max(fit.agree - fit.wrong for fit in fits)
+        near = [fit for fit in fits if fit.agree - fit.wrong >= most - int(most * 0.02)]
+        fewest = min(fit.failed for fit in near)
+        return min((fit for fit in near if fit.failed <= fewest + len(self._holders) * 0.02), key=lambda fit: fit.cost)
+
+    def _is_shortened(self, rule: FieldTable) -> bool:
+        """Return whether a rule for a text gives the beginning of many known values: the page shows them shortened, with "…" at the end."""
+        read = reader(self._name, rule, "lexbor")
+        for holder in self._with_value(self._holders):
+            found = read(holder.element.node, holder.document, [])
+            known = holder.known[self._name] if holder.known is not None else None
+            if isinstance(found, str) and isinstance(known, str) and found != known:
+                beginning = fold(found).rstrip(".… ")
+                if beginning and fold(known).startswith(beginning):
+                    return True
+        return False
+
+    def _widened(self, found: FieldFit) -> FieldFit:
+        """Return a rule with a second selector, if the values of several items are in another place, for example a warning of another class."""
+        css = found.rule.css
+        if css is None or "::" in css or found.of - found.agree < 2 or self._old.many or self._old.join is not None:
+            return found
+        missed = [holder for holder in self._with_value(self._holders)
+                  if not measure(self._name, found.rule, [holder], scopes=[holder.element.node]).agree]
+        best = found
+        for place, cost in self._places_by_votes(missed):
+            self._limit.check()
+            if place.source != _TEXT or place.pattern != (found.rule.regex or "") or place.form:
+                continue
+            rule = new_rule(self._old, place._replace(css=f"{css}, {place.css}"))
+            fit = self._measured(rule, found.cost + cost) if rule is not None else None
+            if fit is not None and fit.wrong <= found.wrong and (fit.agree, -fit.cost) > (best.agree, -best.cost):
+                best = fit
+        return best if best.agree >= found.agree + 2 else found
+
+    def _with_value(self, holders: Sequence[Holder]) -> list[Holder]:
+        return [holder for holder in holders if holder.known is not None and holder.known.get(self._name) not in (*EMPTY, self._old.default)]
+
+    def _places_by_votes(self, known: Sequence[Holder]) -> list[tuple[Place, float]]:
+        """Return the places that most of the sampled items agree on, each with its cost. known: items whose value is known."""
         votes: Counter[Place] = Counter()
         costs: dict[Place, float] = {}
         for holder in _sample(known):
@@ -306,6 +357,11 @@ def new_rule(old: FieldTable, place: Place) -> FieldTable | None:
         return FieldTable.model_validate(table)
     except ValidationError:
         return None
+
+
+def _reads_text(rule: FieldTable) -> bool:
+    selector = rule.css or rule.xpath or ""
+    return "::attr" not in selector and "@" not in selector
 
 
 def _reads_link(rule: FieldTable) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from selectolax.lexbor import SelectolaxError
@@ -13,8 +14,8 @@ from pipeline.crawl.extract.rules import link_finder
 from pipeline.crawl.mend.anchors import find_anchors
 from pipeline.crawl.mend.containers import AnchoredPage, find_each
 from pipeline.crawl.mend.field_rules import FieldFit, FieldSearch, Holder, measure
-from pipeline.crawl.mend.known_values import KnownValues
-from pipeline.crawl.mend.mending import written
+from pipeline.crawl.mend.known_values import KnownValues, fold, texts_of
+from pipeline.crawl.mend.mending import Candidate, written
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
@@ -28,9 +29,10 @@ from pipeline.settings import FieldTable, ItemsTable, SelectorTable
 _MOST_EACH = 4
 _KEEPS = 0.8
 _MANY_UNLIKE = 0.05
-UNLIKE = ""
-"""The name in the list of fields without a rule that stands for `each`: it matches rows that are unlike the known items."""
-DETAILS = "details.link"
+_UNLIKE = "its other matches are not like the known items, and no selector leaves them out"
+_BEHIND = 40
+_NEAR = 0.3
+_LINKED = 0.7
 _SAMPLE = 30
 _MAX_INSIDE = 400
 _TRIED = 30
@@ -56,8 +58,8 @@ class HtmlItems:
             self.pages.append(AnchoredPage(tree, find_anchors(tree, known, limit)))
         self.records = {anchor.record for page in self.pages for anchor in page.anchors}
 
-    def tables(self) -> Iterator[tuple[ItemsTable, dict[str, Any], list[str]]]:
-        """Yield tables of new rules, the changed keys of `items`, and the names of the fields without a rule that works."""
+    def tables(self) -> Iterator[Candidate]:
+        """Yield rules for the items, those that agree best first."""
         if self._table.each is None:
             yield self._with_fields(self._whole_pages(), None)
             return
@@ -66,15 +68,15 @@ class HtmlItems:
             if any(holder.known is not None for holder in holders):
                 yield self._without_unlike_rows(holders, each)
 
-    def _without_unlike_rows(self, holders: Sequence[Holder], each: SelectorTable) -> tuple[ItemsTable, dict[str, Any], list[str]]:
+    def _without_unlike_rows(self, holders: Sequence[Holder], each: SelectorTable) -> Candidate:
         """Return the rules for the items, with an `each` that leaves out rows which are unlike the known items, if there are such rows."""
         found = self._with_fields(holders, each)
-        unlikes = unlike(holders, found[0].fields)
+        unlikes = unlike(holders, found.table.fields)
         if len(unlikes) < max(2, _MANY_UNLIKE * len(holders)):
             return found
         narrower = without(each.css or "", holders, unlikes)
         if narrower is None:
-            return found[0], found[1], [*found[2], UNLIKE]
+            return replace(found, problems=[*found.problems, _UNLIKE])
         rule = SelectorTable(css=narrower)
         return self._with_fields(self._holders(rule), rule)
 
@@ -117,16 +119,19 @@ class HtmlItems:
                 found.append(Holder(page.tree, page.tree.elements[0], self._known.records[best[0][0]] if is_clear else None))
         return found
 
-    def _with_fields(self, holders: Sequence[Holder], each: SelectorTable | None) -> tuple[ItemsTable, dict[str, Any], list[str]]:
+    def _with_fields(self, holders: Sequence[Holder], each: SelectorTable | None) -> Candidate:
         fields: dict[str, FieldTable] = {}
         changed: dict[str, Any] = {}
-        lost: list[str] = []
+        dropped: list[str] = []
+        problems: list[str] = []
         for name, rule in self._table.fields.items():
             self._limit.check()
             new, works = self._field(name, rule, holders, each)
             fields[name] = new
-            if not works:
-                lost.append(name)
+            if not works and self._is_near(name, holders):
+                problems.append(f"the known values of {name} are on the pages, but no rule gives them")
+            elif not works:
+                dropped.append(name)
             if new is not rule:
                 changed[name] = written(new)
         changes: dict[str, Any] = {}
@@ -139,8 +144,35 @@ class HtmlItems:
             if link is not self._table.details.link:
                 changes["details"] = {"link": written(link)}
             if not works:
-                lost.append(DETAILS)
-        return self._table.model_copy(update={"each": each, "fields": fields}), changes, lost
+                problems.append("no link to the details pages was found in its matches")
+        return Candidate(self._table.model_copy(update={"each": each, "fields": fields}), changes, dropped, problems)
+
+    def _is_near(self, name: str, holders: Sequence[Holder]) -> bool:
+        """Return whether known values of a field are in their items, or between an item and the next one; links anywhere on the pages."""
+        known = found = 0
+        for holder, following in zip(holders, [*holders[1:], None], strict=True):
+            values = {fold(text) for text in texts_of(holder.known.get(name))} if holder.known is not None else set()
+            if not values or holder.known is None or holder.known.get(name) == self._table.fields[name].default:
+                continue
+            known += 1
+            last = holder.element.last
+            if self._table.each is not None:
+                limit = following.element.at - 1 if following is not None and following.tree is holder.tree else last + _BEHIND
+                last = max(last, min(limit, last + _BEHIND, len(holder.tree.elements) - 1))
+            inside = holder.tree.elements[holder.element.at:min(last + 1, holder.element.at + _MAX_INSIDE)]
+            text = fold(holder.tree.text[holder.element.start:max(holder.element.end, inside[-1].end)])
+            found += any(len(value) > 2 and value in text for value in values) or any(
+                not values.isdisjoint(holder.tree.folded(element)) for element in inside)
+        return known > 0 and (found >= _NEAR * known or self._are_linked(name, holders))
+
+    def _are_linked(self, name: str, holders: Sequence[Holder]) -> bool:
+        """Return whether most known values of a field are URLs that the pages link to: they may be outside of the items."""
+        links = {fold(value) for holder in holders if holder.known is not None and isinstance(value := holder.known.get(name), str)
+                 and "://" in value[:9]}
+        if not links:
+            return False
+        there = {text for page in self.pages for element in page.tree.elements for text in page.tree.folded(element)}
+        return len(links & there) >= _LINKED * len(links)
 
     def _details_link(self, present: SelectorTable, holders: Sequence[Holder]) -> tuple[SelectorTable, bool]:
         """Return the rule for the link to the details page of an item, and whether it works."""

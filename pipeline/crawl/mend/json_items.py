@@ -14,7 +14,7 @@ from pipeline.crawl.extract.values import converter
 from pipeline.crawl.mend.date_formats import formats_of
 from pipeline.crawl.mend.field_rules import FieldFit, measure
 from pipeline.crawl.mend.known_values import EMPTY, KnownValues, agrees, fold
-from pipeline.crawl.mend.mending import written
+from pipeline.crawl.mend.mending import Candidate, written
 from pipeline.crawl.mend.time_limit import TimeLimit
 from pipeline.documents.document import Document
 from pipeline.documents.embedded_data import read_script
@@ -104,8 +104,8 @@ class JsonItems:
         is_clear = bool(best) and (len(best) == 1 or best[0][1] > 2 * best[1][1])
         return self._known.records[best[0][0]] if is_clear else None
 
-    def tables(self) -> Iterator[tuple[ItemsTable, dict[str, Any], list[str]]]:
-        """Yield tables of new rules, the changed keys of `items`, and the names of the fields without a rule that works."""
+    def tables(self) -> Iterator[Candidate]:
+        """Yield rules for the items, those that agree best first."""
         if self._table.each is None:
             return
         ranked = sorted(self._lists.items(), key=lambda entry: (-len(_known_in(entry[1])), entry[0][1].count("[]"), len(entry[0][1])))
@@ -117,10 +117,10 @@ class JsonItems:
             each = SelectorTable.model_validate({**dict(keys), "jmes": narrowed})
             yield self._with_fields(each, chosen)
 
-    def _with_fields(self, each: SelectorTable, holders: Sequence[JsonHolder]) -> tuple[ItemsTable, dict[str, Any], list[str]]:
+    def _with_fields(self, each: SelectorTable, holders: Sequence[JsonHolder]) -> Candidate:
         fields: dict[str, FieldTable] = {}
         changed: dict[str, Any] = {}
-        lost: list[str] = []
+        dropped: list[str] = []
         for name, rule in self._table.fields.items():
             self._limit.check()
             if rule.fields or rule.page is not None or rule.header is not None:
@@ -133,13 +133,14 @@ class JsonItems:
             found = self._best(name, rule, holders)
             fields[name] = found.rule if found is not None and found.share >= _FOUND else rule
             if fields[name] is rule:
-                lost.append(name)
+                dropped.append(name)
             else:
                 changed[name] = written(fields[name])
         changes: dict[str, Any] = {"fields": changed} if changed else {}
         if written(each) != (written(self._table.each) if self._table.each is not None else None):
             changes = {"each": written(each), **changes}
-        return self._table.model_copy(update={"each": each, "fields": fields}), changes, lost
+        problems = ["a rule for details.link is not searched in JSON"] if self._table.details is not None else []
+        return Candidate(self._table.model_copy(update={"each": each, "fields": fields}), changes, dropped, problems)
 
     def _best(self, name: str, old: FieldTable, holders: Sequence[JsonHolder]) -> FieldFit | None:
         known = [holder for holder in holders if holder.known is not None and holder.known.get(name) not in (*EMPTY, old.default)]

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.crawl.mend.html_items import DETAILS, UNLIKE, HtmlItems, known_by_key
+from pipeline.crawl.mend.html_items import HtmlItems, known_by_key
 from pipeline.crawl.mend.json_items import JsonItems
-from pipeline.crawl.mend.known_values import EMPTY, KnownValues, fold, texts_of
+from pipeline.crawl.mend.known_values import EMPTY, KnownValues
 from pipeline.crawl.mend.link_rules import mend_links
-from pipeline.crawl.mend.mending import Mending
+from pipeline.crawl.mend.mending import Candidate, Mending
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import OutOfTimeError, TimeLimit
 from pipeline.crawl.mend.verify import Outcome, apply_rules
@@ -29,8 +29,6 @@ _MIN_KEYS_SHARE = 0.6
 _MIN_KEYS = 3
 _MIN_KNOWN_SHARE = 0.4
 _PER_PAGE = 12
-_LONG_ENOUGH = 4
-_ON_PAGES = 0.3
 _SHOWN = 5
 
 
@@ -77,7 +75,6 @@ class _Search:
         self._known = KnownValues(known, self._identity)
         self._by_key = known_by_key(self._known, self._identity)
         self._tried: list[str] = []
-        self._text: str | None = None
 
     @property
     def _fewest(self) -> float:
@@ -93,43 +90,39 @@ class _Search:
         data = JsonItems(self._table, self._pages, self._known, self._limit)
         anchored = max(len(html.records), data.records)
         candidates = self._candidates(html, len(html.records)) or self._candidates(data, data.records)
-        better = [entry for entry in candidates if entry[2].agreeing > present.agreeing]
+        better = [entry for entry in candidates if entry[1].agreeing > present.agreeing]
         if not better:
             return self._mending({}, self._why(anchored), present, is_needed=True)
-        changes, lost, outcome = max(better, key=lambda entry: self._quality(entry[2]))
-        notes = [f"no rule was found for {name}: its known values were not found on the pages" for name in lost if name != DETAILS]
-        return self._mending({"items": changes}, "", outcome, is_needed=True, notes=notes)
+        best, outcome = max(better, key=lambda entry: self._quality(entry[1]))
+        notes = [f"no rule was found for {name}: its known values were not found on the pages" for name in best.dropped]
+        return self._mending({"items": best.changes}, "", outcome, is_needed=True, notes=notes)
 
-    def _candidates(self, source: HtmlItems | JsonItems, anchored: int) -> list[tuple[dict[str, Any], list[str], Outcome]]:
-        """Return the changed keys, the fields without a rule, and the outcome, of each table of rules that may be proposed."""
+    def _candidates(self, source: HtmlItems | JsonItems, anchored: int) -> list[tuple[Candidate, Outcome]]:
+        """Return the rules that may be proposed, each with its outcome."""
         found = []
-        for table, changes, lost in source.tables() if anchored else ():
-            outcome = apply_rules(table, self._identity, self._pages, self._by_key)
-            problem = self._problem(outcome, anchored, lost) if changes else "nothing differs from the present rules"
-            self._tried.append(f"{changes.get('each', 'the present `each`')}: {problem or 'agrees'}")
+        for candidate in source.tables() if anchored else ():
+            outcome = apply_rules(candidate.table, self._identity, self._pages, self._by_key)
+            problem = next(self._problems(candidate, outcome, anchored), "") if candidate.changes else "nothing differs from the present rules"
+            self._tried.append(f"{candidate.changes.get('each', 'the present `each`')}: {problem or 'agrees'}")
             if not problem:
-                found.append((changes, lost, outcome))
+                found.append((candidate, outcome))
         if not anchored:
             self._tried.append(f"none of the values of {counted(len(self._known.records), 'known item')} is in the {source.where}")
         return found
 
     def _quality(self, outcome: Outcome) -> float:
         """Return a figure that is higher the more known values agree and the fewer items look different."""
-        return outcome.agreeing - 3.0 * outcome.repeated - 0.5 * outcome.rejected + 0.01 * len(outcome.rows)
+        return outcome.agreeing - 3.0 * outcome.repeated - 0.5 * outcome.rejected
 
     def _works(self, outcome: Outcome, anchored: int) -> bool:
         if not outcome.keys or len(outcome.keys) < _WORKS * anchored or not outcome.alike_all:
             return False
         return all(not entry.of or entry.agree / entry.of >= _WORKS / 2 for entry in outcome.agreement)
 
-    def _problem(self, outcome: Outcome, anchored: int, lost: Sequence[str]) -> str:
-        """Return why rules cannot be proposed; "" if they can."""
-        return next(self._problems(outcome, anchored, lost), "")
-
-    def _problems(self, outcome: Outcome, anchored: int, lost: Sequence[str]) -> Iterator[str]:
-        rows, keys = len(outcome.rows), len(outcome.keys)
-        if UNLIKE in lost:
-            yield "its other matches are not like the known items, and no selector leaves them out"
+    def _problems(self, candidate: Candidate, outcome: Outcome, anchored: int) -> Iterator[str]:
+        """Yield why rules cannot be proposed."""
+        rows, keys, dropped = len(outcome.rows), len(outcome.keys), candidate.dropped
+        yield from candidate.problems
         if not keys:
             yield "no extracted item has a stored key"
         if self._table.each is not None and keys < self._fewest:
@@ -137,27 +130,17 @@ class _Search:
         if keys < _MIN_KEYS_SHARE * anchored:
             yield f"only {keys} of the {anchored} known items that are on the pages keep their key ({', '.join(self._identity)})"
         usual = [name for name in outcome.fields if self._is_usual(name)]
-        if len([name for name in lost if name in usual]) > len(usual) / 2:
-            yield f"no rule was found for most fields: {', '.join(lost)}"
-        yield from (f"the known values of {name} are on the pages, but no rule gives them" for name in lost if self._is_on_the_pages(name))
-        if DETAILS in lost:
-            yield "no link to the details pages was found in its matches"
+        if len([name for name in dropped if name in usual]) > len(usual) / 2:
+            yield f"no rule was found for most fields: {', '.join(dropped)}"
         if outcome.repeated > 0.1 * rows:
             yield f"{counted(outcome.repeated, 'item')} have the key of another item of the same page"
         if outcome.rejected > 0.3 * (rows + outcome.rejected):
             yield f"{counted(outcome.rejected, 'item')} would be rejected"
-        yield from (f"items that are not stored yet have no {name}" for name in outcome.fields if name not in lost and not outcome.alike(name))
+        yield from (f"items that are not stored yet have no {name}" for name in outcome.fields if name not in dropped and not outcome.alike(name))
 
     def _is_usual(self, name: str) -> bool:
         """Return whether most known items have a field."""
         return 2 * sum(record.get(name) not in EMPTY for record in self._known.records) > len(self._known.records)
-
-    def _is_on_the_pages(self, name: str) -> bool:
-        """Return whether the pages contain a share of the known values of a field, anywhere."""
-        if self._text is None:
-            self._text = "\n".join(fold(document.lexbor.text(deep=True, separator="")) for document in self._pages)
-        values = {fold(text) for record in self._known.records for text in texts_of(record.get(name)) if len(text) >= _LONG_ENOUGH}
-        return bool(values) and sum(value in self._text for value in values) >= _ON_PAGES * min(len(values), _PER_PAGE * len(self._pages))
 
     def _why(self, anchored: int) -> str:
         known, pages = counted(len(self._known.records), "known item"), counted(len(self._pages), "page")

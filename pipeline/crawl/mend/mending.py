@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.crawl.mend.verify import Agreement
 from pipeline.model import Json
-from pipeline.settings import SelectorTable
+from pipeline.settings import ItemsTable, SelectorTable
 from pipeline.settings.edit import GROUPS
 from pipeline.settings.edit import merged as with_changes
 from pipeline.text import counted
@@ -17,6 +17,20 @@ MIN_SHARE_FOR_AUTO = 0.95
 """The share of the known values that must agree before new rules are applied without a person."""
 MIN_PAGES_FOR_AUTO = 3
 """The number of pages on which known values must agree before new rules are applied without a person."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Rules for items that may be proposed.
+
+    table: the rules. changes: the changed keys of `items`. dropped: the fields whose known values are not on the pages any more.
+    problems: why these rules cannot be proposed.
+    """
+
+    table: ItemsTable
+    changes: dict[str, Any]
+    dropped: list[str]
+    problems: list[str]
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.crawl.mend.page_tree import Element, PageTree
+from pipeline.crawl.suggest.selectors import is_generated, is_utility
 
 GENERATED_COST = 7.0
 _POSITION_COST = 3.5
-_IDENTIFIER = re.compile(r"-?[A-Za-z_][\w-]*")
-_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
-_VOWELS = re.compile(r"[aeiouy]")
-_STATES = frozenset(["active", "first", "last", "odd", "even", "selected", "current", "hidden", "visible", "open", "new", "clearfix", "hover"])
-_UTILITY = re.compile(r"(?:[a-z]{1,2}|col|row|grid|flex|text|font|bg|border|rounded|shadow|items|justify|gap|w|h|min|max|order|offset|btn|"
-                      r"float|align|d|sm|md|lg|xl|xs|pull)(?:-[a-z0-9/.]+)*-?\d*")
+IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
+"""Names of tags, classes, ids and attributes that need no escape in a selector."""
 _MEANINGFUL = ("itemprop", "itemtype", "rel", "role", "datetime", "property", "name")
 
 
@@ -27,27 +24,10 @@ class Name:
     cost: float
 
 
-def is_generated(name: str) -> bool:
-    """Return whether a class name or an id looks as if a program had generated it: a hash, or a number for each element."""
-    last = re.split(r"[-_]+", name)[-1]
-    if re.search(r"\d{3,}", name):
-        return True
-    for part in re.split(r"[-_]+", name):
-        kinds = len(_PART.findall(part))
-        has_digit = any(char.isdigit() for char in part)
-        if len(part) >= 5 and ((has_digit and kinds >= 3) or (has_digit and not part.rstrip("0123456789").isalpha())):
-            return True
-        if len(part) >= 5 and part.isalpha() and not _VOWELS.search(part.lower()):
-            return True
-        if re.search(r"[bcdfghjklmnpqrstvwxz]{5,}", part.lower()):
-            return True
-    return len(last) >= 4 and any(char.isdigit() for char in last) and any(char.isalpha() for char in last) and len(_PART.findall(last)) >= 3
-
-
 def names_of(element: Element, *, position: bool = True) -> list[Name]:
     """Return the simple selectors that match an element, the best first."""
     tag, attributes = element.tag, element.attributes
-    if not _IDENTIFIER.fullmatch(tag):
+    if not IDENTIFIER.fullmatch(tag):
         return []
     found = [Name(tag, 2.0 if tag in ("div", "span", "a", "p", "td", "li", "b", "i", "strong", "em", "img") else 1.4)]
     for name in _MEANINGFUL:
@@ -56,17 +36,17 @@ def names_of(element: Element, *, position: bool = True) -> list[Name]:
                 name in ("datetime", "name") and any(char.isdigit() for char in value)):
             found.append(Name(f'[{name}="{value}"]' if name.startswith("item") else f'{tag}[{name}="{value}"]', 0.8 if name == "itemprop" else 1.2))
     for name, value in attributes.items():
-        if name.startswith("data-") and _IDENTIFIER.fullmatch(name) and not is_generated(name[5:]):
+        if name.startswith("data-") and IDENTIFIER.fullmatch(name) and not is_generated(name[5:]):
             found.append(Name(f"[{name}]", 1.5))
             if name in ("data-testid", "data-test", "data-qa", "data-role", "data-field", "data-type", "data-hook", "data-cy", "data-name",
-                        "data-component", "data-label", "data-title") and len(value) <= 40 and _IDENTIFIER.fullmatch(value):
+                        "data-component", "data-label", "data-title") and len(value) <= 40 and IDENTIFIER.fullmatch(value):
                 found.append(Name(f'[{name}="{value}"]', 0.9))
     for place, name in enumerate(attributes.get("class", "").split()):
-        if not _IDENTIFIER.fullmatch(name):
+        if not IDENTIFIER.fullmatch(name):
             continue
-        cost = GENERATED_COST if is_generated(name) else 3.0 if _UTILITY.fullmatch(name) or name in _STATES else 1.0
+        cost = GENERATED_COST if is_generated(name) else 3.0 if is_utility(name) else 1.0
         found += [Name(f".{name}", cost + place * 0.05), Name(f"{tag}.{name}", cost + place * 0.05 + 0.1)]
-    if (own_id := attributes.get("id", "")) and _IDENTIFIER.fullmatch(own_id):
+    if (own_id := attributes.get("id", "")) and IDENTIFIER.fullmatch(own_id):
         found.append(Name(f"#{own_id}", GENERATED_COST if is_generated(own_id) else 0.7))
     if position:
         found.append(Name(f"{tag}:nth-of-type({element.position})", _POSITION_COST))
@@ -80,7 +60,7 @@ def selectors_within(tree: PageTree, scope: Element, element: Element) -> list[N
     own = names_of(element)
     found = list(own)
     parent, *above = [*islice(tree.above(element, below=scope.at), 1, 5), scope][:5]
-    is_top = parent.at == scope.at and _IDENTIFIER.fullmatch(scope.tag) is not None
+    is_top = parent.at == scope.at and IDENTIFIER.fullmatch(scope.tag) is not None
     parents = [Name(scope.tag, 1.0)] if is_top else names_of(parent)[:4]
     for name in own[:6]:
         found += [Name(f"{outer.css} > {name.css}", name.cost + outer.cost + 0.3) for outer in parents]
@@ -109,9 +89,9 @@ def _paths(tree: PageTree, scope: Element, element: Element) -> list[Name]:
     steps: list[Element] = []
     for part in tree.above(element, below=scope.at):
         steps.append(part)
-        if len(steps) > 8 or not _IDENTIFIER.fullmatch(part.tag):
+        if len(steps) > 8 or not IDENTIFIER.fullmatch(part.tag):
             return []
-    if not _IDENTIFIER.fullmatch(scope.tag):
+    if not IDENTIFIER.fullmatch(scope.tag):
         return []
     exact = [f"{part.tag}:nth-of-type({part.position})" for part in reversed(steps)]
     loose = [part.tag for part in reversed(steps)]
