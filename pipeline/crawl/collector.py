@@ -28,6 +28,7 @@ from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID
+from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
 from pipeline.documents.scripted_pages import script_message
 from pipeline.errors import PipelineError
@@ -255,7 +256,7 @@ class PageCollector:
             raise error
         logger.error("the spider raised an exception while it processed %s", shown_url(response.url), exc_info=error)
         text = str(error) if isinstance(error, PipelineError) and error.where else \
-            f"{type(error).__name__}: {error} (on {shown_url(response.url)})"
+            f"{described(error, self._crawler.spidercls)} (on {shown_url(response.url)})"
         await self._write(response, error=text, error_kind="SpiderError")
 
     async def _write(self, response: Response, **values: Any) -> None:

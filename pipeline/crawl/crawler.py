@@ -21,6 +21,7 @@ from pipeline.crawl.processes.leader import FollowerGroup, FollowerSockets
 from pipeline.crawl.processes.scaling import Scaling
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
+from pipeline.crawl.spider_import import described
 from pipeline.crawl.verdict import verdict
 from pipeline.model import Json, Request
 from pipeline.session import PreparedStart
@@ -160,8 +161,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
 
     def start_failed(failure: Failure, response: Any) -> None:
         if response is None:  # PageCollector handles the failures of callbacks
-            context.failures.add(f"start() of the spider failed: {type(failure.value).__name__}: {failure.value}",
-                                 "SpiderError", transient=False)
+            context.failures.add(f"start() of the spider failed: {described(failure.value or RuntimeError(), spidercls)}", "SpiderError", transient=False)
 
     crawler.signals.connect(start_failed, signal=signals.spider_error)
     stopper = asyncio.create_task(_stop_when(stop, crawler))

@@ -36,6 +36,18 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
     return found
 
 
+def described(error: BaseException, spidercls: type[Spider]) -> str:
+    """Return an error that a user's spider has raised as text, with the line of the user's code that was executed last.
+
+    For example "spiders/shop.py, line 12: KeyError: 'price'".
+    """
+    module = spidercls.__module__
+    built_in = module in (each.spider_class.partition(":")[0] for each in BUILT_IN_SPIDERS.values())
+    file = None if built_in else getattr(sys.modules.get(module), "__file__", None)
+    folder = Path(file).parents[module.count(".")] if file is not None else None
+    return f"{_place(error, folder) if folder is not None else ''}{type(error).__name__}: {error}".rstrip(": ")
+
+
 def _imported(module_name: str, name: str, folder: Path) -> ModuleType:
     try:
         return importlib.import_module(module_name)

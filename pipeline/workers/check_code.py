@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import resource
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ from scrapy import Spider
 from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import SpiderError
 from pipeline.mail.render.sample import check_template
-from pipeline.settings import Settings
+from pipeline.settings import Settings, SpiderTable
 
 
 def check_code(settings: Settings, kind: str, name: str) -> None:
@@ -30,6 +31,7 @@ def _check_spider(settings: Settings, name: str) -> None:
     table = settings.spiders[name]
     resource.setrlimit(resource.RLIMIT_DATA, (table.memory_limit, table.memory_limit))
     spidercls = spider_class(table.spider, settings.folder)
+    _check_arguments(table, spidercls)
     if spidercls.start is not Spider.start:
         return
     if not table.start and not getattr(spidercls, "start_urls", ()):
@@ -38,3 +40,14 @@ def _check_spider(settings: Settings, name: str) -> None:
     if getattr(spidercls, "parse", None) is getattr(Spider, "parse", None):
         raise SpiderError("the class has no method parse(), which Scrapy calls with each start page", where=table.spider,
                           fix="define parse(self, response)")
+
+
+def _check_arguments(table: SpiderTable, spidercls: type[Spider]) -> None:
+    """Raise SpiderError if the constructor of a class does not accept the settings' `args`."""
+    if getattr(spidercls.from_crawler, "__func__", None) is not getattr(Spider.from_crawler, "__func__", None):
+        return  # the class reads the arguments itself
+    try:
+        inspect.signature(spidercls).bind(**table.args)
+    except TypeError as error:
+        raise SpiderError(f"the constructor of the class does not accept `args`: {error}", where=table.spider,
+                          fix="correct `args` in settings.toml, or the parameters of __init__") from error

@@ -128,6 +128,7 @@ IN_A_RUN: dict[str, tuple[str, str]] = {  # the table of the spider, and what th
                "the environment variable NO_SUCH_VARIABLE is not set"),
     "module": ('spider = "spiders.nowhere:Shop"\nstart = "{site}/list"', "there is no module spiders.nowhere"),
     "syntax": ('spider = "spiders.broken:Shop"\nstart = "{site}/list"', "SyntaxError in spiders/broken.py, line 1"),
+    "code": ('spider = "spiders.own:Shop"\nstart = "{site}/list"', "spiders/own.py, line 5: AttributeError: 'NoneType' object has no attribute 'strip' (on http://"),
     "feed": ('spider = "feed"\nstart = "{site}/list"', "the response is not a feed"),
     "status": ('start = "{site}/nowhere"', "404"),
 }
@@ -142,6 +143,9 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         (program.folder / "spiders").mkdir()
         (program.folder / "spiders" / "broken.py").write_text("class Shop(:\n")
         closed = free_port()
+        (program.folder / "spiders" / "own.py").write_text(
+            "import scrapy\nclass Shop(scrapy.Spider):\n    def parse(self, response):\n        title = response.css('.none::text').get()\n"
+            "        yield {'title': title.strip()}\n")
         program.write("".join(f"[spiders.{name}]\n{table}\n".replace("{site}", site.url).replace("{closed}", str(closed))
                               for name, (table, _) in IN_A_RUN.items()))
         done = program.run("run", "--all")

@@ -180,6 +180,8 @@ CODE = {
     "large": ("x = bytearray(4 * 10**9)\n", "spiders/large.py, line 1: MemoryError"),
     "other": ("import scrapy\nclass Owl(scrapy.Spider): pass\n", "has no spider class Own (did you mean 'Owl'?)"),
     "text": ("Own = 'text'\n", "has Own, but it is not a subclass of scrapy.Spider"),
+    "arguments": (("import scrapy\nclass Own(scrapy.Spider):\n    start_urls = ['http://x.lan/']\n    def __init__(self, shop):\n        super().__init__()\n"
+                  "    def parse(self, response): pass\n"), "the constructor of the class does not accept `args`: missing a required argument: 'shop'"),
     "idle": ("import scrapy\nclass Own(scrapy.Spider): pass\n", "the spider has nothing to fetch"),
     "good": ("import scrapy\nprint('noise')\nclass Own(scrapy.Spider):\n    start_urls = ['http://x.lan/']\n    def parse(self, response): pass\n", ""),
 }
