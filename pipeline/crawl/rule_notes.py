@@ -56,6 +56,17 @@ def _no_items(table: SpiderTable, rules: Mapping[str, RuleCount], rejected: tupl
     return "no items were found"
 
 
+def yielded_nothing(table: SpiderTable, coverage: Coverage, rejected: tuple[int, str], *, downloads: bool) -> str:
+    """Return a note about a pass of a spider without rules, such as one written in Python, that yielded nothing; "" if it did.
+
+    Such a spider may have another purpose, so the pass is not suspect. downloads: whether the pass requested files.
+    """
+    if coverage.items or rejected[0] or downloads or (table.is_built_in and (
+            table.spider != "crawl" or table.items or table.download or table.follow)):
+        return ""
+    return "the spider has no rules: add `items`, `download` or `follow`" if table.is_built_in else "the spider yielded no item and no file"
+
+
 def lost_pages(coverage: Coverage, before: Coverage) -> str:
     """Return why a complete pass is suspect because a rule no longer leads to further pages; "" if it is not suspect.
 
@@ -94,7 +105,7 @@ def rule_notes(table: SpiderTable, coverage: Coverage, usual: Usual, *, without:
     said how many items must have it. without: a field to leave out.
     """
     items = table.items
-    declared = items.all_fields if items is not None and table.is_built_in else {}
+    declared = (items.all_fields if items is not None else ()) if table.is_built_in else coverage.fields
     judged = {*(items.coverage if items is not None else ()), without}
     fields = {name: filled for name, filled in coverage.fields.items() if name not in judged}
     if empty := [name for name in declared if fields.get(name) == 0 and _is_notable(coverage.items, usual.fields.get(name))]:
@@ -121,7 +132,7 @@ def _note(rule: str, count: RuleCount, usual: Usual) -> str:
             return "`allow` and `deny` leave none of the links"
         return _nothing(rule, count) if _is_notable(count.items or count.pages, share) else ""
     is_rare = share == 1 and count.pages_matched < count.pages  # it has always matched on all pages
-    if base in ("items.each", "watch.part") and share and (is_rare or is_far_under(count.pages_matched, count.pages, share)):
+    if base in ("items.each", "watch.part", "entries") and share and (is_rare or is_far_under(count.pages_matched, count.pages, share)):
         return f"`{rule}` matched on {count.pages_matched} of {counted(count.pages, 'page')}, usually on {share:.0%}"
     return ""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.extract.links import left_out_note
-from pipeline.crawl.rule_notes import lost_pages, nothing_found, obstacle_note, rule_notes
+from pipeline.crawl.rule_notes import lost_pages, nothing_found, obstacle_note, rule_notes, yielded_nothing
 from pipeline.model import FrontierState, Outcome
 from pipeline.session import UNCHECKABLE
 from pipeline.store.crawl import frontier as stored_frontier
@@ -96,11 +96,13 @@ def _of_rules(context: CrawlContext, wanted: Mapping[str, float] | None) -> tupl
     with context.store.read() as connection:
         coverage = rule_counts.of_pass(connection, run.pass_id)
         rejected = rule_counts.rejected(connection, run.pass_id)
+        requested = rule_counts.requests_files(connection, run.pass_id)
         usual = rule_counts.usual(connection, run.spider, before=run.pass_id)
         without = lacking(connection, run, wanted)[0] if wanted is not None else ""
         lost = lost_pages(coverage, last_complete(connection, run)) if wanted is not None and table.is_built_in else ""
     found_nothing, obstacle = nothing_found(table, coverage, rejected), obstacle_note(coverage)
-    notes = list(rule_notes(table, coverage, usual, without=without))
+    yielded = "" if table.allow_empty else yielded_nothing(table, coverage, rejected, downloads=requested)
+    notes = [*filter(None, [yielded]), *rule_notes(table, coverage, usual, without=without)]
     pages = coverage.obstacle.pages if coverage.obstacle is not None else 0
     if found_nothing and obstacle:
         return (found_nothing if obstacle in found_nothing else f"{found_nothing}; {obstacle}"), notes, pages

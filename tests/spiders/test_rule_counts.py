@@ -232,3 +232,25 @@ def test_a_rejected_item_counts_once_in_a_pass(crawls: Crawls, site: PageSite) -
     assert (run.pass_id, run.progress.rejected) == (first.pass_id, 0)
     assert run.error == "all 5 items were rejected: isbn: the field is required, but was not found"
     assert [each.key for each in items.rejected(crawls.store, "s")][:4] == [f"Book 1{number}" for number in range(4)]
+
+
+PYTHON = """
+import scrapy
+
+class Shop(scrapy.Spider):
+    def parse(self, response):
+        return [{"title": name, "price": None} for name in response.css(".book a::text").getall()]
+"""
+
+
+@pytest.mark.parametrize(("page", "rules", "said"), [
+    (SHOP["/1"], 'spider = "shop:Shop"', "`price` is empty in 4 of 4 items"),
+    ("<p>nothing</p>", 'spider = "shop:Shop"', "the spider yielded no item and no file"),
+    ("<p>nothing</p>", 'spider = "shop:Shop"\nallow_empty = true', ""),
+    (SHOP["/1"], "", "the spider has no rules: add `items`, `download` or `follow`")])
+def test_a_spider_without_rules_says_what_it_did_not_yield(crawls: Crawls, site: PageSite, page: str, rules: str, said: str) -> None:
+    (crawls.folder / "shop.py").write_text(PYTHON)
+    site.pages = {"/1": page}
+    write(crawls, site, rules=rules)
+    run = crawls.run()
+    assert (run.outcome, run.suspect, run.error) == ("succeeded", False, said)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from pipeline.model import Outcome
 from pipeline.store.crawl.compare import Coverage, RuleCount
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import passes, rejects, runs
+from pipeline.store.database.schema import downloads, passes, rejects, runs
 
 USUAL_PASSES = 5
 """The number of earlier passes from which the usual share of a field or rule is computed."""
@@ -126,6 +126,11 @@ def fewer_values(connection: Connection, spider: str, pass_id: int) -> list[Rule
     return [RuleRow(name, RuleCount(matches=filled, items=coverage.items), filled / coverage.items, before.fields[name])
             for name, filled in coverage.fields.items()
             if name in before.fields and is_far_under(filled, coverage.items, before.fields[name])]
+
+
+def requests_files(connection: Connection, pass_id: int) -> bool:
+    """Return whether a pass has requested files to download."""
+    return connection.execute(select(downloads.c.id).where(downloads.c.pass_id == pass_id).limit(1)).first() is not None
 
 
 def rejected(connection: Connection, pass_id: int) -> tuple[int, str]:
