@@ -54,8 +54,8 @@ def sites() -> list[Site]:
     """Return the sites of tests/data/mend/tables.toml. The page of a spider has its name."""
     folders = (DATA / "mend" / "pages", DATA / "list_pages")
     tables = tomllib.loads((DATA / "mend" / "tables.toml").read_text("utf-8"))["spiders"]
-    return [Site(name, table, page.read_text("utf-8"))
-            for name, table in tables.items() for page in [folder / f"{name}.html" for folder in folders] if page.exists()]
+    return [Site(name, table, next(page for folder in folders if (page := folder / f"{name}.html").exists()).read_text("utf-8"))
+            for name, table in tables.items()]
 
 
 def foreign_pages(site: Site, other: Site, seed: int = 1) -> dict[str, list[str]]:

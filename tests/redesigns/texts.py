@@ -19,9 +19,12 @@ _MONEY = re.compile(r"(?P<before>[^\d\s-]{0,3}\s?)(?P<whole>\d[\d,. ]*?)(?P<mark
 
 
 def shown_text(page: Page, record: int, name: str, fields: dict[str, tuple[Element, str]]) -> tuple[Element, str] | None:
-    """Return the element and the text that shows a field; None if an attribute shows it, or its element shows other fields too."""
+    """Return the element and the text that shows a field.
+
+    Return None if an attribute shows it, if its element shows other fields too, or is in the element of another field.
+    """
     node, where = fields.get(name, (None, ""))
-    if node is None or where != "text" or not node.line or any(other.shows for other in node.all() if other is not node):
+    if node is None or where != "text" or not node.line or (node.parent is not None and node.parent.is_value) or any(other.shows for other in node.all() if other is not node):
         return None
     return node, node.line
 
@@ -195,7 +198,7 @@ def move_from_attributes(page: Page) -> bool:
         for name, kind in page.kinds.items():
             node, where = fields.get(name, (None, "text"))
             value = page.rows[record].get(name)
-            if node is None or value is None or where in ("text", "href", "src", "class") or node.tag in ("img", "meta", "input") or any(
+            if node is None or value is None or where in ("text", "href", "src", "class") or node.is_value or node.tag in ("img", "meta", "input") or any(
                     other.shows for other in node.all() if other is not node):
                 continue
             if kind not in ("title", "date", "text"):
