@@ -19,7 +19,7 @@ from pipeline.download.transfer import Fetched, NotModified
 from pipeline.errors import LoginError, PipelineError, SessionError
 from pipeline.model import QueuedDownload
 from pipeline.session.login.expiry import LoginState
-from pipeline.text import shown_url
+from pipeline.text import counted, shown_url
 
 MAX_HELD = 200
 MAX_HELD_S = 10.0
@@ -143,7 +143,7 @@ class UnverifiedFiles:
                 decided = self._take_decided()
                 verified, refetch = verified + decided.verified, refetch + decided.refetch
         except PipelineError as error:
-            _log.warning("the session could not be checked: the next run fetches %d files again: %s", len(self._held), error)
+            _log.warning("the session could not be checked: the next run fetches %s again: %s", counted(len(self._held), "file"), error)
         refetch, self._held = refetch + self._held, []
         return Verdict(verified, refetch)
 
@@ -196,8 +196,8 @@ class UnverifiedFiles:
 
         Raise LoginError if only one file was held, because fetching this file then seems to end the session.
         """
-        _log.warning("the session has expired, although no response showed this: %d files are fetched again after a new login",
-                     len(self._held))
+        _log.warning("the session has expired, although no response showed this; to be fetched again after a new login: %s",
+                     counted(len(self._held), "file"))
         if self._max_held == 1 and len(self._held) == 1:
             raise LoginError(f"the session ends whenever {shown_url(self._held[0].wanted.url)} is fetched",
                              where=self._login_state.where, fix="if this is the link to log out, exclude it from `download`")

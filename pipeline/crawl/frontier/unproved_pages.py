@@ -23,7 +23,7 @@ from pipeline.errors import LoginError, PipelineError, SessionError
 from pipeline.model import Page, Request
 from pipeline.session.login.expiry import LoginState
 from pipeline.store.crawl.commit import SeenRequests
-from pipeline.text import shown_url
+from pipeline.text import counted, shown_url
 
 MAX_HELD = 500
 MAX_HELD_BYTES = 16 * 10**6
@@ -120,9 +120,9 @@ class UnprovedPages:
             await asyncio.wait({self._proving})
         try:
             if self._held and self._context.fatal is None and not await self._commit_proved():
-                logger.warning("the session has expired: the next run fetches %d pages again", len(self._held))
+                logger.warning("the session has expired: the next run fetches %s again", counted(len(self._held), "page"))
         except PipelineError as error:
-            logger.warning("the session could not be checked: the next run fetches %d pages again: %s", len(self._held), error)
+            logger.warning("the session could not be checked: the next run fetches %s again: %s", counted(len(self._held), "page"), error)
         await self._committer.close()
 
     def _hold(self, page: Page) -> None:
@@ -207,8 +207,8 @@ class UnprovedPages:
         Fewer held pages let the crawl progress even if the session expires often. url: the URL of the last page fetched before
         the check. Raise LoginError if this page was the only held page: fetching it then seems to end the session.
         """
-        logger.warning("the session has expired, although no response showed this: %d pages are fetched again after a new login",
-                       len(self._held))
+        logger.warning("the session has expired, although no response showed this; to be fetched again after a new login: %s",
+                       counted(len(self._held), "page"))
         if self._room == 1:
             raise LoginError(f"the session ends whenever {shown_url(url)} is fetched",
                              where=f"spiders.{self._context.run.spider}.login",

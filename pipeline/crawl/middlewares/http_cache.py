@@ -23,7 +23,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import UNCONDITIONAL
 from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
 from pipeline.crawl.scrapy.octet_headers import received_headers
-from pipeline.text import size_for_people
+from pipeline.text import counted, size_for_people
 
 MAX_AGE_S = 30 * 86400.0
 
@@ -87,8 +87,8 @@ class Revalidate:
         await asyncio.to_thread(self._cache.prune, MAX_AGE_S, time.time())
         self._cache.close()
         if self._cache.left_out:
-            logger.warning("%d pages were not added to the page cache, which is limited to %s; increase the `page_cache` setting",
-                           self._cache.left_out, size_for_people(self._max_bytes))
+            logger.warning("the page cache is limited to %s and has no room for %s; increase the `page_cache` setting",
+                           size_for_people(self._max_bytes), counted(self._cache.left_out, "page"))
 
 
 def _may_be_kept(request: Request) -> bool:

@@ -21,6 +21,7 @@ from pipeline.crawl.processes.messages import Message, SessionSync, packed, rece
 from pipeline.errors import PipelineError
 from pipeline.settings import SpiderTable
 from pipeline.store.crawl.frontier import Queued
+from pipeline.text import counted
 
 FINISH_S = 5.0
 """How long, in seconds, a stopped run waits for the pages that followers are fetching."""
@@ -206,7 +207,7 @@ class FollowerGroup:
         follower.writer.close()
         self._divide_concurrency(frontier)
         if self._context.fatal is None:
-            logger.error("a follower process of this run has ended unexpectedly; the other processes will fetch its %d pages", len(follower.rows))
+            logger.error("a follower process of this run has ended unexpectedly; the other processes will fetch its %s", counted(len(follower.rows), "page"))
             frontier.give_back(list(follower.rows.values()))
 
 

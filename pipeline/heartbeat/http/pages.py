@@ -15,7 +15,7 @@ from pipeline.heartbeat.http.atom import xml_text
 from pipeline.heartbeat.snapshot.schema import PastRun, Snapshot
 from pipeline.heartbeat.snapshot.spider_status import RECENT
 from pipeline.model import Change, Run
-from pipeline.text import escape_line, size_for_people, span_for_people, stamp
+from pipeline.text import counted, escape_line, size_for_people, span_for_people, stamp
 
 _FOLDER = Path(__file__).parent / "templates"
 _WIDTH, _HEIGHT = 96, 24
@@ -37,7 +37,7 @@ class PageRenderer:
         self._charts: dict[tuple[str, int, int, int], Markup] = {}
         self._templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
-        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took,
+        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "counted": counted, "bars": self._bars, "took": took,
                                     "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
         self._templates.globals |= {"figures": FIGURES, "state_of": state_of}
         self.style = (_FOLDER / "style.css").read_text("utf-8")
