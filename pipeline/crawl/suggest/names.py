@@ -9,13 +9,13 @@ from functools import lru_cache
 
 _LONGEST = 30
 _WORDS: tuple[tuple[str, str], ...] = (
-    ("title", r"\w*title(?:line|link|text)?|headline|subject|heading|titel|titre|titulo|titolo|betreff|标题|主题|題名|件名|عنوان|заголовок|name|product-?name|caption"),
+    ("title", r"\w*title(?:line|link|text)?|headline|subject|heading|titel|titre|titulo|titolo|betreff|标题|主题|題名|件名|عنوان|заголовок|name|product-?name|caption|bezeichnung|nombre|nom|nome|naam|naziv|nazwa|название|наименование|名称|品名|商品名|اسم|الاسم|designation|beschrijving"),
     ("price", r"price|prices|preis|prix|precio|prezzo|preco|cost|amount|价格|價格|価格|السعر|цена"),
     ("date", (r"date|datetime|time|posted|posted-on|published|datepublished|pubdate|created|updated|modified|last-?modified|lastmod|age|"
               r"timestamp|datum|fecha|data|activity|when|day|日期|时间|日付|تاريخ|дата")),
     ("author", r"(?:first|last|user|nick|display|real|given|family|full)-?name|author|by|byline|poster|submitter|creator|user|username|owner|writer|sender|from|hnuser|autor|auteur|autore|作者|كاتب|автор"),
     ("description", r"description|desc|summary|excerpt|teaser|abstract|snippet|intro|lead|body|content|text|entry-content|beschreibung|描述|摘要"),
-    ("stock", r"stock|availability|instock|in-stock|available|lager|bestand|verfugbarkeit|disponibilite|库存"),
+    ("stock", r"stock|availability|lagerstand|instock|in-stock|available|lager|bestand|verfugbarkeit|disponibilite|库存"),
     ("rating", r"rating|stars|star-rating|ratingvalue|bewertung|评分"),
     ("comments", r"comments?|num-?comments|commentcount|replies|answers|responses|kommentare|commentaires|评论"),
     ("score", r"score|points|votes?|upvotes|likes|karma"),
@@ -31,7 +31,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("language", r"language|programminglanguage|lang|sprache|langue|idioma"),
     ("image", r"image|img|photo|picture|thumbnail|thumb|cover|poster|bild"),
     ("id", r"id|identifier|number|nr|no|nummer|编号|number"),
-    ("sku", r"sku|mpn|gtin\d*|isbn|asin|article-?number|artikelnummer"),
+    ("sku", r"artikelnr|art-?nr|item-?no|part-?no|reference|referenz|ref|mpn|gtin\d*|isbn|asin|article-?number|artikelnummer"),
     ("area", r"area|surface|flache|superficie"),
     ("brand", r"brand|manufacturer|marke|hersteller|品牌"),
     ("rank", r"rank|position|place"),

@@ -82,7 +82,8 @@ def _is_page_of(url: str, other: str) -> bool:
         return one.query != two.query
 
     def stem(path: str) -> str:
-        return re.sub(r"(?:index|page|seite|p)?[-_/]?\d+|index(?=\.)|page", "", path, flags=re.IGNORECASE).strip("/").replace("//", "/")
+        without_ending = re.sub(r"\.\w{2,5}$", "", path)
+        return re.sub(r"(?:index|page|seite|p)?[-_/]?\d+|index$|page", "", without_ending, flags=re.IGNORECASE).strip("/").replace("//", "/")
 
     return stem(one.path) == stem(two.path) or (re.search(r"\d", two.path) is not None and two.path.startswith(one.path.rpartition("/")[0])
                                                 and "page" in two.path.lower())

@@ -23,7 +23,7 @@ _HASHED = re.compile(r"""
         |headlessui|astro|r)[-_:]?[A-Za-z]?[0-9a-f]*\d  # css-1x2y3z, jss12, ember482, svelte-1a2b3c
   | ^(?:css|sc|jsx|emotion|styled|svelte|astro)-[A-Za-z0-9]{5,}
   | __?[A-Za-z0-9+-]*\d[A-Za-z0-9+-]*[A-Za-z]?$ (?<=[A-Za-z0-9_-]{5})       # Card_root__x7a9f
-  | __[A-Za-z0-9]{5,6}$
+  | __(?=[A-Za-z0-9]*(?:\d|[A-Z][A-Za-z0-9]*[A-Z]))[A-Za-z0-9+-]{5,8}$
   | ^[0-9a-f]{6,}$
   | \d{3,}                                                                  # post-1234, thread_4711
   | [-_:]\d+$                                                               # row-7

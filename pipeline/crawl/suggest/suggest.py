@@ -12,7 +12,7 @@ from pipeline.documents.regexes import RuleFailedError
 
 MAX_CHARS = 3_000_000
 """Characters of a page that are read. A longer page is analysed up to here."""
-MAX_TAGS = 40_000
+MAX_TAGS = 30_000
 """Tags of a page that are read, at most."""
 
 

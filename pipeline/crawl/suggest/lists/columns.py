@@ -7,6 +7,8 @@ import re
 from pipeline.crawl.suggest.lists.slots import Slot
 from pipeline.crawl.suggest.lists.tree import Element
 
+_SPANS = frozenset(map(str, range(1, 100)))
+
 
 def headers_of(head: Element) -> dict[int, str]:
     """Return the headings of the columns of the table that a row is in, by the number of the column from 1."""
@@ -20,8 +22,18 @@ def headers_of(head: Element) -> dict[int, str]:
         cells = [cell for cell in row.children if cell.tag in ("th", "td")]
         in_head = row.parent is not None and row.parent.tag == "thead"
         if len(cells) > 1 and row is not head and (in_head or sum(map(_is_heading, cells)) >= max(2, len(cells) - 1)):
-            return {cell.nth: cell.whole_text for cell in cells}
+            return _by_column(cells)
     return {}
+
+
+def _by_column(cells: list[Element]) -> dict[int, str]:
+    """Return the texts of headings by the number of their column; a heading may stand above several columns."""
+    found, column = {}, 1
+    for cell in cells:
+        found[column] = cell.whole_text
+        span = cell.attributes.get("colspan") or ""
+        column += int(span) if span in _SPANS else 1
+    return found
 
 
 def _is_heading(cell: Element) -> bool:

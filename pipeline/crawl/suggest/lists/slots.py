@@ -128,7 +128,7 @@ def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
 def _is_text_before(head: Element) -> bool:
     """Return whether bare text between the elements of a list belongs to the later one: there is some before the first, none after the last."""
     alike = [element for element in head.parent.children if element.tag == head.tag] if head.parent is not None else [head]
-    return bool(alike[0].before) and not alike[-1].tail
+    return any(element.before for element in alike[:2]) and not alike[-1].tail  # the first one may lead to the parent directory
 
 
 def _read(top: Element, key: str, *, number: int, record: Record, found: dict[str, Slot], tree: Tree, common: set[str]) -> None:

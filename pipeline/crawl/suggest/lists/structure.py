@@ -82,7 +82,7 @@ def cost(selector: str) -> float:
     bare = (not re.search(r"[.#\[]", selector)) + (selector in _VAGUE)
     look = sum(is_utility(name) for name in re.findall(r"\.([\w-]+)", selector))
     last = re.findall(r"\.([\w-]+)", steps[-1])
-    states = 15 * sum(_STATE.search(name) is not None for name in last) - 6 * any(_RECORD.search(name) for name in last)
+    states = 25 * sum(_STATE.search(name) is not None for name in last) - 6 * any(_RECORD.search(name) for name in last)
     return 12 * len(steps) + len(selector) / 4 + 14 * bare + 25 * look + 3 * selector.count("[") + 20 * selector.count("[class") + states \
         + 10 * (selector.count(":has(") + selector.count(":not("))
 

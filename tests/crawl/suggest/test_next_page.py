@@ -1,0 +1,46 @@
+"""The link to the next page of a list, or the parameter that numbers its pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.crawl.suggest.lists.tree import Tree
+from pipeline.crawl.suggest.next_page import next_page
+from pipeline.documents.document import Document
+
+
+def found(html: str, url: str = "https://site.example/list") -> dict[str, Any]:
+    document = Document(url=url, status=200, text=f"<body>{html}</body>", headers=dict)
+    return next_page(Tree(document.lexbor), document)[0]
+
+
+@pytest.mark.parametrize(("html", "rule"), [
+    ('<a rel="next" href="?p=2">More</a>', "a[rel~='next']"),
+    ('<ul class="pager"><li class="next"><a href="page-2.html">next</a></li></ul>', "li.next a"),
+    ('<div class="pagination"><a href="/page/2/">2</a><a class="next page-numbers" href="/page/2/">→</a></div>', "a.next"),
+    ('<a href="?page=2" aria-label="Next">»</a>', "a[aria-label='Next']"),
+    ('<span class="pagebox_next"><a href="index_2.shtml">下一页</a></span>', "span.pagebox_next a"),
+    ('<p><a href="?page=2">Nächste Seite »</a></p>', "//a[normalize-space()='Nächste Seite »']"),
+    ('<nav><ul><li>1 / 3</li><li><a href="index2.html">⟩</a></li><li><a href="index3.html">⟫</a></li></ul></nav>',
+     "//a[normalize-space()='⟩']"),
+    ('<head><link rel="next" href="/list?page=2"></head>', "link[rel~='next']")])
+def test_a_link_to_the_next_page_is_followed(html: str, rule: str) -> None:
+    assert found(html, "https://site.example/list" if "index" not in html else "https://site.example/index.html") == {"follow": [rule]}
+
+
+@pytest.mark.parametrize(("links", "pages"), [
+    (["?page=1", "?page=2", "?page=3"], {"param": "page"}), (["?page=0", "?page=1", "?page=2"], {"param": "page", "first": 0}),
+    (["?start=25", "?start=50"], {"param": "start", "first": 0, "step": 25})])
+def test_numbered_links_become_pages(links: list[str], pages: dict[str, Any]) -> None:
+    html = '<div class="pagination">' + "".join(f'<a href="{link}">{number}</a>' for number, link in enumerate(links)) + "</div>"
+    assert found(html) == {"pages": pages}
+
+
+@pytest.mark.parametrize("html", [
+    "", '<a href="/next-steps">Next steps for you</a>', '<a class="next" href="https://other.example/">Next</a>', '<a class="next" href="#">Next</a>',
+    '<a href="?id=1">1</a><a href="?id=2">2</a>', '<head><link rel="next" href="/chapter/installation"></head>',
+    '<a class="next" href="javascript:void(0)">Next</a>'])
+def test_other_links_are_no_next_page(html: str) -> None:
+    assert found(html) == {}
