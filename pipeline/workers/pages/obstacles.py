@@ -14,6 +14,8 @@ from pipeline.session.login.failure_reasons import asks_captcha, asks_for_script
 from pipeline.text import counted, shown_url
 from pipeline.workers.pages.fetch import FetchedPage
 
+_READ = 1_000_000
+"""Characters of a page that are examined for its text."""
 _SHORT_TEXT = 200
 _LONG_TEXT = 2000
 _NAVIGATION_TAGS = frozenset({"nav", "footer", "header", "aside", "menu"})
@@ -30,7 +32,7 @@ def obstacle(fetched: FetchedPage) -> str:
         return scripted
     if asks_for_scripts(page):
         return "the page is the challenge of a bot protection; log in with a browser and import its cookies with `pipeline cookies import`"
-    if len(page_text(document.text)) > _LONG_TEXT:
+    if len(page_text(document.text[:_READ])) > _LONG_TEXT:
         return ""
     if asks_captcha(page):
         return "the page asks for a captcha"
@@ -63,7 +65,7 @@ def without_list(fetched: FetchedPage) -> str:
     beginning = document.text[:_LONG_TEXT].lstrip("\ufeff \t\r\n").lower()
     if beginning.startswith("<?xml") and "<html" not in beginning:
         return "the XML of the page is neither a feed nor a sitemap; write XPath rules for it (docs/extraction.md)"
-    text = page_text(document.text)
+    text = page_text(document.text[:_READ])
     if document.json is not None or len(text) < _SHORT_TEXT:
         return f"the page has hardly any content ({counted(len(text), 'character')} of text): it may be an empty list"
     return "the page has no repeated structure except its navigation: it may be a single article; give the URL of a list of articles, products or files"
