@@ -13,7 +13,8 @@ from pipeline.crawl.collector import RejectedItemError, item_key
 from pipeline.crawl.extract.rules import link_finder
 from pipeline.crawl.mend.anchors import find_anchors
 from pipeline.crawl.mend.containers import AnchoredPage, find_each
-from pipeline.crawl.mend.field_rules import FieldFit, FieldSearch, Holder, measure
+from pipeline.crawl.mend.field_fit import FieldFit, Holder, measure
+from pipeline.crawl.mend.field_rules import FieldSearch
 from pipeline.crawl.mend.known_values import KnownValues, fold, texts_of
 from pipeline.crawl.mend.mending import Candidate, written
 from pipeline.crawl.mend.names import selectors_within
