@@ -78,6 +78,18 @@ def test_a_redesigned_site_is_mended_and_nothing_is_gone_or_new(program: Program
     assert [run["progress"][name] for name in ("new", "changed", "gone", "unchanged")] == [0, 0, 0, 12]
 
 
+def test_a_field_that_is_empty_in_all_items_is_found_by_the_values_it_had(program: Program, site: PageSite) -> None:
+    program.write(settings_for(site))
+    show(site, old)
+    program.run("run", "lamps")
+    show(site, lambda names: old(names).replace("class=price", "class=amount"))
+    program.run("run", "lamps")
+    assert json.loads(program.run("history", "lamps", "--json").stdout)[0]["suspect"]
+    done = program.run("mend", "lamps", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["changes"] == {"items": {"fields": {"price": {"css": ".amount", "type": "price"}}}}
+
+
 def test_nothing_agrees_and_the_command_says_what_it_tried(program: Program, site: PageSite) -> None:
     program.write(settings_for(site))
     show(site, old)

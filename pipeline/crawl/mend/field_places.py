@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from pipeline.crawl.mend.known_values import texts_of
+from pipeline.crawl.mend.names import IDENTIFIER
 from pipeline.crawl.mend.page_tree import IGNORED_ATTRIBUTES, Element, PageTree
 from pipeline.model import Json
 from pipeline.settings import FieldTable
@@ -56,7 +57,7 @@ def raw_values(tree: PageTree, element: Element) -> Iterator[tuple[str, str]]:
                 if own and own != text:
                     yield OWN_TEXT, own
     for name, value in element.attributes.items():
-        if value.strip() and name not in IGNORED_ATTRIBUTES:
+        if value.strip() and name not in IGNORED_ATTRIBUTES and IDENTIFIER.fullmatch(name):
             yield name, value
 
 

@@ -19,6 +19,7 @@ from pipeline.crawl.mend.known_values import KnownValues, fold, texts_of
 from pipeline.crawl.mend.mending import Candidate, written
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import PageTree
+from pipeline.crawl.mend.sibling_fields import SiblingSearch
 from pipeline.crawl.mend.time_limit import TimeLimit
 from pipeline.crawl.mend.unlike_rows import unlike, without
 from pipeline.documents.document import Document
@@ -217,6 +218,8 @@ class HtmlItems:
         if present is not None and (not present.of or present.share >= _KEEPS) and not (present.wrong > 0.2 * len(holders)):
             return rule, True
         found = FieldSearch(name, rule, holders, self._limit).best()
+        if (found is None or found.share < _FOUND) and each is not None and (scopes := _parsel_scopes(holders, each)):
+            found = SiblingSearch(name, rule, holders, self._limit, scopes).best()
         if found is None or found.share < _FOUND or (present is not None and found.agree <= present.agree * 1.1):
             return rule, present is not None and present.share >= _FOUND
         return found.rule, True
@@ -226,13 +229,19 @@ class HtmlItems:
         kind = kind_for([rule, *([each] if each is not None else [])])
         if kind != "parsel":
             return measure(name, rule, holders, scopes=[holder.element.node for holder in holders])
-        scopes: list[Any] = []
-        try:
-            for document in dict.fromkeys(holder.document for holder in holders):
-                scopes += parts(each, kind)[1](root(document, kind), document) if each is not None else [root(document, kind)]
-        except RuleFailedError:
-            return None
-        return measure(name, rule, holders, scopes=scopes, kind=kind) if len(scopes) == len(holders) else None
+        scopes = _parsel_scopes(holders, each)
+        return measure(name, rule, holders, scopes=scopes, kind=kind) if scopes else None
+
+
+def _parsel_scopes(holders: Sequence[Holder], each: SelectorTable | None) -> list[Any]:
+    """Return the elements of the items as parsel selectors; [] if `each` does not match the same number of elements there."""
+    scopes: list[Any] = []
+    try:
+        for document in dict.fromkeys(holder.document for holder in holders):
+            scopes += parts(each, "parsel")[1](root(document, "parsel"), document) if each is not None else [root(document, "parsel")]
+    except RuleFailedError:
+        return []
+    return scopes if len(scopes) == len(holders) else []
 
 
 def known_by_key(known: KnownValues, key: Sequence[str]) -> Mapping[str, Mapping[str, Json]]:

@@ -71,7 +71,13 @@ def in_attributes(books: list[Book]) -> str:
         f"<button>Buy</button><span>({book['stock']} available)</span></div>" for book in books))
 
 
-REDESIGNS = [other_classes, hashed_classes, table, grid_of_rows, sentence, split_text, in_attributes]
+def pairs(books: list[Book]) -> str:
+    return page_of("<dl>" + "".join(
+        f"<dt><a href='/books/{book['id']}.html'>{book['title']}</a></dt><dd><i class='cost'>{price(book)}</i> <i>({book['stock']} available)</i></dd>"
+        for book in books) + "</dl>")
+
+
+REDESIGNS = [pairs, other_classes, hashed_classes, table, grid_of_rows, sentence, split_text, in_attributes]
 
 
 def spider(**items: Any) -> SpiderTable:
