@@ -76,7 +76,9 @@ def _list(table: object, name: str) -> list[str]:
 
 def _reference_problems(key: str, kind: str, names: object, known: dict[str, Any]) -> Iterator[Problem]:
     for name in names if isinstance(names, list) else [names]:
-        if isinstance(name, str) and name not in known:
+        if isinstance(name, str) and kind == "proxy" and "://" in name:  # the URL is not shown, because it may contain a password
+            yield Problem(key, "the URL of a proxy is written in [proxies], with a name: office = \"http://…\"; here, write this name: proxy = \"office\"")
+        elif isinstance(name, str) and name not in known:
             yield Problem(key, f"no {kind} named {name!r}{nearest(name, known)}; known: {', '.join(known) or 'none'}")
 
 
@@ -179,7 +181,7 @@ def _skip_problems(key: str, schedule: object, calendars: dict[str, Any]) -> Ite
         for entry in _texts(table.get("skip")) if isinstance(table, dict) else ():
             if entry not in calendars:
                 yield from _day_problems(f"{key}.skip", entry, f"; or the name of a list in [calendars]: {', '.join(calendars)}"
-                                         if calendars else "")
+                                         if calendars else f"; or add a list {entry} to [calendars]" if entry.isidentifier() else "")
 
 
 def _day_problems(key: str, entry: str, hint: str = "") -> Iterator[Problem]:

@@ -13,6 +13,19 @@ _MOST_TABLES = 3
 _TEXT_OR_TABLE = ("SelectorTable", "FieldTable", "RequestTable", "ScheduleTable")
 """Models whose values can also be written as a text."""
 _NAMED = ("spiders", "digests", "proxies", "calendars")
+_OTHER_NAMES: dict[str, dict[str, str]] = {
+    "spiders": {"url": "start", "urls": "start", "start_url": "start", "start_urls": "start", "class": "spider", "type": "spider", "kind": "spider",
+                "interval": "schedule", "cron": "schedule", "every": "schedule", "when": "schedule", "links": "follow", "files": "download",
+                "user-agent": "user_agent", "depth": "max_depth", "robots_txt": "robots", "each": "items.each", "fields": "items.fields",
+                "key": "items.key", "item": "items", "rules": "items", "selectors": "items.fields"},
+    "digests": {"recipients": "to", "recipient": "to", "email": "to", "emails": "to", "mail": "to", "mailto": "to", "when": "schedule",
+                "cron": "schedule", "title": "subject", "filter": "where", "attachments": "attach", "sources": "spiders"},
+    "mail": {"server": "host", "hostname": "host", "smtp": "host", "smtp_host": "host", "tls": "security", "ssl": "security", "starttls": "security",
+             "encryption": "security", "login": "user", "username": "user", "pass": "password", "passwd": "password", "to": "digests.NAME.to"},
+    "": {"smtp": "mail", "email": "mail", "schedules": "spiders.NAME.schedule", "items": "spiders.NAME.items", "settings": "pipeline",
+         "general": "pipeline", "server": "heartbeat", "http": "heartbeat"},
+}
+"""Names that people try, with the keys that they mean, by the table in which they try them."""
 _LOGIN_FIELDS = ("user", "username", "password", "email", "pass")
 
 
@@ -25,12 +38,22 @@ def unknown_key(location: tuple[str | int, ...], known: list[str], tables_of: di
     near = nearest(name, known)
     if name in _LOGIN_FIELDS and location[-2:-1] == ("login",):
         return f"unknown key; write the fields of the login form as fields = {{ {name} = … }}"
+    if (meant := _meant(location)) is not None:
+        return f"unknown key; write `{meant}` instead"
     if near and len(known) > _MOST_LISTED:
         return f"unknown key{near}"
     others = [] if near else tables_of.get(name, [])
     if 0 < len(others) <= _MOST_TABLES:
         return f"unknown key here; `{name}` is a key of {', '.join(others)}"
     return f"unknown key{near}; known: {', '.join(known)}" if known else f"unknown key{near}"
+
+
+def _meant(location: tuple[str | int, ...]) -> str | None:
+    """Return the key that somebody means who writes the unknown key at a location; None if that is unknown."""
+    *table, name = location
+    if table and len(table) != (1 if table[0] == "mail" else 2):
+        return None
+    return _OTHER_NAMES.get(str(table[0]) if table else "", {}).get(str(name).lower())
 
 
 def bounds(detail: Any) -> str | None:
@@ -61,8 +84,10 @@ def _corrections(detail: Any, value: object) -> Iterator[str]:
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         if location[0] in _NAMED and len(location) <= 2:
             yield f"; write a header such as [{location[0]}.NAME], with a name of your choice"
-        elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        elif or_text(detail) and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
             yield "; write one text, without brackets"
+        elif kind == "model_type" and location[-1] == "cookies" and isinstance(value, str):
+            yield "; write { file = \"path\" } or { header = { env = \"NAME\" } }"
     if kind == "string_type" and isinstance(value, list):
         yield "; write one text, without brackets"
     if kind == "string_type" and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, get_args
@@ -24,6 +25,8 @@ _TEXTS = {
 """The error message for each of pydantic's error types."""
 _WRONG_TYPE = ("string_type", "tuple_type", "dict_type", "model_type", "bool_type", "bool_parsing")
 """Error types that pydantic reports once for each type of a union, if the value has none of these types."""
+_PRIVATE = re.compile(r"\.(login|auth|cookies|headers)$")
+"""Matches the keys of tables with secrets. A text in place of such a table is not shown, because it may be a secret."""
 _COMPLETE = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
              "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
              "quiet", "schedule", "processes", "host", "header", "login", "path", "status"}
@@ -61,7 +64,7 @@ def _text(key: str, detail: Any, raw: dict[str, Any], text: str = "") -> str:
     text = text or bounds(detail) or _TEXTS.get(kind) or detail["msg"].removeprefix("Value error, ")
     text = text.replace("should be a table", "should be a text or a table") if or_text(detail) else text
     text = text[0].lower() + text[1:] if text[:1].isupper() and not text[:2].isupper() else text
-    shown = isinstance(value, (str, int, float, bool)) and not SECRET_WORDS.search(key)
+    shown = isinstance(value, (str, int, float, bool)) and not SECRET_WORDS.search(key) and not _PRIVATE.search(key)
     found = f"{text}, found {_written(value)}" if kind not in _COMPLETE and shown else text
     return found + (correction(detail, value) if not SECRET_WORDS.search(key) else "")
 

@@ -152,5 +152,7 @@ def _parsed(path: Path, main: str, name: str = "", draft: str | None = None) -> 
         raise failed(f"the settings file cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise failed(f"the settings file is not UTF-8 text (byte {error.start}){encoding_hint(error.object)}") from error
+    except RecursionError as error:
+        raise failed("the settings file is nested too deeply") from error
     except tomllib.TOMLDecodeError as error:
         raise failed(f"the settings file is not valid TOML: {error}{syntax_hint(str(error), text)}") from error

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 _PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 _TYPOGRAPHIC = "“”„‟«»‘’‚‛"
 _BACKSLASH = "in double quotes, \\ has a special meaning; write such a text in single quotes, and a path with / instead of \\"
-_ONE_LINE = ("a table in braces { … } must be on one line, with commas between its entries; a longer table gets a header such as "
+_ONE_LINE = ("a table in braces { … } must be on one line, with commas between its entries and none after the last; a longer table gets a header such as "
              "[spiders.NAME.items]")
+_STRANGE = re.compile("[\u00a0\u200b-\u200f\u2060\u3000\ufeff\uff01-\uff5e\u300c-\u300f]")
+_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|#.*")
+"""Matches texts and comments, which may contain any character."""
 _BOM_16 = (b"\xff\xfe", b"\xfe\xff")
 
 _HINTS = {
@@ -19,7 +22,8 @@ _HINTS = {
     "Unclosed inline table": _ONE_LINE, "key part": _ONE_LINE,
     "Expected '=' after a key": "write key = value",
     "Cannot overwrite": "this key is set twice in the same table; remove one of the two",
-    "table declaration": "write a header such as [spiders.news], with ] at its end",
+    "table declaration": "write a header such as [spiders.news], with ] at its end; a name has only the letters a to z, digits, - and _",
+    "Expected newline": "only a comment may follow on this line; write a text, also a time such as \"07:00\", in double quotes",
     "Invalid statement": "a line is a header such as [spiders.news], a key = value, or a comment that begins with #",
 }
 """Hints by a part of tomllib's message."""
@@ -45,6 +49,10 @@ def _hints(error: str, line: str, rest: str) -> Iterator[str]:
     """Yield hints, the best first. line: the line with the error. rest: the part of the line after the error."""
     if any(quote in line for quote in _TYPOGRAPHIC) and ("Invalid" in error or "Illegal" in error):
         yield "the line has typographic quotes, as word processors write them; write straight quotes: \""
+    if line.startswith(("<<<<<<<", "=======", ">>>>>>>")):
+        yield "the file contains the marks of a merge that is not finished"
+    if (strange := _STRANGE.search(_QUOTED.sub(lambda quoted: " " * len(quoted[0]), line))) is not None:
+        yield f"the line has an invisible or full-width character at column {strange.start() + 1}; write the line again with plain characters"
     if "Invalid value" in error:
         yield _value_hint(rest.strip())
     if match := re.search(r"Cannot declare \((.+?),?\) twice", error):

@@ -23,6 +23,10 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "a typo in a key": ('[spiders.s]\nstrat = "http://site.lan/"\n', "spiders.s.strat: unknown key (did you mean 'start'?)"),
     "a typo in a table": ('[spider.s]\nstart = "http://site.lan/"\n', "spider: unknown key (did you mean 'spiders'?)"),
     "a key in the wrong table": (SPIDER + 'to = ["me@site.lan"]\n', "spiders.s.to: unknown key here; `to` is a key of [alerts], [digests.NAME], [[digests.NAME.groups]]"),
+    "another name of a key": ('[spiders.s]\nurl = "http://site.lan/"\n', "spiders.s.url: unknown key; write `start` instead"),
+    "a rule in the wrong table": (SPIDER + 'each = "li"\n', "spiders.s.each: unknown key; write `items.each` instead"),
+    "another name of the recipients": (SPIDER + DIGEST.replace("to =", "email ="), "digests.d.email: unknown key; write `to` instead"),
+    "another name of the mail server": (SPIDER + '[mail]\nserver = "mail.lan"\n', "mail.server: unknown key; write `host` instead"),
     "a login written as user and password": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/"\ncheck = "a"\nuser = "me"\n',
                                              "spiders.s.login.user: unknown key; write the fields of the login form as fields = { user = … }"),
     "a login without a check": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/"\nfields = { user = "me" }\n',
@@ -31,6 +35,10 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "an interval of 0": (SPIDER + 'schedule = "every 0s"\n', "spiders.s.schedule: the interval '0s' is not between one second and ten years"),
     "a missing secret": (SPIDER + '[mail]\nhost = "mail.lan"\nuser = "me"\npassword = { env = "NO_SUCH_VARIABLE" }\n',
                          "mail.password: the environment variable NO_SUCH_VARIABLE is not set; set the variable"),
+    "a secret instead of its name": (SPIDER + '[mail]\nhost = "mail.lan"\nuser = "me"\npassword = { env = "hunter2!" }\n',
+                                     "mail.password: `env` does not contain the name of an environment variable; write the name"),
+    "a path with a variable": ('[pipeline]\ndata_dir = "$HOME/var"\n' + SPIDER, "warning: pipeline.data_dir: names of environment variables are not replaced"),
+    "the URL of a proxy in a spider": (SPIDER + 'proxy = "http://me:hidden@127.0.0.1:3128"\n', "spiders.s.proxy: the URL of a proxy is written in [proxies], with a name"),
     "a password in the file": (SPIDER + '[mail]\nhost = "mail.lan"\nuser = "me"\npassword = "abc"\n',
                                "mail.password: secrets are not allowed in the settings file; use { env = \"NAME\" }"),
     "a folder that cannot be written": ('[pipeline]\ndata_dir = "/proc/var"\n' + SPIDER, "pipeline.data_dir: the folder /proc/var cannot be created"),
@@ -47,6 +55,11 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "an empty selector": (ITEMS + 'fields = { title = "" }\n', "spiders.s.items.fields.title: the selector is empty"),
     "CSS as XPath": (ITEMS + 'fields = { title = { xpath = "h2.title > a" } }\n', "warning: spiders.s.items.fields.title.xpath: 'h2.title > a' looks like CSS"),
     "XPath as CSS": (ITEMS + 'fields = { title = { css = "//h2" } }\n', "this looks like XPath: write it as a text, or as xpath = …"),
+    "a pseudo-class of jQuery": (ITEMS + 'key = ["title"]\nfields = { title = "a:first" }\n',
+                                 "spiders.s.items.fields.title: the CSS selector 'a:first' cannot be applied: The pseudo-class :first is unknown"),
+    "an attribute after @": (ITEMS + 'fields = { title = "a@href" }\n', "write an attribute as ::attr(NAME)"),
+    "a date format of another language": (ITEMS + 'key = ["day"]\nfields = { day = { css = "a", type = "date", format = "DD.MM.YYYY" } }\n',
+                                          "spiders.s.items.fields.day.format: 'DD.MM.YYYY' is not a date format: it contains no %"),
     "JMESPath on HTML": (ITEMS + 'fields = { title = { jmes = "title" } }\n', "warning: spiders.s.items.fields.title: the field reads JSON with jmes, but `each` selects elements of HTML"),
     "an empty file": ("", "spiders: there is no spider, so there is nothing to do; write one with `pipeline new spider NAME --from URL`"),
     "a table without a name": (SPIDER + '[digests]\nspiders = ["s"]\nto = ["me@site.lan"]\n', "digests.spiders: should be a table; write a header such as [digests.NAME]"),
@@ -56,6 +69,10 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "a text without its end": ('[spiders.s]\nstart = "http://site.lan/\n', "(at line 2, column 26); the closing quote of the text is missing"),
     "typographic quotes": ("[spiders.s]\nstart = “http://site.lan/”\n", "(at line 2, column 9); the line has typographic quotes"),
     "a path of Windows": ('[pipeline]\ndata_dir = "C:\\Users\\me"\n', "(at line 2, column 17); in double quotes, \\ has a special meaning"),
+    "a time without quotes": (SPIDER + "schedule = 7:00\n", "(at line 4, column 13); only a comment may follow on this line; write a text, also a time"),
+    "an invisible character": ("[spiders.s]\nstart\u00a0= \"http://site.lan/\"\n", "(at line 2, column 6); the line has an invisible or full-width character at column 6"),
+    "a full-width character": ("[spiders.s]\nstart ＝ \"http://site.lan/\"\n", "(at line 2, column 7); the line has an invisible or full-width character at column 7"),
+    "a merge that is not finished": ("<<<<<<< HEAD\n" + SPIDER, "(at line 1, column 1); the file contains the marks of a merge that is not finished"),
     "True in upper case": (SPIDER + "robots = True\n", "(at line 4, column 10); write true or false, in lower case and without quotes"),
     "no value": (SPIDER + "proxy =\n", "(at line 4, column 8); the value is missing; remove the key to use its default"),
     "YAML": ("spiders:\n  s:\n    start: http://site.lan/\n", "(at line 1, column 8); write key = value, not key: value as in YAML"),
@@ -72,6 +89,10 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "a URL without a scheme": ('[spiders.s]\nstart = "site.lan/news"\n', "spiders.s.start: 'site.lan/news' is not an http(s) URL; write https://site.lan/news"),
     "a URL with one slash": ('[spiders.s]\nstart = "http:/site.lan"\n', "spiders.s.start: 'http:/site.lan' is not an http(s) URL; write http://site.lan"),
     "a wrong time zone": ('[pipeline]\ntimezone = "Berlin"\n' + SPIDER, "pipeline.timezone: no time zone named 'Berlin' (did you mean 'Europe/Berlin'?)"),
+    "an abbreviation of a time zone": ('[pipeline]\ntimezone = "CEST"\n' + SPIDER, "pipeline.timezone: no time zone named 'CEST'; use an IANA name"),
+    "a list of days that is missing": (SPIDER + 'schedule = { when = "@daily", skip = ["holidays"] }\n', "or add a list holidays to [calendars]"),
+    "cookies as a text": (SPIDER + 'cookies = "hidden=1"\n', "spiders.s.cookies: should be a table; write { file = \"path\" } or { header = { env = \"NAME\" } }"),
+    "a login as a text": (SPIDER + 'login = "me:hidden"\n', "spiders.s.login: should be a table\n"),
     "an address without @": (SPIDER + DIGEST.replace("me@site.lan", "me"), "digests.d.to[0]: 'me' is not an e-mail address; write an address such as \"me@site.example\""),
     "two addresses in one text": (SPIDER + DIGEST.replace("me@site.lan", "me@site.lan, you@site.lan"), "is not an e-mail address; write each address as an entry of its own"),
     "a schedule without recipients": (SPIDER + '[digests.d]\nspiders = ["s"]\nschedule = "@daily"\n', "digests.d: the digest has no recipients; add an address to `to`"),
@@ -106,8 +127,17 @@ def test_check_reports_a_mistake_in_the_settings_with_its_correction(mistake: st
     content, words = IN_THE_SETTINGS[mistake]
     code, output = check(tmp_path, content)
     assert words in output
+    assert "hidden" not in output
     assert code == (0 if words.startswith("warning: ") else 2)
     assert output.count("settings.toml: ") <= 3, "a mistake has no consequences that hide it"
+
+
+def test_lists_that_are_nested_too_deeply_are_no_traceback(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f"a = {'[' * 3000}{']' * 3000}\n")
+    result = CliRunner().invoke(main, ["check", "--settings", str(settings)])
+    settings.unlink()  # the search for leaked secrets after each test reads every settings file
+    assert (result.exit_code, "the settings file is nested too deeply" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize("name", WORKS_ANYWAY)

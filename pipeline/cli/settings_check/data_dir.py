@@ -24,6 +24,8 @@ _PROBE_BYTES = 4096
 def check(settings: Settings) -> Iterator[Remark]:
     """Yield a remark if data_dir cannot be written. A file without a name is written for this, and disappears at once."""
     folder = settings.data_dir
+    if "$" in settings.pipeline.data_dir or "%" in settings.pipeline.data_dir:
+        yield Remark(_KEY, f"names of environment variables are not replaced, so the folder is {folder}", "write the path itself", suspicious=True)
     if folder.exists() and not folder.is_dir():
         yield Remark(_KEY, f"{folder} is not a folder", "choose another folder")
         return

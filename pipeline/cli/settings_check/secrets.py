@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,6 +29,10 @@ def check_secrets(settings: Settings) -> Iterator[Remark]:
         keys_of.setdefault(secret, []).append(key)
     for secret, keys in keys_of.items():
         more = f" (needed by {counted(len(keys) - 1, 'further setting')}, too)" if len(keys) > 1 else ""
+        if secret.kind == "env" and not re.fullmatch(r"\w+", secret.place):  # the text may be the secret itself
+            yield Remark(keys[0], "`env` does not contain the name of an environment variable" + more,
+                         "write the name, such as { env = \"MAIL_PASSWORD\" }, not the secret and no $")
+            continue
         try:
             value = secret.reveal()
         except PipelineError as error:

@@ -21,6 +21,8 @@ _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _LONG_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|h|d|w|sec|second|min|minute|hr|hour|day|week)s?")
 _LONG_UNITS = {"sec": "s", "second": "s", "min": "m", "minute": "m", "hr": "h", "hour": "h", "day": "d", "week": "w"} | {unit: unit for unit in _SECONDS}
+_ABBREVIATION = re.compile(r"[A-Z]{2,5}([+-]\d+)?")
+"""Matches abbreviations such as CEST, and offsets such as UTC+2, which name no time zone with its clock changes."""
 _SHORT_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKmMgGtT])(?:[bB]|i)?")
 _ADDRESS = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+")
 SECRET_WORDS = re.compile(r"pass(word|wd|phrase)?$|secret|token$|api[_-]?key|pin$", re.IGNORECASE)
@@ -103,7 +105,7 @@ HttpUrl = Annotated[str, Field(json_schema_extra={"format": "uri"}), BeforeValid
 def _zone(value: object) -> object:
     if isinstance(value, str) and value not in available_timezones():
         raise PydanticCustomError("timezone", "no time zone named {found}{hint}; use an IANA name such as \"Europe/Berlin\"",
-                                  {"found": repr(value), "hint": nearest(value, available_timezones())})
+                                  {"found": repr(value), "hint": "" if _ABBREVIATION.fullmatch(value) else nearest(value, available_timezones())})
     return value
 
 

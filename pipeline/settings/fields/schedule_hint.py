@@ -89,7 +89,7 @@ def _clock(match: re.Match[str]) -> str:
 def _cron(words: str) -> Iterator[str]:
     """Yield the cron expression for one with a field for seconds, and for one with long names of days."""
     fields = words.split()
-    if len(fields) == 6:
+    if len(fields) == 6 and fields[0] in ("0", "00"):
         yield " ".join(fields[1:])
     if len(fields) == 5:
         yield " ".join([*fields[:4], re.sub(r"[a-z]+", lambda name: name[0][:3], fields[4])])

@@ -24,7 +24,8 @@ def check_css(value: str | None) -> str | None:
         except cssselect.SelectorError as error:
             raise PydanticCustomError("selector", "{found} is not a CSS selector: {why}{hint}", {
                 "found": repr(value), "why": str(error),
-                "hint": "; this looks like XPath: write it as a text, or as xpath = …" if "/" in value else ""}) from error
+                "hint": "; this looks like XPath: write it as a text, or as xpath = …" if "/" in value
+                else "; write an attribute as ::attr(NAME)" if "@" in value else ""}) from error
     return value
 
 
