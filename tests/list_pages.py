@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from operator import eq
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from pipeline.crawl.extract import Document, ItemRules
+from pipeline.crawl.extract import CompiledRule, Document, ItemRules, number
 from pipeline.crawl.suggest import Proposal
+from pipeline.price import amount_of
 from pipeline.session.page import Answer, Page
 from pipeline.settings import SpiderTable
 
@@ -102,6 +105,26 @@ def judge(table: dict[str, Any], page: ListPage) -> Verdict:
         right[name] = equal >= MIN_EQUAL * len(having)
         why = why or ("" if right[name] else f"{name}: {equal} of {len(having)} equal")
     return Verdict(each, right["title"], right["url"], why)
+
+
+def leads_on(table: dict[str, Any], page: ListPage) -> bool:
+    """Return whether a table, with `follow` or with `pages`, leads from the page to the next one."""
+    spider = SpiderTable.model_validate(table)
+    document = page.document()
+    wanted = document.absolute(page.next or "")
+    if spider.pages is not None:
+        values = parse_qs(urlsplit(wanted).query).get(spider.pages.param, [])
+        return values == [str(spider.pages.first + spider.pages.step)] and spider.pages.step in (1, len(page.rows))
+    return any(document.absolute(link) == wanted for rule in spider.follow for link in CompiledRule(rule).links(document))
+
+
+def has_prices(table: dict[str, Any], page: ListPage) -> bool:
+    """Return whether the field "price" of a table has the amounts that the rows of the page show, for 90 % of them."""
+    items = SpiderTable.model_validate(table).items
+    assert items is not None
+    found = [amount_of(item.get("price")) for item in ItemRules(items.fields, items.each).extract(page.document()).items]
+    wanted = [number(row["price"]) for row in page.truth]
+    return len(found) == len(wanted) and sum(map(eq, found, wanted)) >= MIN_EQUAL * len(wanted)
 
 
 def folded(text: object) -> str:
