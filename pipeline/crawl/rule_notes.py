@@ -119,7 +119,9 @@ def rule_notes(table: SpiderTable, coverage: Coverage, usual: Usual, *, without:
         field = rule.partition(".fields.")[2]
         is_judged = field in (*empty, *judged) or not coverage.items if field else (
             _base(rule) in _main_rules(table) and _base(rule) not in matching)
-        if not is_judged and (note := _note(rule, count, usual)):
+        # A listing may have a single page, so this is said only in the first pass, in which the rule may be a mistake.
+        is_known = _base(rule) in ("follow", "pages.cursor") and count.pages == 1 and usual.passes > 0
+        if not is_judged and not is_known and (note := _note(rule, count, usual)):
             yield note
 
 

@@ -139,6 +139,6 @@ def test_the_pool_continues_with_another_proxy_and_never_without_one(cook, site:
     with socket.socket() as down, start_http_proxy() as up:
         down.bind(("127.0.0.1", 0))  # bound and not listening: nobody answers there
         program = cook("A pool of proxies", pool=(f"http://127.0.0.1:{down.getsockname()[1]}", f"http://{up}"))
-        assert "1 items, 1 new" in done(program, "run", "shop")
+        assert "1 item, 1 new" in done(program, "run", "shop")
     assert site.asked
     assert all("Via" in asked.headers for asked in site.asked[:1])

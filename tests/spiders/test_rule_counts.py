@@ -163,6 +163,12 @@ def test_a_field_or_rule_far_under_its_usual_share_is_named() -> None:
         "`items.each` matched on 4 of 30 pages, usually on 90%"]
 
 
+def test_that_a_listing_has_no_further_page_is_said_only_in_the_first_pass(crawls: Crawls, site: PageSite) -> None:
+    site.pages = dict(SHOP)
+    write(crawls, site, start="/3", items=EACH + 'fields = { title = "a" }')
+    assert [crawls.run().error for _ in range(2)] == ["`follow` matched nothing on 1 page", ""]
+
+
 def test_a_page_without_matches_is_named_if_the_rule_has_always_matched_on_all_pages() -> None:
     each = table(items={"each": "li", "fields": {"price": "b"}})
     coverage = Coverage(40, {"price": 40}, {"items.each": RuleCount(3, 2, 40, 0)})

@@ -76,7 +76,7 @@ def test_files_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls
     expire_once_at(walled, where)
     crawls.write(settings(site, DOWNLOADS))
     run = crawls.perform()
-    assert (run.outcome, run.complete, run.error) == (Outcome.SUCCEEDED, True, "")
+    assert (run.outcome, run.complete, run.error) == (Outcome.SUCCEEDED, True, "`follow` matched nothing on 1 page")
     assert (run.progress.downloads, run.progress.downloads_failed, walled.logins) == (FILES, 0, 2)
     assert files(crawls) == WHOLE
 
