@@ -15,13 +15,14 @@ class RegisteredSpider(NamedTuple):
 
     spider_class: the spider's class as "module:Class", a subclass of `pipeline.crawl.built_in.BuiltInSpider`. declares_items: whether
     [spiders.NAME.items] declares the fields of the spider's items; this table must then contain at least one field. fields: the
-    names of the items' fields if [spiders.NAME.items] declares none. ignores: keys of [spiders.NAME] that the spider does not use.
-    only_with_items: further such keys if there is no table `items`. args: names of its arguments in `args`; None if they are unknown.
+    names of the items' fields if [spiders.NAME.items] declares none; None if they are unknown. ignores: keys of [spiders.NAME] that
+    the spider does not use. only_with_items: further such keys if there is no table `items`. args: names of its arguments in `args`;
+    None if they are unknown.
     """
 
     spider_class: str
     declares_items: bool = False
-    fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] | None = None
     ignores: tuple[str, ...] = ()
     only_with_items: tuple[str, ...] = ()
     args: tuple[str, ...] | None = None

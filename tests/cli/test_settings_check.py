@@ -56,6 +56,8 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
     "a part of a field in a filter": (ITEMS + DIGEST + 'where = ["price.amount < 3"]\n', "digests.d.where: no spider of the digest has a field 'price.amount'"),
     "a field of a chart": (FEED + DIGEST + 'charts = ["price"]\n', "digests.d.charts: no spider of the digest has a field 'price'; known: id, url, title"),
     "a filter without items": (SPIDER + DIGEST + 'where = ["price < 3"]\n', "digests.d.where: no spider of the digest has a field 'price'; known: none"),
+    "a field that a feed does not have, in spite of its rules": (FEED + 'items = { fields = { price = "b" } }\n' + DIGEST + 'where = ["price < 3"]\n',
+                                                                "digests.d.where: no spider of the digest has a field 'price'; known: id, url, title"),
     "a field of a path": (FEED + 'downloads = { path = "{item.titel}/{name}" }\n', "spiders.s.downloads.path: the items have no field 'titel' (did you mean 'title'?)"),
     "a part of a field of a path": (ITEMS + '[spiders.s.downloads]\npath = "{item.price.amuont}/{name}"\n',
                                     "spiders.s.downloads.path: the items have no field 'price.amuont'"),

@@ -78,6 +78,11 @@ def test_each_registered_class_is_a_built_in_spider_of_that_name(name: str) -> N
     assert (spider.name, bool(spider.does and spider.item)) == (name, True)
 
 
+def test_the_fields_of_a_spider_that_registers_none_are_unknown(size_spider: None, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('[spiders.s]\nspider = "size"\nstart = "http://site.example/"\n')
+    assert load_settings(tmp_path / "settings.toml").spiders["s"].item_fields is None
+
+
 @pytest.mark.parametrize("name", [name for name, found in BUILT_IN_SPIDERS.items() if found.fields])
 def test_the_registered_fields_are_those_that_the_spider_describes(name: str) -> None:
     described = load(BUILT_IN_SPIDERS[name].spider_class).item.partition(";")[0]

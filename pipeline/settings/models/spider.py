@@ -337,10 +337,13 @@ class SpiderTable(Table):
 
     @property
     def item_fields(self) -> tuple[str, ...] | None:
-        """The names of the items' fields; None if they are unknown, because the spider is written in Python."""
+        """The names of the items' fields; None if they are unknown, for example because the spider is written in Python."""
         if not self.is_built_in:
             return None
-        return (tuple(self.items.all_fields) if self.items is not None else ()) or BUILT_IN_SPIDERS[self.spider].fields
+        registered = BUILT_IN_SPIDERS[self.spider]
+        if self.items is not None and self.items.all_fields and "items.fields" not in registered.ignores:
+            return tuple(self.items.all_fields)
+        return () if registered.declares_items else registered.fields
 
     @property
     def first_processes(self) -> int:
