@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, Literal
 
+import cssselect
 import jmespath
 import parsel
 from jmespath.exceptions import JMESPathError
@@ -158,7 +159,7 @@ def select(scope: parsel.Selector, rule: SelectorTable) -> parsel.SelectorList[p
     """
     try:
         return scope.xpath(rule.xpath) if rule.xpath else scope.css(rule.css or "")
-    except (ValueError, TypeError, re.error) as error:  # for example, an XPath function does not accept its arguments
+    except (ValueError, TypeError, re.error, cssselect.SelectorError) as error:  # for example, an XPath function does not accept its arguments
         raise RuleFailedError(str(error)) from error
 
 

@@ -49,10 +49,21 @@ async def perform(settings: Settings, task: str, name: str, options: dict[str, A
 def _result(report: Path, log_file: Path, where: str) -> dict[str, Json]:
     """Return the result that the child has written. Raise SpiderError with the end of its log if it has written none."""
     if not report.exists():
-        log = log_file.read_text("utf-8", "replace").strip() if log_file.exists() else ""
-        raise SpiderError("the process ended unexpectedly: " + (log.splitlines() or ["it wrote no log"])[-1], where=where)
+        raise SpiderError(f"the process ended unexpectedly: {_last_error(log_file)}", where=where)
     found: dict[str, Json] = json.loads(report.read_text("utf-8"))
     return found
+
+
+def _last_error(log_file: Path) -> str:
+    """Return the last line of a log, without its fields; for an exception, the last line of the traceback."""
+    lines = log_file.read_text("utf-8", "replace").splitlines() if log_file.exists() else []
+    if not lines:
+        return "it wrote no log"
+    try:
+        entry = json.loads(lines[-1])
+        return str(entry.get("traceback") or entry["message"]).strip().splitlines()[-1]
+    except (ValueError, KeyError, AttributeError, IndexError):
+        return lines[-1]
 
 
 async def _watch(child: Child, limit_s: float, memory_limit_bytes: int, is_stopped: Callable[[], bool]) -> str:

@@ -210,7 +210,7 @@ def test_expressions_show_what_they_find_without_a_spider(run: Run, site: PageSi
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--css", "h3 ["], ["--xpath", "//a["], ["--jmes", "a["], ["--script", "#s"], [], ["--css", "a", "--data", "csv"]])
+    ["--css", "h3 ["], ["--css", "p:fist-child"], ["--xpath", "//a["], ["--jmes", "a["], ["--script", "#s"], [], ["--css", "a", "--data", "csv"]])
 def test_a_wrong_expression_is_reported_before_anything_is_fetched(run: Run, site: PageSite, arguments: list[str]) -> None:
     done = run("try", "--url", f"{site.url}/", *arguments)
     assert (done.exit_code, site.asked) == (2, []), done.output

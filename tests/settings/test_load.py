@@ -124,3 +124,21 @@ def test_the_schema_is_json_schema_of_all_tables() -> None:
     found = json.loads(json.dumps(schema()))
     assert {"pipeline", "heartbeat", "mail", "proxies", "spiders", "digests", "alerts", "demo"} <= set(found["properties"])
     assert found["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(("selector", "said"), [
+    ("li:fist-child a", "'li:fist-child a' is not a CSS selector: The pseudo-class :fist-child is unknown (did you mean 'first-child'?)"),
+    ("a:not(:nosuch)::text", "The pseudo-class :nosuch is unknown"),
+    ("p:nth-child()", "is not a CSS selector: Invalid series"),
+    ("h2::before", "the pseudo-element ::before selects nothing; use ::text or ::attr(NAME)")])
+def test_a_pseudo_class_that_no_parser_knows_is_refused(tmp_path: Path, selector: str, said: str) -> None:
+    found = problem(tmp_path, f'[spiders.s]\nstart = "http://x/"\nfollow = ["{selector}"]\nitems.fields.t = "{selector}"\n')
+    assert said in found
+    assert found.count(said) == 2
+
+
+@pytest.mark.parametrize("selector", [
+    "li:has(a)", "p:lang(en)", "td:nth-child(2)::text", "a:nth-of-type(2n+1)::attr(href)", "h3 a::attr(title), b::text", "p:contains('a:b')",
+    "a[href*=':x']", "tr:not(:first-child)", "p:lexbor-contains('x')", ":scope > a", "svg|a"])
+def test_a_pseudo_class_that_one_of_the_parsers_knows_is_accepted(tmp_path: Path, selector: str) -> None:
+    assert loaded(tmp_path, f'[spiders.s]\nstart = "http://x/"\nitems.fields.t = "{selector}"\n').spiders["s"].items is not None

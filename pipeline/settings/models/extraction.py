@@ -26,7 +26,38 @@ def check_css(value: str | None) -> str | None:
                 "found": repr(value), "why": str(error),
                 "hint": "; this looks like XPath: write it as a text, or as xpath = …" if "/" in value
                 else "; write an attribute as ::attr(NAME)" if "@" in value else ""}) from error
+        if ":" in value and (why := _unknown_pseudo(value)):
+            raise PydanticCustomError("selector", "{found} is not a CSS selector: {why}", {"found": repr(value), "why": why})
     return value
+
+
+def _unknown_pseudo(css: str) -> str:
+    """Return what is wrong with the pseudo-classes and pseudo-elements of a CSS selector; "" if nothing is wrong.
+
+    lexbor applies selectors, or parsel those that lexbor does not know. A selector is wrong if both do not know it.
+    """
+    translator = cssselect.HTMLTranslator()
+    try:
+        for each in cssselect.parse(css):
+            element = each.pseudo_element
+            name = element.name if isinstance(element, cssselect.parser.FunctionalPseudoElement) else element
+            if name not in (None, "text", "attr"):
+                return f"the pseudo-element ::{name} selects nothing; use ::text or ::attr(NAME)"
+            translator.selector_to_xpath(each)
+    except cssselect.SelectorError as error:
+        from selectolax.lexbor import LexborHTMLParser, SelectolaxError  # noqa: PLC0415  only for selectors that parsel does not know
+        try:
+            LexborHTMLParser("<i></i>").css(css.partition("::")[0] or "*")
+        except SelectolaxError:
+            unknown = re.search(r":([a-z-]+)", str(error))
+            return f"{error}{nearest(unknown[1], _PSEUDO_CLASSES) if unknown else ''}"
+    return ""
+
+
+_PSEUDO_CLASSES = ("first-child", "last-child", "only-child", "nth-child", "nth-last-child", "first-of-type", "last-of-type", "only-of-type",
+                   "nth-of-type", "nth-last-of-type", "not", "has", "is", "where", "empty", "root", "contains", "checked", "disabled", "enabled",
+                   "link", "lang")
+"""Pseudo-classes that a message suggests instead of an unknown one."""
 
 
 def _check_xpath(value: str | None) -> str | None:
