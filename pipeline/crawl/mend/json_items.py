@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -32,7 +32,7 @@ _FOUND = 0.5
 _KEEPS = 0.8
 _TRIED = 3
 _PLAIN = re.compile(r"[A-Za-z_]\w*")
-_KEPT_KEYS = ("default", "type", "format", "guess", "decimal", "currency", "join", "many", "required", "regex", "strip")
+_KEPT_KEYS = ("default", "type", "format", "guess", "decimal", "currency", "join", "many", "required", "strip")
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ class JsonItems:
 
     def _best(self, name: str, old: FieldTable, holders: Sequence[JsonHolder]) -> FieldFit | None:
         known = [holder for holder in holders if holder.known is not None and holder.known.get(name) not in (*EMPTY, old.default)]
-        votes: Counter[tuple[str, str, str]] = Counter()
+        votes: Counter[tuple[str, _Reading]] = Counter()
         step = max(1, len(known) // _SAMPLE)
         for holder in known[::step][:_SAMPLE + 2]:
             self._limit.check()
             votes.update(set(_paths_of(name, old, holder)))
         fits = [_measure(name, rule, holders, cost=path.count(".") + path.count("[") + len(path) / 100)
-                for (path, kind, form), _ in votes.most_common(20) if (rule := _rule(old, path, kind, form)) is not None]
+                for (path, reading), _ in votes.most_common(20) if (rule := _rule(old, path, reading)) is not None]
         fits = [fit for fit in fits if fit.agree]
         return min(fits, key=lambda fit: (fit.wrong - fit.agree, fit.failed, fit.cost), default=None)
 
@@ -225,28 +225,38 @@ def _leaves(entry: Json) -> Iterator[tuple[str, Json]]:
             yield path, here
 
 
-def _paths_of(name: str, old: FieldTable, holder: JsonHolder) -> Iterator[tuple[str, str, str]]:
-    """Yield the paths in an object that give a known value, each with the type of the rule and the format of a date."""
+class _Reading(NamedTuple):
+    """How a value is read: the type of the rule, the format of a date, and the regular expression; "" for none."""
+
+    kind: str
+    form: str = ""
+    pattern: str = ""
+
+
+def _paths_of(name: str, old: FieldTable, holder: JsonHolder) -> Iterator[tuple[str, _Reading]]:
+    """Yield the paths in an object that give a known value, each with the way in which it is read."""
     assert holder.known is not None
     value = holder.known[name]
-    is_link = old.type == "text" and isinstance(value, str) and "://" in value[:9]
     for path, raw in [*_leaves(holder.record), *_objects(holder.record)]:
         if isinstance(raw, (dict, list)) and not (old.type in ("price", "json") or old.many):
             continue
-        for kind, form in _readings(old, raw, value, is_link=is_link):
-            rule = _rule(old, path, kind, form)
+        for reading in _readings(old, raw, value):
+            rule = _rule(old, path, reading)
             if rule is not None and _gives(rule, raw, holder.document, value):
-                yield path, kind, form
+                yield path, reading
+                break
 
 
-def _readings(old: FieldTable, raw: Json, value: Json, *, is_link: bool) -> Iterator[tuple[str, str]]:
-    """Yield the types and the formats with which a value may be read: as before, as a link, or as a date in another format."""
-    yield old.type, old.format or ""
-    if is_link:
-        yield "url", ""
+def _readings(old: FieldTable, raw: Json, value: Json) -> Iterator[_Reading]:
+    """Yield the ways in which a value may be read: as before, without the regular expression, as a link, or as a date in another format."""
+    yield _Reading(old.type, old.format or "", old.regex or "")
+    if old.regex is not None:
+        yield _Reading(old.type, old.format or "")
+    if old.type == "text" and isinstance(value, str) and "://" in value[:9]:
+        yield _Reading("url")
     if old.type == "date" and isinstance(raw, str) and isinstance(value, str):
-        yield "date", ""
-        yield from (("date", form) for form, pattern in formats_of(raw, value) if not pattern)
+        yield _Reading("date")
+        yield from (_Reading("date", form) for form, pattern in formats_of(raw, value) if not pattern)
 
 
 def _gives(rule: FieldTable, raw: Json, document: Document, value: Json) -> bool:
@@ -265,13 +275,15 @@ def _objects(entry: Json) -> Iterator[tuple[str, Json]]:
             yield _quoted(str(name)), inner
 
 
-def _rule(old: FieldTable, path: str, kind: str, form: str) -> FieldTable | None:
+def _rule(old: FieldTable, path: str, reading: _Reading) -> FieldTable | None:
     table = {key: value for key in _KEPT_KEYS if key in old.model_fields_set and (value := getattr(old, key)) is not None}
     table.pop("format", None)
-    if kind != "text":
-        table["type"] = kind
-    if form:
-        table["format"] = form
+    if reading.kind != "text":
+        table["type"] = reading.kind
+    if reading.form:
+        table["format"] = reading.form
+    if reading.pattern:
+        table["regex"] = reading.pattern
     try:
         return FieldTable.model_validate({**table, "jmes": path})
     except ValidationError:

@@ -63,8 +63,8 @@ class Mending:
 
     @property
     def is_sure(self) -> bool:
-        """Whether enough known values agree to apply the changes without a person."""
-        return bool(self.changes) and self.share >= MIN_SHARE_FOR_AUTO and self.pages >= MIN_PAGES_FOR_AUTO
+        """Whether enough known values agree to apply the changes without a person, and there is nothing to note about them."""
+        return bool(self.changes) and not self.notes and self.share >= MIN_SHARE_FOR_AUTO and self.pages >= MIN_PAGES_FOR_AUTO
 
     @property
     def agreement_line(self) -> str:

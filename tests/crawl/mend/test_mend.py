@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -262,3 +263,54 @@ def test_a_page_that_is_one_item_is_mended_from_its_title() -> None:
     got = rows(applied(table_, found), after)
     assert [(row["title"], row["price"]["amount"], row["isbn"]) for row in got] == [
         (row["title"], row["price"]["amount"], row["isbn"]) for row in known[:4]]
+
+
+def json_rows(books: list[Book]) -> list[dict[str, Any]]:
+    return [{"meta": {"sku": f"x{book['id']}"}, "name": book["title"], "link": f"/books/{book['id']}.html",
+             "offer": {"price": book["cents"] / 100, "priceCurrency": "GBP"}, "inStock": book["stock"]} for book in books]
+
+
+def json_script(books: list[Book]) -> str:
+    data = {"props": {"list": {"groups": [{"hits": json_rows(books[:4])}, {"hits": json_rows(books[4:])}]}}}
+    return f"<html><body><div id='app'></div><script>window.STATE = {json.dumps(data)};</script></body></html>"
+
+
+def json_ld(books: list[Book]) -> str:
+    items = [{"@type": "ListItem", "item": {"@type": "Product", "name": book["title"], "url": f"/books/{book['id']}.html",
+                                            "offers": {"price": f"{book['cents'] / 100}", "priceCurrency": "GBP"},
+                                            "stock": str(book["stock"])}} for book in books]
+    return "<html><body><script type='application/ld+json'>" + json.dumps(
+        {"@graph": [{"@type": "Organization", "name": "Shop"}, {"@type": "ItemList", "itemListElement": items}]}) + "</script></body></html>"
+
+
+def json_page(books: list[Book]) -> str:
+    return json.dumps({"total": 900, "results": json_rows(books)})
+
+
+@pytest.mark.parametrize("design", [json_script, json_ld, json_page], ids=lambda design: design.__name__)
+def test_a_list_that_has_moved_to_json_is_read_from_there_and_back(design: Callable[[list[Book]], str]) -> None:
+    known = rows(spider(), pages(original, BOOKS))
+    new = {"id": 900, "title": "A book that is not stored yet", "cents": 4242, "stock": 3}
+    after = pages(design, [*BOOKS, new])
+
+    found = mend(spider(), after, known)
+
+    assert found.changes, (found.reason, found.tried)
+    mended = applied(spider(), found)
+    assert plain(rows(mended, after)) == plain(rows(spider(), pages(original, [*BOOKS, new])))
+
+    back = mend(mended, pages(table, BOOKS), known)
+    assert back.changes, (back.reason, back.tried)
+    assert plain(rows(applied(mended, back), pages(table, BOOKS))) == plain(known)
+
+
+def test_renamed_keys_of_json_are_found() -> None:
+    def renamed(books: list[Book]) -> str:
+        return json_page(books).replace('"results"', '"items"').replace('"name"', '"title text"').replace('"offer"', '"cost"')
+
+    known = rows(spider(), pages(original, BOOKS))
+    mended = applied(spider(), mend(spider(), pages(json_page, BOOKS), known))
+    found = mend(mended, pages(renamed, BOOKS), known)
+    assert found.changes["items"]["each"] == {"jmes": "items[]"}
+    assert found.changes["items"]["fields"].keys() == {"title", "price"}
+    assert plain(rows(applied(mended, found), pages(renamed, BOOKS))) == plain(known)
