@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,10 @@ SHOWN_ROWS = 5
 _EMPTY: tuple[Json, ...] = (None, "", [], {})
 _MIN_FILLED = 0.3
 _KEYS = ("url", "id", "sku")
+_VOLATILE = frozenset(["rank", "views"])
+_LONGEST_AGE = 40
+_AGE = re.compile(r"\b(?:ago|yesterday|today|just now)\b|\bvor \d|\bil y a\b|\bhace \d|\b\d+ (?:min|mins|minutes?|hours?|days?|weeks?|months?)\b\.?$|"
+                  r"[前전]$|назад$|^منذ|^heute\b|^gestern\b|^hier\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,22 @@ def tested(each: Any, fields: dict[str, Any], document: Document) -> Tested | No
         if "url" in fields and len(found.items) > 1 and len({str(item.get("url")) for item in found.items}) == 1:
             empty.append("url")  # links to parts of one page, whose fragments are not kept
         if not empty:
-            items = {"each": each, "key": key_of(found.items, fields), "fields": fields}
+            key = key_of(found.items, fields)
+            ignored = [name for name in fields if name not in key and is_volatile(name, found.items)]
+            if ignored:
+                notes.append(f"changes of {', '.join(ignored)} are ignored, because they are different in each run")
+            items = {"each": each, "key": key, "ignore": ignored, "fields": fields}
             return Tested({name: value for name, value in items.items() if value}, found.items, filled, notes)
         fields = {name: rule for name, rule in fields.items() if name not in empty}
     return None
+
+
+def is_volatile(name: str, rows: list[dict[str, Json]]) -> bool:
+    """Return whether a field changes without news: a rank, a number of views, a time such as "3 hours ago"."""
+    if name in _VOLATILE:
+        return True
+    texts = [value for row in rows if isinstance(value := row.get(name), str) and value]
+    return bool(texts) and sum(len(text) < _LONGEST_AGE and _AGE.search(text) is not None for text in texts) > 0.5 * len(texts)
 
 
 def _weaker(fields: dict[str, Any], name: str) -> dict[str, Any]:

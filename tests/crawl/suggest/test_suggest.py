@@ -149,3 +149,10 @@ def test_no_damage_to_a_page_breaks_it(case: Case, seed: int) -> None:
     "<table>" + "<tr><td>1<td>2" * 2_000, "<p>" + "x" * 10_000_000], ids=lambda html: f"{html[:20]!r} {len(html)}")
 def test_empty_deep_wide_and_long_pages_are_answered(html: str) -> None:
     check(suggest(document(html)))
+
+
+def test_fields_that_change_without_news_are_ignored() -> None:
+    html = page('<ol class="hits">' + rows('<li class="hit"><i class="rank">{day}</i><a href="/{i}">{title}</a><b class="age">{i} hours ago</b></li>') + "</ol>")
+    best = suggest(document(html))[0]
+    assert best.table["items"]["ignore"] == ["rank", "date"]
+    assert best.notes == ["changes of rank, date are ignored, because they are different in each run"]

@@ -31,6 +31,7 @@ NESTED = 0.85            # elements that contain each other, such as threads of 
 BOILERPLATE = 0.15       # inside navigation, a footer, a sidebar, breadcrumbs, pagination
 CONTENTS = 0.35          # inside a table of contents
 OUTSIDE_MAIN = 0.5       # outside <main> although the page has one
+PROSE = 0.3              # paragraphs of a text with links in them
 IN_TEXT = 0.5            # words in a text, such as <span> and <em>
 CELL = 0.35              # cells of a table instead of its rows
 IN_PAGE = 0.2            # links to parts of the same page: a table of contents
@@ -124,11 +125,21 @@ class Page:
         score *= _same_place(list(_outermost(elements)) if nested else elements)
         score *= _fields_factor(slots, count) * _own_links(slots, count) * _container_factor(slots, count)
         score *= NESTED if nested > 0.1 else INCOMPLETE if _leaves_out_alike(heads, members, slots) else 1
+        score *= PROSE if sum(map(_is_prose, heads)) > 0.5 * count else 1
         if _common_slots(slots, count) < 3:
             score *= CELL if elements[0].tag in ("td", "th", "dd") else IN_TEXT if elements[0].tag in INLINE else 1
         score /= 1 + cost(group.selector) / 600
         group.sure = min(1.0, score / _fields_factor(slots, count) * (SURE_ONE_FIELD if _varied(slots, count) < 2 else 1))
         return score
+
+
+def _is_prose(element: Element) -> bool:
+    """Return whether an element is mostly text of its own that begins before its first link, or a link inside such a text."""
+    if element.tag == "a":
+        return min(len(element.before), len(element.tail)) > 15 and element.parent is not None and element.parent.tag != "pre"
+    if element.length < 60 or len(element.text) < 0.6 * element.length:
+        return False
+    return not element.children or len(element.children[0].before) > 15
 
 
 def _size_factor(count: int) -> float:
