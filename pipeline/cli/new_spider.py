@@ -16,7 +16,7 @@ from pipeline.settings.cross_checks import ENTRY_NAME
 from pipeline.settings.files import SettingsFiles, file_with, part_folder
 from pipeline.text import counted, shown_url
 
-_SESSION_KEYS = ("login", "auth", "cookies", "login_cookies", "proxy", "banned", "headers", "headers_for", "user_agent", "ca_file", "insecure_tls",
+_SESSION_KEYS = ("login", "auth", "cookies", "login_cookies", "proxy", "banned", "headers", "headers_for", "hosts", "user_agent", "ca_file", "insecure_tls",
                  "encoding", "robots", "delay", "concurrency", "throttle", "timeout")
 """Keys of [spiders.NAME] that another spider of the same site needs, too."""
 

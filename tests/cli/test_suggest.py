@@ -88,6 +88,7 @@ def test_suggest_reports_an_error_of_the_site_or_of_the_url(run: Run, site: Page
     for url in ("books.example/list", "file:///etc/passwd", "http://", "http://[::1"):
         done = run("suggest", url)
         assert (done.exit_code, "Traceback" in done.output) == (2, False), url
+    assert "such as https://books.example/list" in run("suggest", "books.example/list").output
 
 
 def test_suggest_says_what_a_run_would_not_fetch_and_that_broken_settings_are_not_used(run: Run, site: PageSite, tmp_path: Path) -> None:

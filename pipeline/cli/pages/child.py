@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,4 +42,5 @@ def check_url(url: str, command: str) -> None:
     except ValueError:
         is_http = False
     if not is_http:
-        raise UsageError(f"{url!r} is not an http(s) URL", where=command, fix="write the whole URL, such as https://site.example/list")
+        example = f"https://{url}" if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?(/[^\s\\]*)?", url) else "https://site.example/list"
+        raise UsageError(f"{url!r} is not an http(s) URL", where=command, fix=f"write the whole URL, such as {example}")

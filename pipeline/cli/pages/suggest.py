@@ -14,6 +14,7 @@ _CELL = 40
 _NARROWEST = 12
 _INDENT = "   "
 _GAP = 2
+_NOTE = 400
 
 
 def chosen(found: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def lines(found: Mapping[str, Any], number: int, spider: str | None = None) -> I
         yield ""
         yield f"{place}. {_headline(proposal)}"
         yield from (f"{_INDENT}{clean_line(text, 160)}" for text in proposal["reasons"])
-        yield from (f"{_INDENT}note: {clean_line(text, 160)}" for text in proposal["notes"])
+        yield from (f"{_INDENT}note: {clean_line(text, _NOTE)}" for text in proposal["notes"])
         yield from (f"{_INDENT}{line}" for line in row_lines(proposal["rows"]))
     if not found["proposals"]:
         yield "no list was found"

@@ -33,8 +33,8 @@ LIKELY = 0.5
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
     """Return the proposals for the page options["url"], fetched with the session of the spider `name`, with the TOML of each.
 
-    options["as"]: the name of the spider in the TOML; options["keys"]: keys that are added to each proposed table. If there is no proposal, "seen" says in sentences what the page is. Raises
-    FetchError if the site responded with an error status.
+    options["as"]: the name of the spider in the TOML; options["keys"]: keys that are added to each proposed table. If there is no
+    proposal, "seen" says in sentences what the page is. Raises FetchError if the site responded with an error status.
     """
     with open_pages(settings, name) as pages:
         fetched = pages.get(options["url"])
