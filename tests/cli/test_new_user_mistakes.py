@@ -56,7 +56,7 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "CSS as XPath": (ITEMS + 'fields = { title = { xpath = "h2.title > a" } }\n', "warning: spiders.s.items.fields.title.xpath: 'h2.title > a' looks like CSS"),
     "XPath as CSS": (ITEMS + 'fields = { title = { css = "//h2" } }\n', "this looks like XPath: write it as a text, or as xpath = …"),
     "a pseudo-class of jQuery": (ITEMS + 'key = ["title"]\nfields = { title = "a:first" }\n',
-                                 "spiders.s.items.fields.title: the CSS selector 'a:first' cannot be applied: The pseudo-class :first is unknown"),
+                                 "spiders.s.items.fields.title: 'a:first' is not a CSS selector: The pseudo-class :first is unknown"),
     "an attribute after @": (ITEMS + 'fields = { title = "a@href" }\n', "write an attribute as ::attr(NAME)"),
     "a date format of another language": (ITEMS + 'key = ["day"]\nfields = { day = { css = "a", type = "date", format = "DD.MM.YYYY" } }\n',
                                           "spiders.s.items.fields.day.format: 'DD.MM.YYYY' is not a date format: it contains no %"),

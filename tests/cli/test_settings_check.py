@@ -79,6 +79,8 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "an unknown argument": (FEED + "args = { file = true }\n", "spiders.s.args.file: spider = \"feed\" has no argument 'file' (did you mean 'files'?); known: files, ids"),
     "a proxy that no spider uses": ('[proxies]\noffice = "http://127.0.0.1:3128"\n' + SPIDER, 'proxies.office: no spider uses the proxy; add proxy = "office"'),
     "a schedule that is over": (FEED + 'schedule = { when = "@daily", until = 2026-01-01 }\n', "spiders.s.schedule.until: the schedule ended on 2026-01-01"),
+    "an unknown placeholder of a subject": (SPIDER + DIGEST + 'subject = "{nam}: {summary}"\n',
+                                            "digests.d.subject: {nam} is not a placeholder (did you mean 'name'?), so the subject contains this text; known: {name}"),
     "a chart of dates": (ITEMS.replace("{ title =", '{ day = { css = "time", type = "date" }, title =') + DIGEST + 'charts = ["day"]\n',
                          "digests.d.charts: the field 'day' is no number, so it has no chart"),
     "a spider that extracts nothing": ('[spiders.s]\nstart = "http://site.lan/?token=hidden"\n',
@@ -252,3 +254,9 @@ def test_doctor_reports_what_check_reports(folder: Path) -> None:
     (folder / "settings.toml").write_text(ITEMS + DIGEST + 'where = ["prize < 3"]\n')
     result = CliRunner().invoke(main, ["doctor", "--offline"])
     assert "FAIL  settings: digests.d.where: no spider of the digest has a field 'prize'" in result.stdout
+
+
+@pytest.mark.parametrize("xpath", ["tr[td]", "following-sibling::td", "dc:title", "li[1]", "a/text()", "@href", ".", "..", "h2 | h3", "string(.)", "./a", "*"])
+def test_xpath_is_not_taken_for_css(xpath: str, folder: Path) -> None:
+    result = checked(folder, ITEMS.replace('title = "a"', f"title = {{ xpath = '{xpath}' }}"))
+    assert (result.exit_code, result.stderr) == (0, "")

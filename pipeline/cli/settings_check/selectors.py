@@ -9,11 +9,10 @@ import cssselect
 
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.cli.settings_check.walk import values_within
-from pipeline.documents.selectors import kind_for
 from pipeline.settings import FieldTable, ItemsTable, SelectorTable, Settings
 
-_CSS = re.compile(r"[^/@()$|]*[.#>+~ \[:][^/@()$|]*")
-"""Matches texts that have a sign of CSS and none that every longer XPath expression has."""
+_CSS = re.compile(r"[^/@()$|:]*(?:\.[A-Za-z_-]|#[A-Za-z_-]|[>~])[^/@()$|:]*")
+"""Matches texts that have a class, an id or a combinator of CSS, and none of the signs that most XPath expressions have."""
 
 
 def check(settings: Settings) -> Iterator[Remark]:
@@ -24,27 +23,12 @@ def check(settings: Settings) -> Iterator[Remark]:
                 yield Remark(f"{key}.format", f"{value.format!r} is not a date format: it contains no %", "write a format such as \"%d.%m.%Y\"")
             if isinstance(value, SelectorTable) and value.xpath is not None and _looks_like_css(value.xpath):
                 yield Remark(f"{key}.xpath", f"{value.xpath!r} looks like CSS", "write it as a text, or as css = …", suspicious=True)
-            elif isinstance(value, SelectorTable) and value.css is not None and (why := _unknown_css(value)):
-                yield Remark(f"{key}.css" if value.model_fields_set != {"css"} else key, f"the CSS selector {value.css!r} cannot be applied: {why}",
-                             "write another selector, or an XPath expression")
             elif isinstance(value, ItemsTable) and value.each is not None:
                 yield from _mixed(key, value.each, value.fields)
 
 
-def _unknown_css(rule: SelectorTable) -> str:
-    """Return why a CSS selector cannot be applied, although its syntax is valid; "" if it can."""
-    if kind_for([rule]) == "lexbor":
-        return ""
-    from parsel.csstranslator import css2xpath
-    try:
-        css2xpath(rule.css or "")
-    except cssselect.SelectorError as error:
-        return str(error)
-    return ""
-
-
 def _looks_like_css(xpath: str) -> bool:
-    if not _CSS.fullmatch(xpath.strip()) or xpath.strip() in (".", ".."):
+    if not _CSS.fullmatch(xpath.strip()):
         return False
     try:
         cssselect.parse(xpath)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.registry import BUILT_IN_SPIDERS
 from pipeline.settings import DigestTable, Settings, SpiderTable, nearest
+
+_PLACEHOLDERS = ("name", "date", "summary")
 
 
 def check(settings: Settings) -> Iterator[Remark]:
@@ -18,6 +21,8 @@ def check(settings: Settings) -> Iterator[Remark]:
     for kind, tables in (("spiders", settings.spiders), ("digests", settings.digests)):
         for name, table in tables.items():
             yield from _schedules(settings, f"{kind}.{name}", table)
+    for name, digest in settings.digests.items():
+        yield from _placeholders(f"digests.{name}.subject", digest.subject or "")
     used = {spider.proxy for spider in settings.spiders.values()}
     for name in settings.proxies:
         if name not in used:
@@ -46,6 +51,13 @@ def _arguments(key: str, spider: SpiderTable) -> Iterator[Remark]:
         if name not in (known or ()):
             yield Remark(f"{key}.args.{name}", f"spider = \"{spider.spider}\" has no argument {name!r}{nearest(name, known)}",
                          f"known: {', '.join(known or ()) or 'none'}", suspicious=True)
+
+
+def _placeholders(key: str, subject: str) -> Iterator[Remark]:
+    for found in re.findall(r"\{(\w*)\}", subject):
+        if found not in _PLACEHOLDERS:
+            yield Remark(key, f"{{{found}}} is not a placeholder{nearest(found, _PLACEHOLDERS)}, so the subject contains this text",
+                         f"known: {', '.join(f'{{{name}}}' for name in _PLACEHOLDERS)}", suspicious=True)
 
 
 def _schedules(settings: Settings, key: str, table: SpiderTable | DigestTable) -> Iterator[Remark]:
