@@ -34,7 +34,7 @@ class FieldFit:
 
     agree, of: the number of known values that the rule gives, and the number of known values that are not empty. wrong: how often it
     gives a value for a known item without one. failed: how often the rule fails or, for unknown items, is empty. cost: the cost of
-    its selector.
+    its selector. mistaken: how often it gives the value of another field of the item.
     """
 
     rule: FieldTable
@@ -43,6 +43,7 @@ class FieldFit:
     wrong: int = 0
     failed: int = 0
     cost: float = 0.0
+    mistaken: int = 0
 
     @property
     def share(self) -> float:
@@ -65,7 +66,7 @@ def measure(name: str, rule: FieldTable, holders: Sequence[KnownScope], *, cost:
 
     scopes: the parts of the pages to which the rule is applied, one for each holder.
     """
-    agree = of = wrong = failed = 0
+    agree = of = wrong = failed = mistaken = 0
     read = reader(name, rule, kind)
     for at, holder in enumerate(holders):
         problems: list[str] = []
@@ -74,13 +75,15 @@ def measure(name: str, rule: FieldTable, holders: Sequence[KnownScope], *, cost:
             failed += bool(problems) or found in EMPTY
             continue
         known = holder.known[name]
+        mistaken += isinstance(found, str) and found != known and found not in EMPTY and any(
+            found == value for other, value in holder.known.items() if other != name)
         if known in EMPTY or known == rule.default:
             wrong += found not in EMPTY and found != rule.default
             continue
         of += 1
         failed += bool(problems)
         agree += not problems and agrees(known, found, kind=rule.type)
-    return FieldFit(rule, agree, of, wrong, failed, cost)
+    return FieldFit(rule, agree, of, wrong, failed, cost, mistaken)
 
 
 def by_quality(fits: Sequence[FieldFit], items: int) -> list[FieldFit]:

@@ -39,6 +39,8 @@ _SAMPLE = 30
 _MAX_INSIDE = 400
 _TRIED = 30
 _FOUND = 0.5
+_MISTAKEN = 0.1
+"""The share of the items in which a rule may give the value of another field: its position depends on fields that some items lack."""
 """The share of the known values that a new rule must give. Some values may have changed since they were stored."""
 
 
@@ -220,7 +222,7 @@ class HtmlItems:
         found = FieldSearch(name, rule, holders, self._limit).best()
         if (found is None or found.share < _FOUND) and each is not None and (scopes := _parsel_scopes(holders, each)):
             found = SiblingSearch(name, rule, holders, self._limit, scopes).best()
-        if found is None or found.share < _FOUND or (present is not None and found.agree <= present.agree * 1.1):
+        if found is None or found.share < _FOUND or found.mistaken > _MISTAKEN * len(holders) or (present is not None and found.agree <= present.agree * 1.1):
             return rule, present is not None and present.share >= _FOUND
         return found.rule, True
 

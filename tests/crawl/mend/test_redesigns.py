@@ -43,3 +43,15 @@ def test_a_damaged_redesign_never_raises_and_every_proposal_is_valid() -> None:
                 rng.choice(("</div>", "</td>", '"', "<a")), rng.choice(("", "<table>", "</p>", "\0")), 5)
             changes = mend(site.spider, [document(damaged, site.url)], site.known).changes
             SpiderTable.model_validate(merged(site.table, changes))
+
+
+def test_a_position_that_depends_on_fields_that_some_items_lack_is_no_rule() -> None:
+    rows = [{"title": f"Issue {at} of the tracker", "url": f"http://site.example/{at}", "owner": f"owner{at}" if at % 3 else None,
+             "state": ("open", "closed", "waiting")[at % 3]} for at in range(15)]
+    facts = "".join(f"<x-row><a href='/{at}'>{row['title']}</a>" + "".join(f"<x-fact>{row[name]}</x-fact>" for name in ("owner", "state") if row[name])
+                    + "</x-row>" for at, row in enumerate(rows))
+    table = {"spider": "crawl", "start": ["http://site.example/"], "items": {"each": "tr", "key": ["url"], "fields": {
+        "title": "a", "url": "a::attr(href)", "owner": ".owner", "state": ".state"}}}
+    page = document(f"<html><body><x-list>{facts}</x-list></body></html>", "http://site.example/")
+    fields = mend(SpiderTable.model_validate(table), [page], rows).changes.get("items", {}).get("fields", {})
+    assert "x-fact" not in str(fields.get("owner", ""))
