@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
 from pipeline.crawl.suggest.lists.slots import INLINE, Slot, likeness, link_of, slots_of
@@ -128,7 +128,7 @@ class Page:
         score *= PROSE if sum(map(_is_prose, heads)) > 0.5 * count else 1
         if _common_slots(slots, count) < 3:
             score *= CELL if elements[0].tag in ("td", "th", "dd") else IN_TEXT if elements[0].tag in INLINE else 1
-        score /= 1 + cost(group.selector) / 600
+        score /= 1 + cost(group.selector) / 300
         group.sure = min(1.0, score / _fields_factor(slots, count) * (SURE_ONE_FIELD if _varied(slots, count) < 2 else 1))
         return score
 
@@ -214,10 +214,17 @@ def _outermost(elements: Sequence[Element]) -> Iterator[Element]:
 
 def _same_place(elements: Sequence[Element]) -> float:
     """Return the share of the elements that are in the same kind of parent: the same tags, the same class."""
-    places = Counter(tuple(above.tag for above in islice(element.ancestors(), 2)) for element in elements)
+    parents = _share(element.parent.tag for element in elements if element.parent is not None)
+    places = _share(tuple(above.tag for above in islice(element.ancestors(), 2)) for element in elements)
     classes = Counter(name for element in elements if element.parent is not None for name in set(semantic_classes(element.parent.classes)))
     most = max(classes.values(), default=0) / len(elements)
-    return places.most_common(1)[0][1] / len(elements) * (most if most >= 0.7 else 1)
+    return parents * (1 + places) / 2 * (most if most >= 0.7 else 1)
+
+
+def _share(values: Iterable[object]) -> float:
+    """Return the share of the most common value."""
+    counts = Counter(values)
+    return counts.most_common(1)[0][1] / counts.total() if counts else 1.0
 
 
 def _varied(slots: dict[str, Slot], count: int) -> int:
