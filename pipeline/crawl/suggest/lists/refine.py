@@ -13,6 +13,9 @@ from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.selectors import is_generated, matches, quoted, semantic_classes
 
 _MOST = 400
+_MOST_TRIED, _FEWEST_TRIED = 150, 25
+_WORK = 400_000
+"""Elements that are searched for all selectors of one group together, about."""
 _PARENT = re.compile(r"(?:\.\./?|\.\.|parent directory|\[?to parent directory\]?|up one level|parent folder)\Z", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z][\w-]*\Z")
 
@@ -64,7 +67,8 @@ def _narrowed(group: Group, good: Sequence[Element], tree: Tree) -> tuple[str, l
     filters = list(dict.fromkeys(_filters(group, good, odd)))
     root = tree.elements[0].node
     best: tuple[int, str, list[Element]] | None = None
-    for chosen in [*((one,) for one in filters), *combinations(filters[:12], 2), *combinations(filters[:6], 3)]:
+    tried = max(_FEWEST_TRIED, min(_MOST_TRIED, _WORK // len(tree.elements)))
+    for chosen in [*((one,) for one in filters), *combinations(filters[:12], 2), *combinations(filters[:6], 3)][:tried]:
         selector = group.selector + "".join(chosen)
         found = matches(root, selector)
         ids = {node.mem_id for node in found}

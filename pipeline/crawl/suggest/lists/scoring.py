@@ -45,7 +45,7 @@ _CONTENTS = re.compile(r"(?:^|[-_\s])toc(?:$|[-_\s\d])|table-of-contents", re.IG
 _AROUND = re.compile(r"""(?:^|[-_\s])(?:nav|navbar|navigation|menu|submenu|breadcrumbs?|crumbs?|pagination|pager|paginator|pagelinks?|footer|
     foot|sidebar|side|aside|widgets?|tag-?cloud|tagcloud|related|recent-?\w+|languages?|lang|interlanguage|cookie|share|social|toolbar|tabs?|
     dropdown|modal|popup|ads?|advert\w*|banner|sponsor\w*|promo\w*|masthead|topbar|login|search-?(?:box|form)|skip|facets?|
-    catlinks|blogroll|portlet|sitenav|topnav|subnav|linklist)(?:$|[-_\s\d])""", re.VERBOSE | re.IGNORECASE)
+    catlinks|blogroll|portlet|sitenav|docnav|topnav|subnav|linklist)(?:$|[-_\s\d])""", re.VERBOSE | re.IGNORECASE)
 _AROUND_TAGS = frozenset(["nav", "footer", "aside", "menu"])
 _AROUND_ROLES = frozenset(["navigation", "menu", "menubar", "contentinfo", "complementary", "search", "tablist", "toolbar", "banner"])
 
