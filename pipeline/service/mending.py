@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from pipeline.errors import LeaseLostError, PipelineError, SettingsError
 from pipeline.model import Json, Outcome, Run
+from pipeline.registry import DEFAULT_SPIDER
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.settings.edit import SpiderEdit
 from pipeline.store.crawl import mendings
@@ -56,7 +57,8 @@ class RuleMender:
 
     def _is_wanted(self, run: Run) -> bool:
         table = self._state.settings.spiders.get(run.spider)
-        return run.suspect and run.outcome is Outcome.SUCCEEDED and table is not None and table.is_built_in and table.mend != "off"
+        return run.suspect and run.outcome is Outcome.SUCCEEDED and table is not None and table.mend != "off" and (
+            table.spider == DEFAULT_SPIDER or (table.spider == "watch" and table.watch.part is not None))
 
     async def again(self) -> None:
         """Take up searches whose process no longer exists. The service calls this method at intervals."""

@@ -19,6 +19,7 @@ from pipeline.crawl.mend.mending import Candidate, Mending
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import OutOfTimeError, TimeLimit
 from pipeline.crawl.mend.verify import Outcome, apply_rules
+from pipeline.crawl.mend.watch_part import mend_watch
 from pipeline.documents.document import Document
 from pipeline.model import Json
 from pipeline.settings import ItemsTable, SpiderTable
@@ -43,6 +44,8 @@ def mend(table: SpiderTable, pages: Sequence[Document], known: Sequence[Mapping[
         return Mending({}, "no page could be fetched", is_needed=False, known=len(known))
     limit = TimeLimit(len(pages))
     try:
+        if table.spider == "watch":
+            return mend_watch(table.watch, pages, known, limit)
         items = _mend_items(table, pages, known, links or {}, limit)
         if items.is_needed and not items.changes:
             return items

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from pipeline.model import Json, Run
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import items, mendings
+from pipeline.store.database.schema import downloads, items, mendings
 from pipeline.store.runs import leases
 
 MAX_ATTEMPTS = 3
@@ -55,10 +55,12 @@ class StoredMending:
 def request(store: Store, run: Run, *, now: datetime) -> bool:
     """Ask for new rules after the suspect pass of a run.
 
-    Return False and change nothing if there was a search after this pass already, or if no item is stored that could be found.
+    Return False and change nothing if there was a search after this pass already, or if neither an item nor a download is stored that could
+    be found.
     """
     with store.write(durable=True) as connection:
-        if connection.execute(select(items.c.id).where(items.c.spider == run.spider).limit(1)).first() is None:
+        if all(connection.execute(select(table.c.id).where(table.c.spider == run.spider).limit(1)).first() is None
+               for table in (items, downloads)):
             return False
         row = connection.execute(select(mendings.c.id, mendings.c.pass_id).where(mendings.c.spider == run.spider)).first()
         if row is not None and row.pass_id >= run.pass_id:

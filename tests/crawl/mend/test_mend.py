@@ -314,3 +314,25 @@ def test_renamed_keys_of_json_are_found() -> None:
     assert found.changes["items"]["each"] == {"jmes": "items[]"}
     assert found.changes["items"]["fields"].keys() == {"title", "price"}
     assert plain(rows(applied(mended, found), pages(renamed, BOOKS))) == plain(known)
+
+
+TERMS = [f"{number}. The member pays the fee of part {number} before the {number}th day." for number in range(1, 13)]
+
+
+@pytest.mark.parametrize(("html", "css"), [
+    ("<header>Club</header><main><article class='terms-text'><h2>Terms</h2>{terms}</article></main><footer>News of today: rain</footer>", ".terms-text"),
+    ("<nav>Club</nav><div><div id='legal'><ul>{terms}</ul></div><div class='ads'>Buy shoes now, only today</div></div>", "#legal"),
+], ids=["class", "id"])
+def test_a_watched_part_is_found_by_its_stored_text(html: str, css: str) -> None:
+    table_ = SpiderTable.model_validate({"spider": "watch", "start": ["https://shop.example/list/1"], "watch": {"part": "#content .terms"}})
+    known = [{"url": "https://shop.example/list/1", "name": "Terms", "text": "\n".join(TERMS)}]
+    changed = [*TERMS[:3], "4. The member may leave at any time and gets the rest of the fee.", *TERMS[4:]]
+    page = document("<html><body>" + html.format(terms="".join(f"<p>{term}</p>" for term in changed)) + "</body></html>")
+
+    found = mend(table_, [page], known)
+
+    assert found.changes == {"watch": {"part": css}}
+    assert not mend(applied(table_, found), [page], known).is_needed
+    other = mend(table_, [document("<html><body><p>Our club has moved to another site.</p></body></html>")], known)
+    assert other.is_needed
+    assert "not in one part of the pages" in other.reason
