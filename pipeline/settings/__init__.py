@@ -19,6 +19,7 @@ from pipeline.settings.models.extraction import (
     PagesTable,
     SelectorTable,
     WatchTable,
+    selector,
 )
 from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.login import CookiesTable, LoginStepTable, LoginTable
@@ -30,4 +31,4 @@ from pipeline.settings.models.spider import BannedTable, SpiderTable
 __all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
            "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "load_for_heartbeat", "nearest",
-           "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets"]
+           "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets", "selector"]

@@ -13,7 +13,7 @@ from pipeline.crawl.mend.page_tree import Element, PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
 from pipeline.crawl.suggest.lists.tree import Tree
 from pipeline.crawl.suggest.next_page import next_page
-from pipeline.settings import SelectorTable, SpiderTable
+from pipeline.settings import SelectorTable, SpiderTable, selector
 
 _MIN_PRECISION = 0.5
 _MAX_LINKS = 3000
@@ -39,12 +39,17 @@ def mend_links(table: SpiderTable, trees: Sequence[PageTree], known: Mapping[str
             better = None if links else _rule_for(trees, wanted, limit) or (_next_page(trees, wanted) if key == "follow" else None)
             new.append(written(rule) if better is None else better)
             if better is not None:
-                explained |= _links(SelectorTable(css=better), trees, for_files=key == "download")
+                explained |= _links(_table(better), trees, for_files=key == "download")
             elif not links:
                 notes.append(f"`{key}` {_shown(rule)} finds no link on these pages, and no rule was found in its place")
         if new != [written(rule) for rule in rules]:
             changes[key] = new
     return changes, notes
+
+
+def _table(rule: str) -> SelectorTable:
+    """Return a rule that is written as a text, which is CSS or XPath."""
+    return SelectorTable.model_validate(selector(rule))
 
 
 def _shown(rule: SelectorTable) -> str:
@@ -102,7 +107,7 @@ def _next_page(trees: Sequence[PageTree], wanted: Collection[str]) -> str | None
     for tree in trees:
         keys, _ = next_page(Tree(tree.document.lexbor), tree.document)
         for rule in keys.get("follow", ()):
-            found = _links(SelectorTable(css=rule), trees, for_files=False)
+            found = _links(_table(rule), trees, for_files=False)
             if found and (not wanted or found & set(wanted)):
                 return str(rule)
     return None

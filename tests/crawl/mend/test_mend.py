@@ -234,6 +234,14 @@ def test_only_the_link_to_the_next_page_is_mended_while_the_items_work() -> None
     assert "https://shop.example/list/3" in LinkRules([SelectorTable(css=found.changes["follow"][0])]).links(after[1])
 
 
+def test_a_link_to_the_next_page_that_only_its_text_tells_apart_is_found() -> None:
+    table_ = spider().model_copy(update={"follow": (SelectorTable(css="li.next a"),)})
+    known = rows(spider(), pages(original, BOOKS))
+    after = [document(with_links(original(BOOKS[:8]), 1, next_link="<a href='/list/{}'>Older →</a>"))]
+
+    assert mend(table_, after, known).changes == {"follow": ["//a[normalize-space()='Older →']"]}
+
+
 def test_the_link_to_the_details_page_is_found_in_the_new_items() -> None:
     details = {"link": "h3 a", "fields": {"pages": {"css": ".pages", "type": "number"}}}
     fields = {"title": "h3 a::attr(title)", "price": {"css": ".price", "type": "price"}}
