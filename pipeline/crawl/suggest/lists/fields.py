@@ -97,7 +97,7 @@ def _is_composite(slot: Slot, group: Group, count: int) -> bool:
         return False
     own = statistics.median(len(element.text) for _, element in slot.firsts())
     whole = max(1, statistics.median(element.length for _, element in slot.firsts()))
-    return len(inner) >= 1 and own / whole < 0.35 and any(element.tag not in ("img",) for other in inner for _, element in other.firsts())
+    return own / whole < 0.35 and any(element.tag != "img" for other in inner for _, element in other.firsts())
 
 
 def _is_part(slot: Slot, kept: Sequence[Slot], title: Slot | None) -> bool:

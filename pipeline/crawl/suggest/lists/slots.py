@@ -27,11 +27,13 @@ INLINE = frozenset(["b", "i", "em", "strong", "span", "code", "font", "u", "s", 
 """Elements that are a part of a text."""
 _MAX_KEPT = 12
 _COMMON = 0.5
+_FEW_ROWS = 3
+_HIDDEN = frozenset(["sr-only", "visually-hidden", "screen-reader-text", "visuallyhidden", "a11y-hidden"])
 _POSITIONED = frozenset(["td", "th", "dd", "dt"])
 _WHOLE_TAGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "td", "dd", "dt"])
 """Elements that are one value although their text is in elements inside them."""
 _VALUE_TAGS = frozenset(["img", "time", "data", "meter", "meta", "source", "video", "audio", "relative-time"])
-_SKIPPED = frozenset(["script", "style", "template", "noscript", "head", "svg", "path", "use", "option", "button", "label", "form", "br",
+_SKIPPED = frozenset(["script", "style", "template", "noscript", "head", "svg", "path", "use", "option", "button", "br",
                       "hr", "wbr", "select", "textarea", "input"])
 
 
@@ -137,15 +139,23 @@ def _read(top: Element, key: str, *, number: int, record: Record, found: dict[st
         _add(found, key, number, top)
     for inner in tree.inside(top)[:MAX_INSIDE]:
         above = paths.get(inner.parent.at) if inner.parent is not None else None
-        if above is None or inner.tag in _SKIPPED or inner.at in record.skipped:
+        if above is None or inner.tag in _SKIPPED or inner.at in record.skipped or _is_beside_content(inner, top):
             continue
         paths[inner.at] = path = f"{above} > {_step(inner, common)}"
         if has_value(inner):
             _add(found, path, number, inner)
 
 
+def _is_beside_content(element: Element, top: Element) -> bool:
+    """Return whether an element is a small form in a record, such as an editor of one value, or is hidden from readers."""
+    if element.tag == "form":
+        return 2 * element.length < top.length
+    return "hidden" in element.attributes or any(name in _HIDDEN for name in element.classes)
+
+
 def _step(element: Element, common: set[str]) -> str:
-    if element.tag in _POSITIONED:
+    is_row = element.tag == "tr" and element.parent is not None and len(element.parent.children) <= _FEW_ROWS
+    if element.tag in _POSITIONED or is_row:
         return f"{element.tag}[{element.nth}]"
     name = next((name for name in semantic_classes(element.classes) if name in common), "")
     return f"{element.tag}.{name}" if name else element.tag
