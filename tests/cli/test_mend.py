@@ -90,6 +90,29 @@ def test_a_field_that_is_empty_in_all_items_is_found_by_the_values_it_had(progra
     assert json.loads(done.stdout)["changes"] == {"items": {"fields": {"price": {"css": ".amount", "type": "price"}}}}
 
 
+def test_the_fields_of_details_pages_are_found_on_the_details_pages(program: Program, site: PageSite) -> None:
+    program.write(settings_for(site) + """
+        [spiders.lamps.items.details]
+        link = "h3 a"
+        fields.watts = { css = ".watts", type = "number" }
+    """)
+
+    def details(css: str) -> dict[str, str]:
+        return {f"/lamps/{name.lower()}": f"<h1>{name} lamp</h1><dl><dt>Power</dt><dd class={css}>{at + 40} W</dd></dl><p>{at * 7} sold</p>"
+                for at, name in enumerate(NAMES)}
+
+    show(site, old)
+    site.pages |= details("watts")
+    assert program.run("run", "lamps").returncode == 0
+    show(site, new)
+    site.pages |= details("power")
+    done = program.run("mend", "lamps", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["changes"]["items"]
+    assert found["each"] == "tr"
+    assert found["details"] == {"link": "a", "fields": {"watts": {"css": ".power", "type": "number"}}}
+
+
 def test_nothing_agrees_and_the_command_says_what_it_tried(program: Program, site: PageSite) -> None:
     program.write(settings_for(site))
     show(site, old)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from pipeline.crawl.mend import MAX_RECORDS, Mending, mend
+from pipeline.crawl.mend.details_rules import details_pages, mend_details
+from pipeline.documents.document import Document
 from pipeline.errors import PipelineError
 from pipeline.model import Json
-from pipeline.settings import Settings
+from pipeline.settings import ItemsTable, Settings
 from pipeline.settings.edit import SpiderEdit
 from pipeline.store import Store
 from pipeline.store.crawl.items import download_urls
@@ -19,6 +21,8 @@ from pipeline.workers.pages.fetch import PageFetcher, open_pages
 
 MAX_PAGES = 5
 """The maximum number of pages that are fetched."""
+MAX_DETAILS = 4
+"""The maximum number of details pages that are fetched."""
 _MAX_DELAY_S = 10.0
 _MAX_LINKS = 20_000
 
@@ -42,13 +46,31 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
             document, problem = _get(pages, url)
             documents += [document] if document is not None else []
             failed += [problem] if problem else []
-    links = {"follow": fetched_pages(store, name, limit=_MAX_LINKS), "download": download_urls(store, name)}
-    found = mend(table, documents, known, links=links)
+        links = {"follow": fetched_pages(store, name, limit=_MAX_LINKS), "download": download_urls(store, name)}
+        found = mend(table, documents, known, links=links)
+        if table.items is not None and table.items.details is not None and (found.changes or not found.is_needed):
+            found = _with_details(table.items, found, documents, known, pages)
     return {**as_json(found), "urls": [document.url for document in documents], "failed": failed,
             "diff": SpiderEdit(settings.file, name, found.changes).diff() if found.changes else ""}
 
 
-def _get(pages: PageFetcher, url: str) -> tuple[Any, str]:
+def _with_details(table: ItemsTable, found: Mending, documents: list[Document], known: list[dict[str, Json]], pages: PageFetcher) -> Mending:
+    """Fetch details pages of known items, and return the proposal with new rules for their fields."""
+    fetched = []
+    for url, record in details_pages(table, found.changes.get("items", {}), documents, known, limit=MAX_DETAILS):
+        time.sleep(min(pages.spider.delay, _MAX_DELAY_S))
+        document, _ = _get(pages, url)
+        fetched += [(document, record)] if document is not None else []
+    fields, agreement = mend_details(table, fetched)
+    if not fields:
+        return found
+    items = found.changes.get("items", {})
+    details = {**items.get("details", {}), "fields": fields}
+    return replace(found, changes={**found.changes, "items": {**items, "details": details}}, reason="", is_needed=True,
+                   agreement=(*found.agreement, *agreement), pages=max(found.pages, len(fetched)))
+
+
+def _get(pages: PageFetcher, url: str) -> tuple[Document | None, str]:
     try:
         document = pages.get(url).document
     except PipelineError as error:
