@@ -100,9 +100,9 @@ def _replaced(html: str, rows: list[dict[str, Any]], site: Site) -> str:
         title = str(row["title"])
         word = "".join(rng.choice("bcdfgklmnprstv") + rng.choice("aeiou") for _ in range(4))
         html = html.replace(f">{title}<", f">{word.title()} {at}<")
-    for name in ("revision",):  # numbers that are keys
-        for row in rows:
-            html = re.sub(rf"(?<=[>\"]){row.get(name, 'x')}(?=[<\"])", f"9{rng.randrange(10**6)}", html)
+    assert site.spider.items is not None
+    for number in sorted({str(row[name]) for name in site.spider.items.key for row in rows if str(row[name]).isdigit()}):
+        html = re.sub(rf"(?<=[>\"]){number}(?=[<\"])", f"9{rng.randrange(10**6)}", html)
     stem = {str(row["url"]).rstrip("/").rsplit("/", 1)[-1] for row in rows}
     for part in sorted(stem, key=len, reverse=True):
         html = html.replace(part, "".join(rng.choice("bcdfgklmnprstv") for _ in range(9)))

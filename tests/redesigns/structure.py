@@ -175,7 +175,7 @@ def drop_a_field(page: Page) -> bool:
     name = page.random.choice(names)
     for record, fields in list(page.all_places()):
         node, where = fields.get(name, (None, ""))
-        if node is not None and len([shown for child in node.all() for shown in child.shows]) == 1:
+        if node is not None and node.parent is not None and len([shown for child in node.all() for shown in child.shows]) == 1:
             if node.tag in ("td", "dd", "li") or node.record is not None or where != "text":
                 node.become([] if where == "text" else list(node.children))
                 node.attrs.pop(where, None)
