@@ -55,3 +55,11 @@ def test_a_position_that_depends_on_fields_that_some_items_lack_is_no_rule() -> 
     page = document(f"<html><body><x-list>{facts}</x-list></body></html>", "http://site.example/")
     fields = mend(SpiderTable.model_validate(table), [page], rows).changes.get("items", {}).get("fields", {})
     assert "x-fact" not in str(fields.get("owner", ""))
+
+
+def test_a_new_link_to_the_next_page_may_be_found_by_its_text() -> None:
+    site = next(site for site in SITES if site.name == "pelican-simple")
+    html = site.html.replace("</main>", '<p><a href="?page=2">2</a> <a href="?page=2">Next</a></p></main>')
+    table = site.table | {"follow": [".pagination a.next"]}
+    mending = mend(SpiderTable.model_validate(table), [document(html, site.url)], site.known, links={"follow": []})
+    SpiderTable.model_validate(merged(table, mending.changes))
