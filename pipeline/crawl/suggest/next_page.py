@@ -131,7 +131,7 @@ def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, A
         elif is_pager and _is_page_of(document.url, url):
             in_pager.append(element)
     for name, found in values.items():
-        if pages := _pages(name, found | ({int(base[name])} if base.get(name, "").isdigit() else set())):
+        if pages := _pages(name, found | ({int(base[name])} if re.fullmatch(r"\d{1,8}", base.get(name, ""), re.ASCII) else set())):
             return {"pages": pages}, f"links number the pages with the parameter {name}"
     for above in islice(in_pager[0].ancestors(), 4) if in_pager else ():
         for name in names_of(above.node)[:-1]:

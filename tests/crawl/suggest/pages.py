@@ -151,4 +151,15 @@ CASES = [
         '<div class="summary" data-post-id="{day}"><div class="stats"><span class="n">{i}</span> <span class="unit">votes</span></div><h3><a href="/q/{i}">{title}</a></h3>'
         '<div class="tags"><a class="post-tag" href="/t/{word}">{word}</a><a class="post-tag" href="/t/x">x</a></div></div>') + "</div>"),
         second={"title": title(1), "score": 1, "id": "11", "tags": ["bravo", "x"]}),
+    Case("few articles beside a long menu without names", '<body><div id="a"><ul>' + rows('<li><a href="/m/{i}">{word} {i}</a></li>', 40) + '</ul></div><div id="b">' + rows(
+        '<div class="x1"><h2><a href="/n/{i}">{title}</a></h2><p>{text}</p></div>', 5) + "</div></body>",
+        count=5, second={"title": title(1), "url": "https://site.example/n/1", "description": text(1)}),
+    Case("records with an editor of each value", page('<table class="tickets">' + rows(
+        '<tbody class="list-item"><tr><td><b><a href="/t/{day}">{day}</a></b></td><td><form class="editor"><input name="Subject" value="x"><span class="sr-only">Loading...'
+        '</span></form><div class="value"><b><a href="/t/{day}">{title}</a></b></div></td></tr><tr><td></td><td><small>{word}</small></td></tr></tbody>', 6) + "</table>"),
+        count=6, second={"title": title(1), "url": "https://site.example/t/11"}),
+    Case("stories beside a longer list of headlines", '<body><div class="c1">' + rows(
+        '<div class="story"><img src="/{i}.jpg"><h3><a href="/st/{i}">{title}</a></h3><p>{text}</p></div>', 8) + '</div><div class="c2"><ul>' + rows(
+        '<li><span>10:{day}</span> <a href="/h/{i}">Other {title}</a></li>', 20) + "</ul></div></body>",
+        count=8, second={"title": title(1), "url": "https://site.example/st/1"}),
 ]

@@ -84,7 +84,7 @@ def cost(selector: str) -> float:
     last = re.findall(r"\.([\w-]+)", steps[-1])
     states = 25 * sum(_STATE.search(name) is not None for name in last) - 6 * any(_RECORD.search(name) for name in last)
     return 12 * len(steps) + len(selector) / 4 + 14 * bare + 25 * look + 3 * selector.count("[") + 20 * selector.count("[class") + states \
-        + 10 * (selector.count(":has(") + selector.count(":not("))
+        + 8 * (steps[-1] in ("a", "span")) + 10 * (selector.count(":has(") + selector.count(":not("))
 
 
 def _each_selectors(element: Element, anchors: dict[int, list[str]]) -> Iterator[str]:
