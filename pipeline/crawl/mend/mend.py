@@ -146,11 +146,13 @@ class _Search:
         return 2 * sum(record.get(name) not in EMPTY for record in self._known.records) > len(self._known.records)
 
     def _why(self, anchored: int) -> str:
-        known, pages = counted(len(self._known.records), "known item"), counted(len(self._pages), "page")
+        """Return why there is no proposal. anchored: the number of known items that have values on the pages."""
+        known, number = counted(len(self._known.records), "known item"), len(self._pages)
+        have = f"the {counted(number, 'page')} {'has' if number == 1 else 'have'}"
         if not anchored:
-            return (f"the {pages} have none of the values of the {known}: they may be other pages, a login page, or pages that build "
-                    "their content with JavaScript")
-        return f"the {pages} have values of {anchored} of the {known}, but no rules were found that give these items with their keys"
+            they = "it may be another page" if number == 1 else "they may be other pages"
+            return f"{have} none of the values of the {known}: {they}, a login page, or built with JavaScript"
+        return f"{have} values of {anchored} of the {known}, but no rules were found that give these items with their keys"
 
     def _mending(self, changes: dict[str, Any], reason: str, outcome: Outcome, *, is_needed: bool, notes: Sequence[str] = ()) -> Mending:
         shown = outcome.samples[:_SHOWN] if changes else []

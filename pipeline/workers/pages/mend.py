@@ -25,6 +25,7 @@ MAX_DETAILS = 4
 """The maximum number of details pages that are fetched."""
 _MAX_DELAY_S = 10.0
 _MAX_LINKS = 20_000
+_LONGEST_TEXT = 300
 
 
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
@@ -79,4 +80,14 @@ def _get(pages: PageFetcher, url: str) -> tuple[Document | None, str]:
 
 
 def as_json(found: Mending) -> dict[str, Json]:
-    return {**asdict(found), "share": found.share, "is_sure": found.is_sure, "agreement_line": found.agreement_line}
+    """Return a proposal as JSON data."""
+    return {**asdict(found), "before": _shortened(list(found.before)), "after": _shortened(list(found.after)), "share": found.share, "is_sure": found.is_sure, "agreement_line": found.agreement_line}
+
+
+def _shortened(value: Json) -> Json:
+    """Return JSON data with long texts cut off, since the rows of a proposal are stored and mailed only as samples."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
+    if isinstance(value, dict):
+        return {name: _shortened(entry) for name, entry in value.items()}
+    return [_shortened(entry) for entry in value] if isinstance(value, list) else value
