@@ -120,18 +120,22 @@ def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, A
     here = urlsplit(document.url)
     base = dict(parse_qsl(here.query))
     values: dict[str, set[int]] = {}
+    labels: dict[str, set[int]] = {}
     in_pager: list[Element] = []
     for element in links:
-        is_pager = _in_pager(element)
-        url = document.absolute(element.attributes.get("href") or "") if is_pager or element.whole_text.isdigit() else ""
+        is_pager, label = _in_pager(element), element.whole_text
+        url = document.absolute(element.attributes.get("href") or "") if is_pager or label.isdigit() else ""
         if not url or urlsplit(url).netloc != here.netloc:
             continue
         if (number := _page_number(url, here.path, base)) is not None:
             values.setdefault(number[0], set()).add(number[1])
+            if re.fullmatch(r"\d{1,8}", label, re.ASCII):
+                labels.setdefault(number[0], set()).add(number[1] - int(label))
         elif is_pager and _is_page_of(document.url, url):
             in_pager.append(element)
     for name, found in values.items():
-        if pages := _pages(name, found | ({int(base[name])} if re.fullmatch(r"\d{1,8}", base.get(name, ""), re.ASCII) else set())):
+        own = {int(base[name])} if re.fullmatch(r"\d{1,8}", base.get(name, ""), re.ASCII) else set()
+        if pages := _pages(name, found | own, from_zero=0 in found | own or labels.get(name) == {-1}):
             return {"pages": pages}, f"links number the pages with the parameter {name}"
     for above in islice(in_pager[0].ancestors(), 4) if in_pager else ():
         for name in names_of(above.node)[:-1]:
@@ -150,14 +154,19 @@ def _page_number(url: str, path: str, base: dict[str, str]) -> tuple[str, int] |
     return changed[0], int(query[changed[0]])
 
 
-def _pages(name: str, found: set[int]) -> dict[str, Any]:
-    """Return the table `pages` for the numbers in the links: page numbers, or offsets with a step."""
+def _pages(name: str, found: set[int], *, from_zero: bool) -> dict[str, Any]:
+    """Return the table `pages` for the numbers in the links: page numbers, or offsets with a step.
+
+    from_zero: whether the first page has the number 0.
+    """
     numbers = sorted(found)
     step = min((later - one for one, later in pairwise(numbers)), default=numbers[0])
+    if numbers[0] in (1, 2) or 1 in numbers:  # page 2, and perhaps the last one
+        step = 1
     if step <= 0:
         return {}
     pages: dict[str, Any] = {"param": name}
-    if step > 1 or 0 in found:
+    if step > 1 or from_zero:
         pages["first"] = 0
     if step > 1:
         pages["step"] = step

@@ -32,10 +32,15 @@ def test_a_link_to_the_next_page_is_followed(html: str, rule: str) -> None:
 
 @pytest.mark.parametrize(("links", "pages"), [
     (["?page=1", "?page=2", "?page=3"], {"param": "page"}), (["?page=0", "?page=1", "?page=2"], {"param": "page", "first": 0}),
-    (["?start=25", "?start=50"], {"param": "start", "first": 0, "step": 25})])
+    (["?page=2"], {"param": "page"}), (["?page=2", "?page=3", "?page=40"], {"param": "page"}), (["?page=2", "?page=40"], {"param": "page"}),
+    (["?start=25", "?start=50"], {"param": "start", "first": 0, "step": 25}), (["?offset=20"], {"param": "offset", "first": 0, "step": 20})])
 def test_numbered_links_become_pages(links: list[str], pages: dict[str, Any]) -> None:
-    html = '<div class="pagination">' + "".join(f'<a href="{link}">{number}</a>' for number, link in enumerate(links)) + "</div>"
+    html = '<div class="pagination">' + "".join(f'<a href="{link}">{link[-1]}</a>' for link in links) + "</div>"
     assert found(html) == {"pages": pages}
+
+
+def test_links_whose_labels_are_one_more_than_their_numbers_begin_at_zero() -> None:
+    assert found('<div class="pager"><a href="?page=1">2</a><a href="?page=2">3</a></div>') == {"pages": {"param": "page", "first": 0}}
 
 
 @pytest.mark.parametrize("html", [
