@@ -74,13 +74,22 @@ def lost_pages(coverage: Coverage, before: Coverage) -> str:
     """
     if coverage.items and coverage.items >= before.items:
         return ""
+    # If a list of two pages has shrunk to one that is not full, it has no link to another page.
+    least = 1 if _items_a_page(coverage) >= _items_a_page(before) > 0 else 2
     for rule, count in coverage.rules.items():
         matched, base = before.rules.get(rule, _NONE).pages_matched, _base(rule)
         # The numbered page after the first one is always requested.
-        if (base in ("follow", "pages.cursor") and matched > 1 and not count.pages_matched) or (
+        if (base in ("follow", "pages.cursor") and matched >= least and not count.pages_matched) or (
                 base == "pages" and matched > 2 and count.pages_matched == 1):
-            return f"`{rule}` matched on {counted(count.pages_matched, 'page')}, although it matched on {matched} pages in the previous pass"
+            return (f"`{rule}` matched on {counted(count.pages_matched, 'page')}, although it matched on {counted(matched, 'page')} "
+                    "in the previous pass")
     return ""
+
+
+def _items_a_page(coverage: Coverage) -> float:
+    """Return how many matches `items.each` has on a page on which it matches; 0 if there is none."""
+    each = coverage.rules.get("items.each", _NONE)
+    return each.matches / each.pages_matched if each.pages_matched else 0.0
 
 
 def _all_of(number: int, what: str) -> str:

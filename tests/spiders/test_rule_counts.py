@@ -188,6 +188,12 @@ def test_numbered_pages_that_end_after_the_first_one_are_lost() -> None:
     assert lost_pages(Coverage(90, {}, {"pages": RuleCount(10, 9, 9, 0)}), before) == ""
 
 
+def test_a_list_of_two_pages_lost_the_second_one_if_the_first_one_is_still_full() -> None:
+    before = Coverage(11, {}, {"items.each": RuleCount(2, 2, 11, 0), "follow": RuleCount(2, 1, 1, 0)})
+    for found, expected in ((6, "`follow` matched on 0 pages, although it matched on 1 page in the previous pass"), (4, "")):
+        assert lost_pages(Coverage(found, {}, {"items.each": RuleCount(1, 1, found, 0), "follow": RuleCount(1, 0, 0, 0)}), before) == expected
+
+
 def test_a_spider_written_in_python_may_find_nothing() -> None:
     assert nothing_found(table(spider="shop:Spider"), Coverage()) == ""
 
