@@ -192,9 +192,13 @@ def test_the_built_in_spider_can_be_tried_and_run(copy: Copy, shop: PageSite) ->
     assert copy.changed() == recipe.files | {"docs/spiders.md"} == {"spiders/links.py", REGISTRY, "docs/spiders.md"}
 
 
+SPIDER = '\n[spiders.s]\nstart = "http://site.lan/"\ndownload = ["a.pdf"]\n'
+"""A spider for recipes whose settings have none, since `pipeline check` refuses settings with nothing to do."""
+
+
 def test_the_mail_transport_gets_a_message_once(copy: Copy) -> None:
     recipe = Recipe.titled("A mail transport")
-    copy.write(recipe.settings)
+    copy.write(recipe.settings + SPIDER)
     assert "mail.mbox: unknown key" in copy.refused()
     copy.follow(recipe)
     checked, sent = map(copy.done, recipe.commands)
@@ -244,7 +248,7 @@ def test_the_heartbeat_command_is_answered(copy: Copy, shop: PageSite) -> None:
 
 def test_the_settings_key_is_checked_and_used(copy: Copy) -> None:
     recipe = Recipe.titled("A settings key")
-    copy.write(recipe.settings)
+    copy.write(recipe.settings + SPIDER)
     assert "mail.test_subject: unknown key" in copy.refused()
     copy.follow(recipe)
     for line in recipe.commands:
