@@ -49,9 +49,12 @@ def mend(table: SpiderTable, pages: Sequence[Document], known: Sequence[Mapping[
         items = _mend_items(table, pages, known, links or {}, limit)
         if items.is_needed and not items.changes:
             return items
-        changes, notes = mend_links(table, [PageTree(document) for document in pages], links or {}, limit)
     except OutOfTimeError:
         return Mending({}, "the search was stopped at its time limit, because the pages are too large", is_needed=True, known=len(known))
+    try:
+        changes, notes = mend_links(table, [PageTree(document) for document in pages], links or {}, TimeLimit(len(pages)))
+    except OutOfTimeError:
+        changes, notes = {}, ["the rules of links were not checked, because the pages are too large"]
     if not changes:
         return replace(items, notes=(*items.notes, *notes)) if items.changes else items
     tried = tuple(f"{key}: {', '.join(map(str, rules))}: leads to pages that were fetched before" for key, rules in changes.items())
@@ -102,13 +105,18 @@ class _Search:
 
     def _candidates(self, source: HtmlItems | JsonItems, anchored: int) -> list[tuple[Candidate, Outcome]]:
         """Return the rules that may be proposed, each with its outcome."""
-        found = []
-        for candidate in source.tables() if anchored else ():
-            outcome = apply_rules(candidate.table, self._identity, self._pages, self._by_key)
-            problem = next(self._problems(candidate, outcome, anchored), "") if candidate.changes else "nothing differs from the present rules"
-            self._tried.append(f"{candidate.changes.get('each', 'the present `each`')}: {problem or 'agrees'}")
-            if not problem:
-                found.append((candidate, outcome))
+        found: list[tuple[Candidate, Outcome]] = []
+        try:
+            for candidate in source.tables() if anchored else ():
+                outcome = apply_rules(candidate.table, self._identity, self._pages, self._by_key)
+                problem = next(self._problems(candidate, outcome, anchored), "") if candidate.changes else "nothing differs from the present rules"
+                self._tried.append(f"{candidate.changes.get('each', 'the present `each`')}: {problem or 'agrees'}")
+                if not problem:
+                    found.append((candidate, outcome))
+        except OutOfTimeError:
+            if not found:
+                raise
+            self._tried.append("no further rules were tried, because of the time limit")
         if not anchored:
             self._tried.append(f"none of the values of {counted(len(self._known.records), 'known item')} is in the {source.where}")
         return found

@@ -175,6 +175,14 @@ def test_the_reason_is_said_if_nothing_is_proposed(html: str, reason: str) -> No
     assert found.tried
 
 
+def test_a_list_of_hundreds_of_items_is_mended_within_the_time_limit() -> None:
+    many = [{"id": number, "title": f"The complete {WORDS[number % 24]} cookbook, volume {number}", "cents": 1000 + number * 7, "stock": number % 7}
+            for number in range(400)]
+    known = rows(spider(), [document(original(many))])
+    found = mend(spider(), [document(table(many))], known)
+    assert found.changes["items"]["each"] == "tr", found.reason
+
+
 def test_no_item_is_stored_yet() -> None:
     assert "no item is stored yet" in mend(spider(), pages(table, BOOKS), []).reason
 
