@@ -162,15 +162,22 @@ class FieldSearch:
         """Yield the elements that give a value, with the place, whose selector is still missing, and a cost."""
         tree, old = holder.tree, self._old
         inside = self._elements(holder)[::-1]  # inner elements first
-        found = False
+        texts: list[Element] = []
+        is_found = False
         for element in inside:
+            # The number in the text of an outer element may be another one in other items: a title may contain a number, too.
+            is_outer = old.type in ("number", "price") and any(element.contains(inner.at) for inner in texts)
             for source, raw in raw_values(tree, element):
+                if is_outer and source in (TEXT, OWN_TEXT):
+                    continue
                 for place in self._as_before(source):
                     if self._gives(place, raw, holder.document, value):
-                        found = True
+                        if source in (TEXT, OWN_TEXT):
+                            texts.append(element)
+                        is_found = True
                         yield element, place, source_cost(old, source)
                         break
-        if found or not isinstance(value, (str, dict)):
+        if is_found or not isinstance(value, (str, dict)):
             return
         for element in inside:
             for source, raw in raw_values(tree, element):

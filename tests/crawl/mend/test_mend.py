@@ -139,6 +139,19 @@ def test_rules_that_still_work_are_kept_when_one_field_breaks() -> None:
     assert found.after[0] == known[0]
 
 
+def test_a_price_is_read_from_its_own_cell_and_not_from_the_text_of_the_whole_row() -> None:
+    known = [{"title": book["title"], "url": f"http://shop.test/books/{book['id']}.html", "price": {
+        "amount": book["cents"] / 100, "currency": "GBP", "text": price(book)}} for book in BOOKS]
+    rules = SpiderTable.model_validate({"start": "http://shop.test/", "items": {"each": ".product", "key": ["url"], "fields": {
+        "title": "h3 a", "url": "h3 a::attr(href)", "price": {"css": ".price", "type": "price"}}}})
+    after = page_of("<table><tr><th>Title</th><th>Price</th><th>Left</th></tr>" + "".join(
+        f"<tr><td><a href='/books/{book['id']}.html'>{book['title']}</a></td><td>{price(book)}</td><td>yes</td></tr>" for book in BOOKS) + "</table>")
+
+    found = mend(rules, [Document(url="http://shop.test/", status=200, text=after, headers=dict)], known)
+
+    assert found.changes["items"]["fields"]["price"] == {"css": "td:nth-of-type(2)", "type": "price"}
+
+
 def test_nothing_is_proposed_while_the_rules_work() -> None:
     known = rows(spider(), pages(original, BOOKS))
 
