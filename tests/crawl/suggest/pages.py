@@ -162,4 +162,29 @@ CASES = [
         '<div class="story"><img src="/{i}.jpg"><h3><a href="/st/{i}">{title}</a></h3><p>{text}</p></div>', 8) + '</div><div class="c2"><ul>' + rows(
         '<li><span>10:{day}</span> <a href="/h/{i}">Other {title}</a></li>', 20) + "</ul></div></body>",
         count=8, second={"title": title(1), "url": "https://site.example/st/1"}),
+    Case("issues whose number and summary lead to the same page", page('<table class="issues"><thead><tr><th>Key</th><th>Milestone</th><th>Summary</th><th>Owner</th>'
+         "</tr></thead><tbody>" + rows('<tr><td class="key"><a href="/i/{day}">#{day}</a></td><td class="milestone"><a class="milestone" href="/m/{i}">Milestone {i} {word}'
+         '</a></td><td class="summary"><a href="/i/{day}">{title}</a></td><td class="owner"><a href="/u/{word}">{word} W</a></td></tr>') + "</tbody></table>"),
+         second={"title": title(1), "url": "https://site.example/i/11"}),
+    Case("issues of a list with labels and versions", page('<ul class="bugs">' + rows(
+        '<li><a class="version" href="/v/{i}">Release {word} {i}.0</a> <a class="num" href="/bug/{day}">APP-{day}</a> <span class="summary"><a href="/bug/{day}">{title}</a></span>'
+        ' <a href="/p/{word}">{word} project</a></li>') + "</ul>"), second={"title": title(1), "url": "https://site.example/bug/11"}),
+    Case("issues whose number alone is a link", page("<table><tr><th>Issue</th><th>Assignee</th><th>Summary</th></tr>" + rows(
+        '<tr><td><a href="/browse/APP-{day}">APP-{day}</a></td><td>{word} Smith</td><td class="summary">{title}</td></tr>') + "</table>"),
+        second={"title": title(1), "url": "https://site.example/browse/APP-11"}),
+    Case("links around a whole commit", page('<div class="log"><ul>' + rows(
+        '<li><a class="commit" href="/c/{day}"><span class="line1"><span>{title}</span></span><span class="line2"><span>{word} Okafor</span> <span>{i} years ago</span>'
+        "</span></a></li>") + "</ul></div>"), second={"title": title(1), "url": "https://site.example/c/11"}),
+    Case("links around a whole row with a bold subject", page('<div class="inbox">' + rows(
+        '<a class="mail" href="/mail/{i}"><div class="who">{word} Smith</div><div><b>{title}</b></div><div class="when">2026-11-{day}</div></a>') + "</div>"),
+        second={"title": title(1), "url": "https://site.example/mail/1", "date": "2026-11-11"}),
+    Case("links around a whole job offer", page('<div class="jobs">' + rows(
+        '<div class="job"><a href="/jobs/{i}"><p class="role">{title}</p><p class="employer">{word} Ltd</p><p class="city">Oslo {i}</p></a></div>') + "</div>"),
+        second={"title": title(1), "url": "https://site.example/jobs/1"}),
+    Case("revisions with a comment that is no link", page('<table class="log">' + rows(
+        '<tr><td class="rev"><a href="/rev/{day}ab34cd5">{day}ab34cd5</a></td><td class="user"><a href="/u/{word}">{word} Okafor</a></td><td class="comment">{title}</td></tr>')
+        + "</table>"), second={"title": title(1), "url": "https://site.example/rev/11ab34cd5"}),
+    Case("numbered revisions with a summary", page('<div class="changes">' + rows(
+        '<div class="change"><a href="/r/{day}">r{day}</a> <span class="summary">{title}</span> by <a href="/u/{word}">{word} Okafor</a></div>') + "</div>"),
+        second={"title": title(1), "url": "https://site.example/r/11"}),
 ]

@@ -33,6 +33,7 @@ CONTENTS = 0.35          # inside a table of contents
 OUTSIDE_MAIN = 0.5       # outside <main> although the page has one
 PROSE = 0.3              # paragraphs of a text with links in them
 IN_TEXT = 0.5            # words in a text, such as <span> and <em>
+BESIDE_OTHERS = 0.5      # links beside each other in one sentence: parts of a record, such as a revision and its author
 CELL = 0.35              # cells of a table instead of its rows
 IN_PAGE = 0.2            # links to parts of the same page: a table of contents
 
@@ -125,6 +126,7 @@ class Page:
         score *= _same_place(list(_outermost(elements)) if nested else elements)
         score *= _fields_factor(slots, count) * _own_links(slots, count) * _container_factor(slots, count)
         score *= NESTED if nested > 0.1 else INCOMPLETE if _leaves_out_alike(heads, members, slots) else 1
+        score *= BESIDE_OTHERS if _are_in_sentences(elements) else 1
         score *= PROSE if sum(map(_is_prose, heads)) > 0.5 * count else 1
         if _common_slots(slots, count) < 3:
             score *= CELL if elements[0].tag in ("td", "th", "dd") else IN_TEXT if elements[0].tag in INLINE else 1
@@ -140,6 +142,12 @@ def _is_prose(element: Element) -> bool:
     if element.length < 60 or len(element.text) < 0.6 * element.length:
         return False
     return not element.children or len(element.children[0].before) > 15
+
+
+def _are_in_sentences(elements: Sequence[Element]) -> bool:
+    """Return whether most elements are links with another of them in the same sentence: one parent, which has text of its own."""
+    parents = Counter(element.parent.at for element in elements if element.tag == "a" and element.parent is not None and element.parent.text)
+    return len(parents) >= 3 and sum(2 <= many <= 4 for many in parents.values()) > 0.6 * len(parents) and parents.total() > 0.6 * len(elements)
 
 
 def _size_factor(count: int) -> float:

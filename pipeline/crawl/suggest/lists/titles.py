@@ -10,6 +10,7 @@ from itertools import islice
 from pipeline.crawl.suggest.lists.columns import column_of, headers_of
 from pipeline.crawl.suggest.lists.slots import BESIDE, INLINE, Slot, link_of
 from pipeline.crawl.suggest.lists.structure import Group
+from pipeline.crawl.suggest.lists.tree import Element
 from pipeline.crawl.suggest.names import known
 from pipeline.crawl.suggest.selectors import semantic_classes
 from pipeline.crawl.suggest.value_types import (
@@ -23,6 +24,8 @@ NO_LINK = re.compile(r"\s*(?:javascript:|mailto:|tel:|data:|#\s*$)", re.IGNORECA
 """Matches the links that lead to no page."""
 _HEADINGS = re.compile(r"h[1-6]\Z")
 _BARE_NUMBER = re.compile(r"[\W_]*\d[\W\d_]*\Z")
+_IDENTIFIER = re.compile(r"[\W_]*(?:[A-Z][A-Z0-9]{0,9}-\d{1,8}|[rR]\d{1,8}|(?=.*\d)[0-9a-f]{6,64}|[0-9a-f]{7,64}|\d{1,12})[\W_]*\Z")
+"""Matches the number of an issue, such as #12 and APP-12, and of a revision: r120, 3f2c1a0b9d."""
 
 # How much a slot looks like the title of its records; the slot with the largest sum is the title.
 TITLE_ITEMPROP = 5.0     # itemprop says name or headline
@@ -31,6 +34,9 @@ TITLE_CLASS = 2.5        # a class says title, name or subject
 TITLE_HEADER = 2.5       # the heading of the column says so
 TITLE_LINK = 2.0         # the slot is a link
 TITLE_ONLY_LINK = 2.0    # it is the only link of the record
+TITLE_ROW_LINK = 3.0     # times the share of different texts: another link of the record leads to the same page
+TITLE_COMMENT = 2.5      # a class says comment, summary or message, and the record has the identifier of a revision
+TITLE_STRONG = 1.0       # the slot is bold in a link around the whole record
 TITLE_DISTINCT = 2.0     # times the share of different texts
 TITLE_LENGTH = 1.5       # the texts are as long as titles are
 TITLE_FIRST = 1.0        # the slot comes early in the record
@@ -72,6 +78,7 @@ def title_slot(group: Group) -> Slot | None:
         points = _title_points(slot, texts, headers) + TITLE_FIRST * (1 - place / len(slots))
         points += TITLE_ONLY_LINK if link_of(next(iter(slot.firsts()))[1]) and _is_only_link(slot, slots) else 0
         points += TITLE_MIXED if _holds_other_texts(slot, slots) else 0
+        points += _named_points(slot, slots, texts)
         if points > most:
             best, most = slot, points
     return best
@@ -97,6 +104,49 @@ def _title_points(slot: Slot, texts: list[str], headers: dict[int, str]) -> floa
     return points - (1.5 if slot.key.startswith("+") else 0)
 
 
+def _named_points(slot: Slot, slots: Sequence[Slot], texts: list[str]) -> float:
+    """Return the points of a slot that depend on the others: the link of the row, and the comment beside an identifier.
+
+    A class such as `summary` or `comment` names the title there, so the deduction for it is given back.
+    """
+    element = next(iter(slot.firsts()))[1]
+    named = {name for one in (element, *islice(element.ancestors(), 1)) for css in semantic_classes(one.classes) if (name := known(css))}
+    back = -TITLE_OTHER if named and named <= {"description", "comments"} else 0.0
+    if all(map(_IDENTIFIER.match, texts)):
+        return TITLE_VALUE
+    if _is_row_link(slot, slots):
+        return TITLE_ROW_LINK * len(set(texts)) / len(texts) + back
+    if back and any(_holds_identifiers(other) for other in slots):
+        return TITLE_COMMENT + back
+    return TITLE_STRONG if element.tag in ("b", "strong") and link_of(element) else 0.0
+
+
+def _holds_identifiers(slot: Slot) -> bool:
+    """Return whether all texts of a slot are different identifiers, of an issue or a revision."""
+    texts = [element.whole_text for _, element in slot.firsts() if element.length < 80]
+    return len(texts) == len(slot.found) and len(set(texts)) > 0.9 * len(texts) and all(map(_IDENTIFIER.match, texts))
+
+
+def _is_row_link(slot: Slot, slots: Sequence[Slot]) -> bool:
+    """Return whether the links of a slot differ, and another link of each record leads to the same page, such as that of its number."""
+    links = _links(slot)
+    if len({href for _, href in links.values()}) < 0.9 * len(slot.found):
+        return False
+    for other in slots:
+        twins = _links(other) if other is not slot else {}
+        if len(twins) >= 0.9 * len(slot.found) and all(number in links and links[number][1] == href and links[number][0] != at
+                                                       for number, (at, href) in twins.items()):
+            return True
+    return False
+
+
+def _links(slot: Slot) -> dict[int, tuple[int, str]]:
+    """Return the position and the href of the link that each element of a slot is or is in, by the record's number."""
+    return {number: (anchor.at, href) for number, element in slot.firsts()
+            for anchor in [next((one for one in (element, *islice(element.ancestors(), 2)) if one.tag == "a"), None)]
+            if anchor is not None and (href := anchor.attributes.get("href"))}
+
+
 def _is_only_link(slot: Slot, slots: Sequence[Slot]) -> bool:
     """Return whether no other slot has another link."""
     links = {number: link_of(element) for number, element in slot.firsts()}
@@ -109,8 +159,15 @@ def _holds_other_texts(slot: Slot, slots: Sequence[Slot]) -> bool:
     whole = max(1, statistics.median(element.length for _, element in slot.firsts()))
     top = next(iter(slot.firsts()))[1]
     inside = [next(iter(other.firsts()))[1] for other in slots if other.key.startswith(f"{slot.key} > ")]
-    if (top.tag == "a" or _HEADINGS.match(top.tag)) and all(one.tag in INLINE and not semantic_classes(one.classes) for one in inside):
+    if not _is_card(top) and (top.tag == "a" or _HEADINGS.match(top.tag)) and all(one.tag in INLINE and not semantic_classes(one.classes) for one in inside):
         return False  # one text in several pieces
     longest = max((statistics.median(element.length for _, element in other.firsts()) for other in slots
                    if other is not slot and other.key.startswith(f"{slot.key} > ")), default=0)
     return 0 < longest < 0.97 * whole and own < 0.5 * whole
+
+
+def _is_card(element: Element) -> bool:
+    """Return whether a link is around a whole record: it has no text of its own, and several parts with a class or a tag of a block."""
+    parts = [child for child in element.children if child.length]
+    return element.tag == "a" and not element.text and len(parts) >= 2 and all(
+        one.tag not in INLINE or semantic_classes(one.classes) for one in parts)
