@@ -187,4 +187,29 @@ CASES = [
     Case("numbered revisions with a summary", page('<div class="changes">' + rows(
         '<div class="change"><a href="/r/{day}">r{day}</a> <span class="summary">{title}</span> by <a href="/u/{word}">{word} Okafor</a></div>') + "</div>"),
         second={"title": title(1), "url": "https://site.example/r/11"}),
+    Case("changes below rows with their days", page('<table class="history">' + "".join(
+        f'<tr class="day"><td colspan="4"><span class="when">2026-11-{28 - day}</span></td></tr>' + "".join(
+            f'<tr><td></td><td class="item"><a href="/w/{i}">{title(i)}</a></td><td class="time">0{i % 9}:00</td><td><a href="/h/{i}">history</a></td></tr>'
+            for i in range(day * 2, day * 2 + 1 + day % 3)) + '<tr><td class="end" colspan="4">&nbsp;</td></tr>' for day in range(7)) + "</table>"),
+         count=13, second={"title": title(2), "url": "https://site.example/w/2"}),
+    Case("matches below rows with their leagues", page("<table>" + "".join(
+        f'<tr><th colspan="3"><a href="/league/{league}">League {WORDS[league]}</a></th></tr>' + "".join(
+            f'<tr><td>1{i % 9}:00</td><td><a href="/match/{league}{i}">{title(league * 3 + i)}</a></td><td>{i} : 1</td></tr>' for i in range(2 + league % 2))
+        for league in range(6)) + "</table>"), count=15, second={"title": title(1), "url": "https://site.example/match/01"}),
+    Case("entries below the headings of their months", page('<div class="archive">' + "".join(
+        f"<h3>Month {WORDS[month]}</h3>" + "".join(
+            f'<div class="line"><span class="day">2026-1{month % 3}-1{i}</span> <a href="/a/{month}{i}">{title(month * 3 + i)}</a></div>' for i in range(1 + month % 3))
+        for month in range(8)) + "</div>"), count=15, second={"title": title(3), "url": "https://site.example/a/10"}),
+    Case("files and folders whose links have different classes", '<main><h1>Index of <a href="/">files/</a> <a href="/pub/">pub/</a></h1><ul id="files">'
+         '<li><a href="/" class="directory">..</a></li>' + rows('<li><a href="/pub/{word}-{i}.txt" class="file txt">{word}-{i}.txt</a></li>', 9)
+         + rows('<li><a href="/pub/{word}-{day}/" class="folder">{word}-{day}/</a></li>', 3) + "</ul></main>",
+         second={"title": "bravo-1.txt", "url": "https://site.example/pub/bravo-1.txt"}, url="https://site.example/pub/"),
+    Case("rows of files and of folders", page("<table><tr><th>Name</th><th>Size</th></tr>" + rows(
+        '<tr class="dir"><td><a href="/d/{word}{day}/">{word}{day}</a></td><td>-</td></tr>', 4) + rows(
+        '<tr class="file"><td><a href="/f/{word}{i}.iso">{word}{i}.iso</a></td><td>{i}.5M</td></tr>', 8) + "</table>"),
+        second={"title": "bravo11", "url": "https://site.example/d/bravo11/"}),
+    Case("boxes of repositories and of folders", page('<div class="browser">' + rows(
+        '<div class="repo"><a href="/r/{word}{i}">{word}{i} repository</a><span class="date">2026-11-{day}</span></div>', 8) + rows(
+        '<div class="group"><a href="/g/{word}{day}">{word}{day} folder</a><span class="date">2026-11-{day}</span></div>', 4) + "</div>"),
+        second={"title": "bravo1 repository", "url": "https://site.example/r/bravo1"}),
 ]

@@ -54,7 +54,7 @@ def _shortlist(page: Page) -> list[Group]:
     ranked = groups(page)[:_TRIED_IN_LARGE if large else _TRIED]
     chosen: list[Group] = []
     for candidate in ranked:
-        group = _richest(candidate, ranked)
+        group = _widest(_richest(candidate, ranked), ranked)
         if group not in chosen:
             chosen.append(group)
     found = []
@@ -88,6 +88,27 @@ def _richest(candidate: Group, candidates: list[Group]) -> Group:
     same = [group for group in candidates if group.score >= _NEARLY * candidate.score and len(group.elements) == len(candidate.elements)
             and _is_same_list(group, candidate)]
     return max(same, key=lambda group: sum(slot.presence(len(group.records)) >= 0.5 for slot in group.slots.values()), default=candidate)
+
+
+def _widest(candidate: Group, candidates: list[Group]) -> Group:
+    """Return the group with further elements of the same shape in the same list, if its score is nearly as good: folders beside files."""
+    shapes, ids = {_shape(element) for element in candidate.elements}, {element.at for element in candidate.elements}
+    best = candidate
+    for group in candidates:
+        if group.score < _NEARLY * candidate.score or not len(best.elements) < len(group.elements) <= 2 * len(candidate.elements):
+            continue
+        more = [element for element in group.elements if element.at not in ids]
+        if len(more) == len(group.elements) - len(ids) and sum(_shape(element) in shapes for element in more) >= max(2, 0.6 * len(more)):
+            best = group
+    return best
+
+
+def _shape(element: Element) -> tuple[object, ...]:
+    """Return the list that an element is in, with the tags between, and the tags of its children."""
+    above = element.parent
+    if element.tag == "a" and above is not None and above.parent is not None and len(above.children) == 1:
+        return above.parent.at, above.tag, element.tag, *(child.tag for child in element.children)
+    return above.at if above is not None else -1, element.tag, *(child.tag for child in element.children)
 
 
 def _proposal(group: Group, result: Tested, document: Document, *, further: dict[str, Any], why: str) -> Proposal:

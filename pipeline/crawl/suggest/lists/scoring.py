@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
-from pipeline.crawl.suggest.lists.slots import INLINE, Slot, likeness, link_of, slots_of
+from pipeline.crawl.suggest.lists.slots import INLINE, Record, Slot, likeness, link_of, slots_of
 from pipeline.crawl.suggest.lists.structure import Group, candidates, cost, records_of, sample
 from pipeline.crawl.suggest.lists.tree import Element, Tree
 from pipeline.crawl.suggest.selectors import is_utility, semantic_classes
@@ -34,6 +34,7 @@ OUTSIDE_MAIN = 0.5       # outside <main> although the page has one
 PROSE = 0.3              # paragraphs of a text with links in them
 IN_TEXT = 0.5            # words in a text, such as <span> and <em>
 BESIDE_OTHERS = 0.5      # links beside each other in one sentence: parts of a record, such as a revision and its author
+BANNERS = 0.4            # rows and headings without a link above several records each, such as the days of a list of changes
 CELL = 0.35              # cells of a table instead of its rows
 IN_PAGE = 0.2            # links to parts of the same page: a table of contents
 
@@ -127,6 +128,7 @@ class Page:
         score *= _fields_factor(slots, count) * _own_links(slots, count) * _container_factor(slots, count)
         score *= NESTED if nested > 0.1 else INCOMPLETE if _leaves_out_alike(heads, members, slots) else 1
         score *= BESIDE_OTHERS if _are_in_sentences(elements) else 1
+        score *= BANNERS if _are_banners(records) else 1
         score *= PROSE if sum(map(_is_prose, heads)) > 0.5 * count else 1
         if _common_slots(slots, count) < 3:
             score *= CELL if elements[0].tag in ("td", "th", "dd") else IN_TEXT if elements[0].tag in INLINE else 1
@@ -142,6 +144,27 @@ def _is_prose(element: Element) -> bool:
     if element.length < 60 or len(element.text) < 0.6 * element.length:
         return False
     return not element.children or len(element.children[0].before) > 15
+
+
+def _are_banners(records: Sequence[Record]) -> bool:
+    """Return whether the records have no link in their first element, and different numbers of rows or boxes with links below it."""
+    below = []
+    for record in records:
+        linked = [element for element in record.after if element.links and not _is_prose(element)]
+        if record.head.links or not linked:
+            return False
+        below.append(sum((element.tag, element.classes) == (linked[0].tag, linked[0].classes) for element in linked))
+    many = sum(count >= 2 for count in below)
+    return (len(set(below)) > 1 and many >= 0.2 * len(below)) or _are_narrow_rows(records)
+
+
+def _are_narrow_rows(records: Sequence[Record]) -> bool:
+    """Return whether the first elements are rows with one text, and a row with several texts is below each."""
+    def texts(row: Element) -> int:
+        return sum(cell.length > 0 for cell in row.children)
+
+    return all(record.head.tag == "tr" and texts(record.head) == 1 and any(row.tag == "tr" and texts(row) > 1 for row in record.after)
+               for record in records)
 
 
 def _are_in_sentences(elements: Sequence[Element]) -> bool:

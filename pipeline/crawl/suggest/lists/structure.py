@@ -65,6 +65,7 @@ def candidates(tree: Tree) -> list[Group]:
         if element.tag in _RECORD_TAGS or "-" in element.tag:
             for selector in dict.fromkeys(_each_selectors(element, anchors)):
                 named.setdefault(selector, []).append(element)
+    named |= _rows_with_links(named)
     same: dict[tuple[int, ...], str] = {}
     for selector, elements in named.items():
         if len(elements) < _MIN_SIZE:
@@ -74,6 +75,19 @@ def candidates(tree: Tree) -> list[Group]:
         if known is None or cost(selector) < cost(known):
             same[place] = selector
     return [Group(selector, [tree.elements[at] for at in place[1:]]) for place, selector in same.items()]
+
+
+def _rows_with_links(named: dict[str, list[Element]]) -> dict[str, list[Element]]:
+    """Return groups of the rows with a link in a cell, where other rows of the table have none: a day above the changes of that day."""
+    found = {}
+    for selector, elements in named.items():
+        if elements[0].tag == "tr" and 0 < sum(element.links > 0 for element in elements) < len(elements):
+            found[f"{selector}:has(td a[href])"] = [element for element in elements if _has_link_in_cell(element)]
+    return found
+
+
+def _has_link_in_cell(row: Element) -> bool:
+    return row.links > 0 and row.node.css_first("td a[href]") is not None
 
 
 def cost(selector: str) -> float:
