@@ -54,6 +54,9 @@ def test_suggest_needs_no_settings_and_writes_nothing(run: Run, site: PageSite, 
     assert table["items"]["each"] == "article.product"
     assert list(tmp_path.iterdir()) == []
     assert run("suggest", f"{site.url}/list", "--proposal", 3).exit_code == 2
+    secret = run("suggest", f"{site.url.replace('//', '//me:s3cret@')}/list").output
+    assert "the user name and the password of the URL are left out" in " ".join(secret.split())
+    assert "s3cret" not in secret
 
 
 @pytest.mark.parametrize(("page", "said"), [

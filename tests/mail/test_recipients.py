@@ -312,7 +312,7 @@ def test_custom_templates_replace_the_built_in_ones_and_are_sandboxed(store, sit
     assert text_of(mail).strip() == "MINE 2 new"
     assert "Three-Body" in text_of(mail, "html")
     (tmp_path / "mine" / "digest.txt").write_text("{{ ''.__class__.__mro__ }}", "utf-8")
-    with pytest.raises(UsageError, match=r"digest.txt: the template cannot be rendered"):
+    with pytest.raises(UsageError, match=r"digest.txt, line 1: the template cannot be rendered"):
         preview(store, settings, "morning", tmp_path / "look", now=NOW, since=NOW - timedelta(days=1))
 
 

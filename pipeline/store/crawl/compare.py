@@ -151,5 +151,9 @@ class Coverage:
                 return name, f"only {found:.0%} of the items have the field {name!r}; the `coverage` setting requires {share:.0%}"
         for name, count in before.fields.items():
             if count and count == before.items and not self.fields.get(name):
-                return name, f"no item has the field {name!r}, although all {before.items} items of the previous pass had this field"
+                return name, f"no item has the field {name!r}, although {_all(before.items)} of the previous pass had this field"
         return "", ""
+
+
+def _all(number: int) -> str:
+    return "the only item" if number == 1 else f"all {number} items"

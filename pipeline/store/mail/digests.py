@@ -5,6 +5,7 @@ A claim survives a crash: the next process continues with the same runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from pipeline.store.runs.slots import run_of
 
 CLAIM_TTL = timedelta(minutes=5)
 _WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
+_NUMBER = re.compile(r"\d+")
 FIRST_PAUSE = timedelta(seconds=15)
 """The pause after the first failure to render the digest of a claim. The pause doubles with each further failure."""
 
@@ -97,21 +99,27 @@ def _untold(name: str, spiders: Sequence[str]) -> Select[Any]:
 
 
 def _only_repeats(connection: Connection, name: str, run_ids: Sequence[int]) -> bool:
-    """Return whether the runs only repeat failures that this digest has already reported.
+    """Return whether the runs only repeat problems that this digest has already reported.
 
-    This is the case if the runs found nothing new, and each of them failed in the same way as the run that this digest last
-    reported for the same spider.
+    This is the case if the runs found nothing new, and each of them failed, or is suspect, in the same way as the run that this digest
+    last reported for the same spider.
     """
-    told: dict[str, tuple[str, str] | None] = {}
+    told: dict[str, tuple[str, ...] | None] = {}
     for run in connection.execute(select(runs).where(runs.c.id.in_(run_ids))):
         if run.spider not in told:
             last = connection.execute(
-                select(runs.c.outcome, runs.c.error_kind).join(digest_runs, digest_runs.c.run_id == runs.c.id)
+                select(runs.c.outcome, runs.c.error_kind, runs.c.suspect, runs.c.error).join(digest_runs, digest_runs.c.run_id == runs.c.id)
                 .where(digest_runs.c.name == name, runs.c.spider == run.spider).order_by(runs.c.id.desc()).limit(1)).first()
-            told[run.spider] = (last.outcome, last.error_kind) if last is not None else None
-        if run.outcome in _WELL or (run.outcome, run.error_kind) != told[run.spider] or run.progress.get("downloads"):
+            told[run.spider] = _problem_of(last) if last is not None else None
+        is_well = run.outcome in _WELL and not run.suspect
+        if is_well or _problem_of(run) != told[run.spider] or run.progress.get("downloads"):
             return False
     return connection.execute(select(changes.c.id).where(changes.c.run_id.in_(run_ids)).limit(1)).first() is None
+
+
+def _problem_of(run: Any) -> tuple[str, ...]:
+    """Return what is the same in two runs, given as rows of `runs`, with the same problem. The reasons why runs are suspect differ in their numbers."""
+    return run.outcome, run.error_kind, _NUMBER.sub("", run.error) if run.suspect else ""
 
 
 def untold(store: Store, name: str, spiders: Sequence[str]) -> list[int]:

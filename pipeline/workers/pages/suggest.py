@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.extract import Document
@@ -50,6 +51,10 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
             proposals, seen = [], [reason, *seen]
         if not proposals:
             seen = seen or [without_list(fetched)]
+        if "@" in urlsplit(options["url"]).netloc:
+            for proposal in proposals:
+                proposal.notes.append("the user name and the password of the URL are left out; give them as `auth`, with the password as "
+                                      "{ env = … } or { file = … }")
         if pages.spider.robots:
             robots = Robots(pages.session.look, on_delay=lambda place, delay_s: None)
             for proposal in proposals:

@@ -167,11 +167,11 @@ def test_a_dropped_message_is_not_delivered(store: Store) -> None:
 
 
 def test_a_reported_failure_is_not_repeated_until_there_are_changes(store: Store) -> None:
-    def ended(key: str, outcome: Outcome, kind: str = "") -> int:
+    def ended(key: str, outcome: Outcome, kind: str = "", doubt: str = "") -> int:
         runs.claim_slot(store, "repeats", key, due_at=NOW, reason="schedule", now=NOW)
         run = runs.start_run(store, None, owner="me", now=NOW, limit=9)
         assert run is not None
-        runs.end_run(store, run, runs.Ending(outcome, "no answer", kind), Progress(), now=NOW)
+        runs.end_run(store, run, runs.Ending(outcome, "no answer", kind, doubt=doubt), Progress(), now=NOW)
         return run.id
 
     def told(*, repeats: bool = False) -> tuple[int, ...] | None:
@@ -197,3 +197,9 @@ def test_a_reported_failure_is_not_repeated_until_there_are_changes(store: Store
     assert told() is None
     later = ended("7", Outcome.FAILED, "LoginError")
     assert told(repeats=True) == (later,)
+    suspect = ended("8", Outcome.SUCCEEDED, doubt="`price` is empty in 7 of 7 items")
+    assert told() == (suspect,)
+    ended("9", Outcome.SUCCEEDED, doubt="`price` is empty in 8 of 8 items")
+    assert told() is None
+    ended("10", Outcome.SUCCEEDED, doubt="`title` is empty in 8 of 8 items")
+    assert told() is not None

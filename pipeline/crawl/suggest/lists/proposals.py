@@ -119,7 +119,7 @@ def _proposal(group: Group, result: Tested, document: Document, *, further: dict
                              for ending in endings]
     table["items"] = result.items
     count = len(result.rows)
-    reasons = [f"{counted(count, 'element')} of like shape: {group.selector}"]
+    reasons = [f"{counted(count, 'similar element')}: {group.selector}"]
     named = [name for name, share in result.filled.items() if share > 0.95]
     reasons += [f"all have {', '.join(named[:6])}"] if named else []
     reasons += [f"key: {', '.join(result.items['key'])} differs in every row"] if "key" in result.items else []

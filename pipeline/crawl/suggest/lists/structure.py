@@ -1,4 +1,4 @@
-"""Find the lists of a page: groups of elements of like shape.
+"""Find the lists of a page: groups of similar elements.
 
 Every short selector that matches several elements names a candidate group (`article.product`, `#hits > li`, `table.files tr`), so
 each group that wins can be written as a rule `each`. (Records as repeated regions of the tree: Liu et al., "Mining data records in
