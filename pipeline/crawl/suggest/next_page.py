@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -21,6 +21,8 @@ _NEXT_NAMES = re.compile(r"(?:^|[-_])(?:next|older|morelink|nextpage|forward)(?:
 _PAGER = re.compile(r"(?:^|[-_])(?:pagination|pager|paging|paginator|page-?numbers?|page-?nav|pages|pagelinks?|nav-links|wp-pagenavi)(?:$|[-_])", re.IGNORECASE)
 _PAGE_PARAM = re.compile(r"(?:page|p|pg|pageno|page_?number|page_?num|pagenum|seite|pagina|paged|start|offset|skip|from|first|begin|startat|start_?index|"
                          r"o|s|pn|pageindex|startrow|firstitem|currentpage|@?:?startwith)\Z", re.IGNORECASE)
+_SIMPLE_NAME = re.compile(r"[A-Za-z][\w-]*")
+_COUNTED = re.compile(r"[0-9]{1,4}")
 _MOST_LINKS = 20_000
 
 
@@ -99,7 +101,7 @@ def _selector(element: Element, document: Document) -> str:
     parent = element.parent
     if parent is not None:
         own += [f"{parent.tag}.{name} a" for name in (*semantic_classes(parent.classes), *parent.classes)
-                if _NEXT_NAMES.search(name) and re.fullmatch(r"[A-Za-z][\w-]*", name)]
+                if _NEXT_NAMES.search(name) and _SIMPLE_NAME.fullmatch(name)]
         if (parent_id := parent.attributes.get("id") or "") and not is_generated(parent_id):
             own.append(f"#{parent_id} a")
     own += [f"a[{name}={quoted(value)}]" for name in ("aria-label", "title") if (value := element.attributes.get(name))]
@@ -122,6 +124,7 @@ def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, A
     values: dict[str, set[int]] = {}
     labels: dict[str, set[int]] = {}
     in_pager: list[Element] = []
+    numbered: list[Element] = []
     for element in links:
         is_pager, label = _in_pager(element), element.whole_text
         url = document.absolute(element.attributes.get("href") or "") if is_pager or label.isdigit() else ""
@@ -133,15 +136,45 @@ def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, A
                 labels.setdefault(number[0], set()).add(number[1] - int(label))
         elif is_pager and _is_page_of(document.url, url):
             in_pager.append(element)
+        elif _COUNTED.fullmatch(label) and _is_page_of(document.url, url) and re.search(rf"(?<!\d){label}(?!.*\d)", urlsplit(url).path):
+            numbered.append(element)
     for name, found in values.items():
         own = {int(base[name])} if re.fullmatch(r"\d{1,8}", base.get(name, ""), re.ASCII) else set()
         if pages := _pages(name, found | own, from_zero=0 in found | own or labels.get(name) == {-1}):
             return {"pages": pages}, f"links number the pages with the parameter {name}"
-    for above in islice(in_pager[0].ancestors(), 4) if in_pager else ():
-        for name in names_of(above.node)[:-1]:
+    follow = _pager_rule(in_pager, document) if in_pager else _numbers_rule(numbered, document)
+    return ({"follow": [follow]}, "links lead to the further pages") if follow else ({}, "")
+
+
+def _pager_rule(in_pager: Sequence[Element], document: Document) -> str:
+    """Return a rule for the links of a pager; "" if it has no usable name."""
+    for above in islice(in_pager[0].ancestors(), 4):
+        raw = [f".{name}" for name in above.classes if _SIMPLE_NAME.fullmatch(name) and not is_generated(name)]  # also md-pagination
+        for name in dict.fromkeys([*names_of(above.node)[:-1], *raw]):
             if _PAGER.search(name.strip(".")) and matches(document.lexbor, f"{name} a"):
-                return {"follow": [f"{name} a"]}, "links lead to the further pages"
-    return {}, ""
+                return f"{name} a"
+    return ""
+
+
+def _numbers_rule(numbered: Sequence[Element], document: Document) -> str:
+    """Return a rule for links beside each other whose texts count pages from 1 or 2, and whose URLs have the same number; "" if none.
+
+    numbered: links to pages of the list, whose texts are numbers.
+    """
+    labels = [int(element.whole_text) for element in numbered]
+    near = {above.at for element in numbered for above in islice(element.ancestors(), 2)}
+    if not numbered or labels[0] not in (1, 2) or 2 not in labels or labels != sorted(set(labels)) or len(near) > len(numbered) + 2:
+        return ""
+    pages = {document.absolute(element.attributes.get("href") or "") for element in numbered}
+    names = [name for above in islice(numbered[0].ancestors(), 2) for name in names_of(above.node)[:-1]]
+    hrefs = [re.split(r"(\d+)(?!.*\d)", element.attributes.get("href") or "")[0] for element in numbered if element.whole_text != "1"]
+    stem = hrefs[0].rpartition("/")[2] or "/".join(hrefs[0].split("/")[-2:])
+    parts = [f"a[href*={quoted(stem)}]"] if len(stem) >= 4 and len(set(hrefs)) == 1 else []
+    for css in [*(f"{name} a" for name in names), *parts]:
+        found = {document.absolute(node.attributes.get("href") or "") for node in matches(document.lexbor, css)}
+        if pages <= found | {document.url} and all(url in pages or _is_page_of(document.url, url) for url in found):
+            return css
+    return ""
 
 
 def _page_number(url: str, path: str, base: dict[str, str]) -> tuple[str, int] | None:

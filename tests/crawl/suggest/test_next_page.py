@@ -43,6 +43,30 @@ def test_links_whose_labels_are_one_more_than_their_numbers_begin_at_zero() -> N
     assert found('<div class="pager"><a href="?page=1">2</a><a href="?page=2">3</a></div>') == {"pages": {"param": "page", "first": 0}}
 
 
+@pytest.mark.parametrize(("url", "html", "rule"), [
+    ("/blog/index.html", '<nav class="md-pagination"><span>1</span><a href="page/2/">2</a><a href="page/3/">3</a></nav>', ".md-pagination a"),
+    ("/list", '<div class="further"><b>1</b> <a href="/list/page/2">2</a> <a href="/list/page/3">3</a></div>', ".further a"),
+    ("/index.html", '<p>Pages: 1 <a href="index2.html">2</a> <a href="index3.html">3</a></p><a href="/rules.html">Rules</a>', "a[href*='index']"),
+    ("/news", '<div class="pages"><a href="/news/1">1</a> <a href="/news/2">2</a></div>', ".pages a")])
+def test_links_with_numbers_in_their_paths_are_followed(url: str, html: str, rule: str) -> None:
+    assert found(html, f"https://site.example{url}") == {"follow": [rule]}
+
+
+@pytest.mark.parametrize("html", [
+    '<ul class="pagination"><li><a href="/list">1</a></li><li><a href="?page=2">2</a></li><li><a href="?page=3">3</a></li></ul>',
+    '<div><b>1</b> <a href="?page=2">2</a> <a href="?page=3">3</a></div>', '<p class="pager"><a href="?page=2">2</a> … <a href="?page=40">40</a></p>'])
+def test_numbered_links_below_a_first_page_without_a_number_count_from_one(html: str) -> None:
+    assert found(html) == {"pages": {"param": "page"}}
+
+
+@pytest.mark.parametrize("html", [
+    '<p><a href="/list/2024">2024</a> <a href="/list/2025">2025</a></p>', '<p>See <a href="/note/1">1</a> and <a href="/note/2">2</a></p>',
+    '<p><a href="/list/page/2">²</a></p>', '<p><a href="/list/page/1">1</a></p>', "<table>" + "".join(
+        f'<tr><td><a href="/list/{number}">{number}</a></td><td>Issue</td></tr>' for number in range(1, 9)) + "</table>"])
+def test_years_notes_and_numbers_of_records_are_no_pages(html: str) -> None:
+    assert found(html) == {}
+
+
 @pytest.mark.parametrize("html", [
     "", '<a href="/next-steps">Next steps for you</a>', '<a class="next" href="https://other.example/">Next</a>', '<a class="next" href="#">Next</a>',
     '<a href="?id=1">1</a><a href="?id=2">2</a>', '<head><link rel="next" href="/chapter/installation"></head>',
