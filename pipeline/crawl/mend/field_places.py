@@ -17,6 +17,10 @@ from pipeline.settings import FieldTable
 TEXT, OWN_TEXT = "text", "own text"
 ISO = "ISO"
 _LONGEST = 100_000
+_MOST_NUMBERS = 6
+_NUMBER = re.compile(r"\d[\d.,]*(?<=\d)")
+_SIGNS_BEFORE = re.compile(r"^[^\W\d_]+")
+_SIGNS_AFTER = re.compile(r"[^\W\d_]+$")
 _KEPT_KEYS = ("default", "type", "format", "guess", "decimal", "currency", "join", "many", "required")
 """The keys of a rule that a new rule takes over unchanged."""
 
@@ -100,19 +104,27 @@ def reads_link(rule: FieldTable) -> bool:
     return re.search(r"::attr\((?:href|src)\)|@(?:href|src)\b", rule.css or rule.xpath or "") is not None
 
 
-def patterns_of(raw: str, value: Json) -> Iterator[str]:
-    """Yield regular expressions that cut a known text out of a longer text."""
+def patterns_of(raw: str, value: Json, *, is_number: bool = False) -> Iterator[str]:
+    """Yield regular expressions that cut a known text, or each number, out of a longer text."""
     line = " ".join(raw.split())
-    for text in (" ".join(known.split()) for known in texts_of(value)):
-        if len(line) > 1000 or len(text) < 2 or text == line:
+    if len(line) > 1000:
+        return
+    texts = dict.fromkeys(_NUMBER.findall(line)) if is_number else [" ".join(known.split()) for known in texts_of(value)]
+    for text in list(texts)[:_MOST_NUMBERS]:
+        if (len(text) < 2 and not is_number) or text == line:
             continue
         at = line.find(text)
         if at < 0:
             continue
         before, after = line[:at], line[at + len(text):]
-        start = _escaped(_tail(before))
-        end = _escaped(_head(after))
-        yield (rf"{start}\s*(.+?)" if start else r"^\s*(.+?)") + (rf"\s*{end}" if end else r"\s*$")
+        # The word or the currency before the value may belong to another field, so the signs alone are tried, too.
+        tail, head = _tail(before), _head(after)
+        starts = dict.fromkeys(map(_escaped, (tail, _SIGNS_BEFORE.sub("", tail), *_SIGNS_BEFORE.sub("", tail).split()[-1:])))
+        ends = dict.fromkeys(map(_escaped, (head, _SIGNS_AFTER.sub("", head), *_SIGNS_AFTER.sub("", head).split()[:1])))
+        for start in starts:
+            for end in ends:
+                if start or not before.strip():
+                    yield (rf"{start}\s*(.+?)" if start else r"^\s*(.+?)") + (rf"\s*{end}" if end else r"\s*$")
 
 
 def _tail(before: str) -> str:

@@ -22,6 +22,7 @@ from pipeline.crawl.mend.field_places import (
     source_cost,
 )
 from pipeline.crawl.mend.known_values import EMPTY, agrees, fold
+from pipeline.crawl.mend.mixed_text import has_other_words, other_texts, with_numbers
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import Element
 from pipeline.crawl.mend.time_limit import TimeLimit
@@ -38,6 +39,9 @@ _MEASURED = 40
 _FINALISTS = 4
 _LONGEST_NUMBER = 160
 _NOT_FIRST = 4.0
+_MIXED = 1.0
+_FEW_MIXED = 0.1
+"""The share of the items in which the text of a rule for one field may hold other fields."""
 _STALE = 0.75
 """The share of the known values that a text must show to be preferred to an attribute, which may keep an old value."""
 
@@ -76,7 +80,7 @@ class FieldSearch:
         if len(self._holders) > 2 * _MEASURED:  # on a long list, only rules that are good for some of its items are measured on all
             some = self._holders[::len(self._holders) // _MEASURED]
             rules = [(fit.rule, fit.cost) for fit in by_quality(self._fits(rules, some), len(some))[:_FINALISTS]]
-        return next(iter(by_quality(self._fits(rules, self._holders), len(self._holders))), None)
+        return next((fit for fit in by_quality(self._fits(rules, self._holders), len(self._holders)) if self._is_safe(fit.rule)), None)
 
     def _fits(self, rules: Sequence[tuple[FieldTable, float]], holders: Sequence[Holder]) -> list[FieldFit]:
         """Return how well the rules reproduce the known values of some items."""
@@ -88,6 +92,36 @@ class FieldSearch:
 
     def _measured(self, rule: FieldTable, holders: Sequence[Holder], cost: float = 0.0) -> FieldFit:
         return measure(self._name, rule, holders, cost=cost, scopes=[holder.element.node for holder in holders])
+
+    def _is_safe(self, rule: FieldTable) -> bool:
+        """Return whether a rule cannot take its value from the text of another field, which the text that it reads may hold."""
+        is_number = rule.type in ("number", "price")
+        if rule.many or rule.join is not None or not (is_number or rule.regex):
+            return True
+        self._limit.check()
+        holders, raws, mixed = self._with_value(self._holders), [], 0
+        selector = {"css": rule.css} if rule.css is not None else {"xpath": rule.xpath}
+        for holder, raw in zip(holders, self._texts(FieldTable.model_validate(selector), holders), strict=True):
+            if raw:
+                raws.append(raw)
+                mixed += not self._is_told_apart(holder, Place("", TEXT, rule.regex or ""), raw, other_texts(self._name, holder, None, raw))
+        return mixed <= _FEW_MIXED * len(raws) and not (is_number and not rule.regex and has_other_words(raws))
+
+    def _texts(self, rule: FieldTable, holders: Sequence[Holder]) -> list[str]:
+        """Return the texts that a rule reads in some items."""
+        read = reader(self._name, rule, "lexbor")
+        return [str(read(holder.element.node, holder.document, []) or "") for holder in holders]
+
+    def _is_told_apart(self, holder: Holder, place: Place, raw: str, others: Sequence[str]) -> bool:
+        """Return whether the value at a place is the same if the texts of other fields in the raw value contain numbers, too."""
+        if not others:
+            return True
+        if not place.pattern:
+            return self._old.type not in ("number", "price")
+        value = holder.known[self._name] if holder.known is not None else None
+        if not self._gives(place, raw, holder.document, value):
+            return True  # the value has changed, so it cannot be compared
+        return all(self._gives(place, text, holder.document, value) for text in with_numbers(raw, others))
 
     def _is_shortened(self, rule: FieldTable) -> bool:
         """Return whether a rule for a text gives the beginning of many known values: the page shows them shortened, with "…" at the end."""
@@ -115,7 +149,7 @@ class FieldSearch:
                 continue
             rule = new_rule(self._old, place._replace(css=f"{css}, {place.css}"))
             fit = self._measured(rule, self._holders, found.cost + cost) if rule is not None else None
-            if fit is not None and fit.wrong <= found.wrong and (fit.agree, -fit.cost) > (best.agree, -best.cost):
+            if fit is not None and fit.wrong <= found.wrong and (fit.agree, -fit.cost) > (best.agree, -best.cost) and self._is_safe(fit.rule):
                 best = fit
         return best if best.agree >= found.agree + 2 else found
 
@@ -168,22 +202,35 @@ class FieldSearch:
             # The number in the text of an outer element may be another one in other items: a title may contain a number, too.
             is_outer = old.type in ("number", "price") and any(element.contains(inner.at) for inner in texts)
             for source, raw in raw_values(tree, element):
-                if is_outer and source in (TEXT, OWN_TEXT):
+                is_text = source in (TEXT, OWN_TEXT)
+                if is_outer and is_text:
                     continue
                 for place in self._as_before(source):
-                    if self._gives(place, raw, holder.document, value):
-                        if source in (TEXT, OWN_TEXT):
-                            texts.append(element)
+                    if not self._gives(place, raw, holder.document, value):
+                        continue
+                    others = self._others(holder, element, source, raw)
+                    if self._is_told_apart(holder, place, raw, others):
+                        texts += [element] if is_text else []
                         is_found = True
-                        yield element, place, source_cost(old, source)
+                        yield element, place, source_cost(old, source) + (_MIXED if others else 0.0)
                         break
-        if is_found or not isinstance(value, (str, dict)):
+        if is_found or not (isinstance(value, (str, dict)) or old.type == "number"):
             return
         for element in inside:
-            for source, raw in raw_values(tree, element):
-                for place in self._cut_out(source, raw, value):
-                    if self._gives(place, raw, holder.document, value):
-                        yield element, place, source_cost(old, source) + (2.0 if place.pattern else 0.5)
+            yield from self._cut_places(holder, element, value)
+
+    def _cut_places(self, holder: Holder, element: Element, value: Json) -> Iterator[tuple[Element, Place, float]]:
+        """Yield the places in one element from whose longer text a new regular expression, or a new date format, cuts a value."""
+        for source, raw in raw_values(holder.tree, element):
+            others: list[str] | None = None
+            for place in self._cut_out(source, raw, value):
+                if self._gives(place, raw, holder.document, value):
+                    others = self._others(holder, element, source, raw) if others is None else others
+                    if self._is_told_apart(holder, place, raw, others):
+                        yield element, place, source_cost(self._old, source) + (2.0 if place.pattern else 0.5) + (_MIXED if others else 0.0)
+
+    def _others(self, holder: Holder, element: Element, source: str, raw: str) -> list[str]:
+        return other_texts(self._name, holder, element if source == TEXT else None, raw) if source in (TEXT, OWN_TEXT) else []
 
     def _as_before(self, source: str) -> list[Place]:
         """Return the ways in which a raw value may be read that need no new regular expression."""
@@ -196,7 +243,7 @@ class FieldSearch:
             if isinstance(value, str):
                 yield from (Place("", source, pattern, form) for form, pattern in formats_of(raw, value))
             return
-        yield from (Place("", source, pattern) for pattern in patterns_of(raw, value))
+        yield from (Place("", source, pattern) for pattern in patterns_of(raw, value, is_number=self._old.type == "number"))
 
     def _gives(self, place: Place, raw: str, document: Document, value: Json) -> bool:
         """Return whether a raw value, converted as the field is, is the known value."""

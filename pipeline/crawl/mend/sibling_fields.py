@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from pipeline.crawl.extract.items import reader
 from pipeline.crawl.mend.field_fit import FieldFit, Holder, measure
 from pipeline.crawl.mend.field_rules import FieldSearch
 from pipeline.crawl.mend.names import IDENTIFIER
@@ -33,6 +34,10 @@ class SiblingSearch(FieldSearch):
 
     def _measured(self, rule: FieldTable, holders: Sequence[Holder], cost: float = 0.0) -> FieldFit:
         return measure(self._name, rule, holders, cost=cost, scopes=[self._scope_of[id(holder)] for holder in holders], kind="parsel")
+
+    def _texts(self, rule: FieldTable, holders: Sequence[Holder]) -> list[str]:
+        read = reader(self._name, rule, "parsel")
+        return [str(read(self._scope_of[id(holder)], holder.document, []) or "") for holder in holders]
 
     def _elements(self, holder: Holder) -> list[Element]:
         return [inner for sibling, _ in self._siblings(holder) for inner in holder.tree.within(sibling, _MAX_INSIDE)]

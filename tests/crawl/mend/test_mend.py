@@ -152,6 +152,45 @@ def test_a_price_is_read_from_its_own_cell_and_not_from_the_text_of_the_whole_ro
     assert found.changes["items"]["fields"]["price"] == {"css": "td:nth-of-type(2)", "type": "price"}
 
 
+FURNITURE = ["Tisch", "Stuhl", "Regal", "Lampe", "Sofa", "Bett", "Schrank", "Hocker"]
+MIXED = {
+    "own text": "<p><a href=/p/{id}>{title}</a> – {price} ({stock})</p>",
+    "one text": "<p><a href=/p/{id}>{title} – {price} ({stock})</a></p>",
+    "text before": "<p>{price} <a href=/p/{id}>{title}</a> [{stock}]</p>",
+    "own element": "<p><a href=/p/{id}>{title}</a> <b>{price}</b> <i>{stock}</i></p>",
+    "title outside of the link": "<p><b>{title}</b> {price} <a href=/p/{id}>mehr</a> ({stock})</p>",
+}
+
+
+def furniture(html: str, title: str, number: int, euros: str, stock: str = "weg") -> str:
+    return html.format(id=number, title=title, price=euros, stock=stock)
+
+
+@pytest.mark.parametrize("html", MIXED.values(), ids=MIXED.keys())
+@pytest.mark.parametrize("has_title", [True, False], ids=["with the title", "without the title"])
+@pytest.mark.parametrize("kind", ["price", "number"])
+def test_a_price_is_never_taken_from_a_title_in_the_same_text(html: str, kind: str, *, has_title: bool) -> None:
+    fields: dict[str, Any] = {"title": "h3", "url": "a::attr(href)", "price": {"css": ".price", "type": kind, "decimal": ","}, "stock": ".stock"}
+    if not has_title:
+        del fields["title"]
+    rules = SpiderTable.model_validate({"start": ["https://shop.example/list"], "items": {"each": ".item", "key": ["url"], "fields": fields}})
+    before = "<div class=item><h3>{title}</h3><a href=/p/{id}>mehr</a><b class=price>{price}</b><i class=stock>{stock}</i></div>"
+    entries = [(title, at, f"{at * 7 + 60},00 €", "weg" if at % 3 else "da") for at, title in enumerate(FURNITURE, 1)]
+    known = rows(rules, [document("".join(furniture(before, *entry) for entry in entries))])
+    voucher = furniture(html, "Gutschein 50 €", 99, "Preis auf Anfrage")
+    dearer = furniture(html, "Gutschein 50 €", 98, "80,00 €")
+
+    found = mend(rules, [document("<main>" + "".join(furniture(html, *entry) for entry in entries) + "</main>")], known)
+
+    after = rows(applied(rules, found), [document(f"<main>{dearer}{voucher}{furniture(html, *entries[0])}</main>")]) if found.changes else []
+    amounts = {row["url"]: row["price"]["amount"] if isinstance(row.get("price"), dict) else row.get("price") for row in after}
+    assert found.changes or html == MIXED["one text"], found.tried
+    assert not after or amounts.pop("https://shop.example/p/98") == 80, found.changes
+    assert not after or amounts.pop("https://shop.example/p/1") == 67, found.changes
+    assert set(amounts.values()) <= {None}, found.changes
+    assert {row["stock"] for row in after} <= {"weg", None}, found.changes
+
+
 def test_nothing_is_proposed_while_the_rules_work() -> None:
     known = rows(spider(), pages(original, BOOKS))
 
