@@ -212,4 +212,20 @@ CASES = [
         '<div class="repo"><a href="/r/{word}{i}">{word}{i} repository</a><span class="date">2026-11-{day}</span></div>', 8) + rows(
         '<div class="group"><a href="/g/{word}{day}">{word}{day} folder</a><span class="date">2026-11-{day}</span></div>', 4) + "</div>"),
         second={"title": "bravo1 repository", "url": "https://site.example/r/bravo1"}),
+    Case("issues with a link to edit them and a summary that is no link", page('<table id="buglist"><tr><th></th><th>ID</th><th>Severity</th><th>Summary</th></tr>' + rows(
+        '<tr><td class="edit"><a href="/update?id={day}"><i title="Edit"></i></a></td><td class="id"><a href="/view?id={day}">00000{day}</a></td><td>minor</td>'
+        '<td class="summary">{title}</td></tr>') + "</table>"), second={"title": title(1), "url": "https://site.example/view?id=11"}),
+    Case("issues in one line each", page("<h2>Outstanding</h2><ul>" + rows(
+        '<li><a href="/bug?id=9{day}">#9{day}</a> [<abbr title="normal">n</abbr>] [<a href="/pkg/{word}">{word}</a>] <a href="/bug?id=9{day}">{title}</a></li>') + "</ul>"),
+        second={"title": title(1), "url": "https://site.example/bug?id=911"}),
+    Case("revisions with the same link in each", page("<h2>Log of /trunk</h2>" + rows(
+        '<div><hr>Revision <a href="/r?revision={day}"><b>{day}</b></a> - <a href="/v?rev={day}">Directory listing</a><br>Modified <em>Fri Nov {day} 10:00:00 2026</em> by '
+        '<em>{word}</em><br><pre class="log">{title}</pre></div>')), second={"title": title(1)}),
+    Case("revisions whose authors are in an element called title", page('<div class="event-list">' + rows(
+        '<div class="event"><div class="commit-title"><a href="/commit/{day}abcdef9">{day}abcdef</a> — <a href="/~{word}">{word}</a> <span title="2026-11-{day}">{i} days ago'
+        '</span></div><pre class="commit">{title}</pre></div>') + "</div>"), second={"title": title(1), "url": "https://site.example/commit/11abcdef9"}),
+    Case("entries of lists below the headings of their days", page('<div class="timeline">' + "".join(
+        f"<h2>Day {WORDS[day]}:</h2><ul>" + "".join(f'<li><a href="/change/{day}{i}">{title(day * 3 + i)}</a> <span class="author">{WORDS[i]} W</span></li>'
+                                                    for i in range(2 + day % 2)) + "</ul>" for day in range(6)) + "</div>"),
+         count=15, second={"title": title(1), "url": "https://site.example/change/01"}),
 ]

@@ -26,7 +26,7 @@ from pipeline.crawl.suggest.lists.field_rules import (
 )
 from pipeline.crawl.suggest.lists.slots import BESIDE, INLINE, Slot, link_of
 from pipeline.crawl.suggest.lists.structure import Group
-from pipeline.crawl.suggest.lists.titles import NO_LINK, split, title_slot
+from pipeline.crawl.suggest.lists.titles import NO_LINK, holds_identifiers, split, title_slot
 from pipeline.crawl.suggest.lists.tree import Element
 from pipeline.crawl.suggest.names import known, name_for, unused
 from pipeline.crawl.suggest.selectors import semantic_classes
@@ -161,7 +161,8 @@ class _Builder:
         others = [(slot, {number: anchor for number, elements in slot.found.items()
                           if (anchor := next((one for one in elements if one.tag == "a" and one.attributes.get("href")), None)) is not None})
                   for slot in split(self._group.slots).values()]
-        others.sort(key=lambda place: (-len({element.attributes.get("href") for element in place[1].values()}), place[0].key[:1] == "+"))
+        others.sort(key=lambda place: (-len({element.attributes.get("href") for element in place[1].values()}), place[0].key[:1] == "+",
+                                       not holds_identifiers(place[0]), not any(element.length for element in place[1].values())))
         for slot, anchors in [*places, *others[:3]]:
             urls = [element.attributes.get("href") or "" for element in anchors.values()]
             if len(anchors) < 0.6 * len(self._records) or len(set(urls)) < 0.6 * len(urls) or all(map(NO_LINK.match, urls)):

@@ -153,6 +153,8 @@ def _are_banners(records: Sequence[Record]) -> bool:
         linked = [element for element in record.after if element.links and not _is_prose(element)]
         if record.head.links or not linked:
             return False
+        if len(linked) == 1 and linked[0].tag in ("ul", "ol", "dl"):
+            linked = [element for element in linked[0].children if element.links and not _is_prose(element)] or linked
         below.append(sum((element.tag, element.classes) == (linked[0].tag, linked[0].classes) for element in linked))
     many = sum(count >= 2 for count in below)
     return (len(set(below)) > 1 and many >= 0.2 * len(below)) or _are_narrow_rows(records)

@@ -27,6 +27,8 @@ _BARE_NUMBER = re.compile(r"[\W_]*\d[\W\d_]*\Z")
 _IDENTIFIER = re.compile(r"[\W_]*(?:[A-Z][A-Z0-9]{0,9}-\d{1,8}|[rR]\d{1,8}|(?=.*\d)[0-9a-f]{6,64}|[0-9a-f]{7,64}|\d{1,12})[\W_]*\Z")
 """Matches the number of an issue, such as #12 and APP-12, and of a revision: r120, 3f2c1a0b9d."""
 
+_COMMENT = re.compile(r"(?:^|[-_])(?:comments?|logs?|msg|messages?|summary|commit|changelog)(?:$|[-_])", re.IGNORECASE)
+
 # How much a slot looks like the title of its records; the slot with the largest sum is the title.
 TITLE_ITEMPROP = 5.0     # itemprop says name or headline
 TITLE_HEADING = 3.0      # the slot is in a heading
@@ -35,13 +37,14 @@ TITLE_HEADER = 2.5       # the heading of the column says so
 TITLE_LINK = 2.0         # the slot is a link
 TITLE_ONLY_LINK = 2.0    # it is the only link of the record
 TITLE_ROW_LINK = 3.0     # times the share of different texts: another link of the record leads to the same page
-TITLE_COMMENT = 2.5      # a class says comment, summary or message, and the record has the identifier of a revision
+TITLE_COMMENT = 2.5      # a class says comment, log, summary or message, and the record has the identifier of a revision
 TITLE_STRONG = 1.0       # the slot is bold in a link around the whole record
 TITLE_DISTINCT = 2.0     # times the share of different texts
 TITLE_LENGTH = 1.5       # the texts are as long as titles are
 TITLE_FIRST = 1.0        # the slot comes early in the record
 TITLE_OTHER = -3.0       # it is named as something else, such as author or price
 TITLE_MIXED = -3.5       # most of its text is that of several slots inside it
+TITLE_SAME = -4.0        # nearly all of its texts are the same, such as "Permalink"
 TITLE_VALUE = -4.0       # its texts are numbers, dates or prices
 
 
@@ -61,7 +64,7 @@ def split(slots: Mapping[str, Slot]) -> dict[str, Slot]:
 def _is_listed(slot: Slot) -> bool:
     """Return whether the elements of a slot are entries of a list inside the record, such as its tags."""
     element = next(iter(slot.firsts()))[1]
-    around = [element, *([element.parent] if element.parent is not None else [])]
+    around = [element, *([element.parent] if element.parent is not None and slot.key.count(" > ") > 1 else [])]  # not the record itself
     return any(one.tag == "li" for one in around) or any(known(name) in ("tags", "category") for name in element.classes)
 
 
@@ -86,12 +89,13 @@ def title_slot(group: Group) -> Slot | None:
 
 def _title_points(slot: Slot, texts: list[str], headers: dict[int, str]) -> float:
     element = next(iter(slot.firsts()))[1]
-    points = TITLE_DISTINCT * len(set(texts)) / len(texts)
+    points = TITLE_DISTINCT * len(set(texts)) / len(texts) + (TITLE_SAME if len(set(texts)) <= 0.2 * len(texts) else 0)
     props = (element.attributes.get("itemprop") or "").split()
     points += TITLE_ITEMPROP if {"name", "headline"} & set(props) else 0
     around = [element, *islice(element.ancestors(), 2)]
     points += TITLE_HEADING if any(_HEADINGS.match(one.tag) for one in around) else 0
-    named = [name for one in around[:2] for css in semantic_classes(one.classes) if (name := known(css))]
+    said = [one for one in around[:2] if one is element or element.length >= 0.25 * one.length]  # not the author in .commit-title
+    named = [name for one in said for css in semantic_classes(one.classes) if (name := known(css))]
     points += TITLE_CLASS if "title" in named else TITLE_OTHER if named else 0
     header = known(headers.get(column_of(slot), "")) if headers else ""
     points += TITLE_HEADER if header == "title" else TITLE_OTHER if header and header != "description" else 0
@@ -116,12 +120,13 @@ def _named_points(slot: Slot, slots: Sequence[Slot], texts: list[str]) -> float:
         return TITLE_VALUE
     if _is_row_link(slot, slots):
         return TITLE_ROW_LINK * len(set(texts)) / len(texts) + back
-    if back and any(_holds_identifiers(other) for other in slots):
+    is_comment = back or (not named and (element.tag == "pre" or any(map(_COMMENT.search, element.classes))) and not link_of(element))
+    if is_comment and any(holds_identifiers(other) for other in slots):
         return TITLE_COMMENT + back
     return TITLE_STRONG if element.tag in ("b", "strong") and link_of(element) else 0.0
 
 
-def _holds_identifiers(slot: Slot) -> bool:
+def holds_identifiers(slot: Slot) -> bool:
     """Return whether all texts of a slot are different identifiers, of an issue or a revision."""
     texts = [element.whole_text for _, element in slot.firsts() if element.length < 80]
     return len(texts) == len(slot.found) and len(set(texts)) > 0.9 * len(texts) and all(map(_IDENTIFIER.match, texts))
