@@ -213,6 +213,8 @@ def _with_rules(view: AlertView, condition: AlertCondition, store: Store, words:
     fix = (words.rules_applied if found.state is MendingState.APPLIED else words.rules_proposed).format(
         spider=condition.spider) if found.report.get("diff") else words.no_rules
     reason = found.report.get("agreement_line" if found.report.get("diff") else "reason", "")
+    if why := found.report.get("not_applied", ""):
+        reason = f"{reason}; {words.rules_not_applied.format(why=why)}"
     tried = found.report.get("tried", [])[:MAX_TRIED] if not found.report.get("diff") else []
     facts = [*view.facts, (words.fix, clean_line(mask("; ".join([f"{fix} ({reason})" if reason else fix, *tried])), 1200))]
     return replace(view, facts=facts, rules="\n".join(mask(line[:500]) for line in proposal.lines(found.report)))

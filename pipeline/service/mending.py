@@ -6,13 +6,16 @@ One child process searches at a time. The search is stored before it begins, so 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 
+from pipeline import logs
 from pipeline.errors import LeaseLostError, PipelineError, SettingsError
 from pipeline.model import Json, Outcome, Run
 from pipeline.registry import DEFAULT_SPIDER
 from pipeline.service.state import ServiceState, utc_now
+from pipeline.settings import SpiderTable
 from pipeline.settings.edit import SpiderEdit
 from pipeline.store.crawl import mendings
 from pipeline.store.crawl.mendings import MendingState, StoredMending
@@ -42,7 +45,7 @@ class RuleMender:
         if not self._is_wanted(run):
             return
         try:
-            if not await asyncio.to_thread(mendings.request, self._state.store, run, now=utc_now()):
+            if not await self._request(run):
                 return
             await asyncio.wait_for(self._turn.acquire(), TURN_LIMIT_S)
         except TimeoutError:
@@ -54,6 +57,10 @@ class RuleMender:
             await self._search_all()
         finally:
             self._turn.release()
+
+    async def _request(self, run: Run) -> bool:
+        rules = _rules(self._state.settings.spiders[run.spider])
+        return await asyncio.to_thread(mendings.request, self._state.store, run, now=utc_now(), rules=rules)
 
     def _is_wanted(self, run: Run) -> bool:
         table = self._state.settings.spiders.get(run.spider)
@@ -68,12 +75,18 @@ class RuleMender:
             await self._search_all()
 
     async def at_start(self) -> None:
-        """Find out whether rules that were being written when the service ended are in the settings file."""
+        """Find out whether rules that were being written when the service ended are in the settings file.
+
+        Then ask for a search for each spider whose last pass is suspect and was made while no service was running.
+        """
         try:
             for mending in await self._state.ask(mendings.interrupted):
                 is_there = await asyncio.to_thread(self._is_in_settings, mending)
                 await asyncio.to_thread(mendings.set_state, self._state.store, mending,
                                         MendingState.APPLIED if is_there else MendingState.PROPOSED, after=MendingState.APPLYING)
+            for run in await self._state.ask(mendings.last_suspect_runs):
+                if self._is_wanted(run):
+                    await self._request(run)
         except PipelineError as error:
             logger.error("the proposals of new rules cannot be read: %s", error)  # noqa: TRY400
 
@@ -91,7 +104,8 @@ class RuleMender:
                 mending = await asyncio.to_thread(mendings.take, store, owner=store.owner, now=utc_now())
                 if mending is None:
                     return
-                await self._search(mending)
+                with logs.about(run=mending.run_id, spider=mending.spider):  # it may be another run than that after which this method was called
+                    await self._search(mending)
             except PipelineError as error:
                 logger.error("new rules could not be searched: %s", error)  # noqa: TRY400
                 return
@@ -109,6 +123,10 @@ class RuleMender:
                 result = MendingState.PROPOSED if report["changes"] else MendingState.NOTHING
             except PipelineError as error:
                 result, report = MendingState.FAILED, {"reason": str(error)}
+        if table is not None:
+            report["rules"] = _rules(table)
+        if result is MendingState.PROPOSED and table is not None and table.mend == "auto" and not report["is_sure"]:
+            report["not_applied"] = report["why_not_sure"]
         if state.stopping.is_set() and result is MendingState.FAILED:
             return  # the lease ends with this process, and the next start of the service searches again
         try:
@@ -116,7 +134,7 @@ class RuleMender:
         except LeaseLostError:
             return
         logger.warning("%s run %d: %s", name, mending.run_id, line_of(result, report, name))
-        if result is MendingState.PROPOSED and table is not None and table.mend == "auto" and report["is_sure"]:
+        if result is MendingState.PROPOSED and table is not None and table.mend == "auto" and "not_applied" not in report:
             await self._apply(mending, report)
 
     async def _apply(self, mending: StoredMending, report: dict[str, Json]) -> None:
@@ -135,10 +153,16 @@ class RuleMender:
         await self._reload()
 
 
+def _rules(table: SpiderTable) -> str:
+    """Return a text that differs if the settings of a spider differ."""
+    return hashlib.sha256(table.model_dump_json(exclude_unset=True).encode()).hexdigest()[:16]
+
+
 def line_of(state: MendingState, report: dict[str, Json], name: str) -> str:
     """Return the result of a search as a sentence."""
     if state is MendingState.PROPOSED:
-        return f"new rules are proposed ({report['agreement_line']}); `pipeline mend {name}` shows them, and --apply writes them"
+        why = f"; they were not written, although mend = \"auto\": {report['not_applied']}" if report.get("not_applied") else ""
+        return f"new rules are proposed ({report['agreement_line']}); `pipeline mend {name}` shows them, and --apply writes them{why}"
     if state is MendingState.APPLIED:
         return f"new rules were applied ({report['agreement_line']})"
     return f"no new rules are proposed: {report.get('reason', '')}"

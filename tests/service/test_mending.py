@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import tomllib
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -89,6 +90,37 @@ def test_with_auto_the_rules_are_written_and_the_alert_says_so(program: Program,
     run = program.run("run", "lamps")
     assert run.returncode == 0
     assert "suspect" not in run.stderr
+
+
+def test_with_auto_the_alert_the_log_and_the_status_say_why_nothing_was_written(program: Program, site: PageSite) -> None:
+    write(program, site, 'mend = "auto"')
+    show(site, old)
+    program.run("serve", "--once")
+    before = (program.folder / "settings.toml").read_bytes()
+    show(site, lambda names: new(names).replace(".50", ".75"))
+    done = program.run("serve", "--once")
+
+    why = "only 66 % of the known values agree, and 95 % are needed"
+    (alert,) = mails(program)
+    assert f'they were not written, although mend = "auto": {why}' in part(alert, "plain").replace("\n", " ")
+    assert why in done.stderr
+    assert any(why in reason for reason in status_and_page(program)[0])
+    assert (program.folder / "settings.toml").read_bytes() == before
+
+
+def test_a_service_searches_after_a_suspect_run_that_was_made_before_it_started(program: Program, site: PageSite) -> None:
+    write(program, site)
+    show(site, old)
+    program.run("run", "lamps")
+    show(site, new)
+    done = program.run("run", "lamps")
+    assert "suspect" in done.stdout
+    assert "; `pipeline mend lamps` searches for new rules" in done.stdout
+    text = (program.folder / "settings.toml").read_text()
+    (program.folder / "settings.toml").write_text(text.replace('schedule = "every 1s"', 'schedule = "every 9h"'))
+    log = program.run("serve", "--once").stderr
+    lines = [json.loads(line) for line in log.splitlines() if "new rules are proposed" in line]
+    assert [(line["spider"], f"run {line['run']}:" in line["message"]) for line in lines] == [("lamps", True)]
 
 
 @pytest.mark.parametrize(("more", "said"), [("", "New rules: none were found (the 3 pages have none of the values of the 12 known items"), ('mend = "off"', "")])

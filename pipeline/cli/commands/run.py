@@ -21,6 +21,8 @@ from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.model import Run
+    from pipeline.settings import Settings
+    from pipeline.store import Store
 
 
 @click.command()
@@ -57,8 +59,18 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
     else:
         for entry in ended:
             rejected = f"; to list the rejected items, run `pipeline items {entry.spider} --rejects`" if entry.progress.rejected else ""
-            click.echo(ended_line(entry) + rejected)
+            click.echo(ended_line(entry) + rejected + (_mend_hint(store, settings, entry) if entry.suspect else ""))
     raise SystemExit(exit_code(ended))
+
+
+def _mend_hint(store: Store, settings: Settings, run: Run) -> str:
+    """Return the next step after a suspect run; "" if the spider has no rules for items, or if no item of it is stored."""
+    from pipeline.store.crawl.known_items import known_items
+    table = settings.spiders[run.spider]
+    has_rules = table.is_built_in and (table.items is not None or table.watch.part is not None)
+    if not has_rules or not known_items(store, run.spider, limit=1):
+        return ""
+    return f"; `pipeline mend {run.spider}` searches for new rules"
 
 
 def exit_code(ended: list[Run]) -> int:

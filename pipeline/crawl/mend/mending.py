@@ -64,7 +64,14 @@ class Mending:
     @property
     def is_sure(self) -> bool:
         """Whether enough known values agree to apply the changes without a person, and there is nothing to note about them."""
-        return bool(self.changes) and not self.notes and self.share >= MIN_SHARE_FOR_AUTO and self.pages >= MIN_PAGES_FOR_AUTO
+        return bool(self.changes) and not self.why_not_sure
+
+    @property
+    def why_not_sure(self) -> str:
+        """Why a person must decide about the changes; "" if nothing speaks against them."""
+        pages = f"known values agree on {counted(self.pages, 'page')} only, and {MIN_PAGES_FOR_AUTO} are needed"
+        share = f"only {int(100 * self.share)} % of the known values agree, and {100 * MIN_SHARE_FOR_AUTO:.0f} % are needed"
+        return "; ".join([*([pages] if self.pages < MIN_PAGES_FOR_AUTO else []), *([share] if self.share < MIN_SHARE_FOR_AUTO else []), *self.notes])
 
     @property
     def agreement_line(self) -> str:

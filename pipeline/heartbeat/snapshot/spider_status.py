@@ -34,7 +34,7 @@ class SpiderFacts:
     paused_hosts: dict[str, datetime]
     days: dict[str, queries.RunTotals]
     logins: Mapping[str, LoginCookie]
-    mendings: Mapping[str, tuple[int, MendingState]]
+    mendings: Mapping[str, tuple[int, MendingState, str]]
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,11 @@ def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | No
 
 def _mend_note(name: str, success: Run | None, facts: SpiderFacts) -> str:
     """Return a note about the new rules that are proposed after the last successful run; "" if there are none."""
-    pass_id, state = facts.mendings.get(name, (0, None))
+    pass_id, state, not_applied = facts.mendings.get(name, (0, None, ""))
     if success is None or success.pass_id != pass_id:
         return ""
-    return {MendingState.PROPOSED: f"; a mend is proposed: `pipeline mend {name}`",
+    why = f" (not written: {quoted(not_applied)})" if not_applied else ""
+    return {MendingState.PROPOSED: f"; a mend is proposed: `pipeline mend {name}`{why}",
             MendingState.APPLIED: "; new rules were applied"}.get(state, "") if state is not None else ""
 
 

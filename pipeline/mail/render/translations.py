@@ -156,6 +156,7 @@ class AlertWording:
     fix: str
     rules_proposed: str
     rules_applied: str
+    rules_not_applied: str
     no_rules: str
     log: str
     more: str
@@ -186,7 +187,8 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         by_itself="nothing, if the site allows an automatic login: the spider logs in again when this login has expired. "
                   "To test the login, run `pipeline login {spider}`",
         fix="New rules", rules_proposed="`pipeline mend {spider} --apply` writes the rules below to the settings file",
-        rules_applied="the rules below were written to the settings file", no_rules="none were found",
+        rules_applied="the rules below were written to the settings file",
+        rules_not_applied="they were not written, although mend = \"auto\": {why}", no_rules="none were found",
         log="Last lines of the log", more="and {n:,} more",
         footer="You receive this mail because [alerts] lists your address. One mail is sent when a problem starts, "
                "and another when the problem ends.", colon=": ", comma=", "),
@@ -207,7 +209,7 @@ ALERT_WORDINGS: dict[Language, AlertWording] = {
         bring_in="用浏览器登录并导入其 Cookie：`pipeline cookies import {spider} 文件`，或更新 cookies.file 所指的文件",
         by_itself="只要网站允许自动登录就不必处理：失效后会自行重新登录。`pipeline login {spider}` 可先试一试",
         fix="新规则", rules_proposed="`pipeline mend {spider} --apply` 将下列规则写入设置文件",
-        rules_applied="下列规则已写入设置文件", no_rules="没有找到",
+        rules_applied="下列规则已写入设置文件", rules_not_applied="虽然 mend = \"auto\"，但未写入：{why}", no_rules="没有找到",
         log="日志末尾", more="另有 {n} 项",
         footer="您收到此邮件，是因为 [alerts] 中有您的地址。问题开始时发送一封，结束时再发送一封。", colon="：", comma="，"),
 }

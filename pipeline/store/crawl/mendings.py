@@ -11,15 +11,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
-from pipeline.model import Json, Run
+from pipeline.model import Json, Outcome, Run
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import downloads, items, mendings
+from pipeline.store.database.schema import downloads, items, mendings, runs
 from pipeline.store.runs import leases
+from pipeline.store.runs.slots import run_of
 
 MAX_ATTEMPTS = 3
 LEASE = timedelta(minutes=4)
+SEARCH_AGAIN = timedelta(hours=1)
+"""The minimum time between two searches for one spider whose passes stay suspect, while its settings do not change."""
 
 
 class MendingState(StrEnum):
@@ -52,24 +55,45 @@ class StoredMending:
     attempt: int
 
 
-def request(store: Store, run: Run, *, now: datetime) -> bool:
+def request(store: Store, run: Run, *, now: datetime, rules: str = "") -> bool:
     """Ask for new rules after the suspect pass of a run.
 
-    Return False and change nothing if there was a search after this pass already, or if neither an item nor a download is stored that could
-    be found.
+    rules: a text that differs if the spider's settings differ. Return False if there was a search after this pass already, if one is in
+    progress, or if neither an item nor a download is stored that could be found. If the passes before were suspect, too, and were
+    searched less than SEARCH_AGAIN ago with the same rules, return False: the result of that search becomes that of this pass.
     """
     with store.write(durable=True) as connection:
         if all(connection.execute(select(table.c.id).where(table.c.spider == run.spider).limit(1)).first() is None
                for table in (items, downloads)):
             return False
-        row = connection.execute(select(mendings.c.id, mendings.c.pass_id).where(mendings.c.spider == run.spider)).first()
-        if row is not None and row.pass_id >= run.pass_id:
+        row = connection.execute(select(mendings).where(mendings.c.spider == run.spider)).first()
+        if row is not None and (row.pass_id >= run.pass_id or row.lease_owner or row.state == MendingState.APPLYING.value):
             return False
+        if row is not None and _is_recent(connection, row, run, now):
+            if row.state == MendingState.APPLIED.value:
+                return False
+            if row.report.get("rules", rules) == rules and row.state != MendingState.WAITING.value:
+                connection.execute(update(mendings).where(mendings.c.id == row.id).values(pass_id=run.pass_id, run_id=run.id))
+                return False
         values = {"pass_id": run.pass_id, "run_id": run.id, "created_at": now, "state": MendingState.WAITING.value, "report": {}, "attempt": 0,
                   "lease_owner": "", "lease_until": None}
         connection.execute(insert(mendings).values(spider=run.spider, **values) if row is None
                            else update(mendings).where(mendings.c.id == row.id).values(**values))
         return True
+
+
+def _is_recent(connection: Connection, row: Any, run: Run, now: datetime) -> bool:
+    """Return whether the last search was made a short time ago, and every pass since then was suspect."""
+    good = select(runs.c.id).where(runs.c.spider == run.spider, runs.c.id > row.run_id, runs.c.outcome == Outcome.SUCCEEDED.value,
+                                   runs.c.suspect.is_(False)).limit(1)
+    return bool(now - row.created_at < SEARCH_AGAIN) and connection.execute(good).first() is None
+
+
+def last_suspect_runs(store: Store) -> list[Run]:
+    """Return the last successful run of each spider whose last successful run is suspect."""
+    last = select(func.max(runs.c.id)).where(runs.c.outcome == Outcome.SUCCEEDED.value).group_by(runs.c.spider)
+    with store.read() as connection:
+        return [run_of(row) for row in connection.execute(select(runs).where(runs.c.id.in_(last), runs.c.suspect).order_by(runs.c.id))]
 
 
 def take(store: Store, *, owner: str, now: datetime) -> StoredMending | None:
@@ -111,10 +135,10 @@ def interrupted(store: Store) -> list[StoredMending]:
         return [_of(row) for row in connection.execute(select(mendings).where(mendings.c.state == MendingState.APPLYING.value))]
 
 
-def states(connection: Connection) -> dict[str, tuple[int, MendingState]]:
-    """Return a mapping from each spider to the pass and the state of its last search."""
-    rows = connection.execute(select(mendings.c.spider, mendings.c.pass_id, mendings.c.state))
-    return {row.spider: (row.pass_id, MendingState(row.state)) for row in rows}
+def states(connection: Connection) -> dict[str, tuple[int, MendingState, str]]:
+    """Return a mapping from each spider to the pass and the state of its last search, and why its new rules were not applied."""
+    rows = connection.execute(select(mendings.c.spider, mendings.c.pass_id, mendings.c.state, mendings.c.report["not_applied"].as_string()))
+    return {spider: (pass_id, MendingState(state), why or "") for spider, pass_id, state, why in rows}
 
 
 def _of(row: Any) -> StoredMending:

@@ -32,7 +32,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     """Return a proposal for the rules of the spider `name`, or the reason why there is none, as JSON.
 
     options["urls"]: the pages to fetch; [] means pages on which the spider found items before. Keys of the result: those of Mending,
-    "share", "is_sure", "agreement_line", "urls" (the pages that were fetched), "failed" (messages about pages that could not be
+    "share", "is_sure", "why_not_sure", "agreement_line", "urls" (the pages that were fetched), "failed" (messages about pages that could not be
     fetched), and "diff" (the change of the settings file as a unified diff; "" if there is no proposal).
     """
     table = settings.spiders[name]
@@ -81,7 +81,8 @@ def _get(pages: PageFetcher, url: str) -> tuple[Document | None, str]:
 
 def as_json(found: Mending) -> dict[str, Json]:
     """Return a proposal as JSON data."""
-    return {**asdict(found), "before": _shortened(list(found.before)), "after": _shortened(list(found.after)), "share": found.share, "is_sure": found.is_sure, "agreement_line": found.agreement_line}
+    return {**asdict(found), "before": _shortened(list(found.before)), "after": _shortened(list(found.after)), "share": found.share, "is_sure": found.is_sure,
+            "why_not_sure": found.why_not_sure, "agreement_line": found.agreement_line}
 
 
 def _shortened(value: Json) -> Json:
