@@ -228,4 +228,8 @@ CASES = [
         f"<h2>Day {WORDS[day]}:</h2><ul>" + "".join(f'<li><a href="/change/{day}{i}">{title(day * 3 + i)}</a> <span class="author">{WORDS[i]} W</span></li>'
                                                     for i in range(2 + day % 2)) + "</ul>" for day in range(6)) + "</div>"),
          count=15, second={"title": title(1), "url": "https://site.example/change/01"}),
+    Case("stories with two links to their authors", page('<ol class="stories">' + rows(
+        '<li class="story"><div class="voters"><a class="upvoter" href="/login">{day}</a></div><div class="details"><span class="link"><a href="https://e{i}.example/">{title}</a>'
+        '</span> <a class="domain" href="/d/{i}">e{i}.example</a><div class="byline"><a href="/~{word}"><img src="/av/{i}.png"></a><a class="u-author" href="/~{word}">{word} W</a>'
+        "</div></div></li>") + "</ol>"), second={"title": title(1), "url": "https://e1.example/"}),
 ]

@@ -118,7 +118,7 @@ def _named_points(slot: Slot, slots: Sequence[Slot], texts: list[str]) -> float:
     back = -TITLE_OTHER if named and named <= {"description", "comments"} else 0.0
     if all(map(_IDENTIFIER.match, texts)):
         return TITLE_VALUE
-    if _is_row_link(slot, slots):
+    if named <= {"title", "description", "comments"} and _is_row_link(slot, slots):
         return TITLE_ROW_LINK * len(set(texts)) / len(texts) + back
     is_comment = back or (not named and (element.tag == "pre" or any(map(_COMMENT.search, element.classes))) and not link_of(element))
     if is_comment and any(holds_identifiers(other) for other in slots):
@@ -133,12 +133,13 @@ def holds_identifiers(slot: Slot) -> bool:
 
 
 def _is_row_link(slot: Slot, slots: Sequence[Slot]) -> bool:
-    """Return whether the links of a slot differ, and another link of each record leads to the same page, such as that of its number."""
+    """Return whether the links of a slot differ, and another text of each record leads to the same page, such as its number."""
     links = _links(slot)
     if len({href for _, href in links.values()}) < 0.9 * len(slot.found):
         return False
     for other in slots:
-        twins = _links(other) if other is not slot else {}
+        has_text = any(element.length for _, element in other.firsts())  # unlike the portrait beside an author
+        twins = _links(other) if other is not slot and has_text else {}
         if len(twins) >= 0.9 * len(slot.found) and all(number in links and links[number][1] == href and links[number][0] != at
                                                        for number, (at, href) in twins.items()):
             return True
