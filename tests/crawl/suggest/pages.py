@@ -232,4 +232,9 @@ CASES = [
         '<li class="story"><div class="voters"><a class="upvoter" href="/login">{day}</a></div><div class="details"><span class="link"><a href="https://e{i}.example/">{title}</a>'
         '</span> <a class="domain" href="/d/{i}">e{i}.example</a><div class="byline"><a href="/~{word}"><img src="/av/{i}.png"></a><a class="u-author" href="/~{word}">{word} W</a>'
         "</div></div></li>") + "</ol>"), second={"title": title(1), "url": "https://e1.example/"}),
+    Case("changes in lists of terms below the headings of their days", page('<div class="timeline">' + "".join(
+        f"<h2>Day {WORDS[day]}:</h2><dl>" + "".join(
+            f'<dt class="changeset"><a href="/changeset/{day}{i}"><span class="time">1{i}:00</span> Changeset <em>[{day}{i}]</em> by <span class="author">{WORDS[i]}</span></a></dt>'
+            f'<dd class="changeset">{title(day * 3 + i)}</dd>' for i in range(2 + day % 2)) + "</dl>" for day in range(6)) + "</div>"),
+         count=15, second={"url": "https://site.example/changeset/01"}),
 ]

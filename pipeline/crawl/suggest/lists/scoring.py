@@ -212,13 +212,13 @@ def _leaves_out_alike(heads: Sequence[Element], members: frozenset[int], slots: 
 
 
 def _columns_are_alike(slots: dict[str, Slot], count: int) -> bool:
-    """Return whether the cells of a row are records: each cell has the same slots, and several."""
-    columns: dict[str, set[str]] = {}
+    """Return whether the cells of a row, or the terms of a <dl>, are records: each has the same slots, and several."""
+    columns: dict[str, dict[str, set[str]]] = {"td": {}, "dt": {}}
     for key, slot in slots.items():
-        if slot.presence(count) >= 0.5 and (match := re.match(r" > td[^>\[]*\[(\d+)\](.*)", key)):
-            columns.setdefault(match[1], set()).add(match[2])
-    inner = list(columns.values())
-    return len(inner) >= 2 and all(one == inner[0] for one in inner) and len(inner[0]) >= 3
+        if slot.presence(count) >= 0.5 and (match := re.match(r" > (td|dt)[^>\[]*\[(\d+)\](.*)", key)):
+            columns[match[1]].setdefault(match[2], set()).add(match[3])
+    return any(len(inner) >= 2 and all(one == inner[0] for one in inner) and len(inner[0]) >= 3
+               for inner in (list(found.values()) for found in columns.values()))
 
 
 def _is_link_slot(slot: Slot) -> bool:
