@@ -237,4 +237,9 @@ CASES = [
             f'<dt class="changeset"><a href="/changeset/{day}{i}"><span class="time">1{i}:00</span> Changeset <em>[{day}{i}]</em> by <span class="author">{WORDS[i]}</span></a></dt>'
             f'<dd class="changeset">{title(day * 3 + i)}</dd>' for i in range(2 + day % 2)) + "</dl>" for day in range(6)) + "</div>"),
          count=15, second={"url": "https://site.example/changeset/01"}),
+    Case("kinds of a library under two headings", page('<section><h2>Structs</h2><ul class="item-table">' + rows(
+        '<li><div class="item-name"><a class="struct" href="struct.{word}{i}.html">{word}{i}</a></div><div class="desc">{text}</div></li>', 8)
+        + '</ul><h2>Traits</h2><ul class="item-table">' + rows(
+        '<li><div class="item-name"><a class="trait" href="trait.{word}{i}.html">T{word}{i}</a></div><div class="desc">{text}</div></li>', 4) + "</ul></section>"),
+         second={"title": "bravo1", "url": "https://site.example/struct.bravo1.html"}),
 ]

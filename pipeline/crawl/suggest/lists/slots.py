@@ -27,6 +27,8 @@ INLINE = frozenset(["b", "i", "em", "strong", "span", "code", "font", "u", "s", 
 """Elements that are a part of a text."""
 _MAX_KEPT = 12
 _COMMON = 0.5
+_MOST_OF_A_KIND = 0.8
+"""The largest share of records that is one kind of several; fewer others are odd records, such as advertisements."""
 _FEW_ROWS = 3
 _HIDDEN = frozenset(["sr-only", "visually-hidden", "screen-reader-text", "visuallyhidden", "a11y-hidden"])
 _POSITIONED = frozenset(["td", "th", "dd", "dt"])
@@ -115,6 +117,7 @@ def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
         counts.update({name for part in (record.head, *record.after) for inner in (part, *tree.inside(part)[:MAX_INSIDE])
                        for name in inner.classes})
     common = {name for name, count in counts.items() if count >= _COMMON * len(records)}
+    common -= _kinds({name for name in common if counts[name] <= _MOST_OF_A_KIND * len(records)}, records, tree)
     found: dict[str, Slot] = {}
     is_before = bool(records) and _is_text_before(records[0].head)
     for number, record in enumerate(records):
@@ -125,6 +128,24 @@ def slots_of(records: Sequence[Record], tree: Tree) -> dict[str, Slot]:
         for place, beside in enumerate(record.after, 1):
             read(beside, f"+{place} {beside.tag}")
     return found
+
+
+def _kinds(names: set[str], records: Sequence[Record], tree: Tree) -> set[str]:
+    """Return the classes that tell kinds of records apart, such as `file` of folders: each record has one link at the same place without them."""
+    if not names:
+        return set()
+    links: list[dict[tuple[str, ...], list[Element]]] = []
+    for record in records:
+        found: dict[tuple[str, ...], list[Element]] = {}
+        for inner in tree.inside(record.head)[:MAX_INSIDE]:
+            if inner.tag == "a":
+                path = [above.tag for above in inner.ancestors() if above.at > record.head.at]
+                found.setdefault(tuple(path), []).append(inner)
+        links.append(found)
+    places = set.intersection(*(set(found) for found in links))
+    single = [[found[place][0] for found in links] for place in places if all(len(found[place]) == 1 for found in links)]
+    return {name for name in names if any(any(name in element.classes for element in elements) and all(element.classes for element in elements)
+                                          for elements in single)}
 
 
 def _is_text_before(head: Element) -> bool:
