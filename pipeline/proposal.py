@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.model import Json
+from pipeline.sample_rows import row_lines
 from pipeline.text import escape_line
 
+_ITEMS = 3
+_WIDTH = 80
+_TITLES = ("title", "name", "headline")
 
-def lines(report: dict[str, Any]) -> Iterator[str]:
-    """Yield a proposal as lines: the diff of the settings file, and items before and after. Nothing is yielded if there is no proposal.
 
-    report: see pipeline.workers.pages.mend.perform. Control characters are escaped.
+def lines(report: dict[str, Any], *, width: int = _WIDTH) -> Iterator[str]:
+    """Yield a proposal as lines: the diff of the settings file, items before and after, and warnings. Nothing is yielded if there is no proposal.
+
+    report: see pipeline.workers.pages.mend.perform. width: the width of the table of items in columns; 0 asks the terminal. Control
+    characters are escaped.
     """
     if not report.get("diff"):
         return
     yield from map(escape_line, report["diff"].splitlines())
     yield ""
-    for before, after in zip(report["before"], report["after"], strict=True):
-        yield escape_line(f"before: {json.dumps(before, ensure_ascii=False)}")
-        yield escape_line(f"after:  {json.dumps(after, ensure_ascii=False)}")
-    yield from map(escape_line, report["notes"])
+    yield from map(escape_line, row_lines(list(_rows(report)), width))
+    yield from (escape_line(f"warning: {note}") for note in report["notes"])
+
+
+def _rows(report: dict[str, Any]) -> Iterator[dict[str, Json]]:
+    """Yield items before and after, with the field that names them and the fields whose rules change."""
+    names: list[str] = []
+    for before, after in list(zip(report["before"], report["after"], strict=True))[:_ITEMS]:
+        changed = report["changes"].get("items", {}).get("fields", {})
+        title = next((name for name in (*_TITLES, *before) if name in before), "")
+        names = names or list(dict.fromkeys([title, *(name for name in before if name in changed or not changed)]))
+        yield {"item": "before", **{name: before.get(name) for name in names}}
+        yield {"item": "after", **{name: after.get(name) for name in names}}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic_write import create_file
-from pipeline.cli.pages.suggest import row_lines
 from pipeline.errors import SpiderError, UsageError
+from pipeline.sample_rows import row_lines
 from pipeline.settings import Settings, load
 from pipeline.settings.cross_checks import ENTRY_NAME
 from pipeline.settings.files import SettingsFiles, file_with, part_folder

@@ -61,7 +61,11 @@ def test_a_redesigned_site_is_mended_and_nothing_is_gone_or_new(program: Program
     assert '-each = "li.lamp"  # one lamp' in shown.stdout
     assert '+each = "tr"  # one lamp' in shown.stdout
     assert "title 12 of 12, url 12 of 12, price 12 of 12 known values agree on 3 pages" in shown.stdout
-    assert 'before: {"title": "Amber lamp"' in shown.stdout
+    table = [line.split() for line in shown.stdout.splitlines() if line.startswith(("item ", "before ", "after "))]
+    assert table[0] == ["item", "title", "url", "price"]
+    assert [row[:3] for row in table[1:]] == [[when, name, "lamp"] for name in NAMES[:3] for when in ("before", "after")]
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines() if line.startswith(("item ", "before ", "after ")))
+    assert "warning" not in shown.stdout
     assert "write this change with `pipeline mend lamps --apply`" in shown.stdout
     before = (program.folder / "settings.toml").read_text("utf-8")
 

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from pipeline.cli.main import main
 from pipeline.cli.pages.plain_session import name_for
-from pipeline.cli.pages.suggest import row_lines
+from pipeline.sample_rows import row_lines
 from pipeline.settings import load
 from pipeline.workers.pages import shell
 from tests.servers.pages import Answer, Asked, PageSite

@@ -67,7 +67,7 @@ def test_the_alert_of_a_suspect_run_carries_the_new_rules(program: Program, site
     assert "New rules: `pipeline mend lamps --apply` writes the rules below to the settings file (title 12 of 12, url 12 of 12" in text
     assert '  | -        each = "li.lamp"  # one lamp' in text
     assert '  | +        each = "tr"  # one lamp' in text
-    assert '  | after:  {"title": "Amber lamp"' in text
+    assert "  | after   Amber lamp" in text
     assert 'each = "tr"' in html
     assert any("a mend is proposed: `pipeline mend lamps`" in reason for reason in status_and_page(program)[0])
     assert "[spiders.lamps.items]" in "".join(status_and_page(program)[1])

@@ -24,7 +24,7 @@ def lines(name: str, found: dict[str, Any]) -> Iterator[str]:
         elif found["known"]:
             yield escape_line(found["agreement_line"])
         return
-    yield from proposal.lines(found)
+    yield from proposal.lines(found, width=0)
     yield ""
     yield escape_line(found["agreement_line"])
 

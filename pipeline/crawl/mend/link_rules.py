@@ -24,7 +24,7 @@ def mend_links(table: SpiderTable, trees: Sequence[PageTree], known: Mapping[str
         dict[str, Any], list[str]]:
     """Return the changed keys `follow` and `download`, and notes about rules for which no new rule was found.
 
-    known: for each of these keys the URLs that its rules led to before.
+    known: for each of these keys the URLs that its rules led to before. There is no note about a rule that never led to a page.
     """
     changes: dict[str, Any] = {}
     notes: list[str] = []
@@ -33,6 +33,7 @@ def mend_links(table: SpiderTable, trees: Sequence[PageTree], known: Mapping[str
         if not rules or all(found):
             continue
         explained = {url for links in found for url in links} | {tree.document.url for tree in trees}
+        starts = {start.url for start in table.start}
         new: list[Any] = []
         for rule, links in zip(rules, found, strict=True):
             wanted = set(known.get(key, ())) - explained
@@ -40,8 +41,9 @@ def mend_links(table: SpiderTable, trees: Sequence[PageTree], known: Mapping[str
             new.append(written(rule) if better is None else better)
             if better is not None:
                 explained |= _links(_table(better), trees, for_files=key == "download")
-            elif not links:
-                notes.append(f"`{key}` {_shown(rule)} finds no link on these pages, and no rule was found in its place")
+            elif not links and wanted - starts:
+                lost = "the items of further pages" if key == "follow" else "the files"
+                notes.append(f"`{key}` {_shown(rule)} finds no link any more, and no rule was found in its place: {lost} will be missing")
         if new != [written(rule) for rule in rules]:
             changes[key] = new
     return changes, notes

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.crawl.mend.html_items import HtmlItems, known_by_key
 from pipeline.crawl.mend.json_items import JsonItems
-from pipeline.crawl.mend.known_values import EMPTY, KnownValues
+from pipeline.crawl.mend.known_values import EMPTY, KnownValues, fold, texts_of
 from pipeline.crawl.mend.link_rules import mend_links
 from pipeline.crawl.mend.mending import Candidate, Mending
 from pipeline.crawl.mend.page_tree import PageTree
@@ -23,7 +23,7 @@ from pipeline.crawl.mend.watch_part import mend_watch
 from pipeline.documents.document import Document
 from pipeline.model import Json
 from pipeline.settings import ItemsTable, SpiderTable
-from pipeline.text import counted
+from pipeline.text import counted, shown_url
 
 _WORKS = 0.8
 _MIN_KEYS_SHARE = 0.6
@@ -157,10 +157,24 @@ class _Search:
         """Return why there is no proposal. anchored: the number of known items that have values on the pages."""
         known, number = counted(len(self._known.records), "known item"), len(self._pages)
         have = f"the {counted(number, 'page')} {'has' if number == 1 else 'have'}"
+        if not anchored and any(document.lexbor.css_first("input[type=password]") is not None for document in self._pages):
+            return f"{have} none of the values of the {known}, but a form with a password: it is a login page; `pipeline login` logs in again"
         if not anchored:
             they = "it may be another page" if number == 1 else "they may be other pages"
             return f"{have} none of the values of the {known}: {they}, a login page, or built with JavaScript"
-        return f"{have} values of {anchored} of the {known}, but no rules were found that give these items with their keys"
+        why = f"{have} values of {anchored} of the {known}, but no rules were found that give these items with their keys"
+        lost = self._lost_key()
+        return f"{why}{lost}" if lost else why
+
+    def _lost_key(self) -> str:
+        """Return the next step if no page has a stored value of the key any more: the site has other URLs, for example; "" otherwise."""
+        values = {fold(text) for record in self._known.records for name in self._identity for text in texts_of(record.get(name))}
+        if not values or any(not values.isdisjoint(tree.folded(element)) for tree in map(PageTree, self._pages) for element in tree.elements):
+            return ""
+        names, start = ", ".join(self._identity), self._pages[0].url
+        what = "the site has changed its URLs" if "url" in self._identity else "the site has changed these values"
+        return (f": no stored {names} is on the pages, so {what}; choose another `key`, "
+                f"or accept that all items are new and write new rules with `pipeline suggest {shown_url(start)}`")
 
     def _mending(self, changes: dict[str, Any], reason: str, outcome: Outcome, *, is_needed: bool, notes: Sequence[str] = ()) -> Mending:
         shown = outcome.samples[:_SHOWN] if changes else []

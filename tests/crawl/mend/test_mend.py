@@ -211,9 +211,9 @@ def test_a_proposal_is_sure_when_three_pages_agree() -> None:
 
 @pytest.mark.parametrize(("html", "reason"), [
     ("<html><body><div id='root'></div><script src='/app.js'></script></body></html>", "none of the values of the 24 known items"),
-    ("<html><body><form><input name='user'><input type='password'></form></body></html>", "a login page"),
+    ("<html><body><form><input name='user'><input type='password'></form></body></html>", "it is a login page"),
     ("", "none of the values of the 24 known items"),
-    (table([book | {"id": book["id"] + 5000} for book in BOOKS]), "with their keys"),
+    (table([book | {"id": book["id"] + 5000} for book in BOOKS]), "no stored url is on the pages, so the site has changed its URLs; choose another `key`, or"),
     ("<html><body><aside>You may like: <a href='/books/3.html'>The complete cheese cookbook</a></aside></body></html>", "with their keys"),
 ], ids=["javascript", "login", "empty", "other URLs", "one recommendation"])
 def test_the_reason_is_said_if_nothing_is_proposed(html: str, reason: str) -> None:
@@ -292,6 +292,17 @@ def test_only_the_link_to_the_next_page_is_mended_while_the_items_work() -> None
     assert found.is_needed
     assert list(found.changes) == ["follow"]
     assert "https://shop.example/list/3" in LinkRules([SelectorTable(css=found.changes["follow"][0])]).links(after[1])
+
+
+def test_a_note_says_that_further_pages_are_lost_unless_the_rule_never_led_to_one() -> None:
+    table_ = spider().model_copy(update={"follow": (SelectorTable(css="li.next a"),)})
+    known = rows(spider(), pages(original, BOOKS))
+
+    found = mend(table_, pages(table, BOOKS), known, links={"follow": ["https://shop.example/list", "https://shop.example/list?page=2"]})
+    assert found.notes == ("`follow` 'li.next a' finds no link any more, and no rule was found in its place: the items of further pages will be missing",)
+    assert not found.is_sure
+    assert found.why_not_sure == found.notes[0]
+    assert not mend(table_, pages(table, BOOKS), known, links={"follow": ["https://shop.example/list"]}).notes
 
 
 def test_a_link_to_the_next_page_that_only_its_text_tells_apart_is_found() -> None:
