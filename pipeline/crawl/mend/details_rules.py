@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.crawl.collector import RejectedItemError, item_key
 from pipeline.crawl.extract import ItemRules
-from pipeline.crawl.mend.field_fit import Holder, measure
-from pipeline.crawl.mend.field_rules import FieldSearch
-from pipeline.crawl.mend.html_items import known_by_key
+from pipeline.crawl.mend.fields.field_fit import Holder, measure
+from pipeline.crawl.mend.fields.field_rules import FieldSearch
+from pipeline.crawl.mend.items.html_items import known_by_key
 from pipeline.crawl.mend.known_values import KnownValues
 from pipeline.crawl.mend.mend import identity_of
 from pipeline.crawl.mend.mending import merged, written

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.crawl.mend.date_formats import is_same_day
+from pipeline.crawl.mend.fields.date_formats import is_same_day
 from pipeline.model import Json
 from pipeline.price import is_price, same
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.crawl.mend.html_items import HtmlItems, known_by_key
-from pipeline.crawl.mend.json_items import JsonItems
+from pipeline.crawl.mend.items.html_items import HtmlItems, known_by_key
+from pipeline.crawl.mend.items.json_items import JsonItems
 from pipeline.crawl.mend.known_values import EMPTY, KnownValues, fold, texts_of
 from pipeline.crawl.mend.link_rules import mend_links
 from pipeline.crawl.mend.mending import Candidate, Mending

@@ -9,7 +9,7 @@ from itertools import islice
 
 from selectolax.lexbor import SelectolaxError
 
-from pipeline.crawl.mend.anchors import Anchor
+from pipeline.crawl.mend.items.anchors import Anchor
 from pipeline.crawl.mend.known_values import KnownValues
 from pipeline.crawl.mend.names import IDENTIFIER, Name, names_of
 from pipeline.crawl.mend.page_tree import Element, PageTree

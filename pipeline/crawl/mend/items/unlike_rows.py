@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from selectolax.lexbor import SelectolaxError
 
 from pipeline.crawl.extract.items import reader
-from pipeline.crawl.mend.field_fit import Holder
+from pipeline.crawl.mend.fields.field_fit import Holder
 from pipeline.crawl.mend.known_values import EMPTY
 from pipeline.crawl.mend.names import names_of
 from pipeline.model import Json

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from pipeline.crawl.extract.items import reader
-from pipeline.crawl.mend.field_fit import FieldFit, Holder, measure
-from pipeline.crawl.mend.field_rules import FieldSearch
+from pipeline.crawl.mend.fields.field_fit import FieldFit, Holder, measure
+from pipeline.crawl.mend.fields.field_rules import FieldSearch
 from pipeline.crawl.mend.names import IDENTIFIER
 from pipeline.crawl.mend.page_tree import Element
 from pipeline.crawl.mend.time_limit import TimeLimit

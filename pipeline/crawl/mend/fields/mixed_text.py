@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.crawl.mend.field_fit import Holder
+from pipeline.crawl.mend.fields.field_fit import Holder
 from pipeline.crawl.mend.known_values import fold, texts_of
 from pipeline.crawl.mend.page_tree import Element
 

@@ -11,17 +11,17 @@ from selectolax.lexbor import SelectolaxError
 
 from pipeline.crawl.collector import RejectedItemError, item_key
 from pipeline.crawl.extract.rules import link_finder
-from pipeline.crawl.mend.anchors import find_anchors
-from pipeline.crawl.mend.containers import AnchoredPage, find_each
-from pipeline.crawl.mend.field_fit import FieldFit, Holder, measure
-from pipeline.crawl.mend.field_rules import FieldSearch
+from pipeline.crawl.mend.fields.field_fit import FieldFit, Holder, measure
+from pipeline.crawl.mend.fields.field_rules import FieldSearch
+from pipeline.crawl.mend.items.anchors import find_anchors
+from pipeline.crawl.mend.items.containers import AnchoredPage, find_each
+from pipeline.crawl.mend.items.sibling_fields import SiblingSearch
+from pipeline.crawl.mend.items.unlike_rows import unlike, without
 from pipeline.crawl.mend.known_values import KnownValues, fold, texts_of
 from pipeline.crawl.mend.mending import Candidate, written
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import PageTree
-from pipeline.crawl.mend.sibling_fields import SiblingSearch
 from pipeline.crawl.mend.time_limit import TimeLimit
-from pipeline.crawl.mend.unlike_rows import unlike, without
 from pipeline.documents.document import Document
 from pipeline.documents.regexes import RuleFailedError
 from pipeline.documents.selectors import kind_for, parts, root

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from pipeline.crawl.extract.values import converter
-from pipeline.crawl.mend.date_formats import formats_of
-from pipeline.crawl.mend.field_fit import FieldFit, measure
+from pipeline.crawl.mend.fields.date_formats import formats_of
+from pipeline.crawl.mend.fields.field_fit import FieldFit, measure
 from pipeline.crawl.mend.known_values import EMPTY, KnownValues, agrees, fold
 from pipeline.crawl.mend.mending import Candidate, written
 from pipeline.crawl.mend.time_limit import TimeLimit

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.crawl.extract.items import reader
 from pipeline.crawl.extract.values import Convert, converter
-from pipeline.crawl.mend.date_formats import formats_of
-from pipeline.crawl.mend.field_fit import FieldFit, Holder, by_quality, measure
-from pipeline.crawl.mend.field_places import (
+from pipeline.crawl.mend.fields.date_formats import formats_of
+from pipeline.crawl.mend.fields.field_fit import FieldFit, Holder, by_quality, measure
+from pipeline.crawl.mend.fields.field_places import (
     ISO,
     OWN_TEXT,
     TEXT,
@@ -21,8 +21,8 @@ from pipeline.crawl.mend.field_places import (
     reads_text,
     source_cost,
 )
+from pipeline.crawl.mend.fields.mixed_text import has_other_words, other_texts, with_numbers
 from pipeline.crawl.mend.known_values import EMPTY, agrees, fold
-from pipeline.crawl.mend.mixed_text import has_other_words, other_texts, with_numbers
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import Element
 from pipeline.crawl.mend.time_limit import TimeLimit

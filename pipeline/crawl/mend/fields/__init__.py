@@ -1,0 +1,1 @@
+"""Derive the new rule of one field from its known values."""
