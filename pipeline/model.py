@@ -84,9 +84,12 @@ class MessageState(StrEnum):
 
 
 class RecipientState(StrEnum):
+    """The state of one recipient of a message. rebuilt: refused, and the digest is built again for this recipient."""
+
     WAITING = "waiting"
     ACCEPTED = "accepted"
     REFUSED = "refused"
+    REBUILT = "rebuilt"
 
 
 class Health(StrEnum):
@@ -385,21 +388,22 @@ class Run:
 class Rebuild:
     """Why and for whom a digest is built again: the mail server refused a message for its size or its content.
 
-    digest_id: id of the digest that claimed the runs. message_id: id of the refused message. recipients: the addresses for which it was
-    refused. step: how much is left out, as an index of REBUILD_STEPS. max_bytes: largest message that the server accepts; None if
-    unknown. reason: the server's reply.
+    digest_id: id of the digest that claimed the runs. message_id: id of the message that was refused first. recipients: the addresses for
+    which it was refused. recipients_of: 0 if they are recipients of the digest itself, 1 for its first group, and so on. step: how much is
+    left out, as an index of REBUILD_STEPS. max_bytes: largest message that the server accepts; None if unknown. reason: the server's reply.
     """
 
     digest_id: int
     message_id: int
     recipients: tuple[str, ...]
+    recipients_of: int
     step: int
     max_bytes: int | None
     reason: str
 
 
 REBUILD_STEPS = ("smaller attachments", "no attachments", "only the numbers of changes")
-"""What a digest is built again with, one step after each refusal. After the last step, the message is parked."""
+"""What a digest is built again with, one step after each refusal. After the last step, the message that was refused first is parked."""
 
 
 @dataclass(frozen=True)
@@ -424,7 +428,8 @@ class DigestClaim:
 class DraftMessage:
     """A rendered e-mail that is to be added to the outbox.
 
-    file_key: key of the .eml file in the file store.
+    file_key: key of the .eml file in the file store. recipients_of: 0 for the recipients of a digest itself, 1 for those of its first
+    group, and so on.
     """
 
     message_id: str
@@ -433,6 +438,7 @@ class DraftMessage:
     recipients: tuple[str, ...]
     file_key: str
     size_bytes: int
+    recipients_of: int = 0
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
                 break
     finally:
         transport.close()
-    return 0 if all(attempt.state in (MessageState.SENT, MessageState.DROPPED) for attempt in attempts) else 7
+    return 0 if all(attempt.state is MessageState.SENT or attempt.rebuild is not None for attempt in attempts) else 7
 
 
 def _built_again(store: Store, settings: Settings, say: Callable[[str], None]) -> bool:

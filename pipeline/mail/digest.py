@@ -37,7 +37,7 @@ from pipeline.mail.render.render import (
 from pipeline.mail.render.translations import WORDINGS
 from pipeline.mail.smaller_digest import with_less
 from pipeline.mail.summary import DigestSummary, NetChanges, fewer_values, rejected_items, summarize
-from pipeline.model import REBUILD_STEPS, Change, ChangeKind, DigestClaim, DraftMessage, Rebuild
+from pipeline.model import REBUILD_STEPS, Change, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.store import Store
 from pipeline.store.mail import digests as stored
@@ -88,18 +88,23 @@ class BuiltDigest:
 
 @dataclass(frozen=True)
 class _RecipientsContent:
-    """The changes that pass the filters of some recipients, and the summary of these changes."""
+    """The changes that pass the filters of some recipients, and the summary of these changes.
+
+    recipients_of: 0 for the recipients of the digest itself, 1 for its first group, and so on.
+    """
 
     recipients: RecipientsTable
+    recipients_of: int
     changes: Iterable[Change]
     summary: DigestSummary
 
 
 @dataclass(frozen=True)
 class _Mail:
-    """One rendered mail with its recipients and attachments."""
+    """One rendered mail with its recipients and attachments. recipients_of: as in _RecipientsContent."""
 
     recipients: RecipientsTable
+    recipients_of: int
     rendered: Rendered
     attachments: Sequence[Attachment]
 
@@ -117,42 +122,29 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
     StoreError.
     """
-    if claim.rebuild is not None:
-        return _build_again(store, settings, claim, claim.rebuild, owner=owner, now=now)
-    for level in RENDER_LEVELS[first:-1]:
-        try:
-            return _build(store, settings, claim, level, problem, owner=owner, now=now)
-        except UsageError as error:
-            problem = str(error)
-            logger.error("the digest %s is rendered again with less content, because rendering failed: %s", claim.name, error)  # noqa: TRY400  a user's mistake
-        except (PipelineError, OSError):
-            raise  # the store, the disk or an address caused the error, so a lower level would fail as well
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-            logger.exception("the digest %s is rendered again with less content, because rendering failed", claim.name)
-    return _build(store, settings, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
+    steps = [(settings, None)] if claim.rebuild is None else [
+        (with_less(settings, claim.name, claim.rebuild, step), claim.rebuild.max_bytes) for step in range(claim.rebuild.step, len(REBUILD_STEPS) - 1)]
+    problem = problem or (claim.rebuild.reason if claim.rebuild is not None else "")
+    for own, max_bytes in steps:
+        for level in RENDER_LEVELS[first:-1]:
+            try:
+                return _build(store, own, claim, level, problem, owner=owner, now=now, max_bytes=max_bytes)
+            except _TooLargeError:
+                break
+            except UsageError as error:
+                problem = str(error)
+                logger.error("the digest %s is rendered again with less content, because rendering failed: %s", claim.name, error)  # noqa: TRY400  a user's mistake
+            except (PipelineError, OSError):
+                raise  # the store, the disk or an address caused the error, so a lower level would fail as well
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                logger.exception("the digest %s is rendered again with less content, because rendering failed", claim.name)
+    own = settings if claim.rebuild is None else with_less(settings, claim.name, claim.rebuild, len(REBUILD_STEPS) - 1)
+    return _build(store, own, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
 
 
 class _TooLargeError(Exception):
     """A rendered message is larger than the mail server accepts."""
-
-
-def _build_again(store: Store, settings: Settings, claim: DigestClaim, rebuild: Rebuild, *, owner: str, now: datetime) -> BuiltDigest:
-    """Build a digest with less than before, for the recipients for which the mail server refused a message. Raises as `build` does."""
-    problem = rebuild.reason
-    last = len(REBUILD_STEPS) - 1
-    for step in range(rebuild.step, last):
-        less = with_less(settings, claim.name, rebuild, step)
-        try:
-            return _build(store, less, claim, RENDER_LEVELS[0], problem, owner=owner, now=now, max_bytes=rebuild.max_bytes)
-        except _TooLargeError:
-            continue
-        except (PipelineError, OSError):
-            raise
-        except Exception:
-            logger.exception("the digest %s is built with only the numbers of changes, because rendering failed", claim.name)
-            break
-    return _build(store, with_less(settings, claim.name, rebuild, last), claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
 
 
 def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLevel, problem: str, *, owner: str,
@@ -182,7 +174,8 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
                 message_id=envelope.message_id, subject=mail.rendered.subject,
                 sender=compose.bare_address(settings.mail.envelope_sender),
                 recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.recipients.everyone))),
-                file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size))
+                file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size,
+                recipients_of=mail.recipients_of))
             if max_bytes is not None and drafts[-1].size_bytes > max_bytes:
                 raise _TooLargeError
     ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
@@ -259,7 +252,9 @@ def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_
     files = stored.files_of(store, run_ids)
     rejected, fewer = rejected_items(store, runs), fewer_values(store, runs)
     found = []
-    for recipients in ((table, *table.groups) if table.everyone else table.groups):
+    for position, recipients in enumerate((table, *table.groups)):
+        if not recipients.everyone:
+            continue
         filters = (table,) if recipients is table else (table, recipients)
         spiders = set(recipients.spiders or table.spiders)
         own: Iterable[Change] = changes
@@ -276,7 +271,7 @@ def _contents(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_
             summary.rejected.clear()
             summary.fewer.clear()
         if summary.has_news or even_empty or table.empty == "send":
-            found.append(_RecipientsContent(recipients, own, summary))
+            found.append(_RecipientsContent(recipients, position, own, summary))
     return found
 
 
@@ -313,7 +308,7 @@ class _DigestRenderer:
                      for number, attachments in enumerate(packed.further, 2)]
             for recipients in _by_alphabet(content.recipients):
                 for part, attachments in zip((first, *parts), (packed.attachments, *packed.further), strict=True):
-                    yield _Mail(recipients, part, attachments)
+                    yield _Mail(recipients, content.recipients_of, part, attachments)
 
     def _render(self, content: _RecipientsContent, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
         table, summary, as_configured = self._table, content.summary, self._level.as_configured

@@ -113,6 +113,8 @@ class DeliveryAttempt:
             again = f"; for them, {self._rebuilt()}" if self.rebuild else ""
             return f"{what}: delivered to {counted(self.accepted, 'recipient')}{refused}{again}"
         why = self.error or _refusals(self.results)
+        if self.state is MessageState.DROPPED and self.rebuild is None:
+            return f"{what}: the server refused even the numbers of changes, and the message that was refused first is parked: {why}"
         if self.state is MessageState.DROPPED:
             return f"{what}: the server refused the message, and {self._rebuilt()}: {why}"
         if self.state is MessageState.PARKED:

@@ -24,11 +24,11 @@ def with_less(settings: Settings, name: str, rebuild: Rebuild, step: int) -> Set
     if step == 0 and rebuild.max_bytes is not None:
         attach_limit = min(table.attach_limit, max(0, int((rebuild.max_bytes - TEXT_BYTES) * ENCODED_SHARE)))
     wanted = set(rebuild.recipients)
-    possible = [each for each in (table, *table.groups) if wanted <= set(map(compose.bare_address, each.everyone))]
-    chosen = min(possible, key=lambda each: len(each.everyone), default=None)
-    nobody: dict[str, tuple[str, ...]] = {"to": (), "cc": (), "bcc": ()}
-    those = nobody if chosen is None else {field: tuple(
-        address for address in getattr(chosen, field) if compose.bare_address(address) in wanted) for field in nobody}
-    groups = () if chosen is None or chosen is table else (chosen.model_copy(update=those),)
-    own = those if chosen is table else nobody
-    return settings.model_copy(update={"digests": {name: table.model_copy(update={**own, "groups": groups, "attach_limit": attach_limit})}})
+    tables = (table, *table.groups)
+    having = [position for position, each in enumerate(tables) if wanted.intersection(map(compose.bare_address, each.everyone))]
+    # The groups may have been edited since the message was refused.
+    chosen = rebuild.recipients_of if rebuild.recipients_of in having else next(iter(having), None)
+    those = [each.model_copy(update={field: tuple(
+        address for address in getattr(each, field) if position == chosen and compose.bare_address(address) in wanted)
+        for field in ("to", "cc", "bcc")}) for position, each in enumerate(tables)]
+    return settings.model_copy(update={"digests": {name: those[0].model_copy(update={"groups": tuple(those[1:]), "attach_limit": attach_limit})}})

@@ -76,7 +76,7 @@ to = ["you@example.com", "gone@example.com"]
     assert sorted(found, key=lambda pair: pair[1]) == [([], ("me@example.com",)), (["small.pdf", "large.pdf"], ("you@example.com",))]
 
 
-def test_a_digest_that_is_refused_however_small_is_parked_once(store, site, settings_from) -> None:
+def test_a_digest_that_is_refused_however_small_is_parked_whole(store, site, settings_from) -> None:
     site.run(BOOKS, files=FILES)
     said: list[str] = []
     with SmtpServer() as server:
@@ -84,12 +84,62 @@ def test_a_digest_that_is_refused_however_small_is_parked_once(store, site, sett
         server.faults.append(Fault("END", FOR_CONTENT))
         assert send_digest(store, settings, "morning", say=said.append) == 7
         (parked,) = stored.list_messages(store)
-        assert parked.state is MessageState.PARKED
+        assert (parked.id, parked.state) == (1, MessageState.PARKED)
         assert len([line for line in said if "built again with" in line]) == 2
-        assert stored.rebuild(store, parked.id, now=parked.created_at) is None
         assert deliver_now(store, settings, say=said.append) == 0  # nothing is due
         server.faults.clear()
         assert stored.retry(store, parked.id, now=parked.created_at)
         assert deliver_now(store, settings, say=said.append) == 0
-        assert len(server.received) == 1
+        (mail, _), = arrived(server)
+    assert names(mail) == ["small.pdf", "large.pdf"]
 
+
+def test_a_parked_digest_can_be_built_again_by_a_person(store, site, settings_from) -> None:
+    site.run(BOOKS, files=FILES)
+    with SmtpServer() as server:
+        settings = settings_from(mail=mail_table(server), digest='attach = ["downloads"]', to='["me@example.com", "you@example.com"]')
+        server.faults.append(Fault("END", "550 5.4.5 Daily user sending limit exceeded", times=1))
+        assert send_digest(store, settings, "morning", say=lambda line: None) == 7
+        (parked,) = stored.list_messages(store)
+        assert (parked.id, parked.state, server.received) == (1, MessageState.PARKED, [])  # not a question of size or content
+        assert stored.rebuild(store, parked.id, now=parked.created_at) is not None
+        settings.digests["morning"] = settings.digests["morning"].model_copy(update={"to": ("you@example.com",)})
+        assert deliver_now(store, settings, say=lambda line: None) == 0
+        (mail, to), = arrived(server)
+        assert not stored.retry(store, parked.id, now=parked.created_at)
+    assert (names(mail), to) == ([], ("you@example.com",))
+
+
+def test_a_digest_whose_template_fails_is_built_again_too(store, site, settings_from, tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "digest.txt").write_text("{{ nothing.there }}", "utf-8")
+    site.run(BOOKS, files=FILES)
+    with SmtpServer() as server:
+        settings = settings_from(mail=mail_table(server), digest='attach = ["downloads"]\ntemplates = "mine"')
+        server.faults.append(Fault("END", FOR_CONTENT, times=1))
+        assert send_digest(store, settings, "morning", say=lambda line: None) == 0
+        (mail, _), = arrived(server)
+    assert "Three-Body" in text_of(mail)
+    assert names(mail) == []
+
+
+def test_two_groups_with_the_same_address_are_both_told(store, site, settings_from) -> None:
+    site.run(BOOKS | {"2": {"title": "Cheap", "price": "£1.00"}}, files=FILES)
+    groups = "".join(f'[[digests.morning.groups]]\nto = ["me@example.com"]\nwhere = ["price {sign} 10"]\n' for sign in "<>")
+    with SmtpServer() as server:
+        settings = settings_from(mail=mail_table(server), to="[]", digest=f'attach = ["csv"]\n{groups}')
+        server.faults.append(Fault("END", FOR_CONTENT, times=2))
+        assert send_digest(store, settings, "morning", say=lambda line: None) == 0
+        subjects = [str(mail["Subject"]) for mail, _ in arrived(server)]
+    assert sorted(subjects) == ["[morning] 1 new: Cheap", "[morning] 1 new: Three-Body"]
+
+
+def test_nobody_is_told_twice_when_some_recipients_were_refused_for_content(store, site, settings_from) -> None:
+    site.run(BOOKS, files=FILES)
+    with SmtpServer() as server:
+        settings = settings_from(mail=mail_table(server), digest='attach = ["downloads"]', to='["me@example.com", "you@example.com"]')
+        server.faults += [Fault("RCPT", "550 5.1.1 no such user", address="you@example.com", times=1), Fault("END", FOR_CONTENT, times=1)]
+        send_digest(store, settings, "morning", say=lambda line: None)
+        (message,) = stored.list_messages(store, [MessageState.DROPPED])
+        assert not stored.retry(store, message.id, now=message.created_at)
+        assert [to for _, to in arrived(server)] == [("me@example.com",)]

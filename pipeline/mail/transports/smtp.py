@@ -79,7 +79,7 @@ class SmtpTransport:
         if 200 <= code < 300:
             return [RecipientResult(r.address, accepted=True, code=code, text=reply_text(text)) if r.accepted else r
                     for r in results]
-        return [replace(_refusal(r.address, code, text, "the message was refused"), content=code >= 500) if r.accepted else r for r in results]
+        return [replace(_refusal(r.address, code, text, "the message was refused"), content=_is_about_content(code, text)) if r.accepted else r for r in results]
 
     def connect(self) -> None:
         self._ready()
@@ -225,6 +225,14 @@ def _unsupported(smtp: smtplib.SMTP, message: Message, size_bytes: int, *, utf8:
 def _mail_options(smtp: smtplib.SMTP, size_bytes: int, *, utf8: bool) -> list[str]:
     options = [f"SIZE={size_bytes}"] if smtp.has_extn("size") else []
     return [*options, "SMTPUTF8", "BODY=8BITMIME"] if utf8 else options
+
+
+_CONTENT = re.compile(rb"\b5\.(?:2\.3|3\.4|6\.\d+)\b|attach|virus|malware|executable|content|too (?:large|big)|\bsize\b|file type", re.IGNORECASE)
+
+
+def _is_about_content(code: int, text: bytes) -> bool:
+    """Return whether a server refused a message for its size or its content, and not its sender or the number of messages (RFC 3463)."""
+    return code == 552 or (code >= 500 and _CONTENT.search(text) is not None)
 
 
 def _refusal(address: str, code: int, text: bytes, what: str) -> RecipientResult:

@@ -308,6 +308,7 @@ digests = Table(
     Column("closed_at", Instant),  # NULL: claimed, and its messages are not yet in the outbox
     _text("error"),
     Column("rebuild", JSON(none_as_null=True)),  # NULL, or why an earlier digest is built again with less (model.Rebuild)
+    Column("rebuild_of", Id),  # NULL, or the id of the earlier digest, whose runs are reported again
     *_lease(),
 )
 
@@ -323,6 +324,7 @@ messages = Table(
     Column("id", Id, primary_key=True),
     Column("digest_id", ForeignKey("digests.id"), index=True),
     Column("message_id", String(255), nullable=False, unique=True),
+    Column("recipients_of", Integer, nullable=False, default=0, server_default="0"),  # 0: the digest itself, 1: its first group, …
     _text("subject"),
     Column("sender", AnyText, nullable=False),
     Column("file_key", AnyText, nullable=False),

@@ -122,9 +122,11 @@ def _held(spider: str, waiting: Mapping[str, Sequence[str]], now: datetime) -> C
     telling = [name for name, spiders in waiting.items() if spider in spiders]
     untold = or_(false(), *(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name))
                             for name in telling))
-    unsent = select(digest_runs.c.run_id).join(messages, messages.c.digest_id == digest_runs.c.digest_id).where(
+    claimed_by = func.coalesce(digests.c.rebuild_of, digests.c.id)
+    unsent = select(digest_runs.c.run_id).join(digests, claimed_by == digest_runs.c.digest_id).join(
+        messages, messages.c.digest_id == digests.c.id).where(
         messages.c.state.in_((MessageState.WAITING.value, MessageState.PARKED.value)))
-    unfinished = select(digest_runs.c.run_id).join(digests, digests.c.id == digest_runs.c.digest_id).where(
+    unfinished = select(digest_runs.c.run_id).join(digests, claimed_by == digest_runs.c.digest_id).where(
         digests.c.closed_at.is_(None))
     wanted = select(runs.c.id).where(runs.c.spider == spider, or_(
         runs.c.ended_at.is_(None), untold, runs.c.id.in_(unsent), runs.c.id.in_(unfinished)))

@@ -50,7 +50,7 @@ class DeliveryResult:
 def insert_message(connection: Connection, draft: DraftMessage, *, now: datetime, digest_id: int | None) -> int:
     message_id = connection.execute(insert(messages).values(
         digest_id=digest_id, message_id=draft.message_id, subject=draft.subject, sender=draft.sender,
-        file_key=draft.file_key, size_bytes=draft.size_bytes, state=MessageState.WAITING.value, created_at=now,
+        file_key=draft.file_key, size_bytes=draft.size_bytes, recipients_of=draft.recipients_of, state=MessageState.WAITING.value, created_at=now,
         next_attempt_at=now).returning(messages.c.id)).scalar_one()
     connection.execute(insert(recipients), [
         {"message_id": message_id, "address": address, "state": RecipientState.WAITING.value}
@@ -104,23 +104,20 @@ def record(store: Store, message: Message, results: Sequence[RecipientResult], *
             connection.execute(update(recipients).where(
                 recipients.c.message_id == message.id, recipients.c.address == result.address,
             ).values(state=_recipient_state(result).value, code=result.code, answer=result.text[:500]))
+        refused_content = [result for result in results if result.content and not result.retry]
+        rebuild = _queue_rebuild(connection, message, refused_content, now) if refused_content and message.digest_id is not None else None
         rows = connection.execute(select(recipients.c.state, func.count()).where(
             recipients.c.message_id == message.id).group_by(recipients.c.state))
         by_state = {RecipientState(state): count for state, count in rows}
         left = by_state.get(RecipientState.WAITING, 0)
-        accepted, refused = by_state.get(RecipientState.ACCEPTED, 0), by_state.get(RecipientState.REFUSED, 0)
-        rebuild = None
+        rebuilt = by_state.get(RecipientState.REBUILT, 0)
+        accepted, refused = by_state.get(RecipientState.ACCEPTED, 0), by_state.get(RecipientState.REFUSED, 0) + rebuilt
         if left and next_attempt_at is not None:
             state = MessageState.WAITING
-        elif left or not accepted:
+        elif left or not (accepted or rebuilt):
             state = MessageState.PARKED
         else:
-            state = MessageState.SENT
-        refused_content = [result for result in results if result.content and not result.retry]
-        if refused_content and message.digest_id is not None:
-            rebuild = _queue_rebuild(connection, message, refused_content, now)
-            if rebuild is not None and state is MessageState.PARKED and not left:
-                state = MessageState.DROPPED
+            state = MessageState.SENT if accepted else MessageState.DROPPED
         connection.execute(insert(deliveries).values(
             message_id=message.id, at=now, attempt=message.attempt, error=error[:2000],
             accepted=sum(result.accepted for result in results),
@@ -131,23 +128,41 @@ def record(store: Store, message: Message, results: Sequence[RecipientResult], *
 
 
 def _queue_rebuild(connection: Connection, message: Message, refused: Sequence[RecipientResult], now: datetime) -> Rebuild | None:
-    """Insert a digest that is built again with less than the refused message, and return why; None if nothing less is possible."""
-    row = connection.execute(select(digests).where(digests.c.id == message.digest_id)).one_or_none()
+    """Insert a digest that is built again with less than the refused message, and return why; None if nothing less is possible.
+
+    If nothing less is possible, the message that was refused first is parked in place of this one.
+    """
+    row = connection.execute(select(digests, messages.c.recipients_of).join(messages, messages.c.digest_id == digests.c.id).where(
+        messages.c.id == message.id)).one_or_none()
     if row is None:  # retention has deleted the digest
         return None
+    addresses = tuple(result.address for result in refused)
     earlier, limits = rebuild_of(row), [result.max_bytes for result in refused if result.max_bytes is not None]
     step = earlier.step + 1 if earlier is not None else 0 if limits else 1
     if step >= len(REBUILD_STEPS):
+        if earlier is not None and _set_recipients(connection, earlier.message_id, addresses, RecipientState.REFUSED):
+            connection.execute(update(messages).where(messages.c.id == earlier.message_id).values(state=MessageState.PARKED.value))
+            _set_recipients(connection, message.id, addresses, RecipientState.REBUILT)
         return None
-    found = Rebuild(earlier.digest_id if earlier else row.id, message.id, tuple(result.address for result in refused), step,
-                    min(limits, default=earlier.max_bytes if earlier else None), f"{refused[0].code} {refused[0].text}"[:500])
-    others = connection.execute(select(digests).where(digests.c.name == row.name, digests.c.rebuild.is_not(None)))
-    for other in map(rebuild_of, others):  # another part of the same digest was refused, too
-        if other is not None and (other.digest_id, other.step, other.recipients) == (found.digest_id, found.step, found.recipients):
+    found = Rebuild(
+        earlier.digest_id if earlier else row.id, earlier.message_id if earlier else message.id, addresses,
+        earlier.recipients_of if earlier else row.recipients_of, step,
+        min(limits, default=earlier.max_bytes if earlier else None), f"{refused[0].code} {refused[0].text}"[:500])
+    _set_recipients(connection, message.id, addresses, RecipientState.REBUILT)
+    others = connection.execute(select(digests).where(digests.c.rebuild_of == found.digest_id, digests.c.closed_at.is_(None)))
+    for other in map(rebuild_of, others):  # another part of the same mail was refused, too
+        if other is not None and (other.step, other.recipients, other.recipients_of) == (step, addresses, found.recipients_of):
             return other
     connection.execute(insert(digests).values(
-        name=row.name, slot_key=f"message {message.id} built again", created_at=now, rebuild=asdict(found)))
+        name=row.name, slot_key=f"message {found.message_id} built again", created_at=now, rebuild=asdict(found), rebuild_of=found.digest_id))
     return found
+
+
+def _set_recipients(connection: Connection, message_id: int, addresses: Sequence[str], state: RecipientState) -> int:
+    """Set the state of recipients that have not accepted a message; return how many there are."""
+    return int(connection.execute(update(recipients).where(
+        recipients.c.message_id == message_id, recipients.c.address.in_(addresses),
+        recipients.c.state != RecipientState.ACCEPTED.value).values(state=state.value)).rowcount)
 
 
 def rebuild_of(row: Row[Any]) -> Rebuild | None:
@@ -215,7 +230,10 @@ def rebuild(store: Store, message_id: int, *, now: datetime) -> Rebuild | None:
         if row is None:
             return None
         unaccepted = [RecipientResult(entry.address, accepted=False, code=entry.code, text=entry.answer) for entry in connection.execute(
-            select(recipients).where(recipients.c.message_id == message_id, recipients.c.state != RecipientState.ACCEPTED.value))]
+            select(recipients).where(recipients.c.message_id == message_id, recipients.c.state.in_(
+                [RecipientState.WAITING.value, RecipientState.REFUSED.value])))]
+        if not unaccepted:
+            return None
         found = _queue_rebuild(connection, _message(connection, row), unaccepted, now)
         if found is not None:
             connection.execute(update(messages).where(messages.c.id == message_id).values(state=MessageState.DROPPED.value))

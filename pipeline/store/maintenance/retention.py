@@ -258,7 +258,8 @@ class _Pruner:
                  for name, spiders in self._rules.waiting.items() if spider in spiders]
         unsent = select(messages.c.digest_id).where(messages.c.digest_id.is_not(None), messages.c.state.in_(
             (MessageState.WAITING.value, MessageState.PARKED.value)))
-        parts.append(select(digest_runs.c.run_id).join(digests, digests.c.id == digest_runs.c.digest_id).where(
+        claimed_by = func.coalesce(digests.c.rebuild_of, digests.c.id)
+        parts.append(select(digest_runs.c.run_id).join(digests, claimed_by == digest_runs.c.digest_id).where(
             or_(digests.c.closed_at.is_(None), digests.c.id.in_(unsent))))
         found = union_all(*parts).subquery()
         return select(found.c[0])

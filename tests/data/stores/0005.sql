@@ -62,7 +62,7 @@ CREATE TABLE digests (
 	error TEXT DEFAULT '' NOT NULL, 
 	lease_owner VARCHAR(120) DEFAULT '' NOT NULL, 
 	lease_until BIGINT, 
-	attempt INTEGER DEFAULT '0' NOT NULL, rebuild JSON, 
+	attempt INTEGER DEFAULT '0' NOT NULL, rebuild JSON, rebuild_of INTEGER, 
 	CONSTRAINT pk_digests PRIMARY KEY (id)
 );
 CREATE TABLE download_files (
@@ -174,12 +174,12 @@ CREATE TABLE messages (
 	last_error TEXT DEFAULT '' NOT NULL, 
 	lease_owner VARCHAR(120) DEFAULT '' NOT NULL, 
 	lease_until BIGINT, 
-	attempt INTEGER DEFAULT '0' NOT NULL, 
+	attempt INTEGER DEFAULT '0' NOT NULL, recipients_of INTEGER DEFAULT '0' NOT NULL, 
 	CONSTRAINT pk_messages PRIMARY KEY (id), 
 	CONSTRAINT fk_messages_digest_id FOREIGN KEY(digest_id) REFERENCES digests (id), 
 	CONSTRAINT uq_messages_message_id UNIQUE (message_id)
 );
-INSERT INTO "messages" VALUES(1,NULL,'<1@here>','News','me@here','messages/1-1.eml',100,'waiting',1795348800000000,1795348800000000,NULL,'','',NULL,0);
+INSERT INTO "messages" VALUES(1,NULL,'<1@here>','News','me@here','messages/1-1.eml',100,'waiting',1795348800000000,1795348800000000,NULL,'','',NULL,0,0);
 CREATE TABLE pages (
 	id INTEGER NOT NULL, 
 	pass_id INTEGER NOT NULL, 

@@ -77,6 +77,8 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
         connection.execute(text("DROP TABLE mendings"))
         connection.execute(text("ALTER TABLE downloads DROP COLUMN failed_passes"))
         connection.execute(text("ALTER TABLE digests DROP COLUMN rebuild"))
+        connection.execute(text("ALTER TABLE digests DROP COLUMN rebuild_of"))
+        connection.execute(text("ALTER TABLE messages DROP COLUMN recipients_of"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         connection.execute(text(
             "INSERT INTO items (spider, key, data, present, first_seen_at, changed_at, pass_id) "
