@@ -217,7 +217,7 @@ def _with_rules(view: AlertView, condition: AlertCondition, store: Store, words:
         reason = f"{reason}; {words.rules_not_applied.format(why=why)}"
     tried = found.report.get("tried", [])[:MAX_TRIED] if not found.report.get("diff") else []
     facts = [*view.facts, (words.fix, clean_line(mask("; ".join([f"{fix} ({reason})" if reason else fix, *tried])), 1200))]
-    return replace(view, facts=facts, rules="\n".join(mask(line[:500]) for line in proposal.lines(found.report)))
+    return replace(view, facts=facts, rules="\n".join(mask(line)[:500] for line in proposal.lines(found.report)))
 
 
 def _ended_view(ended: _Ended, words: AlertWording, settings: Settings, mask: Callable[[str], str], now: datetime) -> AlertView:
