@@ -1,18 +1,29 @@
-"""Write files atomically, with mode 0600: write a temporary file, fsync, then rename or link."""
+"""Write files atomically, with mode 0600 unless told otherwise: write a temporary file, fsync, then rename or link."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace the content of `path` with `data`; create a missing folder with mode 0700. Raises OSError."""
+def replace_file(path: Path, data: bytes, *, like: os.stat_result | None = None, check: Callable[[], None] | None = None) -> None:
+    """Replace the content of `path` with `data`; create a missing folder with mode 0700. Raises OSError.
+
+    like: the file gets this mode and, as far as that is permitted, this owner and group. check: called just before the rename; if it
+    raises an exception, nothing is replaced.
+    """
     temporary = _written(path, data)
     try:
+        if like is not None:
+            _make_like(temporary, like)
+        if check is not None:
+            check()
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
@@ -38,6 +49,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make_like(path: Path, like: os.stat_result) -> None:
+    """Give a file the owner, the group and the mode of another file. An owner or group that is not permitted is left out."""
+    own = path.stat()
+    if own.st_gid != like.st_gid:
+        with contextlib.suppress(PermissionError):
+            os.chown(path, -1, like.st_gid)
+    if own.st_uid != like.st_uid:
+        with contextlib.suppress(PermissionError):
+            os.chown(path, like.st_uid, -1)
+    os.chmod(path, stat.S_IMODE(like.st_mode))
 
 
 def _written(path: Path, data: bytes) -> Path:

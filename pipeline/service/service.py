@@ -103,7 +103,6 @@ class Service:
         self._state = state = ServiceState(store, settings)
         self._runner = Runner(store, settings)
         self._reloader = Reloader(state, self._use_settings)
-        self._mender = RuleMender(state, self._reloader.reload)
         self._housekeeping = Housekeeping(state)
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour, self._housekeeping.by_age)
         self._outbox = DeliveryLoop(store, open_transport(settings, settings.data_dir), policy=policy, now=utc_now,
@@ -120,6 +119,7 @@ class Service:
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)
         self._supervisor = RunSupervisor(state, self._runner, self._monitors, self._after_run)
+        self._mender = RuleMender(state, self._reloader.reload, self._supervisor.held)
         self._recovery = Recovery(state, lambda: self._runner.performing)
 
     @property

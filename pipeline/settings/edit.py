@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import os
-import stat
+import re
 import tomllib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,11 @@ from pipeline.atomic_write import replace_file
 from pipeline.errors import Problem, SettingsError
 from pipeline.settings.files import file_with
 from pipeline.settings.load import load
+from pipeline.text import shown_url
 
-_CONTEXT_LINES = 3
+_HEADER = re.compile(r"""\s*(\[\[?\s*(?:spiders|"spiders"|'spiders')\s*(?:\.[^\]#]*)?\]\]?)""")
+"""The header of a spider's table, without the comment after it."""
+_URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s"/@]*@)?[^\s"'<>?]*(?:\?[^\s"]*)?""")
 
 
 def merged(table: Mapping[str, Any], changes: Mapping[str, Any], groups: frozenset[str]) -> dict[str, Any]:
@@ -71,11 +73,17 @@ class SpiderEdit:
             raise self._failed(f"the table [spiders.{spider}] cannot be changed without a change of other keys; change it yourself")
         return text
 
-    def diff(self) -> str:
-        """Return the change as a unified diff."""
+    def diff(self, mask: Callable[[str], str] = str) -> str:
+        """Return the change as a unified diff without context, since other lines may contain secrets; "" if nothing changes.
+
+        The header of the table follows the line numbers, as in the diffs of git. mask: masks known secrets; URLs are shown without user
+        info and secret-looking parameters.
+        """
+        if self.after == self.before:
+            return ""
         name = self.path.name if self.path.parent == self._main.parent else f"{self.path.parent.name}/{self.path.name}"
-        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), name, f"{name} (proposed)", lineterm="", n=_CONTEXT_LINES)
-        return "\n".join(lines)
+        lines = [f"--- {name}", f"+++ {name} (proposed)", *_hunks(self.before.splitlines(), self.after.splitlines())]
+        return "\n".join(_URL.sub(lambda found: shown_url(found[0]), mask(line)) for line in lines)
 
     def apply(self) -> Path:
         """Validate the changed settings, keep the present file as NAME.bak, and replace the file. Return the path of the copy.
@@ -86,19 +94,37 @@ class SpiderEdit:
         target = self.path.resolve()
         copy = target.with_name(f"{target.name}.bak")
         mark = codecs.BOM_UTF8 if self._octets.startswith(codecs.BOM_UTF8) else b""
-        try:
+
+        def check() -> None:
             if target.read_bytes() != self._octets:
                 raise self._failed("the file was changed in the meantime, and was left as it is")
-            mode = stat.S_IMODE(target.stat().st_mode)
-            for path, octets in ((copy, self._octets), (target, mark + self.after.encode())):
-                replace_file(path, octets)
-                os.chmod(path, mode)
+
+        try:
+            check()
+            like = target.stat()
+            replace_file(copy, self._octets, like=like)
+            replace_file(target, mark + self.after.encode(), like=like, check=check)
         except OSError as error:
             raise self._failed(f"the file cannot be written: {error.strerror}") from error
         return copy
 
     def _failed(self, text: str) -> SettingsError:
         return SettingsError(self._main.name, [Problem("", text, "" if self.path == self._main else f"{self.path.parent.name}/{self.path.name}")])
+
+
+def _hunks(before: list[str], after: list[str]) -> Iterator[str]:
+    """Yield the changed lines, after a line with the line numbers and the header of the table in which they are."""
+    for tag, start, end, new_start, new_end in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if tag != "equal":
+            headers = [found[1] for line in before[:start] if (found := _HEADER.match(line))]
+            yield f"@@ -{_span(start, end)} +{_span(new_start, new_end)} @@ {headers[-1] if headers else ''}".rstrip()
+            yield from (f"-{line}" for line in before[start:end])
+            yield from (f"+{line}" for line in after[new_start:new_end])
+
+
+def _span(start: int, end: int) -> str:
+    """Return the numbers of lines as in a unified diff."""
+    return f"{start + 1}" if end - start == 1 else f"{start + (end > start)},{end - start}"
 
 
 def _write(table: MutableMapping[str, Any], changes: Mapping[str, Any]) -> None:

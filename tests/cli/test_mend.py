@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipeline.atomic_write import replace_file
 from pipeline.errors import SettingsError
 from pipeline.settings.edit import SpiderEdit
+from pipeline.settings.masking import Mask
 from tests.servers.pages import PageSite
 from tests.servers.program import Program
 
@@ -177,3 +180,48 @@ def test_a_spider_in_a_file_of_settings_d_is_changed_there(tmp_path: Path) -> No
     edit.apply()
     assert 'each = "tr"' in part.read_text()
     assert path.read_text() == "[pipeline]\n"
+
+
+SECRETS = """[spiders.a]
+start = ["https://bob:hunter22@x.test/?api_key=k12345"]
+[spiders.a.items]
+each = "li"
+fields.name = { css = "b", attr = "hunter33" }
+[spiders.b]
+spider = "watch"
+start = "https://bob:hunter22@y.test/"
+"""
+
+
+def test_a_diff_shows_changed_lines_only_and_no_secrets(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(SECRETS)
+    shown = SpiderEdit(path, "a", {"items": {"each": "tr"}}).diff()
+    assert shown.splitlines()[2:] == ["@@ -4 +4 @@ [spiders.a.items]", '-each = "li"', '+each = "tr"']
+    path.write_text('[spiders]\na = { start = ["https://bob:hun\'ter22@x.test/?api_key=k12345"], login = "hunter33", items = { each = "li" } }\n')
+    shown = SpiderEdit(path, "a", {"items": {"each": "tr"}}).diff(Mask(("hunter33",)))
+    assert '-a = { start = ["https://x.test/?api_key=•••"], login = "****", items = { each = "li" } }' in shown
+    assert "ter22" not in shown
+
+
+def test_a_file_that_is_edited_while_it_is_written_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("a")
+
+    def check() -> None:
+        raise ValueError(sorted(entry.name for entry in tmp_path.iterdir())[0][:15])
+
+    with pytest.raises(ValueError, match=r"\.settings\.toml"):
+        replace_file(path, b"b", check=check)
+    assert [entry.read_text() for entry in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another user")
+def test_a_changed_settings_file_keeps_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(TABLES["headers"])
+    path.chmod(0o640)
+    os.chown(path, 12345, 12346)
+    copy = SpiderEdit(path, "a", {"items": {"each": "tr"}}).apply()
+    for found in (path.stat(), copy.stat()):
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 12346, 0o640)

@@ -221,6 +221,16 @@ def test_code_that_hangs_is_reported_after_the_time_limit(tmp_path: Path) -> Non
     assert (found.key, found.what) == ("spiders.s.spider", "importing spiders.hangs:Own did not end within 0.5 s")
 
 
+def test_without_the_secrets_an_error_of_user_code_is_masked_if_it_shows_one(folder: Path) -> None:
+    (folder / "hidden").write_text("hunter22hunter")
+    (folder / "spiders").mkdir(exist_ok=True)
+    (folder / "spiders" / "shows_it.py").write_text(f"raise ValueError(open({str(folder / 'hidden')!r}).read())\n")
+    toml = SERVER + 'user = "me"\npassword = { file = "hidden" }\n[mail.dkim]\ndomain = "site.lan"\nselector = "a"\nkey = { env = "NOT_SET" }\n'
+    result = checked(folder, toml + '[spiders.s]\nspider = "spiders.shows_it:Own"\n', "--offline-secrets")
+    assert "ValueError: ****" in result.stderr
+    assert "hunter22" not in result.output
+
+
 def test_a_problem_in_a_file_of_settings_d_names_the_file(folder: Path) -> None:
     (folder / "settings.d").mkdir()
     (folder / "settings.d" / "s.toml").write_text(SPIDER + 'ca_file = "no-file"\ndelay = 3\n')

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import json
 import tomllib
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import default
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +17,12 @@ from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.pages import PageRenderer
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
+from pipeline.service import mending
+from pipeline.service.state import ServiceState
 from pipeline.settings import load
 from pipeline.store import open_store
+from pipeline.store.crawl import mendings
+from pipeline.store.runs import paused_spiders
 from tests.cli.test_mend import new, old, settings_for, show
 from tests.servers.pages import PageSite
 from tests.servers.program import Program
@@ -134,3 +140,60 @@ def test_the_alert_says_that_no_rules_were_found(program: Program, site: PageSit
     text = part(alert, "plain")
     assert said in text
     assert ("New rules" in text) is bool(said)
+
+
+def test_with_auto_a_newer_edit_of_a_person_is_kept(program: Program, site: PageSite) -> None:
+    write(program, site, 'mend = "auto"')
+    path = program.folder / "settings.toml"
+    searched = load(path).spiders["lamps"]
+    changes = {"items": {"each": "tr"}}
+    path.write_text(path.read_text().replace('"h3 a"', '"h4 a"'))
+    edited = path.read_bytes()
+    assert mending.write(path, "lamps", changes, searched) is None
+    assert path.read_bytes() == edited
+    assert mending.write(path, "lamps", changes, load(path).spiders["lamps"]) is not None
+
+
+def test_a_search_waits_while_the_spider_is_paused(program: Program, site: PageSite) -> None:
+    write(program, site)
+    show(site, old)
+    program.run("run", "lamps")
+    show(site, new)
+    program.run("run", "lamps")
+    store = open_store(program.data)
+    state = ServiceState(store, load(program.folder / "settings.toml"))
+    held = {"lamps"}
+
+    async def reload() -> None: ...
+
+    async def held_now() -> set[str]:
+        return set(held)
+
+    async def attempts() -> int:
+        await mender.again()
+        found = mendings.of_spider(store, "lamps")
+        assert found is not None
+        return found.attempt
+
+    async def search() -> None:
+        await mender.at_start()
+        assert await attempts() == 0, "the spider is held"
+        held.clear()
+        paused_spiders.pause(store, "lamps", now=datetime.now(UTC))
+        assert await attempts() == 0, "the spider is paused"
+        paused_spiders.resume(store, "lamps")
+        state.stop()
+        assert await attempts() == 0, "the service is stopping"
+        state.stopping.clear()
+        state.settings = state.settings.model_copy(update={"spiders": {}})  # such a search ends at once
+        assert await attempts() == 1
+
+    mender = mending.RuleMender(state, reload, held_now)
+    asyncio.run(search())
+    store.close()
+
+
+def test_rules_of_a_spider_with_secrets_have_a_digest(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('[spiders.s]\nspider = "feed"\nstart = "http://x.test/"\ncookies = { header = { env = "NOT_SET" } }\n')
+    assert mending._rules(load(path).spiders["s"]) == mending._rules(load(path).spiders["s"])

@@ -32,7 +32,7 @@ def check(settings_file: str, *, connect: bool, offline_secrets: bool, strict: b
     from pipeline.cli.settings_check import check_settings
     from pipeline.settings.masking import Mask
     checked = check_settings(settings_file, with_secrets=not offline_secrets)
-    mask = Mask.of(checked.settings) if checked.settings is not None and not offline_secrets else Mask()  # an error in users' code may show one
+    mask = Mask.of(checked.settings) if checked.settings is not None else Mask()  # an error in users' code may show a secret that is on this machine
     for line in checked.lines():
         click.echo(mask(line), err=True)
     if checked.settings is not None:

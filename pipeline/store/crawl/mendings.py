@@ -5,17 +5,17 @@ A row is written before the search begins. If the process that searches dies, it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from pipeline.model import Json, Outcome, Run
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import downloads, items, mendings, runs
+from pipeline.store.database.schema import downloads, items, mendings, runs, storable_json
 from pipeline.store.runs import leases
 from pipeline.store.runs.slots import run_of
 
@@ -96,11 +96,16 @@ def last_suspect_runs(store: Store) -> list[Run]:
         return [run_of(row) for row in connection.execute(select(runs).where(runs.c.id.in_(last), runs.c.suspect).order_by(runs.c.id))]
 
 
-def take(store: Store, *, owner: str, now: datetime) -> StoredMending | None:
-    """Lease a search that waits, and return it; None if none waits. A search that was taken too often is ended as failed."""
+def take(store: Store, *, owner: str, now: datetime, spider: str | None = None, skip: Collection[str] = ()) -> StoredMending | None:
+    """Lease a search that waits, and return it; None if none waits. A search that was taken too often is ended as failed.
+
+    spider: the spider whose search is wanted; None means any. skip: spiders whose searches must wait.
+    """
+    waiting = and_(mendings.c.state == MendingState.WAITING.value, mendings.c.spider.not_in(sorted(skip)),
+                   *([mendings.c.spider == spider] if spider is not None else []))
     with store.write(durable=True) as connection:
         leases.release_dead(connection, [mendings], own=owner, now=now)
-        while found := leases.take(connection, mendings, mendings.c.state == MendingState.WAITING.value, owner=owner, now=now, ttl=LEASE):
+        while found := leases.take(connection, mendings, waiting, owner=owner, now=now, ttl=LEASE):
             mending = _of(connection.execute(select(mendings).where(mendings.c.id == found[0])).one())
             if mending.attempt <= MAX_ATTEMPTS:
                 return mending
@@ -112,15 +117,19 @@ def take(store: Store, *, owner: str, now: datetime) -> StoredMending | None:
 def finish(store: Store, mending: StoredMending, state: MendingState, report: Mapping[str, Any], *, owner: str) -> None:
     """Write the result of a search. Raises LeaseLostError."""
     with store.write(durable=True) as connection:
-        leases.end(connection, mendings, mending.id, owner=owner, state=state.value, report=dict(report))
+        leases.end(connection, mendings, mending.id, owner=owner, state=state.value, report=storable_json(dict(report)))
 
 
-def set_state(store: Store, mending: StoredMending, state: MendingState, *, after: MendingState) -> bool:
-    """Change the state of a proposal; return False if its state is not `after` any more, or if it is about another pass."""
+def set_state(store: Store, mending: StoredMending, state: MendingState, *, after: MendingState, report: Mapping[str, Any] | None = None) -> bool:
+    """Change the state of a proposal; return False if its state is not `after` any more, or if it is about another pass.
+
+    report: replaces the report if not None.
+    """
+    values = {"state": state.value} if report is None else {"state": state.value, "report": storable_json(dict(report))}
     with store.write(durable=True) as connection:
         return connection.execute(update(mendings).where(
             mendings.c.id == mending.id, mendings.c.pass_id == mending.pass_id, mendings.c.state == after.value).values(
-                state=state.value)).rowcount == 1
+                **values)).rowcount == 1
 
 
 def of_spider(store: Store, spider: str) -> StoredMending | None:
@@ -137,8 +146,8 @@ def interrupted(store: Store) -> list[StoredMending]:
 
 def states(connection: Connection) -> dict[str, tuple[int, MendingState, str]]:
     """Return a mapping from each spider to the pass and the state of its last search, and why its new rules were not applied."""
-    rows = connection.execute(select(mendings.c.spider, mendings.c.pass_id, mendings.c.state, mendings.c.report["not_applied"].as_string()))
-    return {spider: (pass_id, MendingState(state), why or "") for spider, pass_id, state, why in rows}
+    rows = connection.execute(select(mendings.c.spider, mendings.c.pass_id, mendings.c.state, mendings.c.report))
+    return {spider: (pass_id, MendingState(state), report.get("not_applied") or "") for spider, pass_id, state, report in rows}
 
 
 def _of(row: Any) -> StoredMending:

@@ -30,6 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from pipeline.model import Json
 from pipeline.store.database.packed_json import PackedJson
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,6 +65,15 @@ def storable(text: str) -> str:
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def storable_json(value: Json) -> Json:
+    """Return JSON data whose texts and names are storable."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(name): storable_json(entry) for name, entry in value.items()}
+    return [storable_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def storable_key(key: str) -> str:

@@ -13,6 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import Json
 from pipeline.settings import ItemsTable, Settings
 from pipeline.settings.edit import SpiderEdit
+from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.crawl.items import download_urls
 from pipeline.store.crawl.known_items import fetched_pages, known_items, pages_with_items
@@ -33,7 +34,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
 
     options["urls"]: the pages to fetch; [] means pages on which the spider found items before. Keys of the result: those of Mending,
     "share", "is_sure", "why_not_sure", "agreement_line", "urls" (the pages that were fetched), "failed" (messages about pages that could not be
-    fetched), and "diff" (the change of the settings file as a unified diff; "" if there is no proposal).
+    fetched), and "diff" (the change of the settings file as a unified diff without context; "" if there is no proposal).
     """
     table = settings.spiders[name]
     known = known_items(store, name, limit=MAX_RECORDS)
@@ -52,7 +53,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
         if table.items is not None and table.items.details is not None and (found.changes or not found.is_needed):
             found = _with_details(table.items, found, documents, known, pages)
     return {**as_json(found), "urls": [document.url for document in documents], "failed": failed,
-            "diff": SpiderEdit(settings.file, name, found.changes).diff() if found.changes else ""}
+            "diff": SpiderEdit(settings.file, name, found.changes).diff(Mask.of(settings)) if found.changes else ""}
 
 
 def _with_details(table: ItemsTable, found: Mending, documents: list[Document], known: list[dict[str, Json]], pages: PageFetcher) -> Mending:

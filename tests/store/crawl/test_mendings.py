@@ -66,3 +66,22 @@ def test_after_a_pass_that_was_not_suspect_a_suspect_pass_is_searched_at_once(st
     suspect_run(store, "2", doubt="")
     assert mendings.last_suspect_runs(store) == []
     assert mendings.request(store, suspect_run(store, "3"), now=NOW, rules="a")
+
+
+def test_a_report_with_texts_that_a_database_cannot_store_is_stored_and_read(store: Store) -> None:
+    assert mendings.request(store, suspect_run(store, "1"), now=NOW)
+    taken = mendings.take(store, owner=store.owner, now=NOW)
+    assert taken is not None
+    mendings.finish(store, taken, MendingState.PROPOSED, {"not_applied": "a\0b", "after": [{"title\ud800": "\udfff"}]}, owner=store.owner)
+    with store.read() as connection:
+        assert mendings.states(connection) == {"shop": (taken.pass_id, MendingState.PROPOSED, "a\ufffdb")}
+    found = mendings.of_spider(store, "shop")
+    assert found is not None
+    assert found.report["after"] == [{"title?": "?"}]
+
+
+def test_searches_of_spiders_that_must_wait_and_of_others_are_not_taken(store: Store) -> None:
+    assert mendings.request(store, suspect_run(store, "1"), now=NOW)
+    assert mendings.take(store, owner=store.owner, now=NOW, skip={"shop"}) is None
+    assert mendings.take(store, owner=store.owner, now=NOW, spider="another") is None
+    assert mendings.take(store, owner=store.owner, now=NOW, spider="shop", skip={"another"}) is not None
