@@ -197,3 +197,37 @@ def test_rules_of_a_spider_with_secrets_have_a_digest(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('[spiders.s]\nspider = "feed"\nstart = "http://x.test/"\ncookies = { header = { env = "NOT_SET" } }\n')
     assert mending._rules(load(path).spiders["s"]) == mending._rules(load(path).spiders["s"])
+
+
+def test_only_the_search_of_the_run_is_made_and_a_settings_file_that_was_changed_meanwhile_is_kept(program: Program, site: PageSite) -> None:
+    write(program, site, 'mend = "auto"')
+    path = program.folder / "settings.toml"
+    path.write_text(path.read_text() + "\n".join(line.strip() for line in settings_for(site).replace("spiders.lamps", "spiders.other").splitlines()))
+    for design in (old, new):
+        show(site, design)
+        program.run("run", "lamps")
+        program.run("run", "other")
+    store = open_store(program.data)
+    state = ServiceState(store, load(path))
+    path.write_text(path.read_text().replace('"h3 a"', '"h4 a"', 1))
+    edited = path.read_bytes()
+
+    async def reload() -> None: ...
+
+    async def held() -> set[str]:
+        return set()
+
+    async def search() -> None:
+        lamps_run, other_run = mendings.last_suspect_runs(store)
+        assert mendings.request(store, other_run, now=datetime.now(UTC))
+        await mender.after_run(lamps_run)
+
+    mender = mending.RuleMender(state, reload, held)
+    asyncio.run(search())
+    lamps, other = (mendings.of_spider(store, name) for name in ("lamps", "other"))
+    store.close()
+    assert lamps is not None
+    assert other is not None
+    assert (lamps.state, lamps.report["not_applied"]) == (mendings.MendingState.PROPOSED, mending.CHANGED)
+    assert (other.state, other.attempt) == (mendings.MendingState.WAITING, 0)
+    assert path.read_bytes() == edited
