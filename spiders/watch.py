@@ -15,12 +15,12 @@ from pipeline.crawl.collector import Found
 from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFailedError
 from pipeline.crawl.extract.page_text import NoiseFilter, is_binary, is_html, is_html_type, page_text, plain_text
 from pipeline.documents.regexes import search
-from pipeline.documents.scripted_pages import script_message
+from pipeline.documents.scripted_pages import script_message, shows_nothing
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
 
 _SHORT = 400
-"""A page with at most this many characters of text may be one that builds its content with JavaScript."""
+"""A page with at most this many characters of text may show nothing without JavaScript: the text contains that of noscript elements."""
 
 
 class WatchSpider(BuiltInSpider):
@@ -85,7 +85,7 @@ class WatchSpider(BuiltInSpider):
                 name = unquote(urlsplit(url).path.rpartition("/")[2])
             if self._part is None:
                 text = page_text(document.text) if html else plain_text(document.text)
-                if html and len(text) <= _SHORT and (reason := script_message(document)):
+                if html and len(text) <= _SHORT and shows_nothing(document) and (reason := script_message(document)):
                     yield Found(rejected=[RejectedItem({"url": url, "name": name}, reason)])
                     return
             else:

@@ -74,6 +74,8 @@ def lost_pages(coverage: Coverage, before: Coverage) -> str:
     """
     if coverage.items and coverage.items >= before.items:
         return ""
+    if not coverage.items and any(name.startswith("items") for name in coverage.rules):
+        return ""  # `nothing_found` says so
     # If a list of two pages has shrunk to one that is not full, it has no link to another page.
     least = 1 if _items_a_page(coverage) >= _items_a_page(before) > 0 else 2
     for rule, count in coverage.rules.items():

@@ -104,7 +104,7 @@ def _of_rules(context: CrawlContext, wanted: Mapping[str, float] | None) -> tupl
     yielded = "" if table.allow_empty else yielded_nothing(table, coverage, rejected, downloads=requested)
     notes = [*filter(None, [yielded]), *rule_notes(table, coverage, usual, without=without)]
     pages = coverage.obstacle.pages if coverage.obstacle is not None else 0
-    if found_nothing and obstacle:
+    if found_nothing and obstacle and not table.allow_empty:
         return (found_nothing if obstacle in found_nothing else f"{found_nothing}; {obstacle}"), notes, pages
     return ("" if table.allow_empty else found_nothing) or lost, [*filter(None, [obstacle]), *notes], pages
 

@@ -40,6 +40,9 @@ _LOADING = re.compile(
 _LONGEST_LOADING = 80
 _REDIRECT = re.compile(r"\blocation(?:\.href)?\s*=[^=]|\blocation\.(?:replace|assign)\(")
 _INVISIBLE = frozenset(("script", "style", "template", "noscript", "head", "svg", "link", "meta", "title"))
+_FRAME = frozenset(("header", "nav", "footer"))
+"""Elements that a server may write around the root element of a framework."""
+_LOADS_DATA = re.compile(r"\bfetch\(|\bXMLHttpRequest\b|\$\.(?:ajax|get|getJSON)\(|\baxios\b")
 _CONTROLS = frozenset(("select", "textarea", "iframe", "frame", "frameset", "object", "embed", "video", "audio"))
 _MOST_IMAGES = 2
 _MOST_TEXT = 400
@@ -52,8 +55,9 @@ _STATE = re.compile(r"(?:window|self|globalThis)\s*(?:\.\s*|\[\s*[\"'])_*\w*(?:S
 def script_message(document: Document) -> str:
     """Return why a page has no content for rules, and what to do: it builds its content with JavaScript. Return "" for any other page.
 
-    Such a page has scripts and hardly any text, and either an empty root element of a framework or nothing at all. The challenge of a
-    bot protection is not such a page, and neither is a page that only redirects.
+    Such a page has scripts and no text but that of its header and footer. It may have a little text if it has an empty root element of
+    a framework, and also a script of a framework or a text that asks for JavaScript. The challenge of a bot protection is not such a
+    page, and neither is a page that only redirects.
     """
     scripts = [script for script in document.lexbor.css("script") if _runs(script)]
     body = document.lexbor.css_first("body")
@@ -63,6 +67,12 @@ def script_message(document: Document) -> str:
     if not state:
         return f"{BUILDS_WITH_SCRIPTS}, {_ADVICE}"
     return f"{BUILDS_WITH_SCRIPTS}, which this program does not run; but its data is in the page: read it with {state}"
+
+
+def shows_nothing(document: Document) -> bool:
+    """Return whether a browser without scripts shows nothing of a page but a loading message or a logo."""
+    body = document.lexbor.css_first("body")
+    return body is None or _Visible(body).is_empty
 
 
 def _runs(script: LexborNode) -> bool:
@@ -78,25 +88,31 @@ def _builds_content(document: Document, body: LexborNode, scripts: list[LexborNo
     code = " ".join(f"{script.attributes.get('src') or ''} {(script.text(deep=True) or '')[:2000]}" for script in scripts)
     if _CHALLENGE.search(code) or body.css_first("#challenge-form") is not None:
         return False
-    if any(_Visible(root).is_empty for root in body.css(_ROOTS)) and not any(_Visible(node).text for node in body.css("main, article, h2")):
+    has_root = any(_Visible(root).is_empty for root in body.css(_ROOTS)) and not any(_Visible(node).text for node in body.css("main, article, h2"))
+    if has_root and _Visible(body, without=_FRAME).is_empty:
         return True
-    if not page.is_empty or (_REDIRECT.search(code) and not any(script.attributes.get("src") for script in scripts)):
+    is_marked = _FRAMEWORK.search(code + _heads(document)) is not None or any(
+        _ASKS.search(node.text(deep=True) or "") for node in document.lexbor.css("noscript"))
+    if not page.is_empty:
+        return has_root and is_marked
+    if _REDIRECT.search(code) and not any(script.attributes.get("src") for script in scripts):
         return False
-    asks = any(_ASKS.search(node.text(deep=True) or "") for node in document.lexbor.css("noscript"))
-    return asks or _FRAMEWORK.search(code + _heads(document)) is not None or (page.elements > 1 and not page.images)
+    return is_marked or page.has_custom or _LOADS_DATA.search(code) is not None
 
 
 class _Visible:
     """What a browser without scripts shows of an element.
 
     text: the text, cut shortly above _MOST_TEXT. elements: the number of elements, including the element itself, cut in the same way.
-    images: the number of images. has_controls: whether there is a form field, a frame or a media element.
+    images: the number of images. has_controls: whether there is a form field, a frame or a media element. has_custom: whether there is
+    an element that scripts define, such as <shop-root>.
+    without: the tags of elements to leave out.
     """
 
-    def __init__(self, root: LexborNode) -> None:
+    def __init__(self, root: LexborNode, *, without: frozenset[str] = frozenset()) -> None:
         words: list[str] = []
         length = self.elements = self.images = 0
-        self.has_controls = False
+        self.has_controls = self.has_custom = False
         waiting = [root]
         while waiting and length <= _MOST_TEXT and self.elements <= _MOST_ELEMENTS:
             node = waiting.pop()
@@ -105,9 +121,10 @@ class _Visible:
                 word = " ".join((node.text_content or "").split())
                 words += [word] if word else []
                 length += len(word)
-            elif tag not in _INVISIBLE and not tag.startswith("-"):
+            elif tag not in _INVISIBLE and tag not in without and not tag.startswith("-"):
                 self.elements += 1
                 self.images += tag == "img"
+                self.has_custom |= "-" in tag
                 self.has_controls |= _is_control(node, tag)
                 waiting += reversed(list(node.iter(include_text=True)))
         self.text = " ".join(words)

@@ -57,6 +57,11 @@ OTHERS = {
     "an empty list": "<html><body><div id=__next><header>Shop</header><main>No results</main></div><script src=/_next/static/a.js></script></body></html>",
     "an empty list in few words": "<html><body><h1>Orders</h1><p>None.</p><script src=/a.js></script><noscript>JavaScript, please</noscript></body></html>",
     "an empty element beside the content": "<html><body><main><p>Nothing is on sale today.</p></main><div id=app></div><script src=/cart.js></script>",
+    "no positions": "<html><body><header><a href=/>Home</a><a href=/jobs>Jobs</a></header><h1>Jobs</h1><p>No open positions at the moment. Please come"
+                    " back later.</p><div id=app></div><script src=/cookie.js></script></body></html>",
+    "a status": "<html><body><h1>Status</h1><p>All systems operational</p><p>Version 4.2</p><div id=app></div><script src=/analytics.js></script>",
+    "an error": "<html><body><p>Invalid request</p><div id=mount></div><script>ga()</script></body></html>",
+    "an empty list without text": "<html><body><div><ul></ul></div><script src=/ga.js></script></body></html>",
     "login": "<html><body><div id=app><form><input name=user><input type=password name=p></form></div><script src=/a.js></script></body></html>",
     "no script": "<html><body><div id=root></div></body></html>",
     "only data": '<html><body><div id=root></div><script type="application/ld+json">{}</script></body></html>',

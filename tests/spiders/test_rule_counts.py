@@ -194,6 +194,13 @@ def test_a_list_of_two_pages_lost_the_second_one_if_the_first_one_is_still_full(
         assert lost_pages(Coverage(found, {}, {"items.each": RuleCount(1, 1, found, 0), "follow": RuleCount(1, 0, 0, 0)}), before) == expected
 
 
+def test_a_pass_without_items_has_lost_no_pages() -> None:
+    before = Coverage(30, {}, {"items.each": RuleCount(3, 3, 30, 0), "follow": RuleCount(3, 2, 2, 0)})
+    assert lost_pages(Coverage(0, {}, {"items.each": RuleCount(1, 0, 0, 0), "follow": RuleCount(1, 0, 0, 0)}), before) == ""
+    files = Coverage(0, {}, {"download": RuleCount(3, 3, 9, 0), "follow": RuleCount(3, 2, 2, 0)})
+    assert lost_pages(Coverage(0, {}, {"download": RuleCount(1, 1, 3, 0), "follow": RuleCount(1, 0, 0, 0)}), files).startswith("`follow` matched")
+
+
 def test_a_spider_written_in_python_may_find_nothing() -> None:
     assert nothing_found(table(spider="shop:Spider"), Coverage()) == ""
 
@@ -208,8 +215,6 @@ CHALLENGE = "<html><title>Just a moment...</title><body>Enable JavaScript and co
     (SHELL, {"items": EACH + 'fields = { title = "a" }'}, f"`items.each` matched nothing on 1 page; {NEEDS_SCRIPTS}"),
     (SHELL, {"rules": 'spider = "watch"'}, f"the only item was rejected: {NEEDS_SCRIPTS}"),
     (SHELL, {"rules": 'spider = "watch"\nwatch = { part = "#list" }'}, f"`watch.part` matched nothing on 1 page; {NEEDS_SCRIPTS}"),
-    (SHELL, {"rules": 'follow = ["a"]\nallow_empty = true', "items": EACH + 'fields = { title = "a" }'},
-     f"`items.each` matched nothing on 1 page; {NEEDS_SCRIPTS}"),
     (CHALLENGE, {"items": EACH + 'fields = { title = "a" }'}, ("`items.each` matched nothing on 1 page; the page is the challenge of a bot "
      "protection; log in with a browser and import its cookies with `pipeline cookies import`, or set `proxy`"))])
 def test_a_page_that_needs_a_browser_is_named_in_the_run(crawls: Crawls, site: PageSite, page: str, options: dict[str, str], said: str) -> None:
@@ -218,6 +223,13 @@ def test_a_page_that_needs_a_browser_is_named_in_the_run(crawls: Crawls, site: P
     run = crawls.run()
     assert (run.outcome, run.suspect) == ("succeeded", True)
     assert run.error.startswith(said)
+
+
+def test_a_page_that_needs_a_browser_is_only_a_note_if_a_pass_may_be_empty(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/1": SHELL}
+    write(crawls, site, rules='follow = ["a"]\nallow_empty = true', items=EACH + 'fields = { title = "a" }')
+    run = crawls.run()
+    assert (run.outcome, run.suspect, run.error.startswith(NEEDS_SCRIPTS)) == ("succeeded", False, True)
 
 
 def test_items_of_a_page_that_now_needs_javascript_are_not_gone(crawls: Crawls, site: PageSite) -> None:

@@ -48,6 +48,13 @@ def test_a_page_without_the_watched_part_is_no_change(crawls: Crawls, site: Page
     assert (run.progress.rejected, run.progress.changed, run.progress.gone) == (1, 0, 0)
 
 
+@pytest.mark.parametrize(("text", "rejected"), [("<h1>Status</h1><p>All systems operational</p>", 0), ("", 1), ("Loading…", 1)])
+def test_a_short_page_of_a_framework_is_watched_if_it_has_text(crawls: Crawls, site: PageSite, text: str, rejected: int) -> None:
+    crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{site.url}/"')
+    site.pages = {"/": f"{text}<noscript>Enable JavaScript</noscript><div id=root></div><script src=/static/js/main.js></script>"}
+    assert crawls.run().progress.rejected == rejected
+
+
 def test_text_and_json_are_watched_unchanged(crawls: Crawls, site: PageSite) -> None:
     crawls.write(f"""
         [spiders.s]
