@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from pipeline.cli.pages.try_page import lines
 from tests.servers.pages import PageSite
 from tests.servers.program import Program
 
@@ -84,3 +85,11 @@ def test_new_spider_writes_a_spider_that_runs(program: Program, site: PageSite) 
     assert done.returncode == 0, done.stderr
     assert sorted(json.loads(line)["url"] for line in done.stdout.splitlines()) == [f"{site.url}/1", f"{site.url}/f.pdf"]
     assert program.run("new", "spider", "my-shop").returncode == 10
+
+
+def test_try_shows_a_url_without_its_secrets() -> None:
+    found = {"url": "https://me:s3cret@site.example/a?token=abc123&q=1", "status": 200, "characters": 5, "selectors": []}
+    (line,) = lines(found)
+    assert line.startswith("https://site.example/a?token=")
+    assert "s3cret" not in line
+    assert "abc123" not in line

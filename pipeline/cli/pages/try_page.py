@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.text import clean_line, counted
+from pipeline.text import clean_line, counted, shown_url
 
 _LINES = 30
 _LENGTH = 200
@@ -14,7 +14,7 @@ _LENGTH = 200
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `try` as lines of text."""
-    yield f"{found['url']}: HTTP {found['status']}, {counted(found['characters'], 'character')}"
+    yield f"{shown_url(found['url'])}: HTTP {found['status']}, {counted(found['characters'], 'character')}"
     if found.get("session"):
         yield f"session: {found['session']}"
     if "selectors" in found:

@@ -20,8 +20,8 @@ from pipeline.registry import BUILT_IN_SPIDERS, load
 from pipeline.text import counted
 
 _FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/feed+json")
-_FEED = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<\?xml-[^>]*>\s*|<!DOCTYPE[^>]*>\s*)*<(?:rss|feed|(?:rdf:)?RDF)[\s>]", re.DOTALL)
-_SITEMAP = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*|<\?xml-[^>]*>\s*)*<(?:\w+:)?(?:urlset|sitemapindex)[\s>]", re.DOTALL)
+_FEED = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<\?xml-[^>]*>\s*|<!DOCTYPE[^>]*>\s*)*<(?:rss|feed|(?:rdf:)?RDF)[\s>]", re.DOTALL)
+_SITEMAP = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*|<\?xml-[^>]*>\s*)*<(?:\w+:)?(?:urlset|sitemapindex)[\s>]", re.DOTALL)
 _HEAD = 5_000
 _MOST_SCRIPTS = 40
 _MOST_SCRIPT_CHARS = 3_000_000

@@ -21,9 +21,12 @@ _NEXT_NAMES = re.compile(r"(?:^|[-_])(?:next|older|morelink|nextpage|forward)(?:
 _PAGER = re.compile(r"(?:^|[-_])(?:pagination|pager|paging|paginator|page-?numbers?|page-?nav|pages|pagelinks?|nav-links|wp-pagenavi)(?:$|[-_])", re.IGNORECASE)
 _PAGE_PARAM = re.compile(r"(?:page|p|pg|pageno|page_?number|page_?num|pagenum|seite|pagina|paged|start|offset|skip|from|first|begin|startat|start_?index|"
                          r"o|s|pn|pageindex|startrow|firstitem|currentpage|@?:?startwith)\Z", re.IGNORECASE)
+_CURSOR_PARAM = re.compile(r"(?:after|before|cursor|next|continue|max_?id|(?:next_?)?page_?(?:token|from)|from_?id|n|count)\Z", re.IGNORECASE)
+"""A parameter that says where a page begins, though not with a number of the page."""
 _SIMPLE_NAME = re.compile(r"[A-Za-z][\w-]*")
 _COUNTED = re.compile(r"[0-9]{1,4}")
 _MOST_LINKS = 20_000
+_MOST_TRIED = 20
 
 
 def next_page(tree: Tree, document: Document) -> tuple[dict[str, Any], str]:
@@ -32,11 +35,10 @@ def next_page(tree: Tree, document: Document) -> tuple[dict[str, Any], str]:
     for element in links:
         if "next" in (element.attributes.get("rel") or "").lower().split() and _goes_on(element, document, loose=True):
             return {"follow": ["a[rel~='next']"]}, "the link to the next page has rel=\"next\""
-    for element in links:
-        if _is_next(element) and _goes_on(element, document, loose=_in_pager(element)):
-            rule = _selector(element, document)
-            if rule:
-                return {"follow": [rule]}, "a link leads to the next page"
+    further = (element for element in links if _is_next(element) and _goes_on(element, document, loose=_in_pager(element)))
+    for element in islice(further, _MOST_TRIED):
+        if rule := _selector(element, links, document):
+            return {"follow": [rule]}, "a link leads to the next page"
     head = next((node for node in matches(document.lexbor, "link[rel~='next'][href]")), None)
     if head is not None and _is_page_of(document.url, document.absolute(head.attributes.get("href") or "")):
         return {"follow": ["link[rel~='next']"]}, "the page names its next page in <link rel=\"next\">"
@@ -72,7 +74,16 @@ def _goes_on(element: Element, document: Document, *, loose: bool) -> bool:
         return False
     if urlsplit(url).netloc != urlsplit(document.url).netloc:
         return False
-    return loose or _is_page_of(document.url, url)
+    return loose or (_is_page_of(document.url, url) and _changes_page(document.url, url))
+
+
+def _changes_page(url: str, other: str) -> bool:
+    """Return whether two URLs of one path differ in a parameter of the page, and in no other parameter that both have."""
+    one, two = urlsplit(url), urlsplit(other)
+    base, query = dict(parse_qsl(one.query)), dict(parse_qsl(two.query))
+    changed = {name for name in query if query[name] != base.get(name)}
+    of_page = {name for name in changed if _PAGE_PARAM.match(name) or _CURSOR_PARAM.match(name)}
+    return one.path != two.path or (bool(of_page) and not (changed - of_page) & base.keys())
 
 
 def _is_page_of(url: str, other: str) -> bool:
@@ -91,7 +102,7 @@ def _is_page_of(url: str, other: str) -> bool:
                                                 and "page" in two.path.lower())
 
 
-def _selector(element: Element, document: Document) -> str:
+def _selector(element: Element, links: Iterable[Element], document: Document) -> str:
     """Return a rule that matches this link only, or other links to the same page; "" if there is none."""
     url = document.absolute(element.attributes.get("href") or "")
     own = [f"a{name}" for name in (f".{one}" for one in semantic_classes(element.classes)) if _NEXT_NAMES.search(name.removeprefix("."))]
@@ -114,7 +125,11 @@ def _selector(element: Element, document: Document) -> str:
             return css
     text = element.whole_text
     quote = "'" if "'" not in text else '"'
-    return f"//a[normalize-space()={quote}{text}{quote}]" if text and quote not in text and text.isprintable() else ""
+    same = (one for one in links if one.length == element.length and one.whole_text == text)
+    if not text or quote in text or not text.isprintable() or any(
+            document.absolute(one.attributes.get("href") or "") != url for one in same):
+        return ""
+    return f"//a[normalize-space()={quote}{text}{quote}]"
 
 
 def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, Any], str]:
@@ -134,7 +149,7 @@ def _numbered(links: Iterable[Element], document: Document) -> tuple[dict[str, A
             values.setdefault(number[0], set()).add(number[1])
             if re.fullmatch(r"\d{1,8}", label, re.ASCII):
                 labels.setdefault(number[0], set()).add(number[1] - int(label))
-        elif is_pager and _is_page_of(document.url, url):
+        elif is_pager and _COUNTED.fullmatch(label.strip("[]() .")) and _is_page_of(document.url, url):
             in_pager.append(element)
         elif _COUNTED.fullmatch(label) and _is_page_of(document.url, url) and re.search(rf"(?<!\d){label}(?!.*\d)", urlsplit(url).path):
             numbered.append(element)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from selectolax.lexbor import SelectolaxError
+
 from pipeline.crawl.extract import Document
 from pipeline.crawl.suggest.embedded import embedded_proposals, is_data, linked_feeds
 from pipeline.crawl.suggest.lists import html_proposals
@@ -43,7 +45,7 @@ def _safely(propose: Callable[[Document], list[Proposal]], document: Document) -
     """Return the proposals of one kind; [] if the page cannot be analysed so."""
     try:
         return propose(document)
-    except (RuleFailedError, RecursionError):
+    except (RuleFailedError, RecursionError, SelectolaxError, ValueError):
         return []
 
 

@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import Json
 from pipeline.settings import SelectorTable, Settings, load
 from pipeline.settings.models.extraction import selector
-from pipeline.text import counted, escape_controls
+from pipeline.text import counted, escape_controls, shown_url
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
 
 _HELP = """\
@@ -66,7 +66,7 @@ class PageShell:
         note = session_note(self._pages.session, fetched.page)
         response: Response = scrapy_response(fetched.document, fetched.body)
         self.names |= {"document": fetched.document, "response": response, "request": response.request}
-        _say(f"{fetched.document.url}: HTTP {fetched.document.status}, {counted(len(fetched.document.text), 'character')}")
+        _say(f"{shown_url(fetched.document.url)}: HTTP {fetched.document.status}, {counted(len(fetched.document.text), 'character')}")
         if note:
             _say(f"session: {note}")
 

@@ -73,3 +73,16 @@ def test_years_notes_and_numbers_of_records_are_no_pages(html: str) -> None:
     '<a class="next" href="javascript:void(0)">Next</a>'])
 def test_other_links_are_no_next_page(html: str) -> None:
     assert found(html) == {}
+
+
+@pytest.mark.parametrize("html", [
+    '<a href="?month=1">Previous</a><a href="?month=3">Next</a>', '<a href="?month=3&amp;page=1">Next</a>',
+    "".join(f'<a href="?month=2&amp;page={number}">more</a>' for number in range(9)),
+    '<div class="pages"><a href="?sort=a">Sort a</a><a href="?sort=b">Sort b</a></div>'])
+def test_links_to_other_months_records_or_orders_are_no_next_page(html: str) -> None:
+    assert found(html, "https://site.example/list?month=2") == {}
+
+
+@pytest.mark.parametrize(("url", "href"), [("?q=a", "?q=a&amp;page=2"), ("?q=a&after=x", "?q=a&amp;after=y"), ("", "?next=17&amp;n=31")])
+def test_a_link_that_changes_where_the_page_begins_is_followed(url: str, href: str) -> None:
+    assert found(f'<a href="{href}">Next</a>', f"https://site.example/list{url}") == {"follow": ["//a[normalize-space()='Next']"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 import tomllib
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.crawl.suggest import Proposal, spider_toml, suggest
+from pipeline.crawl.suggest.embedded import is_data
 from pipeline.documents.document import Document
 from pipeline.settings import SpiderTable
 from tests.crawl.suggest.pages import CASES, Case, page, rows, title
@@ -94,6 +96,19 @@ def test_json_ld_is_read_by_type_and_as_a_list_of_items() -> None:
 def test_a_feed_and_a_sitemap_are_read_by_their_spider(text: str, kind: str, table: dict[str, str]) -> None:
     [proposal] = suggest(document(text))
     assert (proposal.kind, proposal.table, proposal.count) == (kind, {**table, "start": ["https://site.example/list"]}, 12)
+
+
+def test_many_comments_before_the_page_are_read_in_linear_time() -> None:
+    start = time.process_time()
+    assert not is_data(document("<!--[if IE]><html><![endif]-->\n" * 200 + "<html><body><ul><li>x"))
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize("tag", ["g:price", "o:p"])
+def test_a_tag_that_is_no_selector_breaks_nothing(tag: str) -> None:
+    records = "".join(f"<li class=row><h3><a href=/item/{number}>Interesting title number {number}</a></h3>" + (
+        f"<p class=pp><{tag} class=price>{number}2.50 €</{tag}></p>" if number % 4 else "") + "</li>" for number in range(16))
+    assert suggest(document(f"<ul>{records}</ul>"))
 
 
 def test_a_csv_file_is_read_by_its_columns() -> None:

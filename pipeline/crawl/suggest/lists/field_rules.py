@@ -12,7 +12,7 @@ from selectolax.lexbor import LexborNode
 from pipeline.crawl.suggest.lists.sibling_paths import xpath_of
 from pipeline.crawl.suggest.lists.slots import BESIDE, INLINE, Record, Slot
 from pipeline.crawl.suggest.lists.tree import Element
-from pipeline.crawl.suggest.selectors import names_of, selector_for, semantic_classes
+from pipeline.crawl.suggest.selectors import matches, names_of, selector_for, semantic_classes
 from pipeline.crawl.suggest.value_types import (
     date_rule,
     looks_like_count,
@@ -104,7 +104,7 @@ def price_in_all(element: Element, records: Sequence[Record]) -> dict[str, Any] 
     """Return a rule for a price that is not at the same place in all records, because some also have a struck-out price; None if none."""
     for name in names_of(element.node):
         for css in (name, f":not(del) > {name}", f":not(s) > {name}"):
-            found = [record.head.node.css_first(css) for record in records]
+            found = [next(iter(matches(record.head.node, css)), None) for record in records]
             if all(node is not None and looks_like_price([node.text(deep=True)], named=False) and not _is_struck(node) for node in found):
                 return {"css": css, "type": "price"}
     return None

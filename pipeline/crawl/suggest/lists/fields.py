@@ -29,7 +29,7 @@ from pipeline.crawl.suggest.lists.structure import Group
 from pipeline.crawl.suggest.lists.titles import NO_LINK, holds_identifiers, split, title_slot
 from pipeline.crawl.suggest.lists.tree import Element
 from pipeline.crawl.suggest.names import known, name_for, unused
-from pipeline.crawl.suggest.selectors import semantic_classes
+from pipeline.crawl.suggest.selectors import matches, semantic_classes
 
 MAX_FIELDS = 10
 _MIN_PRESENCE = 0.35
@@ -254,7 +254,7 @@ class _Builder:
             return
         elements = max(slot.found.values(), key=len)
         for css in [*(f".{one}" for one in semantic_classes(elements[0].classes)), elements[0].tag]:
-            if all({node.mem_id for node in self._records[place].head.node.css(css)} == {one.node.mem_id for one in found}
+            if all({node.mem_id for node in matches(self._records[place].head.node, css)} == {one.node.mem_id for one in found}
                    for place, found in slot.found.items()):
                 self._fields.rules[unused(name, self._fields.rules)] = {"css": css, "many": True}
                 return
