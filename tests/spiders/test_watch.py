@@ -51,7 +51,7 @@ def test_a_page_without_the_watched_part_is_no_change(crawls: Crawls, site: Page
 @pytest.mark.parametrize(("text", "rejected"), [("<h1>Status</h1><p>All systems operational</p>", 0), ("", 1), ("Loading…", 1)])
 def test_a_short_page_of_a_framework_is_watched_if_it_has_text(crawls: Crawls, site: PageSite, text: str, rejected: int) -> None:
     crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{site.url}/"')
-    site.pages = {"/": f"{text}<noscript>Enable JavaScript</noscript><div id=root></div><script src=/static/js/main.js></script>"}
+    site.pages = {"/": f"<body>{text}<noscript>Enable JavaScript</noscript><div id=root></div><script src=/static/js/main.js></script>"}
     assert crawls.run().progress.rejected == rejected
 
 
