@@ -120,6 +120,18 @@ def test_the_fields_of_details_pages_are_found_on_the_details_pages(program: Pro
     assert found["details"] == {"link": "a", "fields": {"watts": {"css": ".power", "type": "number"}}}
 
 
+def test_pages_that_robots_txt_forbids_are_not_fetched(program: Program, site: PageSite) -> None:
+    program.write(settings_for(site))
+    show(site, old)
+    program.run("run", "lamps")
+    show(site, new)
+    site.pages["/robots.txt"] = "User-agent: *\nDisallow: /3\n"
+    done = program.run("mend", "lamps")
+    assert f"not fetched: {site.url}/3: " in done.stdout
+    assert "robots.txt" in done.stdout
+    assert "known values agree on 2 pages" in done.stdout
+
+
 def test_nothing_agrees_and_the_command_says_what_it_tried(program: Program, site: PageSite) -> None:
     program.write(settings_for(site))
     show(site, old)

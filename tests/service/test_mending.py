@@ -106,7 +106,7 @@ def test_with_auto_the_alert_the_log_and_the_status_say_why_nothing_was_written(
     show(site, lambda names: new(names).replace(".50", ".75"))
     done = program.run("serve", "--once")
 
-    why = "only 66 % of the known values agree, and 95 % are needed"
+    why = "only 0 % of the known values of price agree, and 95 % are needed"
     (alert,) = mails(program)
     assert f'they were not written, although mend = "auto": {why}' in part(alert, "plain").replace("\n", " ")
     assert why in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline import proposal
 from pipeline.settings import Settings
 from pipeline.settings.edit import SpiderEdit
-from pipeline.text import counted, escape_line
+from pipeline.text import counted, escape_line, shown_url
 
 
 def lines(name: str, found: dict[str, Any]) -> Iterator[str]:
@@ -39,4 +39,4 @@ def apply(settings: Settings, name: str, found: dict[str, Any]) -> Iterator[str]
 
 def fetched(found: dict[str, Any]) -> str:
     """Return on which pages the search was made, as a line."""
-    return f"looked for {counted(found['known'], 'stored item')} on {counted(len(found['urls']), 'page')}: {', '.join(found['urls'])}"
+    return f"looked for {counted(found['known'], 'stored item')} on {counted(len(found['urls']), 'page')}: {', '.join(map(shown_url, found['urls']))}"

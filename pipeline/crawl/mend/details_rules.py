@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from pipeline.settings import ItemsTable
 _WORKS = 0.5
 _AGREES = 0.66
 _MIN_PAGES = 2
+_MIN_DISTINCT = 2
+"""How many different values must agree: a single one may be in any text of the site."""
 
 
 def details_pages(table: ItemsTable, changes: Mapping[str, Any], documents: Sequence[Document], known: Sequence[Mapping[str, Json]], *,
@@ -72,7 +75,11 @@ def mend_details(table: ItemsTable, pages: Sequence[tuple[Document, Mapping[str,
             found = FieldSearch(name, rule, holders, limit).best()
         except OutOfTimeError:
             break
-        if found is not None and found.agree >= _MIN_PAGES and found.share >= _AGREES:
+        if found is None or found.agree < _MIN_PAGES or found.share < _AGREES:
+            continue
+        agreeing = [holder.known.get(name) for holder in holders if holder.known is not None
+                    and measure(name, found.rule, [holder], scopes=[holder.element.node]).agree]
+        if len({json.dumps(value, sort_keys=True) for value in agreeing}) >= _MIN_DISTINCT:
             changed[name] = written(found.rule)
-            agreement.append(Agreement(name, found.agree, found.of))
+            agreement.append(Agreement(name, found.agree, found.of, len(agreeing), is_details=True))
     return changed, tuple(agreement)

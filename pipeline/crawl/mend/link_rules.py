@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pipeline.crawl.extract import LinkRules, RuleFailedError
+from pipeline.crawl.extract import ItemRules, LinkRules, RuleFailedError
 from pipeline.crawl.mend.mending import written
 from pipeline.crawl.mend.names import selectors_within
 from pipeline.crawl.mend.page_tree import Element, PageTree
@@ -15,7 +15,8 @@ from pipeline.crawl.suggest.lists.tree import Tree
 from pipeline.crawl.suggest.next_page import next_page
 from pipeline.settings import SelectorTable, SpiderTable, selector
 
-_MIN_PRECISION = 0.5
+_MIN_PRECISION = {"follow": 0.9, "download": 0.5}
+"""The share of the links of a new rule that must lead to known URLs. A list may have many new files, but hardly any new page."""
 _MAX_LINKS = 3000
 _TRIED = 40
 
@@ -24,7 +25,9 @@ def mend_links(table: SpiderTable, trees: Sequence[PageTree], known: Mapping[str
         dict[str, Any], list[str]]:
     """Return the changed keys `follow` and `download`, and notes about rules for which no new rule was found.
 
-    known: for each of these keys the URLs that its rules led to before. There is no note about a rule that never led to a page.
+    table: the spider, with the proposed rules for items. known: for each of these keys the URLs that were fetched before; start URLs and
+    details pages among them say nothing about `follow`. There is no new rule if no page has a link to one of the others any more, since
+    the list may have become shorter, and no note about a rule that never led to a page.
     """
     changes: dict[str, Any] = {}
     notes: list[str] = []
@@ -33,20 +36,31 @@ def mend_links(table: SpiderTable, trees: Sequence[PageTree], known: Mapping[str
         if not rules or all(found):
             continue
         explained = {url for links in found for url in links} | {tree.document.url for tree in trees}
-        starts = {start.url for start in table.start}
+        before = set(known.get(key, ())) - ({start.url for start in table.start} | _details_links(table, trees) if key == "follow" else set())
+        is_lost = bool(known.get(key)) and not any(_linking(tree, before - {tree.document.url}) for tree in trees)
         new: list[Any] = []
         for rule, links in zip(rules, found, strict=True):
-            wanted = set(known.get(key, ())) - explained
-            better = None if links else _rule_for(trees, wanted, limit) or (_next_page(trees, wanted) if key == "follow" else None)
+            wanted = before - explained
+            better = None
+            if not links and not is_lost:
+                better = _rule_for(trees, wanted, limit, _MIN_PRECISION[key]) or (_next_page(trees, before) if key == "follow" else None)
             new.append(written(rule) if better is None else better)
             if better is not None:
                 explained |= _links(_table(better), trees, for_files=key == "download")
-            elif not links and wanted - starts:
+            elif not links and wanted:
                 lost = "the items of further pages" if key == "follow" else "the files"
                 notes.append(f"`{key}` {_shown(rule)} finds no link any more, and no rule was found in its place: {lost} will be missing")
         if new != [written(rule) for rule in rules]:
             changes[key] = new
     return changes, notes
+
+
+def _details_links(table: SpiderTable, trees: Sequence[PageTree]) -> set[str]:
+    """Return the URLs of the details pages that the items of the pages link to."""
+    if table.items is None or table.items.details is None:
+        return set()
+    rules = ItemRules(table.items.fields, table.items.each, table.items.details.link)
+    return {link for tree in trees for link in rules.extract(tree.document).links if link}
 
 
 def _table(rule: str) -> SelectorTable:
@@ -70,8 +84,12 @@ def _links(rule: SelectorTable, trees: Sequence[PageTree], *, for_files: bool) -
     return found
 
 
-def _rule_for(trees: Sequence[PageTree], wanted: Collection[str], limit: TimeLimit) -> str | None:
-    """Return the selector whose links are mostly wanted ones, and as many of them as possible; None if there is none."""
+def _rule_for(trees: Sequence[PageTree], wanted: Collection[str], limit: TimeLimit, precision: float) -> str | None:
+    """Return the selector whose links are mostly wanted ones, and as many of them as possible; None if there is none.
+
+    precision: the share of the links that must be wanted. Links to the pages themselves do not count.
+    """
+    here = {tree.document.url for tree in trees}
     votes: Counter[str] = Counter()
     costs: dict[str, float] = {}
     for tree in trees:
@@ -84,9 +102,9 @@ def _rule_for(trees: Sequence[PageTree], wanted: Collection[str], limit: TimeLim
     best: tuple[float, float, str] | None = None
     for css, _ in sorted(votes.items(), key=lambda entry: (-entry[1], costs[entry[0]]))[:_TRIED]:
         limit.check()
-        found = _links(SelectorTable(css=css), trees, for_files=True)
+        found = _links(SelectorTable(css=css), trees, for_files=True) - here
         hits = len(found & set(wanted))
-        if hits and hits >= _MIN_PRECISION * len(found):
+        if hits and hits >= precision * len(found):
             score = (-hits * hits / len(found), costs[css], css)
             best = score if best is None else min(best, score)
     return best[2] if best is not None else None

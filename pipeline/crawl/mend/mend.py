@@ -15,7 +15,7 @@ from pipeline.crawl.mend.items.html_items import HtmlItems, known_by_key
 from pipeline.crawl.mend.items.json_items import JsonItems
 from pipeline.crawl.mend.known_values import EMPTY, KnownValues, fold, texts_of
 from pipeline.crawl.mend.link_rules import mend_links
-from pipeline.crawl.mend.mending import Candidate, Mending
+from pipeline.crawl.mend.mending import Candidate, Mending, merged
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import OutOfTimeError, TimeLimit
 from pipeline.crawl.mend.verify import Outcome, apply_rules
@@ -52,13 +52,21 @@ def mend(table: SpiderTable, pages: Sequence[Document], known: Sequence[Mapping[
     except OutOfTimeError:
         return Mending({}, "the search was stopped at its time limit, because the pages are too large", is_needed=True, known=len(known))
     try:
-        changes, notes = mend_links(table, [PageTree(document) for document in pages], links or {}, TimeLimit(len(pages)))
+        changes, notes = mend_links(_with_items(table, items.changes), [PageTree(document) for document in pages], links or {}, TimeLimit(len(pages)))
     except OutOfTimeError:
         changes, notes = {}, ["the rules of links were not checked, because the pages are too large"]
     if not changes:
         return replace(items, notes=(*items.notes, *notes)) if items.changes else items
     tried = tuple(f"{key}: {', '.join(map(str, rules))}: leads to pages that were fetched before" for key, rules in changes.items())
     return replace(items, changes={**items.changes, **changes}, reason="", is_needed=True, tried=(*items.tried, *tried), notes=(*items.notes, *notes))
+
+
+def _with_items(table: SpiderTable, changes: Mapping[str, Any]) -> SpiderTable:
+    """Return the spider's table with the proposed changes of `items`."""
+    if table.items is None or "items" not in changes:
+        return table
+    new = ItemsTable.model_validate(merged(table.items.model_dump(by_alias=True, exclude_unset=True), changes["items"]))
+    return table.model_copy(update={"items": new})
 
 
 def _mend_items(table: SpiderTable, pages: Sequence[Document], known: Sequence[Mapping[str, Json]], links: Mapping[str, Collection[str]],
@@ -92,16 +100,16 @@ class _Search:
         present = apply_rules(self._table, self._identity, self._pages, self._by_key)
         html = HtmlItems(self._table, self._pages, self._known, self._limit, self._links)
         if self._works(present, len(html.records)):
-            return self._mending({}, "the rules still work", present, is_needed=False)
+            return self._mending({}, "the rules still work", present, len(html.records), is_needed=False)
         data = JsonItems(self._table, self._pages, self._known, self._limit)
         anchored = max(len(html.records), data.records)
         candidates = self._candidates(html, len(html.records)) or self._candidates(data, data.records)
         better = [entry for entry in candidates if entry[1].agreeing > present.agreeing]
         if not better:
-            return self._mending({}, self._why(anchored), present, is_needed=True)
+            return self._mending({}, self._why(anchored), present, anchored, is_needed=True)
         best, outcome = max(better, key=lambda entry: self._quality(entry[1]))
         notes = [f"no rule was found for {name}: its known values were not found on the pages" for name in best.dropped]
-        return self._mending({"items": best.changes}, "", outcome, is_needed=True, notes=notes)
+        return self._mending({"items": best.changes}, "", outcome, anchored, is_needed=True, notes=notes)
 
     def _candidates(self, source: HtmlItems | JsonItems, anchored: int) -> list[tuple[Candidate, Outcome]]:
         """Return the rules that may be proposed, each with its outcome."""
@@ -176,10 +184,10 @@ class _Search:
         return (f": no stored {names} is on the pages, so {what}; choose another `key`, "
                 f"or accept that all items are new and write new rules with `pipeline suggest {shown_url(start)}`")
 
-    def _mending(self, changes: dict[str, Any], reason: str, outcome: Outcome, *, is_needed: bool, notes: Sequence[str] = ()) -> Mending:
+    def _mending(self, changes: dict[str, Any], reason: str, outcome: Outcome, anchored: int, *, is_needed: bool, notes: Sequence[str] = ()) -> Mending:
         shown = outcome.samples[:_SHOWN] if changes else []
         return Mending(changes, reason, is_needed, agreement=outcome.agreement, pages=outcome.pages, known=len(self._known.records),
-                       tried=tuple(self._tried), notes=tuple(notes), before=tuple(
+                       found=len(outcome.keys), on_pages=anchored, tried=tuple(self._tried), notes=tuple(notes), before=tuple(
                            {name: self._by_key[key].get(name) for name in outcome.fields} for key, _ in shown),
                        after=tuple(row for _, row in shown))
 

@@ -18,12 +18,15 @@ from pipeline.settings import ItemsTable
 class Agreement:
     """How many known values of one field the rules give again.
 
-    of: the number of known values, of the items that the rules find again.
+    of: the number of known values, of the items that the rules find again. pages: the number of pages on which known values agree.
+    is_details: whether it is a field of details pages, each of which has one value.
     """
 
     field: str
     agree: int
     of: int
+    pages: int
+    is_details: bool = False
 
 
 @dataclass
@@ -43,13 +46,14 @@ class Outcome:
     repeated: int = 0
     agree: dict[str, int] = field(default_factory=dict)
     of: dict[str, int] = field(default_factory=dict)
+    agreeing_pages: dict[str, int] = field(default_factory=dict)
     filled_known: dict[str, int] = field(default_factory=dict)
     filled_new: dict[str, int] = field(default_factory=dict)
     samples: list[tuple[str, dict[str, Json]]] = field(default_factory=list)
 
     @property
     def agreement(self) -> tuple[Agreement, ...]:
-        return tuple(Agreement(name, self.agree.get(name, 0), self.of.get(name, 0)) for name in self.fields)
+        return tuple(Agreement(name, self.agree.get(name, 0), self.of.get(name, 0), self.agreeing_pages.get(name, 0)) for name in self.fields)
 
     @property
     def agreeing(self) -> int:
@@ -87,6 +91,7 @@ def apply_rules(table: ItemsTable, key: tuple[str, ...], documents: Sequence[Doc
         outcome.rejected += len(extracted.rejected)
         here: dict[str, dict[str, Json]] = {}
         has_known = False
+        agreed = dict(outcome.agree)
         for data in extracted.items:
             try:
                 plain = as_json(data)
@@ -106,6 +111,8 @@ def apply_rules(table: ItemsTable, key: tuple[str, ...], documents: Sequence[Doc
                     outcome.samples.append((name, plain))
             _compare(outcome, table, plain, stored)
         outcome.pages += has_known
+        for name, count in outcome.agree.items():
+            outcome.agreeing_pages[name] = outcome.agreeing_pages.get(name, 0) + (count > agreed.get(name, 0))
     return outcome
 
 

@@ -61,7 +61,7 @@ def mend_watch(table: WatchTable, documents: Sequence[Document], known: Sequence
     if best[0] < max(1, _AGREES * len(pages)):
         return Mending({}, "the stored texts are not in one part of the pages", is_needed=True, known=len(known), tried=tried)
     new = SelectorTable(**{**part.model_dump(exclude_unset=True, exclude={"css", "xpath"}), "css": best[2]})
-    return Mending({"watch": {"part": written(new)}}, "", is_needed=True, agreement=(Agreement("text", best[0], len(pages)),), pages=best[0],
+    return Mending({"watch": {"part": written(new)}}, "", is_needed=True, agreement=(Agreement("text", best[0], len(pages), best[0]),), pages=best[0],
                    known=len(known), tried=tried)
 
 

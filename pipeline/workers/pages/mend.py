@@ -11,6 +11,7 @@ from pipeline.crawl.mend.details_rules import details_pages, mend_details
 from pipeline.documents.document import Document
 from pipeline.errors import PipelineError
 from pipeline.model import Json
+from pipeline.session.politeness.robots import Robots
 from pipeline.settings import ItemsTable, Settings
 from pipeline.settings.edit import SpiderEdit
 from pipeline.settings.masking import Mask
@@ -40,29 +41,50 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     known = known_items(store, name, limit=MAX_RECORDS)
     starts = [start.url for start in table.start if start.method in (None, "GET") and start.form is None and start.json_ is None and start.body is None]
     urls = list(dict.fromkeys(options["urls"] or [*starts[:2], *pages_with_items(store, name, limit=2 * MAX_PAGES), *starts]))[:MAX_PAGES]
-    documents, failed = [], []
-    with open_pages(settings, name) as pages:
-        for at, url in enumerate(urls):
-            if at:
-                time.sleep(min(table.delay, _MAX_DELAY_S))
-            document, problem = _get(pages, url)
-            documents += [document] if document is not None else []
-            failed += [problem] if problem else []
+    with open_pages(settings, name) as opened:
+        pages = _Pages(opened)
+        documents = [document for url in urls if (document := pages.get(url)) is not None]
         links = {"follow": fetched_pages(store, name, limit=_MAX_LINKS), "download": download_urls(store, name)}
         found = mend(table, documents, known, links=links)
         if table.items is not None and table.items.details is not None and (found.changes or not found.is_needed):
             found = _with_details(table.items, found, documents, known, pages)
-    return {**as_json(found), "urls": [document.url for document in documents], "failed": failed,
+    return {**as_json(found), "urls": [shown_url(document.url) for document in documents], "failed": pages.failed,
             "diff": SpiderEdit(settings.file, name, found.changes).diff(Mask.of(settings)) if found.changes else ""}
 
 
-def _with_details(table: ItemsTable, found: Mending, documents: list[Document], known: list[dict[str, Json]], pages: PageFetcher) -> Mending:
+class _Pages:
+    """Fetches pages one after the other, those that the site's robots.txt allows. failed: messages about pages that were not fetched."""
+
+    def __init__(self, pages: PageFetcher) -> None:
+        self.failed: list[str] = []
+        self._pages = pages
+        self._robots = Robots(pages.session.look, on_delay=lambda place, delay_s: None) if pages.spider.robots else None
+        self._is_first = True
+
+    def get(self, url: str) -> Document | None:
+        """Return a page; None if there is none."""
+        try:
+            if self._robots is not None:
+                self._robots.check(url)
+            if not self._is_first:
+                time.sleep(min(self._pages.spider.delay, _MAX_DELAY_S))
+            self._is_first = False
+            document = self._pages.get(url).document
+        except PipelineError as error:
+            self.failed.append(f"{shown_url(url)}: {error.what}{f'; {error.fix}' if error.fix else ''}")
+            return None
+        if document.status >= 400:
+            self.failed.append(f"{shown_url(url)}: HTTP {document.status}")
+            return None
+        return document
+
+
+def _with_details(table: ItemsTable, found: Mending, documents: list[Document], known: list[dict[str, Json]], pages: _Pages) -> Mending:
     """Fetch details pages of known items, and return the proposal with new rules for their fields."""
     fetched = []
     for url, record in details_pages(table, found.changes.get("items", {}), documents, known, limit=MAX_DETAILS):
-        time.sleep(min(pages.spider.delay, _MAX_DELAY_S))
-        document, _ = _get(pages, url)
-        fetched += [(document, record)] if document is not None else []
+        if (document := pages.get(url)) is not None:
+            fetched.append((document, record))
     fields, agreement = mend_details(table, fetched)
     if not fields:
         return found
@@ -70,14 +92,6 @@ def _with_details(table: ItemsTable, found: Mending, documents: list[Document], 
     details = {**items.get("details", {}), "fields": fields}
     return replace(found, changes={**found.changes, "items": {**items, "details": details}}, reason="", is_needed=True,
                    agreement=(*found.agreement, *agreement), pages=max(found.pages, len(fetched)))
-
-
-def _get(pages: PageFetcher, url: str) -> tuple[Document | None, str]:
-    try:
-        document = pages.get(url).document
-    except PipelineError as error:
-        return None, f"{shown_url(url)}: {error}"
-    return (document, "") if document.status < 400 else (None, f"{shown_url(url)}: HTTP {document.status}")
 
 
 def as_json(found: Mending) -> dict[str, Json]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pipeline.cli.pages.mend import fetched
 from pipeline.crawl.extract import Document, ItemRules, LinkRules
 from pipeline.crawl.mend import Mending, mend, merged
+from pipeline.crawl.mend.details_rules import mend_details
 from pipeline.settings import SelectorTable, SpiderTable
 
 WORDS = ["apple", "bread", "cheese", "dates", "eggs", "figs", "grapes", "honey", "ice", "jam", "kale", "lemon", "mango", "nuts", "olives",
@@ -303,6 +306,82 @@ def test_a_note_says_that_further_pages_are_lost_unless_the_rule_never_led_to_on
     assert not found.is_sure
     assert found.why_not_sure == found.notes[0]
     assert not mend(table_, pages(table, BOOKS), known, links={"follow": ["https://shop.example/list"]}).notes
+
+
+def test_details_pages_and_start_urls_are_no_pages_to_follow() -> None:
+    details = {"link": "h3 a", "fields": {"pages": ".pages"}}
+    table_ = spider(details=details).model_copy(update={"follow": (SelectorTable(css="li.next a"),)})
+    known = rows(spider(), pages(original, BOOKS))
+    items = [f"https://shop.example/books/{book['id']}.html" for book in BOOKS]
+    after = [document(with_links(original(BOOKS[at:at + 8]), number, next_link="<a class='on' href='/list/{}'>Next</a>"), number)
+             for number, at in ((1, 0), (2, 8))]
+    lists = [f"https://shop.example/list/{number}" for number in range(1, 4)]
+
+    assert mend(table_, after, known, links={"follow": [*lists, *items]}).changes == {"follow": [".on"]}
+    assert not mend(table_, pages(original, BOOKS), known, links={"follow": ["https://shop.example/list", *items]}).changes
+    shrunk = mend(table_, [document(original(BOOKS))], known, links={"follow": [*lists, *items]})
+    assert not shrunk.changes, "the list has one page only, which links to no other page of the list"
+
+
+def test_a_proposal_that_changes_links_is_never_sure() -> None:
+    table_ = spider().model_copy(update={"follow": (SelectorTable(css="li.next a"),)})
+    known = rows(spider(), pages(original, BOOKS))
+    after = [document(with_links(table(BOOKS[at:at + 8]), number, next_link="<a class='on' href='/list/{}'>»</a>"), number)
+             for number, at in ((1, 0), (2, 8), (3, 16))]
+
+    found = mend(table_, after, known, links={"follow": [f"https://shop.example/list/{number}" for number in range(1, 5)]})
+
+    assert found.changes.keys() == {"items", "follow"}
+    assert found.why_not_sure == "a person must check where the links of follow lead"
+    assert Mending({"items": {"details": {"link": "a"}}}, "", is_needed=True, pages=3).why_not_sure == "a person must check where the links of details.link lead"
+
+
+def test_a_proposal_that_loses_items_of_the_pages_is_not_sure() -> None:
+    def two_shapes(books: list[Book]) -> str:
+        return other_classes(books[:6]).replace("<footer>", "".join(
+            f"<p><b>{book['title']}</b> <i>{price(book)}</i></p>" for book in books[6:]) + "<footer>")
+
+    known = rows(spider(), pages(original, BOOKS))
+    found = mend(spider(), pages(two_shapes, BOOKS), known)
+
+    assert found.changes
+    assert found.why_not_sure == "only 18 of the 24 known items on the pages are found, and 95 % are needed"
+
+
+def test_each_changed_field_must_agree_on_three_pages() -> None:
+    known = rows(spider(), pages(original, BOOKS))
+    dearer = [book | {"cents": book["cents"] + 1} if book["id"] % 8 == 0 else book for book in BOOKS]
+    found = mend(spider(), pages(other_classes, dearer), known)
+    assert found.share > 0.95
+    assert found.why_not_sure == "only 87 % of the known values of price agree, and 95 % are needed"
+    one_page = [row | {"price": None} if at >= 8 else row for at, row in enumerate(known)]
+    after = [document(other_classes(BOOKS[:8]), 1), *[document(re.sub("<p class='amount'>.*?</p>", "", other_classes(BOOKS[at:at + 8])), at) for at in (8, 16)]]
+    found = mend(spider(), after, one_page)
+    assert found.why_not_sure == "known values of price agree on 1 page only, and 3 are needed"
+
+
+@pytest.mark.parametrize(("makers", "is_proposed", "is_sure"), [
+    (["Acme Limited", "Acme Limited", "Foobar Works"], False, False),
+    (["Acme Limited"] * 4, False, False),
+    (["Acme Limited", "Foobar Works"], True, False),
+    (["Acme Limited", "Foobar Works", "Acme Limited"], True, True),
+])
+def test_a_field_of_details_pages_needs_several_values(makers: list[str], *, is_proposed: bool, is_sure: bool) -> None:
+    table_ = spider(details={"link": "h3 a", "fields": {"maker": ".gone"}})
+    assert table_.items is not None
+    is_banner = not is_proposed
+    after = [(document(f"<h1>Book {at}</h1><p class='maker'>{'Acme Limited' if is_banner else maker}</p>", at), {"maker": maker})
+             for at, maker in enumerate(makers)]
+
+    fields, agreement = mend_details(table_.items, after)
+
+    assert fields == ({"maker": ".maker"} if is_proposed else {})
+    changes = {"items": {"details": {"fields": fields}}} if fields else {}
+    assert Mending(changes, "", is_needed=True, agreement=agreement, pages=3).is_sure is is_sure
+
+
+def test_user_info_and_secret_parameters_of_pages_are_not_shown() -> None:
+    assert fetched({"known": 3, "urls": ["https://user:s3cret@shop.example/a?token=abc123"]}).endswith("https://shop.example/a?token=•••")
 
 
 def test_a_link_to_the_next_page_that_only_its_text_tells_apart_is_found() -> None:
