@@ -11,7 +11,7 @@ from pipeline.model import FrontierState, Outcome
 from pipeline.session import UNCHECKABLE
 from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl import refusals, rule_counts
-from pipeline.store.runs.runs import Ending, lacking, last_complete
+from pipeline.store.runs.runs import Ending, last_complete
 from pipeline.text import counted, shown_url
 
 _States = Mapping[FrontierState, int]
@@ -98,8 +98,9 @@ def _of_rules(context: CrawlContext, wanted: Mapping[str, float] | None) -> tupl
         rejected = rule_counts.rejected(connection, run.pass_id)
         requested = rule_counts.requests_files(connection, run.pass_id)
         usual = rule_counts.usual(connection, run.spider, before=run.pass_id)
-        without = lacking(connection, run, wanted)[0] if wanted is not None else ""
-        lost = lost_pages(coverage, last_complete(connection, run)) if wanted is not None and table.is_built_in else ""
+        before = last_complete(connection, run) if wanted is not None else None
+    without = coverage.lacking(before, wanted)[0] if before is not None and wanted is not None else ""
+    lost = lost_pages(coverage, before) if before is not None and table.is_built_in else ""
     found_nothing, obstacle = nothing_found(table, coverage, rejected), obstacle_note(coverage)
     yielded = "" if table.allow_empty else yielded_nothing(table, coverage, rejected, downloads=requested)
     notes = [*filter(None, [yielded]), *rule_notes(table, coverage, usual, without=without)]

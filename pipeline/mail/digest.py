@@ -356,11 +356,11 @@ def _by_alphabet(recipients: RecipientsTable) -> list[RecipientsTable]:
 
     Many mail servers refuse a whole message with an address of the second kind (RFC 6531), so these recipients get a message of their own.
     """
-    def those(*, in_ascii: bool) -> RecipientsTable:
-        return recipients.model_copy(update={name: tuple(
-            address for address in getattr(recipients, name) if compose.bare_address(address).isascii() is in_ascii)
-            for name in ("to", "cc", "bcc")})
-    return [found for found in (those(in_ascii=True), those(in_ascii=False)) if found.everyone]
+    def is_ascii(address: str) -> bool:
+        return compose.bare_address(address).isascii()
+
+    parts = (recipients.only(is_ascii), recipients.only(lambda address: not is_ascii(address)))
+    return [found for found in parts if found.everyone]
 
 
 @contextmanager

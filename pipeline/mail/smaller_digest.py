@@ -23,12 +23,12 @@ def with_less(settings: Settings, name: str, rebuild: Rebuild, step: int) -> Set
     attach_limit = 0
     if step == 0 and rebuild.max_bytes is not None:
         attach_limit = min(table.attach_limit, max(0, int((rebuild.max_bytes - TEXT_BYTES) * ENCODED_SHARE)))
-    wanted = set(rebuild.recipients)
-    tables = (table, *table.groups)
-    having = [position for position, each in enumerate(tables) if wanted.intersection(map(compose.bare_address, each.everyone))]
+    def is_wanted(address: str) -> bool:
+        return compose.bare_address(address) in rebuild.recipients
+
+    tables = [each.only(is_wanted) for each in (table, *table.groups)]
+    having = [position for position, each in enumerate(tables) if each.everyone]
     # The groups may have been edited since the message was refused.
     chosen = rebuild.recipients_of if rebuild.recipients_of in having else next(iter(having), None)
-    those = [each.model_copy(update={field: tuple(
-        address for address in getattr(each, field) if position == chosen and compose.bare_address(address) in wanted)
-        for field in ("to", "cc", "bcc")}) for position, each in enumerate(tables)]
-    return settings.model_copy(update={"digests": {name: those[0].model_copy(update={"groups": tuple(those[1:]), "attach_limit": attach_limit})}})
+    own, *groups = [each if position == chosen else each.only(lambda address: False) for position, each in enumerate(tables)]
+    return settings.model_copy(update={"digests": {name: own.model_copy(update={"groups": tuple(groups), "attach_limit": attach_limit})}})

@@ -21,23 +21,20 @@ _HEADER = re.compile(r"""\s*(\[\[?\s*(?:spiders|"spiders"|'spiders')\s*(?:\.[^\]
 _URL = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s"/@]*@)?[^\s"'<>?]*(?:\?[^\s"]*)?""")
 
 
-def merged(table: Mapping[str, Any], changes: Mapping[str, Any], groups: frozenset[str]) -> dict[str, Any]:
-    """Return a table with changes made to it.
+_GROUPS = frozenset(["items", "fields", "details", "watch", "pages"])
+"""The tables of a spider's table of which changes name only the changed keys. Any other value, such as a rule, is replaced as a whole."""
 
-    groups: the names of tables of which only the changed keys are given. Any other value, such as a rule, is replaced as a whole.
-    """
+
+def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spider's table, as TOML has it, with changes made to it."""
     result = dict(table)
     for name, value in changes.items():
         old = result.get(name)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and name in groups:
-            result[name] = merged(old, value, groups)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and name in _GROUPS:
+            result[name] = merged(old, value)
         else:
             result[name] = value
     return result
-
-
-GROUPS = frozenset(["items", "fields", "details", "watch", "pages"])
-"""The tables of a spider's table of which changes name only the changed keys."""
 
 
 class SpiderEdit:
@@ -62,7 +59,7 @@ class SpiderEdit:
         from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
 
         try:
-            wanted = merged(tomllib.loads(self.before)["spiders"][spider], changes, GROUPS)
+            wanted = merged(tomllib.loads(self.before)["spiders"][spider], changes)
             document = tomlkit.parse(self.before)
             _write(document["spiders"][spider], changes)
             text = tomlkit.dumps(document)
@@ -131,7 +128,7 @@ def _write(table: MutableMapping[str, Any], changes: Mapping[str, Any]) -> None:
     """Make changes in a table of tomlkit."""
     for name, value in changes.items():
         old = table.get(name)
-        if isinstance(value, Mapping) and isinstance(old, MutableMapping) and name in GROUPS:
+        if isinstance(value, Mapping) and isinstance(old, MutableMapping) and name in _GROUPS:
             _write(old, value)
         else:
             table[name] = _value(value)

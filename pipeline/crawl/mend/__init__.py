@@ -2,6 +2,7 @@
 
 from pipeline.crawl.mend.known_values import MAX_RECORDS
 from pipeline.crawl.mend.mend import mend
-from pipeline.crawl.mend.mending import Mending, merged
+from pipeline.crawl.mend.mending import Mending
+from pipeline.settings.edit import merged
 
 __all__ = ["MAX_RECORDS", "Mending", "mend", "merged"]

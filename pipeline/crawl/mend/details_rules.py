@@ -13,13 +13,14 @@ from pipeline.crawl.mend.fields.field_rules import FieldSearch
 from pipeline.crawl.mend.items.html_items import known_by_key
 from pipeline.crawl.mend.known_values import KnownValues
 from pipeline.crawl.mend.mend import identity_of
-from pipeline.crawl.mend.mending import merged, written
+from pipeline.crawl.mend.mending import written
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import OutOfTimeError, TimeLimit
 from pipeline.crawl.mend.verify import Agreement
 from pipeline.documents.document import Document
 from pipeline.model import Json
 from pipeline.settings import ItemsTable
+from pipeline.settings.edit import merged
 
 _WORKS = 0.5
 _AGREES = 0.66

@@ -15,7 +15,7 @@ from pipeline.crawl.mend.items.html_items import HtmlItems, known_by_key
 from pipeline.crawl.mend.items.json_items import JsonItems
 from pipeline.crawl.mend.known_values import EMPTY, KnownValues, fold, texts_of
 from pipeline.crawl.mend.link_rules import mend_links
-from pipeline.crawl.mend.mending import Candidate, Mending, merged
+from pipeline.crawl.mend.mending import Candidate, Mending
 from pipeline.crawl.mend.page_tree import PageTree
 from pipeline.crawl.mend.time_limit import OutOfTimeError, TimeLimit
 from pipeline.crawl.mend.verify import Outcome, apply_rules
@@ -23,6 +23,7 @@ from pipeline.crawl.mend.watch_part import mend_watch
 from pipeline.documents.document import Document
 from pipeline.model import Json
 from pipeline.settings import ItemsTable, SpiderTable
+from pipeline.settings.edit import merged
 from pipeline.text import counted, shown_url
 
 _WORKS = 0.8

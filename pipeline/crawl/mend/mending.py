@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.crawl.mend.verify import Agreement
 from pipeline.model import Json
 from pipeline.settings import ItemsTable, SelectorTable
-from pipeline.settings.edit import GROUPS
-from pipeline.settings.edit import merged as with_changes
 from pipeline.text import counted
 
 MIN_SHARE_FOR_AUTO = 0.95
@@ -126,8 +123,3 @@ def written(rule: SelectorTable) -> str | dict[str, Any]:
         if set(found) == {only}:
             return str(found[only])
     return found
-
-
-def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spider's table, as TOML has it, with the changes of a proposal made to it."""
-    return with_changes(table, changes, GROUPS)

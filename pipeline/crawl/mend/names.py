@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.crawl.mend.page_tree import Element, PageTree
-from pipeline.crawl.suggest.selectors import is_generated, is_utility
+from pipeline.crawl.suggest.selectors import IDENTIFIER, is_generated, is_utility
 
 GENERATED_COST = 7.0
 _POSITION_COST = 3.5
-IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
-"""Names of tags, classes, ids and attributes that need no escape in a selector."""
 _MEANINGFUL = ("itemprop", "itemtype", "rel", "role", "datetime", "property", "name")
 
 

@@ -17,7 +17,8 @@ from selectolax.lexbor import LexborNode, SelectolaxError
 from pipeline.crawl.suggest.names import known
 
 _STRICT = 0.97
-_NAME = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*\Z")
+IDENTIFIER = re.compile(r"-?[A-Za-z_][A-Za-z0-9_-]*")
+"""Names of tags, classes, ids and attributes that need no escape in a selector."""
 _HASHED = re.compile(r"""
     ^(?:css|sc|jsx|jss|emotion|styled|svelte|makeStyles|ng-tns|ember|react|vue|data-v|_ngcontent|_nghost|yui|ext-gen|gwt-uid|radix
         |headlessui|astro|r)[-_:]?[A-Za-z]?[0-9a-f]*\d  # css-1x2y3z, jss12, ember482, svelte-1a2b3c
@@ -52,7 +53,7 @@ _TELLING_TAGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "header", "time",
 @lru_cache(maxsize=20_000)
 def is_generated(name: str) -> bool:
     """Return whether a class name or an id looks generated: a hash, a name of a CSS-in-JS library, or a name with a counter."""
-    if _NAME.match(name) is None or len(name) > 60:
+    if IDENTIFIER.fullmatch(name) is None or len(name) > 60:
         return not _is_foreign_word(name)
     if _HASHED.search(name) or _MIXED.search(name):
         return True
@@ -89,7 +90,7 @@ def quoted(value: str) -> str:
 def names_of(node: LexborNode) -> list[str]:
     """Return the simple selectors of one element without its position, the most stable first. The tag is the last one."""
     tag, attributes = node.tag or "*", node.attributes
-    found = [f"[itemprop={quoted(name)}]" if _NAME.match(name) is None else f"[itemprop={name}]"
+    found = [f"[itemprop={quoted(name)}]" if IDENTIFIER.fullmatch(name) is None else f"[itemprop={name}]"
              for name in (attributes.get("itemprop") or "").split()[:2]]
     classes = (attributes.get("class") or "").split()
     found += [f".{name}" for name in sorted(semantic_classes(classes), key=_is_vague)[:4]]
@@ -97,7 +98,7 @@ def names_of(node: LexborNode) -> list[str]:
         if name in ("data-testid", "data-test", "data-role", "data-qa", "data-cy", "data-field", "data-label", "rel", "role", "name") \
                 and value and len(value) <= 40 and not is_generated(value):
             found.append(f"{tag}[{name}={quoted(value)}]")
-        elif name.startswith("data-") and _NAME.match(name) and not is_generated(name):
+        elif name.startswith("data-") and IDENTIFIER.fullmatch(name) and not is_generated(name):
             found.append(f"{tag}[{name}]")
     found += [f"[class*={quoted(prefix)}]" for name in classes if (prefix := _stem(name))][:2]
     return [*found, tag]
@@ -142,7 +143,7 @@ def _by_name(node: LexborNode, above: Sequence[LexborNode]) -> Iterator[str]:
     yield from (f"{name} {own[-1]}" for parent in above[:4] for name in names_of(parent))
     yield from (f"{name} > {one}" for parent in above[:1] for name in names_of(parent) for one in own)
     yield from (f".{name}" for name in (node.attributes.get("class") or "").split()
-                if is_utility(name) and not is_generated(name) and _NAME.match(name))
+                if is_utility(name) and not is_generated(name) and IDENTIFIER.fullmatch(name))
 
 
 def _by_position(node: LexborNode, above: Sequence[LexborNode], scope: LexborNode) -> Iterator[str]:

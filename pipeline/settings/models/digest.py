@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -75,6 +75,10 @@ class RecipientsTable(Table):
     @property
     def everyone(self) -> tuple[str, ...]:
         return (*self.to, *self.cc, *self.bcc)
+
+    def only(self, wanted: Callable[[str], bool]) -> Self:
+        """Return a copy whose recipients are only the wanted addresses."""
+        return self.model_copy(update={name: tuple(filter(wanted, getattr(self, name))) for name in ("to", "cc", "bcc")})
 
     @property
     def filters_items(self) -> bool:

@@ -171,7 +171,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
             if missing and not seen and not ending.allow_empty:
                 doubt = f"no items were found, although the spider had {counted(missing, 'item')} before" + (f": {doubt}" if doubt else "")
             else:
-                doubt = doubt or lacking(connection, run, ending.coverage)[1]
+                doubt = doubt or _lacking(connection, run, ending.coverage)
             if missing and not doubt:
                 progress.gone += _mark_gone(connection, run, now)
         suspect = bool(doubt)
@@ -187,14 +187,14 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         return run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
 
 
-def lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> tuple[str, str]:
-    """Return the field that the items of this pass lack, and why this makes the pass suspect; ("", "") if it is not suspect.
+def _lacking(connection: Connection, run: Run, wanted: Mapping[str, float]) -> str:
+    """Return why this pass is suspect because its items lack a field; "" if the pass is not suspect.
 
     The pass is compared with the last complete pass that found items. If two complete passes in a row lack a field, only the
     first one is suspect.
     """
     own = connection.execute(select(passes.c.coverage).where(passes.c.id == run.pass_id)).scalar_one()
-    return Coverage.of_row(own).lacking(last_complete(connection, run), wanted)
+    return Coverage.of_row(own).lacking(last_complete(connection, run), wanted)[1]
 
 
 def last_complete(connection: Connection, run: Run) -> Coverage:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from pipeline.crawl.mend.known_values import texts_of
-from pipeline.crawl.mend.names import IDENTIFIER
 from pipeline.crawl.mend.page_tree import IGNORED_ATTRIBUTES, Element, PageTree
+from pipeline.crawl.suggest.selectors import IDENTIFIER
 from pipeline.model import Json
 from pipeline.settings import FieldTable
 

@@ -11,10 +11,10 @@ from selectolax.lexbor import SelectolaxError
 
 from pipeline.crawl.mend.items.anchors import Anchor
 from pipeline.crawl.mend.known_values import KnownValues
-from pipeline.crawl.mend.names import IDENTIFIER, Name, names_of
+from pipeline.crawl.mend.names import Name, names_of
 from pipeline.crawl.mend.page_tree import Element, PageTree
 from pipeline.crawl.mend.time_limit import TimeLimit
-from pipeline.crawl.suggest.selectors import is_generated
+from pipeline.crawl.suggest.selectors import IDENTIFIER, is_generated
 
 _MANY = -1
 _NOBODY = -2

@@ -9,10 +9,9 @@ from itertools import islice
 from pipeline.crawl.extract.items import reader
 from pipeline.crawl.mend.fields.field_fit import FieldFit, Holder, measure
 from pipeline.crawl.mend.fields.field_rules import FieldSearch
-from pipeline.crawl.mend.names import IDENTIFIER
 from pipeline.crawl.mend.page_tree import Element
 from pipeline.crawl.mend.time_limit import TimeLimit
-from pipeline.crawl.suggest.selectors import is_generated
+from pipeline.crawl.suggest.selectors import IDENTIFIER, is_generated
 from pipeline.documents.selectors import Scope
 from pipeline.settings import FieldTable
 
