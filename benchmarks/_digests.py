@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from pipeline.mail.digest import build
+from pipeline.mail.digests.build import build
 from pipeline.model import Outcome
 from pipeline.settings import load
 from pipeline.store import Store, open_store

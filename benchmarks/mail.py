@@ -21,7 +21,7 @@ from pathlib import Path
 import trustme
 import yagmail
 
-from pipeline.mail.digest import build
+from pipeline.mail.digests.build import build
 from pipeline.mail.outbox import RetryPolicy, deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.mail.transports.smtp_server import SmtpCredentials

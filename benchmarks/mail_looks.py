@@ -23,7 +23,7 @@ from sqlalchemy import select
 
 from benchmarks._digests import ABOUT, book, chinese_book
 from pipeline.mail import alerts
-from pipeline.mail.digest import build
+from pipeline.mail.digests.build import build
 from pipeline.mail.outbox import RetryPolicy, deliver_due
 from pipeline.mail.transports.maildir import MaildirTransport
 from pipeline.model import Outcome, Reject

@@ -25,7 +25,7 @@ from pipeline.heartbeat.http.pages import PageRenderer
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.history import RunHistory
 from pipeline.heartbeat.snapshot.spider_status import RECENT, DueTimes
-from pipeline.mail.digest import build
+from pipeline.mail.digests.build import build
 from pipeline.model import Item, Outcome, Page, Request
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from pipeline.errors import MailError
-from pipeline.mail import digest as mail_digest
 from pipeline.mail import test_message
+from pipeline.mail.digests import build as mail_digest
 from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState

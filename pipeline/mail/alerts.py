@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pipeline import proposal
-from pipeline.mail.render.translations import ALERT_WORDINGS, AlertWording
+from pipeline.languages import AlertWording, alert_wording
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
@@ -43,7 +43,7 @@ class AlertView:
     """
 
     title: str
-    facts: list[tuple[str, str]]
+    facts: Sequence[tuple[str, str]]
     log: str = ""
     rules: str = ""
 
@@ -135,7 +135,7 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
     from pipeline.mail.message import compose  # noqa: PLC0415
     from pipeline.mail.message.dkim import signer_of  # noqa: PLC0415
     from pipeline.mail.render.render import render_alert  # noqa: PLC0415
-    words = ALERT_WORDINGS[settings.alerts.language]
+    words = alert_wording(settings.alerts.language)
     seed = "\0".join([*(f"{t.spider} {t.kind.value} {t.since.isoformat()}" for t in started),
                       *(f"over {ended.alert.id} {ended.alert.told_at.isoformat()}" for ended in over)])
     fingerprint = hashlib.sha256(seed.encode()).hexdigest()[:24]

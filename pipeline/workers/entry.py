@@ -154,7 +154,7 @@ def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: s
     presentation is used after processes were killed while they rendered a richer one.
     """
     first, problem = less
-    from pipeline.mail import digest as mail_digest  # noqa: PLC0415  crawls do not need this module
+    from pipeline.mail.digests import build as mail_digest  # noqa: PLC0415  crawls do not need this module
     try:
         mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem)
     except PipelineError:

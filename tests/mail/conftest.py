@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.crawl.frontier.page_archive import PageArchive
-from pipeline.mail.digest import BuiltDigest, build
+from pipeline.mail.digests.build import BuiltDigest, build
 from pipeline.model import DigestClaim, DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store

@@ -14,7 +14,7 @@ from typing import Any
 import lxml.html
 import pytest
 
-from pipeline.mail.digest import build
+from pipeline.mail.digests.build import build
 from pipeline.model import Outcome, Reject
 from pipeline.store.mail import digests
 from pipeline.store.mail import outbox as stored

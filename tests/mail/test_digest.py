@@ -16,7 +16,8 @@ from email.policy import SMTP, default
 import pytest
 
 from pipeline.errors import LeaseLostError, UsageError
-from pipeline.mail.digest import BuiltDigest, build, preview
+from pipeline.mail.digests.build import BuiltDigest, build
+from pipeline.mail.digests.preview import preview
 from pipeline.mail.outbox import RetryPolicy, deliver_due
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import ChangeKind, Outcome, Reject

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SettingsError, UsageError
-from pipeline.mail.digest import BuiltDigest, build, preview
+from pipeline.mail.digests.build import BuiltDigest, build
+from pipeline.mail.digests.preview import preview
 from pipeline.mail.filters import number, passes
 from pipeline.model import Change, ChangeKind, Outcome
 from pipeline.price import price

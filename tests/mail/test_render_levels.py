@@ -10,7 +10,7 @@ from email.policy import default
 
 import pytest
 
-from pipeline.mail.digest import BuiltDigest
+from pipeline.mail.digests.build import BuiltDigest
 from pipeline.mail.render.render import HTML_LIMIT
 from pipeline.store.health import status_queries
 from pipeline.store.mail import outbox as stored

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def digest(settings_file: str, name: str, preview: Path | None, since: datetime | None, *, send: bool) -> None:
     """Preview or send a digest."""
     from pipeline.cli.deliveries import send_digest
-    from pipeline.mail.digest import preview as preview_digest
+    from pipeline.mail.digests.preview import preview as preview_digest
     from pipeline.settings import nearest
     settings = load_settings(settings_file)
     if name not in settings.digests:

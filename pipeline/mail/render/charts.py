@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from pipeline.errors import UsageError
+from pipeline.languages import Wording
 from pipeline.mail.field_text import field_text
 from pipeline.mail.filters import number
 from pipeline.mail.message.compose import Picture
-from pipeline.mail.render.translations import Wording
 from pipeline.model import Change, ChangeKind, Json
 from pipeline.price import is_price, same_currency
 from pipeline.store import Store

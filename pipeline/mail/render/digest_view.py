@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
+from babel.dates import format_datetime
+
+from pipeline.languages import Wording
+from pipeline.languages.phrase import locale_of
 from pipeline.mail.message.attachments import Packed
 from pipeline.mail.render.item_view import ItemView
-from pipeline.mail.render.translations import Wording
 from pipeline.mail.summary import ORDER, DigestSummary, RejectedItems, SpiderProblem
 from pipeline.model import ChangeKind, StoredFile
 from pipeline.text import clean_line, size_for_people
@@ -90,10 +93,10 @@ def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
     if summary.start is None or summary.end is None:
         return ""
     start, end = summary.start.astimezone(zone), summary.end.astimezone(zone)
-    first = start.strftime(words.date)
+    first = format_datetime(start, words.date, locale=locale_of(words.lang))
     if start.date() == end.date():
         return first if end - start < timedelta(minutes=1) else words.period.format(start=first, end=f"{end:%H:%M}")
-    return words.period.format(start=first, end=end.strftime(words.date))
+    return words.period.format(start=first, end=format_datetime(end, words.date, locale=locale_of(words.lang)))
 
 
 def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemView]], words: Wording, table: str) -> list[Section]:
@@ -126,7 +129,7 @@ def problems(summary: DigestSummary, words: Wording, notice: str) -> list[Proble
 
 
 def _problem(problem: SpiderProblem, words: Wording) -> ProblemView:
-    parts = []
+    parts: list[str] = []
     if problem.suspect:
         parts.append(words.suspect)
     if problem.outcome is not None:

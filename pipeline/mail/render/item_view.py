@@ -8,11 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.languages import Wording
 from pipeline.mail.field_text import field_text, safe_link
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.field_diff import LIMIT, Place, places
 from pipeline.mail.render.sanitize import plain, sanitised
-from pipeline.mail.render.translations import Wording
 from pipeline.model import Change, ChangeKind
 from pipeline.price import currency_of
 from pipeline.text import clean_line

@@ -18,12 +18,12 @@ from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateErro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.errors import UsageError
+from pipeline.languages import AlertWording, Wording, wording
 from pipeline.mail.message.attachments import Attachment, Packed
 from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render import digest_view
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.item_view import Detail, ItemView, ItemViewer
-from pipeline.mail.render.translations import WORDINGS, AlertWording, Wording
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import ChangeKind
 from pipeline.settings import Language
@@ -83,7 +83,7 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
 
     Raises UsageError if a user's template cannot be rendered, or if its HTML is too large even without items.
     """
-    words = WORDINGS[options.language]
+    words = wording(options.language)
     environment = _environment(options.templates)
     inliner = _inliner()
     viewer = _viewer(summary, options)
@@ -115,13 +115,13 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
 
 def render_template(template: str, summary: DigestSummary, options: RenderOptions) -> str:
     """Render only one of the templates digest.html and digest.txt, without attachments. Raises UsageError."""
-    viewer, words, packed = _viewer(summary, options), WORDINGS[options.language], Packed()
+    viewer, words, packed = _viewer(summary, options), wording(options.language), Packed()
     items = {kind: [viewer.item(change, (), Detail(1)) for change in summary.top[kind]] for kind in ORDER}
     return _run(_environment(options.templates), template, _digest_view(summary, packed, items, options, words, max_files=KEEP))
 
 
 def _viewer(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
-    return ItemViewer(WORDINGS[options.language], options.html_fields, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
+    return ItemViewer(wording(options.language), options.html_fields, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
         kind for kind, count in summary.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
 
 
@@ -147,7 +147,7 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
 
     rendered: the first mail. number, total: number of this mail, and number of all mails of the digest.
     """
-    words = WORDINGS[language]
+    words = wording(language)
     lines = [words.part.format(n=number, total=total), ""]
     lines += [f"* {file.name} ({size_for_people(file.size_bytes)})" for file in attachments]
     return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
@@ -185,7 +185,7 @@ def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
     loader = ChoiceLoader([FileSystemLoader(folder) for folder in [*folders, Path(__file__).parent / "templates"]])
     return ImmutableSandboxedEnvironment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        autoescape=lambda template: bool(template and template.endswith(".html")))
+        keep_trailing_newline=True, autoescape=lambda template: bool(template and template.endswith(".html")))
 
 
 def _run(environment: ImmutableSandboxedEnvironment, template: str, view: dict[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, TypeAdapter, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from pipeline.languages import LANGUAGES
 from pipeline.registry import DEFAULT_MAIL_TRANSPORT, MAIL_TRANSPORTS, load
 from pipeline.settings.fields.scalars import (
     Address,
@@ -38,8 +39,11 @@ MAIL_PROVIDERS: dict[str, tuple[str, int, Literal["tls", "starttls"]]] = {
 }
 """Host, port and security of each `provider` in [mail]."""
 
-Language = Literal["en", "zh"]
-"""The languages of the fixed words in mails."""
+if TYPE_CHECKING:
+    Language = str
+else:  # type checkers do not support a computed Literal
+    Language = Literal[LANGUAGES]
+"""The languages of the fixed texts in mails."""
 
 
 class DkimTable(Table):

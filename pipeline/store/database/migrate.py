@@ -13,7 +13,7 @@ from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import metadata
 
-HEAD = "0006"
+HEAD = "0007"
 """The number of the last migration of this version; a test compares this number with migrations/."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 KEPT_BEFORE = "backups"

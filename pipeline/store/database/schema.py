@@ -335,6 +335,7 @@ messages = Table(
     Column("digest_id", ForeignKey("digests.id"), index=True),
     Column("message_id", String(255), nullable=False, unique=True),
     Column("recipients_of", Integer, nullable=False, default=0, server_default="0"),  # 0: the digest itself, 1: its first group, …
+    Column("channel", AnyText, nullable=False, default="", server_default=""),  # "" for mail, else the reference of a channel's URL
     _text("subject"),
     Column("sender", AnyText, nullable=False),
     Column("file_key", AnyText, nullable=False),
@@ -355,6 +356,7 @@ recipients = Table(
     Column("state", String(10), nullable=False, default="waiting"),
     Column("code", Integer, nullable=False, default=0),
     _text("answer"),
+    Column("seen_at", Instant),  # when somebody has seen that the address was refused
 )
 
 deliveries = Table(

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pipeline.errors import MailError
 from pipeline.mail import test_message
-from pipeline.mail.digest import build
+from pipeline.mail.digests.build import build
 from pipeline.mail.message.dkim import Signer
 from pipeline.store.mail import digests
 from pipeline.store.mail import outbox as stored

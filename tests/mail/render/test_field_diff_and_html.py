@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.mail.digest import build
+from pipeline.mail.digests.build import build
 from pipeline.mail.render.field_diff import Place, Span, places
 from pipeline.mail.render.sanitize import plain, sanitised
 from pipeline.store.mail import digests

@@ -168,7 +168,7 @@ def test_a_greylisted_message_arrives_once_or_is_parked_after_max_age(server, de
 
 
 def test_a_seven_bit_server_gets_chinese_text_correctly(store, site, settings_from, clock) -> None:
-    from pipeline.mail.digest import build
+    from pipeline.mail.digests.build import build
     from pipeline.store.mail import digests
 
     settings = settings_from(digest='language = "zh"\nattach = ["csv"]')

@@ -76,6 +76,8 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
         connection.execute(text("DROP TABLE host_pauses"))
         connection.execute(text("DROP TABLE mendings"))
         connection.execute(text("ALTER TABLE downloads DROP COLUMN failed_passes"))
+        connection.execute(text("ALTER TABLE messages DROP COLUMN channel"))
+        connection.execute(text("ALTER TABLE recipients DROP COLUMN seen_at"))
         connection.execute(text("ALTER TABLE digests DROP COLUMN rebuild"))
         connection.execute(text("ALTER TABLE digests DROP COLUMN rebuild_of"))
         connection.execute(text("ALTER TABLE messages DROP COLUMN recipients_of"))

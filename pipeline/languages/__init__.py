@@ -1,0 +1,12 @@
+"""The languages of mails: the fixed texts of each language are in one TOML file of this folder.
+
+To add a language, add its file. The settings accept the language as soon as the file exists, and a test shows what the file lacks.
+"""
+
+from __future__ import annotations
+
+from pipeline.languages.load import LANGUAGES, alert_wording, wording
+from pipeline.languages.phrase import Phrase
+from pipeline.languages.wording import AlertWording, Wording
+
+__all__ = ["LANGUAGES", "AlertWording", "Phrase", "Wording", "alert_wording", "wording"]

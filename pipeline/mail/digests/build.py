@@ -1,0 +1,125 @@
+"""Build digests: render what the claimed runs of a digest found, and add the messages to the outbox.
+
+A digest is built in a child process, and never rendered inside a database transaction. The names of its files are derived from the
+id of the claim. A digest that is built again after a crash therefore overwrites the files of the interrupted attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipeline.errors import LeaseLostError, PipelineError, UsageError
+from pipeline.languages import wording
+from pipeline.mail.digests.contents import contents_of
+from pipeline.mail.digests.preview import standalone
+from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, RenderLevel, scratch_folder
+from pipeline.mail.digests.smaller_digest import with_less
+from pipeline.mail.message import compose
+from pipeline.model import REBUILD_STEPS, ChangeKind, DigestClaim, DraftMessage
+from pipeline.settings import DigestTable, Settings
+from pipeline.store import Store
+from pipeline.store.mail import digests as stored
+from pipeline.text import clean_line
+
+FOLDER = "messages"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuiltDigest:
+    """The result of building a digest.
+
+    message_ids: ids of the enqueued messages; empty if there was nothing to report. html_keys: file-store keys of the HTML files that
+    show the mails in a browser. subject, counts: subject of the first mail, and its number of changes by kind. problem: why the
+    digest was not rendered completely; "" if it was.
+    """
+
+    digest_id: int
+    message_ids: tuple[int, ...] = ()
+    html_keys: tuple[str, ...] = ()
+    subject: str = ""
+    counts: dict[ChangeKind, int] | None = None
+    problem: str = ""
+
+
+def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, now: datetime,
+          first: int = 0, problem: str = "") -> BuiltDigest:
+    """Render what the claimed runs found, enqueue the messages and close the claim.
+
+    If rendering fails, for example because of an error in a user's template, the next level of RENDER_LEVELS is tried. The mail, the
+    log and the digest's row in the database then contain the reason.
+
+    claim: the runs to report. owner: the owner of the claim's lease. first: index of the first level to try; not 0 if earlier
+    processes were killed while they built this digest. problem: why levels before `first` are not tried; "" if `first` is 0.
+
+    Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
+    StoreError.
+    """
+    steps = [(settings, None)] if claim.rebuild is None else [
+        (with_less(settings, claim.name, claim.rebuild, step), claim.rebuild.max_bytes) for step in range(claim.rebuild.step, len(REBUILD_STEPS) - 1)]
+    problem = problem or (claim.rebuild.reason if claim.rebuild is not None else "")
+    for own, max_bytes in steps:
+        for level in RENDER_LEVELS[first:-1]:
+            try:
+                return _build(store, own, claim, level, problem, owner=owner, now=now, max_bytes=max_bytes)
+            except _TooLargeError:
+                break
+            except UsageError as error:
+                problem = str(error)
+                logger.error("the digest %s is rendered again with less content, because rendering failed: %s", claim.name, error)  # noqa: TRY400  a user's mistake
+            except (PipelineError, OSError):
+                raise  # the store, the disk or an address caused the error, so a lower level would fail as well
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                logger.exception("the digest %s is rendered again with less content, because rendering failed", claim.name)
+    own = settings if claim.rebuild is None else with_less(settings, claim.name, claim.rebuild, len(REBUILD_STEPS) - 1)
+    return _build(store, own, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
+
+
+class _TooLargeError(Exception):
+    """A rendered message is larger than the mail server accepts."""
+
+
+def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLevel, problem: str, *, owner: str,
+           now: datetime, max_bytes: int | None = None) -> BuiltDigest:
+    """Render the mails of a digest, enqueue them and close the claim. Raises _TooLargeError for a mail of more than `max_bytes` bytes."""
+    table = settings.digests.get(claim.name)
+    contents = contents_of(store, table, claim.run_ids) if table is not None else []
+    if not contents:  # there is nothing to report, or the digest was removed from the settings
+        stored.close(store, claim.id, [], owner=owner, now=now)
+        return BuiltDigest(claim.id)
+    notice = _notice(settings.digests[claim.name], claim, problem)
+    renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, notice=notice)
+    drafts: list[DraftMessage] = []
+    html_keys: list[str] = []
+    with scratch_folder(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
+        for mail in renderer.mails(contents, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
+            if not stored.renew(store, claim.id, owner=owner, now=now):
+                raise LeaseLostError(f"another process has taken over building the digest {claim.name} (claim {claim.id})")
+            stem = f"{FOLDER}/{claim.id}-{len(drafts) + 1}"
+            if mail.rendered.html:
+                html_keys.append(f"{stem}.html")
+                store.files.write(html_keys[-1], standalone(mail.rendered).encode())
+            envelope = renderer.envelope(mail, number=len(drafts) + 1)
+            with store.files.writing(f"{stem}.eml") as file:
+                renderer.write(file, envelope, mail)
+            drafts.append(DraftMessage(
+                message_id=envelope.message_id, subject=mail.rendered.subject,
+                sender=compose.bare_address(settings.mail.envelope_sender),
+                recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.recipients.everyone))),
+                file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size,
+                recipients_of=mail.recipients_of))
+            if max_bytes is not None and drafts[-1].size_bytes > max_bytes:
+                raise _TooLargeError
+    ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
+    return BuiltDigest(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, contents[0].summary.counts, problem)
+
+
+def _notice(table: DigestTable, claim: DigestClaim, problem: str) -> str:
+    """Return the text that says why a mail shows less than usual; "" if it does not."""
+    words = wording(table.language)
+    template = words.built_again if claim.rebuild is not None else words.rendered_with_less
+    return template.format(why=clean_line(problem, 300)) if problem else ""

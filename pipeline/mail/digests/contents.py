@@ -1,0 +1,61 @@
+"""Choose what a digest reports to its own recipients and to each group of recipients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.mail.filters import FilteredChanges
+from pipeline.mail.render.render import KEEP
+from pipeline.mail.summary import DigestSummary, NetChanges, fewer_values, rejected_items, summarize
+from pipeline.model import Change
+from pipeline.settings import DigestTable, RecipientsTable
+from pipeline.store import Store
+from pipeline.store.mail import digests as stored
+
+
+@dataclass(frozen=True)
+class RecipientsContent:
+    """The changes that pass the filters of some recipients, and the summary of these changes.
+
+    recipients_of: 0 for the recipients of the digest itself, 1 for its first group, and so on.
+    """
+
+    recipients: RecipientsTable
+    recipients_of: int
+    changes: Iterable[Change]
+    summary: DigestSummary
+
+
+def contents_of(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[RecipientsContent]:
+    """Return what to report to the digest's own recipients and to each group of recipients.
+
+    Recipients for whom there is nothing new are left out, unless the digest has `empty = "send"`. even_empty: whether to include
+    these recipients anyway.
+    """
+    runs = stored.runs_of(store, run_ids)
+    changes = NetChanges(store, runs)
+    files = stored.files_of(store, run_ids)
+    rejected, fewer = rejected_items(store, runs), fewer_values(store, runs)
+    found = []
+    for position, recipients in enumerate((table, *table.groups)):
+        if not recipients.everyone:
+            continue
+        filters = (table,) if recipients is table else (table, recipients)
+        spiders = set(recipients.spiders or table.spiders)
+        own: Iterable[Change] = changes
+        by_item = any(wanted.filters_items for wanted in filters)
+        if by_item or spiders != set(table.spiders):
+            own = FilteredChanges(changes, filters)
+        # A filter on items cannot be applied to downloaded files, so recipients with a filter on items get no files.
+        summary = summarize(own, [run for run in runs if run.spider in spiders],
+                            [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
+                            rejected=[items for items in rejected if items.spider in spiders],
+                            fewer=[values for values in fewer if values.spider in spiders])
+        if not all(wanted.problems for wanted in filters):
+            summary.problems.clear()
+            summary.rejected.clear()
+            summary.fewer.clear()
+        if summary.has_news or even_empty or table.empty == "send":
+            found.append(RecipientsContent(recipients, position, own, summary))
+    return found

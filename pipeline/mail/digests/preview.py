@@ -1,0 +1,61 @@
+"""Write the mails that the next digest would consist of as files."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.errors import MailError, UsageError
+from pipeline.mail.digests.contents import contents_of
+from pipeline.mail.digests.renderer import DigestRenderer, scratch_folder
+from pipeline.mail.render.render import Rendered
+from pipeline.settings import Settings, nearest
+from pipeline.store import Store
+from pipeline.store.mail import digests as stored
+
+
+def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
+            since: datetime | None = None) -> list[Path]:
+    """Render the mails that the next digest would consist of, and write them as files to `folder`.
+
+    The store is not changed.
+
+    Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails.
+    since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.
+
+    Raises UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be
+    written, StoreError.
+    """
+    table = settings.digests.get(name)
+    if table is None:
+        raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where="settings.toml: digests")
+    run_ids = stored.untold(store, name, table.spiders) if since is None else \
+        stored.ended_since(store, table.spiders, since)
+    renderer = DigestRenderer(store, settings, name, digest_id=0, now=now)
+    paths: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(folder / f".rendering-{name}") as scratch:
+            contents = contents_of(store, table, run_ids, even_empty=True)
+            for number, mail in enumerate(renderer.mails(contents, scratch=scratch, keep_under=""), 1):
+                stem = folder / (name if number == 1 else f"{name}-{number}")
+                with stem.with_name(f"{stem.name}.eml").open("wb") as file:
+                    renderer.write(file, renderer.envelope(mail, number=number), mail)
+                paths.append(stem.with_name(f"{stem.name}.eml"))
+                for extension, content in (("html", standalone(mail.rendered)), ("txt", mail.rendered.text)):
+                    if content:
+                        paths.append(stem.with_name(f"{stem.name}.{extension}"))
+                        paths[-1].write_text(content, "utf-8")
+    except OSError as error:
+        raise MailError(f"the preview cannot be written: {error.strerror}", where=str(folder),
+                        fix="choose another folder") from error
+    return paths
+
+
+def standalone(rendered: Rendered) -> str:
+    """Return the HTML of a mail with its pictures embedded, so that a browser can show the HTML as a file."""
+    html = rendered.html
+    for picture in rendered.pictures:
+        html = html.replace(f"cid:{picture.name}", f"data:image/png;base64,{base64.b64encode(picture.png).decode()}")
+    return html

@@ -1,0 +1,65 @@
+"""Tests of the languages of mails: each file has every text with the same placeholders, and a new file is enough for a new language."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipeline.languages import LANGUAGES, Phrase, alert_wording, wording
+from pipeline.languages.load import FOLDER
+
+ENGLISH = (FOLDER / "en.toml").read_text("utf-8")
+
+
+def texts(language: str) -> dict[str, str]:
+    """Every text of a language by its key; a plural form counts as a text of its own."""
+    found: dict[str, str] = {}
+
+    def walk(table: dict[str, object], prefix: str) -> None:
+        for key, value in table.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{key}.")
+            else:
+                found[f"{prefix}{key}"] = str(value)
+
+    walk(tomllib.loads((FOLDER / f"{language}.toml").read_text("utf-8")), "")
+    return found
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"{(\w+)", text))
+
+
+def without_form(key: str) -> str:
+    return re.sub(r"\.(zero|one|two|few|many|other)$", "", key)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_language_has_every_text_with_the_same_placeholders(language: str) -> None:
+    wording(language), alert_wording(language)
+    english: dict[str, set[str]] = {}
+    for key, text in texts("en").items():
+        english.setdefault(without_form(key), set()).update(placeholders(text))
+    for key, text in texts(language).items():
+        assert placeholders(text) <= english[without_form(key)], key
+
+
+def test_a_missing_and_an_unknown_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "xx.toml").write_text(ENGLISH.replace("\ndownloads =", "\ndownlods =", 1))
+    with pytest.raises(ValueError, match=r"xx\.toml: digest\.downloads is missing"):
+        wording("xx", tmp_path)
+    (tmp_path / "yy.toml").write_text(ENGLISH.replace("\ndownloads =", '\nextra = "?"\ndownloads =', 1))
+    with pytest.raises(ValueError, match=r"yy\.toml: digest\.extra is an unknown key"):
+        wording("yy", tmp_path)
+
+
+@pytest.mark.parametrize(("language", "n", "text"), [
+    ("en", 1, "1 day"), ("en", 0, "0 days"), ("en", 12345, "12,345 days"), ("de", 12345, "12.345 days"), ("fr", 0, "0 day"),
+    ("pl", 3, "3 days (few)"), ("zh", 1, "1 days"),
+])
+def test_the_number_chooses_the_plural_form_and_is_written_as_in_the_language(language: str, n: int, text: str) -> None:
+    phrase = Phrase("{n:,} days", language, {"one": "{n:,} day", "few": "{n:,} days (few)", "other": "{n:,} days"})
+    assert phrase.format(n=n) == text
