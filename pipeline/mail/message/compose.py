@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import EmailPolicy
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 
@@ -38,13 +39,14 @@ _SPOOL_BYTES = 1 << 20
 
 
 class _Policy(EmailPolicy):  # generic in the type stubs only
-    """Email policy that corrects four faults in how Python's EmailPolicy folds headers.
+    """Email policy that corrects five faults in how Python's EmailPolicy folds headers.
 
     - EmailPolicy folds addresses and parameters incorrectly (see header_folding.py).
     - EmailPolicy turns an identifier that is longer than a line into encoded words, which no mail client decodes.
     - EmailPolicy begins a long subject on the second line, so that mail clients show a leading space.
     - EmailPolicy encodes only a part of some subjects, so that mail clients show two spaces instead of one. This policy
       encodes either the whole subject or nothing.
+    - EmailPolicy does not encode a subject that contains text in the form of an encoded word, which mail clients would decode.
 
     With this policy, identifiers are not folded, and the first line of a subject may be long. Both are shorter than the limit of 998
     characters (RFC 5322, 2.1.1).
@@ -53,9 +55,8 @@ class _Policy(EmailPolicy):  # generic in the type stubs only
     def fold(self, name: str, value: str) -> str:
         if name.lower() in _VERBATIM:
             return f"{name}: {value}{self.linesep}"
-        if name.lower() == "subject" and not self.utf8 and not str(value).isascii():
-            words = Header(str(value), "utf-8", maxlinelen=_ENCODED_LINE, header_name=name).encode(linesep=self.linesep)
-            return f"{name}: {words}{self.linesep}"
+        if name.lower() == "subject" and ("=?" in value or not (self.utf8 or str(value).isascii())):
+            return f"{name}: {_encoded(value, linesep=self.linesep)}{self.linesep}"
         if addresses := getattr(value, "addresses", ()):
             return address_header(name, addresses, linesep=self.linesep, utf8=self.utf8)
         if parameters := getattr(value, "params", None):
@@ -66,6 +67,11 @@ class _Policy(EmailPolicy):  # generic in the type stubs only
 
     def fold_binary(self, name: str, value: str) -> bytes:
         return self.fold(name, value).encode("utf-8" if self.utf8 else "ascii", "surrogateescape")
+
+
+def _encoded(subject: str, *, linesep: str) -> str:
+    """Return a subject as encoded words (RFC 2047), folded."""
+    return Header(subject, "utf-8", maxlinelen=_ENCODED_LINE, header_name="Subject").encode(linesep=linesep)
 
 
 def _without_parameters(header: Any) -> str:
@@ -103,12 +109,26 @@ class Picture:
     png: bytes
 
 
+def _name_and_address(written: str) -> tuple[str, str]:
+    """Return the display name and the address of an address in the settings.
+
+    The display name needs no quotes there, even if it contains commas: `Doe, Jane <jane@example.com>`.
+    """
+    name, opened, rest = written.strip().rpartition("<")
+    if not opened:
+        return "", rest.strip()
+    name = name.strip()
+    if len(name) > 1 and name[0] == name[-1] == '"':
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
+    return name, rest.removesuffix(">").strip()
+
+
 def bare_address(address: str) -> str:
     """Return an address without its display name, with the domain in ASCII (IDNA).
 
     `Me <me@example.com>` becomes `me@example.com`.
     """
-    _, found = parseaddr(address)
+    _, found = _name_and_address(address)
     local, _, domain = found.rpartition("@")
     try:
         return f"{local}@{domain.encode('idna').decode('ascii')}" if local else found
@@ -139,7 +159,7 @@ def thread_id(name: str, sender: str) -> str:
 
 
 def _address(address: str) -> Address:
-    name, _ = parseaddr(address)
+    name, _ = _name_and_address(address)
     local, _, domain = bare_address(address).rpartition("@")
     return Address(clean_line(name, _NAME_LENGTH), local, domain)
 
@@ -162,7 +182,9 @@ def headers(envelope: Envelope) -> EmailMessage:
             message["To"] = [_address(address) for address in envelope.to] or "undisclosed-recipients:;"
         if envelope.cc:
             message["Cc"] = [_address(address) for address in envelope.cc]
-        message["Subject"] = clean_line(envelope.subject, SUBJECT_LENGTH)
+        subject = clean_line(envelope.subject, SUBJECT_LENGTH)
+        # EmailMessage decodes what it is given, but a text in the form of an encoded word is shown as it is.
+        message["Subject"] = _encoded(subject, linesep="") if "=?" in subject else subject
         message["Message-ID"] = envelope.message_id
     except ValueError as error:
         raise MailError(f"an e-mail address is not valid: {error}", where="settings.toml: mail",

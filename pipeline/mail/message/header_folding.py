@@ -66,10 +66,14 @@ def _parameter(key: str, text: str) -> Iterator[str]:
     elif text.isascii() and text.isprintable():
         yield f"{key}={_quoted(text)}"
     else:
-        encoded = quote(text, safe=_ATTRIBUTE, errors="replace")
-        pieces = re.findall(rf"(?:%..|[^%]){{1,{_PIECE // 3}}}", encoded)
+        pieces = [""]
+        for character in text:  # a piece has whole characters only, because some parsers decode each piece on its own
+            encoded = quote(character, safe=_ATTRIBUTE, errors="replace")
+            if len(pieces[-1]) + len(encoded) > _PIECE:
+                pieces.append("")
+            pieces[-1] += encoded
         if len(pieces) == 1:
-            yield f"{key}*=utf-8''{encoded}"
+            yield f"{key}*=utf-8''{pieces[0]}"
         else:
             yield f"{key}*0*=utf-8''{pieces[0]}"
             for number, piece in enumerate(pieces[1:], 1):

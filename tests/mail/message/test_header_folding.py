@@ -136,3 +136,15 @@ def test_readers_see_the_name_and_the_type_of_an_attachment(tmp_path: Path, name
         attachment = whole.get_payload()[1]  # type: ignore[index]
         assert (attachment.get_content_type(), attachment.get_filename()) == (content_type, name)
         assert attachment.get_payload(decode=True) == b"\x00data"
+
+
+@pytest.mark.parametrize(("text", "meant"), [
+    ("Doe, Jane <jane@example.com>", ("Doe, Jane", "jane@example.com")), ('"Doe, Jane" <jane@example.com>', ("Doe, Jane", "jane@example.com")),
+    ("Müller, Jörg; Einkauf (Süd) <j@example.com>", ("Müller, Jörg; Einkauf (Süd)", "j@example.com")), ("j@example.com", ("", "j@example.com")),
+    ("<j@example.com>", ("", "j@example.com")), (" J <j@example.com> ", ("J", "j@example.com")), ('The "best" <b@example.com>', ('The "best"', "b@example.com")),
+    (r'"a \"b\" \\ c" <b@example.com>', (r'a "b" \ c', "b@example.com")), ("a <b> c <b@example.com>", ("a <b> c", "b@example.com")),
+    ("Jörg <jörg@münchen.example>", ("Jörg", "jörg@xn--mnchen-3ya.example"))])
+def test_a_display_name_in_the_settings_needs_no_quotes(text: str, meant: tuple[str, str]) -> None:
+    message = compose.headers(envelope([("", "a@example.com")], sender=text, to=[text, "a@example.com"]))
+    assert [(one.display_name, one.addr_spec) for one in message["To"].addresses] == [meant, ("", "a@example.com")]
+    assert compose.bare_address(text) == meant[1]
