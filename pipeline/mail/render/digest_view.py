@@ -1,8 +1,8 @@
-"""Prepare the parts of a digest for its templates: summary, subject, sections, problems, downloads."""
+"""Prepare the parts of a digest for its templates: summary, subject, sections, problems."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
@@ -10,11 +10,10 @@ from babel.dates import format_datetime
 
 from pipeline.languages import Wording
 from pipeline.languages.phrase import locale_of
-from pipeline.mail.message.attachments import Packed
 from pipeline.mail.render.item_view import ItemView
 from pipeline.mail.summary import ORDER, DigestSummary, RejectedItems, SpiderProblem
-from pipeline.model import ChangeKind, StoredFile
-from pipeline.text import clean_line, size_for_people
+from pipeline.model import ChangeKind
+from pipeline.text import clean_line
 
 _MAX_PROBLEMS = 20
 _MAX_REASONS = 3
@@ -41,17 +40,6 @@ class ProblemView:
 
     spider: str
     text: str
-
-
-@dataclass(frozen=True)
-class FileView:
-    """A downloaded or attached file.
-
-    detail: text with the size and the type of the file, and with a note whether it is attached.
-    """
-
-    name: str
-    detail: str
 
 
 def summary_line(summary: DigestSummary, words: Wording) -> str:
@@ -151,39 +139,3 @@ def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
 
 def _with_reason(what: str, reason: str) -> str:
     return f"{what} — {reason}" if reason else what
-
-
-def downloads(summary: DigestSummary, packed: Packed, words: Wording, most: int) -> list[FileView]:
-    """Return the first `most` downloaded files. If there are more, a last entry says how many more."""
-    views = [_download(file, packed, words) for file in summary.files[:most]]
-    left = len(summary.files) - len(views)
-    return [*views, FileView(words.more.format(n=left), "")] if left else views
-
-
-def _download(file: StoredFile, packed: Packed, words: Wording) -> FileView:
-    """Return a downloaded file under the name that it has as an attachment, if it is attached."""
-    parts = [size_for_people(file.size_bytes), clean_line(file.content_type, 60)]
-    number, name = packed.attached_files.get(file.id, (0, clean_line(file.name, 120)))
-    total = 1 + len(packed.further)
-    if number:
-        parts.append(words.attached if total == 1 else words.in_part.format(n=number, total=total))
-    else:
-        if file.id in packed.programs:
-            parts.append(words.program)
-        parts.append(words.kept_at.format(key=clean_line(file.key, 160)))
-    return FileView(name, _joined(parts))
-
-
-def attachments(packed: Packed, words: Wording) -> list[FileView]:
-    """Return the attached tables and saved pages, followed by those that were too large to attach."""
-    views = [FileView(found.name, size_for_people(found.size_bytes)) for found in (*packed.tables, *packed.pages)]
-    views += [FileView(left.name, _joined([size_for_people(left.size_bytes), words.not_attached,
-                                           words.kept_at.format(key=left.key) if left.key else ""]))
-              for left in packed.left_out]
-    if packed.rows_left_out:
-        views.append(FileView(words.rows_left_out.format(n=packed.rows_left_out), ""))
-    return views
-
-
-def _joined(parts: Iterable[str]) -> str:
-    return " · ".join(part for part in parts if part)

@@ -21,7 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.languages import AlertWording, Wording, wording
 from pipeline.mail.message.attachments import Attachment, Packed
 from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
-from pipeline.mail.render import digest_view
+from pipeline.mail.render import digest_view, file_view
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.item_view import Detail, ItemView, ItemViewer
 from pipeline.mail.summary import ORDER, DigestSummary
@@ -136,8 +136,8 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
         "period": digest_view.period(summary, words, options.zone),
         "sections": digest_view.sections(summary, items, words, packed.table),
         "troubles": digest_view.problems(summary, words, options.notice),
-        "downloads": digest_view.downloads(summary, packed, words, max_files),
-        "attachments": digest_view.attachments(packed, words), "footer": words.footer.format(name=options.name),
+        "downloads": file_view.downloads(summary, packed, words, max_files),
+        "attachments": file_view.attachments(packed, words), "footer": words.footer.format(name=options.name),
     }
 
 
