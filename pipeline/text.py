@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 # Sets of characters from which the patterns below are built.
@@ -78,6 +80,30 @@ def clean_line(text: str, limit: int = 0) -> str:
         text = text[:limit * 8 + 200]  # collapsing white space shortens the text, but text far beyond the limit is never shown
     line = _SPACE.sub(" ", clean_text(text)).strip()
     return line if not limit or len(line) <= limit else f"{line[:limit - 1].rstrip()}…"
+
+
+def direction_of(text: str) -> Literal["ltr", "rtl", ""]:
+    """Return the reading direction of a text: that of its first letter; "" if it has no letter (UAX #9, rules P2 and P3)."""
+    if text.isascii():
+        return "ltr" if any(map(str.isalpha, text)) else ""
+    for character in text:
+        kind = unicodedata.bidirectional(character)
+        if kind in ("L", "R", "AL"):
+            return "ltr" if kind == "L" else "rtl"
+    return ""
+
+
+def isolated(text: str, direction: Literal["rtl", ""] = "") -> str:
+    """Return cleaned text so that it does not reorder the text around it, for example in a subject (UAX #9, isolates).
+
+    Text without letters or digits of a script that is read from right to left is returned unchanged, unless `direction` is "rtl", which
+    orders the text itself from right to left.
+    """
+    if direction:
+        return f"\u2067{text}\u2069"
+    if text.isascii() or not any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text):
+        return text
+    return f"\u2068{text}\u2069"
 
 
 def shown_url(url: str) -> str:
