@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.languages import LANGUAGES, Phrase, alert_wording, wording
 from pipeline.languages.load import FOLDER
 
@@ -48,12 +49,19 @@ def test_each_language_has_every_text_with_the_same_placeholders(language: str) 
 
 
 def test_a_missing_and_an_unknown_text_are_named(tmp_path: Path) -> None:
-    (tmp_path / "xx.toml").write_text(ENGLISH.replace("\ndownloads =", "\ndownlods =", 1))
-    with pytest.raises(ValueError, match=r"xx\.toml: digest\.downloads is missing"):
-        wording("xx", tmp_path)
-    (tmp_path / "yy.toml").write_text(ENGLISH.replace("\ndownloads =", '\nextra = "?"\ndownloads =', 1))
-    with pytest.raises(ValueError, match=r"yy\.toml: digest\.extra is an unknown key"):
-        wording("yy", tmp_path)
+    for language, old, new, problem in [
+        ("fr", "\ndownloads =", "\ndownlods =", "digest.downloads is missing"),
+        ("es", "\ndownloads =", '\nextra = "?"\ndownloads =', "digest.extra is an unknown key"),
+        ("it", "\ndownloads =", "\ndownloads = 3 #", "digest.downloads is not a text"),
+        ("nl", "\ndownloads =", '\ndownloads = { one = "?" } #', 'digest.downloads has no form "other"'),
+        ("pl", '"ltr"', '"left"', "language.direction is neither"),
+        ("pt-BR", 'fonts = ""', 'fonts = "</style>"', "language.fonts is not a list of fonts"),
+        ("sv", "[digest]", "[digest", "Expected"),
+        ("english", "", "", "unknown locale"),
+    ]:
+        (tmp_path / f"{language}.toml").write_text(ENGLISH.replace(old, new, 1))
+        with pytest.raises(UsageError, match=rf"{language}\.toml: {problem}"):
+            wording(language, tmp_path)
 
 
 @pytest.mark.parametrize(("language", "n", "text"), [

@@ -2,50 +2,93 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from pipeline.languages.phrase import Phrase
-from pipeline.languages.wording import AlertWording, Wording
+from pipeline.errors import UsageError
+from pipeline.languages.phrase import Phrase, locale_of
+from pipeline.languages.wording import LEFT_TO_RIGHT, RIGHT_TO_LEFT, AlertWording, Texts, Wording
 
 FOLDER = Path(__file__).parent
 LANGUAGES = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 """The languages that have a file, such as "en" and "zh"."""
 
-Texts = TypeVar("Texts", Wording, AlertWording)
+WRITING = {field.name for field in fields(Texts)}
+AnyTexts = TypeVar("AnyTexts", Wording, AlertWording)
 
 
 @cache
 def wording(language: str, folder: Path = FOLDER) -> Wording:
-    """Return the fixed texts of digests. Raises ValueError that names the file and the key if a text is missing or unknown."""
+    """Return the fixed texts of digests. Raises UsageError that names the file and the key if a text is missing or unknown."""
     return _read(Wording, "digest", language, folder)
 
 
 @cache
 def alert_wording(language: str, folder: Path = FOLDER) -> AlertWording:
-    """Return the fixed texts of alerts. Raises ValueError that names the file and the key if a text is missing or unknown."""
+    """Return the fixed texts of alerts. Raises UsageError that names the file and the key if a text is missing or unknown."""
     return _read(AlertWording, "alert", language, folder)
 
 
-def _read(texts: type[Texts], section: str, language: str, folder: Path) -> Texts:
-    path = folder / f"{language}.toml"
-    given = tomllib.loads(path.read_text("utf-8")).get(section, {})
+def _read(texts: type[AnyTexts], section: str, language: str, folder: Path) -> AnyTexts:
+    file = LanguageFile(language, folder)
     kinds = get_type_hints(texts)
-    wanted = {field.name for field in fields(texts)} - {"lang"}
-    for problem, names in (("is missing", wanted - given.keys()), ("is an unknown key", given.keys() - wanted)):
-        if names:
-            raise ValueError(f"{path.name}: {section}.{min(names)} {problem}")
-    try:
-        values: dict[str, Any] = {name: _phrase(value, language) if kinds[name] is Phrase else
-                                  {key: _phrase(text, language) for key, text in value.items()} for name, value in given.items()}
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{path.name}: a text in [{section}] has the wrong type: {error}") from error
-    return texts(lang=language, **values)
+    given = file.table(section, {field.name for field in fields(texts)} - WRITING)
+    values: dict[str, Any] = {
+        name: file.phrase(f"{section}.{name}", value) if kinds[name] is Phrase else file.phrases(f"{section}.{name}", value)
+        for name, value in given.items()}
+    return texts(lang=language, **values | file.writing())
 
 
-def _phrase(value: str | Mapping[str, str], language: str) -> Phrase:
-    return Phrase(value, language) if isinstance(value, str) else Phrase(value["other"], language, value)
+class LanguageFile:
+    """The TOML file of a language. Its methods raise UsageError that names the file and the key."""
+
+    def __init__(self, language: str, folder: Path) -> None:
+        self._language = language
+        self._path = folder / f"{language}.toml"
+        try:
+            self._tables: dict[str, Any] = tomllib.loads(self._path.read_text("utf-8"))
+            locale_of(language)
+        except tomllib.TOMLDecodeError as error:
+            raise self._problem(str(error), "correct this line") from error
+        except ValueError as error:  # Babel's errors of unknown languages, too
+            raise self._problem(str(error), "name the file after its language, such as de.toml or pt-BR.toml") from error
+
+    def table(self, section: str, wanted: Collection[str]) -> dict[str, Any]:
+        """Return a table of the file, which must have exactly the keys `wanted`."""
+        given: dict[str, Any] = self._tables.get(section, {})
+        if lacking := set(wanted) - given.keys():
+            raise self._problem(f"{section}.{min(lacking)} is missing", "translate the text of en.toml")
+        if unknown := given.keys() - wanted:
+            raise self._problem(f"{section}.{min(unknown)} is an unknown key", "remove it: en.toml has all keys")
+        return given
+
+    def writing(self) -> dict[str, str]:
+        """Return the table `language`: how the language is written."""
+        given: dict[str, str] = self.table("language", {"direction", "fonts"})
+        if given["direction"] not in (LEFT_TO_RIGHT, RIGHT_TO_LEFT):
+            raise self._problem("language.direction is neither \"ltr\" nor \"rtl\"", "correct it")
+        if re.fullmatch(r"(?:(?:\"[\w .-]+\"|[\w-]+), )*", given["fonts"]) is None:
+            raise self._problem("language.fonts is not a list of fonts", "write it as '\"First font\", \"Second font\", '")
+        return given
+
+    def phrases(self, key: str, value: Any) -> dict[str, Phrase]:
+        if not isinstance(value, dict):
+            raise self._problem(f"{key} is not a table", "write it as en.toml does")
+        return {name: self.phrase(f"{key}.{name}", text) for name, text in value.items()}
+
+    def phrase(self, key: str, value: Any) -> Phrase:
+        if isinstance(value, str):
+            return Phrase(value, self._language)
+        if not isinstance(value, dict) or not all(isinstance(form, str) for form in value.values()):
+            raise self._problem(f"{key} is not a text", "write it as en.toml does")
+        if "other" not in value:
+            raise self._problem(f"{key} has no form \"other\"", "add the form for all numbers that have no form of their own")
+        return Phrase(value["other"], self._language, value)
+
+    def _problem(self, what: str, fix: str) -> UsageError:
+        return UsageError(f"{self._path.name}: {what}", where="pipeline/languages", fix=fix)

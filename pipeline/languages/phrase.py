@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 @cache
 def locale_of(language: str) -> Locale:
-    """Return the conventions of a language (Unicode CLDR): plural forms, and how numbers and dates are written."""
-    from babel import Locale  # noqa: PLC0415  its data takes time to load, and only a process that writes mails needs it
+    """Return the conventions of a language (Unicode CLDR): plural forms, and how numbers and dates are written.
 
-    return Locale.parse(language.replace("-", "_"))
+    language: a language tag (BCP 47), such as "de" or "pt-BR". Raises ValueError if it is not the tag of a known language.
+    """
+    from babel import Locale, UnknownLocaleError  # noqa: PLC0415  their data takes time to load, and only a process that writes mails needs it
+
+    try:
+        return Locale.parse(language, sep="-")
+    except UnknownLocaleError as error:
+        raise ValueError(str(error)) from error
 
 
 class Phrase(str):

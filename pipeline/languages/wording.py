@@ -6,15 +6,44 @@ from dataclasses import dataclass
 
 from pipeline.languages.phrase import Phrase
 
+LEFT_TO_RIGHT, RIGHT_TO_LEFT = "ltr", "rtl"
+
 
 @dataclass(frozen=True)
-class Wording:
+class Texts:
+    """What the file of a language says about its writing.
+
+    lang: name of the file, which is the language tag (BCP 47). direction: LEFT_TO_RIGHT or RIGHT_TO_LEFT. fonts: the fonts of its
+    script, as CSS lists them, each with a comma behind it; "" if every computer has fonts for the script.
+    """
+
+    lang: str
+    direction: str
+    fonts: str
+
+    @property
+    def start(self) -> str:
+        """The side at which a line starts, as CSS names it."""
+        return "right" if self.direction == RIGHT_TO_LEFT else "left"
+
+    @property
+    def end(self) -> str:
+        """The side at which a line ends, as CSS names it."""
+        return "left" if self.direction == RIGHT_TO_LEFT else "right"
+
+    @property
+    def arrow(self) -> str:
+        """The arrow from an old value to its new value, in the direction of reading."""
+        return "←" if self.direction == RIGHT_TO_LEFT else "→"
+
+
+@dataclass(frozen=True)
+class Wording(Texts):
     """The fixed texts of digests in one language.
 
     counts, headings: by kind of change. outcomes: by outcome of a run. date: pattern of dates (Unicode CLDR).
     """
 
-    lang: str
     counts: dict[str, Phrase]
     headings: dict[str, Phrase]
     comma: Phrase
@@ -52,13 +81,12 @@ class Wording:
 
 
 @dataclass(frozen=True)
-class AlertWording:
+class AlertWording(Texts):
     """The fixed texts of alerts in one language.
 
     titles, over: by kind of alert.
     """
 
-    lang: str
     alert: Phrase
     titles: dict[str, Phrase]
     failed_once: Phrase

@@ -193,20 +193,20 @@ def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_ne
     refused = [rejected("no price"), rejected("no price", 2), rejected("<b>no</b> title\r\nBcc: x", 3)]
     site.run({"1": BOOK}, rejects=refused)
     mail = mail_of(store, built(store, settings))
-    assert mail["Subject"] == "[morning] 1 new, 3 rejected: A Light in the Attic"
-    assert ("books: items rejected: 3; to list them, run `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
+    assert mail["Subject"] == "[morning] 1 new, 3 items rejected: A Light in the Attic"
+    assert ("books: 3 items rejected; to list them, run `pipeline items books --rejects` — no price (2), <b>no</b> title Bcc: x (1)"
             in text_of(mail))
     assert "&lt;b&gt;no&lt;/b&gt; title" in text_of(mail, "html")
     site.run({"1": BOOK}, rejects=refused)
     assert built(store, settings, slot="s2").message_ids == ()  # the same ones again are no news
     site.run({"1": BOOK}, rejects=[*refused, *(rejected(f"reason {n}", 10 + n) for n in range(9))])
     mail = mail_of(store, built(store, settings, slot="s3"))
-    assert mail["Subject"] == "[morning] 12 rejected"
+    assert mail["Subject"] == "[morning] 12 items rejected"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
-    assert "! Problems\r\n  books: items rejected: 12;" in text_of(mail)
+    assert "! Problems\r\n  books: 12 items rejected;" in text_of(mail)
     for _ in range(2):  # two runs of one digest
         site.run({"1": BOOK}, rejects=[rejected("no title", 30)])
-    assert mail_of(store, built(store, settings, slot="s4"))["Subject"] == "[morning] 1 rejected"
+    assert mail_of(store, built(store, settings, slot="s4"))["Subject"] == "[morning] 1 item rejected"
 
 
 def test_rendering_again_after_a_kill_gives_the_same_message(store, site, settings_from) -> None:
