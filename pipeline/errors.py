@@ -131,7 +131,13 @@ class DiskFullError(DownloadError):
 
 
 class MailError(PipelineError):
+    """A message was not accepted. retry_after_s: how many seconds the server asked to wait before another attempt; 0 if it did not."""
+
     exit_code = 7
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "", retry: bool = False, retry_after_s: float = 0.0) -> None:
+        super().__init__(what, where=where, fix=fix, retry=retry)
+        self.retry_after_s = retry_after_s
 
 
 class StoreError(PipelineError):

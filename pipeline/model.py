@@ -426,10 +426,11 @@ class DigestClaim:
 
 @dataclass(frozen=True)
 class DraftMessage:
-    """A rendered e-mail that is to be added to the outbox.
+    """A rendered message that is to be added to the outbox: an e-mail, or a text for a notification channel.
 
-    file_key: key of the .eml file in the file store. recipients_of: 0 for the recipients of a digest itself, 1 for those of its first
-    group, and so on.
+    file_key: key of the .eml file, or of the JSON file with the text, in the file store. recipients_of: 0 for the recipients of a digest
+    itself, 1 for those of its first group, and so on. channel: "" for an e-mail, otherwise the reference of the channel's URL, such as
+    "env:SLACK_URL".
     """
 
     message_id: str
@@ -439,6 +440,7 @@ class DraftMessage:
     file_key: str
     size_bytes: int
     recipients_of: int = 0
+    channel: str = ""
 
 
 @dataclass(frozen=True)
@@ -446,6 +448,7 @@ class Message:
     """A message of the outbox.
 
     recipients: the recipients to whom the message is still to be delivered: the mail server has neither accepted nor refused them.
+    channel: as in DraftMessage.
     """
 
     id: int
@@ -462,6 +465,7 @@ class Message:
     next_attempt_at: datetime
     sent_at: datetime | None
     last_error: str
+    channel: str = ""
 
 
 @dataclass(frozen=True)

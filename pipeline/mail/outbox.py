@@ -11,10 +11,12 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
+from typing import TypeVar
 
 from pipeline.errors import LeaseLostError, MailError, PipelineError
 from pipeline.mail.transports import Transport
@@ -25,6 +27,8 @@ from pipeline.text import clean_line, counted, span_for_people
 
 FIRST_RETRY_S = 60.0
 LAST_RETRY_S = 3600.0
+LONGEST_ASKED_S = 3600.0
+"""The longest wait in seconds that a server can ask for (Retry-After)."""
 HOUR = timedelta(hours=1)
 MAX_ATTEMPTS = 200
 _POLL_S = 30.0
@@ -35,6 +39,7 @@ _RECORD_AGAIN_S = 0.5
 _MAX_PER_CALL = 1000
 
 Clock = Callable[[], datetime]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,11 @@ class DeliveryAttempt:
 
     def line(self, zone: tzinfo) -> str:
         """Return a line that describes the outcome. zone: the time zone of the next attempt's time."""
-        what = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”"
+        what, channel = f"message {self.message.id} “{clean_line(self.message.subject, 60)}”", self.message.channel
         if self.state is MessageState.SENT:
             refused = f"; the server refused {counted(self.refused, 'recipient')}: {_refusals(self.results)}" if self.refused else ""
             again = f"; for them, {self._rebuilt()}" if self.rebuild else ""
-            return f"{what}: delivered to {counted(self.accepted, 'recipient')}{refused}{again}"
+            return f"{what}: delivered to {channel or counted(self.accepted, 'recipient')}{refused}{again}"
         why = self.error or _refusals(self.results)
         if self.state is MessageState.DROPPED and self.rebuild is None:
             return f"{what}: the server refused even the numbers of changes, and the message that was refused first is parked: {why}"
@@ -142,23 +147,23 @@ def backoff_s(attempt: int, rng: random.Random) -> float:
 
 
 def deliver_due(store: Store, transport: Transport, *, owner: str, now: Clock, policy: RetryPolicy,
-                hooks: DeliveryHooks = DeliveryHooks(), rng: random.Random | None = None) -> list[DeliveryAttempt]:
+                hooks: DeliveryHooks = DeliveryHooks(), channel: str = "") -> list[DeliveryAttempt]:
     """Deliver the messages that are due, one after the other over one connection; return the attempts.
+
+    channel: "" for mails, otherwise the notification channel whose messages are delivered; `transport` then belongs to this channel.
 
     The function stops early if the server cannot be reached, or if `policy.per_hour` messages were sent within an hour; the remaining
     messages stay due. If the result of a delivery cannot be recorded, the function tries again until the result is recorded or
     `hooks.give_up` returns True. Raises StoreError, DiskFullError.
     """
     attempts: list[DeliveryAttempt] = []
-    # The random numbers only spread the load, so they need not be secure.
-    rng = rng or random.Random()  # noqa: S311
     while len(attempts) < _MAX_PER_CALL and not hooks.stop():
         if next_free_at(store, policy.per_hour, now()) is not None:
             break
-        leased = stored.lease(store, owner=owner, now=now())
+        leased = stored.lease(store, owner=owner, now=now(), channel=channel)
         if not leased:
             break
-        attempt = _deliver(store, transport, leased[0], owner=owner, now=now, policy=policy, hooks=hooks, rng=rng)
+        attempt = _deliver(store, transport, leased[0], owner=owner, now=now, policy=policy, hooks=hooks)
         if attempt is None:
             continue
         attempts.append(attempt)
@@ -177,21 +182,22 @@ def next_free_at(store: Store, per_hour: int | None, now: datetime) -> datetime 
 
 
 def _deliver(store: Store, transport: Transport, message: Message, *, owner: str, now: Clock, policy: RetryPolicy,
-             hooks: DeliveryHooks, rng: random.Random) -> DeliveryAttempt | None:
+             hooks: DeliveryHooks) -> DeliveryAttempt | None:
     """Attempt to deliver one message and record the result; return the attempt.
 
     Return None if another process has taken over the message.
     """
     results: list[RecipientResult] = []
-    error, retry = "", True
+    error, retry, asked_s = "", True, 0.0
     with _lease_renewed(store, message, owner=owner, now=now):
         try:
             results = transport.deliver(message, store.files.path(message.file_key))
         except MailError as failure:
-            error, retry = str(failure), failure.retry
+            error, retry, asked_s = str(failure), failure.retry, failure.retry_after_s
         at = now()
         gives_up = policy.gives_up(message, at)
-        again = at + timedelta(seconds=backoff_s(message.attempt, rng)) if retry and not gives_up else None
+        wait_s = max(backoff_s(message.attempt, random.Random()), min(asked_s, LONGEST_ASKED_S))  # noqa: S311  it only spreads the load
+        again = at + timedelta(seconds=wait_s) if retry and not gives_up else None
         said = error or _refusals(results)
         if gives_up and said:
             said = f"delivery was given up after {counted(message.attempt, 'attempt')} in {span_for_people((at - message.created_at).total_seconds())}: {said}"
@@ -250,21 +256,22 @@ class DeliveryLoop:
     """Delivers due messages in a thread, controlled from an asyncio event loop, until it is stopped.
 
     on_attempt: called with each delivery attempt. on_error: called with each error of the database. Both functions are called in the
-    event loop. now: function that returns the current time. rng: generator of the random part of the retry delays; tests pass their
-    own.
+    event loop. now: function that returns the current time. channel: "" for mails, otherwise the notification channel whose messages
+    are delivered.
     """
 
     def __init__(self, store: Store, transport: Transport, *, policy: RetryPolicy, now: Clock,
                  on_attempt: Callable[[DeliveryAttempt], None], on_error: Callable[[PipelineError], None],
-                 rng: random.Random | None = None) -> None:
+                 channel: str = "") -> None:
         self._store = store
         self._transport = transport
         self._policy = policy
         self._now = now
         self._on_attempt = on_attempt
         self._on_error = on_error
-        self._rng = rng
+        self._channel = channel
         self._owner = f"{store.owner}:outbox"
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"outbox-{channel or 'mail'}")
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
         self._aborted = threading.Event()
@@ -298,7 +305,12 @@ class DeliveryLoop:
         except asyncio.CancelledError:
             self.abort()
             raise
-        await asyncio.to_thread(self._transport.close)
+        await self._in_thread(self._transport.close)
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        """Call `work` in the loop's own thread: a slow delivery must not occupy the threads that all parts of the service share."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _deliver(self) -> None:
         loop = asyncio.get_running_loop()
@@ -312,15 +324,15 @@ class DeliveryLoop:
         hooks = DeliveryHooks(on_attempt=report_attempt, on_error=report_error, stop=self._stopped.is_set,
                               give_up=self._aborted.is_set)
         try:
-            attempts = await asyncio.to_thread(deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
-                                               policy=self._policy, hooks=hooks, rng=self._rng)
+            attempts = await self._in_thread(partial(deliver_due, self._store, self._transport, owner=self._owner, now=self._now,
+                                                     policy=self._policy, hooks=hooks, channel=self._channel))
         except PipelineError as error:
             self._on_error(error)
             self._failures += 1
             return
         self._failures = self._failures + 1 if attempts and attempts[-1].unreachable else 0
         if not attempts:
-            await asyncio.to_thread(self._transport.close)  # even an idle connection counts towards the server's connection limit
+            await self._in_thread(self._transport.close)  # even an idle connection counts towards the server's connection limit
 
     async def _wait(self) -> None:
         """Wait until a message is due, `wake` is called or `_POLL_S` has passed.
@@ -335,8 +347,8 @@ class DeliveryLoop:
             return
         wait_s = _POLL_S
         try:
-            due = await asyncio.to_thread(stored.next_due, self._store)
-            free = await asyncio.to_thread(next_free_at, self._store, self._policy.per_hour, self._now())
+            due = await self._in_thread(partial(stored.next_due, self._store, self._channel))
+            free = await self._in_thread(partial(next_free_at, self._store, self._policy.per_hour, self._now()))
         except PipelineError as error:
             self._on_error(error)
             due = free = None

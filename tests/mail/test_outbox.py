@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy, backoff_s, deliver_due
 from pipeline.mail.transports.maildir import MaildirTransport
 from pipeline.mail.transports.smtp import SmtpTransport
-from pipeline.model import MessageState
+from pipeline.model import DraftMessage, MessageState
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, PLAIN
 from tests.servers.smtp import Fault, SmtpServer
@@ -294,3 +294,16 @@ def test_the_retry_delay_doubles_from_a_minute_to_an_hour(attempt, seed) -> None
     wait_s = backoff_s(attempt, random.Random(seed))
     base = min(3600, 60 * 2 ** min(max(attempt, 1) - 1, 10))
     assert 0.8 * base <= wait_s <= 1.2 * base
+
+
+def test_a_message_for_a_channel_is_no_mail_and_does_not_count_towards_the_limit_of_mails(store, enqueue, clock) -> None:
+    stored.enqueue(store, DraftMessage("<1@x>", "2 new", "me@x", ("env:SLACK_URL",), "messages/1.json", 1, channel="env:SLACK_URL"), now=NOW)
+    with SmtpServer() as server:
+        assert deliver(store, plain(server), clock) == []
+    assert (stored.waiting_channels(store), stored.next_due(store, ""), stored.next_due(store)) == (["env:SLACK_URL"], None, NOW)
+    transport = MaildirTransport(store.files.path("Maildir"))
+    store.files.write("messages/1.json", b"{}")
+    sent, = deliver_due(store, transport, owner="me", now=clock, policy=RetryPolicy(DAY_S), channel="env:SLACK_URL")
+    assert str(sent) == "message 1 “2 new”: delivered to env:SLACK_URL"
+    assert stored.accepted_between(store, NOW, clock()) == []
+    assert not stored.waiting_channels(store)

@@ -48,4 +48,5 @@ class MaskedTransport:
             yield
         except MailError as error:
             mask = self._mask()
-            raise MailError(mask(error.what), where=mask(error.where), fix=mask(error.fix), retry=error.retry) from error
+            raise MailError(mask(error.what), where=mask(error.where), fix=mask(error.fix), retry=error.retry,
+                            retry_after_s=error.retry_after_s) from error

@@ -50,8 +50,8 @@ class DeliveryResult:
 def insert_message(connection: Connection, draft: DraftMessage, *, now: datetime, digest_id: int | None) -> int:
     message_id = connection.execute(insert(messages).values(
         digest_id=digest_id, message_id=draft.message_id, subject=draft.subject, sender=draft.sender,
-        file_key=draft.file_key, size_bytes=draft.size_bytes, recipients_of=draft.recipients_of, state=MessageState.WAITING.value, created_at=now,
-        next_attempt_at=now).returning(messages.c.id)).scalar_one()
+        file_key=draft.file_key, size_bytes=draft.size_bytes, recipients_of=draft.recipients_of, channel=draft.channel,
+        state=MessageState.WAITING.value, created_at=now, next_attempt_at=now).returning(messages.c.id)).scalar_one()
     connection.execute(insert(recipients), [
         {"message_id": message_id, "address": address, "state": RecipientState.WAITING.value}
         for address in dict.fromkeys(draft.recipients)])
@@ -64,13 +64,13 @@ def enqueue(store: Store, draft: DraftMessage, *, now: datetime) -> int:
         return insert_message(connection, draft, now=now, digest_id=None)
 
 
-def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1) -> list[Message]:
+def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1, channel: str = "") -> list[Message]:
     """Lease up to `limit` messages that are due, and return them.
 
-    The messages that became due first are leased first.
+    The messages that became due first are leased first. channel: "" for mails, otherwise the channel of the messages.
     """
     with store.write(durable=True) as connection:
-        due = (messages.c.state == MessageState.WAITING.value) & (
+        due = (messages.c.state == MessageState.WAITING.value) & (messages.c.channel == channel) & (
             (messages.c.next_attempt_at <= now) | (messages.c.next_attempt_at > now + LONGEST_WAIT))
         ids = leases.take(connection, messages, due, owner=owner, now=now, ttl=ttl,
                           order_by=[messages.c.next_attempt_at, messages.c.id], limit=limit)
@@ -84,11 +84,18 @@ def renew(store: Store, message_id: int, *, owner: str, now: datetime, ttl: time
         return leases.renew(connection, messages, message_id, owner=owner, now=now, ttl=ttl)
 
 
-def accepted_between(store: Store, since: datetime, until: datetime) -> list[datetime]:
-    """Return the times between `since` and `until` at which a server accepted a message, the oldest first."""
+def waiting_channels(store: Store) -> list[str]:
+    """Return the notification channels for which messages are waiting."""
     with store.read() as connection:
-        return list(connection.execute(select(deliveries.c.at).where(
-            deliveries.c.at.between(since, until), deliveries.c.accepted > 0).order_by(deliveries.c.at)).scalars())
+        return list(connection.execute(select(messages.c.channel).where(
+            messages.c.state == MessageState.WAITING.value, messages.c.channel != "").distinct().order_by(messages.c.channel)).scalars())
+
+
+def accepted_between(store: Store, since: datetime, until: datetime) -> list[datetime]:
+    """Return the times between `since` and `until` at which a mail server accepted a message, the oldest first."""
+    with store.read() as connection:
+        return list(connection.execute(select(deliveries.c.at).join(messages, messages.c.id == deliveries.c.message_id).where(
+            deliveries.c.at.between(since, until), deliveries.c.accepted > 0, messages.c.channel == "").order_by(deliveries.c.at)).scalars())
 
 
 def record(store: Store, message: Message, results: Sequence[RecipientResult], *, owner: str, now: datetime,
@@ -226,7 +233,8 @@ def rebuild(store: Store, message_id: int, *, now: datetime) -> Rebuild | None:
     """
     with store.write(durable=True) as connection:
         row = connection.execute(select(messages).where(
-            messages.c.id == message_id, messages.c.state == MessageState.PARKED.value, messages.c.digest_id.is_not(None))).first()
+            messages.c.id == message_id, messages.c.state == MessageState.PARKED.value, messages.c.digest_id.is_not(None),
+            messages.c.channel == "")).first()
         if row is None:
             return None
         unaccepted = [RecipientResult(entry.address, accepted=False, code=entry.code, text=entry.answer) for entry in connection.execute(
@@ -258,11 +266,14 @@ def drop(store: Store, message_id: int) -> bool:
         ).values(state=MessageState.DROPPED.value)).rowcount)
 
 
-def next_due(store: Store) -> datetime | None:
-    """Return when the next message is due; None if no message is waiting."""
+def next_due(store: Store, channel: str | None = None) -> datetime | None:
+    """Return when the next message is due; None if no message is waiting.
+
+    channel: "" for mails only, the name of a channel for its messages only, None for all messages.
+    """
+    waiting = select(func.min(messages.c.next_attempt_at)).where(messages.c.state == MessageState.WAITING.value)
     with store.read() as connection:
-        return connection.execute(select(func.min(messages.c.next_attempt_at)).where(
-            messages.c.state == MessageState.WAITING.value)).scalar()
+        return connection.execute(waiting if channel is None else waiting.where(messages.c.channel == channel)).scalar()
 
 
 def _message(connection: Connection, row: Row[Any]) -> Message:
@@ -272,4 +283,4 @@ def _message(connection: Connection, row: Row[Any]) -> Message:
         id=row.id, digest_id=row.digest_id, message_id=row.message_id, subject=row.subject, sender=row.sender,
         recipients=tuple(waiting), file_key=row.file_key, size_bytes=row.size_bytes, state=MessageState(row.state),
         attempt=row.attempt, created_at=row.created_at, next_attempt_at=row.next_attempt_at, sent_at=row.sent_at,
-        last_error=row.last_error)
+        last_error=row.last_error, channel=row.channel)
