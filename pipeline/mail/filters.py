@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.mail.field_text import field_text
 from pipeline.model import Change, ChangeKind
 from pipeline.numbers import NumberError
 from pipeline.numbers import number as first_number
-from pipeline.price import amount_of
+from pipeline.price import amount_of, same, same_currency
 from pipeline.settings import Condition, RecipientsTable
 
 _LARGEST = 1e308
+_ALL_KINDS = tuple(ChangeKind)
+_APPEARED = (ChangeKind.NEW, ChangeKind.BACK)
 
 
 class FilteredChanges:
@@ -26,19 +29,38 @@ class FilteredChanges:
         self._filters = filters
 
     def __iter__(self) -> Iterator[Change]:
-        return (change for change in self._changes if all(passes(change, wanted) for wanted in self._filters))
+        for change in self._changes:
+            told: Change | None = change
+            for wanted in self._filters:
+                told = told and filtered(told, wanted)
+            if told is not None:
+                yield told
 
 
 def passes(change: Change, wanted: RecipientsTable) -> bool:
-    """Return whether a change passes the filter of some recipients.
+    """Return whether a change passes the filter of some recipients."""
+    return filtered(change, wanted) is not None
+
+
+def filtered(change: Change, wanted: RecipientsTable) -> Change | None:
+    """Return a change as it is reported to some recipients; None if it does not pass their filter.
+
+    Recipients who get no new or no returned items, or only items that a condition compares with their values before the change, have
+    not been told of such an item. For them, an item that has changed since it was new or gone is a changed item.
 
     wanted: the settings table with the filter. Keywords and conditions are applied to the item's fields after the change or, for a
     gone item, to its fields before the change.
     """
     if wanted.spiders and change.spider not in wanted.spiders:
-        return False
-    if wanted.changes and change.kind.value not in wanted.changes:
-        return False
+        return None
+    kinds = wanted.changes or _ALL_KINDS
+    compares = any(condition.value is None for condition in wanted.where)
+    if change.kind in _APPEARED and change.before and ChangeKind.CHANGED in kinds and (change.kind not in kinds or compares) and change.fields:
+        change = replace(change, kind=ChangeKind.CHANGED)
+    return change if change.kind in kinds and _holds_all(change, wanted) else None
+
+
+def _holds_all(change: Change, wanted: RecipientsTable) -> bool:
     data = change.before if change.kind is ChangeKind.GONE else change.after
     if wanted.keywords:
         text = "\n".join(field_text(value) for value in data.values()).casefold()
@@ -57,6 +79,8 @@ def holds(condition: Condition, data: dict[str, Any], before: dict[str, Any]) ->
     found = data.get(condition.field)
     operand = before.get(condition.field) if condition.value is None else condition.value
     if condition.op in ("<", "<=", ">", ">="):
+        if not same_currency(found, operand):
+            return False
         return _ordered(condition.op, number(found), number(operand))
     if condition.op in ("~", "!~"):
         inside = operand is not None and field_text(_plain(operand)).casefold() in field_text(found).casefold()
@@ -71,6 +95,8 @@ def _ordered(op: str, left: float | None, right: float | None) -> bool:
 
 
 def _equal(found: Any, operand: Any) -> bool:
+    if same(found, operand):
+        return True
     if isinstance(operand, (int, float)):
         return number(found) == operand
     return field_text(found).strip().casefold() == field_text(operand).strip().casefold()

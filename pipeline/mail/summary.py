@@ -1,25 +1,27 @@
 """Summarize what a digest reports: net changes of items, problems, rejected items, downloaded files.
 
-If an item changed in several of the claimed runs, one net change is reported: from the item's state before the first run to its
-state after the last run. Nothing is reported if both states are equal, or if the item first appeared in one of these runs and was
-gone by the last.
+If an item changed in several of the claimed runs, one net change is reported: from what the reader last knew, which is the item's state
+before the first run, to its state after the last run. Nothing is reported if both states are the same for the settings `ignore` and
+`min_change` of the spider, or if the item first appeared in one of these runs and was gone by the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from pipeline.model import Change, ChangeKind, Outcome, Run, StoredFile
-from pipeline.price import is_price, same
+from pipeline.model import Change, ChangeKind, Json, Outcome, Run, StoredFile
+from pipeline.price import is_price
 from pipeline.store import Store
 from pipeline.store.crawl import rule_counts
+from pipeline.store.crawl.compare import Comparison
 from pipeline.store.mail import digests as stored
 
 ORDER = (ChangeKind.NEW, ChangeKind.BACK, ChangeKind.CHANGED, ChangeKind.GONE)
 """The order of the sections in a mail: gone items come last."""
 MAX_FIELDS = 200
+_COMPLETE = Comparison()
 _BAD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 
 
@@ -107,81 +109,88 @@ class DigestSummary:
 
 
 @dataclass
-class _ChangeSpan:
-    """The ids of the first and the last change of each item that changed more than once.
+class _ItemHistory:
+    """What several changes of one item add up to.
 
-    first, last: map each pair of spider and item key to the id of the change.
+    first, last: the first and the last change. earlier: for each field that has changed since the item was new, its previous value.
     """
 
-    first: dict[tuple[str, str], int] = field(default_factory=dict)
-    last: dict[tuple[str, str], int] = field(default_factory=dict)
+    first: Change
+    last: Change
+    earlier: dict[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, change: Change) -> _ItemHistory:
+        return cls(change, change)
+
+    def add(self, change: Change) -> None:
+        self.last = change
+        if self.first.kind is ChangeKind.NEW and change.kind is not ChangeKind.GONE:
+            self.earlier.update((name, change.before.get(name)) for name in change.fields)
+
+    def net_change(self, comparison: Comparison) -> Change | None:
+        """Return the net change: what was known before the first change, against the last change; None if they are the same.
+
+        An item that was gone, or did not exist yet, and is gone again has no net change. A new item was not known before, so its
+        fields before the change are the previous values of the fields that have changed since it was new; {} if none has.
+        """
+        first, last = self.first, self.last
+        was_there = first.kind in (ChangeKind.CHANGED, ChangeKind.GONE)
+        if last.kind is ChangeKind.GONE:
+            return replace(last, before=first.before) if was_there else None
+        if first.kind is ChangeKind.NEW:
+            known = last.after | self.earlier
+            before = {} if comparison.same(known, last.after) else {name: value for name, value in known.items() if value is not None}
+            return replace(last, kind=ChangeKind.NEW, before=comparison.before(before, last.after) if before else {})
+        if was_there and comparison.same(first.before, last.after):
+            return None
+        return replace(last, kind=ChangeKind.CHANGED if was_there else ChangeKind.BACK, before=comparison.before(first.before, last.after))
 
 
 class NetChanges:
     """Iterates over the net changes of some runs, with at most one change for each item.
 
+    comparisons: how the items of a spider are compared; items of other spiders are compared completely.
     A NetChanges can be iterated several times; each iteration reads the changes from the store.
     """
 
-    def __init__(self, store: Store, runs: Sequence[Run]) -> None:
+    def __init__(self, store: Store, runs: Sequence[Run], comparisons: Mapping[str, Comparison]) -> None:
         self._store = store
         self._run_ids = [run.id for run in runs]
         spiders = [run.spider for run in runs]
         # A run records at most one change of an item, so changes must be combined only for spiders with several runs.
         self._several = {spider for spider in spiders if spiders.count(spider) > 1}
-        self._spans: _ChangeSpan | None = None
+        self._comparisons = comparisons
+        self._last_ids: dict[tuple[str, str], int] | None = None
 
     def __iter__(self) -> Iterator[Change]:
-        spans = self._change_spans()
-        begun: dict[tuple[str, str], Change] = {}
+        last_ids = self._ids_of_last_changes()
+        begun: dict[tuple[str, str], _ItemHistory] = {}
         for change in stored.changes_of(self._store, self._run_ids):
             item = (change.spider, change.key)
-            last = spans.last.get(item)
-            if last is None:
+            if item not in last_ids:
                 yield change
-                continue
-            if change.id == spans.first[item]:
-                begun[item] = change
-            if change.id == last:
-                net = net_change(begun.pop(item), change)
-                if net is not None:
-                    yield net
+            elif item not in begun:
+                begun[item] = _ItemHistory.begin(change)
+            else:
+                begun[item].add(change)
+                if change.id == last_ids[item]:
+                    net = begun.pop(item).net_change(self._comparisons.get(change.spider, _COMPLETE))
+                    if net is not None:
+                        yield net
 
-    def _change_spans(self) -> _ChangeSpan:
-        """Return the ids of the first and last changes of the items; only the first call reads the store."""
-        if self._spans is None:
-            spans = _ChangeSpan()
+    def _ids_of_last_changes(self) -> dict[tuple[str, str], int]:
+        """Return the id of the last change of each item with several changes; only the first call reads the store."""
+        if self._last_ids is None:
+            first_ids: dict[tuple[str, str], int] = {}
+            self._last_ids = {}
             if self._several:
                 for change in stored.changes_of(self._store, self._run_ids):
                     if change.spider in self._several:
                         item = (change.spider, change.key)
-                        if spans.first.setdefault(item, change.id) != change.id:
-                            spans.last[item] = change.id
-                spans.first = {item: spans.first[item] for item in spans.last}
-            self._spans = spans
-        return self._spans
-
-
-def net_change(first: Change, last: Change) -> Change | None:
-    """Return the net change from the first to the last change of an item; None if nothing has changed.
-
-    Nothing has changed if the item is the same after the last change as before the first change, or if it existed neither before the
-    first change nor after the last. A new item keeps the values before its last change, if it has changed since it was new: a
-    condition such as "price < before" compares them.
-    """
-    was_there = first.kind in (ChangeKind.CHANGED, ChangeKind.GONE)
-    is_there = last.kind is not ChangeKind.GONE
-    if was_there and is_there:
-        kind = ChangeKind.CHANGED
-    elif is_there:
-        kind = first.kind
-    elif was_there:
-        kind = ChangeKind.GONE
-    else:
-        return None
-    if kind is ChangeKind.CHANGED and same(first.before, last.after):
-        return None
-    return replace(last, kind=kind, before=first.before if was_there else last.before)
+                        if first_ids.setdefault(item, change.id) != change.id:
+                            self._last_ids[item] = change.id
+        return self._last_ids
 
 
 def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,

@@ -15,6 +15,7 @@ from pipeline.model import DigestClaim, DraftMessage, Item, Message, Outcome, Pa
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import commit
+from pipeline.store.crawl.compare import Comparison
 from pipeline.store.database.schema import download_files, downloads
 from pipeline.store.mail import digests, outbox
 from pipeline.store.runs.runs import Ending, claim_slot, end_run, start_run
@@ -53,6 +54,7 @@ class Site:
 
     store: Store
     at: datetime = NOW - timedelta(hours=1)
+    comparison: Comparison = Comparison()  # noqa: RUF009  it is frozen
     slots: int = field(default=0)
 
     def run(self, items: dict[str, dict[str, Any]] | None, *, spider: str = "books", outcome: Outcome = Outcome.SUCCEEDED,
@@ -73,7 +75,7 @@ class Site:
             kept = PageArchive(self.store.files, spider)
             own = [Page(url=f"http://site.test/{key}", status=200, fetched_at=self.at, body=body, items=(Item(key, items[key]),))
                    for key, body in (pages or {}).items()]
-            kept.keep_only(commit.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at).news)
+            kept.keep_only(commit.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at, comparison=self.comparison).news)
         for number, (name, content, content_type) in enumerate(files):
             self._file(run, f"http://site.test/{self.slots}/{number}", name, content, content_type)
         return end_run(self.store, run, Ending(outcome, error=error, doubt=doubt, complete=complete and items is not None

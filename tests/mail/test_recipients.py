@@ -337,14 +337,6 @@ def test_addresses_outside_ascii_get_a_message_of_their_own(store, site, setting
     assert text_of(ascii_) == text_of(other)
 
 
-def test_a_price_that_fell_before_the_first_digest_passes_a_condition_on_before(store, site, settings_from) -> None:
-    settings = settings_from(digest='where = ["price < before"]')
-    site.run(BOOKS)
-    site.run({"1": BOOKS["1"] | {"price": "£40.00"}, "2": BOOKS["2"] | {"price": "£12.00"}})
-    (mail, _), = mails(store, built(store, settings))
-    assert mail["Subject"] == "[morning] 1 new: Three-Body"
-
-
 @pytest.mark.parametrize(("names", "shown"), [
     (["report.pdf", "report.pdf"], ["report.pdf", "report (2).pdf"]),
     (["a/b.pdf", "A_B.pdf"], ["a_b.pdf", "A_B (2).pdf"]),

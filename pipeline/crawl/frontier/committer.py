@@ -70,8 +70,7 @@ class Committer:
         self._unqueued = 0
         self._wake = asyncio.Event()
         self._closing = False
-        items = context.table.items
-        self._comparison = Comparison(frozenset(items.ignore), items.min_change) if items is not None else Comparison()
+        self._comparison = Comparison.of_spider(context.table)
         self._seen = SeenRequests()
         self._archive = PageArchive(context.store.files, context.run.spider)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")

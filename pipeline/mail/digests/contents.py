@@ -9,8 +9,9 @@ from pipeline.mail.filters import FilteredChanges
 from pipeline.mail.render.render import KEEP
 from pipeline.mail.summary import DigestSummary, NetChanges, fewer_values, rejected_items, summarize
 from pipeline.model import Change
-from pipeline.settings import DigestTable, RecipientsTable
+from pipeline.settings import DigestTable, RecipientsTable, Settings
 from pipeline.store import Store
+from pipeline.store.crawl.compare import Comparison
 from pipeline.store.mail import digests as stored
 
 
@@ -27,14 +28,14 @@ class RecipientsContent:
     summary: DigestSummary
 
 
-def contents_of(store: Store, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[RecipientsContent]:
+def contents_of(store: Store, settings: Settings, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[RecipientsContent]:
     """Return what to report to the digest's own recipients and to each group of recipients.
 
     Recipients for whom there is nothing new are left out, unless the digest has `empty = "send"`. even_empty: whether to include
     these recipients anyway.
     """
     runs = stored.runs_of(store, run_ids)
-    changes = NetChanges(store, runs)
+    changes = NetChanges(store, runs, {name: Comparison.of_spider(spider) for name, spider in settings.spiders.items()})
     files = stored.files_of(store, run_ids)
     rejected, fewer = rejected_items(store, runs), fewer_values(store, runs)
     found = []

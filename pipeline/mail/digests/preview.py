@@ -37,7 +37,7 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder / f".rendering-{name}") as scratch:
-            contents = contents_of(store, table, run_ids, even_empty=True)
+            contents = contents_of(store, settings, table, run_ids, even_empty=True)
             for number, mail in enumerate(renderer.mails(contents, scratch=scratch, keep_under=""), 1):
                 stem = folder / (name if number == 1 else f"{name}-{number}")
                 with stem.with_name(f"{stem.name}.eml").open("wb") as file:

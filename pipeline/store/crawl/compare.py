@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipeline.model import Json, Page
 from pipeline.price import amount_of, same, same_currency
+from pipeline.settings import SpiderTable
 
 _EMPTY: tuple[Json, ...] = (None, "", [], {})
 
@@ -25,6 +26,10 @@ class Comparison:
 
     ignore: frozenset[str] = frozenset()
     min_change: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
+
+    @classmethod
+    def of_spider(cls, spider: SpiderTable) -> Comparison:
+        return cls(frozenset(spider.items.ignore), spider.items.min_change) if spider.items is not None else cls()
 
     def same(self, reported: dict[str, Json], found: dict[str, Json]) -> bool:
         """Return whether there is no change to report.
