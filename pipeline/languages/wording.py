@@ -54,6 +54,9 @@ class Wording(Texts):
     nothing: Phrase
     more: Phrase
     unseen: Phrase
+    other_fields: Phrase
+    yes: Phrase
+    no: Phrase
     rendered_with_less: Phrase
     built_again: Phrase
     more_attached: Phrase

@@ -11,6 +11,7 @@ from pipeline.settings.fields.schedule import Cron, Days, Every, ScheduleTable, 
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.load import load, load_for_heartbeat, schema, secrets
 from pipeline.settings.models.digest import DigestTable, GroupTable, RecipientsTable
+from pipeline.settings.models.display import DisplayTable
 from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
     DetailsTable,
@@ -28,7 +29,7 @@ from pipeline.settings.models.request import AuthTable, Pairs, RequestTable
 from pipeline.settings.models.root import DemoTable, PipelineTable, Proxy, ProxyTable, Settings
 from pipeline.settings.models.spider import BannedTable, SpiderTable
 
-__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
+__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DisplayTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
            "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "load_for_heartbeat", "nearest",
            "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets", "selector"]

@@ -18,7 +18,18 @@ from pydantic.fields import FieldInfo
 from pipeline.registry import load
 from pipeline.settings.fields.scalars import Table
 from pipeline.settings.fields.schedule import ScheduleTable
-from pipeline.settings.models import digest, downloads, extraction, heartbeat, login, mail, request, root, spider
+from pipeline.settings.models import (
+    digest,
+    display,
+    downloads,
+    extraction,
+    heartbeat,
+    login,
+    mail,
+    request,
+    root,
+    spider,
+)
 
 SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("[pipeline]", root.PipelineTable), ("[heartbeat]", heartbeat.HeartbeatTable), ("[mail]", mail.MailTable),
@@ -28,7 +39,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("[[spiders.NAME.login.steps]]", login.LoginStepTable), ("[spiders.NAME.login.expired]", login.ExpiredTable),
     ("[spiders.NAME.cookies]", login.CookiesTable), ("[spiders.NAME.items]", extraction.ItemsTable),
     ("[spiders.NAME.items.details]", extraction.DetailsTable), ("[spiders.NAME.pages]", extraction.PagesTable),
-    ("[spiders.NAME.watch]", extraction.WatchTable), ("[spiders.NAME.downloads]", downloads.DownloadsTable),
+    ("[spiders.NAME.watch]", extraction.WatchTable), ("[spiders.NAME.downloads]", downloads.DownloadsTable), ("[spiders.NAME.display]", display.DisplayTable),
     ("[spiders.NAME.banned]", spider.BannedTable), ("[spiders.NAME.retry]", spider.RetryTable),
     ("[digests.NAME]", digest.DigestTable), ("[[digests.NAME.groups]]", digest.GroupTable), ("[demo]", root.DemoTable),
     ("Requests", request.RequestTable), ("HTTP authentication", request.AuthTable), ("Schedules", ScheduleTable),
@@ -121,7 +132,7 @@ def _type(node: ast.expr, table: type[Table]) -> str:
     name = ast.unparse(node)
     if name in _WORDS:
         return _WORDS[name]
-    found = getattr(sys.modules[table.__module__], name)
+    found = next(vars(module)[name] for module in (sys.modules[kind.__module__] for kind in table.__mro__) if name in vars(module))
     return "table" if isinstance(found, type) else ", ".join(f'`"{value}"`' for value in get_args(found))
 
 

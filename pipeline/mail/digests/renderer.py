@@ -17,10 +17,11 @@ from pipeline.mail.message import compose
 from pipeline.mail.message.attachments import Attachment, Packed, Packer
 from pipeline.mail.message.dkim import signer_of
 from pipeline.mail.render.charts import charts_of
-from pipeline.mail.render.item_view import Detail
+from pipeline.mail.render.fields.field_view import Detail
+from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, Rendered, RenderOptions, numbered, render, render_part
 from pipeline.model import ChangeKind
-from pipeline.settings import RecipientsTable, Settings, SpiderTable
+from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable
 from pipeline.store import Store
 
 
@@ -99,10 +100,10 @@ class DigestRenderer:
             charts = charts_of(self._store, summary.top[ChangeKind.CHANGED], table.charts, words=wording(table.language),
                                zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
         templates = self._settings.folder / table.templates if table.templates and as_configured else None
-        html = {spider: html_fields(own) for spider, own in self._settings.spiders.items()} if as_configured else {}
+        rules = {spider: field_rules(own, table, formatted=as_configured) for spider, own in self._settings.spiders.items()}
         options = RenderOptions(
             name=self._name, subject=table.subject, language=table.language, zone=self._zone, now=self._now, templates=templates,
-            charts=charts, html_fields=html, details=self._level.details, notice=self._notice)
+            charts=charts, rules=rules, details=self._level.details, notice=self._notice)
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
@@ -143,10 +144,11 @@ def _by_alphabet(recipients: RecipientsTable) -> list[RecipientsTable]:
     return [found for found in parts if found.everyone]
 
 
-def html_fields(spider: SpiderTable) -> set[str]:
-    """Return the names of a spider's fields that contain HTML."""
-    fields = spider.items.all_fields if spider.items is not None else {}
-    return {name for name, rule in fields.items() if rule.type == "html"}
+def field_rules(spider: SpiderTable, digest: DigestTable, *, formatted: bool) -> FieldRules:
+    """Return how a digest shows the fields of a spider. formatted: False to show all values as they are stored."""
+    fields = spider.items.all_fields if spider.items is not None and formatted else {}
+    types = {name: "records" if rule.fields else rule.type for name, rule in fields.items()}
+    return FieldRules(types, digest.over(spider.display), frozenset(start.url for start in spider.start), formatted)
 
 
 @contextmanager

@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from functools import cached_property
 from typing import Any
-
-from markupsafe import Markup
 
 from pipeline.languages import Wording
 from pipeline.mail.field_text import field_text, safe_link
 from pipeline.mail.render.charts import Chart
-from pipeline.mail.render.field_diff import LIMIT, Place, places
-from pipeline.mail.render.sanitize import plain, sanitised
+from pipeline.mail.render.fields.dates import machine_moment
+from pipeline.mail.render.fields.field_view import Detail, FieldView, FieldViewer, html_source
+from pipeline.mail.render.fields.figures import figure_of
+from pipeline.mail.render.fields.formats import FieldRules
+from pipeline.mail.render.fields.machine_values import is_empty, is_for_machines
+from pipeline.mail.render.sanitize import plain
 from pipeline.model import Change, ChangeKind
-from pipeline.price import currency_of
 from pipeline.text import clean_line
 
 _TITLES = ("title", "name", "headline", "subject", "标题", "名称")
 _LINKS = ("url", "link", "href", "链接")
-_MAX_PLACES = 12
-_MAX_LINES = 12
-_COMPACT_LENGTH = 80
+_LENGTH, _COMPACT_LENGTH = 140, 80
 _MAX_FIELDS = {ChangeKind.NEW: 6, ChangeKind.BACK: 6, ChangeKind.CHANGED: 10, ChangeKind.GONE: 2}
-
-
-@dataclass(frozen=True)
-class Detail:
-    """The amount of detail with which a mail shows changes.
-
-    items: maximum number of changes of each kind. places: maximum number of places that are shown of each changed field. length:
-    maximum number of characters of the old text and of the new text of a place.
-    """
-
-    items: int
-    places: int = _MAX_PLACES
-    length: int = LIMIT
-
-
-@dataclass(frozen=True)
-class FieldView:
-    """One field of an item: the value as text or, for a changed field, the places where the value differs.
-
-    html, lines: the value of a field of type "html", as safe HTML and as lines of text. more: text that says how many places are not
-    shown; "" if all are shown.
-    """
-
-    name: str
-    value: str = ""
-    link: str = ""
-    places: list[Place] = field(default_factory=list)
-    html: Markup | None = None
-    lines: list[str] = field(default_factory=list)
-    more: str = ""
+_MAX_CHOSEN = 20
+"""Maximum number of fields of an item that is shown if the settings choose the fields."""
+_MAX_NAMED = 12
+_NO_RULES = FieldRules()
 
 
 @dataclass(frozen=True)
@@ -74,83 +49,107 @@ class ItemView:
 class ItemViewer:
     """Makes an `ItemView` from a change.
 
-    html_fields: maps each spider to the names of its fields that contain HTML. show_spider: whether items show the name of their
-    spider; True if the digest has several spiders. compact_kinds: the kinds of change whose items are shown on one line each, because
-    there are many.
+    rules: by spider, how its fields are shown. show_spider: whether items show the name of their spider; True if the digest has several
+    spiders. compact_kinds: the kinds of change whose items are shown on one line each, because there are many.
     """
 
     words: Wording
-    html_fields: Mapping[str, Collection[str]]
-    show_spider: bool
-    compact_kinds: Collection[ChangeKind]
+    rules: Mapping[str, FieldRules] = field(default_factory=dict)
+    zone: tzinfo = UTC
+    show_spider: bool = False
+    compact_kinds: Collection[ChangeKind] = ()
+
+    @cached_property
+    def _fields(self) -> FieldViewer:
+        return FieldViewer(self.words, self.zone)
 
     def item(self, change: Change, charts: Sequence[Chart], detail: Detail) -> ItemView:
         title, link = self.title(change), link_of(_data(change), change.key)
         compact = change.kind in self.compact_kinds
-        fields = self._changed_fields(change, detail) if change.kind is ChangeKind.CHANGED \
+        fields = self.changed_fields(change, detail) if change.kind is ChangeKind.CHANGED \
             else self._plain_fields(change, title, link, compact=compact)
-        shown = 0 if compact and change.kind is ChangeKind.GONE else _MAX_FIELDS[change.kind]
         return ItemView(clean_line(title, 160) or clean_line(change.key, 160) or "—", link,
-                        change.spider if self.show_spider else "", fields[:shown], charts, compact)
+                        change.spider if self.show_spider else "", fields, charts, compact)
 
     def title(self, change: Change) -> str:
         return title_of({name: self._text(change, name, value) if isinstance(value, str) else value
                          for name, value in _data(change).items()}, change.key)
 
+    def _rules_of(self, change: Change) -> FieldRules:
+        return self.rules.get(change.spider, _NO_RULES)
+
     def _text(self, change: Change, name: str, value: Any) -> str:
         """Return a field's value as text. For a field with HTML, this is the text that a browser would show."""
-        text = "\n".join(value) if self._is_html(change, name) and _is_texts(value) else field_text(value)
-        return plain(text) if self._is_html(change, name) else text
+        return plain(html_source(value)) if self._rules_of(change).format_of(name) == "html" else field_text(value)
 
-    def _texts(self, change: Change, name: str) -> tuple[str, str]:
-        """Return the text of a field before and after the change.
+    def changed_fields(self, change: Change, detail: Detail) -> list[FieldView]:
+        """Return the changed fields that the mail shows, and at the end one view that names those that it does not show.
 
-        If both are prices with the same text but different currencies, the texts include the currencies.
+        The names of hidden fields are given only if nothing else changed.
         """
-        before, after = (self._text(change, name, data.get(name)) for data in (change.before, change.after))
-        old, new = currency_of(change.before.get(name)), currency_of(change.after.get(name))
-        return (before, after) if before != after or old == new else (f"{before} ({old})", f"{after} ({new})")
-
-    def _is_html(self, change: Change, name: str) -> bool:
-        return name in self.html_fields.get(change.spider, ())
-
-    def _changed_fields(self, change: Change, detail: Detail) -> list[FieldView]:
-        views = []
-        for name in change.fields[:_MAX_FIELDS[ChangeKind.CHANGED]]:
-            found, left = places(*self._texts(change, name), most=detail.places, limit=detail.length)
-            views.append(FieldView(clean_line(name, 40), places=found, value="" if found else self.words.unseen,
-                                   more=self.words.more.format(n=left) if left else ""))
+        rules = self._rules_of(change)
+        visible = _chosen(change.fields, rules)
+        most = _MAX_CHOSEN if rules.display.show else _MAX_FIELDS[ChangeKind.CHANGED]
+        views = [self._fields.change(name, change.before.get(name), change.after.get(name), rules, detail) for name in visible[:most]]
+        unseen = visible[most:] if visible else change.fields
+        if unseen:
+            names = [rules.label_of(name) for name in unseen[:_MAX_NAMED]]
+            names += [self.words.more.format(n=len(unseen) - _MAX_NAMED)] if len(unseen) > _MAX_NAMED else []
+            label = self.words.other_fields if visible else self.words.headings["changed"].lower()
+            text = self.words.comma.join(names)
+            views.append(FieldView(label, text, label=label, plain=[text]))
         return views
 
     def _plain_fields(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
         """Return the fields of a new, returned or gone item.
 
-        Empty fields are left out, and so are fields that only repeat the title or the link.
+        Left out are fields with empty values, fields that only repeat the title or the link and, unless the settings choose them, values
+        that are meant for machines.
         """
-        views = []
-        for name, value in _data(change).items():
-            whole = self._text(change, name, value)
-            text, own_link = clean_line(whole, _COMPACT_LENGTH if compact else 140), safe_link(value)
-            if text and whole != title and (not link or own_link != link):
-                view = FieldView(clean_line(name, 40), text, own_link)
-                if self._is_html(change, name) and not compact:
-                    markup = "\n".join(value) if _is_texts(value) else field_text(value)
-                    view = replace(view, html=sanitised(markup, base=link), lines=_lines(whole))
-                views.append(view)
+        rules, data = self._rules_of(change), _data(change)
+        most = 0 if compact and change.kind is ChangeKind.GONE else _MAX_CHOSEN if rules.display.show else _MAX_FIELDS[change.kind]
+        views: list[FieldView] = []
+        for name in _chosen(data, rules):
+            value = data[name]
+            if len(views) == most:
+                break
+            if is_empty(value) or self._text(change, name, value) == title or (link and safe_link(value) == link):
+                continue
+            if rules.formatted and not _is_chosen(name, rules) and is_for_machines(name, value, sources=rules.sources):
+                continue
+            view = self._fields.value(name, value, rules, link=link, length=_COMPACT_LENGTH if compact else _LENGTH, on_one_line=compact)
+            views += [view] if view is not None else []
         return views
+
+
+def _chosen(names: Iterable[str], rules: FieldRules) -> list[str]:
+    """Return the names of the fields that the settings do not hide, in the order of `show` if it is set."""
+    display = rules.display
+    found = [name for name in names if name not in display.hide]
+    return [name for name in display.show if name in found] if display.show else found
+
+
+def _is_chosen(name: str, rules: FieldRules) -> bool:
+    """Return whether the settings say how to show a field."""
+    display = rules.display
+    return name in display.show or name in display.labels or name in display.formats
 
 
 def title_of(data: Mapping[str, Any], key: str) -> str:
     """Return the title of an item.
 
     The title is the value of the field title, name, headline or subject. If the item has none of these fields, the title is the first
-    value that is a text but not a URL. If there is no such value either, the title is the item's key.
+    value that is a text, but no URL, id, hash, date or price. If there is no such value, it is the first value that is a text but no URL,
+    and otherwise the item's key.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
-    for value in [by_name.get(name) for name in _TITLES] + list(data.values()):
-        if isinstance(value, str) and value.strip() and not value.startswith(("http://", "https://")):
+    named = [("", by_name.get(name)) for name in _TITLES]
+    texts = [(name, value) for name, value in [*named, *data.items()]
+             if isinstance(value, str) and value.strip() and not value.startswith(("http://", "https://"))]
+    for name, value in texts:
+        if not name or not (is_for_machines(name, value, sources=()) or machine_moment(value) or figure_of(value, strict=True)):
             return value
-    return key
+    return texts[0][1] if texts else key
 
 
 def link_of(data: Mapping[str, Any], key: str) -> str:
@@ -164,16 +163,6 @@ def link_of(data: Mapping[str, Any], key: str) -> str:
     return next((link for link in map(safe_link, candidates) if link), "")
 
 
-def _lines(text: str) -> list[str]:
-    """Return the first `_MAX_LINES` lines of a text."""
-    found = [clean_line(line, 300) for line in text.split("\n")]
-    return found if len(found) <= _MAX_LINES else [*found[:_MAX_LINES], "…"]
-
-
 def _data(change: Change) -> dict[str, Any]:
     """Return the fields of an item after a change or, if the item is gone, its fields before the change."""
     return change.before if change.kind is ChangeKind.GONE else change.after
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)

@@ -6,7 +6,7 @@ Templates are rendered in a sandbox with autoescaping. Scraped text is passed to
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import cache
@@ -23,11 +23,13 @@ from pipeline.mail.message.attachments import Attachment, Packed
 from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render import digest_view, file_view
 from pipeline.mail.render.charts import Chart
-from pipeline.mail.render.item_view import Detail, ItemView, ItemViewer
+from pipeline.mail.render.fields.field_view import Detail
+from pipeline.mail.render.fields.formats import FieldRules
+from pipeline.mail.render.item_view import ItemView, ItemViewer
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import ChangeKind
 from pipeline.settings import Language
-from pipeline.text import clean_line, clean_text, size_for_people
+from pipeline.text import clean_line, clean_text, isolated, size_for_people
 
 HTML_LIMIT = 100_000
 """Limit for the HTML of a mail in bytes, because Gmail cuts off mails that are larger than 102 kB."""
@@ -47,8 +49,7 @@ class RenderOptions:
 
     name: name of the digest. subject: the user's template of the subject, which may contain {name}, {date} and {summary}; None means
     the default subject. templates: folder whose files digest.html and digest.txt replace the built-in templates; None means the
-    built-in templates. charts: the charts of each change, by the change's id. html_fields: maps each spider to the names of its fields
-    that contain HTML. details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown
+    built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown. details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown
     before all other problems; "" if there is none.
     """
 
@@ -59,7 +60,7 @@ class RenderOptions:
     now: datetime
     templates: Path | None = None
     charts: Mapping[int, Sequence[Chart]] = field(default_factory=dict)
-    html_fields: Mapping[str, Collection[str]] = field(default_factory=dict)
+    rules: Mapping[str, FieldRules] = field(default_factory=dict)
     details: Sequence[Detail] = DETAILS
     notice: str = ""
 
@@ -121,7 +122,7 @@ def render_template(template: str, summary: DigestSummary, options: RenderOption
 
 
 def _viewer(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
-    return ItemViewer(wording(options.language), options.html_fields, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
+    return ItemViewer(wording(options.language), options.rules, options.zone, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
         kind for kind, count in summary.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
 
 
@@ -183,9 +184,11 @@ def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
                          fix="create the folder, or correct the templates setting of the digest")
     folders = [templates] if templates else []
     loader = ChoiceLoader([FileSystemLoader(folder) for folder in [*folders, Path(__file__).parent / "templates"]])
-    return ImmutableSandboxedEnvironment(
+    environment = ImmutableSandboxedEnvironment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=lambda template: bool(template and template.endswith(".html")))
+    environment.filters["isolated"] = isolated
+    return environment
 
 
 def _run(environment: ImmutableSandboxedEnvironment, template: str, view: dict[str, Any]) -> str:

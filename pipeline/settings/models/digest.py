@@ -15,6 +15,7 @@ from pipeline.registry import ATTACHMENT_FORMATS
 from pipeline.settings.fields.conditions import ConditionText
 from pipeline.settings.fields.scalars import Address, HttpUrl, Size, Table, ZoneName
 from pipeline.settings.fields.schedule import Schedules
+from pipeline.settings.models.display import DisplayTable
 from pipeline.settings.models.mail import Language
 
 _QUIET = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*-\s*([01]?\d|2[0-3]):([0-5]\d)")
@@ -98,10 +99,11 @@ class GroupTable(RecipientsTable):
         return self
 
 
-class DigestTable(RecipientsTable):
+class DigestTable(RecipientsTable, DisplayTable):
     """A mail about what spiders found: which changes, to whom and when.
 
-    A change must meet all conditions of the filter.
+    A change must meet all conditions of the filter. `show`, `hide`, `labels`, `formats` and `good` replace the same keys of the spider's
+    table `display`; in a table such as `labels`, each entry replaces the entry for the same field.
     """
 
     groups: tuple[GroupTable, ...] = ()

@@ -22,6 +22,7 @@ from pipeline.settings.fields.scalars import (
 )
 from pipeline.settings.fields.schedule import Schedules
 from pipeline.settings.fields.secret import Secret
+from pipeline.settings.models.display import DisplayTable
 from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
     ItemsTable,
@@ -228,6 +229,8 @@ class SpiderTable(Table):
     """CPU time limit for parsing and extracting one page. A page that exceeds the limit is skipped for the rest of the pass."""
     downloads: DownloadsTable = DownloadsTable()
     """How files are downloaded, stored and kept."""
+    display: DisplayTable = DisplayTable()
+    """How digests show the fields of the items."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for a spider that is written in Python."""
     beat: Secret | HttpUrl | None = None

@@ -136,7 +136,7 @@ def test_a_watched_page_shows_each_changed_place_word_by_word(site, store, setti
             f"    [-{LINES[30]}-]\n"
             "    {+A new clause about pets.+}\n") in text_of(mail)
     html = re.sub(r' style="[^"]*"', "", text_of(mail, "html"))
-    assert '<div class="place">Clause 5: the tenant pays the rent <ins>and costs </ins>on day 5' in html
+    assert '<div class="place"><bdi>Clause 5: the tenant pays the rent <ins>and costs </ins>on day 5' in html
     assert f"<del>{LINES[30]}</del>" in html
     assert "<ins>A new clause about pets.</ins>" in html
     assert "Clause 50" not in html

@@ -1,0 +1,52 @@
+"""Recognize field values that are meant for machines: ids, keys, hashes, the URLs of feeds. Mails leave them out by default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from pipeline.model import Json
+
+_ID_NAME = re.compile(r"(?:.*[_\-. ])?(?:u|gu|uu)?ids?|.*(?:[a-z](?:Id|ID)|Uuid|UUID)|(?:.*_)?(?:key|hash|digest|checksum|etag|nonce|token|md5|sha1|sha256|sha512)",
+                      re.ASCII)
+"""Names of fields that usually have ids, keys or hashes, such as id, guid, item_id, itemId and sha256."""
+_UUID = re.compile(r"\{?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\}?", re.IGNORECASE)
+_HEX = re.compile(r"(?:[\w-]{2,10}:)?(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])[0-9a-f]{16,}", re.IGNORECASE)
+_URI = re.compile(r"(?:tag|urn|oid|yt:\w+|guid):\S+", re.IGNORECASE)
+_TOKEN = re.compile(r"(?=[^/]*\d)(?=[^/]*[a-z])(?=[^/]*[A-Z])[A-Za-z0-9+/_-]{32,}={0,2}")
+_FEED = re.compile(r"/(?:feeds?|rss|atom)(?:2(?:\.0)?)?/?$|/(?:[\w-]*(?:feed|rss|atom)[\w-]*|index)\.(?:xml|json|php)$|\.(?:rss|atom|rdf)$"
+                   r"|\?(?:.*&)?(?:feed|format|alt)=(?:rss|atom|feed)", re.IGNORECASE)
+
+
+def is_empty(value: Json) -> bool:
+    """Return whether a value has nothing to show: no text, no entry, or only entries with nothing to show."""
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, dict):
+        return all(map(is_empty, value.values()))
+    return value is None or (isinstance(value, list) and all(map(is_empty, value)))
+
+
+def is_for_machines(name: str, value: Json, *, sources: Collection[str]) -> bool:
+    """Return whether a value says nothing to people.
+
+    These are UUIDs, hashes, tokens and URIs that are no URLs under any name; values of one word in a field whose name is that of an id;
+    the URLs of feeds, and the URLs with which the spider starts (`sources`).
+    """
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return False
+    text = str(value).strip()
+    if not text or re.search(r"\s", text):
+        return False
+    if text.startswith(("http://", "https://")):
+        return text in sources or _is_feed(text) or bool(_ID_NAME.fullmatch(name))
+    return bool(_UUID.fullmatch(text) or _HEX.fullmatch(text) or _URI.fullmatch(text) or _TOKEN.fullmatch(text) or _ID_NAME.fullmatch(name))
+
+
+def _is_feed(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(_FEED.search(f"{parts.path}?{parts.query}" if parts.query else parts.path))
