@@ -237,7 +237,7 @@ class StoredFile:
     """One version of a downloaded file.
 
     key: key in the file store. sha256: SHA-256 of the content in hex. run_id: id of the run that downloaded the file; None if the
-    database no longer contains this run.
+    database no longer contains this run. referer: URL of the page on which the file was found; "" if it is unknown.
     """
 
     id: int
@@ -250,6 +250,7 @@ class StoredFile:
     sha256: str
     content_type: str
     fetched_at: datetime
+    referer: str = ""
 
 
 @dataclass(frozen=True)

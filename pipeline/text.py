@@ -116,6 +116,11 @@ def shown_url(url: str) -> str:
     return clean_line(re.sub(_MASKED_PARAMETER, rf"\1{_MASK}", bare), 200)
 
 
+def has_secret_parameter(url: str) -> bool:
+    """Return whether a URL has a parameter whose name suggests that its value is a secret."""
+    return re.search(_MASKED_PARAMETER, url) is not None
+
+
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each occurrence of one of `secrets` replaced with a mask."""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

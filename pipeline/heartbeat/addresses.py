@@ -30,12 +30,14 @@ def pages_url(settings: Settings, token: Token, port: int | None = None) -> str:
 
 
 def base_url(settings: Settings, port: int | None = None) -> str:
-    """Return the URL of the overview page, without a token.
+    """Return the URL of the overview page, without a token: under `public_url` if it is set.
 
     port: the port that the server listens on; None means the port in the settings. The port in the settings must not be
     0 in this case, because 0 means any free port.
     """
     table = settings.heartbeat
+    if table.public_url is not None:
+        return f"{table.public_url}/"
     host = next(iter(table.names), connectable_host(table.host)) if not is_loopback(table.host) else table.host
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if table.certificate is not None else "http"

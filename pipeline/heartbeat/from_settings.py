@@ -17,8 +17,10 @@ from pipeline.heartbeat.snapshot.cache import HealthChecks, SnapshotSource
 from pipeline.heartbeat.snapshot.loop_health import HealthThresholds
 from pipeline.heartbeat.snapshot.write_probe import WriteProbe
 from pipeline.heartbeat.token import load_or_create_token
+from pipeline.hosts import host_of
 from pipeline.settings import Settings
 from pipeline.settings.fields.scalars import is_loopback
+from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.store import Store
 from pipeline.store.health import write_probe
 
@@ -35,13 +37,18 @@ def server_from_settings(settings: Settings, store: Store, source: SnapshotSourc
     return HeartbeatServer(
         source,
         ListenOptions(table.host, table.port if table.on_port else None, table.udp, socket_path(settings),
-                      tls_context(settings), table.names),
+                      tls_context(settings), _host_names(table)),
         limits=ServerLimits(connections=table.max_connections, per_address=table.max_connections_per_address),
         access=AccessPolicy(load_or_create_token(settings.data_dir), parse_networks(table.allow), table.open_status),
         actions=actions,
         checks=HealthChecks(WriteProbe(lambda: write_probe.write_pulse(store, now=clock())),
                             HealthThresholds(table.lag_after, table.jump_after, table.write_after)),
         service=ServiceInfo(version, settings.zone, clock))
+
+
+def _host_names(table: HeartbeatTable) -> tuple[str, ...]:
+    """Return the host names under which browsers may reach the server: those in the settings, and the one of `public_url`."""
+    return (*table.names, *filter(None, (host_of(table.public_url or ""),)))
 
 
 def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: bool) -> None:

@@ -41,7 +41,7 @@ class Texts:
 class Wording(Texts):
     """The fixed texts of digests in one language.
 
-    counts, headings: by kind of change. outcomes: by outcome of a run. date: pattern of dates (Unicode CLDR).
+    counts, headings: by kind of change. outcomes: by outcome of a run. file_types: by type of file. date: pattern of dates (Unicode CLDR).
     """
 
     counts: dict[str, Phrase]
@@ -62,7 +62,11 @@ class Wording(Texts):
     more_attached: Phrase
     downloads: Phrase
     not_attached: Phrase
+    too_large: Phrase
+    missing: Phrase
     kept_at: Phrase
+    open_stored: Phrase
+    found_on: Phrase
     program: Phrase
     attached: Phrase
     in_part: Phrase
@@ -76,6 +80,7 @@ class Wording(Texts):
     fewer: Phrase
     outcomes: dict[str, Phrase]
     attachments: Phrase
+    file_types: dict[str, Phrase]
     rows_left_out: Phrase
     footer: Phrase
     period: Phrase

@@ -218,8 +218,8 @@ def test_with_oversize_split_what_does_not_fit_is_sent_in_further_mails(store, s
     assert (attached.get_filename(), attached.get_content()) == ("b.bin", b"b" * 7000)
     assert to_first == to_second
     text = text_of(first)
-    assert "b.bin (7.0 kB · application/x-b · attached to mail 2 of 2)" in text
-    assert "d.bin (20.0 kB · application/x-d · stored as downloads/books/1-d.bin)" in text
+    assert "b.bin (BIN file · 7.0 kB · attached to mail 2 of 2)" in text
+    assert "d.bin (BIN file · 20.0 kB · too large to attach · stored as downloads/books/1-d.bin in the data folder)" in text
     assert "this is mail 2" in text_of(second)
     assert first["References"] == second["References"] == "<morning.thread@example.com>"
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline import proposal
 from pipeline.errors import UsageError
+from pipeline.heartbeat.http.stored_files import stored_file
 from pipeline.model import Change, Message, MessageState, Outcome, RecipientResult, Run
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
@@ -169,6 +170,10 @@ class AdminActions:
                 return self.mask(file.read(BODY_BYTES).decode("utf-8", "replace")), "text/html"
         shown = _body_of(self._store.files.path(key)) if self._store.files.exists(key) else None
         return (self.mask(shown[0]), shown[1]) if shown is not None else None
+
+    def stored_file(self, key: str) -> tuple[Path, str] | None:
+        """Return the path and the name of a stored file that the pages offer; None if there is no such file."""
+        return stored_file(self._store, key)
 
     # Acting
 

@@ -17,6 +17,7 @@ from pipeline.heartbeat.http import atom as feeds
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.auth import Authorizer, Handler
 from pipeline.heartbeat.http.pages import PageRenderer
+from pipeline.heartbeat.http.stored_files import file_response
 from pipeline.heartbeat.snapshot.schema import Snapshot
 from pipeline.model import Run
 
@@ -46,7 +47,8 @@ class AdminViews:
         pages: dict[str, Handler] = {
             "/spiders/{name}": self._spider, r"/runs/{id:\d{1,18}}": self._run,
             r"/runs/{id:\d{1,18}}/events": self._events, "/digests": self._digests, "/outbox": self._outbox,
-            r"/messages/{id:\d{1,18}}": self._message, r"/messages/{id:\d{1,18}}/body": self._body}
+            r"/messages/{id:\d{1,18}}": self._message, r"/messages/{id:\d{1,18}}/body": self._body,
+            "/files/{key:.+}": self._file}
         actions: dict[str, Handler] = {
             "/spiders/{name}/run": self._run_now, "/spiders/{name}/pause": self._pause,
             "/spiders/{name}/resume": self._resume, r"/messages/{id:\d{1,18}}/retry": self._retry}
@@ -89,6 +91,10 @@ class AdminViews:
         text, kind = _or_404(await asyncio.to_thread(self._actions.body, _number(request)))
         return web.Response(text=text, content_type=kind, headers={
             "Content-Security-Policy": _DIGEST_POLICY, "X-Frame-Options": "SAMEORIGIN"})
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """Return a stored file, or the range of bytes that the request asks for (RFC 9110, 14)."""
+        return file_response(*_or_404(await asyncio.to_thread(self._actions.stored_file, request.match_info["key"])))
 
     async def _runs_feed(self, request: web.Request) -> web.Response:
         return self._feed(request, "runs", feeds.runs_ended(await self._snapshot(), self._authorizer.service_id), page="/")

@@ -119,7 +119,13 @@ class Authorizer:
         return answer
 
     def locked(self, request: web.Request, *, wrong: bool = False) -> web.Response:
-        return web.Response(status=403, text=self._pages.locked(wrong=wrong), content_type="text/html")
+        """Return the page that asks for the token.
+
+        A browser sends no SameSite=Strict cookie when a link on another site, such as a web mail, leads here. The page is therefore
+        loaded once more, which makes it a request of this site.
+        """
+        again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site" and not request.query
+        return web.Response(status=403, text=self._pages.locked(wrong=wrong, again=again), content_type="text/html")
 
     def log_in(self, request: web.Request, given: str) -> web.Response:
         """Set the login cookie and redirect to the overview page, whose URL does not contain the token.

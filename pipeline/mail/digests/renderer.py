@@ -19,9 +19,11 @@ from pipeline.mail.message.dkim import signer_of
 from pipeline.mail.render.charts import charts_of
 from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
+from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, Rendered, RenderOptions, numbered, render, render_part
 from pipeline.model import ChangeKind
 from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable
+from pipeline.settings.masking import Mask
 from pipeline.store import Store
 
 
@@ -71,6 +73,7 @@ class DigestRenderer:
         self._signer = signer_of(settings)
         self._level = level
         self._notice = notice
+        self._mask = Mask.of(settings)
 
     def mails(self, contents: Sequence[RecipientsContent], *, scratch: Path, keep_under: str) -> Iterator[RenderedMail]:
         """Yield the rendered mails, numbered in this order.
@@ -103,7 +106,8 @@ class DigestRenderer:
         rules = {spider: field_rules(own, table, formatted=as_configured) for spider, own in self._settings.spiders.items()}
         options = RenderOptions(
             name=self._name, subject=table.subject, language=table.language, zone=self._zone, now=self._now, templates=templates,
-            charts=charts, rules=rules, details=self._level.details, notice=self._notice)
+            charts=charts, rules=rules, details=self._level.details, notice=self._notice,
+            links=FileLinks(self._settings.heartbeat.file_url, self._mask))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)

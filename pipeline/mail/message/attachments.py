@@ -65,6 +65,8 @@ class Packed:
     attachments: the files attached to the first mail. further: for each further mail, the files attached to it. tables, pages: the
     attached files that are tables, and those that are saved pages. attached_files: maps the id of each attached download to the
     number of the mail and its name there. programs: the ids of downloads that are not attached because they are programs or scripts.
+    no_room: the ids of downloads for which no mail has room. missing: the ids of downloads that are no longer stored. limit_bytes:
+    maximum size of the attachments of each mail.
     rows_left_out: number of changes that a table does not contain because of the row limit of its format.
     """
 
@@ -75,6 +77,9 @@ class Packed:
     left_out: list[LeftOut] = field(default_factory=list)
     attached_files: dict[int, tuple[int, str]] = field(default_factory=dict)
     programs: set[int] = field(default_factory=set)
+    no_room: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+    limit_bytes: int = 0
     rows_left_out: int = 0
 
     @property
@@ -106,7 +111,7 @@ class Packer:
         self._csv_bom = csv_bom
         self._free_bytes = [limit_bytes]
         self._names: set[str] = set()
-        self.packed = Packed()
+        self.packed = Packed(limit_bytes=limit_bytes)
 
     def pack(self, wanted: Sequence[str], *, changes: Iterable[Change], total: int, columns: Columns,
              files: Sequence[StoredFile], programs: bool = False) -> Packed:
@@ -157,13 +162,16 @@ class Packer:
         attached: the list to which the file is added if it is attached. key: key of the file in the file store; "" if the file store
         does not contain the file yet.
         """
+        original = found
         if self._fits(found.size_bytes) != 1 and found.content_type != _ZIP:  # a ZIP file in the first mail is better than a second mail
             found = _zipped(found, self._scratch)
         number, named = self._put(found)
         if number:
             attached.append(named)
             return
-        if self._keep_under and not key:
+        if key:  # the file store contains the file as it was, not zipped
+            found = original
+        elif self._keep_under:
             key = f"{self._keep_under}-{found.name}"
             with found.path.open("rb") as source, self._store.files.writing(key) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
@@ -172,6 +180,7 @@ class Packer:
     def _add_file(self, file: StoredFile) -> None:
         path = self._store.files.path(file.key)
         if not path.is_file():
+            self.packed.missing.add(file.id)
             return
         name = safe_name(file.name)
         found = Attachment(path, name, media_type(file.content_type, name), path.stat().st_size)
@@ -180,6 +189,8 @@ class Packer:
         number, named = self._put(found)
         if number:
             self.packed.attached_files[file.id] = number, named.name
+        else:
+            self.packed.no_room.add(file.id)
 
     def _fits(self, size_bytes: int) -> int:
         """Return the number of the first mail, counted from 1, that has room for a file of this size.

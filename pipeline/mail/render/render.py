@@ -25,6 +25,7 @@ from pipeline.mail.render import digest_view, file_view
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
+from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.item_view import ItemView, ItemViewer
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import ChangeKind
@@ -49,8 +50,9 @@ class RenderOptions:
 
     name: name of the digest. subject: the user's template of the subject, which may contain {name}, {date} and {summary}; None means
     the default subject. templates: folder whose files digest.html and digest.txt replace the built-in templates; None means the
-    built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown. details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown
-    before all other problems; "" if there is none.
+    built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown.
+    details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
+    problems; "" if there is none. links: the links of files.
     """
 
     name: str
@@ -63,6 +65,7 @@ class RenderOptions:
     rules: Mapping[str, FieldRules] = field(default_factory=dict)
     details: Sequence[Detail] = DETAILS
     notice: str = ""
+    links: FileLinks = field(default_factory=FileLinks)
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,8 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
         "period": digest_view.period(summary, words, options.zone),
         "sections": digest_view.sections(summary, items, words, packed.table),
         "troubles": digest_view.problems(summary, words, options.notice),
-        "downloads": file_view.downloads(summary, packed, words, max_files),
-        "attachments": file_view.attachments(packed, words), "footer": words.footer.format(name=options.name),
+        "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
+        "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),
     }
 
 

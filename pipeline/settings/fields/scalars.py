@@ -138,6 +138,15 @@ def is_loopback(host: str) -> bool:
         return host.lower() in ("localhost", "ip6-localhost")
 
 
+def is_local(host: str) -> bool:
+    """Return whether `host` is an address of this machine or of a private network, or a name that only a local network knows."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "." not in host or host.lower().rstrip(".").endswith((".local", ".lan", ".home", ".internal", ".home.arpa", ".localhost"))
+    return address.is_private or address.is_link_local
+
+
 def https_or_loopback(value: str | Secret | None) -> str | Secret | None:
     """Validate and return a URL that may receive secrets: https, or http on this machine only.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlsplit
+
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -12,6 +14,7 @@ from pipeline.settings.fields.scalars import (
     Size,
     Table,
     https_or_loopback,
+    is_local,
     is_loopback,
 )
 from pipeline.settings.fields.secret import Secret
@@ -30,6 +33,9 @@ class HeartbeatTable(Table):
     """Whether the server also answers UDP datagrams that arrive at the same port number."""
     names: tuple[str, ...] = ()
     """Host names under which browsers may reach the server, in addition to IP addresses, localhost and `host`."""
+    public_url: HttpUrl | None = None
+    """URL under which people reach the pages from other machines, such as "https://pipeline.example.com". Mails link to stored files
+    and to pages under this URL; no link contains the token."""
     allow_remote: bool = False
     """Whether other machines may connect. Except for /livez and echoes, other machines need the token (`pipeline url`)."""
     allow_plain: bool = False
@@ -71,6 +77,23 @@ class HeartbeatTable(Table):
     def _beat_is_https(cls, value: str | Secret | None) -> str | Secret | None:
         return https_or_loopback(value)
 
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_an_origin(cls, value: str | None) -> str | None:
+        """Return the URL without a slash at its end."""
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise PydanticCustomError("url", "the URL must not contain a user name, a password, a query or a fragment: it is in mails, and people open the "
+                                      "pages with the token that `pipeline url` prints")
+        if parts.path.strip("/"):
+            raise PydanticCustomError("url", "the URL must not contain a path, because the pages are at the root of their server; write {meant}",
+                                      {"meant": f'"{parts.scheme}://{parts.netloc}"'})
+        if parts.scheme != "https" and not is_local(parts.hostname or ""):
+            raise PydanticCustomError("url", "the URL must use https, because people send the token to it; http is possible only in a local network")
+        return value.rstrip("/")
+
     @model_validator(mode="after")
     def _reachable_on_purpose(self) -> HeartbeatTable:
         if not self.allow_remote and not is_loopback(self.host):
@@ -83,6 +106,14 @@ class HeartbeatTable(Table):
                                       "and `key`, or set allow_plain = true if you trust the network",
                                       {"host": f'"{self.host}"'})
         return self
+
+    def page_url(self, path: str) -> str:
+        """Return the URL of a page for people on other machines; "" if `public_url` is not set. path: path of the page, with "/" first."""
+        return f"{self.public_url}{quote(path)}" if self.public_url is not None else ""
+
+    def file_url(self, key: str) -> str:
+        """Return the URL under which the pages offer a stored file; "" if `public_url` is not set. key: key of the file in the file store."""
+        return self.page_url(f"/files/{key}")
 
     @property
     def on_port(self) -> bool:

@@ -17,7 +17,7 @@ from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcom
 from pipeline.store.crawl.items import change_of
 from pipeline.store.database.bulk import paged
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import changes, digest_runs, digests, download_files, rejects, runs
+from pipeline.store.database.schema import changes, digest_runs, digests, download_files, downloads, rejects, runs
 from pipeline.store.mail.outbox import insert_message, rebuild_of
 from pipeline.store.runs import leases
 from pipeline.store.runs.slots import run_of
@@ -247,7 +247,7 @@ def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
 def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:
     """Return the files that these runs downloaded, in the order in which they were downloaded."""
     with store.read() as connection:
-        rows = connection.execute(select(download_files).where(
+        rows = connection.execute(select(download_files, downloads.c.referer).join(downloads).where(
             download_files.c.run_id.in_(list(run_ids))).order_by(download_files.c.id)).all()
     return [StoredFile(row.id, row.spider, row.run_id, row.url, row.key, row.name, row.size_bytes, row.sha256,
-                       row.content_type, row.fetched_at) for row in rows]
+                       row.content_type, row.fetched_at, row.referer) for row in rows]

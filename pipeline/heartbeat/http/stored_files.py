@@ -1,0 +1,45 @@
+"""Offers the stored files to which mails link: downloads, saved pages, and attachments that were too large.
+
+All other files in data_dir, such as cookie jars, messages and the database, are not offered.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from aiohttp import web
+from sqlalchemy import select
+
+from pipeline.errors import StoreError
+from pipeline.registry import ATTACHMENT_FORMATS
+from pipeline.store import Store
+from pipeline.store.database.schema import download_files
+
+_ATTACHMENT = re.compile(rf"messages/\d+(?:-\d+)?-[^/]+\.(?:{'|'.join(ATTACHMENT_FORMATS)}|zip)")
+_SAVED_PAGE = re.compile(r"pages/[^/]+/[0-9a-f]{32}-[^/]+")
+
+
+def stored_file(store: Store, key: str) -> tuple[Path, str] | None:
+    """Return the path and the name of a file that is offered; None if there is no such file.
+
+    key: key of the file in the file store.
+    """
+    try:
+        path = store.files.path(key)
+    except StoreError:
+        return None
+    name: str | None = PurePosixPath(key).name
+    if not _ATTACHMENT.fullmatch(key) and not _SAVED_PAGE.fullmatch(key):
+        with store.read() as connection:
+            name = connection.execute(select(download_files.c.name).where(
+                download_files.c.key == key, download_files.c.doomed_at.is_(None))).scalar_one_or_none()
+    return (path, name) if name is not None and path.is_file() else None
+
+
+def file_response(path: Path, name: str) -> web.FileResponse:
+    """Return the response for a stored file, which browsers save and never show: its content comes from a crawled site."""
+    return web.FileResponse(path, headers={
+        "Content-Type": "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"})  # RFC 6266, 4.3; RFC 8187
