@@ -230,7 +230,7 @@ def test_with_oversize_zip_what_does_not_fit_is_zipped(store, site, settings_fro
     (mail, _), = mails(store, built(store, settings))
     attached, = mail.iter_attachments()
     assert (attached.get_filename(), attached.get_content_type()) == ("a.txt.zip", "application/zip")
-    assert "a.txt.zip (70.0 kB · text/plain · attached)" in text_of(mail)
+    assert "a.txt.zip (ZIP archive · 70.0 kB · attached)" in text_of(mail)
 
 
 def test_with_csv_bom_a_csv_begins_with_a_byte_order_mark(store, site, settings_from) -> None:

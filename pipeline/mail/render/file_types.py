@@ -44,6 +44,10 @@ _MEDIA_TYPES = {
     "application/x-ndjson": "jsonl", "application/jsonl": "jsonl", "application/geo+json": "geojson", "application/rss+xml": "rss",
     "application/atom+xml": "atom", "image/jpg": "jpg", "image/webp": "webp", "image/avif": "avif", "image/heic": "heic", "text/markdown": "md",
     "text/calendar": "ics", "message/rfc822": "eml", "application/xhtml+xml": "html", "application/x-sqlite3": "sqlite",
+    **{f"application/vnd.openxmlformats-officedocument.{kind}": extension for kind, extension in (
+        ("wordprocessingml.document", "docx"), ("spreadsheetml.sheet", "xlsx"), ("presentationml.presentation", "pptx"))},
+    **{f"application/vnd.oasis.opendocument.{kind}": extension for kind, extension in (
+        ("text", "odt"), ("spreadsheet", "ods"), ("presentation", "odp"))},
     "audio/mp3": "mp3", "audio/ogg": "ogg", "application/ogg": "ogg", "video/webm": "webm", "video/x-matroska": "mkv",
 }
 """Media types that Python's table lacks, or for which it has a less usual extension."""
@@ -70,5 +74,7 @@ def file_type(name: str, media_type: str, words: Wording) -> str:
 
 
 def _of_media_type(sent: str) -> tuple[str, str] | None:
+    if sent == "application/octet-stream":
+        return None
     extensions = [_MEDIA_TYPES[sent]] if sent in _MEDIA_TYPES else [each[1:] for each in _BUILT_IN.guess_all_extensions(sent)]
     return next((_KINDS[extension] for extension in extensions if extension in _KINDS), None)

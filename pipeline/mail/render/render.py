@@ -25,6 +25,7 @@ from pipeline.mail.render import digest_view, file_view
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
+from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.item_view import ItemView, ItemViewer
 from pipeline.mail.summary import ORDER, DigestSummary
@@ -153,7 +154,7 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
     """
     words = wording(language)
     lines = [words.part.format(n=number, total=total), ""]
-    lines += [f"* {file.name} ({size_for_people(file.size_bytes)})" for file in attachments]
+    lines += [f"* {file.name} ({file_type(file.name, file.content_type, words)} · {size_for_people(file.size_bytes)})" for file in attachments]
     return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
 
 

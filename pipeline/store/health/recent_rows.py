@@ -21,7 +21,7 @@ class DownloadRow:
     """A download of a spider.
 
     name, size_bytes, fetched_at: the name, the size and the time of the last complete version of the file. If there is no complete
-    version yet, size_bytes and fetched_at are None.
+    version yet, size_bytes and fetched_at are None. key: key of the file in the file store; "" if the file is not stored.
     """
 
     url: str
@@ -31,6 +31,7 @@ class DownloadRow:
     name: str
     size_bytes: int | None
     fetched_at: datetime | None
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def _changes(store: Store, wanted: Select[Any], limit: int) -> list[Change]:
 
 def downloads_of(store: Store, spider: str, *, limit: int = ROWS) -> list[DownloadRow]:
     file = download_files.alias()
-    wanted = select(downloads, file.c.name.label("file_name"), file.c.size_bytes, file.c.fetched_at).outerjoin(
+    wanted = select(downloads, file.c.name.label("file_name"), file.c.size_bytes, file.c.fetched_at, file.c.key).outerjoin(
         file, file.c.key == downloads.c.file_key).where(downloads.c.spider == spider)
     with store.read() as connection:
         return [DownloadRow(row.url, row.state, row.error, row.requested_at, row.file_name or row.name, row.size_bytes,
-                            row.fetched_at)
+                            row.fetched_at, row.key or "")
                 for row in connection.execute(wanted.order_by(downloads.c.id.desc()).limit(limit))]
 
 

@@ -37,7 +37,7 @@ BOMBS = {"gzip": gzip.compress(ZEROS, 9), "deflate": zlib.compress(ZEROS, 9), "b
 FORM = "application/x-www-form-urlencoded"
 ROUTES = ("/", "/livez", "/healthz", "/readyz", "/status.json", "/metrics", "/style.css", "/live.js", "/icon.svg", "/enter",
           "/spiders/books", "/spiders/books/run", "/spiders/books/pause", "/spiders/books/resume", "/runs/1", "/runs/1/events",
-          "/digests", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/feed.atom",
+          "/digests", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/files/downloads/1", "/feed.atom",
           "/spiders/books/feed.atom", "/nowhere")
 
 
@@ -73,7 +73,7 @@ def exchange(address, data):
 
 
 def test_every_route_of_the_server_is_among_those_tried(port):
-    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1") for resource_ in port.http_app.resources()}
+    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1").replace("{key}", "downloads/1") for resource_ in port.http_app.resources()}
     assert served <= set(ROUTES)
 
 

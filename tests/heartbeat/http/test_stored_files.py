@@ -1,0 +1,87 @@
+"""Tests of the stored files that the pages offer: only with the token, only what mails link to, never shown in the browser."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+import requests
+from sqlalchemy import insert, update
+
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.token import Token
+from pipeline.settings import load
+from pipeline.store import open_store
+from pipeline.store.database.schema import download_files, downloads
+from tests.heartbeat.conftest import NOW
+
+TOKEN = Token("t0ken" * 8)
+CONTENT = b"0123456789" * 1000
+NAME = 'Größe "1"; a\u00a0b.pdf'
+PDF = "downloads/books/größe 1.pdf"
+PAGE = f"pages/books/{'a1' * 16}-site.test_1.html"
+OFFERED = [PDF, PAGE, "messages/12-morning-2026-11-22.csv", "messages/12-2-morning-2026-11-22-pages.zip"]
+OTHERS = ["jars/books.txt", "pipeline.sqlite", "heartbeat-token", "messages/12-1.eml", "messages/12-1.html", "pages/login-books.html",
+          "downloads/books/part.pdf.part", "downloads/books/doomed.pdf", "logs/runs/1.log"]
+
+
+@pytest.fixture
+def server(start, tmp_path):
+    (tmp_path / "settings.toml").write_text("")
+    settings = load(tmp_path / "settings.toml")
+    store = open_store(settings.data_dir)
+    for key in (*OFFERED, *OTHERS):
+        if not store.files.exists(key):
+            store.files.write(key, CONTENT)
+    with store.write() as connection:
+        for key in (PDF, "downloads/books/doomed.pdf"):
+            number = connection.execute(insert(downloads).values(
+                spider="books", url=f"http://site.test/{key}", pass_id=1, state="done", requested_at=NOW, file_key=key).returning(downloads.c.id)).scalar_one()
+            connection.execute(insert(download_files).values(
+                download_id=number, spider="books", url="http://site.test/", key=key, name=NAME, size_bytes=len(CONTENT), sha256="0" * 64,
+                content_type="text/html", fetched_at=NOW))
+        connection.execute(update(download_files).where(download_files.c.key.like("%doomed%")).values(doomed_at=NOW))
+    yield start(access=AccessPolicy(TOKEN), actions=AdminActions(store, lambda: settings, lambda: NOW))
+    store.close()
+
+
+def get(server, path, **headers):
+    return requests.get(f"http://127.0.0.1:{server.address[1]}{path}", headers={"Authorization": f"Bearer {TOKEN.reveal()}", **headers},
+                        timeout=10, allow_redirects=False)
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+def test_files_that_mails_link_to_are_saved_by_the_browser_and_no_others_are_offered(server) -> None:
+    for key in OFFERED:
+        answer = get(server, f"/files/{quote(key)}")
+        assert (answer.status_code, answer.content) == (200, CONTENT)
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Disposition"].startswith("attachment; filename*=UTF-8''")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
+    assert quote(NAME, safe="") in get(server, f"/files/{quote(PDF)}").headers["Content-Disposition"]
+    for key in OTHERS:
+        assert get(server, f"/files/{quote(key)}").status_code == 404, key
+    for path in ("/files/../heartbeat-token", "/files/%2e%2e/heartbeat-token", "/files/%2fetc/passwd", "/files//etc/passwd",
+                 "/files/downloads/books/..%2f..%2fheartbeat-token", "/files/a%00b", "/files/messages/12-a%2f..%2f..%2fjars%2fx.csv", "/files/"):
+        assert get(server, path).status_code == 404, path
+
+
+@pytest.mark.parametrize("run", ["asyncio"], indirect=True)
+def test_a_part_of_a_file_can_be_requested(server) -> None:
+    answer = get(server, f"/files/{quote(PDF)}", Range="bytes=9990-")
+    assert (answer.status_code, answer.content, answer.headers["Content-Range"]) == (206, CONTENT[9990:], "bytes 9990-9999/10000")
+    assert get(server, f"/files/{quote(PDF)}", Range="bytes=20000-").status_code == 416
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+def test_a_file_needs_the_token_and_a_link_from_another_site_asks_again_with_the_cookie(server) -> None:
+    url = f"http://127.0.0.1:{server.address[1]}/files/{quote(PDF)}"
+    answer = requests.get(url, timeout=10)
+    assert answer.status_code == 403
+    assert 'http-equiv="refresh"' not in answer.text
+    followed = requests.get(url, headers={"Sec-Fetch-Site": "cross-site"}, timeout=10)
+    assert followed.status_code == 403
+    assert '<meta http-equiv="refresh" content="0">' in followed.text
+    assert CONTENT not in followed.content
