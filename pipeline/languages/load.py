@@ -41,7 +41,8 @@ def _read(texts: type[AnyTexts], section: str, language: str, folder: Path) -> A
     values: dict[str, Any] = {
         name: file.phrase(f"{section}.{name}", value) if kinds[name] is Phrase else file.phrases(f"{section}.{name}", value)
         for name, value in given.items()}
-    return texts(lang=language, **values | file.writing())
+    values |= {name: text for name, text in file.writing().items() if name in WRITING}
+    return texts(lang=language, **values)
 
 
 class LanguageFile:
@@ -58,9 +59,14 @@ class LanguageFile:
         except ValueError as error:  # Babel's errors of unknown languages, too
             raise self._problem(str(error), "name the file after its language, such as de.toml or pt-BR.toml") from error
 
+    def any_table(self, section: str) -> dict[str, Any]:
+        """Return a table of the file, whatever keys it has."""
+        given: dict[str, Any] = self._tables.get(section, {})
+        return given
+
     def table(self, section: str, wanted: Collection[str]) -> dict[str, Any]:
         """Return a table of the file, which must have exactly the keys `wanted`."""
-        given: dict[str, Any] = self._tables.get(section, {})
+        given = self.any_table(section)
         if lacking := set(wanted) - given.keys():
             raise self._problem(f"{section}.{min(lacking)} is missing", "translate the text of en.toml")
         if unknown := given.keys() - wanted:
@@ -69,7 +75,7 @@ class LanguageFile:
 
     def writing(self) -> dict[str, str]:
         """Return the table `language`: how the language is written."""
-        given: dict[str, str] = self.table("language", {"direction", "fonts"})
+        given: dict[str, str] = self.table("language", {"direction", "fonts", "separator", "place", "original"})
         if given["direction"] not in (LEFT_TO_RIGHT, RIGHT_TO_LEFT):
             raise self._problem("language.direction is neither \"ltr\" nor \"rtl\"", "correct it")
         if re.fullmatch(r"(?:(?:\"[\w .-]+\"|[\w-]+), )*", given["fonts"]) is None:
