@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pipeline.languages.load import LANGUAGES, alert_wording, wording
 from pipeline.languages.phrase import Phrase
+from pipeline.languages.reasons import Reasons, reasons
 from pipeline.languages.wording import AlertWording, Wording
 
-__all__ = ["LANGUAGES", "AlertWording", "Phrase", "Wording", "alert_wording", "wording"]
+__all__ = ["LANGUAGES", "AlertWording", "Phrase", "Reasons", "Wording", "alert_wording", "reasons", "wording"]

@@ -181,7 +181,7 @@ def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> No
     site.run({"1": {"title": BOOK["title"]}})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert mail["Subject"] == "[morning] 变化 1 项，books 结果可疑：A Light in the Attic"
-    assert "结果可疑，因此没有条目被标为消失 — no item has the field 'price', although the only item" in text_of(mail)
+    assert "结果可疑，因此没有条目被标为消失 — 没有条目有字段 'price'，而上一轮唯一的条目有" in text_of(mail)
 
 
 def rejected(reason: str, number: int = 1) -> Reject:

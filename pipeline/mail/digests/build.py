@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.errors import LeaseLostError, PipelineError, UsageError
-from pipeline.languages import wording
+from pipeline.languages import reasons, wording
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.preview import standalone
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, RenderLevel, scratch_folder
@@ -122,4 +122,4 @@ def _notice(table: DigestTable, claim: DigestClaim, problem: str) -> str:
     """Return the text that says why a mail shows less than usual; "" if it does not."""
     words = wording(table.language)
     template = words.built_again if claim.rebuild is not None else words.rendered_with_less
-    return template.format(why=clean_line(problem, 300)) if problem else ""
+    return template.format(why=clean_line(reasons(table.language).translate(problem), 300)) if problem else ""

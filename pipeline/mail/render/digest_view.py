@@ -9,7 +9,9 @@ from datetime import timedelta, tzinfo
 from babel.dates import format_datetime
 
 from pipeline.languages import Wording
+from pipeline.languages.figures import percent
 from pipeline.languages.phrase import locale_of
+from pipeline.languages.reasons import reasons
 from pipeline.mail.render.item_view import ItemView
 from pipeline.mail.summary import ORDER, DigestSummary, RejectedItems, SpiderProblem
 from pipeline.model import ChangeKind
@@ -111,7 +113,7 @@ def problems(summary: DigestSummary, words: Wording, notice: str) -> list[Proble
     views += [_problem(problem, words) for problem in summary.problems]
     views += [_rejected(items, words) for items in summary.rejected]
     views += [ProblemView(each.spider, words.fewer.format(field=clean_line(each.field, 60), n=each.filled, total=each.items,
-                                                          share=f"{each.usual:.0%}")) for each in summary.fewer]
+                                                          share=percent(each.usual, words.lang))) for each in summary.fewer]
     left = len(views) - _MAX_PROBLEMS
     return [*views[:_MAX_PROBLEMS], ProblemView("", words.more.format(n=left))] if left > 0 else views
 
@@ -125,16 +127,16 @@ def _problem(problem: SpiderProblem, words: Wording) -> ProblemView:
                      words.failed_runs.format(n=problem.bad, total=problem.total))
     if problem.recovered:
         parts.append(words.recovered)
-    return ProblemView(problem.spider, _with_reason(words.comma.join(parts), clean_line(problem.error, 300)))
+    return ProblemView(problem.spider, _with_reason(words.comma.join(parts), clean_line(reasons(words.lang).translate(problem.error), 300)))
 
 
 def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
-    reasons = [f"{clean_line(one.reason, 120)} ({one.count})" for one in items.reasons[:_MAX_REASONS]]
+    told = [f"{clean_line(reasons(words.lang).translate(one.reason), 120)} ({one.count})" for one in items.reasons[:_MAX_REASONS]]
     left = items.count - sum(one.count for one in items.reasons[:_MAX_REASONS])
     if left > 0:
-        reasons.append(words.more.format(n=left))
+        told.append(words.more.format(n=left))
     return ProblemView(items.spider, _with_reason(words.rejected_of.format(n=items.count, spider=items.spider),
-                                                  words.comma.join(reasons)))
+                                                  words.comma.join(told)))
 
 
 def _with_reason(what: str, reason: str) -> str:

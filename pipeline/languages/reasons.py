@@ -1,7 +1,7 @@
 """Translate what the program has stored in English: why a run failed or is suspect, why an item was rejected, what to do.
 
-A stored text is a sequence of messages, joined by "; ", and each may have the place in front that it is about: "PLACE: message". The
-tables [messages] and [fixes] of en.toml contain a pattern for each message. The same key has the text in another language.
+A stored text is a sequence of reasons, joined by "; ", and each may have the place in front that it is about: "PLACE: reason". The
+tables [reasons] and [fixes] of en.toml contain a pattern for each reason. The same key has the text in another language.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pipeline.languages.phrase import Phrase
 
 ENGLISH = "en"
 _MAX_LENGTH = 4000
+_MAX_PIECES = 25
+_MAX_DEPTH = 6
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _SHAPES = {
     "n": _NUMBER, "total": _NUMBER, "count": _NUMBER, "status": r"\d{3}", "share": r"\d+ ?%", "max_share": r"\d+ ?%",
@@ -53,11 +55,11 @@ class _Pattern:
     wraps: bool
 
 
-class Messages:
+class Reasons:
     """Translates stored texts into one language.
 
-    original: the text that shows a text in English that has no translation. separator: what is between two messages. colon: what is
-    between a place and its message.
+    original: the text that shows a text in English that has no translation. separator: what is between two reasons. colon: what is
+    between a place and its reason.
     """
 
     def __init__(self, patterns: list[_Pattern], language: str, *, original: Phrase, separator: str, colon: str) -> None:
@@ -67,7 +69,6 @@ class Messages:
         self._original = original
         self._separator = separator
         self._colon = colon
-        self._known: dict[str, list[Part] | None] = {}
 
     def translate(self, text: str) -> str:
         """Return a stored text in the language. What has no translation remains in English, and the result says so."""
@@ -75,66 +76,46 @@ class Messages:
 
     def parts(self, text: str) -> list[Part]:
         """Return the parts of a stored text, each in the language."""
-        text = text[:_MAX_LENGTH].strip()
-        if not text:
-            return []
-        found = self._all_known(text)
-        return found if found is not None else list(self._some_known(text))
+        return list(self._read(text[:_MAX_LENGTH].strip(), _MAX_DEPTH))
 
     def joined(self, parts: list[Part]) -> str:
         return self._separator.join(part.text if part.is_known else self._original.format(text=part.text) for part in parts)
 
-    def _all_known(self, text: str) -> list[Part] | None:
-        """Return the parts of a text if all of them are known, otherwise None."""
-        if text not in self._known:
-            self._known[text] = None  # a text that is searched inside itself is not known
-            self._known[text] = self._one(text) or self._placed(text) or self._divided(text)
-        return self._known[text]
-
-    def _one(self, text: str) -> list[Part] | None:
-        """Return a text that is one message."""
-        for pattern in self._patterns:
-            match = pattern.regex.fullmatch(text)
-            if match and not (pattern.wraps and self._all_known(match["reason"]) is None):
-                return [Part(text if self._is_english else pattern.phrase.format(**self._values(match.groupdict())), pattern.is_fix)]
-        return None
-
-    def _placed(self, text: str) -> list[Part] | None:
-        """Return a text that starts with a place."""
-        for shape, between in ((_PLACE, self._colon), (_URL, " ")):
-            if (match := shape.match(text)) and (rest := self._all_known(text[match.end():])):
-                return [Part(f"{match['place']}{between}{rest[0].text}", rest[0].is_fix), *rest[1:]]
-        return None
-
-    def _divided(self, text: str) -> list[Part] | None:
-        """Return a text that consists of several messages."""
-        for match in reversed(list(re.finditer("; ", text))):
-            first, rest = text[:match.start()], text[match.end():]
-            if (head := self._one(first) or self._placed(first)) and (tail := self._all_known(rest)):
-                return [*head, *tail]
-        return None
-
-    def _some_known(self, text: str) -> Iterator[Part]:
-        """Yield the parts of a text of which some are not known; neighbours that are not known are one part."""
+    def _read(self, text: str, depth: int) -> Iterator[Part]:
+        """Yield the parts of a text. Each is as long as possible; neighbours that are not known are one part."""
+        pieces = text.split("; ", _MAX_PIECES) if text else []
         unknown: list[str] = []
-        for piece in text.split("; "):
-            found = self._all_known(piece)
-            if found is None:
-                unknown.append(piece)
-                continue
-            if unknown:
+        while pieces:
+            known, used = next(((part, end) for end in range(len(pieces), 0, -1)
+                                if (part := self._known("; ".join(pieces[:end]), depth))), (None, 1))
+            if known is None:
+                unknown.append(pieces[0])
+            if unknown and (known is not None or len(pieces) == 1):
                 yield Part("; ".join(unknown), is_fix=False, is_known=False)
                 unknown = []
-            yield from found
-        if unknown:
-            yield Part("; ".join(unknown), is_fix=False, is_known=False)
+            if known is not None:
+                yield known
+            pieces = pieces[used:]
 
-    def _values(self, found: Mapping[str, str]) -> dict[str, object]:
+    def _known(self, text: str, depth: int) -> Part | None:
+        """Return a text that is one reason, with or without a place in front; None if it is not. depth: how often a reason may contain another."""
+        if not depth:
+            return None
+        for shape, between in ((_PLACE, self._colon), (_URL, " ")):
+            if (match := shape.match(text)) and (rest := self._known(text[match.end():], depth - 1)):
+                return Part(f"{match['place']}{between}{rest.text}", rest.is_fix)
+        for pattern in self._patterns:
+            match = pattern.regex.fullmatch(text)
+            if match and not (pattern.wraps and self._known(match["reason"], depth - 1) is None):
+                return Part(text if self._is_english else pattern.phrase.format(**self._values(match.groupdict(), depth)), pattern.is_fix)
+        return None
+
+    def _values(self, found: Mapping[str, str], depth: int) -> dict[str, object]:
         """Return the values of the placeholders in the language."""
         values: dict[str, object] = {}
         for name, value in found.items():
             if name == "reason":
-                values[name] = self.translate(value)
+                values[name] = self.joined(list(self._read(value, depth - 1)))
             elif name in ("n", "total", "count"):
                 number = value.replace(",", "")
                 values[name] = float(number) if "." in number else int(number)
@@ -164,14 +145,14 @@ def pattern_of(text: str) -> tuple[re.Pattern[str], int]:
 
 
 @cache
-def messages(language: str, folder: Path = FOLDER) -> Messages:
-    """Return the messages of the program in a language. Raises UsageError for an invalid file of the language."""
+def reasons(language: str, folder: Path = FOLDER) -> Reasons:
+    """Return the reasons of the program in a language. Raises UsageError for an invalid file of the language."""
     english, other = LanguageFile(ENGLISH, FOLDER), LanguageFile(language, folder)
     patterns = []
-    for table in ("messages", "fixes"):
+    for table in ("reasons", "fixes"):
         known = english.any_table(table)
         for key, phrase in other.phrases(table, other.table(table, known)).items():
             regex, weight = pattern_of(known[key])
             patterns.append(_Pattern(regex, phrase, table == "fixes", weight, wraps=known[key].startswith("{reason}")))
     writing = other.writing()
-    return Messages(patterns, language, original=Phrase(writing["original"], language), separator=writing["separator"], colon=writing["place"])
+    return Reasons(patterns, language, original=Phrase(writing["original"], language), separator=writing["separator"], colon=writing["place"])
