@@ -91,23 +91,6 @@ def test_a_hanging_mail_server_does_not_delay_a_stop_and_the_message_waits(progr
         assert "the next attempt is at" in program.log()
 
 
-def test_a_service_attaches_every_kind_of_attachment(program: Program) -> None:
-    kinds = {"csv": "text/csv", "jsonl": "application/jsonl", "pages": "text/html", "downloads": "application/pdf"}
-    with PageSite({"/": Answer("<p><b>Book</b></p><a href=/one.pdf>one</a><a href=/two/setup.exe>two</a>"),
-                   "/one.pdf": Answer("%PDF-1.4 one", headers={"Content-Type": "application/pdf"}),
-                   "/two/setup.exe": Answer("MZ", headers={"Content-Type": "application/octet-stream"})}) as site:
-        program.write(SPIDER.format(url=site.url).replace("robots", 'tags = ["books"]\ndownload = ["a"]\nrobots') + "".join(
-            f'[digests.{kind}]\n{wanted} = ["{"shop" if wanted == "spiders" else "books"}"]\nto = ["me@example.com"]\nattach = ["{kind}"]\n'
-            for kind, wanted in zip(kinds, ("spiders", "tags", "tags", "spiders"), strict=True)))
-        program.serve()
-        found = eventually(lambda: len(mails(program)) == len(kinds) and mails(program), within_s=60)
-        assert program.stop() == 0
-    attached = {part.get_content_type() for mail in found for part in mail.iter_attachments()}
-    assert attached == set(kinds.values())
-    assert "setup.exe (2 B · application/octet-stream · not attached, because mail servers refuse programs" in next(
-        mail for mail in found if mail["Subject"].startswith("[downloads]")).get_body(("plain",)).get_content()
-
-
 def test_a_service_builds_a_digest_again_that_the_mail_server_refused(program: Program) -> None:
     with PageSite({"/": Answer("<p><b>Book</b></p>")}) as site, SmtpServer() as server:
         server.faults.append(Fault("END", "554 5.7.0 no such attachments", times=1))
