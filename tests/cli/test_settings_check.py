@@ -55,6 +55,9 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
                                     "digests.d.groups[0].where: no spider of the digest has a field 'x'"),
     "a part of a field in a filter": (ITEMS + DIGEST + 'where = ["price.amount < 3"]\n', "digests.d.where: no spider of the digest has a field 'price.amount'"),
     "a field of a chart": (FEED + DIGEST + 'charts = ["price"]\n', "digests.d.charts: no spider of the digest has a field 'price'; known: id, url, title"),
+    "a field to show": (ITEMS + DIGEST + 'show = ["title", "prise"]\n', "digests.d.show: no spider of the digest has a field 'prise' (did you mean 'price'?)"),
+    "the label of a field": (FEED + DIGEST + 'labels = { price = "Price" }\n', "digests.d.labels: no spider of the digest has a field 'price'; known: id, url, title"),
+    "a field of a spider's display": (ITEMS + '[spiders.s.display]\ngood = { cost = "down" }\n', "spiders.s.display.good: the items have no field 'cost'"),
     "a filter without items": (SPIDER + DIGEST + 'where = ["price < 3"]\n', "digests.d.where: no spider of the digest has a field 'price'; known: none"),
     "a field that a feed does not have, in spite of its rules": (FEED + 'items = { fields = { price = "b" } }\n' + DIGEST + 'where = ["price < 3"]\n',
                                                                 "digests.d.where: no spider of the digest has a field 'price'; known: id, url, title"),
@@ -94,6 +97,7 @@ GOOD = {
     "fields of a feed": '[spiders.s]\nspider = "feed"\nstart = "http://site.lan/"\n' + DIGEST + 'where = ["title ~ x"]\ncharts = ["summary"]\n',
     "a field that one of two spiders has": ITEMS + '[spiders.t]\nspider = "feed"\nstart = "http://site.lan/feed"\n[digests.d]\nspiders = ["s", "t"]\nto = ["me@site.lan"]\nwhere = ["price < 3"]\n',
     "a part of a price in a path": ITEMS + '[spiders.s.downloads]\npath = "{item.price.currency}/{name}"\n',
+    "fields to show and one direction for all": ITEMS + '[spiders.s.display]\nhide = ["title"]\nformats = { price = "number" }\n' + DIGEST + 'show = ["price"]\ngood = "down"\n',
     "the demo's password": "[demo]\n" + SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\n'
                            'fields = { password = { file = "var/demo-password" } }\n',
     "a certificate with its key": '[heartbeat]\ncertificate = "one.pem"\nkey = "one.key"\n' + SPIDER,

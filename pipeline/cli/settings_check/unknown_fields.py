@@ -1,11 +1,11 @@
-"""Check that each field that a filter, a chart or a path names is a field that the spiders produce."""
+"""Check that each field that a filter, a chart, a display or a path names is a field that the spiders produce."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from pipeline.cli.settings_check.remark import Remark
-from pipeline.settings import DigestTable, FieldTable, RecipientsTable, Settings, SpiderTable, nearest
+from pipeline.settings import DigestTable, DisplayTable, FieldTable, RecipientsTable, Settings, SpiderTable, nearest
 from pipeline.settings.fields.path_template import item_fields
 
 _NO_NUMBERS = ("date", "url", "html")
@@ -27,11 +27,22 @@ def _spider(key: str, spider: SpiderTable) -> Iterator[Remark]:
     for path in item_fields(spider.downloads.path):
         if not _has_path(spider, known, path):
             yield Remark(f"{key}.downloads.path", f"the items have no field {path!r}{nearest(path, known)}", _known(known), depends_on=(f"{key}.items",))
+    for option, name in _displayed(spider.display):
+        if name not in known:
+            yield Remark(f"{key}.display.{option}", f"the items have no field {name!r}{nearest(name, known)}", _known(known), depends_on=(f"{key}.items",))
     if spider.items is not None:
         for option in ("key", "ignore", "min_change", "coverage"):
             for name in getattr(spider.items, option):
                 if name not in known:
                     yield Remark(f"{key}.items.{option}", f"the items have no field {name!r}{nearest(name, known)}", _known(known), depends_on=(f"{key}.items",))
+
+
+def _displayed(display: DisplayTable) -> Iterator[tuple[str, str]]:
+    """Yield each key of a display that names fields, with each field that it names."""
+    for option in ("show", "hide", "labels", "formats", "good"):
+        names = getattr(display, option)
+        for name in () if isinstance(names, str) else names:
+            yield option, name
 
 
 def _has_path(spider: SpiderTable, known: Iterable[str], path: str) -> bool:
@@ -55,6 +66,8 @@ def _digest(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remar
     yield from _recipients(settings, key, digest, digest.spiders)
     yield from _unknown(settings, f"{key}.charts", digest.charts, digest.spiders, "is drawn")
     yield from _without_numbers(settings, key, digest)
+    for option, name in _displayed(digest):
+        yield from _unknown(settings, f"{key}.{option}", [name], digest.spiders, "is shown")
     for number, group in enumerate(digest.groups):
         yield from _recipients(settings, f"{key}.groups[{number}]", group, group.spiders or digest.spiders)
 
