@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import contextlib
 import email
 import os
 import shutil
@@ -32,24 +31,27 @@ TYPES = {".xml": "application/xml", ".pdf": "application/pdf", ".jpg": "image/pn
          ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document"}
 
 
-def settings(names: list[str], hosts: dict[str, str]) -> str:
-    """A settings file with a spider and a digest for each case, and a spider whose alerts are shown."""
+def settings(names: list[str], proxy: str, mail: str) -> str:
+    """A settings file with a spider and a digest for each case, and a spider whose alerts are shown. mail: more tables of [mail]."""
     toml = ['[pipeline]\ntimezone = "Europe/Berlin"\nkeep_free = "1MB"\n[heartbeat]\nport = PORT\n[mail]\nfrom = "Pipeline <pipeline@mail.example.org>"\nmaildir = "mail"'.replace("PORT", str(free_port())),
-            '[alerts]\nto = ["ops@example.net"]\nafter = 1\nevery = "1s"\n[spiders.broken]\nschedule = "every 1s"\nstart = "BROKEN/list"\n'
-            'items = { each = "li", key = ["title"], fields = { title = "a" } }\n'.replace("BROKEN", hosts["broken"])]
+            mail, ('[alerts]\nto = ["ops@example.net"]\nafter = 1\nevery = "1s"\n[spiders.broken]\nschedule = "every 1s"\nstart = "http://broken.example/list"\nproxy = "sites"\n'
+            'items = { each = "li", key = ["title"], fields = { title = "a" } }'), f'[proxies]\nsites = "{proxy}"']
     for name in names:
         case = CASES[name]
-        toml.append(f"[spiders.{name}]\n{case.spider.strip()}\n".replace("HOST", hosts[name]))
+        toml.append(f'[spiders.{name}]\nproxy = "sites"\n{case.spider.strip()}\n'.replace("HOST", f"http://{name}.example"))
         toml.append(f'[digests.{name}]\nspiders = ["{name}"]\nto = ["Reader <reader@example.net>"]\n{case.digest}\n')
     return "\n".join(toml)
 
 
-def show(site: PageSite, pages: Pages) -> None:
-    site.pages.clear()
+def show(site: PageSite, name: str, pages: Pages) -> None:
+    """Serve these pages as http://NAME.example, of which the site is the proxy."""
+    host = f"http://{name}.example"
+    for path in [path for path in site.pages if path.startswith(f"{host}/")]:
+        del site.pages[path]
     for path, body in pages.items():
-        content = body.replace("HOST", site.url) if isinstance(body, str) else body
+        content = body.replace("HOST", host) if isinstance(body, str) else body
         kind = TYPES.get(Path(path).suffix, "text/html; charset=utf-8")
-        site.pages[path] = Answer(content, headers={"Content-Type": kind})
+        site.pages[host + path] = Answer(content, headers={"Content-Type": kind})
 
 
 def pipeline(folder: Path, *arguments: str) -> str:
@@ -79,8 +81,8 @@ def write(folder: Path, name: str, content: bytes) -> Path | None:
     return folder / f"{name}.html"
 
 
-def build(names: list[str], target: Path) -> dict[str, Path]:
-    """The HTML of each digest and alert, by name."""
+def build(names: list[str], target: Path, mail: str = "") -> dict[str, Path]:
+    """The HTML of each digest and alert, by name; the mail is the .eml beside it. mail: more tables of [mail]."""
     found: dict[str, Path] = {}
 
     def keep(name: str, before: set[Path]) -> None:
@@ -89,16 +91,15 @@ def build(names: list[str], target: Path) -> dict[str, Path]:
             if page is not None:
                 found[page.stem] = page
 
-    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as scratch, PageSite() as site:
         folder = Path(scratch)
-        sites = {name: stack.enter_context(PageSite()) for name in [*names, "broken"]}
-        (folder / "settings.toml").write_text(settings(names, {name: site.url for name, site in sites.items()}), "utf-8")
+        (folder / "settings.toml").write_text(settings(names, site.url, mail), "utf-8")
         for name in names:
-            show(sites[name], CASES[name].before())
+            show(site, name, CASES[name].before())
         print(pipeline(folder, "run", *names), flush=True)
         for name in names:
             pipeline(folder, "digest", name, "--send")
-            show(sites[name], CASES[name].after())
+            show(site, name, CASES[name].after())
         print(pipeline(folder, "run", *names), flush=True)
         for name in names:
             before = set(mails(folder))
@@ -106,7 +107,7 @@ def build(names: list[str], target: Path) -> dict[str, Path]:
             keep(name, before)
         for name, pages in {"alert": {}, "alert-over": {"/list": "<ul><li><a>Harbour news</a></li></ul>"}}.items():
             before = set(mails(folder))
-            show(sites["broken"], pages)
+            show(site, "broken", pages)
             print(pipeline(folder, "serve", "--once"))
             keep(name, before)
     return found

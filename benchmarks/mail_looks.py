@@ -21,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from benchmarks._digests import ABOUT, book, chinese_book
+from benchmarks._books import ABOUT, book, chinese_book
 from pipeline.mail import alerts
 from pipeline.mail.digests.build import build
 from pipeline.mail.outbox import RetryPolicy, deliver_due

@@ -1,14 +1,14 @@
-"""Spam scores by SpamAssassin (local rules) and rspamd (offline, DKIM verified): of ten different digests, of others that
-were not used for tuning (those of benchmarks.mail_looks), and of the minimal message of the course. Goals: at
-most 0.0 and less than 0.5.
+"""Spam scores by SpamAssassin (local rules) and rspamd (offline, DKIM verified): of the digests and alerts of benchmarks.digests, and
+of a minimal message. Goals: at most 0.0 and less than 0.5. Their signatures are verified by dkimpy and, if it is installed, opendkim.
 
-    python -m benchmarks.spam          # needs spamassassin (spamd, spamc) and rspamd
+    python -m benchmarks.spam          # needs spamassassin (spamd, spamc) and rspamd; opendkim-tools
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import re
@@ -25,11 +25,14 @@ from collections.abc import Iterator
 from email.mime.text import MIMEText
 from pathlib import Path
 
+import dkim
 import dns.message
 import dns.rrset
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from benchmarks._digests import ten
-from benchmarks.mail_looks import html_of_all
+from benchmarks import digests
+from benchmarks._digest_cases import CASES
 from tests.servers.ports import free_port
 
 CLIENT = {"IP": "203.0.113.25", "Helo": "mail.example.org", "Hostname": "mail.example.org",
@@ -147,23 +150,10 @@ def by_rspamd(port: int, content: bytes) -> tuple[float, str]:
 
 
 def bare() -> bytes:
-    """As the course sends it: a MIMEText with three headers."""
+    """A MIMEText with three headers."""
     message = MIMEText("<h1>Crawl finished</h1><a href='http://books.example/'>see</a>", "html", "utf-8")
     message["From"], message["To"], message["Subject"] = CLIENT["From"], CLIENT["Rcpt"], "scrapy"
     return message.as_bytes()
-
-
-def untuned(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and content of mails that nobody looked at with these two in mind, signed with the key of the ten."""
-    folder.mkdir()
-    shutil.copy(folder.parent / "mail" / "dkim.pem", folder)
-    mail = (f'from = "Pipeline <{CLIENT["From"]}>"\n[mail.dkim]\ndomain = "mail.example.org"\nselector = "s1"\n'
-            'key = { file = "dkim.pem" }')
-    for name, page in html_of_all(folder, mail, to=CLIENT["Rcpt"]).items():
-        if not name.startswith("alert"):
-            yield f"untuned: {name}", page.with_suffix(".eml").read_bytes()
-    for number, alert in enumerate(sorted((folder / "var" / "messages").glob("alert-*.eml")), 1):
-        yield f"untuned: alert {number}", alert.read_bytes()
 
 
 def main() -> int:
@@ -176,21 +166,38 @@ def main() -> int:
         for part in ("mail", "spamd", "rspamd"):
             (folder / part).mkdir()
         folder.chmod(0o755)
-        found = [(name, path.read_bytes(), public) for name, path, public in ten(folder / "mail")]
-        others = list(untuned(folder / "untuned"))
-        key = base64.b64encode(found[0][2]).decode()
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        (folder / "dkim.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        public = base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+        table = f'[mail.dkim]\ndomain = "{CLIENT["Helo"]}"\nselector = "s1"\nkey = {{ file = "{folder / "dkim.pem"}" }}'
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = {name: page.with_suffix(".eml").read_bytes() for name, page in digests.build(list(CASES), folder / "mail", table).items()}
         dns_port = free_port()
-        with (name_server(dns_port, {"s1._domainkey.mail.example.org": f"v=DKIM1; k=rsa; p={key}"}),
-              spamd(folder / "spamd") as spamd_port, rspamd(folder / "rspamd", dns_port) as rspamd_port):
+        records = {f"s1._domainkey.{CLIENT['Helo']}": f"v=DKIM1; k=rsa; p={public}"}
+        with (name_server(dns_port, records), spamd(folder / "spamd") as spamd_port,
+              rspamd(folder / "rspamd", dns_port) as rspamd_port):
             missed = 0
-            print(f"{'message':<22}{'SpamAssassin':>12}{'rspamd':>8}")
-            for name, content in [*((name, content) for name, content, _ in found), *others, ("(the course's bare one)", bare())]:
+            print(f"{'message':<22}{'SpamAssassin':>12}{'rspamd':>8}  DKIM")
+            for name, content in {**found, "(a minimal message)": bare()}.items():
                 one, why = by_spamassassin(spamd_port, content)
                 other, because = by_rspamd(rspamd_port, content)
-                missed += not name.startswith("(") and (one > SPAM_GOAL or other >= RSPAMD_GOAL)
-                print(f"{name:<22}{one:>12.1f}{other:>8.2f}  {why} | {because}")
+                signed = "" if name.startswith("(") else verified(content, records, folder)
+                missed += not name.startswith("(") and (one > SPAM_GOAL or other >= RSPAMD_GOAL or "invalid" in signed)
+                print(f"{name:<22}{one:>12.1f}{other:>8.2f}  {signed}  {why} | {because}")
     print(f"goals: at most {SPAM_GOAL} and less than {RSPAMD_GOAL}: {'met' if not missed else f'missed by {missed}'}")
     return 1 if missed else 0
+
+
+def verified(content: bytes, records: dict[str, str], folder: Path) -> str:
+    """What dkimpy says of the signature, and opendkim."""
+    said = ["valid" if dkim.verify(content, dnsfunc=lambda name, timeout=5: records[name.decode().rstrip(".")].encode()) else "invalid"]
+    if shutil.which("opendkim"):
+        (folder / "opendkim.conf").write_text(f"Mode v\nTestPublicKeys {folder / 'keys'}\n")
+        (folder / "keys").write_text("".join(f"{name} {text}\n" for name, text in records.items()))
+        (folder / "one.eml").write_bytes(content)
+        done = subprocess.run(["opendkim", "-x", str(folder / "opendkim.conf"), "-t", str(folder / "one.eml")], capture_output=True, text=True, check=False)
+        said.append("valid" if not done.returncode and "succeeded" in done.stdout + done.stderr else f"invalid ({(done.stdout + done.stderr).strip()})")
+    return ", ".join(said)
 
 
 if __name__ == "__main__":

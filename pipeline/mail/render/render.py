@@ -28,6 +28,7 @@ from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.item_view import ItemView, ItemViewer
+from pipeline.mail.render.word_gaps import separate_words
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import ChangeKind
 from pipeline.settings import Language
@@ -104,7 +105,7 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         items = {kind: [item(kind, position, detail.places, detail.length)
                         for position in range(min(detail.items, len(summary.top[kind])))] for kind in ORDER}
         view = _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1))
-        html = inliner.inline(_run(environment, "digest.html", view))
+        html = separate_words(inliner.inline(_run(environment, "digest.html", view)))
         if len(html.encode()) < HTML_LIMIT:
             break
     if len(html.encode()) >= HTML_LIMIT:
@@ -167,7 +168,7 @@ def render_alert(summary: str, started: Sequence[object], ended: Sequence[object
     environment = _environment(None)
     view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "words": words}
     return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
-                    _inliner().inline(clean_text(_run(environment, "alert.html", view))), [])
+                    separate_words(_inliner().inline(clean_text(_run(environment, "alert.html", view)))), [])
 
 
 def numbered(subject: str, number: int, total: int) -> str:
