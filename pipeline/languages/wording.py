@@ -83,6 +83,10 @@ class Wording(Texts):
     file_types: dict[str, Phrase]
     rows_left_out: Phrase
     footer: Phrase
+    unsubscribe: Phrase
+    settings: Phrase
+    stop_write: Phrase
+    stop_ask: Phrase
     period: Phrase
     date: Phrase
     chart: Phrase

@@ -72,7 +72,7 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
           now: datetime, waiting: Collection[int] = ()) -> int | None:
     """Compare the current problems with those already reported; enqueue a mail about the differences.
 
-    Return the id of the enqueued message; None if no problem has started or ended, or if the last mail was sent less than
+    Return the id of the first enqueued message; None if no problem has started or ended, or if the last mail was sent less than
     `alerts.every` ago. late: the problems of spiders that are late. log_of: function that returns the path of a run's log. waiting:
     the ids of runs; an alert that one of them is suspect is sent later, with the result of the search for new rules. Raises
     StoreError, MailError, OSError.
@@ -95,8 +95,9 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
             if (alert.spider, alert.kind) not in current and not _still_fails(store, settings, alert)]
     if not started and not over:
         return None
-    draft = _render(store, settings, started, over, log_of=log_of, now=now)
-    return alerts.enqueue_alert(store, started, [ended.alert for ended in over], draft, now=now)
+    drafts = _render(store, settings, started, over, log_of=log_of, now=now)
+    ids = alerts.enqueue_alert(store, started, [ended.alert for ended in over], drafts, now=now)
+    return ids[0] if ids else None
 
 
 def _is_removed(alert: Alert, settings: Settings) -> bool:
@@ -126,10 +127,11 @@ def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: Aler
 
 
 def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[_Ended], *,
-             log_of: Callable[[int], Path], now: datetime) -> DraftMessage:
-    """Render the alert mail, write it to the file store, and return its message for the outbox.
+             log_of: Callable[[int], Path], now: datetime) -> list[DraftMessage]:
+    """Render the alert mail, write it to the file store, and return its messages for the outbox.
 
-    The file name and the Message-ID are derived from the alerts in the mail, so both stay the same if the mail is rendered again.
+    Recipients whose addresses are not ASCII get a message of their own, because many mail servers refuse a whole message with such an
+    address. The file names and the Message-IDs are derived from the alerts in the mail, so they stay the same if the mail is rendered again.
     """
     # These modules need 12 MB of memory, so a service imports them only when it sends an alert.
     from pipeline.mail.message import compose  # noqa: PLC0415
@@ -149,17 +151,21 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
     left = len(started) + len(over) - len(views) - len(ends)
     subject = _subject(started, over, words, mask)
     rendered = render_alert(subject, views, ends, more=words.more.format(n=left) if left else "", words=words)
-    envelope = compose.Envelope(
-        sender=settings.mail.from_, to=settings.alerts.to, reply_to=settings.mail.reply_to,
-        on_behalf=settings.mail.sender, subject=subject, date=now.astimezone(settings.zone), list_name="alerts",
-        message_id=f"<alert.{fingerprint}@{compose.domain_of(settings.mail.from_)}>")
-    key = f"messages/alert-{fingerprint}.eml"
-    with store.files.writing(key) as file:
-        compose.write(file, envelope, text=rendered.text, html=rendered.html, signer=signer_of(settings))
-    return DraftMessage(
-        message_id=envelope.message_id, subject=subject, sender=compose.bare_address(settings.mail.envelope_sender),
-        recipients=tuple(dict.fromkeys(map(compose.bare_address, settings.alerts.to))), file_key=key,
-        size_bytes=store.files.path(key).stat().st_size)
+    drafts, signer = [], signer_of(settings)
+    for number, recipients in enumerate(compose.by_alphabet(settings.alerts.to), 1):
+        part = fingerprint if number == 1 else f"{fingerprint}.{number}"
+        envelope = compose.Envelope(
+            sender=settings.mail.from_, to=recipients, reply_to=settings.mail.reply_to,
+            on_behalf=settings.mail.sender, subject=subject, date=now.astimezone(settings.zone), list_name="alerts",
+            message_id=f"<alert.{part}@{compose.domain_of(settings.mail.from_)}>")
+        key = f"messages/alert-{part}.eml"
+        with store.files.writing(key) as file:
+            compose.write(file, envelope, text=rendered.text, html=rendered.html, signer=signer)
+        drafts.append(DraftMessage(
+            message_id=envelope.message_id, subject=subject, sender=compose.bare_address(settings.mail.envelope_sender),
+            recipients=tuple(dict.fromkeys(map(compose.bare_address, recipients))), file_key=key,
+            size_bytes=store.files.path(key).stat().st_size))
+    return drafts
 
 
 def _title(condition: AlertCondition, words: AlertWording, mask: Callable[[str], str]) -> str:

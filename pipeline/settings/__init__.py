@@ -5,6 +5,7 @@ the secret itself.
 """
 
 from pipeline.settings.fields.conditions import Condition
+from pipeline.settings.fields.mail_links import RECIPIENT
 from pipeline.settings.fields.quiet_hours import quiet_between, quiet_in_s, quiet_until
 from pipeline.settings.fields.scalars import Table, nearest
 from pipeline.settings.fields.schedule import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
@@ -29,7 +30,7 @@ from pipeline.settings.models.request import AuthTable, Pairs, RequestTable
 from pipeline.settings.models.root import DemoTable, PipelineTable, Proxy, ProxyTable, Settings
 from pipeline.settings.models.spider import BannedTable, SpiderTable
 
-__all__ = ["MAIL_PROVIDERS", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DisplayTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
+__all__ = ["MAIL_PROVIDERS", "RECIPIENT", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DisplayTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
            "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "load_for_heartbeat", "nearest",
            "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets", "selector"]

@@ -57,7 +57,7 @@ optional, unless it says *required*. `[calendars]` has lists of days by name, fo
 
 _WORDS = {
     "str": "text", "bool": "true or false", "int": "whole number", "float": "number", "Any": "any value", "Duration": "duration",
-    "Size": "size", "Secret": "secret", "HttpUrl": "URL", "Address": "e-mail address", "ZoneName": "time zone", "Network": "network",
+    "Size": "size", "Secret": "secret", "HttpUrl": "URL", "HttpsUrl": "URL", "UnsubscribeUrl": "URL", "Address": "e-mail address", "ZoneName": "time zone", "Network": "network",
     "PathTemplate": "path template", "Selector": "selector", "Rule": "selector", "Schedules": "schedule, or list of schedules",
     "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours",
     "CatchUp": "true, false or duration", "ProcessCount": "`\"auto\"` or whole number, 1 to 16", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",

@@ -255,3 +255,13 @@ def test_the_tail_of_a_huge_log_is_short_and_a_missing_one_is_empty(tmp_path: Pa
     assert len(lines) == TAIL_LINES
     assert lines[-1] == "\ufffd last"
     assert tail(tmp_path / "none") == ""
+
+
+def test_a_recipient_whose_address_is_not_ascii_gets_an_alert_of_their_own(store, site, look, settings_from) -> None:
+    mixed = settings_from(digest='[alerts]\nto = ["ops@example.com", "jürgen@example.com", "Ü <on-call@example.com>"]\n')
+    fail(site, 3)
+    assert look(with_settings=mixed) is not None
+    messages = stored.list_messages(store, (MessageState.WAITING,))
+    assert [set(message.recipients) for message in messages] == [{"ops@example.com", "on-call@example.com"}, {"jürgen@example.com"}]
+    assert len({mail["Message-ID"] for mail in mails(store)}) == 2
+    assert look(with_settings=mixed) is None

@@ -143,3 +143,15 @@ def test_nobody_is_told_twice_when_some_recipients_were_refused_for_content(stor
         (message,) = stored.list_messages(store, [MessageState.DROPPED])
         assert not stored.retry(store, message.id, now=message.created_at)
         assert [to for _, to in arrived(server)] == [("me@example.com",)]
+
+
+def test_a_message_of_one_recipient_is_built_again_for_this_recipient_only(store, site, settings_from) -> None:
+    site.run(BOOKS, files=FILES)
+    with SmtpServer() as server:
+        settings = settings_from(mail=mail_table(server), digest='attach = ["downloads"]\nunsubscribe = "https://lists.test/{recipient}"',
+                                 to='["a@example.com", "b@example.com"]')
+        server.faults.append(Fault("END", FOR_CONTENT, times=1))
+        assert send_digest(store, settings, "morning", say=lambda line: None) == 0
+        found = [(names(mail), to, mail["List-Unsubscribe"].partition(">")[0]) for mail, to in arrived(server)]
+    assert sorted(found, key=lambda each: each[1]) == [([], ("a@example.com",), "<https://lists.test/a%40example.com"),
+                                                       (["small.pdf", "large.pdf"], ("b@example.com",), "<https://lists.test/b%40example.com")]

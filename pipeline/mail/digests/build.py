@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.errors import LeaseLostError, PipelineError, UsageError
-from pipeline.languages import reasons, wording
 from pipeline.mail.digests.contents import contents_of
+from pipeline.mail.digests.notice import Notice
 from pipeline.mail.digests.preview import standalone
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, RenderLevel, scratch_folder
 from pipeline.mail.digests.smaller_digest import with_less
 from pipeline.mail.message import compose
 from pipeline.model import REBUILD_STEPS, ChangeKind, DigestClaim, DraftMessage
-from pipeline.settings import DigestTable, Settings
+from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.mail import digests as stored
-from pipeline.text import clean_line
 
 FOLDER = "messages"
+MAILS_PER_CHECK = 100
+"""After this many mails, the builder checks that no other process has taken over the claim."""
 
 logger = logging.getLogger(__name__)
 
@@ -91,35 +92,29 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
     if not contents:  # there is nothing to report, or the digest was removed from the settings
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)
-    notice = _notice(settings.digests[claim.name], claim, problem)
+    notice = Notice(problem, is_rebuilt=claim.rebuild is not None)
     renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, notice=notice)
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
     with scratch_folder(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
         for mail in renderer.mails(contents, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
-            if not stored.renew(store, claim.id, owner=owner, now=now):
+            if len(drafts) % MAILS_PER_CHECK == 0 and not stored.renew(store, claim.id, owner=owner, now=now):
                 raise LeaseLostError(f"another process has taken over building the digest {claim.name} (claim {claim.id})")
             stem = f"{FOLDER}/{claim.id}-{len(drafts) + 1}"
-            if mail.rendered.html:
+            if mail.rendered.html and mail.is_first:
                 html_keys.append(f"{stem}.html")
                 store.files.write(html_keys[-1], standalone(mail.rendered).encode())
             envelope = renderer.envelope(mail, number=len(drafts) + 1)
-            with store.files.writing(f"{stem}.eml") as file:
+            with store.files.writing(f"{stem}.eml", sync=False) as file:
                 renderer.write(file, envelope, mail)
             drafts.append(DraftMessage(
                 message_id=envelope.message_id, subject=mail.rendered.subject,
                 sender=compose.bare_address(settings.mail.envelope_sender),
-                recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.recipients.everyone))),
+                recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.table.everyone))),
                 file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size,
                 recipients_of=mail.recipients_of))
             if max_bytes is not None and drafts[-1].size_bytes > max_bytes:
                 raise _TooLargeError
+    store.files.sync(draft.file_key for draft in drafts)
     ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
     return BuiltDigest(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, contents[0].summary.counts, problem)
-
-
-def _notice(table: DigestTable, claim: DigestClaim, problem: str) -> str:
-    """Return the text that says why a mail shows less than usual; "" if it does not."""
-    words = wording(table.language)
-    template = words.built_again if claim.rebuild is not None else words.rendered_with_less
-    return template.format(why=clean_line(reasons(table.language).translate(problem), 300)) if problem else ""

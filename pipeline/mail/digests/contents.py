@@ -9,7 +9,7 @@ from pipeline.mail.filters import FilteredChanges
 from pipeline.mail.render.render import KEEP
 from pipeline.mail.summary import DigestSummary, NetChanges, fewer_values, rejected_items, summarize
 from pipeline.model import Change
-from pipeline.settings import DigestTable, RecipientsTable, Settings
+from pipeline.settings import DigestTable, GroupTable, Settings
 from pipeline.store import Store
 from pipeline.store.crawl.compare import Comparison
 from pipeline.store.mail import digests as stored
@@ -19,10 +19,10 @@ from pipeline.store.mail import digests as stored
 class RecipientsContent:
     """The changes that pass the filters of some recipients, and the summary of these changes.
 
-    recipients_of: 0 for the recipients of the digest itself, 1 for its first group, and so on.
+    table: the settings of the mail, with these recipients and without groups. recipients_of: 0 for the recipients of the digest itself, 1 for its first group, and so on.
     """
 
-    recipients: RecipientsTable
+    table: DigestTable
     recipients_of: int
     changes: Iterable[Change]
     summary: DigestSummary
@@ -58,5 +58,6 @@ def contents_of(store: Store, settings: Settings, table: DigestTable, run_ids: S
             summary.rejected.clear()
             summary.fewer.clear()
         if summary.has_news or even_empty or table.empty == "send":
-            found.append(RecipientsContent(recipients, position, own, summary))
+            own_table = table.for_group(recipients) if isinstance(recipients, GroupTable) else table
+            found.append(RecipientsContent(own_table, position, own, summary))
     return found

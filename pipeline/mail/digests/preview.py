@@ -19,7 +19,7 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
             since: datetime | None = None) -> list[Path]:
     """Render the mails that the next digest would consist of, and write them as files to `folder`.
 
-    The store is not changed.
+    The store is not changed. If each recipient gets a message of their own, only the message of the first recipient is written.
 
     Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails.
     since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.
@@ -38,7 +38,8 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
         folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder / f".rendering-{name}") as scratch:
             contents = contents_of(store, settings, table, run_ids, even_empty=True)
-            for number, mail in enumerate(renderer.mails(contents, scratch=scratch, keep_under=""), 1):
+            mails = (mail for mail in renderer.mails(contents, scratch=scratch, keep_under="") if mail.is_first)
+            for number, mail in enumerate(mails, 1):
                 stem = folder / (name if number == 1 else f"{name}-{number}")
                 with stem.with_name(f"{stem.name}.eml").open("wb") as file:
                     renderer.write(file, renderer.envelope(mail, number=number), mail)

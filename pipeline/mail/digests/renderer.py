@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import BinaryIO
 
 from pipeline.languages import wording
 from pipeline.mail.digests.contents import RecipientsContent
+from pipeline.mail.digests.notice import Notice
+from pipeline.mail.digests.recipients import quoted_recipient, tables_of_messages, unsubscribe_url
 from pipeline.mail.formats.columns import Columns
 from pipeline.mail.message import compose
 from pipeline.mail.message.attachments import Attachment, Packed, Packer
@@ -20,9 +23,10 @@ from pipeline.mail.render.charts import charts_of
 from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
+from pipeline.mail.render.footer import FooterOptions
 from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, Rendered, RenderOptions, numbered, render, render_part
 from pipeline.model import ChangeKind
-from pipeline.settings import DigestTable, RecipientsTable, Settings, SpiderTable
+from pipeline.settings import RECIPIENT, DigestTable, Settings, SpiderTable
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 
@@ -50,30 +54,35 @@ last level shows only the numbers of changes."""
 
 @dataclass(frozen=True)
 class RenderedMail:
-    """One rendered mail with its recipients and attachments. recipients_of: as in RecipientsContent."""
+    """One rendered mail with its recipients and attachments.
 
-    recipients: RecipientsTable
+    table: the settings of the mail, with only its recipients. recipients_of: as in RecipientsContent. is_first: False for a mail that repeats
+    an earlier mail for another recipient.
+    """
+
+    table: DigestTable
     recipients_of: int
     rendered: Rendered
     attachments: Sequence[Attachment]
+    is_first: bool
 
 
 class DigestRenderer:
     """Renders the mails of one digest."""
 
     def __init__(self, store: Store, settings: Settings, name: str, *, digest_id: int, now: datetime,
-                 level: RenderLevel = RENDER_LEVELS[0], notice: str = "") -> None:
+                 level: RenderLevel = RENDER_LEVELS[0], notice: Notice | None = None) -> None:
         self._store = store
         self._settings = settings
         self._name = name
-        self._table = settings.digests[name]
         self._digest_id = digest_id
         self._now = now
-        self._zone = self._table.zone(settings.zone)
         self._signer = signer_of(settings)
         self._level = level
-        self._notice = notice
+        self._notice = notice or Notice()
         self._mask = Mask.of(settings)
+        self._recipient_mark = f"recipient-{secrets.token_hex(16)}"  # scraped text cannot contain it
+        """Stands for the recipient's address in what is rendered once for all recipients."""
 
     def mails(self, contents: Sequence[RecipientsContent], *, scratch: Path, keep_under: str) -> Iterator[RenderedMail]:
         """Yield the rendered mails, numbered in this order.
@@ -88,64 +97,61 @@ class DigestRenderer:
             rendered, packed = self._render(content, scratch=folder, keep_under=kept)
             total = 1 + len(packed.further)
             first = replace(rendered, subject=numbered(rendered.subject, 1, total))
-            parts = [render_part(rendered, attachments, number=number, total=total, language=self._table.language)
+            parts = [render_part(rendered, attachments, number=number, total=total, language=content.table.language)
                      for number, attachments in enumerate(packed.further, 2)]
-            for recipients in _by_alphabet(content.recipients):
+            is_personal, is_first = RECIPIENT in (content.table.unsubscribe or ""), True
+            for table in tables_of_messages(content.table):
                 for part, attachments in zip((first, *parts), (packed.attachments, *packed.further), strict=True):
-                    yield RenderedMail(recipients, content.recipients_of, part, attachments)
+                    own = part.with_text(self._recipient_mark, quoted_recipient(table)) if is_personal else part
+                    yield RenderedMail(table, content.recipients_of, own, attachments, is_first)
+                is_first = not table.is_individual
 
     def _render(self, content: RecipientsContent, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
-        table, summary, as_configured = self._table, content.summary, self._level.as_configured
+        table, summary, as_configured = content.table, content.summary, self._level.as_configured
+        words, zone = wording(table.language), table.zone(self._settings.zone)
         attach = table.attach if as_configured else ("csv",) if self._level.attach_csv else ()
         packed = self._packed(content, attach, scratch=scratch, keep_under=keep_under)
         charts = {}
         if table.charts and as_configured:
-            charts = charts_of(self._store, summary.top[ChangeKind.CHANGED], table.charts, words=wording(table.language),
-                               zone=self._zone, seed=compose.domain_of(self._settings.mail.from_))
+            charts = charts_of(self._store, summary.top[ChangeKind.CHANGED], table.charts, words=words,
+                               zone=zone, seed=compose.domain_of(self._settings.mail.from_))
         templates = self._settings.folder / table.templates if table.templates and as_configured else None
         rules = {spider: field_rules(own, table, formatted=as_configured) for spider, own in self._settings.spiders.items()}
         options = RenderOptions(
-            name=self._name, subject=table.subject, language=table.language, zone=self._zone, now=self._now, templates=templates,
-            charts=charts, rules=rules, details=self._level.details, notice=self._notice,
-            links=FileLinks(self._settings.heartbeat.file_url, self._mask))
+            name=self._name, subject=table.subject, language=table.language, zone=zone, now=self._now, templates=templates,
+            charts=charts, rules=rules, details=self._level.details, notice=self._notice.text(table.language),
+            links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
             rendered = render(summary, packed, options)
         return rendered, packed
 
+    def _footer(self, table: DigestTable) -> FooterOptions:
+        settings = self._settings.mail
+        return FooterOptions((table.unsubscribe or "").replace(RECIPIENT, self._recipient_mark), table.settings_url or "",
+                             compose.reply_address(settings.reply_to or settings.from_))
+
     def _packed(self, content: RecipientsContent, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
-        table, summary = self._table, content.summary
-        packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(self._zone):%Y-%m-%d}", scratch=scratch,
+        table, summary = content.table, content.summary
+        packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(table.zone(self._settings.zone)):%Y-%m-%d}", scratch=scratch,
                         keep_under=keep_under, limit_bytes=table.attach_limit, oversize=table.oversize,
                         csv_bom=table.csv_bom)
         return packer.pack(attach, changes=content.changes, total=summary.total, files=summary.files, programs=table.attach_programs,
                            columns=Columns(summary.fields, frozenset(summary.fields_changed), frozenset(summary.fields_priced)))
 
     def envelope(self, mail: RenderedMail, *, number: int) -> compose.Envelope:
-        settings, table = self._settings.mail, self._table
+        settings, table = self._settings.mail, mail.table
         return compose.Envelope(
-            sender=settings.from_, to=mail.recipients.to, cc=mail.recipients.cc, reply_to=settings.reply_to,
-            on_behalf=settings.sender, subject=mail.rendered.subject, date=self._now.astimezone(self._zone),
+            sender=settings.from_, to=table.to, cc=table.cc, reply_to=settings.reply_to,
+            on_behalf=settings.sender, subject=mail.rendered.subject, date=self._now.astimezone(table.zone(self._settings.zone)),
             message_id=compose.message_id(self._name, self._digest_id, number, self._now, settings.from_),
-            list_name=self._name, unsubscribe=table.unsubscribe,
+            list_name=self._name, unsubscribe=unsubscribe_url(table),
             references=compose.thread_id(self._name, settings.from_) if table.thread else "")
 
     def write(self, file: BinaryIO, envelope: compose.Envelope, mail: RenderedMail) -> None:
         compose.write(file, envelope, text=mail.rendered.text, html=mail.rendered.html, signer=self._signer,
                       pictures=mail.rendered.pictures, attachments=mail.attachments)
-
-
-def _by_alphabet(recipients: RecipientsTable) -> list[RecipientsTable]:
-    """Return the recipients whose addresses are ASCII, and apart from them those whose local parts are not.
-
-    Many mail servers refuse a whole message with an address of the second kind (RFC 6531), so these recipients get a message of their own.
-    """
-    def is_ascii(address: str) -> bool:
-        return compose.bare_address(address).isascii()
-
-    parts = (recipients.only(is_ascii), recipients.only(lambda address: not is_ascii(address)))
-    return [found for found in parts if found.everyone]
 
 
 def field_rules(spider: SpiderTable, digest: DigestTable, *, formatted: bool) -> FieldRules:

@@ -12,7 +12,7 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.header import Header
@@ -85,7 +85,7 @@ class Envelope:
 
     sender: address of the From header. on_behalf: address of the Sender header; None means no Sender header. list_name: name in the
     List-Id header; "" means no List-Id header. references: Message-ID by which mail clients group the mails of a digest into one
-    conversation; "" means no conversation. unsubscribe: https URL for one-click unsubscribing; None means no URL.
+    conversation; "" means no conversation. unsubscribe: https or mailto URL for unsubscribing; "" means no URL.
     """
 
     sender: str
@@ -98,7 +98,7 @@ class Envelope:
     on_behalf: str | None = None
     list_name: str = ""
     references: str = ""
-    unsubscribe: str | None = None
+    unsubscribe: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,24 @@ def bare_address(address: str) -> str:
         return found
 
 
+def by_alphabet(addresses: Iterable[str]) -> list[tuple[str, ...]]:
+    """Divide addresses among two messages: first those in ASCII, then those whose local part is not; a group without addresses is left out.
+
+    Many mail servers refuse a whole message with an address of the second kind (RFC 6531).
+    """
+    given = tuple(addresses)
+    ascii_only = tuple(address for address in given if bare_address(address).isascii())
+    return [found for found in (ascii_only, tuple(address for address in given if address not in ascii_only)) if found]
+
+
 def domain_of(address: str) -> str:
     return bare_address(address).rpartition("@")[2]
+
+
+def reply_address(address: str) -> str:
+    """Return the bare form of an address at which replies can arrive from anywhere; "" if its domain is a local name or it is not ASCII."""
+    bare = bare_address(address)
+    return bare if "." in domain_of(bare) and bare.isascii() else ""
 
 
 def message_id(name: str, digest_id: int, part: int, created_at: datetime, sender: str) -> str:
@@ -202,19 +218,19 @@ def headers(envelope: Envelope) -> EmailMessage:
 def _list_headers(message: EmailMessage, envelope: Envelope) -> None:
     """Add List-Id (RFC 2919), List-Unsubscribe (RFC 2369) and List-Unsubscribe-Post (RFC 8058).
 
-    List-Unsubscribe contains the `unsubscribe` URL if there is one. It also contains the reply address, unless the domain of this
-    address is a local name without a dot.
+    List-Unsubscribe contains the `unsubscribe` URL if there is one. Unless this is a mailto URL, it also contains the reply address, if
+    mails to this address can arrive.
     """
     domain = domain_of(envelope.sender)
     message["List-Id"] = f"<{envelope.list_name}.{domain}>"
     targets = [f"<{envelope.unsubscribe}>"] if envelope.unsubscribe else []
-    address = bare_address(envelope.reply_to or envelope.sender)
-    if "." in domain_of(address) and address.isascii():
+    by_mail = envelope.unsubscribe.lower().startswith("mailto:")
+    if (address := reply_address(envelope.reply_to or envelope.sender)) and not by_mail:
         query = f"subject=unsubscribe%20{quote(envelope.list_name)}"
         targets.append(f"<mailto:{quote(address, safe='@+._-')}?{query}>")
     if targets:
         message["List-Unsubscribe"] = ", ".join(targets)
-    if envelope.unsubscribe:
+    if envelope.unsubscribe and not by_mail:
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
+from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.item_view import ItemView, ItemViewer
 from pipeline.mail.render.word_gaps import separate_words
 from pipeline.mail.summary import ORDER, DigestSummary
@@ -54,7 +55,7 @@ class RenderOptions:
     the default subject. templates: folder whose files digest.html and digest.txt replace the built-in templates; None means the
     built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown.
     details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
-    problems; "" if there is none. links: the links of files.
+    problems; "" if there is none. links: the links of files. footer: what the footer offers.
     """
 
     name: str
@@ -68,6 +69,7 @@ class RenderOptions:
     details: Sequence[Detail] = DETAILS
     notice: str = ""
     links: FileLinks = field(default_factory=FileLinks)
+    footer: FooterOptions = field(default_factory=FooterOptions)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ class Rendered:
     html: str
     pictures: list[Picture]
     shows_items: bool = True
+
+    def with_text(self, mark: str, text: str) -> Rendered:
+        """Return the content with a mark replaced by a text of letters, digits and characters that need no escaping in HTML."""
+        return replace(self, text=self.text.replace(mark, text), html=self.html.replace(mark, text))
 
 
 def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Rendered:
@@ -144,6 +150,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
         "troubles": digest_view.problems(summary, words, options.notice),
         "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
         "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),
+        "foot": footer_view(options.name, options.footer, words), "unsubscribe": options.footer.unsubscribe,
     }
 
 

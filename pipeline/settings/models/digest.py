@@ -8,12 +8,13 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.registry import ATTACHMENT_FORMATS
 from pipeline.settings.fields.conditions import ConditionText
-from pipeline.settings.fields.scalars import Address, HttpUrl, Size, Table, ZoneName
+from pipeline.settings.fields.mail_links import RECIPIENT, HttpsUrl, UnsubscribeUrl
+from pipeline.settings.fields.scalars import Address, Size, Table, ZoneName
 from pipeline.settings.fields.schedule import Schedules
 from pipeline.settings.models.display import DisplayTable
 from pipeline.settings.models.mail import Language
@@ -92,11 +93,24 @@ class GroupTable(RecipientsTable):
     The mail contains the changes that pass both the filter of the digest and the filter of the group.
     """
 
+    language: Language | None = None
+    """Language of the fixed words in the mail. The default is the language of the digest."""
+    timezone: ZoneName | None = None
+    """Time zone of the times in the mail. The default is the time zone of the digest."""
+    unsubscribe: UnsubscribeUrl | None = None
+    """An https or mailto URL for unsubscribing, as in the digest. The default is that of the digest."""
+    individually: bool | None = None
+    """Whether each recipient gets a message of their own. The default is that of the digest."""
+
     @model_validator(mode="after")
     def _someone(self) -> Self:
         if not self.everyone:
             raise PydanticCustomError("empty", "the group has no recipients; add an address to `to`, `cc` or `bcc`")
         return self
+
+
+_OWN_KEYS = ("language", "timezone", "unsubscribe", "individually")
+"""The keys of a digest that each of its groups may replace."""
 
 
 class DigestTable(RecipientsTable, DisplayTable):
@@ -135,17 +149,15 @@ class DigestTable(RecipientsTable, DisplayTable):
     """Folder whose digest.html and digest.txt replace the built-in templates."""
     thread: bool = False
     """Whether mail clients show all mails of this digest as one conversation (References header)."""
-    unsubscribe: HttpUrl | None = None
-    """An https URL for one-click unsubscribing, to which mail clients send a POST request (RFC 8058)."""
+    unsubscribe: UnsubscribeUrl | None = None
+    """An https URL for one-click unsubscribing, to which mail clients send a POST request (RFC 8058), or a mailto URL (RFC 2369). In it,
+    {recipient} is replaced by the address of the recipient; each recipient then gets a message of their own."""
+    settings_url: HttpsUrl | None = None
+    """An https URL where recipients can change what they receive; the footer of the mail links to it."""
+    individually: bool = False
+    """Whether each recipient gets a message of their own, which shows no other recipient."""
     language: Language = "en"
     """Language of the fixed words in the mail."""
-
-    @field_validator("unsubscribe")
-    @classmethod
-    def _secure(cls, value: str | None) -> str | None:
-        if value is not None and not value.lower().startswith("https://"):
-            raise PydanticCustomError("url", "the URL for one-click unsubscribing must use https (RFC 8058, 3.1)")
-        return value
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -154,6 +166,16 @@ class DigestTable(RecipientsTable, DisplayTable):
         if not self.everyone and not self.groups:
             raise PydanticCustomError("empty", "the digest has no recipients; add an address to `to`, or a table [[digests.NAME.groups]] with recipients")
         return self
+
+    @property
+    def is_individual(self) -> bool:
+        """Whether each recipient gets a message of their own: as the settings say, or because it contains the recipient's address."""
+        return self.individually or RECIPIENT in (self.unsubscribe or "")
+
+    def for_group(self, group: GroupTable) -> DigestTable:
+        """Return the digest for the recipients of one of its groups, with what the group sets in place of what the digest sets."""
+        own = {name: value for name in _OWN_KEYS if (value := getattr(group, name)) is not None}
+        return self.model_copy(update={"to": group.to, "cc": group.cc, "bcc": group.bcc, "groups": (), **own})
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:
         """Return a copy in which `spiders` includes the spiders selected by `tags`, also in each group.

@@ -18,7 +18,7 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import alerts, runs
 from pipeline.store.health import status_queries
 from pipeline.store.mail import login_cookies
-from pipeline.store.mail.outbox import insert_message
+from pipeline.store.mail.outbox import insert_messages
 from pipeline.store.runs.slots import run_of
 
 
@@ -157,24 +157,24 @@ def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
         return status_queries.failures_since(connection, spider, success.ended_at if success is not None else None), success
 
 
-def enqueue_alert(store: Store, started: Sequence[AlertCondition], over: Sequence[Alert], draft: DraftMessage, *,
-         now: datetime) -> int | None:
-    """Put an alert message into the outbox and record the alerts that it reports, in one transaction.
+def enqueue_alert(store: Store, started: Sequence[AlertCondition], over: Sequence[Alert], drafts: Sequence[DraftMessage], *,
+                  now: datetime) -> list[int]:
+    """Put the messages of an alert mail into the outbox and record the alerts that it reports, in one transaction.
 
     started: the problems that began. over: the alerts whose problem ended.
-    Returns the id of the message. Returns None, and writes nothing, if another process has already reported one of the alerts.
+    Returns the ids of the messages. Returns [], and writes nothing, if another process has already reported one of the alerts.
     """
     with store.write(durable=True) as connection:
         open_now = {(row.spider, row.kind): row.id for row in connection.execute(
             select(alerts.c.id, alerts.c.spider, alerts.c.kind).where(alerts.c.over_at.is_(None)))}
         if any((trouble.spider, trouble.kind.value) in open_now for trouble in started):
-            return None
+            return []
         if not {alert.id for alert in over} <= set(open_now.values()):
-            return None
+            return []
         for trouble in started:
             connection.execute(insert(alerts).values(
                 spider=trouble.spider, kind=trouble.kind.value, since=trouble.since, told_at=now,
                 error=(trouble.last_run.error if trouble.last_run else trouble.error)[:2000]))
         if over:
             connection.execute(update(alerts).where(alerts.c.id.in_([alert.id for alert in over])).values(over_at=now))
-        return insert_message(connection, draft, now=now, digest_id=None)
+        return insert_messages(connection, drafts, now=now, digest_id=None)

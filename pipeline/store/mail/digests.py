@@ -18,7 +18,7 @@ from pipeline.store.crawl.items import change_of
 from pipeline.store.database.bulk import paged
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes, digest_runs, digests, download_files, downloads, rejects, runs
-from pipeline.store.mail.outbox import insert_message, rebuild_of
+from pipeline.store.mail.outbox import insert_messages, rebuild_of
 from pipeline.store.runs import leases
 from pipeline.store.runs.slots import run_of
 
@@ -171,7 +171,7 @@ def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner
     """
     with store.write(durable=True) as connection:
         leases.end(connection, digests, digest_id, owner=owner, closed_at=now, error=error[:2000])
-        return [insert_message(connection, draft, now=now, digest_id=digest_id) for draft in drafts]
+        return insert_messages(connection, drafts, now=now, digest_id=digest_id)
 
 
 def runs_of(store: Store, run_ids: Sequence[int]) -> list[Run]:

@@ -47,21 +47,24 @@ class DeliveryResult:
     rebuild: Rebuild | None = None
 
 
-def insert_message(connection: Connection, draft: DraftMessage, *, now: datetime, digest_id: int | None) -> int:
-    message_id = connection.execute(insert(messages).values(
-        digest_id=digest_id, message_id=draft.message_id, subject=draft.subject, sender=draft.sender,
-        file_key=draft.file_key, size_bytes=draft.size_bytes, recipients_of=draft.recipients_of, channel=draft.channel,
-        state=MessageState.WAITING.value, created_at=now, next_attempt_at=now).returning(messages.c.id)).scalar_one()
+def insert_messages(connection: Connection, drafts: Sequence[DraftMessage], *, now: datetime, digest_id: int | None) -> list[int]:
+    """Put messages into the outbox, and return their ids in the same order."""
+    if not drafts:
+        return []
+    ids = connection.execute(insert(messages).returning(messages.c.id, sort_by_parameter_order=True), [{
+        "digest_id": digest_id, "message_id": draft.message_id, "subject": draft.subject, "sender": draft.sender, "file_key": draft.file_key,
+        "size_bytes": draft.size_bytes, "recipients_of": draft.recipients_of, "channel": draft.channel, "state": MessageState.WAITING.value,
+        "created_at": now, "next_attempt_at": now} for draft in drafts]).scalars().all()
     connection.execute(insert(recipients), [
         {"message_id": message_id, "address": address, "state": RecipientState.WAITING.value}
-        for address in dict.fromkeys(draft.recipients)])
-    return int(message_id)
+        for message_id, draft in zip(ids, drafts, strict=True) for address in dict.fromkeys(draft.recipients)])
+    return list(ids)
 
 
 def enqueue(store: Store, draft: DraftMessage, *, now: datetime) -> int:
     """Put a message that belongs to no digest (a test, an alert) into the outbox, and return its id."""
     with store.write(durable=True) as connection:
-        return insert_message(connection, draft, now=now, digest_id=None)
+        return insert_messages(connection, [draft], now=now, digest_id=None)[0]
 
 
 def lease(store: Store, *, owner: str, now: datetime, ttl: timedelta = LEASE_TTL, limit: int = 1, channel: str = "") -> list[Message]:

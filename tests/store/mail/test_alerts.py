@@ -16,9 +16,9 @@ def test_a_second_alert_of_one_kind_is_recorded_once_the_first_is_over(store: St
         now = NOW + timedelta(hours=number)
         problem = AlertCondition("books", AlertKind.FAILING, now)
         draft = DraftMessage(f"<{number}@example.com>", "failing", "p@example.com", ("me@example.com",), f"messages/{number}.eml", 60)
-        assert enqueue_alert(store, [problem], [], draft, now=now) is not None
-        assert enqueue_alert(store, [problem], [], draft, now=now) is None  # it is open already
+        assert enqueue_alert(store, [problem], [], [draft], now=now)
+        assert enqueue_alert(store, [problem], [], [draft], now=now) == []  # it is open already
         (alert,) = alert_history(store).open
         draft = DraftMessage(f"<{number}-over@example.com>", "over", "p@example.com", ("me@example.com",), f"messages/{number}o.eml", 60)
-        assert enqueue_alert(store, [], [alert], draft, now=now) is not None
+        assert enqueue_alert(store, [], [alert], [draft], now=now)
         assert not alert_history(store).open
