@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Literal
 
 import regex
@@ -16,7 +17,7 @@ from pipeline.text import clean_line, clean_text
 # A token is a number, a word, a character of a script without spaces (CJK), white space, or any other character, each with its
 # combining marks.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-_TOKEN = regex.compile(rf"\d+(?:[.,'’]\d+)+|(?:[{_CJK}]|(?:[^\W\d{_CJK}]\p{{M}}*|\d)+|\s+|[^\w\s])\p{{M}}*|\p{{M}}")
+_TOKEN = regex.compile(rf"\d+(?:[.,'’\u066b\u066c]\d+)+|(?:[{_CJK}]|(?:[^\W\d{_CJK}]\p{{M}}*|\d)+|\s+|[^\w\s])\p{{M}}*|\p{{M}}")
 _WIDE = re.compile(f"[{_CJK}]")
 _SPLITS = (re.compile(r"(?<=[.!?…])\s+|(?<=[。！？])"), re.compile(r"(?<=[,;:|·•])\s+|(?<=[，；：、])"), re.compile(r"\s+"))
 """Where a line that is too long to be shown is split: between sentences, then between clauses, then between words."""
@@ -123,13 +124,39 @@ def _changed_lines(old: list[str], new: list[str]) -> Iterator[_Pair]:
     for op, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if op == "equal":
             continue
-        both = min(i2 - i1, j2 - j1)
-        for at in range(both):
-            yield old[i1 + at], new[j1 + at]
-        for line in old[i1 + both:i2]:
-            yield line, None
-        for line in new[j1 + both:j2]:
-            yield None, line
+        yield from _paired(old[i1:i2], new[j1:j2])
+
+
+def _paired(old: list[str], new: list[str]) -> Iterator[_Pair]:
+    """Yield the differing lines of two versions of a block, each with its other version, if it has one.
+
+    Lines with many words in common are versions of each other; between those, lines are paired in their order.
+    """
+    i1 = j1 = 0
+    for i2, j2 in [*_similar(old, new), (len(old), len(new))]:
+        yield from zip_longest(old[i1:i2], new[j1:j2])
+        if i2 < len(old):
+            yield old[i2], new[j2]
+        i1, j1 = i2 + 1, j2 + 1
+
+
+def _similar(old: list[str], new: list[str]) -> list[tuple[int, int]]:
+    """Return the indexes of lines that have many words in common: the longest such list in the order of both versions.
+
+    Return no pair if the numbers of lines are the same, or if the comparison would take too long.
+    """
+    if len(old) == len(new) or len(old) * len(new) > _MAX_PAIRS // 4:
+        return []
+    words = [[Counter(token for token in _TOKEN.findall(line[:LIMIT * 4]) if not token.isspace()) for line in lines] for lines in (old, new)]
+    best: list[list[tuple[float, tuple[tuple[int, int], ...]]]] = [[(0, ())] * (len(new) + 1) for _ in range(len(old) + 1)]
+    for i, here in enumerate(words[0]):
+        for j, there in enumerate(words[1]):
+            likeness = 2 * (here & there).total() / max(1, here.total() + there.total())
+            found = max(best[i][j + 1], best[i + 1][j], key=lambda one: one[0])
+            if likeness > _ALIKE and best[i][j][0] + likeness > found[0]:
+                found = best[i][j][0] + likeness, (*best[i][j][1], (i, j))
+            best[i + 1][j + 1] = found
+    return list(best[-1][-1][1])
 
 
 def _place(old: str | None, new: str | None, limit: int) -> Place:
@@ -184,6 +211,8 @@ def _window(before: str, after: str, limit: int) -> tuple[str, str]:
     differs_at = next((at for at, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]),
                   min(len(before), len(after)))
     start = max(0, differs_at - _CONTEXT) if differs_at > _CONTEXT * 2 else 0
+    if start and (word := re.search(r"\s|(?<=[^\w\s])", before[start - 1:differs_at - 1])):
+        start += word.start()  # the piece begins with a whole word
     cut = []
     for text in (before, after):
         piece = text[start:start + limit]

@@ -197,7 +197,15 @@ FOX = "The quick brown fox jumps over the lazy dog. "
     ("售价为一百二十元整，含税，包邮到家。", "售价为一百三十元整，含税，包邮到家。", ["售价为一百[-二-]{+三+}十元整，含税，包邮到家。"]),
     # a decimal number is one token, and so is a letter with its marks
     ("the price is 12.50 today, and it was not", "the price is 12.75 today, and it was not", ["the price is [-12.50-]{+12.75+} today, and it was not"]),
+    ("السعر اليوم هو ٣٢٫٠٠ ر.س مع الشحن", "السعر اليوم هو ٢٩٫٥٠ ر.س مع الشحن", ["السعر اليوم هو [-٣٢٫٠٠-]{+٢٩٫٥٠+} ر.س مع الشحن"]),
     ("the nai\u0308ve approach is the long way round", "the näive approach is the long way round", ["the [-nai\u0308ve-]{+näive+} approach is the long way round"]),
+    # a line is compared with the line that says nearly the same, not with the one that was removed before it
+    (f"Ships\nOpen from Monday to Friday at noon.\n{FOX}\nEnd", f"Ships\n{FOX.replace('lazy', 'sleepy')}\nEnd",
+     ["[-Open from Monday to Friday at noon.-]", "The quick brown fox jumps over the [-lazy-]{+sleepy+} dog."]),
+    (f"Ships\n{FOX}\nEnd", f"Ships\nOpen from Monday to Friday at noon.\nAlso on Sunday.\n{FOX.replace('lazy', 'sleepy')}\nEnd",
+     ["{+Open from Monday to Friday at noon.+}", "{+Also on Sunday.+}", "The quick brown fox jumps over the [-lazy-]{+sleepy+} dog."]),
+    # a shortened text begins with a whole word
+    (FOX.replace(".", ",") * 4 + "red", FOX.replace(".", ",") * 4 + "blue", ["…brown fox jumps over the lazy dog, [-red-]{+blue+}"]),
     # marks that would cover the lines around them
     ("e" + "\u0301" * 40 + " one", "e one", ["[-e" + "\u0301" * 4 + " one-]{+e one+}"]),
 ])
