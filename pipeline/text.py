@@ -24,6 +24,9 @@ _REMOVED = re.compile(f"[{_DIRECTION_MARKS}{_HIDDEN}]")
 _STACKED = re.compile("([\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{4})[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 """Combining marks beyond four on one character, which would cover the lines around it."""
 _SPACE = re.compile(r"\s+")
+_FSI, _PDI = "\u2068", "\u2069"
+_ISOLATES = (_FSI, _PDI)
+_ISOLATE = re.compile(f"([{_FSI}{_PDI}])")
 
 _MASKED_PARAMETER = r"(?i)([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|auth|session|code|otp)[^=&;#]*=)[^&;#]*"
 """Pattern of URL parameters whose names suggest a secret. It is compiled on first use, so that `pipeline --help` starts faster."""
@@ -74,12 +77,43 @@ def clean_text(text: str) -> str:
 def clean_line(text: str, limit: int = 0) -> str:
     """Return text on one line, cleaned as `clean_text` does, with white space collapsed.
 
-    limit: maximum number of characters; a longer line is cut and ends with an ellipsis. 0 means no limit.
+    limit: maximum number of characters; a longer line is cut between two graphemes and ends with an ellipsis. 0 means no limit.
     """
     if limit:
         text = text[:limit * 8 + 200]  # collapsing white space shortens the text, but text far beyond the limit is never shown
     line = _SPACE.sub(" ", clean_text(text)).strip()
-    return line if not limit or len(line) <= limit else f"{line[:limit - 1].rstrip()}…"
+    return line if not limit or len(line) <= limit else f"{_beginning(line, limit - 1).rstrip()}…"
+
+
+def clean_subject(text: str, limit: int) -> str:
+    """Return the subject of a mail on one line, cleaned as `clean_line` does, in which titles remain isolated (see `isolated`).
+
+    Each U+2068 is followed by one U+2069, also where the line is cut. limit: maximum number of characters.
+    """
+    line, is_open = "", False
+    for part in _ISOLATE.split(_SPACE.sub(" ", text)):
+        if part not in _ISOLATES:
+            line += clean_text(part)
+        elif (part == _FSI) is not is_open:
+            line, is_open = line + part, not is_open
+    line = line.strip()
+    if len(line) > limit - is_open:
+        line = _beginning(line, limit - 2).rstrip(f" {_FSI}") + "…"
+    return line + _PDI if line.count(_FSI) > line.count(_PDI) else line
+
+
+def _beginning(line: str, length: int) -> str:
+    """Return at most `length` characters of the beginning of a line, without cutting through a grapheme (UAX #29)."""
+    if line[:length + 1].isascii():
+        return line[:length]
+    import regex  # noqa: PLC0415  its data takes time to load, and `pipeline --help` never cuts such a line
+
+    end = 0
+    for grapheme in regex.finditer(r"\X", line):
+        if grapheme.end() > length:
+            break
+        end = grapheme.end()
+    return line[:end]
 
 
 def direction_of(text: str) -> Literal["ltr", "rtl", ""]:

@@ -41,13 +41,17 @@ class Texts:
 class Wording(Texts):
     """The fixed texts of digests in one language.
 
-    counts, headings: by kind of change. outcomes: by outcome of a run. file_types: by type of file. date: pattern of dates (Unicode CLDR).
+    counts, headings: by kind of change. subject: the parts of a subject. outcomes: by outcome of a run. file_types: by type of file. date: pattern of dates (Unicode CLDR).
     """
 
     counts: dict[str, Phrase]
     headings: dict[str, Phrase]
+    subject: dict[str, Phrase]
     comma: Phrase
     colon: Phrase
+    semicolon: Phrase
+    enumeration: Phrase
+    more_spiders: Phrase
     files: Phrase
     failed: Phrase
     doubtful: Phrase

@@ -20,6 +20,7 @@ REASONS = {
     "css-important": "only in the rules for dark and phones, which these clients leave out whole",
     "css-line-height": "Outlook on Windows wants mso-line-height-rule: exactly, and gets it",
     "css-margin": "partly: without negative ones and auto; we have neither",
+    "css-max-height": "of the hidden preheader: display does the same where it is known",
     "css-max-width": "Outlook on Windows knows it on tables, and the card is one; phones that do not are narrower than it",
     "css-overflow": "of a scraped table that is wider than the screen: without it the card gets wider",
     "css-overflow-wrap": "word-break does the same where it is known; elsewhere a very long word widens the card",
@@ -40,7 +41,7 @@ REASONS = {
 """Features that some client does not support: what such a client shows, or why it does not matter."""
 JUDGED = frozenset(REASONS) | {
     "css-border-bottom", "css-border-bottom-color", "css-border-left", "css-border-left-color", "css-color",
-    "css-font-family", "css-mso-line-height-rule", "css-unit-px", "css-vertical-align", "html-a", "html-aria-role", "html-b", "html-del",
+    "css-font-family", "css-mso-hide", "css-mso-line-height-rule", "css-unit-px", "css-vertical-align", "html-a", "html-aria-role", "html-b", "html-del",
     "html-div", "html-em", "html-h1", "html-h2", "html-head", "html-html", "html-img", "html-ins", "html-li",
     "html-meta", "html-p", "html-pre", "html-span", "html-strong", "html-table", "html-tbody", "html-td", "html-th",
     "html-title", "html-tr", "html-ul",

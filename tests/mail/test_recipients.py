@@ -58,12 +58,12 @@ keywords = ["no such word"]
     site.run(BOOKS)
     site.run({"9": {"title": "Headline"}}, spider="news", files=[("a.txt", b"a", "text/plain")])
     (all_, to_all), (cheap, to_cheap), (news, to_news) = mails(store, built(store, settings))
-    assert all_["Subject"] == "[morning] 3 new, 1 downloaded: Three-Body, Python Cookbook, Headline"
+    assert all_["Subject"] == "New: Three-Body, Python Cookbook, Headline; 1 downloaded"
     assert to_all == ("me@example.com",)
-    assert cheap["Subject"] == "[morning] 1 new: Python Cookbook"
+    assert cheap["Subject"] == "New: Python Cookbook — £9.50"
     assert set(to_cheap) == {"cheap@example.com", "silent@example.com"}
     assert "silent" not in cheap.as_string()
-    assert news["Subject"] == "[morning] 1 new, 1 downloaded: Headline"
+    assert news["Subject"] == "New: Headline; 1 downloaded"
     assert (news["To"], news["Cc"], to_news) == (None, "news@example.com", ("news@example.com",))
     assert len({mail["Message-ID"] for mail in (all_, cheap, news)}) == 3
 
@@ -87,8 +87,8 @@ tags = ["none of ours", "elsewhere"]
     site.run({"9": {"title": "Mug"}}, spider="shop")
     site.run({"9": {"title": "Not ours"}}, spider="other")
     (all_, _), (team, to_team) = mails(store, built(store, settings))
-    assert all_["Subject"] == "[morning] 3 new: Three-Body, Python Cookbook, Mug"
-    assert (team["Subject"], to_team) == ("[morning] 1 new: Mug", ("team@example.com",))
+    assert all_["Subject"] == "New: Three-Body, Python Cookbook, Mug"
+    assert (team["Subject"], to_team) == ("New: Mug", ("team@example.com",))
 
 
 @pytest.mark.parametrize(("table", "says"), [
@@ -115,7 +115,7 @@ def test_problems_can_be_excluded_for_a_group(store, site, settings_from) -> Non
     site.run(None, outcome=Outcome.FAILED, error="no login")
     (mail, recipients), = mails(store, built(store, settings))
     assert recipients == ("ops@example.com",)
-    assert mail["Subject"] == "[morning] books failed"
+    assert mail["Subject"] == "books failed"
 
 
 def change(kind: ChangeKind = ChangeKind.NEW, *, before=None, **after) -> Change:
@@ -170,12 +170,12 @@ def test_with_empty_send_a_mail_says_nothing_new_even_without_a_run(store, site,
     built(store, settings)
     site.run(BOOKS)
     (mail, _), = mails(store, built(store, settings, slot="s2"))
-    assert mail["Subject"] == "[morning] nothing new"
+    assert mail["Subject"] == "Nothing new: books"
     claim = digests.claim(store, "morning", ["books"], "s3", owner="me", now=NOW, scheduled=True, even_empty=True)
     assert claim is not None
     assert claim.run_ids == ()
     (mail, _), = mails(store, build(store, settings, claim, owner="me", now=NOW))
-    assert mail["Subject"] == "[morning] nothing new"
+    assert mail["Subject"] == "nothing new"
     assert digests.claim(store, "morning", ["books"], "s3", owner="me", now=NOW, scheduled=True, even_empty=True) is None
 
 

@@ -102,9 +102,11 @@ def test_the_service_sends_a_reduced_digest_and_an_alert_about_it(program: Progr
 spiders = ["shop"]
 to = ["me@example.com"]
 templates = "mine"
+subject = "[{name}] {summary}"
 [digests.fine]
 spiders = ["shop"]
 to = ["me@example.com"]
+subject = "[{name}] {summary}"
 [alerts]
 to = ["ops@example.com"]
 """)
@@ -113,8 +115,8 @@ to = ["ops@example.com"]
         program.serve()
         eventually(lambda: len(mails(program)) == 3, within_s=60)
         found = {str(mail["Subject"]): text_of(mail) for mail in mails(program)}
-        assert "digest.txt, line 1: the template cannot be rendered: 'oh' is undefined" in found["[broken] 1 new: Book"]
-        assert "template" not in found["[fine] 1 new: Book"]
+        assert "digest.txt, line 1: the template cannot be rendered: 'oh' is undefined" in found["[broken] New: Book"]
+        assert "template" not in found["[fine] New: Book"]
         alert, = (text for subject, text in found.items() if subject.startswith("[alert]"))
         assert "the digest broken cannot be rendered completely" in alert
         status_told = program.run("status")

@@ -69,7 +69,7 @@ quiet = "{quiet}"
         eventually(lambda: mails(program), within_s=60)
         before = len(program.history())
         eventually(lambda: len(program.history()) > before + 1, within_s=60)
-        assert [mail["Subject"] for mail in mails(program)] == ["[now] 1 new: Book"]
+        assert [mail["Subject"] for mail in mails(program)] == ["New: Book"]
         assert program.stop() == 0
 
 
@@ -109,5 +109,5 @@ attach = ["csv"]
         (received,) = server.wait_for(1, within_s=60)
         assert program.stop() == 0
     mail = email.message_from_bytes(received.content, policy=default)
-    assert mail["Subject"] == "[now] 1 new: Book"
+    assert mail["Subject"] == "New: Book"
     assert not list(mail.iter_attachments())

@@ -108,7 +108,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
             with store.files.writing(f"{stem}.eml", sync=False) as file:
                 renderer.write(file, envelope, mail)
             drafts.append(DraftMessage(
-                message_id=envelope.message_id, subject=mail.rendered.subject,
+                message_id=envelope.message_id, subject=clean_line(mail.rendered.subject),
                 sender=compose.bare_address(settings.mail.envelope_sender),
                 recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.table.everyone))),
                 file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size,

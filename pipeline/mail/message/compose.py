@@ -27,7 +27,7 @@ from pipeline.errors import MailError
 from pipeline.mail.message.attachments import Attachment
 from pipeline.mail.message.dkim import Signer
 from pipeline.mail.message.header_folding import address_header, parameter_header
-from pipeline.text import clean_line
+from pipeline.text import clean_line, clean_subject
 
 _LINE = 57  # number of bytes that become one line of 76 base64 characters
 _CHUNK = _LINE * 1024
@@ -198,7 +198,7 @@ def headers(envelope: Envelope) -> EmailMessage:
             message["To"] = [_address(address) for address in envelope.to] or "undisclosed-recipients:;"
         if envelope.cc:
             message["Cc"] = [_address(address) for address in envelope.cc]
-        subject = clean_line(envelope.subject, SUBJECT_LENGTH)
+        subject = clean_subject(envelope.subject, SUBJECT_LENGTH)
         # EmailMessage decodes what it is given, but a text in the form of an encoded word is shown as it is.
         message["Subject"] = _encoded(subject, linesep="") if "=?" in subject else subject
         message["Message-ID"] = envelope.message_id

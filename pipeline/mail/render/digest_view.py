@@ -1,4 +1,4 @@
-"""Prepare the parts of a digest for its templates: summary, subject, sections, problems."""
+"""Prepare the parts of a digest for its templates: sections, problems, the period of its runs."""
 
 from __future__ import annotations
 
@@ -44,33 +44,10 @@ class ProblemView:
     text: str
 
 
-def summary_line(summary: DigestSummary, words: Wording) -> str:
-    """Return the digest's counts in one line, such as "3 new, 2 changed, 1 gone"."""
-    parts = [words.counts[kind].format(n=summary.counts[kind]) for kind in ORDER if summary.counts.get(kind)]
-    if summary.files:
-        parts.append(words.files.format(n=len(summary.files)))
-    fresh = sum(items.count for items in summary.rejected if items.fresh)
-    if fresh:
-        parts.append(words.rejected.format(n=fresh))
-    lasting = [problem for problem in summary.problems if not problem.recovered]
-    for template, suspect in ((words.failed, False), (words.doubtful, True)):
-        spiders = [problem.spider for problem in lasting if problem.suspect is suspect]
-        if spiders:
-            parts.append(template.format(spiders=words.comma.join(spiders)))
-    return words.comma.join(parts) or words.nothing
-
-
-def subject_of(template: str | None, name: str, titles: Sequence[str], line: str, words: Wording, *, date: str) -> str:
-    """Return the subject of a mail: the summary line, followed by the first titles.
-
-    template: the user's template of the subject, in which the summary line and the titles replace {summary}; None means the default
-    subject. name: name of the digest. titles: titles of the first items. line: the summary line. date: the text that replaces {date}.
-    """
-    summary = line + (words.colon + words.comma.join(titles) if titles else "")
-    if template is None:
-        return f"[{name}] {summary}"
-    # str.format() is not used, because a template could then access attributes of Python objects.
-    return template.replace("{name}", name).replace("{date}", date).replace("{summary}", summary)
+def heading(name: str) -> str:
+    """Return the name of a digest as a heading, such as "Price watch" for price_watch."""
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:

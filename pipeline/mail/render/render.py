@@ -29,11 +29,12 @@ from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.item_view import ItemView, ItemViewer
+from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
 from pipeline.mail.render.word_gaps import separate_words
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import ChangeKind
 from pipeline.settings import Language
-from pipeline.text import clean_line, clean_text, isolated, size_for_people
+from pipeline.text import clean_subject, clean_text, isolated, size_for_people
 
 HTML_LIMIT = 100_000
 """Limit for the HTML of a mail in bytes, because Gmail cuts off mails that are larger than 102 kB."""
@@ -105,12 +106,13 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         change = summary.top[kind][position]
         return viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length))
 
+    texts = _headline(summary, viewer, options, words)
     view: dict[str, Any] = {}
     html = ""
     for detail in options.details:
         items = {kind: [item(kind, position, detail.places, detail.length)
                         for position in range(min(detail.items, len(summary.top[kind])))] for kind in ORDER}
-        view = _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1))
+        view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1))
         html = separate_words(inliner.inline(_run(environment, "digest.html", view)))
         if len(html.encode()) < HTML_LIMIT:
             break
@@ -118,23 +120,33 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         raise UsageError(f"the HTML of the mail has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
                          where=f"digest {options.name}", fix="shorten the template")
     text = _run(environment, "digest.txt", view).strip() + "\n"
-    titles = [clean_line(viewer.title(change), 40) for kind in ORDER for change in summary.top[kind][:3]][:3]
-    subject = digest_view.subject_of(options.subject, options.name, titles, view["summary"], words,
-                                     date=f"{options.now.astimezone(options.zone):%Y-%m-%d}")
     pictures = [chart.picture for drawn in options.charts.values() for chart in drawn if chart.cid in html]
-    return Rendered(subject, text, html, pictures, shows_items=bool(detail.items or not summary.total))
+    return Rendered(view["subject"], text, html, pictures, shows_items=bool(detail.items or not summary.total))
 
 
 def render_template(template: str, summary: DigestSummary, options: RenderOptions) -> str:
     """Render only one of the templates digest.html and digest.txt, without attachments. Raises UsageError."""
     viewer, words, packed = _viewer(summary, options), wording(options.language), Packed()
     items = {kind: [viewer.item(change, (), Detail(1)) for change in summary.top[kind]] for kind in ORDER}
-    return _run(_environment(options.templates), template, _digest_view(summary, packed, items, options, words, max_files=KEEP))
+    view = _headline(summary, viewer, options, words) | _digest_view(summary, packed, items, options, words, max_files=KEEP)
+    return _run(_environment(options.templates), template, view)
 
 
 def _viewer(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
     return ItemViewer(wording(options.language), options.rules, options.zone, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
         kind for kind, count in summary.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
+
+
+def _headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions, words: Wording) -> dict[str, str]:
+    """Return the variables of the templates that say what the digest is about. If only counts are shown, no item is read."""
+    first = [] if options.details is COUNTS_ONLY else [
+        FirstChange(change, viewer.item(change, (), Detail(1))) for kind in ORDER for change in summary.top[kind][:FIRST]][:FIRST]
+    counts, period = summary_line(summary, words), digest_view.period(summary, words, options.zone)
+    text = subject_text(summary, first, words) if first or not summary.total else counts
+    subject = subject_of(options.subject, options.name, text, date=f"{options.now.astimezone(options.zone):%Y-%m-%d}")
+    otherwise = " · ".join(part for part in (counts if counts not in subject else "", *summary.spiders[:FEW], period) if part)
+    return {"summary": counts, "period": period, "heading": digest_view.heading(options.name), "subject": clean_subject(subject, SUBJECT_LENGTH),
+            "preheader": preheader(subject, summary, first, words, otherwise=otherwise)}
 
 
 def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKind, Sequence[ItemView]], options: RenderOptions,
@@ -144,8 +156,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
     The names of these variables must not change, because users' own templates depend on them.
     """
     return {
-        "lang": words.lang, "words": words, "name": options.name, "summary": digest_view.summary_line(summary, words),
-        "period": digest_view.period(summary, words, options.zone),
+        "lang": words.lang, "words": words, "name": options.name,
         "sections": digest_view.sections(summary, items, words, packed.table),
         "troubles": digest_view.problems(summary, words, options.notice),
         "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
@@ -183,7 +194,7 @@ def numbered(subject: str, number: int, total: int) -> str:
 
     A long subject is shortened before the suffix is added, so that the suffix is never cut off.
     """
-    return subject if total == 1 else f"{clean_line(subject, SUBJECT_LENGTH - 10)} ({number}/{total})"
+    return subject if total == 1 else f"{clean_subject(subject, SUBJECT_LENGTH - 10)} ({number}/{total})"
 
 
 def _inliner() -> CSSInliner:

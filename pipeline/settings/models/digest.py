@@ -137,7 +137,7 @@ class DigestTable(RecipientsTable, DisplayTable):
     csv_bom: bool = False
     """Whether CSV files begin with a byte order mark, which Excel needs to read UTF-8."""
     subject: str | None = None
-    """Subject of the mail instead of the generated subject, with the placeholders {name}, {date} and {summary}."""
+    """Subject of the mail, with the placeholders {name}, {date} and {summary}. {summary}, which is the default, says what is new."""
     attach_limit: Size = Field(20 * 10**6, validate_default=False)
     """Maximum size of all attachments of one message, before encoding."""
     oversize: Literal["list", "zip", "split"] = "list"

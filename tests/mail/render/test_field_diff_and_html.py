@@ -93,7 +93,7 @@ def test_a_change_of_html_is_shown_by_its_text_and_a_change_of_markup_is_named(s
 
 def test_a_title_of_html_is_its_text(site, mail_of) -> None:
     site.run({"1": {"body": "<p>Only <em>this</em></p>"}})
-    assert mail_of()["Subject"] == "[morning] 1 new: Only this"
+    assert mail_of()["Subject"] == "New: Only this"
 
 
 @given(st.text() | st.lists(st.sampled_from([
@@ -130,7 +130,7 @@ def test_a_watched_page_shows_each_changed_place_word_by_word(site, store, setti
     edited[40:40] = ["A new clause about pets."]
     site.run({url: {"url": url, "name": "Terms", "text": "\n".join(edited)}})
     mail = mail_of("s2")
-    assert mail["Subject"] == "[morning] 1 changed: Terms"
+    assert mail["Subject"] == "Terms: added “and costs”"
     assert ("  text: \n"
             "    Clause 5: the tenant pays the rent {+and costs +}on day 5 of the month.\n"
             f"    [-{LINES[30]}-]\n"

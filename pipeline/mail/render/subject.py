@@ -1,0 +1,239 @@
+"""Write the subject of a digest and its preheader: the short texts that mail clients show in the list of mails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+import regex
+
+from pipeline.languages import Wording
+from pipeline.mail.field_text import field_text
+from pipeline.mail.render.field_diff import Place
+from pipeline.mail.render.fields.field_view import FieldView
+from pipeline.mail.render.fields.figures import figure_of
+from pipeline.mail.render.item_view import ItemView
+from pipeline.mail.summary import ORDER, DigestSummary
+from pipeline.model import Change, ChangeKind, Json
+from pipeline.text import clean_line, isolated
+
+FEW = 3
+"""Up to this number of changes, the subject names each change. If there are more, they are counted, and only the first are named."""
+FIRST = 8
+"""Number of changes that the subject and the preheader are written from."""
+_ROOM = 110
+"""Number of characters up to which the subject says how each of a few items changed. A longer subject only names the items."""
+_PREHEADER = 140
+_TELLING = 3
+"""Number of characters from which on a value in the subject is not repeated. A shorter one may be there by chance."""
+_TITLE, _SHORT_TITLE, _VALUE, _MAX_SPIDERS = 78, 40, 40, 3
+
+
+@dataclass(frozen=True)
+class FirstChange:
+    """One of the first changes of a digest, with its item as the mail shows it."""
+
+    change: Change
+    item: ItemView
+
+    @property
+    def kind(self) -> ChangeKind:
+        return self.change.kind
+
+
+def subject_of(template: str | None, name: str, text: str, *, date: str) -> str:
+    """Return the subject of a mail.
+
+    template: the user's template, in which {name}, {date} and {summary} are replaced by `name`, `date` and `text`; None means only `text`.
+    """
+    if template is None:
+        return text
+    # str.format() is not used, because a template could then access attributes of Python objects.
+    values = {"{name}": name, "{date}": date, "{summary}": text}
+    return regex.sub(r"\{(?:name|date|summary)\}", lambda found: values[found[0]], template)
+
+
+def subject_text(summary: DigestSummary, first: Sequence[FirstChange], words: Wording) -> str:
+    """Return what is new in one line: a single change in full, a few changes by name, many changes as numbers with the first names.
+
+    first: the first changes, in the order of the mail.
+    """
+    rest = [*_files_and_rejects(summary, words), *problem_counts(summary, words)]
+    if summary.total > FEW:
+        counts = words.comma.join([*change_counts(summary, words), *rest])
+        return words.subject["many"].format(counts=counts, titles=_joined([_title(each, _SHORT_TITLE) for each in first[:FEW]], words))
+    if summary.total:
+        return words.semicolon.join([*_few(first, words), *rest])
+    return words.semicolon.join(rest) or (words.subject["nothing"].format(spiders=_spiders(summary.spiders, words)) if summary.spiders else words.nothing)
+
+
+def summary_line(summary: DigestSummary, words: Wording) -> str:
+    """Return the digest's counts in one line, such as "3 new, 2 changed, 1 gone"."""
+    parts = [*change_counts(summary, words), *_file_count(summary, words), *_reject_count(summary, words), *problem_counts(summary, words)]
+    return words.comma.join(parts) or words.nothing
+
+
+def change_counts(summary: DigestSummary, words: Wording) -> list[str]:
+    return [words.counts[kind].format(n=summary.counts[kind]) for kind in ORDER if summary.counts.get(kind)]
+
+
+def problem_counts(summary: DigestSummary, words: Wording) -> list[str]:
+    """Return texts that name the spiders whose last run failed, and those whose last run is suspect."""
+    lasting = [problem for problem in summary.problems if not problem.recovered]
+    found = []
+    for template, suspect in ((words.failed, False), (words.doubtful, True)):
+        spiders = [problem.spider for problem in lasting if problem.suspect is suspect]
+        if spiders:
+            found.append(template.format(spiders=_spiders(spiders, words)))
+    return found
+
+
+def _spiders(spiders: Sequence[str], words: Wording) -> str:
+    names = words.enumeration.join(spiders[:_MAX_SPIDERS])
+    left = len(spiders) - _MAX_SPIDERS
+    return words.more_spiders.format(spiders=names, n=left) if left > 0 else names
+
+
+def _file_count(summary: DigestSummary, words: Wording) -> list[str]:
+    return [words.files.format(n=len(summary.files))] if summary.files else []
+
+
+def _reject_count(summary: DigestSummary, words: Wording) -> list[str]:
+    fresh = sum(items.count for items in summary.rejected if items.fresh)
+    return [words.rejected.format(n=fresh)] if fresh else []
+
+
+def _files_and_rejects(summary: DigestSummary, words: Wording) -> list[str]:
+    """Return the downloaded files, by name if there are few and nothing else is new, and the number of newly rejected items."""
+    files = _file_count(summary, words)
+    if 0 < len(summary.files) <= FEW and not summary.total:
+        names = [isolated(clean_line(file.name, _SHORT_TITLE)) for file in summary.files]
+        files = [words.subject["files"].format(titles=_joined(names, words))]
+    return [*files, *_reject_count(summary, words)]
+
+
+def _few(first: Sequence[FirstChange], words: Wording) -> list[str]:
+    """Return the changes in full or, if that is too long, the titles of the items by kind of change."""
+    if len(first) == 1:
+        return [_in_full(first[0], words, length=_TITLE)]
+    changed = [_in_full(each, words, length=_SHORT_TITLE) for each in first if each.kind is ChangeKind.CHANGED]
+    named = {kind: [_title(each, _SHORT_TITLE) for each in first if each.kind is kind] for kind in ORDER}
+    parts = {kind: words.subject[kind.value].format(titles=_joined(titles, words)) for kind, titles in named.items() if titles}
+    if sum(map(len, changed)) + sum(len(part) for kind, part in parts.items() if kind is not ChangeKind.CHANGED) > _ROOM:
+        return list(parts.values())
+    return [text for kind, part in parts.items() for text in (changed if kind is ChangeKind.CHANGED else [part])]
+
+
+def _in_full(first: FirstChange, words: Wording, *, length: int) -> str:
+    """Return one change in full, such as "New: Walnut clock — £31.82" or "Walnut clock: £31.82 → £32.32"."""
+    title = _title(first, length)
+    if first.kind is not ChangeKind.CHANGED:
+        price = "" if first.kind is ChangeKind.GONE else _price(first.change.after)
+        named = words.subject["valued"].format(title=title, value=price) if price else title
+        return words.subject[first.kind.value].format(titles=named)
+    if first.item.fields and _is_title(first.item.fields[0], first.item):
+        return _change(first.item.fields[0], words)
+    found = next(_changed(first, words), "")
+    return words.subject["change"].format(title=title, change=found) if found else words.subject["changed"].format(titles=title)
+
+
+def preheader(subject: str, summary: DigestSummary, first: Sequence[FirstChange], words: Wording, *, otherwise: str) -> str:
+    """Return the first changes in a few words, without what the subject says.
+
+    otherwise: the text to return if the subject says everything.
+    """
+    if len(first) == 1:
+        parts = _details(first[0], words, subject)
+    elif summary.total:
+        parts = (_in_full(each, words, length=_SHORT_TITLE) for each in first)
+    else:
+        parts = (clean_line(problem.error, _PREHEADER) for problem in summary.problems if not problem.recovered)
+    found: list[str] = []
+    for part in parts:
+        if part and part not in subject and sum(map(len, found)) < _PREHEADER:
+            found.append(part)
+    return clean_line(" · ".join(found) or otherwise, _PREHEADER)
+
+
+def _details(first: FirstChange, words: Wording, subject: str) -> Iterator[str]:
+    """Yield each field of an item with its value or its change. Values that the subject contains are left out."""
+    if first.kind is ChangeKind.CHANGED:
+        yield from _changed(first, words)
+        return
+    for field in first.item.fields:
+        if field.value and (len(field.value) < _TELLING or field.value not in subject):
+            yield f"{field.label}{words.colon}{isolated(clean_line(field.value, 80))}"
+
+
+def _changed(first: FirstChange, words: Wording) -> Iterator[str]:
+    """Yield how each field of a changed item changed. The field is named unless the change makes clear what it is."""
+    for field in first.item.fields:
+        found = _change(field, words)
+        if found:
+            before, after = first.change.before.get(field.name), first.change.after.get(field.name)
+            is_clear = _is_title(field, first.item) or (_is_price(field.old) and _is_price(field.new)) or (
+                bool(before and after) and not (field.old and field.new))
+            yield found if is_clear else words.subject["field"].format(field=field.label, change=found)
+
+
+def _change(field: FieldView, words: Wording) -> str:
+    """Return the first place at which a field changed, as old → new, or as text that was added or removed; "" if there is none."""
+    if not field.places:
+        return ""
+    old, new = (isolated(_cut(text, _VALUE)) for text in _first_difference(field.places[0]))
+    if old and new:
+        found = f"{old} {words.arrow} {new}"
+    else:
+        found = words.subject["added"].format(text=new) if new else words.subject["removed"].format(text=old)
+    more = len(field.places) - 1
+    return f"{found}{words.comma}{words.more.format(n=more)}" if more and not field.more else found
+
+
+def _is_title(field: FieldView, item: ItemView) -> bool:
+    """Return whether a field is the title of its item, which the mail shows as it is now."""
+    return bool(field.new) and _cut(field.new, _TITLE) == _cut(item.title, _TITLE)
+
+
+def _first_difference(place: Place) -> tuple[str, str]:
+    """Return the old text and the new text of the first difference. Differences with only punctuation or space between them are one."""
+    old = new = between = ""
+    for span in place.spans:
+        if span.kind == "same":
+            if (old or new) and any(map(str.isalnum, span.text)):
+                break
+            between = span.text if old or new else ""
+        elif span.kind == "old":
+            old += between * bool(old) + span.text
+        else:
+            new += between * bool(new) + span.text
+    return old, new
+
+
+def _title(first: FirstChange, length: int) -> str:
+    return isolated(_cut(first.item.title, length))
+
+
+def _cut(text: str, length: int) -> str:
+    """Return text on one line; if it is longer than `length` characters, it ends after a word."""
+    line = clean_line(text, length)
+    if not line.endswith("…") or text.rstrip().endswith("…"):
+        return line
+    start, blank, _ = line.rpartition(" ")
+    return f"{start.rstrip(' ,;:–—-')}…" if blank and len(start) > length // 2 else line
+
+
+def _price(data: dict[str, Json]) -> str:
+    """Return the first price of an item as the site writes it; "" if the item has no price."""
+    for value in data.values():
+        figure = figure_of(value, strict=True)
+        if figure is not None and figure.unit and not figure.is_percentage:
+            return isolated(clean_line(field_text(value), _VALUE))
+    return ""
+
+
+def _is_price(text: str) -> bool:
+    return bool(_price({"": text}))
+
+
+def _joined(titles: Sequence[str], words: Wording) -> str:
+    """Return titles in one line, with commas between them unless they contain commas."""
+    return (" · " if any(words.enumeration.strip() in title for title in titles) else words.enumeration).join(titles)
