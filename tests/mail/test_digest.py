@@ -180,7 +180,7 @@ def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> No
     built(store, settings)
     site.run({"1": {"title": BOOK["title"]}})
     mail = mail_of(store, built(store, settings, slot="s2"))
-    assert mail["Subject"] == "A Light in the Attic：price 删去“£51.77”；books 结果可疑"
+    assert mail["Subject"] == "A Light in the Attic：price £51.77 → —；books 结果可疑"
     assert "结果可疑，因此没有条目被标为消失 — 没有条目有字段 'price'，而上一轮唯一的条目有" in text_of(mail)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
 import regex
 
-from pipeline.languages import Wording
+from pipeline.languages import Wording, reasons
 from pipeline.mail.field_text import field_text
 from pipeline.mail.render.field_diff import Place
 from pipeline.mail.render.fields.field_view import FieldView
@@ -146,7 +147,7 @@ def preheader(subject: str, summary: DigestSummary, first: Sequence[FirstChange]
     elif summary.total:
         parts = (_in_full(each, words, length=_SHORT_TITLE) for each in first)
     else:
-        parts = (clean_line(problem.error, _PREHEADER) for problem in summary.problems if not problem.recovered)
+        parts = (clean_line(reasons(words.lang).translate(problem.error), _PREHEADER) for problem in summary.problems if not problem.recovered)
     found: list[str] = []
     for part in parts:
         if part and part not in subject and sum(map(len, found)) < _PREHEADER:

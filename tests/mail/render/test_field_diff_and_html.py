@@ -130,7 +130,7 @@ def test_a_watched_page_shows_each_changed_place_word_by_word(site, store, setti
     edited[40:40] = ["A new clause about pets."]
     site.run({url: {"url": url, "name": "Terms", "text": "\n".join(edited)}})
     mail = mail_of("s2")
-    assert mail["Subject"] == "Terms: added “and costs”"
+    assert mail["Subject"] == "Terms: added “and costs”, and 2 more"
     assert ("  text: \n"
             "    Clause 5: the tenant pays the rent {+and costs +}on day 5 of the month.\n"
             f"    [-{LINES[30]}-]\n"

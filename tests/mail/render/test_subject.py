@@ -36,7 +36,7 @@ CASES: dict[str, tuple[Items, Items, str, str, str]] = {
     "a price and a figure": (one(CLOCK), one(CLOCK | {"price": "£32.32", "stock": 4}), "", "Walnut clock Zürich: £31.82 → £32.32", "stock 5 → 4"),
     "a figure": (one(CLOCK), one(CLOCK | {"stock": 0}), "", "Walnut clock Zürich: stock 5 → 0", "1 changed · books"),
     "a title": (one(LAMP), one(LAMP | {"title": "Desk lamp"}), "", "Lamp → Desk lamp", "1 changed · books"),
-    "a value that is gone": ({"1": LAMP | {"was": "£9"}, "2": CLOCK | {"was": "£40"}}, {"1": LAMP, "2": CLOCK | {"was": "£40"}}, "", "Lamp: was removed “£9”", "1 changed · books"),
+    "a value that is gone": ({"1": LAMP | {"was": "£9"}, "2": CLOCK | {"was": "£40"}}, {"1": LAMP, "2": CLOCK | {"was": "£40"}}, "", "Lamp: was £9 → —", "1 changed · books"),
     "a line of a watched page": (one(PAGE), one(PAGE | {"text": PAGE["text"] + "\nShipping is free."}), "", "Terms: added “Shipping is free.”", "1 changed"),
     "words of a watched page": (one(PAGE), one(PAGE | {"text": PAGE["text"].replace("two days", "three weeks")}), "", "Terms: two days → three weeks", "1 changed"),
     "a line that is gone": (one(PAGE), one(PAGE | {"text": "No returns."}), "", "Terms: removed “Orders are shipped within two days.”", "1 changed"),
@@ -50,9 +50,10 @@ CASES: dict[str, tuple[Items, Items, str, str, str]] = {
                                          "New: Vase; Lamp: £5 → £4; Gone: Walnut clock Zürich", "1 new, 1 changed, 1 gone · books"),
     "three long changes": ({str(n): {"title": f"A rather long title of an item, number {n}", "by": "somebody or other"} for n in range(3)},
                            {str(n): {"title": f"A rather long title of an item, number {n}", "by": "another person"} for n in range(3)}, "",
-                           "Changed: A rather long title of an item, number 0, A rather long title of an item, number 1, A rather long title of an item, number 2",
+                           "Changed: A rather long title of an item, number 0 · A rather long title of an item, number 1 · A rather long title of an item, number 2",
                            "A rather long title of an item, number 0: by somebody or other → another person"),
     "many in Chinese": ({}, MANY, 'language = "zh"', "新增 1200 项：Book 0、Book 1、Book 2等", "新增：Book 0"),
+    "one in German": (one(LAMP), one(LAMP | {"stock": 3}), 'language = "de"', "Lamp: stock 1 → 3", "1 geändert · books"),
     "many": ({}, MANY, "", "1,200 new: Book 0, Book 1, Book 2, …", "New: Book 0"),
     "a title from right to left": (one(CLOCK_AR), one(CLOCK_AR | {"price": "£30"}), "", "\u2068ساعة خشبية\u2069: £31.82 → £30", "1 changed"),
     "a name where it is wanted": ({}, one(LAMP), 'subject = "[{name}] {summary} ({date})"', "[morning] New: Lamp — £5 (2026-11-22)", "stock: 1"),
@@ -86,7 +87,7 @@ def test_the_subject_names_the_problems_after_the_changes(store, site, settings_
     for spider in ("books", "shop", "films", "songs"):
         site.run(None, spider=spider, outcome=Outcome.FAILED, error="no answer")
     mail = latest(store, built(store, settings, slot="s2").message_ids[0])
-    assert mail["Subject"] == "New: Lamp — £5; 1 downloaded; 1 rejected; books, shop, films and 1 more failed"
+    assert mail["Subject"] == "New: Lamp — £5; 1 downloaded; 1 item rejected; books, shop, films and 1 more failed"
 
 
 def test_a_few_downloads_alone_are_named(store, site, settings_from) -> None:
