@@ -21,6 +21,7 @@ from pipeline.model import REBUILD_STEPS, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.mail import digests as stored
+from pipeline.text import clean_line
 
 FOLDER = "messages"
 MAILS_PER_CHECK = 100
