@@ -254,6 +254,15 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
+class PictureRequest:
+    """A picture to fetch for a mail, with the session of a spider. page: URL of the page that shows the picture, or ""."""
+
+    spider: str
+    url: str
+    page: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """One fetched response with everything extracted from it. Each page is committed as a whole.
 

@@ -12,6 +12,7 @@ from pipeline.mail.digests import build as mail_digest
 from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState
+from pipeline.session.picture_fetcher import PictureFetcher
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.mail import digests
@@ -35,7 +36,7 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
     while (claim := digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
                                    owner=owner, now=utc_now())) is not None:
         claims += 1
-        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now())
+        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
         built_messages += len(built.message_ids)
         if built.message_ids:
             say(f"{name}: {built.subject}")
@@ -75,7 +76,7 @@ def _built_again(store: Store, settings: Settings, say: Callable[[str], None]) -
     """Build the digests again of which a message was refused for its size or its content; return whether there were any."""
     owner, found = f"{store.owner}:digest", False
     while (claim := digests.claim_rebuild(store, owner=owner, now=utc_now())) is not None:
-        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now())
+        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
         say(f"{claim.name}: built again: {built.subject or 'the recipients are no longer in the settings'}")
         found = True
     return found

@@ -94,6 +94,10 @@ class Wording(Texts):
     period: Phrase
     date: Phrase
     chart: Phrase
+    picture_of: Phrase
+    pictures_failed: Phrase
+    pictures_left: Phrase
+    pictures_need_pillow: Phrase
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -125,6 +126,11 @@ class Session:
         function that is called before each request with the URL of the request.
         """
         return self._client(self._proxies.route(), login=ClientLogin(self.login_state, self.login_headers), before=before)
+
+    def client_without_login(self, before: Callable[[str], None] = lambda url: None, *, timeout_s: float) -> Client:
+        """Return a client like `client`, but one that never logs in. timeout_s: the timeout of a request, if it is less than the spider's."""
+        rules = replace(self._requests, timeout_s=min(timeout_s, self.timeout_s))
+        return self._client(self._proxies.route(), rules=rules, before=before)
 
     def _client(self, proxies: ProxyRoute, *, jar: Jar | None = None, rules: RequestRules | None = None,
                 login: ClientLogin | None = None, before: Callable[[str], None] = lambda url: None) -> Client:

@@ -155,8 +155,10 @@ def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: s
     """
     first, problem = less
     from pipeline.mail.digests import build as mail_digest  # noqa: PLC0415  crawls do not need this module
+    from pipeline.session.picture_fetcher import PictureFetcher  # noqa: PLC0415  crawls do not need this module
     try:
-        mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem)
+        mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem,
+                          fetch_pictures=PictureFetcher(settings))
     except PipelineError:
         raise
     except Exception as error:

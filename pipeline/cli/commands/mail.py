@@ -30,6 +30,7 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
     """Preview or send a digest."""
     from pipeline.cli.deliveries import send_digest
     from pipeline.mail.digests.preview import preview as preview_digest
+    from pipeline.session.picture_fetcher import PictureFetcher
     from pipeline.settings import nearest
     settings = load_settings(settings_file)
     if name not in settings.digests:
@@ -43,7 +44,7 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
     store = open_stored(settings)
     if preview is not None:
         day = since.replace(tzinfo=UTC) if since else None
-        for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day):
+        for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day, fetch_pictures=PictureFetcher(settings)):
             click.echo(str(path))
         return
     raise SystemExit(send_digest(store, settings, name, say=click.echo))

@@ -37,6 +37,9 @@ def check(settings: Settings) -> Iterator[Remark]:
         if digest.charts and find_spec("resvg_py") is None:
             yield Remark(f"digests.{name}.charts", "charts need the package resvg-py, which is not installed",
                          "run `pip install 'crawl-to-inbox[charts]'`, or remove `charts`")
+        if digest.images and find_spec("PIL") is None:
+            yield Remark(f"digests.{name}.images", "pictures need the package Pillow, which is not installed",
+                         "run `pip install 'crawl-to-inbox[images]'`, or remove `images`")
 
 
 def _unreadable(key: str, path: Path) -> Remark | None:

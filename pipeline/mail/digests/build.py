@@ -7,7 +7,7 @@ id of the claim. A digest that is built again after a crash therefore overwrites
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline.errors import LeaseLostError, PipelineError, UsageError
@@ -17,6 +17,7 @@ from pipeline.mail.digests.preview import standalone
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, RenderLevel, scratch_folder
 from pipeline.mail.digests.smaller_digest import with_less
 from pipeline.mail.message import compose
+from pipeline.mail.render.pictures import FetchPictures, PictureLoader
 from pipeline.model import REBUILD_STEPS, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -48,7 +49,7 @@ class BuiltDigest:
 
 
 def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, now: datetime,
-          first: int = 0, problem: str = "") -> BuiltDigest:
+          first: int = 0, problem: str = "", fetch_pictures: FetchPictures | None = None) -> BuiltDigest:
     """Render what the claimed runs found, enqueue the messages and close the claim.
 
     If rendering fails, for example because of an error in a user's template, the next level of RENDER_LEVELS is tried. The mail, the
@@ -56,6 +57,7 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
 
     claim: the runs to report. owner: the owner of the claim's lease. first: index of the first level to try; not 0 if earlier
     processes were killed while they built this digest. problem: why levels before `first` are not tried; "" if `first` is 0.
+    fetch_pictures: fetches the pictures of items; None shows none.
 
     Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
     StoreError.
@@ -63,10 +65,11 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     steps = [(settings, None)] if claim.rebuild is None else [
         (with_less(settings, claim.name, claim.rebuild, step), claim.rebuild.max_bytes) for step in range(claim.rebuild.step, len(REBUILD_STEPS) - 1)]
     problem = problem or (claim.rebuild.reason if claim.rebuild is not None else "")
+    pictures = PictureLoader(store.files, fetch_pictures) if fetch_pictures is not None else None
     for own, max_bytes in steps:
         for level in RENDER_LEVELS[first:-1]:
             try:
-                return _build(store, own, claim, level, problem, owner=owner, now=now, max_bytes=max_bytes)
+                return _build(store, own, claim, level, problem, owner=owner, now=now, max_bytes=max_bytes, pictures=pictures)
             except _TooLargeError:
                 break
             except UsageError as error:
@@ -86,7 +89,7 @@ class _TooLargeError(Exception):
 
 
 def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLevel, problem: str, *, owner: str,
-           now: datetime, max_bytes: int | None = None) -> BuiltDigest:
+           now: datetime, max_bytes: int | None = None, pictures: PictureLoader | None = None) -> BuiltDigest:
     """Render the mails of a digest, enqueue them and close the claim. Raises _TooLargeError for a mail of more than `max_bytes` bytes."""
     table = settings.digests.get(claim.name)
     contents = contents_of(store, settings, table, claim.run_ids) if table is not None else []
@@ -94,7 +97,8 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)
     notice = Notice(problem, is_rebuilt=claim.rebuild is not None)
-    renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, notice=notice)
+    renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=replace(level, notice=notice),
+                              pictures=pictures)
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
     with scratch_folder(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import MailError, UsageError
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.renderer import DigestRenderer, scratch_folder
+from pipeline.mail.render.pictures import FetchPictures, PictureLoader
 from pipeline.mail.render.render import Rendered
 from pipeline.settings import Settings, nearest
 from pipeline.store import Store
@@ -16,13 +17,13 @@ from pipeline.store.mail import digests as stored
 
 
 def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
-            since: datetime | None = None) -> list[Path]:
+            since: datetime | None = None, fetch_pictures: FetchPictures | None = None) -> list[Path]:
     """Render the mails that the next digest would consist of, and write them as files to `folder`.
 
     The store is not changed. If each recipient gets a message of their own, only the message of the first recipient is written.
 
     Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails.
-    since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.
+    fetch_pictures: fetches the pictures of items; None shows none. since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.
 
     Raises UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be
     written, StoreError.
@@ -32,7 +33,8 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
         raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where="settings.toml: digests")
     run_ids = stored.untold(store, name, table.spiders) if since is None else \
         stored.ended_since(store, table.spiders, since)
-    renderer = DigestRenderer(store, settings, name, digest_id=0, now=now)
+    loader = PictureLoader(store.files, fetch_pictures, keep=False) if fetch_pictures is not None else None
+    renderer = DigestRenderer(store, settings, name, digest_id=0, now=now, pictures=loader)
     paths: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,5 +60,5 @@ def standalone(rendered: Rendered) -> str:
     """Return the HTML of a mail with its pictures embedded, so that a browser can show the HTML as a file."""
     html = rendered.html
     for picture in rendered.pictures:
-        html = html.replace(f"cid:{picture.name}", f"data:image/png;base64,{base64.b64encode(picture.png).decode()}")
+        html = html.replace(f"cid:{picture.name}", f"data:{picture.content_type};base64,{base64.b64encode(picture.content).decode()}")
     return html

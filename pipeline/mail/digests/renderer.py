@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +24,7 @@ from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
+from pipeline.mail.render.pictures import PictureLoader, Pictures, pictures_of
 from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, Rendered, RenderOptions, numbered, render, render_part
 from pipeline.model import ChangeKind
 from pipeline.settings import RECIPIENT, DigestTable, Settings, SpiderTable
@@ -37,12 +38,13 @@ class RenderLevel:
 
     as_configured: whether to use the templates, charts, HTML fields and attachments that the settings name; False uses only the
     built-in templates. attach_csv: whether to attach a CSV file with all changes. details: the amounts of detail to try until the
-    mail is small enough, in this order.
+    mail is small enough, in this order. notice: why the digest is not complete.
     """
 
     as_configured: bool
     attach_csv: bool
     details: tuple[Detail, ...]
+    notice: Notice = field(default_factory=Notice)
 
 
 RENDER_LEVELS = (RenderLevel(as_configured=True, attach_csv=False, details=DETAILS),
@@ -71,7 +73,7 @@ class DigestRenderer:
     """Renders the mails of one digest."""
 
     def __init__(self, store: Store, settings: Settings, name: str, *, digest_id: int, now: datetime,
-                 level: RenderLevel = RENDER_LEVELS[0], notice: Notice | None = None) -> None:
+                 level: RenderLevel = RENDER_LEVELS[0], pictures: PictureLoader | None = None) -> None:
         self._store = store
         self._settings = settings
         self._name = name
@@ -79,7 +81,7 @@ class DigestRenderer:
         self._now = now
         self._signer = signer_of(settings)
         self._level = level
-        self._notice = notice or Notice()
+        self._pictures = pictures
         self._mask = Mask.of(settings)
         self._recipient_mark = f"recipient-{secrets.token_hex(16)}"  # scraped text cannot contain it
         """Stands for the recipient's address in what is rendered once for all recipients."""
@@ -119,8 +121,9 @@ class DigestRenderer:
         rules = {spider: field_rules(own, table, formatted=as_configured) for spider, own in self._settings.spiders.items()}
         options = RenderOptions(
             name=self._name, subject=table.subject, language=table.language, zone=zone, now=self._now, templates=templates,
-            charts=charts, rules=rules, details=self._level.details, notice=self._notice.text(table.language),
-            links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table))
+            charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language),
+            links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table),
+            pictures=self._pictures_of(content, rules))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
@@ -131,6 +134,14 @@ class DigestRenderer:
         settings = self._settings.mail
         return FooterOptions((table.unsubscribe or "").replace(RECIPIENT, self._recipient_mark), table.settings_url or "",
                              compose.reply_address(settings.reply_to or settings.from_))
+
+    def _pictures_of(self, content: RecipientsContent, rules: Mapping[str, FieldRules]) -> Pictures:
+        table = content.table
+        if not table.images or not self._level.as_configured or self._pictures is None:
+            return Pictures()
+        found = pictures_of(content.summary, {spider: own.display for spider, own in rules.items()}, self._pictures,
+                            words=wording(table.language), seed=compose.domain_of(self._settings.mail.from_))
+        return replace(found, note=self._mask(found.note))
 
     def _packed(self, content: RecipientsContent, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
         table, summary = content.table, content.summary

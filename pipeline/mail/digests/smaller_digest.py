@@ -31,4 +31,4 @@ def with_less(settings: Settings, name: str, rebuild: Rebuild, step: int) -> Set
     # The groups may have been edited since the message was refused.
     chosen = rebuild.recipients_of if rebuild.recipients_of in having else next(iter(having), None)
     own, *groups = [each if position == chosen else each.only(lambda address: False) for position, each in enumerate(tables)]
-    return settings.model_copy(update={"digests": {name: own.model_copy(update={"groups": tuple(groups), "attach_limit": attach_limit})}})
+    return settings.model_copy(update={"digests": {name: own.model_copy(update={"groups": tuple(groups), "attach_limit": attach_limit, "images": False})}})

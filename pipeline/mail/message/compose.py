@@ -103,10 +103,11 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG picture in a mail. The HTML of the mail refers to the picture as `cid:NAME`."""
+    """A picture in a mail. The HTML of the mail refers to the picture as `cid:NAME`. content_type: image/png or image/jpeg."""
 
     name: str
-    png: bytes
+    content: bytes
+    content_type: str = "image/png"
 
 
 def _name_and_address(written: str) -> tuple[str, str]:
@@ -289,8 +290,9 @@ def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str)
     html = message.get_body(("html",))
     assert isinstance(html, EmailMessage)
     for picture in pictures:
-        html.add_related(picture.png, "image", "png", cid=f"<{picture.name}>", disposition="inline",
-                         filename=f"{picture.name.partition('@')[0]}.png")
+        kind = picture.content_type.partition("/")[2]
+        html.add_related(picture.content, "image", kind, cid=f"<{picture.name}>", disposition="inline",
+                         filename=f"{picture.name.partition('@')[0]}.{kind.replace('jpeg', 'jpg')}")
     html.set_boundary(f"=_related_{seed[:24]}")
 
 

@@ -73,6 +73,12 @@ def file_type(name: str, media_type: str, words: Wording) -> str:
     return words.file_types["unknown"]
 
 
+def kind_of_extension(path: str) -> str | None:
+    """Return the kind of file, a key of `Wording.file_types`, by the extension of a path; None if the extension is not known."""
+    found = _KINDS.get(PurePath(path).suffix[1:].lower())
+    return found[0] if found is not None else None
+
+
 def _of_media_type(sent: str) -> tuple[str, str] | None:
     if sent == "application/octet-stream":
         return None

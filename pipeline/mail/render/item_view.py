@@ -17,6 +17,7 @@ from pipeline.mail.render.fields.figures import figure_of
 from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.fields.machine_values import is_empty, is_for_machines
 from pipeline.mail.render.sanitize import plain
+from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.model import Change, ChangeKind
 from pipeline.text import clean_line
 
@@ -43,6 +44,7 @@ class ItemView:
     fields: list[FieldView]
     charts: Sequence[Chart] = ()
     compact: bool = False
+    picture: ItemPicture | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,15 @@ class ItemViewer:
     def _fields(self) -> FieldViewer:
         return FieldViewer(self.words, self.zone)
 
-    def item(self, change: Change, charts: Sequence[Chart], detail: Detail) -> ItemView:
+    def item(self, change: Change, charts: Sequence[Chart], detail: Detail, picture: ItemPicture | None = None) -> ItemView:
         title, link = self.title(change), link_of(_data(change), change.key)
         compact = change.kind in self.compact_kinds
         fields = self.changed_fields(change, detail) if change.kind is ChangeKind.CHANGED \
             else self._plain_fields(change, title, link, compact=compact)
+        if picture is not None and change.kind is not ChangeKind.CHANGED:
+            fields = [view for view in fields if view.name != picture.field]
         return ItemView(clean_line(title, 160) or clean_line(change.key, 160) or "—", link,
-                        change.spider if self.show_spider else "", fields, charts, compact)
+                        change.spider if self.show_spider else "", fields, charts, compact, picture)
 
     def title(self, change: Change) -> str:
         return title_of({name: self._text(change, name, value) if isinstance(value, str) else value

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.item_view import ItemView, ItemViewer
+from pipeline.mail.render.pictures import Pictures
 from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
+from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.mail.render.word_gaps import separate_words
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import ChangeKind
@@ -56,7 +59,8 @@ class RenderOptions:
     the default subject. templates: folder whose files digest.html and digest.txt replace the built-in templates; None means the
     built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown.
     details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
-    problems; "" if there is none. links: the links of files. footer: what the footer offers.
+    problems; "" if there is none. links: the links of files. footer: what the footer offers. pictures: the
+    pictures of items.
     """
 
     name: str
@@ -71,6 +75,7 @@ class RenderOptions:
     notice: str = ""
     links: FileLinks = field(default_factory=FileLinks)
     footer: FooterOptions = field(default_factory=FooterOptions)
+    pictures: Pictures = field(default_factory=Pictures)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     @cache
     def item(kind: ChangeKind, position: int, places: int, length: int) -> ItemView:
         change = summary.top[kind][position]
-        return viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length))
+        return viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length), options.pictures.items.get(change.id))
 
     texts = _headline(summary, viewer, options, words)
     view: dict[str, Any] = {}
@@ -120,7 +125,8 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         raise UsageError(f"the HTML of the mail has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
                          where=f"digest {options.name}", fix="shorten the template")
     text = _run(environment, "digest.txt", view).strip() + "\n"
-    pictures = [chart.picture for drawn in options.charts.values() for chart in drawn if chart.cid in html]
+    shown: list[Chart | ItemPicture] = [*chain.from_iterable(options.charts.values()), *options.pictures.items.values()]
+    pictures = list({each.cid: each.picture for each in shown if each.cid in html}.values())
     return Rendered(view["subject"], text, html, pictures, shows_items=bool(detail.items or not summary.total))
 
 
@@ -162,6 +168,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
         "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
         "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),
         "foot": footer_view(options.name, options.footer, words), "unsubscribe": options.footer.unsubscribe,
+        "pictures_note": options.pictures.note,
     }
 
 

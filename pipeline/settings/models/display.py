@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.settings.fields.scalars import Table
 
-FieldFormat = Literal["auto", "text", "price", "number", "percent", "share", "date", "datetime", "size", "link", "html"]
+FieldFormat = Literal["auto", "text", "price", "number", "percent", "share", "date", "datetime", "size", "link", "image", "html"]
 Direction = Literal["up", "down"]
 
 

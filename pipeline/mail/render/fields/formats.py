@@ -75,7 +75,7 @@ class Formatter:
         self._zone = zone
         self._writers: dict[str, Callable[[Json], Shown | None]] = {
             "price": self._price, "number": self._number, "percent": self._percent, "share": self._share, "date": self._date,
-            "datetime": self._moment, "moment": self._moment, "size": self._size, "link": self._link}
+            "datetime": self._moment, "moment": self._moment, "size": self._size, "link": self._link, "image": self._link}
 
     def shown(self, value: Json, form: str) -> Shown:
         """Return a value in a format. A value that does not have the format is shown as its kind of value is by default.

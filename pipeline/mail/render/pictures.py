@@ -1,0 +1,206 @@
+"""Embed the pictures of items in a mail: find them in the items, load them, and keep small copies in the file store."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import PurePath
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit
+
+from pipeline.errors import MailError, PipelineError
+from pipeline.languages import Wording
+from pipeline.languages.reasons import reasons
+from pipeline.mail.field_text import MAX_URL
+from pipeline.mail.message.compose import Picture
+from pipeline.mail.render.file_types import kind_of_extension
+from pipeline.mail.render.item_view import link_of, title_of
+from pipeline.mail.render.thumbnails import ItemPicture, Thumbnail, stored_thumbnail, thumbnail
+from pipeline.mail.summary import ORDER, DigestSummary
+from pipeline.model import Change, ChangeKind, Json, PictureRequest
+from pipeline.settings import DisplayTable
+from pipeline.store.files.file_store import FileStore
+from pipeline.text import clean_line
+
+MAX_PICTURES = 24
+MAX_BYTES = 5_000_000
+"""Maximum size of a picture as the site sends it."""
+MAX_MAIL_BYTES = 600_000
+"""Maximum size of all pictures of a mail together."""
+LIMIT_S = 20.0
+"""Maximum time for fetching all pictures of a digest."""
+KEEP_S = 24 * 3600.0
+"""How long a copy in the file store is used."""
+FOLDER = "pictures"
+_NAMES = frozenset({"image", "picture", "photo", "thumbnail", "thumb", "cover", "poster", "img", "pic", "bild", "foto"})
+_CHINESE_NAMES = ("图片", "封面", "照片", "图像", "缩略图")
+_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"})
+_TYPES = {"image/jpeg": "jpg", "image/png": "png"}
+
+
+class FetchPictures(Protocol):
+    """A function that fetches pictures; session.picture_fetcher has the implementation."""
+
+    def __call__(self, wanted: Sequence[PictureRequest], *, limit_s: float, max_bytes: int) -> Mapping[PictureRequest, bytes | PipelineError]: ...
+
+
+@dataclass
+class Pictures:
+    """The pictures of a digest, by the id of the change, and a text about those that are not shown ("" if all are)."""
+
+    items: dict[int, ItemPicture] = field(default_factory=dict)
+    note: str = ""
+
+
+class PictureLoader:
+    """Loads the pictures of one digest, from the file store or from their sites, within LIMIT_S seconds.
+
+    keep: whether copies are added to the file store, so that a digest that is built again does not fetch them again.
+    """
+
+    def __init__(self, files: FileStore, fetch: FetchPictures, *, keep: bool = True) -> None:
+        self._files = files
+        self._fetch = fetch
+        self._keep = keep
+        self._left_s = LIMIT_S
+        self._known: dict[PictureRequest, Thumbnail | PipelineError] = {}
+
+    def load(self, wanted: Iterable[PictureRequest]) -> Mapping[PictureRequest, Thumbnail | PipelineError]:
+        """Return a small copy of each picture, or the reason why there is none. Raises ImportError if Pillow is not installed."""
+        missing = []
+        for each in dict.fromkeys(wanted):
+            if each not in self._known:
+                stored = self._stored(each)
+                if stored is not None:
+                    self._known[each] = stored
+                else:
+                    missing.append(each)
+        if missing:
+            self._prune()
+            begun = time.monotonic()
+            found = self._fetch(missing, limit_s=self._left_s, max_bytes=MAX_BYTES)
+            self._left_s = max(1.0, self._left_s - (time.monotonic() - begun))
+            for each, content in found.items():
+                self._known[each] = content if isinstance(content, PipelineError) else self._made_small(each, content)
+        return self._known
+
+    def _made_small(self, wanted: PictureRequest, content: bytes) -> Thumbnail | PipelineError:
+        try:
+            small = thumbnail(content)
+        except MailError as error:
+            return error
+        if self._keep:
+            self._files.write(_key(wanted, _TYPES[small.content_type]), small.content)
+        return small
+
+    def _stored(self, wanted: PictureRequest) -> Thumbnail | None:
+        """Return the copy of a picture in the file store; None if there is none, or if it is too old."""
+        for content_type, extension in _TYPES.items():
+            path = self._files.path(_key(wanted, extension))
+            try:
+                if time.time() - path.stat().st_mtime < KEEP_S:
+                    return stored_thumbnail(path.read_bytes(), content_type)
+            except OSError:
+                continue
+        return None
+
+    def _prune(self) -> None:
+        """Delete the copies in the file store that are too old to be used."""
+        folder = self._files.path(FOLDER)
+        for path in folder.iterdir() if self._keep and folder.is_dir() else ():
+            if time.time() - path.stat().st_mtime > KEEP_S:
+                path.unlink(missing_ok=True)
+
+
+def pictures_of(summary: DigestSummary, displays: Mapping[str, DisplayTable], loader: PictureLoader, *, words: Wording, seed: str) -> Pictures:
+    """Return the pictures of the items that a digest shows: at most MAX_PICTURES, in the order of the mail.
+
+    displays: by spider, how its fields are shown. seed: text that makes the Content-IDs of the pictures unique.
+    """
+    found = [(change, *where) for kind in ORDER if kind is not ChangeKind.GONE for change in summary.top[kind]
+             if (where := picture_url(change, displays.get(change.spider, DisplayTable())))]
+    chosen = [(change, name, PictureRequest(change.spider, url, link_of(change.after, change.key)))
+              for change, name, url in found[:MAX_PICTURES]]
+    try:
+        loaded = loader.load(request for _, _, request in chosen)
+    except ImportError:
+        return Pictures(note=words.pictures_need_pillow if chosen else "")
+    result, embedded, left = Pictures(), 0, len(found) - len(chosen)
+    pictures: dict[PictureRequest, Picture] = {}  # several items may have the same picture
+    failures = []
+    for change, name, request in chosen:
+        small = loaded[request]
+        if isinstance(small, PipelineError):
+            failures.append(f"{small.where}: {small.what}" if small.where else small.what)
+            continue
+        if request not in pictures:
+            if embedded + len(small.content) > MAX_MAIL_BYTES:
+                left += 1
+                continue
+            embedded += len(small.content)
+            pictures[request] = Picture(f"picture-{change.id}@{seed}", small.content, small.content_type)
+        alt = words.picture_of.format(title=clean_line(title_of(change.after, change.key), 80))
+        result.items[change.id] = ItemPicture(pictures[request], name, alt, small.width, small.height)
+    notes = []
+    if failures:
+        notes.append(words.pictures_failed.format(n=len(failures), why=clean_line(reasons(words.lang).translate(failures[0]), 200)))
+    if left:
+        notes.append(words.pictures_left.format(n=left))
+    result.note = words.comma.join(notes)
+    return result
+
+
+def picture_url(change: Change, display: DisplayTable) -> tuple[str, str] | None:
+    """Return the name of the field with the picture of an item, and the picture's URL; None if the item has no picture.
+
+    This is the field with the format "image"; otherwise the first field whose name says that it is a picture; otherwise the first
+    field whose value is a URL that ends in an extension of a picture.
+    """
+    data = {name: value for name, value in change.after.items() if name not in display.hide or display.formats.get(name) == "image"}
+    base = link_of(change.after, change.key)
+    named = [name for name in data if display.formats.get(name) == "image"] or [name for name in data if _is_picture_name(name)]
+    for name in named:
+        if url := _url_in(data[name], base):
+            return name, url
+    for name, value in data.items():
+        if isinstance(value, str) and PurePath(_path(value)).suffix.lower() in _EXTENSIONS and (url := _url_in(value, "")):
+            return name, url
+    return None
+
+
+def _is_picture_name(name: str) -> bool:
+    """Return whether a field's name contains a word for a picture, as in cover, imageUrl, product_images or 图片地址."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
+    words = {word.removesuffix("s") for word in re.findall(r"[a-z]+", spaced)}
+    return not words.isdisjoint(_NAMES) or any(word in spaced for word in _CHINESE_NAMES)
+
+
+def _url_in(value: Json, base: str) -> str:
+    """Return the URL of a picture in a field's value, or "". base: URL against which a relative URL is resolved; "" if there is none."""
+    if isinstance(value, list):
+        return next((url for entry in value[:5] if (url := _url_in(entry, base))), "")
+    if isinstance(value, dict):
+        return next((url for name in ("url", "contentUrl", "src", "href", "@id") if (url := _url_in(value.get(name), base))), "")
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_URL or re.search(r"\s", value.strip()):
+        return ""
+    try:
+        url = urljoin(base, value.strip())
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    kind = kind_of_extension(parts.path)
+    return url if parts.scheme in ("http", "https") and parts.hostname and kind in ("picture", None) else ""
+
+
+def _path(url: str) -> str:
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
+
+
+def _key(wanted: PictureRequest, extension: str) -> str:
+    return f"{FOLDER}/{sha256(f'{wanted.spider} {wanted.url}'.encode()).hexdigest()[:32]}.{extension}"
