@@ -127,17 +127,18 @@ def direction_of(text: str) -> Literal["ltr", "rtl", ""]:
     return ""
 
 
-def isolated(text: str, direction: Literal["rtl", ""] = "") -> str:
+_ISOLATES = {"auto": "\u2068", "ltr": "\u2066", "rtl": "\u2067"}
+
+
+def isolated(text: str, direction: Literal["ltr", "rtl", "auto", ""] = "") -> str:
     """Return cleaned text so that it does not reorder the text around it, for example in a subject (UAX #9, isolates).
 
-    Text without letters or digits of a script that is read from right to left is returned unchanged, unless `direction` is "rtl", which
-    orders the text itself from right to left.
+    direction: in which direction the text itself is read; "auto": in the direction of its first letter; "": the same, but text without
+    letters or digits of a script that is read from right to left is returned unchanged.
     """
-    if direction:
-        return f"\u2067{text}\u2069"
-    if text.isascii() or not any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text):
+    if not direction and (text.isascii() or not any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)):
         return text
-    return f"\u2068{text}\u2069"
+    return f"{_ISOLATES[direction or 'auto']}{text}\u2069"
 
 
 def shown_url(url: str) -> str:

@@ -59,6 +59,7 @@ class Wording(Texts):
     more: Phrase
     unseen: Phrase
     other_fields: Phrase
+    points: Phrase
     yes: Phrase
     no: Phrase
     rendered_with_less: Phrase

@@ -25,6 +25,7 @@ REASONS = {
     "css-overflow": "of a scraped table that is wider than the screen: without it the card gets wider",
     "css-overflow-wrap": "word-break does the same where it is known; elsewhere a very long word widens the card",
     "css-padding": "Outlook on Windows: in cells only; the card and the box have theirs in cells, items stand closer",
+    "css-table-layout": "of the table around scraped HTML: without it a wide scraped table widens the card",
     "css-text-align": "partly: without start and end; ours are left",
     "css-text-decoration": "a removed text is red, an added one green, a link blue in any case; partly: its colour and style",
     "css-white-space": "of a log's lines and of scraped pre: they are one paragraph",

@@ -17,11 +17,13 @@ MAX_SOURCE = 64_000
 """Maximum number of characters of a field's HTML that are used. The rest of a longer field is ignored."""
 TEXT_LIMIT = 1200
 _MARKUP_LIMIT = 4000
-# Not allowed: del and ins, because the mail itself marks changes with them; img, because mail clients would load the picture.
+# Not allowed: del and ins, because the mail itself marks changes with them. An img is replaced by its alternative text, because mail clients
+# would load the picture.
 _TAGS = {"a", "b", "blockquote", "br", "caption", "code", "dd", "div", "dl", "dt", "em", "h1", "h2", "h3", "h4", "h5", "h6",
          "i", "li", "ol", "p", "pre", "s", "small", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead",
          "tr", "u", "ul"}
 _UNSEEN = {"script", "style", "template", "title", "textarea", "select", "svg", "math", "noscript", "iframe", "object"}
+_IMAGE = re.compile(r"<img(?: alt=\"([^\"]*)\")?>")
 _HEADING = re.compile(r"<(/?)h[1-6]>")
 _TOKEN = re.compile(r"<[^>]*>|[^<]+")
 _BREAK = re.compile(r"<(?:br|/?(?:p|div|li|tr|h[1-6]|dt|dd|pre|blockquote|table|ul|ol|caption))>")
@@ -46,13 +48,22 @@ def plain(source: str) -> str:
 
 
 def _cleaned(source: str, base: str) -> str:
-    def link(tag: str, attribute: str, value: str) -> str | None:
+    def attribute(tag: str, name: str, value: str) -> str | None:
         # nh3 is based on ammonia, which also allows the attributes `title` and `lang` on every element: remove both.
-        return (safe_link(joined(value, base)) or None) if attribute == "href" else None
+        if name == "href":
+            return safe_link(joined(value, base)) or None
+        return value if (tag, name) == ("img", "alt") else None
 
-    return clean_text(nh3.clean(
-        clean_text(source[:MAX_SOURCE]), tags=_TAGS, clean_content_tags=_UNSEEN, attributes={"a": {"href"}},
-        attribute_filter=link, url_schemes={"http", "https"}, link_rel=None))
+    cleaned = nh3.clean(
+        clean_text(source[:MAX_SOURCE]), tags={*_TAGS, "img"}, clean_content_tags=_UNSEEN, attributes={"a": {"href"}, "img": {"alt"}},
+        attribute_filter=attribute, url_schemes={"http", "https"}, link_rel=None)
+    return clean_text(_IMAGE.sub(_alternative, cleaned))
+
+
+def _alternative(image: re.Match[str]) -> str:
+    """Return the alternative text of an image as HTML: "[text]", or "" if there is none."""
+    text = clean_line(html.unescape(image[1] or ""), 200)
+    return f"[{html.escape(text)}]" if text else ""
 
 
 def _cut(cleaned: str, limit: int) -> Iterator[str]:

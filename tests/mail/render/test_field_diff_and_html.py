@@ -113,6 +113,15 @@ def test_only_harmless_elements_remain_of_any_html(source, limit) -> None:
     assert "<" not in plain(source) or "<" in lxml.html.fromstring(f"<div>{sanitised(source)}</div>").text_content()
 
 
+@pytest.mark.parametrize(("source", "shown"), [
+    ('<p>Map: <img src="/m.png" alt="the <b>harbour</b> &quot;North&quot;"></p>', "<p>Map: [the &lt;b&gt;harbour&lt;/b&gt; &quot;North&quot;]</p>"),
+    ('<img src="/m.png" title="x">text<img alt=" ">', "text"), ('<IMG ALT="a &lt;script&gt; > b">', "[a &lt;script&gt; &gt; b]"),
+])
+def test_a_picture_is_replaced_by_its_alternative_text(source, shown) -> None:
+    assert str(sanitised(source)) == shown
+    assert "<" not in plain(source).replace("<b>", "").replace("</b>", "").replace("<script>", "")
+
+
 def test_a_megabyte_of_nested_elements_costs_little() -> None:
     out = sanitised("<b><i><u>" * 120_000 + "deep")
     assert len(out) < 12_000

@@ -61,7 +61,7 @@ EURO = price(1299, "EUR", "1.299,-- €")
     (None, "£5", "— → £5"), ("£5", "", "£5 → —"),
     # numbers and percentages
     (12, 9, "12 → 9 ▼ −3 (−25%)"), (0, 5, "0 → 5 ▲ +5"), (1.5, 12, "1.5 → 12 ▲ +10.5 (+700%)"), (2025, 2026, "2025 → 2026 ▲ +1"),
-    ("12%", "15.5%", "12% → 15.5% ▲ +3.5%"), (0.1 + 0.2, 0.4, "0.3 → 0.4 ▲ +0.1 (+33%)"),
+    ("12%", "15.5%", "12% → 15.5% ▲ +3.5 pp"), (0.1 + 0.2, 0.4, "0.3 → 0.4 ▲ +0.1 (+33%)"),
     # other values
     (False, True, "no → yes"), ("2026-11-28", "2026-11-29", "28 Nov 2026 → 29 Nov 2026"),
     ("2026-11-28T23:30:00Z", "2026-11-29T00:30:00+00:00", "29 Nov 2026, 00:30 → 29 Nov 2026, 01:30"),
@@ -78,7 +78,7 @@ def test_a_change_is_written_as_the_site_writes_it_with_the_difference(old, new,
     ("price", "from £12.00 / month", "from £13.00 / month", "from £12.00 / month → from £13.00 / month ▲ +£1.00 (+8.3%)"),
     ("number", "5 reviews", "7 reviews", "5 reviews → 7 reviews ▲ +2 (+40%)"),
     ("number", 12500, 13000.5, "12,500 → 13,000.5 ▲ +500.5 (+4%)"),
-    ("percent", 4.25, 4.5, "4.25% → 4.5% ▲ +0.25%"), ("share", 0.125, 0.25, "12.5% → 25% ▲ +12.5%"), ("percent", "4%", "5%", "4% → 5% ▲ +1%"),
+    ("percent", 4.25, 4.5, "4.25% → 4.5% ▲ +0.25 pp"), ("share", 0.125, 0.25, "12.5% → 25% ▲ +12.5 pp"), ("percent", "4%", "5%", "4% → 5% ▲ +1 pp"),
     ("size", 12_345_678, 13_000_000, "12.3 MB → 13 MB ▲ +654.3 kB (+5.3%)"), ("size", "1 MB", "2 MB", "1 MB → 2 MB"),
     ("date", "2026-11-28T23:30:00Z", "2026-11-30T08:00:00Z", "29 Nov 2026 → 30 Nov 2026"),
     ("datetime", 1764460800, 1764460800_000 + 86_400_000, "30 Nov 2025, 01:00 → 1 Dec 2025, 01:00"), ("date", "soon", "later", "soon → later"),
@@ -100,7 +100,7 @@ def test_times_are_written_in_the_language_and_the_time_zone_of_the_digest(langu
 
 def test_numbers_and_percentages_are_written_in_the_language_of_the_digest() -> None:
     assert plain(12500, 13000.5, language="de", kind="number") == "12.500 → 13.000,5 ▲ +500,5 (+4 %)"
-    assert plain(4.25, 4.5, language="de", formats={"f": "percent"}) == "4,25 % → 4,5 % ▲ +0,25 %"
+    assert plain(4.25, 4.5, language="de", formats={"f": "percent"}) == "4,25 % → 4,5 % ▲ +0,25 Prozentpunkte"
 
 
 @pytest.mark.parametrize(("good", "new", "tone"), [

@@ -142,11 +142,15 @@ class FieldViewer:
             amount = delta.amount
             if rules.format_of(view.name) == "size" and shown[0].figure and shown[1].figure:
                 amount = self._formatter.size_difference(shown[0].figure.amount, shown[1].figure.amount)
+            if shown[1].figure is not None and shown[1].figure.is_percentage:
+                amount = self._words.points.format(delta=amount.rstrip(" \u00a0%٪％﹪"))
             view = replace(view, delta=amount, percent=self._formatter.percent(delta.share) if delta.share is not None else "",
                            direction=delta.direction, tone="neutral" if good is None else "good" if good == delta.direction else "bad")
         written = [shown[at].link if shown[at].link and texts[at] != _NONE else each for at, each in enumerate((old, new))]
         line = _old_and_new(written[0], written[1], view)
-        return replace(view, plain=[f"{line} {view.difference}" if delta is not None else line])
+        is_rtl = "rtl" in (view.reading, direction_of(view.label), self._words.direction)
+        difference = isolated(view.difference, "ltr") if is_rtl else view.difference
+        return replace(view, plain=[f"{line} {difference}" if delta is not None else line])
 
     def _places(self, view: FieldView, before: str, after: str, detail: Detail) -> FieldView:
         found, left = places(before, after, most=detail.places, limit=detail.length)
@@ -183,8 +187,9 @@ def _plain_place(place: Place, view: FieldView) -> str:
 
 
 def _old_and_new(old: str, new: str, view: FieldView) -> str:
-    line = f"{isolated(old)} {view.arrow} {isolated(new)}"
-    return isolated(line, "rtl") if view.reading == "rtl" else line
+    if view.reading == "rtl":
+        return isolated(f"{isolated(old, 'auto')} {view.arrow} {isolated(new, 'auto')}", "rtl")
+    return f"{isolated(old)} {view.arrow} {isolated(new)}"
 
 
 def _lines(text: str) -> list[str]:
