@@ -127,7 +127,7 @@ def direction_of(text: str) -> Literal["ltr", "rtl", ""]:
     return ""
 
 
-_ISOLATES = {"auto": "\u2068", "ltr": "\u2066", "rtl": "\u2067"}
+_OPENING = {"auto": "\u2068", "ltr": "\u2066", "rtl": "\u2067"}
 
 
 def isolated(text: str, direction: Literal["ltr", "rtl", "auto", ""] = "") -> str:
@@ -138,7 +138,7 @@ def isolated(text: str, direction: Literal["ltr", "rtl", "auto", ""] = "") -> st
     """
     if not direction and (text.isascii() or not any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in text)):
         return text
-    return f"{_ISOLATES[direction or 'auto']}{text}\u2069"
+    return f"{_OPENING[direction or 'auto']}{text}\u2069"
 
 
 def shown_url(url: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from babel.numbers import format_decimal, format_percent
 
-from pipeline.languages import Wording
+from pipeline.languages import Wording, figures
 from pipeline.languages.phrase import locale_of
 from pipeline.mail.field_text import field_text, safe_link
 from pipeline.mail.render.fields import dates
@@ -141,13 +141,7 @@ class Formatter:
         return None if figure is None else Shown(self._bytes(figure.amount), figure=Figure(figure.amount, "B"), whole=True)
 
     def _bytes(self, amount: Decimal) -> str:
-        """Return a number of bytes in decimal units, such as "12.3 MB"."""
-        unit = "B"
-        for larger in ("kB", "MB", "GB", "TB"):
-            if abs(amount) < 1000:
-                break
-            amount, unit = amount / 1000, larger
-        return f"{format_decimal(round(amount, 0 if unit == 'B' else 1), locale=locale_of(self._words.lang))} {unit}"
+        return figures.size(float(amount), self._words.lang)
 
     def _link(self, value: Json) -> Shown | None:
         link = safe_link(value)
