@@ -24,7 +24,7 @@ _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _SHAPES = {
     "n": _NUMBER, "total": _NUMBER, "count": _NUMBER, "status": r"\d{3}", "share": r"\d+ ?%", "max_share": r"\d+ ?%",
     "size": r"[\d.]+ (?:B|kB|MB|GB|TB)", "max_size": r"[\d.]+ (?:B|kB|MB|GB|TB)", "name": r"'[^']*'|[^\s;]+?", "url": r"\S+?", "host": r"\S+?", "said": r"[^”]*",
-    "reason": r".+", "text": r"(?:(?!; ).)+?",
+    "reason": r"(?:(?!; ).)+", "text": r"(?:(?!; ).)+?",
 }
 """What a placeholder of a pattern matches, by its name."""
 _PLACE = re.compile(r"(?P<place>(?:https?://\S+?|[\w./@<>\[\]-]+)(?: \((?:https?://)?[^()\s]+\))?(?:, line \d+)?): ")
@@ -45,10 +45,11 @@ class Part:
 class _Pattern:
     """The pattern of a message, and its text in another language.
 
-    weight: how many characters of the pattern are not placeholders. wraps: whether the pattern adds something to another message.
+    regex, loose: in `regex` a reason inside the message ends at "; ", in `loose` it may go on, as a site's text in quotes may. weight: how many characters of the pattern are not placeholders. wraps: whether the pattern adds something to another message.
     """
 
     regex: re.Pattern[str]
+    loose: re.Pattern[str]
     phrase: Phrase
     is_fix: bool
     weight: int
@@ -67,7 +68,7 @@ class Reasons:
         self._language = language
         self._is_english = language == ENGLISH
         self._original = original
-        self._separator = separator
+        self.separator = separator
         self._colon = colon
 
     def translate(self, text: str) -> str:
@@ -78,16 +79,22 @@ class Reasons:
         """Return the parts of a stored text, each in the language."""
         return list(self._read(text[:_MAX_LENGTH].strip(), _MAX_DEPTH))
 
+    def first(self, text: str) -> str:
+        """Return the first reason of a stored text without the place in front; a reason that has no translation as it is."""
+        text = text[:_MAX_LENGTH].strip()
+        place = _PLACE.match(text) or _URL.match(text)
+        return next((part.text for part in self._read(text[place.end():] if place else text, _MAX_DEPTH)), "")
+
     def joined(self, parts: list[Part]) -> str:
-        return self._separator.join(part.text if part.is_known else self._original.format(text=part.text) for part in parts)
+        return self.separator.join(part.text if part.is_known else self._original.format(text=part.text) for part in parts)
 
     def _read(self, text: str, depth: int) -> Iterator[Part]:
         """Yield the parts of a text. Each is as long as possible; neighbours that are not known are one part."""
         pieces = text.split("; ", _MAX_PIECES) if text else []
         unknown: list[str] = []
         while pieces:
-            known, used = next(((part, end) for end in range(len(pieces), 0, -1)
-                                if (part := self._known("; ".join(pieces[:end]), depth))), (None, 1))
+            known, used = next(((part, end) for loose in (False, True) for end in range(len(pieces), 0, -1)
+                                if (part := self._known("; ".join(pieces[:end]), depth, loose=loose))), (None, 1))
             if known is None:
                 unknown.append(pieces[0])
             if unknown and (known is not None or len(pieces) == 1):
@@ -97,16 +104,16 @@ class Reasons:
                 yield known
             pieces = pieces[used:]
 
-    def _known(self, text: str, depth: int) -> Part | None:
+    def _known(self, text: str, depth: int, *, loose: bool) -> Part | None:
         """Return a text that is one reason, with or without a place in front; None if it is not. depth: how often a reason may contain another."""
         if not depth:
             return None
         for shape, between in ((_PLACE, self._colon), (_URL, " ")):
-            if (match := shape.match(text)) and (rest := self._known(text[match.end():], depth - 1)):
+            if (match := shape.match(text)) and (rest := self._known(text[match.end():], depth - 1, loose=loose)):
                 return Part(f"{match['place']}{between}{rest.text}", rest.is_fix)
         for pattern in self._patterns:
-            match = pattern.regex.fullmatch(text)
-            if match and not (pattern.wraps and self._known(match["reason"], depth - 1) is None):
+            match = (pattern.loose if loose else pattern.regex).fullmatch(text)
+            if match and not (pattern.wraps and self._known(match["reason"], depth - 1, loose=loose) is None):
                 return Part(text if self._is_english else pattern.phrase.format(**self._values(match.groupdict(), depth)), pattern.is_fix)
         return None
 
@@ -128,8 +135,12 @@ class Reasons:
         return values
 
 
-def pattern_of(text: str) -> tuple[re.Pattern[str], int]:
-    """Return the regular expression of a pattern in en.toml, and how many of its characters are not placeholders."""
+def pattern_of(text: str, reason: str = _SHAPES["reason"]) -> tuple[re.Pattern[str], int]:
+    """Return the regular expression of a pattern in en.toml, and how many of its characters are not placeholders.
+
+    reason: what the placeholder {reason} matches.
+    """
+    shapes = _SHAPES | {"reason": reason}
     expression, weight, end = "", 0, 0
     for token in _TOKEN.finditer(text):
         literal = text[end:token.start()]
@@ -137,7 +148,7 @@ def pattern_of(text: str) -> tuple[re.Pattern[str], int]:
         expression += re.escape(literal)
         name, words = token.groups()
         if name:
-            expression += f"(?P<{name}>{_SHAPES[name]})"
+            expression += f"(?P<{name}>{shapes[name]})"
         else:
             expression += f"(?:{words})" if words else r"(?:s|es|\(s\))?"
         end = token.end()
@@ -153,6 +164,6 @@ def reasons(language: str, folder: Path = FOLDER) -> Reasons:
         known = english.any_table(table)
         for key, phrase in other.phrases(table, other.table(table, known)).items():
             regex, weight = pattern_of(known[key])
-            patterns.append(_Pattern(regex, phrase, table == "fixes", weight, wraps=known[key].startswith("{reason}")))
+            patterns.append(_Pattern(regex, pattern_of(known[key], ".+")[0], phrase, table == "fixes", weight, wraps=known[key].startswith("{reason}") or weight <= len(": ")))
     writing = other.writing()
     return Reasons(patterns, language, original=Phrase(writing["original"], language), separator=writing["separator"], colon=writing["place"])

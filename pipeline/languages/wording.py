@@ -105,7 +105,8 @@ class Wording(Texts):
 class AlertWording(Texts):
     """The fixed texts of alerts in one language.
 
-    titles, over: by kind of alert.
+    titles, over: by kind of alert. outcomes: by outcome of a run that did not end by itself. tries: what the program has tried. steps:
+    what to do, by kind of alert and of error. date: pattern of dates (Unicode CLDR).
     """
 
     alert: Phrase
@@ -120,20 +121,26 @@ class AlertWording(Texts):
     last_run: Phrase
     run: Phrase
     never: Phrase
-    message: Phrase
+    outcomes: dict[str, Phrase]
     cookie: Phrase
     ends: Phrase
+    tried: Phrase
+    tries: dict[str, Phrase]
     what_to_do: Phrase
-    bring_in: Phrase
-    by_itself: Phrase
+    steps: dict[str, Phrase]
     fix: Phrase
     rules_proposed: Phrase
     rules_applied: Phrase
     rules_not_applied: Phrase
     no_rules: Phrase
+    pages: Phrase
+    run_page: Phrase
+    spider_page: Phrase
+    digests_page: Phrase
     log: Phrase
     more: Phrase
     footer: Phrase
+    zone: Phrase
+    date: Phrase
     colon: Phrase
     comma: Phrase
-

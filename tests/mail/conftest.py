@@ -59,7 +59,8 @@ class Site:
 
     def run(self, items: dict[str, dict[str, Any]] | None, *, spider: str = "books", outcome: Outcome = Outcome.SUCCEEDED,
             error: str = "", complete: bool = True, files: Sequence[tuple[str, bytes, str]] = (),
-            rejects: Sequence[Reject] = (), pages: Mapping[str, bytes] | None = None, doubt: str = "") -> Run:
+            rejects: Sequence[Reject] = (), pages: Mapping[str, bytes] | None = None, doubt: str = "",
+            error_kind: str = "") -> Run:
         """One run that found these items by key (None: it found no page at all) and downloaded these files
         (name, content, type). pages: the bodies of those on which items were found, by the item's key."""
         self.slots += 1
@@ -78,7 +79,7 @@ class Site:
             kept.keep_only(commit.commit_pages(self.store, run, [first, *kept.save(own)], now=self.at, comparison=self.comparison).news)
         for number, (name, content, content_type) in enumerate(files):
             self._file(run, f"http://site.test/{self.slots}/{number}", name, content, content_type)
-        return end_run(self.store, run, Ending(outcome, error=error, doubt=doubt, complete=complete and items is not None
+        return end_run(self.store, run, Ending(outcome, error=error, error_kind=error_kind, doubt=doubt, complete=complete and items is not None
                                                and outcome is Outcome.SUCCEEDED), progress, now=self.at)
 
     def _file(self, run: Run, url: str, name: str, content: bytes, content_type: str) -> None:

@@ -26,6 +26,8 @@ REASONS = {
     "css-overflow-wrap": "word-break does the same where it is known; elsewhere a very long word widens the card",
     "css-padding": "Outlook on Windows: in cells only; the card and the box have theirs in cells, items stand closer",
     "css-table-layout": "of the table around scraped HTML: without it a wide scraped table widens the card",
+    "css-padding-left": "see padding; the side at which lines start is the right one in Arabic and Hebrew",
+    "css-padding-right": "see padding-left",
     "css-text-align": "partly: without start and end; ours are left",
     "css-text-decoration": "a removed text is red, an added one green, a link blue in any case; partly: its colour and style",
     "css-white-space": "of a log's lines and of scraped pre: they are one paragraph",
@@ -42,9 +44,9 @@ REASONS = {
 """Features that some client does not support: what such a client shows, or why it does not matter."""
 JUDGED = frozenset(REASONS) | {
     "css-border-bottom", "css-border-bottom-color", "css-border-left", "css-border-left-color", "css-color",
-    "css-font-family", "css-mso-hide", "css-mso-line-height-rule", "css-unit-px", "css-vertical-align", "html-a", "html-aria-role", "html-b", "html-del",
-    "html-div", "html-em", "html-h1", "html-h2", "html-head", "html-html", "html-img", "html-ins", "html-li",
-    "html-meta", "html-p", "html-pre", "html-span", "html-strong", "html-table", "html-tbody", "html-td", "html-th",
+    "css-font-family", "css-mso-hide", "css-mso-line-height-rule", "css-unit-px", "css-vertical-align", "html-a", "html-aria-role", "html-b", "html-code", "html-del",
+    "html-div", "html-em", "html-h1", "html-h2", "html-h3", "html-head", "html-html", "html-img", "html-ins", "html-li",
+    "html-meta", "html-ol", "html-p", "html-pre", "html-span", "html-strong", "html-table", "html-tbody", "html-td", "html-th",
     "html-title", "html-tr", "html-ul",
 }
 """Every feature that the mails may use. Add a new one after examining it with `python -m benchmarks.mail_lint`."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import email
+import json
+import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from threading import Barrier, Thread
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.mail.alerts import TAIL_LINES, check, tail
+from pipeline.mail.alerts import check
+from pipeline.mail.render.log_tail import TAIL_LINES, tail
 from pipeline.model import MessageState, Outcome
 from pipeline.store.mail import alerts
 from pipeline.store.mail import outbox as stored
 from pipeline.store.mail.alerts import AlertCondition, AlertKind
 from tests.mail.conftest import NOW
+from tests.mail.html_features import JUDGED, features_of
 
 BOOK = {"title": "A Light in the Attic"}
 ALERTS = '[alerts]\nto = ["Ops <ops@example.com>"]\n'
@@ -63,13 +68,15 @@ def test_three_failures_in_a_row_are_reported_once_and_their_end_once(store, sit
     message_id = look()
     assert message_id is not None
     mail, = mails(store)
-    assert mail["Subject"] == "[alert] books failed 3 times in a row"
+    assert mail["Subject"] == "[alert] books failed 3 times in a row: the login was not proved"
     assert stored.get(store, message_id)[0].recipients == ("ops@example.com",)
     assert mail["Auto-Submitted"] == "auto-generated"
     text = text_of(mail)
-    assert "Message: books.test: the login was not proved" in text
-    assert f"Last successful run: run {good.id}, 2026-11-22" in text
-    assert f"Last run: run {run_id}, 2026-11-22" in text
+    assert "* books failed 3 times in a row\n  books.test: the login was not proved\n" in text
+    assert f"Last successful run: run {good.id}, Sun 22 Nov 2026" in text
+    assert f"Last run: run {run_id}, Sun 22 Nov 2026" in text
+    assert "  Tried: 3 runs" in text
+    assert "  What to do\n  1. `pipeline try books`" in text
     assert "  | GET /login\n  | failed <b>here</b>" in text
     assert "\x1b" not in text
     assert "&lt;b&gt;here&lt;/b&gt;" in text_of(mail, "html")
@@ -81,7 +88,7 @@ def test_three_failures_in_a_row_are_reported_once_and_their_end_once(store, sit
     assert look() is not None
     over = mails(store)[1]
     assert over["Subject"] == "[alert] books succeeds again"
-    assert "Duration: 1 h 4" in text_of(over)
+    assert "Duration: 1 hr 4" in text_of(over)
     clock.forward(days=1)
     assert look() is None
 
@@ -106,9 +113,9 @@ def test_failures_that_end_in_a_suspect_run_are_not_reported_as_success(store, s
     site.run({}, doubt="`items.each` matched nothing on 3 pages")
     assert look() is not None
     over = mails(store)[1]
-    assert over["Subject"] == ("[alert] books is suspect: `items.each` matched nothing on 3 pages, books no longer fails, but its last run is suspect")
+    assert over["Subject"] == "[alert] books is suspect, books no longer fails, but its last run is suspect"
     assert "succeeds again" not in text_of(over)
-    assert text_of(over).count("Message: `items.each` matched nothing on 3 pages") == 2
+    assert text_of(over).count("\n  `items.each` matched nothing on 3 pages\n") == 2
     clock.forward(hours=2)
     fail(site, 3)
     assert look() is not None
@@ -140,12 +147,12 @@ def test_lateness_is_reported_with_its_due_time_and_not_in_addition_to_failing(s
     assert look(late=[AlertCondition("news", AlertKind.LATE, due)]) is not None
     mail, = mails(store)
     assert "news is late" in mail["Subject"]
-    assert "Since: 2026-11-22 06:00:00 UTC" in text_of(mail)
+    assert "Since: Sun 22 Nov 2026 06:00 (2 hr)" in text_of(mail)
     assert "Last successful run: never" in text_of(mail)
     clock.forward(minutes=10)
     fail(site, 3)
     assert look(late=[AlertCondition("news", AlertKind.LATE, due), AlertCondition("books", AlertKind.LATE, due)]) is not None
-    assert mails(store)[1]["Subject"] == "[alert] books failed 3 times in a row"
+    assert mails(store)[1]["Subject"].startswith("[alert] books failed 3 times in a row")
     clock.forward(minutes=10)
     assert look() is not None
     assert mails(store)[2]["Subject"] == "[alert] news is no longer late"
@@ -246,15 +253,63 @@ def test_secrets_are_masked_in_message_and_log(store, site, look, settings_from,
 def test_an_alert_in_chinese(store, site, look, settings_from) -> None:
     fail(site, 3)
     assert look(with_settings=settings_from(digest=ALERTS + 'language = "zh"\n')) is not None
-    assert mails(store)[0]["Subject"] == "[告警] books 连续失败 3 次"
+    assert mails(store)[0]["Subject"] == "[告警] books 连续失败 3 次：the login was not proved"
+
+
+def test_the_end_of_a_log_of_json_is_plain_text_in_the_zone_of_the_reader(tmp_path: Path) -> None:
+    own, foreign = tmp_path / "spiders" / "mine.py", "/usr/lib/python3.12/site-packages/scrapy/core/scraper.py"
+    traceback = f'Traceback (most recent call last):\n  File "{foreign}", line 8, in call\n    await it\n  File "{own}", line 6, in parse\n    x = 1 / 0\nZeroDivisionError: no'
+    entries = [{"level": "info", "part": "scrapy.core.engine", "message": "Spider opened"},
+               {"level": "info", "part": "pipeline.session", "message": "\x1b[31mred\x1b[0m \x1b]8;;http://x\x07link"},
+               {"level": "error", "part": "scrapy", "message": "it failed\nin two lines", "traceback": traceback}]
+    (tmp_path / "log").write_text("".join(json.dumps({"time": "2026-11-22T06:59:58.123+00:00", **entry}) + "\n" for entry in entries) + "Killed\n[1, 2]\n", "utf-8")
+    assert tail(tmp_path / "log", ZoneInfo("Asia/Shanghai"), [tmp_path]).split("\n") == [
+        "14:59:58 red link", "14:59:58 error: it failed", "  in two lines", '  File "spiders/mine.py", line 6, in parse', "  x = 1 / 0", "  ZeroDivisionError: no", "Killed", "[1, 2]"]
+
+
+@pytest.mark.parametrize(("error", "kind", "outcome", "steps"), [
+    ("http://a.test/: the host name cannot be resolved; check the URL and the network", "FetchError", Outcome.FAILED,
+     ["check the URL and the network", "`pipeline try books`"]),
+    ("spiders.books.login: the site asks for a captcha; log in with a browser and import its cookies: `pipeline cookies import`", "LoginError", Outcome.FAILED,
+     ["log in with a browser", "`pipeline login books`"]),
+    ("http://p.test: the proxy refused the user name or password; correct this proxy's user and password in [proxies]", "ProxyError", Outcome.FAILED,
+     ["correct this proxy's", "`pipeline check --connect`"]),
+    ("no space left on the disk; free some disk space; the next run resumes the download where it stopped", "DiskFullError", Outcome.FAILED,
+     ["free some disk space", "`pipeline prune`"]),
+    ("the run did not finish within time_limit = 60 s", "SpiderError", Outcome.TIMED_OUT, ["increase `time_limit`"]),
+    ("the process of the run ended unexpectedly with signal 9; see 7.log in data_dir/logs/runs", "SpiderError", Outcome.KILLED, ["see 7.log", "`pipeline doctor`"]),
+    ("", "", Outcome.ABANDONED, ["nothing, if the machine"]),
+    ("KeyError: 'x'", "SpiderError", Outcome.FAILED, ["`pipeline try books` runs the spider's code"]),
+    ("something new", "NewError", Outcome.FAILED, ["`pipeline try books` shows"]),
+])
+def test_each_kind_of_failure_has_its_own_advice(store, site, look, settings_from, *, error: str, kind: str, outcome: Outcome, steps: list[str]) -> None:
+    site.run(None, outcome=outcome, error=error, error_kind=kind)
+    assert look(with_settings=settings_from(digest=ALERTS + "after = 1\n")) is not None
+    told = re.findall(r"^  \d\. (.*)$", text_of(mails(store)[0]), re.MULTILINE)
+    for step in steps:
+        assert any(line.startswith(step) for line in told), told
+    assert told[-1] == "when the cause is gone, `pipeline run books` runs the spider at once"
+    assert error == "" or error.partition("; ")[0] in text_of(mails(store)[0])
+
+
+def test_an_alert_names_the_time_zone_of_its_readers_and_links_to_the_pages(store, site, look, settings_from) -> None:
+    fail(site, 3)
+    zoned = settings_from(digest=ALERTS + 'timezone = "Asia/Shanghai"\n[heartbeat]\npublic_url = "https://crawl.example.com"\n')
+    assert look(with_settings=zoned) is not None
+    mail, = mails(store)
+    assert "Times are those of Asia/Shanghai." in text_of(mail)
+    assert mail["Date"].datetime.utcoffset() == timedelta(hours=8)
+    assert '<a href="https://crawl.example.com/spiders/books"' in text_of(mail, "html")
+    assert "\n  spider books: https://crawl.example.com/spiders/books\n" in text_of(mail)
+    assert features_of([text_of(mail, "html")]) <= JUDGED
 
 
 def test_the_tail_of_a_huge_log_is_short_and_a_missing_one_is_empty(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b"x" * 100 + b"\n" + b"line\n" * 500_000 + b"\xff last\n")
-    lines = tail(tmp_path / "log").split("\n")
+    lines = tail(tmp_path / "log", UTC).split("\n")
     assert len(lines) == TAIL_LINES
     assert lines[-1] == "\ufffd last"
-    assert tail(tmp_path / "none") == ""
+    assert tail(tmp_path / "none", UTC) == ""
 
 
 def test_a_recipient_whose_address_is_not_ascii_gets_an_alert_of_their_own(store, site, look, settings_from) -> None:

@@ -23,6 +23,7 @@ from pipeline.languages import AlertWording, Wording, wording
 from pipeline.mail.message.attachments import Attachment, Packed
 from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render import digest_view, file_view
+from pipeline.mail.render.alert_view import with_code
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
@@ -184,14 +185,14 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
     return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
 
 
-def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, more: str,
+def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, more: str, footer: str,
                  words: AlertWording) -> Rendered:
     """Render an alert about problems that started and problems that ended.
 
     summary: the subject. more: text about further problems that the mail does not describe; "" if there are none.
     """
     environment = _environment(None)
-    view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "words": words}
+    view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "footer": footer, "words": words, "with_code": with_code}
     return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
                     separate_words(_inliner().inline(clean_text(_run(environment, "alert.html", view)))), [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, GetJsonSchemaHandler, TypeAdapter, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
@@ -15,6 +16,7 @@ from pipeline.settings.fields.scalars import (
     Duration,
     HttpUrl,
     Table,
+    ZoneName,
     https_or_loopback,
     nearest,
 )
@@ -254,3 +256,9 @@ class AlertsTable(Table):
     """How long before the expiry of a login cookie an alert is sent; "0s" sends no such alert."""
     language: Language = "en"
     """Language of the alerts."""
+    timezone: ZoneName | None = None
+    """Time zone of the times in the mail. The default is the time zone of [pipeline]."""
+
+    def zone(self, default: ZoneInfo) -> ZoneInfo:
+        """Return the time zone of the alerts, or `default` if they have none."""
+        return ZoneInfo(self.timezone) if self.timezone else default

@@ -48,7 +48,8 @@ class AlertCondition:
     last_run: the newest run that shows the problem.
     last_success: the last successful run of the spider.
     cookie: the login cookie that expires.
-    error: why the digest could not be rendered.
+    error: why the digest could not be rendered. retries: how many of the failed runs were automatic retries. next_at: when the
+    program tries again: the next retry of the spider, or the next rendering of the digest; None if none is planned.
     """
 
     spider: str
@@ -59,6 +60,8 @@ class AlertCondition:
     last_success: Run | None = None
     cookie: LoginCookie | None = None
     error: str = ""
+    retries: int = 0
+    next_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,19 @@ class Alert:
     kind: AlertKind
     since: datetime
     told_at: datetime
+
+
+@dataclass(frozen=True)
+class EndedProblem:
+    """A reported problem that has ended.
+
+    is_removed: whether it ended because the spider or digest is no longer in the settings. suspect: the condition of the spider's last
+    successful run if this run is suspect, otherwise None.
+    """
+
+    alert: Alert
+    is_removed: bool
+    suspect: AlertCondition | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,10 @@ def run_conditions(store: Store, spider: str, *, after: int) -> list[AlertCondit
             first, last = (run_of(connection.execute(failed.order_by(order).limit(1)).one())
                            for order in (runs.c.id.asc(), runs.c.id.desc()))
             assert first.ended_at is not None
-            found.append(AlertCondition(spider, AlertKind.FAILING, first.ended_at, failures, last, success))
+            retried = connection.execute(select(func.count()).select_from(failed.where(runs.c.reason == "retry").subquery())).scalar_one()
+            next_at = connection.execute(select(func.min(runs.c.not_before)).where(
+                runs.c.spider == spider, runs.c.reason == "retry", runs.c.started_at.is_(None), runs.c.ended_at.is_(None))).scalar()
+            found.append(AlertCondition(spider, AlertKind.FAILING, first.ended_at, failures, last, success, retries=retried, next_at=next_at))
         if success is not None and success.suspect:
             good = connection.execute(select(runs).where(
                 runs.c.spider == spider, runs.c.outcome == Outcome.SUCCEEDED.value, runs.c.suspect.is_(False),
@@ -144,7 +163,7 @@ def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
     """Return a problem for each of the named digests that could not be rendered, or only in part."""
     with store.read() as connection:
         found = [status_queries.digest_problem(connection, name) for name in names]
-    return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error) for problem in found if problem is not None]
+    return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error, next_at=problem.next_at) for problem in found if problem is not None]
 
 
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:
