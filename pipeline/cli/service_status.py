@@ -73,7 +73,8 @@ def status_table(found: dict[str, Any]) -> None:
                       f"{counted(figures.get('items', 0), 'item')}" if last else "")
     console.print(table, highlight=False)
     outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
-    console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked   "
+    refused = f", {counted(outbox['refused'], 'address')} refused" if outbox.get("refused") else ""
+    console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked{refused}   "
                   f"disk: {size_for_people(disk['free_bytes'] or 0)} free"
                   + (f"   database: {size_for_people(size)}" if size is not None else ""), highlight=False)
 

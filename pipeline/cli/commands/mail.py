@@ -13,7 +13,7 @@ import click
 
 from pipeline.cli.options import json_option, load_settings, open_stored, settings_option, to_json
 from pipeline.errors import UsageError
-from pipeline.text import iso, size_for_people
+from pipeline.text import escape_line, iso, size_for_people
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -73,14 +73,24 @@ def outbox(ctx: click.Context, settings_file: str) -> None:
 
 @outbox.command("list")
 @click.option("--sent", is_flag=True, help="List the messages that were sent, the newest last.")
+@click.option("--refused", is_flag=True, help="List only the addresses that were refused for good, until somebody marks them as seen.")
 @json_option
 @_settings_of_outbox
-def outbox_list(settings: Settings, *, sent: bool = False, as_json: bool = False) -> None:
-    """List the messages that are waiting or parked."""
+def outbox_list(settings: Settings, *, sent: bool = False, refused: bool = False, as_json: bool = False) -> None:
+    """List the messages that are waiting or parked, and the addresses that were refused for good."""
+    from pipeline.cli.refused_lines import refused_json, refused_lines
     from pipeline.model import MessageState
     from pipeline.store.mail import outbox as stored
+    if sent and refused:
+        raise UsageError("give either --sent or --refused", where="outbox list")
+    if refused:
+        store = open_stored(settings)
+        click.echo(to_json(refused_json(store, settings.zone)) if as_json else
+                   "\n".join(refused_lines(store, settings.zone)) or "no address is refused")
+        return
     states = (MessageState.SENT,) if sent else (MessageState.WAITING, MessageState.PARKED)
-    messages = stored.list_messages(open_stored(settings), states)
+    store = open_stored(settings)
+    messages = stored.list_messages(store, states)
     if as_json:
         click.echo(to_json([{
             "id": message.id, "state": message.state.value, "subject": message.subject, "waiting_for": list(message.recipients),
@@ -93,6 +103,8 @@ def outbox_list(settings: Settings, *, sent: bool = False, as_json: bool = False
         click.echo(f"{message.id}  {message.state.value}  {at:%Y-%m-%d %H:%M}  "
                    + (f"to {', '.join(message.recipients)}  " if message.recipients else "") + f"“{message.subject}”"
                    + (f"  {message.last_error}" if message.last_error else ""))
+    for line in () if sent else refused_lines(store, settings.zone):
+        click.echo(line)
 
 
 @outbox.command("show")
@@ -157,9 +169,28 @@ def outbox_rebuild(settings: Settings, number: int) -> None:
 def outbox_drop(settings: Settings, number: int) -> None:
     """Drop a message, so that it is never sent."""
     from pipeline.store.mail import outbox as stored
-    if not stored.drop(open_stored(settings), number):
+    if not stored.drop(open_stored(settings), number, now=datetime.now(UTC)):
         raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
     click.echo(f"message {number} was dropped and will not be sent")
+
+
+@outbox.command("seen")
+@click.argument("which", required=False, metavar="[N|ADDRESS]")
+@click.option("--all", "mark_all", is_flag=True, help="Mark every refused address as seen.")
+@_settings_of_outbox
+def outbox_seen(settings: Settings, which: str | None, *, mark_all: bool) -> None:
+    """Mark addresses that the mail server refused for good as seen: those of message N, or one ADDRESS."""
+    from pipeline.store.mail.refused_addresses import mark_seen
+    if (which is None) is not mark_all:
+        raise UsageError("give the number of a message, an address or --all", where="outbox seen")
+    number = int(which) if which is not None and which.isdecimal() else None
+    if number is not None and number >= 2**63:
+        raise UsageError(f"there is no message with the number {number}", where="outbox seen")
+    marked = mark_seen(open_stored(settings), now=datetime.now(UTC), message_id=number, address=which if number is None else None)
+    if not marked and which is not None:
+        what = f"no address was refused for message {which}" if number is not None else f"{which} was not refused"
+        raise UsageError(f"{what}, or it is already marked as seen", where="outbox seen", fix="list the refused addresses with `pipeline outbox`")
+    click.echo(f"marked as seen: {', '.join(map(escape_line, marked))}" if marked else "no address is refused")
 
 
 @click.group()

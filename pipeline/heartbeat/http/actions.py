@@ -22,7 +22,7 @@ from pipeline.store.crawl import mendings
 from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
 from pipeline.store.health import recent_rows
-from pipeline.store.mail import outbox
+from pipeline.store.mail import outbox, refused_addresses
 from pipeline.store.runs import paused_spiders, runs
 from pipeline.text import escape_line
 
@@ -151,6 +151,9 @@ class AdminActions:
     def sent(self) -> list[recent_rows.MessageRow]:
         return recent_rows.messages_in(self._store, (MessageState.SENT,))
 
+    def refused(self) -> list[refused_addresses.RefusedAddress]:
+        return refused_addresses.refused_addresses(self._store)
+
     def message(self, number: int) -> MessagePage | None:
         found = outbox.get(self._store, number)
         return None if found is None else MessagePage(*found)
@@ -204,6 +207,11 @@ class AdminActions:
         """Request another delivery of a message. Raises UsageError if the message is not waiting or parked."""
         if not outbox.retry(self._store, number, now=self._clock()):
             raise UsageError(f"message {number} cannot be retried: the message was sent or dropped, or does not exist", where="outbox")
+
+    def mark_seen(self, number: int) -> None:
+        """Mark the addresses for which a message was refused as seen. Raises UsageError if there are none."""
+        if not refused_addresses.mark_seen(self._store, now=self._clock(), message_id=number):
+            raise UsageError(f"no address was refused for message {number}, or somebody has marked it as seen", where="outbox")
 
     def _check_known(self, name: str) -> None:
         if name not in self._settings().spiders:

@@ -51,7 +51,8 @@ class AdminViews:
             "/files/{key:.+}": self._file}
         actions: dict[str, Handler] = {
             "/spiders/{name}/run": self._run_now, "/spiders/{name}/pause": self._pause,
-            "/spiders/{name}/resume": self._resume, r"/messages/{id:\d{1,18}}/retry": self._retry}
+            "/spiders/{name}/resume": self._resume, r"/messages/{id:\d{1,18}}/retry": self._retry,
+            r"/messages/{id:\d{1,18}}/seen": self._mark_seen}
         atom: dict[str, Handler] = {"/feed.atom": self._runs_feed, "/spiders/{name}/feed.atom": self._changes_feed}
         for path, handler in atom.items():
             router.add_get(path, self._authorizer.for_feeds(handler))
@@ -80,7 +81,8 @@ class AdminViews:
         return self._html("digests.html", now=await self._snapshot(), messages=await asyncio.to_thread(self._actions.sent))
 
     async def _outbox(self, request: web.Request) -> web.Response:
-        return self._html("outbox.html", now=await self._snapshot(), messages=await asyncio.to_thread(self._actions.waiting))
+        return self._html("outbox.html", now=await self._snapshot(), messages=await asyncio.to_thread(self._actions.waiting),
+                          refused=await asyncio.to_thread(self._actions.refused))
 
     async def _message(self, request: web.Request) -> web.Response:
         found = _or_404(await asyncio.to_thread(self._actions.message, _number(request)))
@@ -174,6 +176,10 @@ class AdminViews:
 
     async def _retry(self, request: web.Request) -> web.Response:
         await self._act(partial(self._actions.retry, _number(request)), self._actions.on_mail)
+        return _redirect("/outbox")
+
+    async def _mark_seen(self, request: web.Request) -> web.Response:
+        await self._act(partial(self._actions.mark_seen, _number(request)), lambda: None)
         return _redirect("/outbox")
 
     async def _act(self, action: Callable[[], _T], wake: Callable[[], None]) -> _T:

@@ -133,6 +133,7 @@ def _queues(snapshot: Snapshot) -> Iterator[Metric]:
     outbox, disk = snapshot["outbox"], snapshot["disk"]
     yield gauge("outbox_waiting", "Messages waiting in the outbox", outbox["waiting"])
     yield gauge("outbox_parked", "Messages parked in the outbox", outbox["parked"])
+    yield gauge("outbox_refused_addresses", "Addresses that a mail server refused for good, not marked as seen", outbox["refused"])
     yield gauge("outbox_oldest_age_seconds", "Age of the oldest waiting message, 0 when none waits",
                 outbox["oldest_age_s"] or 0.0)
     yield gauge("downloads_waiting", "Downloads waiting", snapshot["downloads"]["waiting"])

@@ -35,10 +35,14 @@ from pipeline.store.crawl import mendings
 from pipeline.store.database.engine import Store
 from pipeline.store.health import status_queries as queries
 from pipeline.store.health.proxy_health import pool_file, read_pool
+from pipeline.store.mail import refused_addresses
 from pipeline.store.mail.login_cookies import first_ends
 from pipeline.store.runs.host_pauses import paused_hosts_of
 from pipeline.store.runs.paused_spiders import paused_since
 from pipeline.text import counted, iso, quoted, size_for_people, span_for_people
+
+MOST_REFUSED = 20
+"""Maximum number of refused addresses in a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
     problems = [queries.digest_problem(connection, name) for name in settings.digests]
     return _Read(at_work,
                  {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},
-                 _outbox(queries.outbox(connection), now, mask), [problem for problem in problems if problem is not None],
+                 _outbox(connection, now, mask, settings.zone), [problem for problem in problems if problem is not None],
                  queries.download_counts(connection), store.size_bytes(connection))
 
 
@@ -136,7 +140,7 @@ def _empty(health: HealthWord, reasons: list[str], *, started_at: datetime, now:
     return {
         "schema": SCHEMA, "at": iso(now, zone), "version": version, "started_at": iso(started_at, zone),
         "uptime_s": round((now - started_at).total_seconds(), 1), "health": health, "reasons": reasons,
-        "spiders": {}, "runs": [], "outbox": {"waiting": 0, "oldest_age_s": None, "parked": 0, "last_error": ""},
+        "spiders": {}, "runs": [], "outbox": {"waiting": 0, "oldest_age_s": None, "parked": 0, "last_error": "", "refused": 0, "refused_addresses": []},
         "downloads": {"waiting": 0, "failed": 0, "active": []}, "proxies": {},
         "resting_proxies": [],
         "disk": {"free_bytes": None, "total_bytes": None, "keep_free_bytes": 0},
@@ -155,10 +159,16 @@ def _transfers(at_work: list[Run], mask: Callable[[str], str]) -> list[TransferS
             for run in at_work for each in run.transfers]
 
 
-def _outbox(found: queries.OutboxTotals, now: datetime, mask: Callable[[str], str]) -> OutboxStatus:
+def _outbox(connection: Connection, now: datetime, mask: Callable[[str], str], zone: tzinfo) -> OutboxStatus:
+    found = queries.outbox(connection)
+    refused = refused_addresses.count(connection)
     age = (now - found.oldest_at).total_seconds() if found.oldest_at else None
     return {"waiting": found.waiting, "oldest_age_s": None if age is None else round(max(0.0, age), 1),
-            "parked": found.parked, "last_error": quoted(mask(found.last_error))}
+            "parked": found.parked, "last_error": quoted(mask(found.last_error)), "refused": refused,
+            "refused_addresses": [
+                {"address": quoted(mask(each.address)), "messages": each.messages, "message": each.message_id, "at": iso(each.at, zone),
+                 "reason": quoted(mask(f"{each.code} {each.answer}" if each.code else each.answer))}
+                for each in (refused_addresses.read(connection, limit=MOST_REFUSED) if refused else ())]}
 
 
 def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
@@ -168,6 +178,11 @@ def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
         reasons.append(f"outbox: the oldest message has waited for {span_for_people(outbox['oldest_age_s'])}{why}")
     if outbox["parked"]:
         reasons.append(f"outbox: {counted(outbox['parked'], 'parked message')}, not sent before a retry is requested; see `pipeline outbox`")
+    if outbox["refused"]:
+        first = outbox["refused_addresses"][0]
+        more = f" and {outbox['refused'] - 1} more" if outbox["refused"] > 1 else ""
+        reasons.append(f"outbox: {counted(outbox['refused'], 'address')} refused for good: {first['address']} ({first['reason']}){more}; "
+                       "see `pipeline outbox`, and mark as seen with `pipeline outbox seen --all`")
     return reasons
 
 

@@ -109,17 +109,33 @@ class SpiderStatus(TypedDict):
     fields: list[FieldStatus]
 
 
+class RefusedAddress(TypedDict):
+    """An address that a mail server refused for good.
+
+    messages: number of messages that were refused. message, at: the newest of them, and when it was refused. reason: the server's reply.
+    """
+
+    address: str
+    messages: int
+    message: int
+    at: str
+    reason: str
+
+
 class OutboxStatus(TypedDict):
     """The outbox.
 
     waiting: number of messages that are still to be delivered. parked: number of messages that are not tried again until
-    a person runs `pipeline outbox retry`.
+    a person runs `pipeline outbox retry`. refused: number of addresses that a mail server refused for good, and that no person
+    has marked as seen. refused_addresses: at most 20 of them, those that were refused last first.
     """
 
     waiting: int
     oldest_age_s: float | None
     parked: int
     last_error: str
+    refused: int
+    refused_addresses: list[RefusedAddress]
 
 
 class TransferStatus(TypedDict):

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    literal_column,
 )
 
 from pipeline.model import Json
@@ -318,6 +319,7 @@ digests = Table(
     Column("closed_at", Instant),  # NULL: claimed, and its messages are not yet in the outbox
     _text("error"),
     Column("rebuild", JSON(none_as_null=True)),  # NULL, or why an earlier digest is built again with less (model.Rebuild)
+    Column("again", JSON(none_as_null=True)),  # NULL, or which runs are reported again to whom on request (model.Again)
     Column("rebuild_of", Id),  # NULL, or the id of the earlier digest, whose runs are reported again
     *_lease(),
 )
@@ -356,8 +358,11 @@ recipients = Table(
     Column("state", String(10), nullable=False, default="waiting"),
     Column("code", Integer, nullable=False, default=0),
     _text("answer"),
-    Column("seen_at", Instant),  # when somebody has seen that the address was refused
+    Column("seen_at", Instant),  # when a person has seen that the address was refused
 )
+UNSEEN = (recipients.c.state == literal_column("'refused'")) & recipients.c.seen_at.is_(None)
+"""The recipients whom a mail server refused for good, and of whom no person has marked this as seen."""
+_partial("ix_recipients_refused", recipients.c.address, where=UNSEEN)
 
 deliveries = Table(
     "deliveries", metadata,

@@ -22,7 +22,7 @@ from pipeline.model import (
     RecipientState,
 )
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import deliveries, digests, messages, recipients
+from pipeline.store.database.schema import UNSEEN, deliveries, digests, messages, recipients
 from pipeline.store.runs import leases
 
 LEASE_TTL = timedelta(minutes=2)
@@ -258,15 +258,18 @@ def unsent_ids(store: Store) -> list[int]:
             [MessageState.WAITING.value, MessageState.PARKED.value])).order_by(messages.c.id)).scalars())
 
 
-def drop(store: Store, message_id: int) -> bool:
-    """Drop a waiting or parked message, so that it is never sent.
+def drop(store: Store, message_id: int, *, now: datetime) -> bool:
+    """Drop a waiting or parked message, so that it is never sent. The person who drops it has seen for whom it was refused.
 
     Returns False if no message with this id is waiting or parked.
     """
     with store.write(durable=True) as connection:
-        return bool(connection.execute(update(messages).where(
+        dropped = connection.execute(update(messages).where(
             messages.c.id == message_id, messages.c.state.in_([MessageState.WAITING.value, MessageState.PARKED.value]),
-        ).values(state=MessageState.DROPPED.value)).rowcount)
+        ).values(state=MessageState.DROPPED.value)).rowcount
+        if dropped:
+            connection.execute(update(recipients).where(recipients.c.message_id == message_id, UNSEEN).values(seen_at=now))
+        return bool(dropped)
 
 
 def next_due(store: Store, channel: str | None = None) -> datetime | None:

@@ -32,6 +32,7 @@ from pipeline.model import MessageState, Outcome
 from pipeline.settings import Settings
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
+    UNSEEN,
     alerts,
     changes,
     deliveries,
@@ -149,9 +150,11 @@ class _Pruner:
         keep = self._rules.messages
         if not keep:
             return
-        # The newest message is kept, because SQLite would otherwise reuse its id.
+        # The newest message is kept, because SQLite would otherwise reuse its id. So is the newest message that was refused for an address,
+        # until a person has seen this.
+        unseen = select(func.max(recipients.c.message_id)).where(UNSEEN).group_by(recipients.c.address)
         ended = and_(messages.c.state.in_((MessageState.SENT.value, MessageState.DROPPED.value)),
-                     messages.c.id < select(func.max(messages.c.id)).scalar_subquery())
+                     messages.c.id < select(func.max(messages.c.id)).scalar_subquery(), messages.c.id.not_in(unseen))
         at = func.coalesce(messages.c.sent_at, messages.c.created_at, type_=messages.c.created_at.type)
         old = self._beyond(keep, at, messages.c.id, ended)
         while rows := self._some(select(messages.c.id, messages.c.file_key, messages.c.digest_id).where(ended, old)):

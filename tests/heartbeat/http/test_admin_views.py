@@ -27,7 +27,7 @@ from pipeline.model import DraftMessage, MessageState, Outcome, Page, Progress
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.crawl.commit import commit_pages
-from pipeline.store.database.schema import changes, download_files, downloads, messages
+from pipeline.store.database.schema import changes, download_files, downloads, messages, recipients
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
 from tests.heartbeat.conftest import NOW, STARTED
@@ -382,6 +382,15 @@ def test_a_parked_message_is_retried(browser, world):
     assert outbox.get(world.store, world.parked)[0].state is MessageState.WAITING
     assert world.woken == ["mail"]
     again = browser.post(f"{browser.base}/messages/{world.sent}/retry", data={"proof": world.token.csrf_token}, timeout=10)
+    assert again.status_code == 409
+
+
+def test_a_refused_address_is_marked_as_seen(browser, world):
+    world.fill()
+    with world.store.write() as connection:
+        connection.execute(insert(recipients).values(message_id=world.sent, address="gone@<b>.example", state="refused", code=550, answer=LEAK))
+    press(browser, "/outbox", f"/messages/{world.sent}/seen")
+    again = browser.post(f"{browser.base}/messages/{world.sent}/seen", data={"proof": world.token.csrf_token}, timeout=10)
     assert again.status_code == 409
 
 

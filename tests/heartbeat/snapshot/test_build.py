@@ -239,8 +239,8 @@ def test_mail_that_waits_too_long_or_is_parked_is_a_reason(tell, store):
     mail(store, timedelta(minutes=1))
     mail(store, timedelta(days=9), state="sent")
     found = tell(due_after=None)
-    assert (found["health"], found["outbox"]) == ("ok", {"waiting": 2, "oldest_age_s": 840, "parked": 0,
-                                                         "last_error": "timed out"})
+    assert (found["health"], found["outbox"]) == ("ok", {"waiting": 2, "oldest_age_s": 840, "parked": 0, "last_error": "timed out",
+                                                         "refused": 0, "refused_addresses": []})
     mail(store, timedelta(minutes=16))
     mail(store, timedelta(minutes=1), state="parked", last_error="550 no such user")
     assert tell(due_after=None)["reasons"] == [

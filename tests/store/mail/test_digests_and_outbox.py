@@ -161,8 +161,8 @@ def test_a_process_that_lost_the_lease_records_nothing(store: Store) -> None:
 
 def test_a_dropped_message_is_not_delivered(store: Store) -> None:
     number = outbox.enqueue(store, DRAFT, now=NOW)
-    assert outbox.drop(store, number)
-    assert not outbox.drop(store, number)
+    assert outbox.drop(store, number, now=NOW)
+    assert not outbox.drop(store, number, now=NOW)
     assert outbox.lease(store, owner="me", now=NOW) == []
 
 
