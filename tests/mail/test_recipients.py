@@ -249,10 +249,11 @@ def test_a_chart_shows_a_price_over_time_and_says_the_same_in_words(store, site,
     site.run({"1": BOOKS["1"] | {"price": "£41.00"}})
     result = built(store, settings, slot="s2")
     (mail, _), = mails(store, result)
-    told = "price since 2026-11-22: 51.77 → 41, lowest 41, highest 60"
+    told = "price since 22 Nov 2026, 07:01: £51.77 → £41.00, lowest £41.00, highest £60.00"
     assert told in text_of(mail)
     html = text_of(mail, "html")
     assert f'alt="{told}"' in html
+    assert re.findall(r'class="axis"[^>]*>(?:<bdi>)?([^<]+)<', html) == ["£60.00", "£41.00", "22 Nov 2026, 07:01", "22 Nov 2026, 07:04"]
     cid = re.search(r'src="cid:([^"]+)"', html)
     assert cid is not None
     picture, = [part for part in mail.walk() if part.get_content_type() == "image/png"]
@@ -276,7 +277,7 @@ def test_a_price_is_shown_as_the_site_writes_it_in_text_html_and_chart(store, si
     site.run({"1": priced(999, "EUR", "999,-- €")})
     (mail, _), = mails(store, built(store, settings, slot="s2"))
     assert "price: $1,500 → 999,-- €" in text_of(mail)
-    assert re.search(r"price since \S+: 1\.299,-- € → 999,-- €, lowest 999,-- €, highest 1\.349,50 €", text_of(mail))
+    assert re.search(r"price since [^:]+:\d\d: 1\.299,-- € → 999,-- €, lowest 999,-- €, highest 1\.349,50 €", text_of(mail))
     assert re.search(r"line-through[^>]*>\$1,500<.*?>999,-- €<", text_of(mail, "html"), re.DOTALL)
 
 

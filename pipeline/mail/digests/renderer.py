@@ -113,12 +113,12 @@ class DigestRenderer:
         words, zone = wording(table.language), table.zone(self._settings.zone)
         attach = table.attach if as_configured else ("csv",) if self._level.attach_csv else ()
         packed = self._packed(content, attach, scratch=scratch, keep_under=keep_under)
-        charts = {}
-        if table.charts and as_configured:
-            charts = charts_of(self._store, summary.top[ChangeKind.CHANGED], table.charts, words=words,
-                               zone=zone, seed=compose.domain_of(self._settings.mail.from_))
         templates = self._settings.folder / table.templates if table.templates and as_configured else None
         rules = {spider: field_rules(own, table, formatted=as_configured) for spider, own in self._settings.spiders.items()}
+        charts = {}
+        if table.charts and as_configured:
+            charts = charts_of(self._store, summary.top[ChangeKind.CHANGED], table.charts, rules=rules, words=words,
+                               zone=zone, seed=compose.domain_of(self._settings.mail.from_))
         options = RenderOptions(
             name=self._name, subject=table.subject, language=table.language, zone=zone, now=self._now, templates=templates,
             charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language),

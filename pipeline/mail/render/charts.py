@@ -1,42 +1,57 @@
 """Draw charts of a numeric field over time: a small PNG picture for the mail, and an alternative text.
 
-A chart is a line of steps, because a value stays the same until it changes. A chart contains no letters and therefore needs no font.
-The colours can be seen on light and dark backgrounds.
+A chart is a line of steps, because a value stays the same until it changes. The axis begins at zero, and the area below the line is
+filled, unless the values differ so little that their differences could not be seen then: that axis has a mark, and nothing is filled. A
+chart contains no letters and therefore needs no font; the mail writes the values and dates of the axes beside it. The colours can be seen
+on light and dark backgrounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from pipeline.errors import UsageError
 from pipeline.languages import Wording
-from pipeline.mail.field_text import field_text
 from pipeline.mail.filters import number
 from pipeline.mail.message.compose import Picture
+from pipeline.mail.render.fields import dates
+from pipeline.mail.render.fields.formats import FieldRules, Formatter
 from pipeline.model import Change, ChangeKind, Json
-from pipeline.price import is_price, same_currency
+from pipeline.price import same_currency
 from pipeline.store import Store
 from pipeline.store.mail import digests as stored
 from pipeline.text import clean_line
 
-WIDTH, HEIGHT = 280, 56
+WIDTH, HEIGHT = 240, 64
 """Width and height of a chart in the mail, in CSS pixels. The PNG has twice this size, for high-resolution screens."""
 MAX_CHARTS = 12
 _MAX_POINTS = 400
 _PAD = 6
-_LONGEST = 40
+_LONGEST = 24
+_FROM_ZERO = 0.6
+"""If the lowest value is at most this share of the highest, the axis begins at zero."""
+_LINE, _AXIS = "#4f8fe6", "#8a96a3"
 Points = list[tuple[datetime, float]]
 Values = list[tuple[datetime, Json]]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """The picture of a chart and its alternative text."""
+    """The picture of a chart, its alternative text, and the texts at its axes.
+
+    label: the name of the field. top, bottom: the values at the upper and the lower end of the axis. begin, end: the dates of the first
+    and of the last value.
+    """
 
     picture: Picture
     alt: str
+    label: str
+    top: str
+    bottom: str
+    begin: str
+    end: str
 
     @property
     def cid(self) -> str:
@@ -51,14 +66,15 @@ class Chart:
         return HEIGHT
 
 
-def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *, words: Wording, zone: tzinfo,
-              seed: str) -> dict[int, list[Chart]]:
+def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *, rules: Mapping[str, FieldRules], words: Wording,
+              zone: tzinfo, seed: str) -> dict[int, list[Chart]]:
     """Return the charts of each change, by the change's id: a chart for each of `fields` that changed.
 
-    seed: text that makes the Content-IDs of the pictures unique. At most MAX_CHARTS charts are drawn. Raises UsageError if the extra
+    rules: by spider, how its fields are shown. seed: text that makes the Content-IDs of the pictures unique. At most MAX_CHARTS charts are drawn. Raises UsageError if the extra
     `charts` is not installed.
     """
     found: dict[int, list[Chart]] = {}
+    texts = _Texts(words, zone)
     wanted = [change for change in changes if any(name in fields for name in change.fields)][:MAX_CHARTS]
     for spider in dict.fromkeys(change.spider for change in wanted):
         own = [change for change in wanted if change.spider == spider]
@@ -71,7 +87,7 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
                 if len(values) > 1 and name in change.fields and len(found) < MAX_CHARTS:
                     points = [(at, _number(value)) for at, value in values]
                     picture = Picture(f"chart-{change.id}-{len(found.get(change.id, ()))}@{seed}", draw(points))
-                    found.setdefault(change.id, []).append(Chart(picture, _alt_text(name, values, words, zone)))
+                    found.setdefault(change.id, []).append(texts.chart(picture, name, values, rules.get(spider, FieldRules())))
     return found
 
 
@@ -92,16 +108,33 @@ def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
     return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1])]
 
 
-def _alt_text(field: str, values: Values, words: Wording, zone: tzinfo) -> str:
-    alone = [value for _, value in values]
-    first, last, low, high = (_written(value) for value in (alone[0], alone[-1], min(alone, key=_number), max(alone, key=_number)))
-    return words.chart.format(field=clean_line(field, 40), start=f"{values[0][0].astimezone(zone):%Y-%m-%d}", first=first,
-                              last=last, low=low, high=high)
+class _Texts:
+    """Writes the values and the dates of charts in the language and the time zone of a mail."""
 
+    def __init__(self, words: Wording, zone: tzinfo) -> None:
+        self._words = words
+        self._zone = zone
+        self._formatter = Formatter(words, zone)
 
-def _written(value: Json) -> str:
-    """Return a value of a chart as text. A price is returned as the site writes it."""
-    return clean_line(field_text(value), _LONGEST) if is_price(value) else f"{_number(value):,.10g}"
+    def chart(self, picture: Picture, field: str, values: Values, rules: FieldRules) -> Chart:
+        """Return a chart with its texts. Values are written as everywhere in the mail: a price as the site writes it."""
+        def text(value: Json) -> str:
+            return clean_line(self._formatter.shown(value, rules.format_of(field)).text, _LONGEST)
+
+        alone = [value for _, value in values]
+        low, high = min(alone, key=_number), max(alone, key=_number)
+        begin, end = self._dates(values[0][0], values[-1][0])
+        label = rules.label_of(field)
+        alt = self._words.chart.format(field=label, start=begin, first=text(alone[0]), last=text(alone[-1]), low=text(low), high=text(high))
+        bottom, top = axis_of(_number(low), _number(high))
+        return Chart(picture, alt, label, text(high) if top else "0", text(low) if bottom else "0", begin, end)
+
+    def _dates(self, begin: datetime, end: datetime) -> tuple[str, str]:
+        """Return two dates as text; with the time if both are on the same day."""
+        first, last = (dates.written(at, self._words.lang, self._zone, day_only=True) for at in (begin, end))
+        if first != last:
+            return first, last
+        return dates.written(begin, self._words.lang, self._zone), dates.written(end, self._words.lang, self._zone)
 
 
 def _number(value: Json) -> float:
@@ -124,22 +157,40 @@ def draw(points: Points) -> bytes:
     return bytes(png)
 
 
+def axis_of(low: float, high: float) -> tuple[float, float]:
+    """Return the values at the ends of the axis. If one of them is not `low` or `high`, it is zero.
+
+    low, high: the lowest and the highest value.
+    """
+    if 0 <= low <= _FROM_ZERO * high:
+        return 0.0, high
+    if 0 <= -high <= _FROM_ZERO * -low:
+        return low, 0.0
+    return low, high
+
+
 def _svg(points: Points) -> str:
     begin, end = points[0][0], points[-1][0]
     span_s = (end - begin).total_seconds()
-    low, high = min(value for _, value in points), max(value for _, value in points)
+    bottom, top = axis_of(min(value for _, value in points), max(value for _, value in points))
+
+    def y_of(value: float) -> float:
+        return HEIGHT / 2 if top == bottom else _PAD + (top - value) / (top - bottom) * (HEIGHT - 2 * _PAD)
+
     coordinates = []
     for at, (moment, value) in enumerate(points):
         # The last step is extended beyond the time of the last value, because otherwise its width would be zero.
         share = (moment - begin).total_seconds() / span_s if span_s else at / len(points)
-        x = _PAD + share * (WIDTH - 2 * _PAD - 24)
-        y = HEIGHT / 2 if high == low else _PAD + (high - value) / (high - low) * (HEIGHT - 2 * _PAD)
-        coordinates.append((x, y))
-    path = f"M{coordinates[0][0]:.1f} {coordinates[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in coordinates[1:])
-    x, y = WIDTH - _PAD, coordinates[-1][1]
-    path += f"H{x}"
-    area = f"{path}V{HEIGHT - 1}H{coordinates[0][0]:.1f}Z"
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">'
-            f'<path d="{area}" fill="#4f8fe6" fill-opacity="0.18"/>'
-            f'<path d="{path}" fill="none" stroke="#4f8fe6" stroke-width="2" stroke-linejoin="round"/>'
-            f'<circle cx="{x}" cy="{y:.1f}" r="3.5" fill="#4f8fe6"/></svg>')
+        coordinates.append((_PAD + share * (WIDTH - 2 * _PAD - 24), y_of(value)))
+    path = f"M{coordinates[0][0]:.1f} {coordinates[0][1]:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in coordinates[1:]) + f"H{WIDTH - _PAD}"
+    has_zero = bottom <= 0 <= top
+    drawn = f'<path d="{path}V{y_of(0):.1f}H{_PAD}Z" fill="{_LINE}" fill-opacity="0.18"/>' if has_zero else ""
+    for value in dict.fromkeys((top, bottom, 0.0 if has_zero else bottom)):
+        dashes = "" if value == 0 else ' stroke-dasharray="2 3"'
+        drawn += f'<path d="M{_PAD} {y_of(value):.1f}H{WIDTH - _PAD}" stroke="{_AXIS}" stroke-width="1" stroke-opacity="0.7"{dashes}/>'
+    if not has_zero:  # the mark of an axis that does not begin at zero
+        y = HEIGHT - 1
+        drawn += f'<path d="M{_PAD} {y - 9}l-4 3l8 3l-4 3" fill="none" stroke="{_AXIS}" stroke-width="1.5" stroke-linejoin="round"/>'
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">{drawn}'
+            f'<path d="{path}" fill="none" stroke="{_LINE}" stroke-width="2" stroke-linejoin="round"/>'
+            f'<circle cx="{WIDTH - _PAD}" cy="{coordinates[-1][1]:.1f}" r="3.5" fill="{_LINE}"/></svg>')

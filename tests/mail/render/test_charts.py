@@ -1,0 +1,29 @@
+"""Tests of charts: where the axis begins, and what is drawn for it."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+
+import pytest
+from PIL import Image
+
+from pipeline.mail.render.charts import HEIGHT, WIDTH, axis_of, draw
+from tests.mail.conftest import NOW
+
+
+@pytest.mark.parametrize(("low", "high", "axis"), [
+    (1, 90, (0, 90)), (0, 5, (0, 5)), (30, 50, (0, 50)), (41, 60, (41, 60)), (51, 52, (51, 52)), (7, 7, (7, 7)),
+    (-8, 10, (-8, 10)), (-90, -1, (-90, 0)), (-52, -51, (-52, -51)), (0, 0, (0, 0)), (1e300, 1.1e300, (1e300, 1.1e300)),
+])
+def test_the_axis_begins_at_zero_unless_differences_could_not_be_seen(low, high, axis) -> None:
+    assert axis_of(low, high) == axis
+
+
+@pytest.mark.parametrize(("values", "is_filled"), [([10, 90, 45], True), ([51, 52, 51.5], False), ([-5, 5, -8], True), ([7, 7, 7], False)])
+def test_only_the_area_down_to_zero_is_filled(values, is_filled) -> None:
+    png = draw([(NOW + timedelta(days=day), value) for day, value in enumerate(values)])
+    chart = Image.open(io.BytesIO(png)).convert("RGBA")
+    assert chart.size == (2 * WIDTH, 2 * HEIGHT)
+    faint = [count for count, (red, _, blue, opacity) in chart.getcolors(1 << 20) if 40 <= opacity <= 50 and blue > red]
+    assert (sum(faint) > 1000) is is_filled
