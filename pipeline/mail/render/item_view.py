@@ -14,7 +14,7 @@ from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.fields.dates import machine_moment
 from pipeline.mail.render.fields.field_view import Detail, FieldView, FieldViewer, html_source
 from pipeline.mail.render.fields.figures import figure_of
-from pipeline.mail.render.fields.formats import FieldRules
+from pipeline.mail.render.fields.formats import FieldRules, short_url
 from pipeline.mail.render.fields.machine_values import is_empty, is_for_machines
 from pipeline.mail.render.sanitize import plain
 from pipeline.mail.render.thumbnails import ItemPicture
@@ -143,17 +143,19 @@ def title_of(data: Mapping[str, Any], key: str) -> str:
     """Return the title of an item.
 
     The title is the value of the field title, name, headline or subject. If the item has none of these fields, the title is the first
-    value that is a text, but no URL, id, hash, date or price. If there is no such value, it is the first value that is a text but no URL,
-    and otherwise the item's key.
+    value with letters that is no URL, id, hash, date or price. If there is no such value, it is the item's link without its scheme,
+    otherwise the first value that is a text, and otherwise the item's key.
     """
     by_name = {name.casefold(): value for name, value in data.items()}
     named = [("", by_name.get(name)) for name in _TITLES]
     texts = [(name, value) for name, value in [*named, *data.items()]
              if isinstance(value, str) and value.strip() and not value.startswith(("http://", "https://"))]
     for name, value in texts:
-        if not name or not (is_for_machines(name, value, sources=()) or machine_moment(value) or figure_of(value, strict=True)):
+        for_machines = is_for_machines(name, value, sources=()) or machine_moment(value) or figure_of(value, strict=True)
+        if not name or (any(map(str.isalpha, value)) and not for_machines):
             return value
-    return texts[0][1] if texts else key
+    link = link_of(data, key)
+    return short_url(link) if link else texts[0][1] if texts else key
 
 
 def link_of(data: Mapping[str, Any], key: str) -> str:
