@@ -33,9 +33,10 @@ pytestmark = pytest.mark.needs("git")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the section says to do. new: files by path. registered: (name, path, lines to add to it). diffs: unified, without @@."""
+    """What the section says to do. new: files by path. copied: (path, path of the copy). registered: (name, path, lines to add to it). diffs: unified, without @@."""
 
     new: dict[str, str]
+    copied: list[tuple[str, str]]
     registered: list[tuple[str, str, str]]
     diffs: list[str]
     settings: str
@@ -50,22 +51,23 @@ class Recipe:
 
         settings, = found(r"^```toml recipe\n(.*?)^```$")
         commands, = found(r"^```sh\n(.*?)^```$")
-        return cls(dict(found(r"^Write `([^`]+)`:\n\n```python\n(.*?)^```$")),
+        return cls(dict(found(r"^Write `([^`]+)`:\n\n```python\n(.*?)^```$")), found(r"^Copy `([^`]+)` to `([^`]+)`"),
                    found(r"^Add to `(\w+)` in `([^`]+)`:\n\n```python\n(.*?)^```$"),
                    found(r"^```diff\n(.*?)^```$"), settings, commands.splitlines())
 
     def edits(self) -> Iterator[tuple[str, str, str]]:
-        """(path, text before, text after) of each file in the diffs."""
+        """(path, text before, text after) of each place in the diffs; @@ is between two places of a file."""
         for diff in self.diffs:
-            for path, body in re.findall(r"^--- a/.*\n\+\+\+ b/(.*)\n((?:(?!--- )[ +-].*\n)+)", diff, re.MULTILINE):
-                lines = body.splitlines(keepends=True)
-                yield (path, "".join(line[1:] for line in lines if line[0] in " -"),
-                       "".join(line[1:] for line in lines if line[0] in " +"))
+            for path, body in re.findall(r"^--- a/.*\n\+\+\+ b/(.*)\n((?:(?!--- )[ @+-].*\n)+)", diff, re.MULTILINE):
+                for place in body.split("@@\n"):
+                    lines = place.splitlines(keepends=True)
+                    yield (path, "".join(line[1:] for line in lines if line[0] in " -"),
+                           "".join(line[1:] for line in lines if line[0] in " +"))
 
     @property
     def files(self) -> set[str]:
         """Every file that it says to write or to change."""
-        return {*self.new, *(path for _, path, _ in self.registered), *(path for path, _, _ in self.edits())}
+        return {*self.new, *(path for _, path in self.copied), *(path for _, path, _ in self.registered), *(path for path, _, _ in self.edits())}
 
 
 class Copy(Program):
@@ -84,6 +86,8 @@ class Copy(Program):
         for path, text in recipe.new.items():
             assert not (self.repository / path).exists(), path
             (self.repository / path).write_text(text, "utf-8")
+        for source, path in recipe.copied:
+            shutil.copy(self.repository / source, self.repository / path)
         for name, path, lines in recipe.registered:
             self._edit(path, rf"^{name}\b.*? = \{{\n.*?(?=^\}})", lambda table, lines=lines: table[0] + lines)
         for path, before, after in recipe.edits():
@@ -167,7 +171,7 @@ def at(site: PageSite, text: str) -> str:
 def test_every_recipe_is_followed_here() -> None:
     titles = re.findall(r"^### (.+)$", RECIPES, re.MULTILINE)
     assert titles == ["A built-in spider", "A mail transport", "An attachment format", "A heartbeat command", "A settings key",
-                      "A notification channel"]
+                      "A language", "A notification channel"]
     assert "```" not in RECIPES.partition("### A notification channel")[2]
 
 
@@ -262,3 +266,26 @@ def test_the_settings_key_is_checked_and_used(copy: Copy) -> None:
     copy.check()
     assert copy.changed() == recipe.files | {"docs/settings-reference.md"}
     assert recipe.files == {"pipeline/settings/models/mail.py", "pipeline/mail/test_message.py"}
+
+
+def test_the_language_is_written_from_right_to_left_in_digests_and_alerts(copy: Copy) -> None:
+    recipe = Recipe.titled("A language")
+    copy.write(recipe.settings)
+    copy.follow(recipe)
+    check, serve, preview = recipe.commands
+    assert "no problems" in copy.done(check)
+    assert copy.run(*shlex.split(serve)[1:]).returncode == 1, "a run failed"
+    alert, = mailbox.Maildir(copy.data / "mail", factory=lambda file: BytesParser(policy=policy.default).parse(file))
+    assert alert["Subject"] == "[alert] shop: فشل التشغيل: تعذّر الاتصال بـ 127.0.0.1:9: Connection refused"
+    copy.done(preview)
+    for html in (alert.get_body(("html",)).get_content(), (copy.folder / "out" / "changes.html").read_text("utf-8")):
+        assert '<html lang="ar" dir="rtl">' in html
+        assert "تعذّر الاتصال بـ 127.0.0.1:9" in html
+        assert "text-align: right" in html
+        assert "border-right: 4px" in html
+        assert "border-left: 4px" not in html
+    assert "ما العمل" in alert.get_body(("plain",)).get_content()
+    assert copy.changed() == recipe.files | {"docs/settings-reference.md"}
+    (copy.repository / "pipeline" / "languages" / "ar.toml").write_text(
+        (copy.repository / "pipeline" / "languages" / "ar.toml").read_text("utf-8").replace('\nmore = "', '\nmore_of = "', 1), "utf-8")
+    assert "digests.changes.language: ar.toml: digest.more is missing; translate the text of en.toml" in copy.refused()

@@ -10,6 +10,7 @@ from pipeline.cli.settings_check import (
     contradictions,
     credentials,
     data_dir,
+    languages,
     named_files,
     selectors,
     unknown_fields,
@@ -25,7 +26,7 @@ from pipeline.settings.valid_part import load_valid_part
 from pipeline.text import escape_line
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Remark]], ...] = (
-    data_dir.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, without_effect.check, user_code.check)
+    data_dir.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, without_effect.check, user_code.check)
 
 
 @dataclass
