@@ -417,12 +417,24 @@ REBUILD_STEPS = ("smaller attachments", "no attachments", "only the numbers of c
 
 
 @dataclass(frozen=True)
+class Again:
+    """A person's request to report runs again, whether or not the digest has reported them.
+
+    run_ids: the runs. recipients: bare addresses of the only recipients of the mail; () for all recipients of the digest.
+    """
+
+    run_ids: tuple[int, ...]
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class DigestClaim:
     """The runs that one digest reports.
 
     id: identifies the claim. The Message-IDs of the digest's mails are derived from this id, so they stay the same if the digest is
     built again. slot_key: identifies the due time of the digest. attempt: number of attempts to build the digest, including this one.
-    rebuild: set if the digest was already sent, and a mail server refused one of its messages.
+    rebuild: set if the digest was already sent, and a mail server refused one of its messages. again: set if a person requested to report
+    the runs again.
     """
 
     id: int
@@ -432,6 +444,7 @@ class DigestClaim:
     run_ids: tuple[int, ...]
     attempt: int = field(default=1, compare=False)
     rebuild: Rebuild | None = None
+    again: Again | None = None
 
 
 @dataclass(frozen=True)

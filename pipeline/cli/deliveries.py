@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
-from pipeline.errors import MailError
+from pipeline.errors import MailError, UsageError
 from pipeline.mail import test_message
 from pipeline.mail.digests import build as mail_digest
 from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due
 from pipeline.mail.transports import open_transport
-from pipeline.model import MessageState
+from pipeline.model import Again, MessageState
 from pipeline.session.picture_fetcher import PictureFetcher
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -38,16 +38,51 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
         claims += 1
         built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
         built_messages += len(built.message_ids)
-        if built.message_ids:
-            say(f"{name}: {built.subject}")
-        if built.problem:
-            say(f"the digest shows less than usual, because it could not be rendered completely: {built.problem}")
-        for key in built.html_keys:
-            say(f"to see the mail, open {store.files.path(key)} in a browser")
+        _say_built(store, name, built, say)
     if not built_messages:
         say(f"{name}: {'nothing new' if claims else 'no ended runs to report'}")
         return 0
     return deliver_now(store, settings, say=say)
+
+
+def send_again(store: Store, settings: Settings, name: str, *, since: datetime | None, recipients: Sequence[str],
+               say: Callable[[str], None]) -> int:
+    """Report runs again that a digest has already reported, and deliver the mails; return the exit code.
+
+    What the digest has not reported yet stays unreported. If this process is killed while it builds the digest, the service builds and sends
+    it. since: report the runs that ended at this time or later; None sends the last digest again. recipients: bare addresses of the only
+    recipients; empty for all. say: function that is called with each line to print.
+
+    Raises UsageError if there is nothing that could be sent again.
+    """
+    owner, now = f"{store.owner}:digest", utc_now()
+    if since is None:
+        last = digests.last_sent(store, name)
+        if last is None:
+            raise UsageError(f"no sent digest of this name is stored: {name}", where="digest --again",
+                             fix="list what was sent with `pipeline outbox list --sent`, or report earlier runs with --send --since")
+        run_ids = last[1]
+    else:
+        run_ids = tuple(digests.ended_since(store, settings.digests[name].spiders, since))
+    if not digests.runs_of(store, run_ids):
+        raise UsageError("there are no ended runs to report: the last digest had none, or retention has deleted them" if since is None else
+                         f"no run of the digest's spiders has ended since {since:%Y-%m-%d %H:%M} UTC", where="digest")
+    claim = digests.claim_again(store, name, Again(run_ids, tuple(recipients)), owner=owner, now=now)
+    built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
+    _say_built(store, name, built, say)
+    if not built.message_ids:
+        say(f"{name}: there is nothing to report to {', '.join(recipients) or 'the recipients'} about these runs")
+        return 0
+    return deliver_now(store, settings, say=say)
+
+
+def _say_built(store: Store, name: str, built: mail_digest.BuiltDigest, say: Callable[[str], None]) -> None:
+    if built.message_ids:
+        say(f"{name}: {built.subject}")
+    if built.problem:
+        say(f"the digest shows less than usual, because it could not be rendered completely: {built.problem}")
+    for key in built.html_keys:
+        say(f"to see the mail, open {store.files.path(key)} in a browser")
 
 
 def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:

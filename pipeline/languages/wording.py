@@ -64,6 +64,8 @@ class Wording(Texts):
     no: Phrase
     rendered_with_less: Phrase
     built_again: Phrase
+    subject_again: Phrase
+    sent_again: Phrase
     more_attached: Phrase
     downloads: Phrase
     not_attached: Phrase

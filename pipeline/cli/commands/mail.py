@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--preview", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Write the digest as .eml, .html and .txt to DIR, and change nothing.")
-@click.option("--since", type=click.DateTime(), help="With --preview: start with the runs of this day (UTC).")
+@click.option("--since", type=click.DateTime(), help="With --preview or --send: report all runs that ended at this time (UTC) or later, also those that were reported before.")
 @click.option("--send", is_flag=True, help="Build and deliver the digest now.")
-def digest(settings_file: str, name: str, preview: Path | None, since: datetime | None, *, send: bool) -> None:
+@click.option("--again", is_flag=True, help="Send the last digest again.")
+@click.option("--to", "addresses", metavar="ADDRESS", multiple=True, help="With --again or --since: send only to this recipient of the digest.")
+def digest(settings_file: str, name: str, preview: Path | None, since: datetime | None, addresses: tuple[str, ...], *, send: bool, again: bool) -> None:
     """Preview or send a digest."""
-    from pipeline.cli.deliveries import send_digest
+    from pipeline.cli.deliveries import send_again, send_digest
     from pipeline.mail.digests.preview import preview as preview_digest
     from pipeline.session.picture_fetcher import PictureFetcher
     from pipeline.settings import nearest
@@ -36,18 +38,37 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
     if name not in settings.digests:
         raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where=settings.file,
                          fix=f"known: {', '.join(settings.digests) or 'none'}")
-    if send == (preview is not None):
-        raise UsageError("give either --preview DIR or --send", where="digest")
-    if send and since is not None:
-        raise UsageError("--since can be used only with --preview: --send reports each run once, and always all runs that are not reported yet",
-                         where="digest", fix=f"leave out --since, or look at the mail with `pipeline digest {name} --preview DIR --since {since:%Y-%m-%d}`")
+    if [send, preview is not None, again].count(True) != 1:
+        raise UsageError("give one of --preview DIR, --send and --again", where="digest")
+    if again and since is not None:
+        raise UsageError("--again sends the last digest again, so --since has no effect", where="digest", fix="use --send --since to report all runs of a period again")
+    if addresses and (preview is not None or not (again or since)):
+        raise UsageError("--to can be used only with --again or --send --since, because a new digest goes to all its recipients", where="digest")
+    chosen = _recipients_of(settings, name, addresses)
     store = open_stored(settings)
+    day = since.replace(tzinfo=UTC) if since else None
+    if again or (send and since):
+        raise SystemExit(send_again(store, settings, name, since=day, recipients=chosen, say=click.echo))
     if preview is not None:
-        day = since.replace(tzinfo=UTC) if since else None
         for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day, fetch_pictures=PictureFetcher(settings)):
             click.echo(str(path))
         return
     raise SystemExit(send_digest(store, settings, name, say=click.echo))
+
+
+def _recipients_of(settings: Settings, name: str, addresses: tuple[str, ...]) -> list[str]:
+    """Return the bare forms of these addresses. Raises UsageError for an address that is not a recipient of the digest."""
+    from pipeline.mail.message.compose import bare_address
+    from pipeline.settings import nearest
+    table = settings.digests[name]
+    known = dict.fromkeys(bare_address(each) for recipients in (table, *table.groups) for each in recipients.everyone)
+    chosen = [bare_address(address) for address in addresses]
+    for address in chosen:
+        if address not in known:
+            more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+            raise UsageError(f"{address or 'this text'} is not a recipient of the digest {name}{nearest(address, known)}", where="--to",
+                             fix=f"known: {', '.join([*known][:10])}{more}")
+    return chosen
 
 
 def _settings_of_outbox(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from pipeline.errors import LeaseLostError, PipelineError, UsageError
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.notice import Notice
 from pipeline.mail.digests.preview import standalone
+from pipeline.mail.digests.recipients import with_only
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, RenderLevel, scratch_folder
 from pipeline.mail.digests.smaller_digest import with_less
 from pipeline.mail.message import compose
@@ -62,6 +63,8 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     Raises LeaseLostError if another process has taken over the claim, MailError for an address that is not valid in a mail header,
     StoreError.
     """
+    if claim.again is not None and claim.again.recipients:
+        settings = with_only(settings, claim.name, claim.again.recipients)
     steps = [(settings, None)] if claim.rebuild is None else [
         (with_less(settings, claim.name, claim.rebuild, step), claim.rebuild.max_bytes) for step in range(claim.rebuild.step, len(REBUILD_STEPS) - 1)]
     problem = problem or (claim.rebuild.reason if claim.rebuild is not None else "")
@@ -96,7 +99,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
     if not contents:  # there is nothing to report, or the digest was removed from the settings
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)
-    notice = Notice(problem, is_rebuilt=claim.rebuild is not None)
+    notice = Notice(problem, is_rebuilt=claim.rebuild is not None, is_again=claim.again is not None)
     renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=replace(level, notice=notice),
                               pictures=pictures)
     drafts: list[DraftMessage] = []

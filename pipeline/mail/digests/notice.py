@@ -14,10 +14,12 @@ class Notice:
     """Why a mail differs from other mails of its digest.
 
     problem: why the mail shows less than usual; "" if it does not. is_rebuilt: whether the reason is that a mail server refused the digest.
+    is_again: whether a person requested the mail again.
     """
 
     problem: str = ""
     is_rebuilt: bool = False
+    is_again: bool = False
 
     def text(self, language: Language) -> str:
         """Return the notice in the language of the mail; "" if there is nothing to say."""

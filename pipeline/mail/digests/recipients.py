@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from urllib.parse import quote
 
 from pipeline.mail.message import compose
-from pipeline.settings import RECIPIENT, DigestTable
+from pipeline.settings import RECIPIENT, DigestTable, Settings
 
 
 def tables_of_messages(table: DigestTable) -> Iterator[DigestTable]:
@@ -25,6 +25,15 @@ def tables_of_messages(table: DigestTable) -> Iterator[DigestTable]:
         return
     for addresses in compose.by_alphabet(table.everyone):
         yield table.only(addresses.__contains__)
+
+
+def with_only(settings: Settings, name: str, addresses: Collection[str]) -> Settings:
+    """Return the settings with only the digest `name`, whose recipients are only those of these bare addresses."""
+    table = settings.digests.get(name)
+    if table is None:
+        return settings
+    own, *groups = [each.only(lambda address: compose.bare_address(address) in addresses) for each in (table, *table.groups)]
+    return settings.model_copy(update={"digests": {name: own.model_copy(update={"groups": tuple(groups)})}})
 
 
 def unsubscribe_url(table: DigestTable) -> str:

@@ -25,7 +25,16 @@ from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
 from pipeline.mail.render.pictures import PictureLoader, Pictures, pictures_of
-from pipeline.mail.render.render import COUNTS_ONLY, DETAILS, Rendered, RenderOptions, numbered, render, render_part
+from pipeline.mail.render.render import (
+    COUNTS_ONLY,
+    DETAILS,
+    Rendered,
+    RenderOptions,
+    numbered,
+    render,
+    render_part,
+    sent_again,
+)
 from pipeline.model import ChangeKind
 from pipeline.settings import RECIPIENT, DigestTable, Settings, SpiderTable
 from pipeline.settings.masking import Mask
@@ -98,6 +107,8 @@ class DigestRenderer:
             kept = keep_under if position == 1 or not keep_under else f"{keep_under}-{position}"
             rendered, packed = self._render(content, scratch=folder, keep_under=kept)
             total = 1 + len(packed.further)
+            if self._level.notice.is_again:
+                rendered = sent_again(rendered, content.table.language)
             first = replace(rendered, subject=numbered(rendered.subject, 1, total))
             parts = [render_part(rendered, attachments, number=number, total=total, language=content.table.language)
                      for number, attachments in enumerate(packed.further, 2)]
@@ -121,7 +132,7 @@ class DigestRenderer:
                                zone=zone, seed=compose.domain_of(self._settings.mail.from_))
         options = RenderOptions(
             name=self._name, subject=table.subject, language=table.language, zone=zone, now=self._now, templates=templates,
-            charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language),
+            charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language), is_again=self._level.notice.is_again,
             links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table),
             pictures=self._pictures_of(content, rules))
         rendered = render(summary, packed, options)

@@ -60,8 +60,8 @@ class RenderOptions:
     the default subject. templates: folder whose files digest.html and digest.txt replace the built-in templates; None means the
     built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown.
     details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
-    problems; "" if there is none. links: the links of files. footer: what the footer offers. pictures: the
-    pictures of items.
+    problems; "" if there is none. is_again: whether a person requested the mail again. links: the links of files. footer: what the footer
+    offers. pictures: the pictures of items.
     """
 
     name: str
@@ -74,6 +74,7 @@ class RenderOptions:
     rules: Mapping[str, FieldRules] = field(default_factory=dict)
     details: Sequence[Detail] = DETAILS
     notice: str = ""
+    is_again: bool = False
     links: FileLinks = field(default_factory=FileLinks)
     footer: FooterOptions = field(default_factory=FooterOptions)
     pictures: Pictures = field(default_factory=Pictures)
@@ -169,6 +170,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
         "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
         "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),
         "foot": footer_view(options.name, options.footer, words), "unsubscribe": options.footer.unsubscribe,
+        "again": words.sent_again if options.is_again else "",
         "pictures_note": options.pictures.note,
     }
 
@@ -195,6 +197,12 @@ def render_alert(summary: str, started: Sequence[object], ended: Sequence[object
     view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "footer": footer, "words": words, "with_code": with_code}
     return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
                     separate_words(_inliner().inline(clean_text(_run(environment, "alert.html", view)))), [])
+
+
+def sent_again(rendered: Rendered, language: Language) -> Rendered:
+    """Mark the subject of a mail that a person requested again."""
+    subject = wording(language).subject_again.format(subject=clean_subject(rendered.subject, SUBJECT_LENGTH - 20))
+    return replace(rendered, subject=subject)
 
 
 def numbered(subject: str, number: int, total: int) -> str:

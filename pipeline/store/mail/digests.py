@@ -7,17 +7,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, case, distinct, exists, func, insert, select, update
 
-from pipeline.model import Change, ChangeKind, DigestClaim, DraftMessage, Outcome, Rebuild, Run, StoredFile
+from pipeline.model import (
+    Again,
+    Change,
+    ChangeKind,
+    DigestClaim,
+    DraftMessage,
+    MessageState,
+    Outcome,
+    Rebuild,
+    Run,
+    StoredFile,
+)
 from pipeline.store.crawl.items import change_of
 from pipeline.store.database.bulk import paged
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import changes, digest_runs, digests, download_files, downloads, rejects, runs
+from pipeline.store.database.schema import (
+    changes,
+    digest_runs,
+    digests,
+    download_files,
+    downloads,
+    messages,
+    rejects,
+    runs,
+)
 from pipeline.store.mail.outbox import insert_messages, rebuild_of
 from pipeline.store.runs import leases
 from pipeline.store.runs.slots import run_of
@@ -77,16 +97,52 @@ def claim_rebuild(store: Store, *, owner: str, now: datetime, ttl: timedelta = C
         return _stored_claim(connection, found[0]) if found else None
 
 
+def claim_again(store: Store, name: str, again: Again, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> DigestClaim:
+    """Create a claim that reports runs again, and return it.
+
+    No run is claimed, so the digest will report its unreported runs as before. If the process is killed, the claim is built later, like
+    every unfinished claim.
+    """
+    with store.write(durable=True) as connection:
+        row = connection.execute(insert(digests).values(
+            name=name, slot_key=f"again {now.isoformat()}", created_at=now, lease_owner=owner, lease_until=now + ttl, attempt=1,
+            again=asdict(again)).returning(digests)).one()
+        return _claim(row, again.run_ids, again=again)
+
+
+def last_sent(store: Store, name: str) -> tuple[datetime, tuple[int, ...]] | None:
+    """Return when the runs of the last sent digest of this name were claimed, and the ids of these runs; None if none is stored.
+
+    A digest is sent if a mail server accepted at least one of its messages. Digests that were sent again are left out.
+    """
+    first = func.coalesce(digests.c.rebuild_of, digests.c.id)
+    on_request = select(digests.c.id).where(digests.c.name == name, digests.c.again.is_not(None))
+    wanted = select(first).join(messages, messages.c.digest_id == digests.c.id).where(
+        digests.c.name == name, messages.c.state == MessageState.SENT.value, messages.c.channel == "", first.not_in(on_request),
+    ).order_by(first.desc()).limit(1)
+    with store.read() as connection:
+        row = connection.execute(select(digests).where(digests.c.id == wanted.scalar_subquery())).first()
+        return (row.created_at, tuple(_runs_of_claim(connection, row.id))) if row is not None else None
+
+
+def _runs_of_claim(connection: Connection, digest_id: int) -> Sequence[int]:
+    return connection.execute(select(digest_runs.c.run_id).where(
+        digest_runs.c.digest_id == digest_id).order_by(digest_runs.c.run_id)).scalars().all()
+
+
 def _stored_claim(connection: Connection, digest_id: int) -> DigestClaim:
     row = connection.execute(select(digests).where(digests.c.id == digest_id)).one()
     rebuild = rebuild_of(row)
-    run_ids = connection.execute(select(digest_runs.c.run_id).where(
-        digest_runs.c.digest_id == (rebuild.digest_id if rebuild else row.id)).order_by(digest_runs.c.run_id)).scalars().all()
-    return _claim(row, run_ids, rebuild)
+    first = row.id if rebuild is None else rebuild.digest_id
+    requested = connection.execute(select(digests.c.again).where(digests.c.id == first)).scalar()
+    if requested is not None:
+        again = Again(tuple(requested["run_ids"]), tuple(requested["recipients"]))
+        return _claim(row, again.run_ids, rebuild, again)
+    return _claim(row, _runs_of_claim(connection, first), rebuild)
 
 
-def _claim(row: Row[Any], run_ids: Sequence[int], rebuild: Rebuild | None = None) -> DigestClaim:
-    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids), row.attempt, rebuild)
+def _claim(row: Row[Any], run_ids: Sequence[int], rebuild: Rebuild | None = None, again: Again | None = None) -> DigestClaim:
+    return DigestClaim(row.id, row.name, row.slot_key, row.created_at, tuple(run_ids), row.attempt, rebuild, again)
 
 
 def _ended(spiders: Sequence[str]) -> Select[Any]:

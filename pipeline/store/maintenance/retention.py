@@ -264,6 +264,10 @@ class _Pruner:
         claimed_by = func.coalesce(digests.c.rebuild_of, digests.c.id)
         parts.append(select(digest_runs.c.run_id).join(digests, claimed_by == digest_runs.c.digest_id).where(
             or_(digests.c.closed_at.is_(None), digests.c.id.in_(unsent))))
+        with self._store.read() as connection:
+            requested = connection.execute(select(digests.c.again).where(
+                digests.c.again.is_not(None), or_(digests.c.closed_at.is_(None), digests.c.id.in_(unsent)))).scalars().all()
+        parts.append(select(runs.c.id).where(runs.c.id.in_([run_id for again in requested for run_id in again["run_ids"]])))
         found = union_all(*parts).subquery()
         return select(found.c[0])
 
