@@ -14,6 +14,7 @@ REASONS = {
     "css-background-color": "some know named colours only: the card is white on white, and reads",
     "css-border": "Outlook on Windows: unreliable on blocks; the lines between items may be missing",
     "css-display": "partly: without flex and grid; a chart is a block, and else stands on a line of its own all the same",
+    "css-float": "Outlook on Windows: the price of an item of a long list stands before its title",
     "css-font-size": "partly: without rem or per cent; ours are px",
     "css-font-weight": "partly: 600 is bold, or one of the hundreds; ours are hundreds",
     "css-height": "of charts, which have it as an attribute, too",

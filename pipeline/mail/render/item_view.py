@@ -46,6 +46,11 @@ class ItemView:
     compact: bool = False
     picture: ItemPicture | None = None
 
+    @property
+    def price(self) -> FieldView | None:
+        """The first field of a compact item that is a price, which stands at the end of the line of the title."""
+        return next((view for view in self.fields if view.is_price), None) if self.compact else None
+
 
 @dataclass(frozen=True)
 class ItemViewer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -155,6 +156,24 @@ def test_keys_of_the_digest_replace_those_of_the_spider() -> None:
     found = digest.over(spider)
     assert (found.show, found.hide, found.labels, found.good) == (("a", "b"), ("a",), {"a": "A", "b": "Bee"}, {"a": "down"})
     assert DisplayTable(show=("a",)).over(DisplayTable(hide=("a", "c"))).hide == ("c",)
+
+
+@pytest.mark.parametrize(("data", "title"), [
+    ({"id": "a1", "price": "£5", "label": "Walnut clock"}, "Walnut clock"), ({"label": "Walnut clock", "headline": "Sale"}, "Sale"),
+    ({"lastmod": "2026-11-10", "loc": "https://www.a.test/clocks/walnut/"}, "a.test/clocks/walnut"), ({"id": "a1", "price": "£5"}, "a1"),
+    ({"price": 5}, "key"), ({"title": "2026-11-10"}, "2026-11-10"),
+])
+def test_the_title_of_an_item_is_a_text_for_people_if_there_is_one(data, title) -> None:
+    assert viewer_of(FieldRules()).item(change_of({}, data, ChangeKind.NEW), (), Detail(1)).title == title
+
+
+def test_prices_of_a_long_list_form_a_column_at_the_end_of_the_line(store, site, settings_from) -> None:
+    site.run({str(n): {"title": f"Clock {n}", "price": f"£{n}.00", "stock": n} for n in range(1, 14)})
+    mail = mail_of(store, built(store, settings_from()))
+    html = re.sub(r' style="[^"]*"', "", text_of(mail, "html"))
+    assert '<div class="title" dir="auto"><bdi class="price">£13.00</bdi> Clock 13</div>' in html
+    assert '<div class="f" dir="auto"><span class="n">stock: </span><bdi>13</bdi></div>' in html
+    assert "  price: £13.00 · stock: 13\n" in text_of(mail).replace("\r\n", "\n")
 
 
 def test_a_mail_shows_the_difference_in_both_parts_and_colours_it_only_if_told(store, site, settings_from) -> None:

@@ -48,7 +48,7 @@ class FieldView:
     if the value is a list of URLs. html, lines: the value of a field with HTML, as safe HTML and as lines of text. more: text that says
     how many places are not shown; "" if all are shown. old, new: both values of a change that is shown as old → new. delta, percent:
     how much a number changed, with signs, such as "+£0.50" and "+1.6%"; "" for anything else. direction: "up" or "down", or "" if no
-    difference is known. tone: "good", "bad" or "neutral". reading: in which direction old and new are read. plain: the places, or else
+    difference is known. tone: "good", "bad" or "neutral". reading: in which direction old and new are read. is_price: whether the value is a number with a currency. plain: the places, or else
     the value, as lines of plain text.
     """
 
@@ -69,6 +69,7 @@ class FieldView:
     reading: Literal["ltr", "rtl"] = "ltr"
     links: list[tuple[str, str]] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
+    is_price: bool = False
 
     @property
     def arrow(self) -> str:
@@ -111,7 +112,8 @@ class FieldViewer:
             rules.formatted and form != "text" and isinstance(value, list) and 0 < len(value) <= _MAX_LINKS and all(map(safe_link, value))) else []
         own = ", ".join(each for _, each in links) or shown.link or isolated(text)
         own_link = shown.link or ("" if rules.formatted else safe_link(value))
-        return FieldView(clean_line(name, 40), text, own_link, label=label, links=links, plain=[own])
+        is_price = shown.figure is not None and bool(shown.figure.before or shown.figure.after) and not shown.figure.is_percentage
+        return FieldView(clean_line(name, 40), text, own_link, label=label, links=links, plain=[own], is_price=is_price)
 
     def change(self, name: str, before: Json, after: Json, rules: FieldRules, detail: Detail) -> FieldView:
         """Return the view of a field that changed."""
