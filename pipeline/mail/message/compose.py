@@ -54,7 +54,7 @@ class _Policy(EmailPolicy):  # generic in the type stubs only
 
     def fold(self, name: str, value: str) -> str:
         if name.lower() in _VERBATIM:
-            return f"{name}: {value}{self.linesep}"
+            return f"{name}: {value.replace('>, <', f'>,{self.linesep} <')}{self.linesep}"
         if name.lower() == "subject" and ("=?" in value or not (self.utf8 or str(value).isascii())):
             return f"{name}: {_encoded(value, linesep=self.linesep)}{self.linesep}"
         if addresses := getattr(value, "addresses", ()):
@@ -186,7 +186,8 @@ def headers(envelope: Envelope) -> EmailMessage:
 
     Raises MailError for an address that is not valid in a header.
     """
-    ascii_only = all(bare_address(a).isascii() for a in (envelope.sender, *envelope.to, *envelope.cc))
+    everyone = filter(None, (envelope.sender, envelope.on_behalf, envelope.reply_to, *envelope.to, *envelope.cc))
+    ascii_only = all(bare_address(address).isascii() for address in everyone)
     message = EmailMessage(policy=_Policy(linesep="\r\n", raise_on_defect=False, cte_type="7bit", utf8=not ascii_only))
     try:
         message["Date"] = format_datetime(envelope.date)

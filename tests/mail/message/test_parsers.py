@@ -39,6 +39,7 @@ from tests.mail.message.test_header_folding import NAMES, PEOPLE, written
 PARSERS = Path(__file__).parent.parent / "parsers"
 AT = datetime(2026, 11, 29, 12, 30, tzinfo=UTC)
 SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+LONGEST_LINE = 998  # RFC 5322, 2.1.1
 KEY = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32))).private_bytes(
     Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
@@ -83,16 +84,16 @@ class Mails:
 
     def write(self, name: str, *, to: Sequence[tuple[str, str]] = (("", "me@example.com"),), subject: str = "s", text: str = "text\n", html: str = "",
               files: Sequence[Attachment] = (), pictures: Sequence[compose.Picture] = (), signer: Signer | None = None, **more: Any) -> None:
-        values: dict[str, Any] = {"sender": ("Pipeline", "pipeline@example.com"), "cc": (), "reply_to": ("", "answers@example.com")} | more
+        values: dict[str, Any] = {"sender": ("Pipeline", "pipeline@example.com"), "cc": (), "reply_to": ("", "answers@example.com"), "unsubscribe": "https://example.com/out?a=1&b=2"} | more
         envelope = compose.Envelope(sender=written(values["sender"]), to=[*map(written, to)], cc=[*map(written, values["cc"])], subject=subject,
-                                    reply_to=written(values["reply_to"]), message_id=f"<{len(self.meant)}@example.com>", date=AT,
-                                    list_name="books", references="<books.thread@example.com>", unsubscribe="https://example.com/out?a=1&b=2")
+                                    reply_to=written(values["reply_to"]), message_id=f"<{len(self.meant)}@example.com>", date=AT, list_name="books",
+                                    references="<books.thread@example.com>", on_behalf=values.get("on_behalf"), unsubscribe=values["unsubscribe"])
         with (self.folder / f"{len(self.meant):03}.eml").open("wb") as file:
             compose.write(file, envelope, text=text, html=html, attachments=files, pictures=pictures, signer=signer)
         self._mean(name, {
             "from": [values["sender"]], "to": [*to], "cc": [*values["cc"]], "reply_to": [values["reply_to"]], "subject": " ".join(subject.split()),
-            "message_id": envelope.message_id, "date": "2026-11-29T12:30:00.000Z", "text": lines(text), "html": lines(html),
-            "files": [*(read_file(f"{one.name.partition('@')[0]}.png", "image/png", one.png) for one in pictures), *kept(files)]})
+            "unsubscribe": values["unsubscribe"], "message_id": envelope.message_id, "date": "2026-11-29T12:30:00.000Z", "text": lines(text), "html": lines(html),
+            "files": [*(read_file(f"{one.name.partition('@')[0]}.{one.content_type[6:].replace('jpeg', 'jpg')}", one.content_type, one.content) for one in pictures), *kept(files)]})
 
     def add(self, name: str, content: bytes, **meant: Any) -> None:
         """A mail that another part of the program has written, and what is known of it."""
@@ -133,7 +134,7 @@ def by_python(content: bytes) -> dict[str, Any]:
 
     files = [part for part in mail.walk() if part.get_content_disposition() in ("attachment", "inline")]
     return {"from": mailboxes("From"), "to": mailboxes("To"), "cc": mailboxes("Cc"), "reply_to": mailboxes("Reply-To"), "subject": mail["Subject"],
-            "message_id": mail["Message-ID"], "date": f"{mail['Date'].datetime.astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}",
+            "unsubscribe": str(mail["List-Unsubscribe"] or "").partition(">")[0].removeprefix("<"), "message_id": mail["Message-ID"], "date": f"{mail['Date'].datetime.astimezone(UTC):%Y-%m-%dT%H:%M:%S.000Z}",
             "text": body("plain"), "html": body("html"), "defects": defects, "files": [
                 read_file(part.get_filename(), part.get_content_type(), cast("bytes", part.get_payload(decode=True))) for part in files]}
 
@@ -151,6 +152,8 @@ def differences(mails: Mails) -> list[str]:
             elif key not in ("mail", "parser", "defects") and read.get(key) != value:
                 found.append(f"{name}: {parser} reads {key} as {read.get(key)!r}, not {value!r}")
         found += [f"{name}: {parser} finds {defect}" for defect in read["defects"]]
+    found += [f"{path.name}: a line of {longest} bytes" for path in mails.folder.glob("*.eml")
+              if (longest := max(map(len, path.read_bytes().split(b"\r\n")))) > LONGEST_LINE]
     return found
 
 
@@ -163,6 +166,9 @@ def test_three_parsers_read_what_was_composed(tmp_path: Path) -> None:
     mails.write("to nobody", to=())
     mails.write("to international addresses", to=[("Müller, Jörg", "jörg@example.com"), ("北京 用户", "用户@example.com"), ("a, b", "b@example.com")],
                 subject=SUBJECTS["mixed"], files=[attached(tmp_path, "Übersicht über alles, was neu ist.xlsx")])
+    for address in ("jörg@example.com", "用户@example.com"):
+        mails.write(f"answers to {address}", reply_to=("Jörg", address), on_behalf=address)
+    mails.write("long addresses to unsubscribe", unsubscribe=f"https://example.com/{'x' * 480}", reply_to=("", f"{'y' * 64}@{'z' * 60}.{'z' * 60}.example"))
     for name, subject in SUBJECTS.items():
         mails.write(f"subject: {name}", subject=subject)
     for name, text in TEXTS.items():
@@ -175,7 +181,7 @@ def test_three_parsers_read_what_was_composed(tmp_path: Path) -> None:
     mails.write("names of every length", files=[attached(tmp_path, name) for name in names_of_every_length()])
     mails.write("names of text files", files=[attached(tmp_path, name, "text/csv", b"a;b\r\n", ours=True) for name in names_of_every_length()[::9]])
     mails.write("pictures", html='<img src="cid:chart-1@example.com">', files=[attached(tmp_path, "a.pdf", "application/pdf")],
-                pictures=[compose.Picture("chart-1@example.com", b"\x89PNG\r\n\x1a\n" * 40)])
+                pictures=[compose.Picture("chart-1@example.com", b"\x89PNG\r\n\x1a\n" * 40), compose.Picture("2@example.com", b"\xff\xd8", "image/jpeg")])
     mails.write("sizes", files=[attached(tmp_path, f"{size}.bin", "application/octet-stream", bytes(range(256)) * (size // 256) + bytes(size % 256))
                                 for size in (0, 1, 2, 56, 57, 58, 114, 57 * 1024 - 1, 57 * 1024, 57 * 1024 + 1)])
     mails.write("signed", to=PEOPLE[3:6], subject=SUBJECTS["Chinese"], text=TEXTS["8-bit"], html=f"<p>{TEXTS['8-bit']}</p>",

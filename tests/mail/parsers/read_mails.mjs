@@ -15,12 +15,14 @@ const file = (name, type, content) => ({
   sha256: createHash('sha256').update(type === 'text/csv' ? asLines(content) : Buffer.from(content)).digest('hex'),
 });
 
+const target = (found) => found?.url ?? (found?.mail ? `mailto:${found.mail}` : '');
+
 async function byMailparser(content) {
   const mail = await simpleParser(content, { skipHtmlToText: true, skipTextToHtml: true, skipImageLinks: true, skipTextLinks: true });
   const values = (found) => mailboxes([found || []].flat().map((header) => header.value));
   return {
     from: values(mail.from), to: values(mail.to), cc: values(mail.cc), reply_to: values(mail.replyTo),
-    subject: mail.subject ?? '', message_id: mail.messageId ?? '', date: mail.date?.toISOString() ?? '',
+    subject: mail.subject ?? '', unsubscribe: target(mail.headers.get('list')?.unsubscribe), message_id: mail.messageId ?? '', date: mail.date?.toISOString() ?? '',
     text: mail.text ?? '', html: mail.html || '',
     files: mail.attachments.map((one) => file(one.filename, one.contentType, one.content)),
     defects: mail.errors ?? [],
@@ -31,7 +33,8 @@ async function byPostalMime(content) {
   const mail = await PostalMime.parse(content);
   return {
     from: mailboxes([mail.from ?? []]), to: mailboxes(mail.to), cc: mailboxes(mail.cc), reply_to: mailboxes(mail.replyTo),
-    subject: mail.subject ?? '', message_id: mail.messageId ?? '', date: mail.date ?? '',
+    subject: mail.subject ?? '', unsubscribe: /<([^>]*)>/.exec(mail.headers.find(({ key }) => key === 'list-unsubscribe')?.value)?.[1] ?? '',
+    message_id: mail.messageId ?? '', date: mail.date ?? '',
     text: mail.text ?? '', html: mail.html ?? '',
     files: mail.attachments.map((one) => file(one.filename, one.mimeType, one.content)),
     defects: [],
