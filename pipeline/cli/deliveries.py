@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TextIO
 
 from pipeline.errors import MailError, UsageError
+from pipeline.languages import wording
 from pipeline.mail import test_message
+from pipeline.mail.channels.opening import channels_of, open_channel
+from pipeline.mail.channels.text import ChannelText
 from pipeline.mail.digests import build as mail_digest
 from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due
 from pipeline.mail.transports import open_transport
@@ -15,7 +20,7 @@ from pipeline.model import Again, MessageState
 from pipeline.session.picture_fetcher import PictureFetcher
 from pipeline.settings import Settings
 from pipeline.store import Store
-from pipeline.store.mail import digests
+from pipeline.store.mail import digests, outbox
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.runs import runs
 
@@ -104,6 +109,10 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
                 break
     finally:
         transport.close()
+    for channel in outbox.waiting_channels(store):
+        with contextlib.closing(open_channel(lambda: settings, channel)) as opened:
+            attempts += deliver_due(store, opened, owner=f"{store.owner}:outbox", now=utc_now, policy=replace(policy, per_hour=None), channel=channel,
+                                    hooks=DeliveryHooks(on_attempt=lambda attempt: say(attempt.line(settings.zone))))
     return 0 if all(attempt.state is MessageState.SENT or attempt.rebuild is not None for attempt in attempts) else 7
 
 
@@ -126,3 +135,28 @@ def send_test(settings: Settings, address: str, *, dialogue: TextIO | None) -> s
     if not result.accepted:
         raise MailError(f"the mail server refused the recipient: {result.code} {result.text}", where=address, fix="check the address")
     return receipt
+
+
+def send_test_texts(settings: Settings, table: str, *, say: Callable[[str], None]) -> int:
+    """Send a test text to each notification channel; return the exit code: 0 if all services accepted it, otherwise 7.
+
+    table: "alerts" or "digests.NAME", whose channels are tested; "" for all channels. say: function that is called with each line to
+    print.
+    """
+    refused = tested = 0
+    for own, secret in channels_of(settings):
+        if table and own != table and not own.startswith(f"{table}.groups."):
+            continue
+        name = own.split(".")[1] if own != "alerts" else own
+        words = wording(settings.digests[name].language if own != "alerts" else settings.alerts.language)
+        text = ChannelText.of(words.test_subject, [words.test_text.format(name=name)], total=1, more=words.more)
+        tested += 1
+        with contextlib.closing(open_channel(lambda: settings, secret.reference)) as channel:
+            try:
+                say(f"{own}: {secret.reference}: delivered, accepted by {channel.send(text)}")
+            except MailError as error:
+                refused += 1
+                say(f"{own}: {error}")
+    if not tested:
+        say(f"{f'[{table}]' if table else settings.file} has no channels; add `notify = [{{ env = \"SLACK_URL\" }}]` to a digest or to [alerts]")
+    return 7 if refused else 0

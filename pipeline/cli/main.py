@@ -13,7 +13,20 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.cli.commands import data, doctor, mail, mend, run, serve, sessions, settings, spiders, status, stored
+from pipeline.cli.commands import (
+    data,
+    doctor,
+    mail,
+    mend,
+    notify,
+    run,
+    serve,
+    sessions,
+    settings,
+    spiders,
+    status,
+    stored,
+)
 from pipeline.errors import PipelineError, UsageError
 from pipeline.text import escape_controls
 
@@ -48,6 +61,6 @@ def main(context: click.Context) -> None:
 
 for _command in (
         serve.serve, run.run, spiders.suggest, spiders.new, spiders.try_page, spiders.shell, settings.check, settings.init, settings.schema,
-        status.status, status.ping, status.url, mail.digest, mail.outbox, mail.mail, stored.history, stored.next_slots, stored.items,
+        status.status, status.ping, status.url, mail.digest, mail.outbox, mail.mail, notify.notify, stored.history, stored.next_slots, stored.items,
         mend.mend, doctor.doctor, data.backup, data.restore, data.prune, sessions.login, sessions.cookies):
     main.add_command(_command)

@@ -101,6 +101,8 @@ class Wording(Texts):
     pictures_failed: Phrase
     pictures_left: Phrase
     pictures_need_pillow: Phrase
+    test_subject: Phrase
+    test_text: Phrase
 
 
 @dataclass(frozen=True)

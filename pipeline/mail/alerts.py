@@ -34,7 +34,7 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
     StoreError, MailError, OSError.
     """
     table = settings.alerts
-    if not table.to:
+    if not table.to and not table.notify:
         return None
     history = alerts.alert_history(store)
     if history.last_at is not None and timedelta() <= now - history.last_at < timedelta(seconds=table.every):
@@ -84,12 +84,14 @@ def _started(current: dict[tuple[str, AlertKind], AlertCondition], history: Aler
 
 def _render(store: Store, settings: Settings, started: Sequence[AlertCondition], over: Sequence[EndedProblem], *,
              log_of: Callable[[int], Path], now: datetime) -> list[DraftMessage]:
-    """Render the alert mail, write it to the file store, and return its messages for the outbox.
+    """Render the alert mail and the text for notification channels, write them to the file store, and return their messages.
 
     Recipients whose addresses are not ASCII get a message of their own, because many mail servers refuse a whole message with such an
     address. The file names and the Message-IDs are derived from the alerts in the mail, so they stay the same if the mail is rendered again.
     """
     # These modules need 12 MB of memory, so a service imports them only when it sends an alert.
+    from pipeline.mail.channels.drafts import channel_drafts  # noqa: PLC0415
+    from pipeline.mail.channels.text import ChannelText  # noqa: PLC0415
     from pipeline.mail.message import compose  # noqa: PLC0415
     from pipeline.mail.message.dkim import signer_of  # noqa: PLC0415
     from pipeline.mail.render.alert_view import AlertViewer  # noqa: PLC0415
@@ -116,4 +118,7 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
             message_id=envelope.message_id, subject=subject, sender=compose.bare_address(settings.mail.envelope_sender),
             recipients=tuple(dict.fromkeys(map(compose.bare_address, recipients))), file_key=key,
             size_bytes=store.files.path(key).stat().st_size))
-    return drafts
+    text = ChannelText.of(subject, [view.brief(viewer.words) for view in (*views, *ends)], total=len(started) + len(over), more=viewer.words.more,
+                          link=settings.heartbeat.page_url("/"), kind="alert")
+    return [*drafts, *channel_drafts(store, settings, text, settings.alerts.notify, stem=f"messages/alert-{fingerprint}",
+                                     message_id=lambda number: f"<alert.{fingerprint}.notify-{number}@{compose.domain_of(settings.mail.from_)}>")]

@@ -48,7 +48,8 @@ class AlertSender:
         intervals, because a spider that never runs becomes late, too.
         """
         state = self._state
-        if not state.settings.alerts.to:
+        table = state.settings.alerts
+        if not table.to and not table.notify:
             return
         try:
             late = await self._late()
@@ -58,7 +59,8 @@ class AlertSender:
             logger.error("the alerts could not be checked: %s", error)  # noqa: TRY400
             return
         if message is not None:
-            logger.warning("an alert to %s was put into the outbox as message %d", ", ".join(state.settings.alerts.to), message)
+            told = [*table.to, *(secret.reference for secret in table.notify)]
+            logger.warning("an alert to %s was put into the outbox as message %d", ", ".join(told), message)
             self._on_message()
 
     async def _late(self) -> list[AlertCondition] | None:

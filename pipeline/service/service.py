@@ -12,16 +12,20 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pipeline
 from pipeline.demo import DemoSite
+from pipeline.errors import PipelineError
 from pipeline.heartbeat.connections.open_files import OPEN_FILES_FIX, open_files_for, raise_open_files
 from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.notify.monitors import MonitorNotifier
 from pipeline.heartbeat.token import load_or_create_token
+from pipeline.mail.channels.delivery import ChannelDelivery
+from pipeline.mail.channels.opening import open_channel
 from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Run
@@ -89,6 +93,10 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
     return 1 if service.failed and once else 0
 
 
+def _log_outbox_error(error: PipelineError) -> None:
+    logger.error("the outbox cannot be read or written: %s", error)
+
+
 class Service:
     """A running service.
 
@@ -106,16 +114,19 @@ class Service:
         self._housekeeping = Housekeeping(state)
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour, self._housekeeping.by_age)
         self._outbox = DeliveryLoop(store, open_transport(settings, settings.data_dir), policy=policy, now=utc_now,
-                                    on_attempt=self._log_delivery, on_error=lambda error: logger.error("the outbox cannot be read or written: %s", error))
+                                    on_attempt=self._log_delivery, on_error=_log_outbox_error)
+        self._channels = ChannelDelivery(store, lambda channel: DeliveryLoop(
+            store, open_channel(lambda: state.settings, channel), policy=replace(policy, per_hour=None), now=utc_now,
+            on_attempt=self._log_delivery, on_error=_log_outbox_error, channel=channel), _log_outbox_error)
         self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.runs_changed.set, on_plan=state.slots_changed.set,
-                          on_mail=self._outbox.wake)
-        self._digests = DigestBuilder(state, self._runner, self._outbox.wake)
+                          on_mail=self._wake_outbox)
+        self._digests = DigestBuilder(state, self._runner, self._wake_outbox)
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
         self._status = StatusSource(state, upcoming=self._due_slots.upcoming, jobs=self._scheduling.jobs, mask=lambda: self._actions.mask,
                                     data_id=load_or_create_token(settings.data_dir).data_id)
-        self._alerts = AlertSender(state, self._status, self._runner.log_file, self._outbox.wake, lambda: self._supervisor.finishing)
+        self._alerts = AlertSender(state, self._status, self._runner.log_file, self._wake_outbox, lambda: self._supervisor.finishing)
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)
         self._supervisor = RunSupervisor(state, self._runner, self._monitors, self._after_run)
@@ -173,9 +184,9 @@ class Service:
         The runs are stopped first, then the outbox, and then the jobs.
         """
         state = self._state
-        outbox_task = asyncio.create_task(state.keep_running(self._outbox.run))
+        deliveries = [asyncio.create_task(state.keep_running(loop)) for loop in (self._outbox.run, self._channels.run)]
         slots = self._claim_once if self._once else self._due_slots.run
-        tasks = [outbox_task, *(asyncio.create_task(state.keep_running(loop)) for loop in (
+        tasks = [*deliveries, *(asyncio.create_task(state.keep_running(loop)) for loop in (
             slots, self._supervisor.start_runs, self._monitors.run))]
         self._add_jobs()
         await state.stopping.wait()
@@ -184,10 +195,12 @@ class Service:
         grace_s = state.settings.pipeline.shutdown_grace
         await state.join(grace_s + 10)
         self._outbox.stop()
-        done_in_time, _ = await asyncio.wait([outbox_task], timeout=grace_s)
-        if not done_in_time:
-            self._outbox.abort()  # the next start of the service delivers the aborted message
-            await asyncio.wait([outbox_task], timeout=ABORT_S)
+        self._channels.stop()
+        _, unfinished = await asyncio.wait(deliveries, timeout=grace_s)
+        if unfinished:
+            self._outbox.abort()  # the next start of the service delivers the aborted messages
+            self._channels.abort()
+            await asyncio.wait(deliveries, timeout=ABORT_S)
         self._scheduling.stop()
         for task in tasks:
             task.cancel()
@@ -235,6 +248,10 @@ class Service:
     def _use_settings(self, settings: Settings) -> None:
         self._configure_logs(settings)
         self._runner.settings = settings
+
+    def _wake_outbox(self) -> None:
+        self._outbox.wake()
+        self._channels.wake()
 
     def _clock_was_set(self, seconds: float) -> None:
         self._due_slots.clock_was_set(seconds)

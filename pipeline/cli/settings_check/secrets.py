@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import stat
 from collections.abc import Callable, Iterator
@@ -66,6 +67,10 @@ def _use_problems(settings: Settings, key: str, secret: Secret, value: str) -> I
     elif key.startswith("spiders.") and key.endswith(".cookies.header"):
         from pipeline.session.cookies.importers import read_cookies
         yield from _raised(key, partial(read_cookies, value, "", url=_site(settings.spiders[key.split(".")[1]])))
+    elif ".notify[" in key:
+        from pipeline.mail.channels.opening import open_channel
+        with contextlib.closing(open_channel(lambda: settings, secret.reference)) as channel:
+            yield from _raised(key, channel.connect)
     elif key.endswith(".beat"):
         if not value.strip().startswith(("https://", "http://")):
             yield Remark(key, "the secret is not a URL", f"write the whole https URL of the monitor to {_place(secret)}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline.errors import LeaseLostError, PipelineError, UsageError
+from pipeline.mail.channels.digest_text import digest_drafts
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.notice import Notice
 from pipeline.mail.digests.preview import standalone
@@ -105,7 +106,8 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
     with scratch_folder(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
-        for mail in renderer.mails(contents, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
+        by_mail = [content for content in contents if content.table.everyone]
+        for mail in renderer.mails(by_mail, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
             if len(drafts) % MAILS_PER_CHECK == 0 and not stored.renew(store, claim.id, owner=owner, now=now):
                 raise LeaseLostError(f"another process has taken over building the digest {claim.name} (claim {claim.id})")
             stem = f"{FOLDER}/{claim.id}-{len(drafts) + 1}"
@@ -124,5 +126,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
             if max_bytes is not None and drafts[-1].size_bytes > max_bytes:
                 raise _TooLargeError
     store.files.sync(draft.file_key for draft in drafts)
+    for content in contents:
+        drafts += digest_drafts(store, settings, content, name=claim.name, digest_id=claim.id, now=claim.created_at, level=level, first=len(drafts) + 1)
     ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
     return BuiltDigest(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, contents[0].summary.counts, problem)

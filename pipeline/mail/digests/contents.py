@@ -40,7 +40,7 @@ def contents_of(store: Store, settings: Settings, table: DigestTable, run_ids: S
     rejected, fewer = rejected_items(store, runs), fewer_values(store, runs)
     found = []
     for position, recipients in enumerate((table, *table.groups)):
-        if not recipients.everyone:
+        if not recipients.everyone and not recipients.notify:
             continue
         filters = (table,) if recipients is table else (table, recipients)
         spiders = set(recipients.spiders or table.spiders)

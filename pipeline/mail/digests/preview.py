@@ -7,8 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import MailError, UsageError
+from pipeline.mail.channels.digest_text import content_text
 from pipeline.mail.digests.contents import contents_of
-from pipeline.mail.digests.renderer import DigestRenderer, scratch_folder
+from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, scratch_folder
 from pipeline.mail.render.pictures import FetchPictures, PictureLoader
 from pipeline.mail.render.render import Rendered
 from pipeline.settings import Settings, nearest
@@ -22,7 +23,8 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
 
     The store is not changed. If each recipient gets a message of their own, only the message of the first recipient is written.
 
-    Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails.
+    Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails, and
+    NAME-notify.txt with the text for notification channels.
     fetch_pictures: fetches the pictures of items; None shows none. since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.
 
     Raises UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be
@@ -50,6 +52,9 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
                     if content:
                         paths.append(stem.with_name(f"{stem.name}.{extension}"))
                         paths[-1].write_text(content, "utf-8")
+            for number, channels in enumerate((each for each in contents if each.table.notify), 1):
+                paths.append(folder / (f"{name}-notify.txt" if number == 1 else f"{name}-notify-{number}.txt"))
+                paths[-1].write_text(str(content_text(settings, channels, name=name, now=now, level=RENDER_LEVELS[0])), "utf-8")
     except OSError as error:
         raise MailError(f"the preview cannot be written: {error.strerror}", where=str(folder),
                         fix="choose another folder") from error

@@ -106,14 +106,14 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     words = wording(options.language)
     environment = _environment(options.templates)
     inliner = _inliner()
-    viewer = _viewer(summary, options)
+    viewer = viewer_of(summary, options)
 
     @cache
     def item(kind: ChangeKind, position: int, places: int, length: int) -> ItemView:
         change = summary.top[kind][position]
         return viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length), options.pictures.items.get(change.id))
 
-    texts = _headline(summary, viewer, options, words)
+    texts = headline(summary, viewer, options, words)
     view: dict[str, Any] = {}
     html = ""
     for detail in options.details:
@@ -134,18 +134,18 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
 
 def render_template(template: str, summary: DigestSummary, options: RenderOptions) -> str:
     """Render only one of the templates digest.html and digest.txt, without attachments. Raises UsageError."""
-    viewer, words, packed = _viewer(summary, options), wording(options.language), Packed()
+    viewer, words, packed = viewer_of(summary, options), wording(options.language), Packed()
     items = {kind: [viewer.item(change, (), Detail(1)) for change in summary.top[kind]] for kind in ORDER}
-    view = _headline(summary, viewer, options, words) | _digest_view(summary, packed, items, options, words, max_files=KEEP)
+    view = headline(summary, viewer, options, words) | _digest_view(summary, packed, items, options, words, max_files=KEEP)
     return _run(_environment(options.templates), template, view)
 
 
-def _viewer(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
+def viewer_of(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
     return ItemViewer(wording(options.language), options.rules, options.zone, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
         kind for kind, count in summary.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
 
 
-def _headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions, words: Wording) -> dict[str, str]:
+def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions, words: Wording) -> dict[str, str]:
     """Return the variables of the templates that say what the digest is about. If only counts are shown, no item is read."""
     first = [] if options.details is COUNTS_ONLY else [
         FirstChange(change, viewer.item(change, (), Detail(1))) for kind in ORDER for change in summary.top[kind][:FIRST]][:FIRST]

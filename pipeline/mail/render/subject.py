@@ -115,8 +115,8 @@ def _files_and_rejects(summary: DigestSummary, words: Wording) -> list[str]:
 def _few(first: Sequence[FirstChange], words: Wording) -> list[str]:
     """Return the changes in full or, if that is too long, the titles of the items by kind of change."""
     if len(first) == 1:
-        return [_in_full(first[0], words, length=_TITLE)]
-    changed = [_in_full(each, words, length=_SHORT_TITLE) for each in first if each.kind is ChangeKind.CHANGED]
+        return [in_full(first[0], words, length=_TITLE)]
+    changed = [in_full(each, words, length=_SHORT_TITLE) for each in first if each.kind is ChangeKind.CHANGED]
     named = {kind: [_title(each, _SHORT_TITLE) for each in first if each.kind is kind] for kind in ORDER}
     parts = {kind: words.subject[kind.value].format(titles=_joined(titles, words)) for kind, titles in named.items() if titles}
     if sum(map(len, changed)) + sum(len(part) for kind, part in parts.items() if kind is not ChangeKind.CHANGED) > _ROOM:
@@ -124,7 +124,7 @@ def _few(first: Sequence[FirstChange], words: Wording) -> list[str]:
     return [text for kind, part in parts.items() for text in (changed if kind is ChangeKind.CHANGED else [part])]
 
 
-def _in_full(first: FirstChange, words: Wording, *, length: int) -> str:
+def in_full(first: FirstChange, words: Wording, *, length: int) -> str:
     """Return one change in full, such as "New: Walnut clock — £31.82" or "Walnut clock: £31.82 → £32.32"."""
     title = _title(first, length)
     if first.kind is not ChangeKind.CHANGED:
@@ -145,7 +145,7 @@ def preheader(subject: str, summary: DigestSummary, first: Sequence[FirstChange]
     if len(first) == 1:
         parts = _details(first[0], words, subject)
     elif summary.total:
-        parts = (_in_full(each, words, length=_SHORT_TITLE) for each in first)
+        parts = (in_full(each, words, length=_SHORT_TITLE) for each in first)
     else:
         parts = (clean_line(reasons(words.lang).translate(problem.error), _PREHEADER) for problem in summary.problems if not problem.recovered)
     found: list[str] = []

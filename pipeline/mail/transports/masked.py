@@ -24,13 +24,13 @@ class MaskedTransport:
         self._mask = mask
 
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
-        with self._masked_errors():
+        with self.masked_errors():
             results = self.inner.deliver(message, file)
         mask = self._mask()
         return [replace(result, text=mask(result.text)) for result in results]
 
     def connect(self) -> None:
-        with self._masked_errors():
+        with self.masked_errors():
             self.inner.connect()
 
     def abort(self) -> None:
@@ -43,7 +43,8 @@ class MaskedTransport:
         return self._mask()(self.inner.receipt(address))
 
     @contextmanager
-    def _masked_errors(self) -> Iterator[None]:
+    def masked_errors(self) -> Iterator[None]:
+        """Mask the secrets in an error that is raised in a `with` block."""
         try:
             yield
         except MailError as error:

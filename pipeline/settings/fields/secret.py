@@ -42,6 +42,11 @@ class Secret:
         return hash((self.kind, self.place, self.key))
 
     @property
+    def reference(self) -> str:
+        """The reference as a text without the secret, such as "env:SLACK_URL"."""
+        return f"{self.kind}:{self.place}" + (f"#{self.key}" if self.key else "")
+
+    @property
     def path(self) -> Path:
         """The path of the file, if the secret is in a file."""
         return Path(self.base, os.path.expanduser(self.place))  # unlike Path.expanduser(), keeps ~NAME of an unknown user

@@ -16,6 +16,7 @@ from pipeline.settings.fields.conditions import ConditionText
 from pipeline.settings.fields.mail_links import RECIPIENT, HttpsUrl, UnsubscribeUrl
 from pipeline.settings.fields.scalars import Address, Size, Table, ZoneName
 from pipeline.settings.fields.schedule import Schedules
+from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.display import DisplayTable
 from pipeline.settings.models.mail import Language
 
@@ -61,6 +62,9 @@ class RecipientsTable(Table):
     """Addresses of the Cc header."""
     bcc: tuple[Address, ...] = ()
     """Addresses that receive the mail, but are not visible in the mail."""
+    notify: tuple[Secret, ...] = ()
+    """Secret references to the URLs of notification channels that get a short text of the mail, with or without the mail. Needs the extra
+    `channels`."""
     spiders: tuple[str, ...] = ()
     """Names of the spiders whose changes are reported."""
     tags: tuple[str, ...] = ()
@@ -79,8 +83,8 @@ class RecipientsTable(Table):
         return (*self.to, *self.cc, *self.bcc)
 
     def only(self, wanted: Callable[[str], bool]) -> Self:
-        """Return a copy whose recipients are only the wanted addresses."""
-        return self.model_copy(update={name: tuple(filter(wanted, getattr(self, name))) for name in ("to", "cc", "bcc")})
+        """Return a copy whose recipients are only the wanted addresses, without notification channels."""
+        return self.model_copy(update={name: tuple(filter(wanted, getattr(self, name))) for name in ("to", "cc", "bcc")} | {"notify": ()})
 
     @property
     def filters_items(self) -> bool:
@@ -104,8 +108,8 @@ class GroupTable(RecipientsTable):
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
-        if not self.everyone:
-            raise PydanticCustomError("empty", "the group has no recipients; add an address to `to`, `cc` or `bcc`")
+        if not self.everyone and not self.notify:
+            raise PydanticCustomError("empty", "the group has no recipients; add an address to `to`, `cc` or `bcc`, or a channel to `notify`")
         return self
 
 
@@ -166,7 +170,7 @@ class DigestTable(RecipientsTable, DisplayTable):
     def _someone(self) -> Self:
         if not self.spiders and not self.tags:
             raise PydanticCustomError("empty", "the digest has no spiders; name a spider in `spiders`, or a tag in `tags`")
-        if not self.everyone and not self.groups:
+        if not self.everyone and not self.notify and not self.groups:
             raise PydanticCustomError("empty", "the digest has no recipients; add an address to `to`, or a table [[digests.NAME.groups]] with recipients")
         return self
 
@@ -178,7 +182,7 @@ class DigestTable(RecipientsTable, DisplayTable):
     def for_group(self, group: GroupTable) -> DigestTable:
         """Return the digest for the recipients of one of its groups, with what the group sets in place of what the digest sets."""
         own = {name: value for name in _OWN_KEYS if (value := getattr(group, name)) is not None}
-        return self.model_copy(update={"to": group.to, "cc": group.cc, "bcc": group.bcc, "groups": (), **own})
+        return self.model_copy(update={"to": group.to, "cc": group.cc, "bcc": group.bcc, "notify": group.notify, "groups": (), **own})
 
     def with_tagged(self, tags_of: Mapping[str, Collection[str]]) -> DigestTable:
         """Return a copy in which `spiders` includes the spiders selected by `tags`, also in each group.

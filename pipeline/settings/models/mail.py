@@ -258,6 +258,9 @@ class AlertsTable(Table):
     """Language of the alerts."""
     timezone: ZoneName | None = None
     """Time zone of the times in the mail. The default is the time zone of [pipeline]."""
+    notify: tuple[Secret, ...] = ()
+    """Secret references to the URLs of notification channels that get a short text of each alert, with or without a mail. Needs the extra
+    `channels`."""
 
     def zone(self, default: ZoneInfo) -> ZoneInfo:
         """Return the time zone of the alerts, or `default` if they have none."""

@@ -1,0 +1,1 @@
+"""Notification channels: the short texts of digests and alerts, and their delivery."""
