@@ -56,7 +56,7 @@ fields = { name = "a", price = { css = "b", type = "price" }, stock = "i", url =
 def settings_of_spiders(site: PageSite) -> str:
     return "".join(f'[spiders.{name}]\nstart = "{site.url}{table}\n' for name, table in {
         "shop": f'/"\ntags = ["goods"]\ndownload = ["p a"]\n{ONCE}[spiders.shop.items]{ITEMS}',
-        "news": f'/news"\ntags = ["papers"]\n{ONCE}[spiders.news.items]{ITEMS}',
+        "news": f'/news"\ntags = ["papers"]\ndisplay.labels.price = "Cover price"\n{ONCE}[spiders.news.items]{ITEMS}',
         "large": f'/large"\ndownload = ["a"]\ncookies.file = "cookies.txt"\n{ONCE}', "broken": f'/broken"\n{ONCE}', "never": '/news"'}.items())
 
 
@@ -162,6 +162,7 @@ def digest(toml: str, *, first: int = 1, second: int = 1) -> Callable[[Proof], P
 @digest('spiders = ["news"]\nto = ["Reader, Me <spiders@example.com>"]', second=0)
 def spiders(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert mails[0].told == {"Paper one"}
+    assert "Cover price: £1.00" in mails[0].text  # by the display of the spider
     assert mails[0]["To"] == '"Reader, Me" <spiders@example.com>'
 
 
