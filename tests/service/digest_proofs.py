@@ -9,152 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tomllib
+import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from email.message import EmailMessage
-from typing import Any
+from collections.abc import Sequence
 
 from pipeline.languages import LANGUAGES, wording
-from tests.servers.pages import Answer, PageSite
-
-PROGRAM = b"MZ" + bytes(50)
-REPORT = b"%PDF-1.4 " + bytes(range(256)) * 8
-LARGE = bytes(30_000)
-
-
-def show(site: PageSite, items: Mapping[str, tuple[str, str]]) -> None:
-    """Put items on the page of the shop: their names with price and stock."""
-    rows = "".join(f"<li><a href=/{name.split()[0]}>{name}</a> <b>{price}</b> <i>{stock}</i></li>" for name, (price, stock) in items.items())
-    site.pages["/"] = Answer(f"<ul>{rows}</ul><p><a href=/files/report.pdf>r</a> <a href=/files/setup.exe>s</a>")
-
-
-def open_shop(site: PageSite) -> None:
-    binary = {"Content-Type": "application/octet-stream"}
-    site.pages |= {"/files/report.pdf": Answer(REPORT, headers={"Content-Type": "application/pdf"}),
-                   "/files/setup.exe": Answer(PROGRAM, headers=binary), "/files/large.bin": Answer(LARGE, headers=binary),
-                   "/news": "<ul><li><a href=/n1>Paper one</a> <b>£1.00</b></ul>", "/broken": Answer("down", 500),
-                   "/large": "<a href=/files/large.bin>l</a> <a href=/files/report.pdf>r</a>"}
-    show(site, {"Alpha lamp": ("£10.00", "3 left"), "Beta table": ("£20.00", "sold out"), "Gamma chair": ("£30.00", "in stock")})
-
-
-def change_shop(site: PageSite) -> None:
-    """One price falls, one rises, one item is gone, and one is new."""
-    show(site, {"Alpha lamp": ("£8.00", "3 left"), "Beta table": ("£25.00", "sold out"), "Delta sofa": ("£40.00", "in stock")})
-
-
-ITEM_NAMES = ("Alpha lamp", "Beta table", "Gamma chair", "Delta sofa", "Paper one")
-ONCE = 'schedule = "every 1h"\nrobots = false\nretries = 0\n'
-ITEMS = """
-each = "li"
-key = ["name"]
-fields = { name = "a", price = { css = "b", type = "price" }, stock = "i", url = "a::attr(href)" }
-"""
-
-
-def settings_of_spiders(site: PageSite) -> str:
-    return "".join(f'[spiders.{name}]\nstart = "{site.url}{table}\n' for name, table in {
-        "shop": f'/"\ntags = ["goods"]\ndownload = ["p a"]\n{ONCE}[spiders.shop.items]{ITEMS}',
-        "news": f'/news"\ntags = ["papers"]\ndisplay.labels.price = "Cover price"\n{ONCE}[spiders.news.items]{ITEMS}',
-        "large": f'/large"\ndownload = ["a"]\ncookies.file = "cookies.txt"\n{ONCE}', "broken": f'/broken"\n{ONCE}', "never": '/news"'}.items())
-
-
-@dataclass(frozen=True)
-class Mail:
-    """One message as it arrived. recipients: the addresses of the envelope."""
-
-    sender: str
-    recipients: tuple[str, ...]
-    message: EmailMessage
-
-    def __getitem__(self, header: str) -> str:
-        return str(self.message[header])
-
-    @property
-    def subject(self) -> str:
-        return self["Subject"]
-
-    @property
-    def text(self) -> str:
-        return self._body("plain")
-
-    @property
-    def html(self) -> str:
-        return self._body("html")
-
-    def _body(self, kind: str) -> str:
-        part = self.message.get_body((kind,))
-        assert part is not None
-        found: str = part.get_content()
-        return found
-
-    @property
-    def told(self) -> set[str]:
-        """The names of the items that the mail reports."""
-        return {name for name in ITEM_NAMES if name in self.text}
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        return {str(part.get_filename()): part.get_payload(decode=True) for part in self.message.iter_attachments()}  # type: ignore[misc]
-
-    def file(self, extension: str) -> bytes:
-        content, = [content for name, content in self.files.items() if name.endswith(extension)]
-        return content
-
-
-@dataclass(frozen=True)
-class Inbox:
-    """Every mail that arrived, in the order of arrival."""
-
-    mails: Sequence[Mail]
-
-    def of(self, name: str) -> list[Mail]:
-        """Return the mails to NAME@example.com."""
-        return [mail for mail in self.mails if f"{name}@example.com" in mail.recipients]
-
-
-Proof = Callable[[Sequence[Mail], Inbox], None]
-
-
-@dataclass(frozen=True)
-class Digest:
-    """A digest and the proof of its options.
-
-    first, second: how many mails it sends after the first run of its spiders, and after a run that finds changes.
-    """
-
-    name: str
-    toml: str
-    first: int
-    second: int
-    proof: Proof
-
-    @property
-    def table(self) -> dict[str, Any]:
-        return tomllib.loads(self.toml)
-
-    @property
-    def settings(self) -> str:
-        own = self.table
-        lines = [] if "spiders" in own or "tags" in own else ['spiders = ["shop"]']
-        if not {"to", "cc", "bcc", "groups"} & own.keys():
-            lines.append(f'to = ["{self.name}@example.com"]')
-        return f"[digests.{self.name}]\n" + "\n".join(lines) + "\n" + self.toml.replace("[[groups]]", f"[[digests.{self.name}.groups]]")
-
-
-DIGESTS: dict[str, Digest] = {}
-
-
-def digest(toml: str, *, first: int = 1, second: int = 1) -> Callable[[Proof], Proof]:
-    """Register the decorated function as the proof of a digest with this table."""
-    def add(proof: Proof) -> Proof:
-        name = proof.__name__
-        DIGESTS[name] = Digest(name, toml.strip() + "\n", first, second, proof)
-        return proof
-
-    return add
-
+from pipeline.model import ChangeKind
+from tests.service.digest_scenario import LARGE, NEVER, PROGRAM, PUBLIC_URL, REPORT, Inbox, Mail, Proof, digest
 
 # The choice of changes
 
@@ -219,6 +80,7 @@ cc = ["cc@example.com"]
 bcc = ["bcc@example.com"]
 thread = true
 unsubscribe = "https://example.com/unsubscribe?list=1"
+settings_url = "https://example.com/settings"
 subject = "{name} on {date}: {summary}"
 timezone = "Asia/Tokyo"
 quiet = "QUIET"
@@ -231,8 +93,9 @@ def headers(mails: Sequence[Mail], inbox: Inbox) -> None:
         assert b"bcc@" not in mail.message.as_bytes()
         assert "<https://example.com/unsubscribe?list=1>" in mail["List-Unsubscribe"]
         assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-        assert mail.subject.startswith("headers on 20")
-        assert "3 new" in mail.subject or "1 new, 2 changed, 1 gone" in mail.subject
+        assert "https://example.com/unsubscribe?list=1" in mail.text
+        assert "https://example.com/settings" in mail.text
+        assert re.match(r"headers on 20\d\d-\d\d-\d\d: .", mail.subject)
         assert mail["Date"].endswith("+0900")
     assert inbox.of("bcc") == inbox.of("cc") == list(mails)
     assert mails[0]["References"] == mails[1]["References"] != "None"
@@ -246,19 +109,35 @@ to = ["cheap@example.com"]
 spiders = ["shop"]
 where = ["price < before"]
 [[groups]]
-cc = ["papers@example.com"]
+to = ["papers@example.com"]
+cc = ["copies@example.com"]
 tags = ["papers"]
 problems = false
+individually = true
+language = "zh"
+timezone = "Asia/Tokyo"
+unsubscribe = "https://example.com/unsubscribe?who={recipient}"
 [[groups]]
 bcc = ["sofas@example.com"]
 keywords = ["sofa"]
 changes = ["new"]
-""", first=1, second=2)
+""", first=2, second=2)
 def groups(_mails: Sequence[Mail], inbox: Inbox) -> None:
-    (cheap,), (papers,), (sofas,) = (inbox.of(name) for name in ("cheap", "papers", "sofas"))
+    (cheap,), (papers,), (copies,), (sofas,) = (inbox.of(name) for name in ("cheap", "papers", "copies", "sofas"))
     assert (cheap.told, papers.told, sofas.told) == ({"Alpha lamp"}, {"Paper one"}, {"Delta sofa"})
-    assert papers["Cc"] == "papers@example.com"
     assert b"sofas@" not in sofas.message.as_bytes()
+    assert (papers["To"], papers["Cc"], copies["To"]) == ("papers@example.com", "None", "copies@example.com")
+    assert "who=papers%40example.com>" in papers["List-Unsubscribe"]
+    assert "who=copies%40example.com" in copies.text
+    assert wording("zh").headings[ChangeKind.NEW] in papers.text
+    assert papers["Date"].endswith("+0900")
+
+
+@digest('spiders = ["news"]\nto = ["one@example.com"]\nbcc = ["two@example.com"]\nindividually = true', first=2, second=0)
+def individually(mails: Sequence[Mail], _inbox: Inbox) -> None:
+    assert {(mail["To"], mail.recipients) for mail in mails} == {
+        ("one@example.com", ("one@example.com",)), ("two@example.com", ("two@example.com",))}
+    assert mails[0].html == mails[1].html
 
 
 # Time
@@ -269,14 +148,18 @@ def schedule(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert mails[0].told == {"Paper one"}
 
 
-@digest('schedule = "0 0 29 2 *"', first=0, second=0)
+@digest(f'schedule = "{NEVER}"', first=0, second=0, third=1)
 def later(mails: Sequence[Mail], _inbox: Inbox) -> None:
-    assert not mails
+    """One mail about both runs: an item that was new and is gone again is not told."""
+    assert mails[0].told == {"Alpha lamp", "Beta table", "Delta sofa"}
+    assert "£10.00" not in mails[0].text
 
 
-@digest('quiet = "QUIET"', first=0, second=0)
+@digest('quiet = "QUIET"\nwhere = ["price < before"]', first=0, second=0, third=1)
 def quiet(mails: Sequence[Mail], _inbox: Inbox) -> None:
-    assert not mails
+    """The reader never knew the item: the last two values are told."""
+    assert mails[0].told == {"Alpha lamp"}
+    assert "£10.00 → £8.00" in mails[0].text
 
 
 @digest('spiders = ["never"]\nschedule = "every 1h"\nempty = "send"', second=0)
@@ -330,6 +213,12 @@ for name in LANGUAGES:
     digest(f'language = "{name}"\nspiders = ["news"]', second=0)(_in(name))
 
 
+@digest('images = true\nspiders = ["news"]', second=0)
+def images(mails: Sequence[Mail], _inbox: Inbox) -> None:
+    picture, = [part for part in mails[0].message.walk() if part.get_content_maintype() == "image"]
+    assert f"cid:{str(picture['Content-ID'])[1:-1]}" in mails[0].html
+
+
 # Attachments
 
 
@@ -368,6 +257,7 @@ def programs(mails: Sequence[Mail], _inbox: Inbox) -> None:
 def oversize_list(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert mails[0].files == {"report.pdf": REPORT}
     assert "large.bin" in mails[0].text
+    assert PUBLIC_URL in mails[0].text
 
 
 @digest('spiders = ["large"]\nattach = ["downloads"]\nattach_limit = "5kB"\noversize = "zip"', second=0)

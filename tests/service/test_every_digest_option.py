@@ -16,6 +16,7 @@ from typing import get_args
 import pytest
 import requests
 
+import tests.service.digest_proofs  # noqa: F401  registers the digests
 from pipeline.languages import alert_wording
 from pipeline.session.cookies.cookie import make_cookie
 from pipeline.session.cookies.jar import Jar
@@ -27,7 +28,16 @@ from tests.servers.pages import PageSite
 from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually
 from tests.servers.smtp import SmtpServer
-from tests.service.digest_proofs import DIGESTS, Inbox, Mail, change_shop, open_shop, settings_of_spiders
+from tests.service.digest_scenario import (
+    DIGESTS,
+    NEVER,
+    PUBLIC_URL,
+    Inbox,
+    Mail,
+    change_shop,
+    open_shop,
+    settings_of_spiders,
+)
 
 TESTS = Path(__file__).parents[1]
 MAIL = """
@@ -48,6 +58,7 @@ to = ["ops@example.com"]
 after = 1
 every = "1s"
 login_before = "10d"
+timezone = "Asia/Tokyo"
 language = "zh"
 """
 ELSEWHERE = {
@@ -69,7 +80,10 @@ NOTIFY = {"notify": "mail/channels/test_channels.py::test_a_digest_puts_its_text
 
 @pytest.fixture(scope="module")
 def inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
-    """What a service sent after the first run of each spider, and after a run of the shop that found changes."""
+    """What a service sent: after the first run of each spider, after a run of the shop that found changes, and after a restart.
+
+    With the restart, quiet hours end, and a digest gets another schedule.
+    """
     folder = tmp_path_factory.mktemp("options")
     (folder / "mine").mkdir()
     (folder / "mine" / "digest.txt").write_text(
@@ -81,20 +95,27 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
     program.environment["MAIL_PASSWORD"] = "hunter2"
     with PageSite() as site, SmtpServer(users={"news": "hunter2"}) as server:
         open_shop(site)
-        quiet = f"{(hour - 1) % 24:02}:00-{(hour + 2) % 24:02}:00"
+        quiet, loud = (f"{(hour + begin) % 24:02}:00-{(hour + begin + 3) % 24:02}:00" for begin in (-1, 11))
         program.write(MAIL.format(port=server.port) + settings_of_spiders(site) + "".join(
             digest.settings.replace("QUIET", quiet) for digest in DIGESTS.values()))
+        settings = folder / "settings.toml"
+        settings.write_text(settings.read_text().replace("[heartbeat]", f'[heartbeat]\npublic_url = "{PUBLIC_URL}"'))
         program.serve()
         try:
-            _wait_for_mails(server, second=False)
+            _wait_for_mails(server, "first")
             change_shop(site)
             token = (program.data / "heartbeat-token").read_text().strip()
             requests.post(f"http://127.0.0.1:{program.port}/spiders/shop/run", timeout=10, allow_redirects=False,
                           headers={"Authorization": f"Bearer {token}"}).raise_for_status()
-            _wait_for_mails(server, second=True)
+            _wait_for_mails(server, "first", "second")
+            assert program.stop() == 0
+            settings.write_text(settings.read_text().replace(quiet, loud).replace(NEVER, "every 1h"))
+            program.serve()
+            _wait_for_mails(server, "first", "second", "third")
             assert program.stop() == 0
         finally:
             program.close()
+        assert not any(token.encode() in one.content for one in server.received)
         yield _inbox(server)
 
 
@@ -102,21 +123,21 @@ def _inbox(server: SmtpServer) -> Inbox:
     return Inbox([Mail(one.sender, one.recipients, email.message_from_bytes(one.content, policy=default)) for one in server.received])
 
 
-def _wait_for_mails(server: SmtpServer, *, second: bool) -> None:
-    """Wait until each digest has sent its mails about the first run, and about the second. The test of a digest reports a missing mail."""
+def _wait_for_mails(server: SmtpServer, *stages: str) -> None:
+    """Wait until each digest has sent its mails of these stages. The test of a digest reports a missing mail."""
     def all_arrived() -> bool:
         names = [re.search(rb"^List-Id: <(\w+)\.", one.content, re.MULTILINE) for one in server.received]
         counts = Counter(name[1].decode() for name in names if name is not None)
-        return all(counts[name] >= digest.first + digest.second * second for name, digest in DIGESTS.items())
+        return all(counts[name] >= sum(getattr(digest, stage) for stage in stages) for name, digest in DIGESTS.items())
 
     with contextlib.suppress(AssertionError):
-        eventually(all_arrived, within_s=60)
+        eventually(all_arrived, within_s=150)
 
 
 @pytest.mark.parametrize("name", DIGESTS)
 def test_the_mails_of_a_digest_show_the_effect_of_its_options(name: str, inbox: Inbox) -> None:
     mails = [mail for mail in inbox.mails if mail["List-Id"] == f"<{name}.example.com>"]
-    assert len(mails) == DIGESTS[name].first + DIGESTS[name].second
+    assert len(mails) == DIGESTS[name].mails
     DIGESTS[name].proof(mails, inbox)
 
 
@@ -133,6 +154,7 @@ def test_alerts_are_sent_about_what_the_settings_say_in_their_language(inbox: In
     assert words.failed_once.format(spider="broken") in text
     assert words.titles[AlertKind.LOGIN].format(spider="large") in text
     assert "shop" not in text
+    assert all("+0900" in mail["Date"] for mail in inbox.of("ops"))
 
 
 def _values(key: str) -> set[str]:
