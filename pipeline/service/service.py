@@ -147,7 +147,7 @@ class Service:
         self._handle_signals()
         async with contextlib.AsyncExitStack() as stack:
             await self._start_servers(stack)
-            warm_up("pipeline.session.cookies.suffixes")
+            warm_up("pipeline.session.cookies.suffixes", *(["pipeline.mail.digests.build"] if self._state.settings.digests else []))
             if unclean or store.shared:
                 await asyncio.to_thread(check_store, store, unclean=unclean)
             await self._recovery.at_start()
