@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
@@ -125,18 +125,19 @@ class Authorizer:
         loaded once more, which makes it a request of this site.
         """
         again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site" and not request.query
-        return web.Response(status=403, text=self._pages.locked(wrong=wrong, again=again), content_type="text/html")
+        page = request.path if request.method == "GET" else request.query.get("next", "")
+        return web.Response(status=403, text=self._pages.locked(wrong=wrong, again=again, page=page), content_type="text/html")
 
     def log_in(self, request: web.Request, given: str) -> web.Response:
-        """Set the login cookie and redirect to the overview page, whose URL does not contain the token.
+        """Set the login cookie and redirect to a page whose URL does not contain the token.
 
-        If the given token is wrong, return the page that asks for the token.
+        This is the page that the browser asked for before, or the overview page. If the given token is wrong, return the page that asks for the token.
         """
         token = self._access.token
         if token is None or not token.matches(given):
             return self.locked(request, wrong=True)
         connection = self._connection_of(request)
-        response = web.Response(status=303, headers={"Location": "/"})
+        response = web.Response(status=303, headers={"Location": _own_path(request.query.get("next", ""))})
         response.set_cookie(token.cookie_name, token.cookie, httponly=True, samesite="Strict", path="/",
                             max_age=COOKIE_AGE_S, secure=connection is not None and connection.secure)
         return response
@@ -163,6 +164,11 @@ class Authorizer:
             return False
         token = self._access.token
         return token is not None and token.matches_csrf_token(await self._field(request, "proof"))
+
+
+def _own_path(path: str) -> str:
+    """Return a path in the form of a Location header; "/" if a browser could take it for the URL of another server."""
+    return quote(path) if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"
 
 
 def _host_of(origin: str) -> str | None:

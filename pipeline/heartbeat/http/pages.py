@@ -54,9 +54,12 @@ class PageRenderer:
     def overview(self, snapshot: Snapshot, *, authorized: bool, feed_key: str = "") -> str:
         return self._templates.get_template("overview.html").render(now=snapshot, authorized=authorized, feed_key=feed_key)
 
-    def locked(self, *, wrong: bool, again: bool = False) -> str:
-        """Return the page that asks for the token. again: whether the browser is to load the page again at once."""
-        return self._templates.get_template("locked.html").render(wrong=wrong, again=again, authorized=False)
+    def locked(self, *, wrong: bool, again: bool = False, page: str = "") -> str:
+        """Return the page that asks for the token.
+
+        again: whether the browser is to load the page again at once. page: path of the page that the browser asked for.
+        """
+        return self._templates.get_template("locked.html").render(wrong=wrong, again=again, page=page, authorized=False)
 
     def live(self, run: Run) -> dict[str, Any]:
         """Return the values on a run's page that change while the run is in progress."""

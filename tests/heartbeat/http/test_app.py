@@ -44,7 +44,7 @@ BUSY = empty() | {
         "idle": spider_status(next_due=None, last_success=None, last_run=None, recent=[], schedule=None,
                               day={"runs": {}, "progress": {}})},
     "runs": [run_status(ended_at=None, outcome=None, progress=progress(pages=3, items=9, waiting=9))],
-    "outbox": {"waiting": 2, "oldest_age_s": 3700.0, "parked": 1, "last_error": "<script>"},
+    "outbox": {"waiting": 2, "oldest_age_s": 3700.0, "parked": 1, "last_error": "<script>", "refused": 0, "refused_addresses": []},
     "disk": {"free_bytes": 5_000_000_000, "total_bytes": 10_000_000_000, "keep_free_bytes": 200_000_000},
 }
 

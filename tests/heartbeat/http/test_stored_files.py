@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from lxml import html
 from sqlalchemy import insert, update
 
 from pipeline.heartbeat.access import AccessPolicy
@@ -77,7 +78,8 @@ def test_a_part_of_a_file_can_be_requested(server) -> None:
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 def test_a_file_needs_the_token_and_a_link_from_another_site_asks_again_with_the_cookie(server) -> None:
-    url = f"http://127.0.0.1:{server.address[1]}/files/{quote(PDF)}"
+    server_url = f"http://127.0.0.1:{server.address[1]}"
+    url = f"{server_url}/files/{quote(PDF)}"
     answer = requests.get(url, timeout=10)
     assert answer.status_code == 403
     assert 'http-equiv="refresh"' not in answer.text
@@ -85,3 +87,16 @@ def test_a_file_needs_the_token_and_a_link_from_another_site_asks_again_with_the
     assert followed.status_code == 403
     assert '<meta http-equiv="refresh" content="0">' in followed.text
     assert CONTENT not in followed.content
+    form, = html.fromstring(answer.content).forms
+    entered = requests.post(f"{server_url}{form.action}", data={"token": TOKEN.reveal()}, timeout=10, allow_redirects=False)
+    assert (entered.status_code, entered.headers["Location"]) == (303, f"/files/{quote(PDF)}")
+
+
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+@pytest.mark.parametrize("path", ["//evil.test/x", "/\\evil.test", "https://evil.test/", "", "x", "/a\r\nSet-Cookie: x=1"])
+def test_entering_the_token_never_leads_to_another_server(path, server) -> None:
+    answer = requests.post(f"http://127.0.0.1:{server.address[1]}/enter", params={"next": path}, data={"token": TOKEN.reveal()}, timeout=10,
+                           allow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["Location"] in ("/", "/a%0D%0ASet-Cookie%3A%20x%3D1")
+    assert answer.headers["Set-Cookie"].startswith("pipeline")

@@ -112,7 +112,7 @@ def test_each_command_answers_from_the_snapshot(connect, service):
         "spiders": {"books": spider_status(health="degraded", reasons=["late"], proxy="office"),
                     "news": spider_status(next_due="2026-11-23T06:00:00+08:00", last_run=None, last_success=None)},
         "runs": [run_status(ended_at=None, outcome=None, progress=progress(pages=3, waiting=9))],
-        "outbox": {"waiting": 2, "oldest_age_s": 3700.0, "parked": 1, "last_error": "550 no such user"},
+        "outbox": {"waiting": 2, "oldest_age_s": 3700.0, "parked": 1, "last_error": "550 no such user", "refused": 0, "refused_addresses": []},
         "downloads": {"waiting": 4, "failed": 1, "active": [
             {"run": 7, "spider": "books", "name": "a.pdf", "done_bytes": 2_100_000, "total_bytes": 5_200_000,
              "rate_bytes_s": 1_500_000.0, "left_s": 2.1},
@@ -141,7 +141,7 @@ def test_scraped_text_cannot_add_a_second_line(connect, service):
     nasty = "a\nb\r\x1b]0;x\x07\u2028\x85c"
     service.says = empty() | {
         "health": "degraded", "reasons": [nasty],
-        "outbox": {"waiting": 1, "oldest_age_s": 1.0, "parked": 0, "last_error": nasty},
+        "outbox": {"waiting": 1, "oldest_age_s": 1.0, "parked": 0, "last_error": nasty, "refused": 0, "refused_addresses": []},
         "spiders": {"books": spider_status(reasons=[nasty])},
     }
     sock, answers = connect()

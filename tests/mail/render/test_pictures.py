@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from email.message import EmailMessage
 import pytest
 from PIL import Image
 
+from pipeline.cli.settings_check.named_files import check as named_files
 from pipeline.errors import MailError
 from pipeline.mail.digests.build import build
 from pipeline.mail.digests.preview import preview
@@ -186,6 +188,20 @@ def test_a_slow_or_silent_server_delays_a_digest_by_no_more_than_the_limit(store
         ended.set()
     html, _ = shown(mail)
     assert "did not arrive within 1 s" in html
+
+
+def test_without_pillow_the_mail_says_what_to_install(store, site, settings_from, monkeypatch) -> None:
+    content = encoded()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with PageSite({"/a.png": Answer(content)}) as server:
+        settings = with_pictures(settings_from, server, spider="robots = false")
+        site.run({"1": {"title": "A", "image": f"{server.url}/a.png"}})
+        html, parts = shown(mail_of(store, settings))
+    assert parts == []
+    assert "pip install" in html
+    assert ">A<" in html
+    remark, = [each for each in named_files(settings) if each.key == "digests.morning.images"]
+    assert "pip install 'crawl-to-inbox[images]'" in remark.fix
 
 
 def test_a_mail_has_a_limited_number_of_pictures_and_says_how_many_are_left_out(store, site, settings_from) -> None:
