@@ -19,6 +19,7 @@ from pipeline.mail.render.fields.machine_values import is_empty, is_for_machines
 from pipeline.mail.render.sanitize import plain
 from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.model import Change, ChangeKind
+from pipeline.settings import DisplayTable
 from pipeline.text import clean_line
 
 _TITLES = ("title", "name", "headline", "subject", "标题", "名称")
@@ -82,7 +83,7 @@ class ItemViewer:
 
     def title(self, change: Change) -> str:
         return title_of({name: self._text(change, name, value) if isinstance(value, str) else value
-                         for name, value in _data(change).items()}, change.key)
+                         for name, value in visible(_data(change), self._rules_of(change).display).items()}, change.key)
 
     def _rules_of(self, change: Change) -> FieldRules:
         return self.rules.get(change.spider, _NO_RULES)
@@ -135,13 +136,18 @@ def _chosen(names: Iterable[str], rules: FieldRules) -> list[str]:
     """Return the names of the fields that the settings do not hide, in the order of `show` if it is set."""
     display = rules.display
     found = [name for name in names if name not in display.hide]
-    return [name for name in display.show if name in found] if display.show else found
+    return [name for name in dict.fromkeys(display.show) if name in found] if display.show else found
 
 
 def _is_chosen(name: str, rules: FieldRules) -> bool:
     """Return whether the settings say how to show a field."""
     display = rules.display
     return name in display.show or name in display.labels or name in display.formats
+
+
+def visible(data: Mapping[str, Any], display: DisplayTable) -> dict[str, Any]:
+    """Return the fields of an item that the settings do not hide."""
+    return {name: value for name, value in data.items() if name not in display.hide}
 
 
 def title_of(data: Mapping[str, Any], key: str) -> str:

@@ -17,7 +17,7 @@ from pipeline.languages.reasons import reasons
 from pipeline.mail.field_text import MAX_URL
 from pipeline.mail.message.compose import Picture
 from pipeline.mail.render.file_types import kind_of_extension
-from pipeline.mail.render.item_view import link_of, title_of
+from pipeline.mail.render.item_view import link_of, title_of, visible
 from pipeline.mail.render.thumbnails import ItemPicture, Thumbnail, stored_thumbnail, thumbnail
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import Change, ChangeKind, Json, PictureRequest
@@ -142,7 +142,8 @@ def pictures_of(summary: DigestSummary, displays: Mapping[str, DisplayTable], lo
                 continue
             embedded += len(small.content)
             pictures[request] = Picture(f"picture-{change.id}@{seed}", small.content, small.content_type)
-        alt = words.picture_of.format(title=clean_line(title_of(change.after, change.key), 80))
+        data = visible(change.after, displays.get(change.spider, DisplayTable()))
+        alt = words.picture_of.format(title=clean_line(title_of(data, change.key), 80))
         result.items[change.id] = ItemPicture(pictures[request], name, alt, small.width, small.height)
     notes = []
     if failures:

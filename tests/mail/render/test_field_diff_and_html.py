@@ -122,6 +122,15 @@ def test_a_picture_is_replaced_by_its_alternative_text(source, shown) -> None:
     assert "<" not in plain(source).replace("<b>", "").replace("</b>", "").replace("<script>", "")
 
 
+def test_a_wide_table_scrolls_and_keeps_its_words_whole_without_widening_the_mail(site, mail_of) -> None:
+    row = "<tr><td>Harbour Board</td><td>190.5 m</td><td>Draught 9 m</td><td>" + "x" * 60 + "</td></tr>"
+    site.run({"1": {"title": "Ships", "body": f"<table>{row * 3}</table>"}, "2": {"title": "None", "body": "<p>no table</p>"}})
+    html = text_of(mail_of(), "html")
+    around, = re.findall(r'<table[^>]*class="wide"[^>]*>', html)
+    assert "table-layout: fixed" in around
+    assert re.search(r'class="wide".*?<div class="rich"[^>]*overflow: auto[^>]*><table style="overflow-wrap: normal;word-break: normal;">', html, re.DOTALL)
+
+
 def test_a_megabyte_of_nested_elements_costs_little() -> None:
     out = sanitised("<b><i><u>" * 120_000 + "deep")
     assert len(out) < 12_000

@@ -63,6 +63,7 @@ EURO = price(1299, "EUR", "1.299,-- €")
     # numbers and percentages
     (12, 9, "12 → 9 ▼ −3 (−25%)"), (0, 5, "0 → 5 ▲ +5"), (1.5, 12, "1.5 → 12 ▲ +10.5 (+700%)"), (2025, 2026, "2025 → 2026 ▲ +1"),
     ("12%", "15.5%", "12% → 15.5% ▲ +3.5 pp"), (0.1 + 0.2, 0.4, "0.3 → 0.4 ▲ +0.1 (+33%)"),
+    (10**30, 2 * 10**30, f"{10**30} → {2 * 10**30}"), (1e-300, 2e-300, "1e-300 → 2e-300"), ("$99999999999999999999", "$1", "$99999999999999999999 → $1"),
     # other values
     (False, True, "no → yes"), ("2026-11-28", "2026-11-29", "28 Nov 2026 → 29 Nov 2026"),
     ("2026-11-28T23:30:00Z", "2026-11-29T00:30:00+00:00", "29 Nov 2026, 00:30 → 29 Nov 2026, 01:30"),
@@ -78,6 +79,8 @@ def test_a_change_is_written_as_the_site_writes_it_with_the_difference(old, new,
 @pytest.mark.parametrize(("form", "old", "new", "shown"), [
     ("price", "from £12.00 / month", "from £13.00 / month", "from £12.00 / month → from £13.00 / month ▲ +£1.00 (+8.3%)"),
     ("number", "5 reviews", "7 reviews", "5 reviews → 7 reviews ▲ +2 (+40%)"),
+    ("number", "1 review", "2 reviews", "1 review → 2 reviews ▲ +1 (+100%)"), ("number", "5 kg", "6 lb", "5 kg → 6 lb"),
+    ("price", "£12/month", "£2/week", "£12/month → £2/week"), ("number", "Only 3 left!", "4 left", "Only 3 left! → 4 left ▲ +1 (+33%)"),
     ("number", 12500, 13000.5, "12,500 → 13,000.5 ▲ +500.5 (+4%)"),
     ("percent", 4.25, 4.5, "4.25% → 4.5% ▲ +0.25 pp"), ("share", 0.125, 0.25, "12.5% → 25% ▲ +12.5 pp"), ("percent", "4%", "5%", "4% → 5% ▲ +1 pp"),
     ("size", 12_345_678, 13_000_000, "12.3 MB → 13 MB ▲ +654.3 kB (+5.3%)"), ("size", "1 MB", "2 MB", "1 MB → 2 MB"),
@@ -135,6 +138,7 @@ def test_the_settings_choose_the_fields_their_order_and_their_labels() -> None:
     data = {"id": "a1", "price": "£5", "in_stock": True, "colour": "red"}
     assert list(shown_fields(data)) == ["price", "in stock", "colour"]
     assert list(shown_fields(data, show=["colour", "id", "nothing", "price"])) == ["colour", "id", "price"]
+    assert list(shown_fields(data, show=["price", "price"])) == ["price"]
     assert list(shown_fields(data, hide=["price"], labels={"in_stock": "Available", "id": "Number"})) == ["Number", "Available", "colour"]
 
 
@@ -161,10 +165,11 @@ def test_keys_of_the_digest_replace_those_of_the_spider() -> None:
 @pytest.mark.parametrize(("data", "title"), [
     ({"id": "a1", "price": "£5", "label": "Walnut clock"}, "Walnut clock"), ({"label": "Walnut clock", "headline": "Sale"}, "Sale"),
     ({"lastmod": "2026-11-10", "loc": "https://www.a.test/clocks/walnut/"}, "a.test/clocks/walnut"), ({"id": "a1", "price": "£5"}, "a1"),
-    ({"price": 5}, "key"), ({"title": "2026-11-10"}, "2026-11-10"),
+    ({"price": 5}, "key"), ({"note": "Of the buyer", "label": "Walnut clock"}, "Walnut clock"), ({"title": "2026-11-10"}, "2026-11-10"),
 ])
 def test_the_title_of_an_item_is_a_text_for_people_if_there_is_one(data, title) -> None:
-    assert viewer_of(FieldRules()).item(change_of({}, data, ChangeKind.NEW), (), Detail(1)).title == title
+    rules = FieldRules(display=DisplayTable(hide=("note",)))
+    assert viewer_of(rules).item(change_of({}, data, ChangeKind.NEW), (), Detail(1)).title == title
 
 
 def test_prices_of_a_long_list_form_a_column_at_the_end_of_the_line(store, site, settings_from) -> None:

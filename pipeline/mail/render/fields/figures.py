@@ -15,6 +15,8 @@ from pipeline.text import clean_line
 
 _LONGEST = 200
 """Maximum number of characters of a text in which a figure is searched."""
+_MOST_DIGITS = 15
+"""A number with more digits before or after its decimal mark is no figure: it is shown as it is stored."""
 _CODES = frozenset("""AED ARS AUD BGN BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR ISK JPY KRW KZT MAD MXN MYR NGN NOK NZD PEN
 PHP PKR PLN RON RSD RUB SAR SEK SGD THB TRY TWD UAH USD VND ZAR""".split())  # noqa: SIM905  a list would fill a page
 _WORDS = frozenset("""kr kr. zł kč ft lei лв лв. руб руб. р. грн грн. rs rs. rm rp rmb fr. sfr. tl nis euro euros eur 元 圓 円 원 บาท د.إ ر.س د.ك ج.م
@@ -70,7 +72,7 @@ def _of_number(value: float) -> Figure | None:
         amount = Decimal(str(value) if isinstance(value, int) else f"{value:.12g}")
     except (InvalidOperation, ValueError):  # an integer too large for str()
         return None
-    if not amount.is_finite() or abs(amount.adjusted()) > 30:
+    if not amount.is_finite() or (amount and not -_MOST_DIGITS < amount.adjusted() < _MOST_DIGITS):
         return None
     return Figure(amount, "", decimals=max(0, -int(amount.as_tuple().exponent)))
 
@@ -97,13 +99,23 @@ def _of_text(value: str, *, strict: bool) -> Figure | None:
         amount = found.value(three="group" if strict or _has_currency(written) else "decimals")
     except NumberError:
         return None
-    styled = _styled(written, found, Decimal(str(amount))) if amount is not None else None
+    number = _of_number(amount) if amount is not None else None
+    styled = _styled(written, found, number.amount) if number is not None else None
     if styled is None:
         return None
+    if not strict and not styled.is_percentage:
+        styled = replace(styled, unit=f"{styled.unit}{_noun(written[found.end:])}")
     rest = (written[:found.start] + written[found.end:]).replace(styled.before.strip(), "", 1).replace(styled.after.strip(), "", 1)
     if strict and (not styled.unit or rest.strip(" -+\u2212")):
         return None
     return styled
+
+
+def _noun(text: str) -> str:
+    """Return the beginning of the first word after a number and its currency: what is counted, without the end that is different in the plural."""
+    after = _unit_after(text)
+    word = re.match(r"[\s/]*(?:per |pro )?([^\W\d_]+)", text[len(after):])
+    return f"/{word[1][:3].casefold()}" if word else ""
 
 
 def _numbers(text: str) -> list[tuple[str, Found]]:
