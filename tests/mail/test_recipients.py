@@ -443,3 +443,13 @@ def test_the_footer_says_how_to_receive_no_more_mails(sender, says, store, site,
 def test_a_link_for_unsubscribing_that_cannot_work_is_an_error(url, says, settings_from) -> None:
     with pytest.raises(SettingsError, match=rf"digests.morning.unsubscribe: .*{says}"):
         settings_from(digest=f'unsubscribe = "{url}"')
+
+
+def test_attachments_of_individual_messages_are_limited_together(store, site, settings_from, monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.mail.digests.renderer.COPIED_BYTES", 30_000)
+    for to, attached in (('["a@example.com"]', ["a.bin"]), ('["a@example.com", "b@example.com"]', [])):
+        settings = settings_from(to=to, digest='attach = ["downloads"]\noversize = "split"\nindividually = true')
+        site.run(BOOKS, files=[("a.bin", b"a" * 20_000, "application/x-a")])
+        mail = sent(store, built(store, settings, slot=to))["a@example.com"]
+        assert [part.get_filename() for part in mail.iter_attachments()] == attached
+        assert ("stored as downloads/books/2-a.bin" in text_of(mail)) is (not attached)

@@ -106,6 +106,24 @@ def test_who_drops_or_retries_a_message_has_seen_its_refusals(store, deliver) ->
         assert refused_addresses(store) == []
 
 
+def test_a_message_that_was_refused_for_all_is_no_problem_after_it_was_seen(store, deliver, settings_from) -> None:
+    settings = settings_from()
+    parked = deliver(1, me=550)
+    deliver(2, gone=250, at=NOW + timedelta(minutes=1))
+    assert len(snapshot_of(store, settings)["reasons"]) == 2
+    mark_seen(store, now=NOW)
+    assert (snapshot_of(store, settings)["outbox"]["parked"], snapshot_of(store, settings)["reasons"]) == (0, [])
+    assert [message.id for message in stored.list_messages(store)] == [parked], "it can still be sent"
+    assert stored.retry(store, parked, now=NOW + timedelta(hours=1))
+    message, = stored.lease(store, owner="me", now=NOW + timedelta(hours=1))
+    again = [RecipientResult(address, False, 550, "no such user") for address in message.recipients]
+    stored.record(store, message, again, owner="me", now=NOW + timedelta(hours=1), next_attempt_at=None)
+    assert len(refused_addresses(store)) == 2, "a new refusal is visible again"
+    mark_seen(store, now=NOW)
+    retention.prune(store, RetentionRules(messages=RetentionRule(age=timedelta(days=30))), now=NOW + timedelta(days=100))
+    assert stored.list_messages(store) == []
+
+
 def test_retention_keeps_the_last_refusal_of_an_address_until_it_is_seen(store, deliver, monkeypatch) -> None:
     for number in range(1, 5):
         deliver(number, gone=550 if number < 4 else 250, at=NOW + timedelta(minutes=number))

@@ -63,6 +63,10 @@ RENDER_LEVELS = (RenderLevel(as_configured=True, attach_csv=False, details=DETAI
 last level shows only the numbers of changes."""
 
 
+COPIED_BYTES = 2 * 10**9
+"""Maximum size of the attachments of all messages together, if each recipient gets a message of their own, before encoding."""
+
+
 @dataclass(frozen=True)
 class RenderedMail:
     """One rendered mail with its recipients and attachments.
@@ -156,8 +160,11 @@ class DigestRenderer:
 
     def _packed(self, content: RecipientsContent, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
         table, summary = content.table, content.summary
+        copies = len({compose.bare_address(address) for address in table.everyone}) if table.is_individual else 1
+        limit_bytes = min(table.attach_limit, COPIED_BYTES // copies)
+        oversize = "list" if limit_bytes < table.attach_limit and table.oversize == "split" else table.oversize
         packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(table.zone(self._settings.zone)):%Y-%m-%d}", scratch=scratch,
-                        keep_under=keep_under, limit_bytes=table.attach_limit, oversize=table.oversize,
+                        keep_under=keep_under, limit_bytes=limit_bytes, oversize=oversize,
                         csv_bom=table.csv_bom)
         return packer.pack(attach, changes=content.changes, total=summary.total, files=summary.files, programs=table.attach_programs,
                            columns=Columns(summary.fields, frozenset(summary.fields_changed), frozenset(summary.fields_priced)))

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, exists,
 
 from pipeline.model import DownloadState, MessageState, Outcome, Progress, Run
 from pipeline.store.database.schema import digests, downloads, messages, runs
+from pipeline.store.mail.refused_addresses import SETTLED
 from pipeline.store.runs.slots import run_of
 
 FAILURES = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
@@ -48,6 +49,7 @@ class RunTotals:
 class OutboxTotals:
     """The number of waiting and of parked messages in the outbox.
 
+    Parked messages of which a person has seen that they were refused for good for everybody are not counted.
     oldest_at: when the oldest waiting message was created; None if none is waiting. last_error: the newest error of a message.
     """
 
@@ -139,10 +141,10 @@ def digest_problem(connection: Connection, name: str) -> DigestProblem | None:
 def outbox(connection: Connection) -> OutboxTotals:
     counts = {row.state: row for row in connection.execute(
         select(messages.c.state, func.count().label("number"), func.min(messages.c.created_at).label("oldest"))
-        .where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED))).group_by(messages.c.state))}
+        .where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED)), ~SETTLED).group_by(messages.c.state))}
     waiting, parked = counts.get(MessageState.WAITING), counts.get(MessageState.PARKED)
     error = connection.execute(
-        select(messages.c.last_error).where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED)),
+        select(messages.c.last_error).where(messages.c.state.in_((MessageState.WAITING, MessageState.PARKED)), ~SETTLED,
                                             messages.c.last_error != "").order_by(messages.c.id.desc()).limit(1))
     return OutboxTotals(waiting=waiting.number if waiting else 0, oldest_at=waiting.oldest if waiting else None,
                   parked=parked.number if parked else 0, last_error=error.scalar() or "")

@@ -113,7 +113,7 @@ def record(store: Store, message: Message, results: Sequence[RecipientResult], *
         for result in results:
             connection.execute(update(recipients).where(
                 recipients.c.message_id == message.id, recipients.c.address == result.address,
-            ).values(state=_recipient_state(result).value, code=result.code, answer=result.text[:500]))
+            ).values(state=_recipient_state(result).value, code=result.code, answer=result.text[:500], seen_at=None))
         refused_content = [result for result in results if result.content and not result.retry]
         rebuild = _queue_rebuild(connection, message, refused_content, now) if refused_content and message.digest_id is not None else None
         rows = connection.execute(select(recipients.c.state, func.count()).where(

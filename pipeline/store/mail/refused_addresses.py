@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, exists, func, or_, select, update
 
-from pipeline.model import RecipientState
+from pipeline.model import MessageState, RecipientState
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import UNSEEN, deliveries, messages, recipients
+
+_OF_MESSAGE = recipients.c.message_id == messages.c.id
+SETTLED = and_(messages.c.state == MessageState.PARKED.value,
+               exists().where(_OF_MESSAGE, recipients.c.state == RecipientState.REFUSED.value),
+               ~exists().where(_OF_MESSAGE, or_(recipients.c.state == RecipientState.WAITING.value, UNSEEN)))
+"""SQL for the parked messages that were refused for good for all their recipients, of whom a person has marked all as seen."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ from pipeline.store.database.schema import (
     runs,
     slots,
 )
+from pipeline.store.mail.refused_addresses import SETTLED
 
 LAST_RUNS = 20
 """The number of a spider's last runs that are always kept, because the heartbeat shows them."""
@@ -153,7 +154,7 @@ class _Pruner:
         # The newest message is kept, because SQLite would otherwise reuse its id. So is the newest message that was refused for an address,
         # until a person has seen this.
         unseen = select(func.max(recipients.c.message_id)).where(UNSEEN).group_by(recipients.c.address)
-        ended = and_(messages.c.state.in_((MessageState.SENT.value, MessageState.DROPPED.value)),
+        ended = and_(or_(messages.c.state.in_((MessageState.SENT.value, MessageState.DROPPED.value)), SETTLED),
                      messages.c.id < select(func.max(messages.c.id)).scalar_subquery(), messages.c.id.not_in(unseen))
         at = func.coalesce(messages.c.sent_at, messages.c.created_at, type_=messages.c.created_at.type)
         old = self._beyond(keep, at, messages.c.id, ended)
@@ -260,7 +261,7 @@ class _Pruner:
         parts = [own.where(runs.c.id.not_in(select(digest_runs.c.run_id).where(digest_runs.c.name == name)))
                  for name, spiders in self._rules.waiting.items() if spider in spiders]
         unsent = select(messages.c.digest_id).where(messages.c.digest_id.is_not(None), messages.c.state.in_(
-            (MessageState.WAITING.value, MessageState.PARKED.value)))
+            (MessageState.WAITING.value, MessageState.PARKED.value)), ~SETTLED)
         claimed_by = func.coalesce(digests.c.rebuild_of, digests.c.id)
         parts.append(select(digest_runs.c.run_id).join(digests, claimed_by == digest_runs.c.digest_id).where(
             or_(digests.c.closed_at.is_(None), digests.c.id.in_(unsent))))
