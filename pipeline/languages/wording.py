@@ -56,6 +56,12 @@ class Wording(Texts):
     failed: Phrase
     doubtful: Phrase
     nothing: Phrase
+    checked: Phrase
+    never_checked: Phrase
+    pages: Phrase
+    items: Phrase
+    incomplete: Phrase
+    other: Phrase
     more: Phrase
     unseen: Phrase
     other_fields: Phrase

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from pipeline.mail.top_changes import TopChanges
 from pipeline.model import Change, ChangeKind, Json, Outcome, Run, StoredFile
 from pipeline.price import is_price
 from pipeline.store import Store
 from pipeline.store.crawl import rule_counts
 from pipeline.store.crawl.compare import Comparison
+from pipeline.store.health.status_queries import last_success
 from pipeline.store.mail import digests as stored
 
 ORDER = (ChangeKind.NEW, ChangeKind.BACK, ChangeKind.CHANGED, ChangeKind.GONE)
@@ -71,13 +73,32 @@ class FewerValues:
     usual: float
 
 
+@dataclass(frozen=True)
+class IncompletePass:
+    """A spider whose last run could not fetch some pages, so that none of its items is reported as gone. reason: what the run says."""
+
+    spider: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckedSpider:
+    """What the last successful run of a spider read, and when. at: None if no run of the spider has succeeded yet."""
+
+    spider: str
+    pages: int = 0
+    items: int = 0
+    at: datetime | None = None
+
+
 @dataclass
 class DigestSummary:
     """What a digest reports. Only the first changes of each kind are held in memory.
 
-    counts: number of changes by kind. top: the first changes of each kind, at most `keep` (see `summarize`). fields: names of all
+    counts: number of changes by kind. top: the most important changes of each kind, at most `keep` (see `summarize`). fields: names of all
     fields of the items. fields_changed: names of the fields that changed. fields_priced: names of the fields that contain prices.
-    start, end: when the first run started, and when the last run ended.
+    start, end: when the first run started, and when the last run ended. spider_counts: number of changes of each spider by kind.
+    important: the spiders with a change of an important field. checked: what was read, if there is no change to report.
     """
 
     spiders: list[str]
@@ -92,6 +113,15 @@ class DigestSummary:
     start: datetime | None = None
     end: datetime | None = None
     fields_priced: set[str] = field(default_factory=set)
+    spider_counts: dict[str, dict[ChangeKind, int]] = field(default_factory=dict)
+    important: set[str] = field(default_factory=set)
+    incomplete: list[IncompletePass] = field(default_factory=list)
+    checked: list[CheckedSpider] = field(default_factory=list)
+
+    @property
+    def order(self) -> tuple[ChangeKind, ...]:
+        """The order of the kinds of change in a mail. Important changes come first."""
+        return tuple(sorted(ORDER, key=lambda kind: kind is not ChangeKind.CHANGED)) if self.important else ORDER
 
     @property
     def total(self) -> int:
@@ -193,21 +223,19 @@ class NetChanges:
         return self._last_ids
 
 
-def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int,
+def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int, important: Sequence[str] = (),
               rejected: Sequence[RejectedItems] = (), fewer: Sequence[FewerValues] = ()) -> DigestSummary:
     """Iterate over the changes once, and return the summary of changes, runs and files.
 
-    keep: maximum number of changes of each kind that the summary contains; all further changes are only counted.
+    keep: maximum number of changes of each kind that the summary contains; all further changes are only counted. important: names of the
+    fields whose changes come first.
     """
-    counts: dict[ChangeKind, int] = {}
-    top: dict[ChangeKind, list[Change]] = {kind: [] for kind in ORDER}
+    found = TopChanges(keep, important)
     fields: dict[str, None] = {}
     changed: set[str] = set()
     priced: set[str] = set()
     for change in changes:
-        counts[change.kind] = counts.get(change.kind, 0) + 1
-        if len(top[change.kind]) < keep:
-            top[change.kind].append(change)
+        found.add(change)
         if len(fields) < MAX_FIELDS:
             fields.update(dict.fromkeys(change.after or change.before))
         priced.update(name for name, value in (change.after or change.before).items() if is_price(value))
@@ -217,9 +245,9 @@ def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[St
     starts = [run.started_at or run.created_at for run in runs]
     ends = [run.ended_at for run in runs if run.ended_at is not None]
     return DigestSummary(
-        spiders=list(dict.fromkeys(run.spider for run in runs)), counts=counts, top=top, fields=names,
+        spiders=list(dict.fromkeys(run.spider for run in runs)), counts=found.counts, top=found.top(), fields=names,
         fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), problems=_problems(runs),
-        files=list(files), rejected=list(rejected), fewer=list(fewer), start=min(starts, default=None), end=max(ends, default=None))
+        spider_counts=found.spider_counts, important=found.important, incomplete=_incomplete(runs), files=list(files), rejected=list(rejected), fewer=list(fewer), start=min(starts, default=None), end=max(ends, default=None))
 
 
 def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
@@ -234,6 +262,20 @@ def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
             error = good[-1].error if suspect else bad[-1].error
             found.append(SpiderProblem(spider, len(bad), len(own), bad[-1].outcome if bad else None, error, suspect, ended_well))
     return found
+
+
+def _incomplete(runs: Sequence[Run]) -> list[IncompletePass]:
+    last = {run.spider: run for run in runs}
+    return [IncompletePass(spider, run.error) for spider, run in last.items()
+            if run.outcome is Outcome.SUCCEEDED and not run.complete and not run.suspect and run.progress.pages_failed]
+
+
+def checked_spiders(store: Store, spiders: Iterable[str]) -> list[CheckedSpider]:
+    """Return what the last successful run of each spider read."""
+    with store.read() as connection:
+        last = {spider: last_success(connection, spider) for spider in spiders}
+    return [CheckedSpider(spider) if run is None else CheckedSpider(spider, run.progress.pages, run.progress.items, run.ended_at)
+            for spider, run in last.items()]
 
 
 def fewer_values(store: Store, runs: Sequence[Run]) -> list[FewerValues]:

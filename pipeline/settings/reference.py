@@ -59,7 +59,7 @@ _WORDS = {
     "str": "text", "bool": "true or false", "int": "whole number", "float": "number", "Any": "any value", "Duration": "duration",
     "Size": "size", "Secret": "secret", "HttpUrl": "URL", "HttpsUrl": "URL", "UnsubscribeUrl": "URL", "Address": "e-mail address", "ZoneName": "time zone", "Network": "network",
     "PathTemplate": "path template", "Selector": "selector", "Rule": "selector", "Schedules": "schedule, or list of schedules",
-    "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours",
+    "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours", "Names": "text, or list of texts",
     "CatchUp": "true, false or duration", "ProcessCount": "`\"auto\"` or whole number, 1 to 16", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",
     "DayTexts": "list of days", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request"}
 """What the reference calls each type. A table is called table, and a Literal is shown as its values."""

@@ -60,7 +60,7 @@ class Site:
     def run(self, items: dict[str, dict[str, Any]] | None, *, spider: str = "books", outcome: Outcome = Outcome.SUCCEEDED,
             error: str = "", complete: bool = True, files: Sequence[tuple[str, bytes, str]] = (),
             rejects: Sequence[Reject] = (), pages: Mapping[str, bytes] | None = None, doubt: str = "",
-            error_kind: str = "") -> Run:
+            error_kind: str = "", failed_pages: int = 0) -> Run:
         """One run that found these items by key (None: it found no page at all) and downloaded these files
         (name, content, type). pages: the bodies of those on which items were found, by the item's key."""
         self.slots += 1
@@ -69,7 +69,7 @@ class Site:
         assert claimed is not None
         run = start_run(self.store, claimed.id, owner="test", now=self.at, limit=99)
         assert run is not None
-        progress = Progress(rejected=len(rejects))
+        progress = Progress(pages=0 if items is None else 1 + len(pages or {}), items=len(items or {}), rejected=len(rejects), pages_failed=failed_pages)
         if items is not None:
             first = Page(url="http://site.test/", status=200, fetched_at=self.at, rejects=tuple(rejects),
                          items=tuple(Item(key, data) for key, data in items.items() if key not in (pages or {})))

@@ -175,7 +175,8 @@ def test_with_empty_send_a_mail_says_nothing_new_even_without_a_run(store, site,
     assert claim is not None
     assert claim.run_ids == ()
     (mail, _), = mails(store, build(store, settings, claim, owner="me", now=NOW))
-    assert mail["Subject"] == "nothing new"
+    assert mail["Subject"] == "Nothing new: books"
+    assert "Checked:\r\n  books: 1 page, 2 items, Sun 22 Nov 2026 07:02" in text_of(mail)
     assert digests.claim(store, "morning", ["books"], "s3", owner="me", now=NOW, scheduled=True, even_empty=True) is None
 
 

@@ -71,6 +71,19 @@ def without_problems(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert not mails
 
 
+@digest('spiders = ["news"]\ngroup_by = "tag"', second=0)
+def grouped(mails: Sequence[Mail], _inbox: Inbox) -> None:
+    assert "== Papers ==" in mails[0].text
+    assert ">Papers</h2>" in mails[0].html
+
+
+@digest('important = "price"')
+def important(mails: Sequence[Mail], _inbox: Inbox) -> None:
+    """The price that rose by a quarter comes before the one that fell by a fifth, and both before the new item."""
+    places = [mails[1].text.index(name) for name in ("Beta table", "Alpha lamp", "Delta sofa", "Gamma chair")]
+    assert places == sorted(places)
+
+
 # Recipients and headers
 
 

@@ -65,6 +65,7 @@ def _has_steps(field: FieldTable, steps: list[str]) -> bool:
 def _digest(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remark]:
     yield from _recipients(settings, key, digest, digest.spiders)
     yield from _unknown(settings, f"{key}.charts", digest.charts, digest.spiders, "is drawn")
+    yield from _unknown(settings, f"{key}.important", digest.important, digest.spiders, "is compared")
     yield from _without_numbers(settings, key, digest)
     for option, name in _displayed(digest):
         yield from _unknown(settings, f"{key}.{option}", [name], digest.spiders, "is shown")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.mail.filters import FilteredChanges
 from pipeline.mail.render.render import KEEP
-from pipeline.mail.summary import DigestSummary, NetChanges, fewer_values, rejected_items, summarize
+from pipeline.mail.summary import DigestSummary, NetChanges, checked_spiders, fewer_values, rejected_items, summarize
 from pipeline.model import Change
 from pipeline.settings import DigestTable, GroupTable, Settings
 from pipeline.store import Store
@@ -50,13 +50,16 @@ def contents_of(store: Store, settings: Settings, table: DigestTable, run_ids: S
             own = FilteredChanges(changes, filters)
         # A filter on items cannot be applied to downloaded files, so recipients with a filter on items get no files.
         summary = summarize(own, [run for run in runs if run.spider in spiders],
-                            [file for file in files if file.spider in spiders and not by_item], keep=KEEP,
+                            [file for file in files if file.spider in spiders and not by_item], keep=KEEP, important=table.important,
                             rejected=[items for items in rejected if items.spider in spiders],
                             fewer=[values for values in fewer if values.spider in spiders])
         if not all(wanted.problems for wanted in filters):
             summary.problems.clear()
             summary.rejected.clear()
             summary.fewer.clear()
+            summary.incomplete.clear()
+        if not summary.has_news:
+            summary.checked = checked_spiders(store, recipients.spiders or table.spiders)
         if summary.has_news or even_empty or table.empty == "send":
             own_table = table.for_group(recipients) if isinstance(recipients, GroupTable) else table
             found.append(RecipientsContent(own_table, position, own, summary))

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.languages import wording
+from pipeline.languages import Wording, wording
 from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.notice import Notice
 from pipeline.mail.digests.recipients import quoted_recipient, tables_of_messages, unsubscribe_url
@@ -24,6 +24,7 @@ from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
+from pipeline.mail.render.group_view import Grouping
 from pipeline.mail.render.pictures import PictureLoader, Pictures, pictures_of
 from pipeline.mail.render.render import (
     COUNTS_ONLY,
@@ -138,7 +139,7 @@ class DigestRenderer:
             name=self._name, subject=table.subject, language=table.language, zone=zone, now=self._now, templates=templates,
             charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language), is_again=self._level.notice.is_again,
             links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table),
-            pictures=self._pictures_of(content, rules))
+            grouping=grouping_of(table, self._settings, words), pictures=self._pictures_of(content, rules))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
@@ -181,6 +182,19 @@ class DigestRenderer:
     def write(self, file: BinaryIO, envelope: compose.Envelope, mail: RenderedMail) -> None:
         compose.write(file, envelope, text=mail.rendered.text, html=mail.rendered.html, signer=self._signer,
                       pictures=mail.rendered.pictures, attachments=mail.attachments)
+
+
+def grouping_of(table: DigestTable, settings: Settings, words: Wording) -> Grouping:
+    """Return how a digest groups its spiders. A spider belongs to the group of the first tag that the digest selects, or else of its own first tag."""
+    by = table.group_by or ("spider" if len(table.spiders) > 1 else "kind")
+    if by == "kind":
+        return Grouping()
+    if by == "spider":
+        return Grouping({spider: spider for spider in table.spiders}, by_spider=True)
+    tags = {spider: settings.spiders[spider].tags for spider in table.spiders if spider in settings.spiders}
+    first = {spider: next((tag for tag in (*table.tags, *own) if tag in own), "") for spider, own in tags.items()}
+    tagged = sorted(first, key=lambda spider: not first[spider])
+    return Grouping({spider: first[spider] for spider in tagged}, other=words.other)
 
 
 def field_rules(spider: SpiderTable, digest: DigestTable, *, formatted: bool) -> FieldRules:

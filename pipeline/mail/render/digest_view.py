@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta, tzinfo
 
 from babel.dates import format_datetime
@@ -12,36 +11,24 @@ from pipeline.languages import Wording
 from pipeline.languages.figures import percent
 from pipeline.languages.phrase import locale_of
 from pipeline.languages.reasons import reasons
-from pipeline.mail.render.item_view import ItemView
-from pipeline.mail.summary import ORDER, DigestSummary, RejectedItems, SpiderProblem
-from pipeline.model import ChangeKind
+from pipeline.mail.summary import CheckedSpider, DigestSummary, RejectedItems, SpiderProblem
 from pipeline.text import clean_line
 
 _MAX_PROBLEMS = 20
 _MAX_REASONS = 3
-
-
-@dataclass(frozen=True)
-class Section:
-    """The section of a digest that shows the changes of one kind.
-
-    count: number of changes of this kind. items: the items that are shown. more: text that says how many items are not shown; "" if
-    all are shown.
-    """
-
-    kind: str
-    heading: str
-    count: int
-    items: Sequence[ItemView]
-    more: str
+_MAX_CHECKED = 20
 
 
 @dataclass(frozen=True)
 class ProblemView:
-    """A problem of a spider, or of the digest itself if `spider` is ""."""
+    """A problem of a spider, or of the digest itself if `spider` is "".
+
+    first: whether the reader must know the problem before reading the items, because it says how far they can be trusted.
+    """
 
     spider: str
     text: str
+    first: bool = False
 
 
 def heading(name: str) -> str:
@@ -66,31 +53,35 @@ def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
     return words.period.format(start=first, end=format_datetime(end, words.date, locale=locale_of(words.lang)))
 
 
-def sections(summary: DigestSummary, items: Mapping[ChangeKind, Sequence[ItemView]], words: Wording, table: str) -> list[Section]:
-    """Return a section for each kind of change that the digest contains.
+def checked(summary: DigestSummary, words: Wording, zone: tzinfo) -> list[str]:
+    """Return for each spider what its last successful run read, and when, such as "books: 2 pages, 42 items, Sun 29 Nov 2026 08:00"."""
+    lines = [f"{each.spider}{words.colon}{_checked(each, words, zone)}" for each in summary.checked[:_MAX_CHECKED]]
+    left = len(summary.checked) - _MAX_CHECKED
+    return [*lines, words.more.format(n=left)] if left > 0 else lines
 
-    items: by kind, the items to show. table: name of the attached table with all changes; "" if no table is attached.
-    """
-    found = []
-    for kind in ORDER:
-        count = summary.counts.get(kind, 0)
-        if count:
-            left = count - len(items[kind])
-            more = words.more_attached.format(n=left, name=table) if table else words.more.format(n=left)
-            found.append(Section(kind.value, words.headings[kind], count, items[kind], more if left else ""))
-    return found
+
+def _checked(each: CheckedSpider, words: Wording, zone: tzinfo) -> str:
+    if each.at is None:
+        return words.never_checked
+    at = format_datetime(each.at.astimezone(zone), words.date, locale=locale_of(words.lang))
+    return words.comma.join([words.pages.format(n=each.pages), words.items.format(n=each.items), at])
 
 
 def problems(summary: DigestSummary, words: Wording, notice: str) -> list[ProblemView]:
-    """Return the problems to show: the failed or suspect runs of the spiders, then their rejected items and fields with few values.
+    """Return the problems to show: the failed or suspect runs of the spiders, then incomplete passes, rejected items, fields with few values.
 
     notice: a problem of the digest itself, which is shown first; "" if there is none.
     """
-    views = [ProblemView("", notice)] if notice else []
-    views += [_problem(problem, words) for problem in summary.problems]
+    views = [ProblemView("", notice, first=True)] if notice else []
+    views += [replace(_problem(problem, words), first=not problem.recovered and (problem.suspect or problem.spider in summary.spider_counts))
+              for problem in summary.problems]
+    views += [ProblemView(each.spider, _with_reason(words.incomplete, clean_line(reasons(words.lang).translate(each.reason), 300)))
+              for each in summary.incomplete]
     views += [_rejected(items, words) for items in summary.rejected]
     views += [ProblemView(each.spider, words.fewer.format(field=clean_line(each.field, 60), n=each.filled, total=each.items,
                                                           share=percent(each.usual, words.lang))) for each in summary.fewer]
+    if not summary.total and not summary.files:
+        views = [replace(view, first=True) for view in views]
     left = len(views) - _MAX_PROBLEMS
     return [*views[:_MAX_PROBLEMS], ProblemView("", words.more.format(n=left))] if left > 0 else views
 

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,13 @@ from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
+from pipeline.mail.render.group_view import Grouping, ShownItems
 from pipeline.mail.render.item_view import ItemView, ItemViewer
 from pipeline.mail.render.pictures import Pictures
 from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
 from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.mail.render.word_gaps import separate_words
-from pipeline.mail.summary import ORDER, DigestSummary
+from pipeline.mail.summary import DigestSummary
 from pipeline.model import ChangeKind
 from pipeline.settings import Language
 from pipeline.text import clean_subject, clean_text, isolated, size_for_people
@@ -60,8 +61,8 @@ class RenderOptions:
     the default subject. templates: folder whose files digest.html and digest.txt replace the built-in templates; None means the
     built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown.
     details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
-    problems; "" if there is none. is_again: whether a person requested the mail again. links: the links of files. footer: what the footer
-    offers. pictures: the pictures of items.
+    problems; "" if there is none. is_again: whether a person requested the mail again. grouping: the groups of spiders. links: the
+    links of files. footer: what the footer offers. pictures: the pictures of items.
     """
 
     name: str
@@ -75,6 +76,7 @@ class RenderOptions:
     details: Sequence[Detail] = DETAILS
     notice: str = ""
     is_again: bool = False
+    grouping: Grouping = field(default_factory=Grouping)
     links: FileLinks = field(default_factory=FileLinks)
     footer: FooterOptions = field(default_factory=FooterOptions)
     pictures: Pictures = field(default_factory=Pictures)
@@ -117,9 +119,8 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     view: dict[str, Any] = {}
     html = ""
     for detail in options.details:
-        items = {kind: [item(kind, position, detail.places, detail.length)
-                        for position in range(min(detail.items, len(summary.top[kind])))] for kind in ORDER}
-        view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1))
+        shown = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length))
+        view = texts | _digest_view(summary, packed, shown, options, words, max_files=max(detail.items, 1))
         html = separate_words(inliner.inline(_run(environment, "digest.html", view)))
         if len(html.encode()) < HTML_LIMIT:
             break
@@ -135,8 +136,8 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
 def render_template(template: str, summary: DigestSummary, options: RenderOptions) -> str:
     """Render only one of the templates digest.html and digest.txt, without attachments. Raises UsageError."""
     viewer, words, packed = viewer_of(summary, options), wording(options.language), Packed()
-    items = {kind: [viewer.item(change, (), Detail(1)) for change in summary.top[kind]] for kind in ORDER}
-    view = headline(summary, viewer, options, words) | _digest_view(summary, packed, items, options, words, max_files=KEEP)
+    shown = ShownItems(summary, options.grouping, KEEP, lambda kind, position: viewer.item(summary.top[kind][position], (), Detail(1)))
+    view = headline(summary, viewer, options, words) | _digest_view(summary, packed, shown, options, words, max_files=KEEP)
     return _run(_environment(options.templates), template, view)
 
 
@@ -148,7 +149,7 @@ def viewer_of(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
 def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions, words: Wording) -> dict[str, str]:
     """Return the variables of the templates that say what the digest is about. If only counts are shown, no item is read."""
     first = [] if options.details is COUNTS_ONLY else [
-        FirstChange(change, viewer.item(change, (), Detail(1))) for kind in ORDER for change in summary.top[kind][:FIRST]][:FIRST]
+        FirstChange(change, viewer.item(change, (), Detail(1))) for kind in summary.order for change in summary.top[kind][:FIRST]][:FIRST]
     counts, period = summary_line(summary, words), digest_view.period(summary, words, options.zone)
     text = subject_text(summary, first, words) if first or not summary.total else counts
     subject = subject_of(options.subject, options.name, text, date=f"{options.now.astimezone(options.zone):%Y-%m-%d}")
@@ -157,7 +158,7 @@ def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions,
             "preheader": preheader(subject, summary, first, words, otherwise=otherwise)}
 
 
-def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKind, Sequence[ItemView]], options: RenderOptions,
+def _digest_view(summary: DigestSummary, packed: Packed, shown: ShownItems, options: RenderOptions,
                  words: Wording, *, max_files: int) -> dict[str, Any]:
     """Return the variables of the templates digest.html and digest.txt.
 
@@ -165,7 +166,8 @@ def _digest_view(summary: DigestSummary, packed: Packed, items: Mapping[ChangeKi
     """
     return {
         "lang": words.lang, "words": words, "name": options.name,
-        "sections": digest_view.sections(summary, items, words, packed.table),
+        "groups": shown.groups(words, packed.table), "sections": shown.sections(words, packed.table),
+        "checked": digest_view.checked(summary, words, options.zone),
         "troubles": digest_view.problems(summary, words, options.notice),
         "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
         "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),

@@ -64,7 +64,7 @@ def subject_text(summary: DigestSummary, first: Sequence[FirstChange], words: Wo
         return words.subject["many"].format(counts=counts, titles=_joined([_title(each, _SHORT_TITLE) for each in first[:FEW]], words))
     if summary.total:
         return words.semicolon.join([*_few(first, words), *rest])
-    return words.semicolon.join(rest) or (words.subject["nothing"].format(spiders=_spiders(summary.spiders, words)) if summary.spiders else words.nothing)
+    return words.semicolon.join(rest) or words.subject["nothing"].format(spiders=_spiders([each.spider for each in summary.checked], words))
 
 
 def summary_line(summary: DigestSummary, words: Wording) -> str:
@@ -117,7 +117,7 @@ def _few(first: Sequence[FirstChange], words: Wording) -> list[str]:
     if len(first) == 1:
         return [in_full(first[0], words, length=_TITLE)]
     changed = [in_full(each, words, length=_SHORT_TITLE) for each in first if each.kind is ChangeKind.CHANGED]
-    named = {kind: [_title(each, _SHORT_TITLE) for each in first if each.kind is kind] for kind in ORDER}
+    named = {kind: [_title(each, _SHORT_TITLE) for each in first if each.kind is kind] for kind in dict.fromkeys(each.kind for each in first)}
     parts = {kind: words.subject[kind.value].format(titles=_joined(titles, words)) for kind, titles in named.items() if titles}
     if sum(map(len, changed)) + sum(len(part) for kind, part in parts.items() if kind is not ChangeKind.CHANGED) > _ROOM:
         return list(parts.values())

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 else:  # type checkers do not support a computed Literal
     AttachmentKind = Literal[(*ATTACHMENT_FORMATS, "downloads", "pages")]
 
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchema({"type": "string"})]
 
 
@@ -138,6 +139,11 @@ class DigestTable(RecipientsTable, DisplayTable):
     """What to attach: tables of the changes, downloaded files, or the pages on which new or changed items were found."""
     attach_programs: bool = False
     """Whether downloaded programs and scripts are attached. Most mail servers refuse a message with such a file."""
+    group_by: Literal["spider", "tag", "kind"] | None = None
+    """How the changes are grouped: by spider, by tag of the spiders, or only by kind of change. The default is "spider" if the digest has
+    several spiders."""
+    important: Names = ()
+    """Name of the field whose changes come first, the largest relative change before smaller ones; or a list of names, the most important first."""
     csv_bom: bool = False
     """Whether CSV files begin with a byte order mark, which Excel needs to read UTF-8."""
     subject: str | None = None
