@@ -14,7 +14,7 @@ from pipeline.mail.message import compose
 from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.render import COUNTS_ONLY, RenderOptions, headline, viewer_of
 from pipeline.mail.render.subject import FirstChange, in_full
-from pipeline.mail.summary import ORDER, DigestSummary
+from pipeline.mail.summary import DigestSummary
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -50,7 +50,7 @@ def digest_text(summary: DigestSummary, options: RenderOptions, *, link: str = "
     named = [f"{problem.spider}{words.colon}{clean_line(problem.error, _LENGTH)}" for problem in problems[:_MAX_PROBLEMS]]
     head = headline(summary, viewer, options, words)
     first = [] if options.details is COUNTS_ONLY else [
-        FirstChange(change, viewer.item(change, (), Detail(1))) for kind in ORDER for change in summary.top[kind][:MAX_LINES]][:MAX_LINES - len(named)]
+        FirstChange(change, viewer.item(change, (), Detail(1))) for kind in summary.order for change in summary.top[kind][:MAX_LINES]][:MAX_LINES - len(named)]
     lines = [in_full(change, words, length=_LENGTH) for change in first]
     if len([*lines, *named]) <= 1 and "".join([*lines, *named]) in head["subject"]:
         lines = [head["preheader"]]  # what the subject does not say

@@ -119,8 +119,8 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     view: dict[str, Any] = {}
     html = ""
     for detail in options.details:
-        shown = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length))
-        view = texts | _digest_view(summary, packed, shown, options, words, max_files=max(detail.items, 1))
+        items = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length))
+        view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1))
         html = separate_words(inliner.inline(_run(environment, "digest.html", view)))
         if len(html.encode()) < HTML_LIMIT:
             break
