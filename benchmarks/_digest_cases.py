@@ -199,7 +199,7 @@ def books(title: str = "title", author: str = "author", price: str = "price", no
 
 
 CASES: dict[str, Case] = {
-    "shop": Case(f'start = "HOST/catalogue/"{SHOP}', 'charts = ["price"]', shop, shop_after),
+    "shop": Case(f'start = "HOST/catalogue/"{SHOP}', 'charts = ["price"]\nimages = true\ngood = { price = "down" }', shop, shop_after),
     "one-price": Case(f'start = "HOST/catalogue/"{SHOP}', "", shop, one_price),
     "feed": Case('spider = "feed"\nstart = "HOST/feed.xml"', "", lambda: feed(3), lambda: feed(0)),
     "sitemap": Case('spider = "sitemap"\nstart = "HOST/sitemap.xml"', "", lambda: sitemap(1, 0), lambda: sitemap(2, 3)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import email
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,8 @@ from benchmarks.mail_looks import SCHEMES, WIDTHS, photograph
 from tests.servers.pages import Answer, PageSite
 from tests.servers.ports import free_port
 
+TOGETHER = ("shop", "feed", "handbook", "problems")
+"""The spiders of one more digest, `together`."""
 TYPES = {".xml": "application/xml", ".pdf": "application/pdf", ".jpg": "image/png", ".csv": "text/csv", ".zip": "application/zip",
          ".exe": "application/octet-stream", ".bin": "application/octet-stream",
          ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -40,6 +43,8 @@ def settings(names: list[str], proxy: str, mail: str) -> str:
         case = CASES[name]
         toml.append(f'[spiders.{name}]\nproxy = "sites"\n{case.spider.strip()}\n'.replace("HOST", f"http://{name}.example"))
         toml.append(f'[digests.{name}]\nspiders = ["{name}"]\nto = ["Reader <reader@example.net>"]\n{case.digest}\n')
+    if set(TOGETHER) <= set(names):
+        toml.append(f'[digests.together]\nspiders = {json.dumps(TOGETHER)}\nto = ["Reader <reader@example.net>"]')
     return "\n".join(toml)
 
 
@@ -97,11 +102,13 @@ def build(names: list[str], target: Path, mail: str = "") -> dict[str, Path]:
         for name in names:
             show(site, name, CASES[name].before())
         print(pipeline(folder, "run", *names), flush=True)
-        for name in names:
+        digests = [*names, *(["together"] if set(TOGETHER) <= set(names) else [])]
+        for name in digests:
             pipeline(folder, "digest", name, "--send")
+        for name in names:
             show(site, name, CASES[name].after())
         print(pipeline(folder, "run", *names), flush=True)
-        for name in names:
+        for name in digests:
             before = set(mails(folder))
             print(pipeline(folder, "digest", name, "--send"))
             keep(name, before)
