@@ -16,10 +16,10 @@ _INDENT = 3
 _GAP = 2
 
 
-def row_lines(rows: Sequence[Mapping[str, Json]], width: int = 0) -> Iterator[str]:
+def row_lines(rows: Sequence[Mapping[str, Json]], width: int = 0, *, more: str = "more fields: {names}") -> Iterator[str]:
     """Yield rows as a table, whose cells are cleaned and cut; columns that do not fit are named below the table.
 
-    width: the width of the terminal in columns; 0 asks the terminal.
+    width: the width of the terminal in columns; 0 asks the terminal. more: the line that names the columns that do not fit.
     """
     if not rows:
         return
@@ -42,7 +42,7 @@ def row_lines(rows: Sequence[Mapping[str, Json]], width: int = 0) -> Iterator[st
         texts = ((cells[name][place], size) for name, size in widths.items())
         yield (" " * _GAP).join(set_cell_size(text if cell_len(text) <= size else set_cell_size(text, size - 1) + "…", size) for text, size in texts).rstrip()
     if len(widths) < len(names):
-        yield f"more fields: {', '.join(clean_line(name, _CELL) for name in names[len(widths):])}"
+        yield more.format(names=", ".join(clean_line(name, _CELL) for name in names[len(widths):]))
 
 
 def _cell(value: Json) -> str:

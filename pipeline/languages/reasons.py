@@ -24,7 +24,7 @@ _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _SHAPES = {
     "n": _NUMBER, "total": _NUMBER, "count": _NUMBER, "status": r"\d{3}", "share": r"\d+ ?%", "max_share": r"\d+ ?%",
     "size": r"[\d.]+ (?:B|kB|MB|GB|TB)", "max_size": r"[\d.]+ (?:B|kB|MB|GB|TB)", "name": r"'[^']*'|[^\s;]+?", "url": r"\S+?", "host": r"\S+?", "said": r"[^”]*",
-    "reason": r"(?:(?!; ).)+", "text": r"(?:(?!; ).)+?",
+    "reason": r"(?:(?!; ).)+", "text": r"(?:(?!; ).)+?", "pairs": r"(?:(?!; ).)+?",
 }
 """What a placeholder of a pattern matches, by its name."""
 _PLACE = re.compile(r"(?P<place>(?:https?://\S+?|[\w./@<>\[\]-]+)(?: \((?:https?://)?[^()\s]+\))?(?:, line \d+)?): ")
@@ -128,6 +128,8 @@ class Reasons:
                 values[name] = float(number) if "." in number else int(number)
             elif name in ("share", "max_share"):
                 values[name] = figures.percent(int(value.rstrip(" %")) / 100, self._language)
+            elif name == "pairs":
+                values[name] = re.sub(r"\b(\d+) of (\d+)\b", r"\1/\2", value)
             elif name in ("size", "max_size"):
                 values[name] = figures.size_of_text(value, self._language)
             else:

@@ -116,7 +116,7 @@ class AlertWording(Texts):
     """The fixed texts of alerts in one language.
 
     titles, over: by kind of alert. outcomes: by outcome of a run that did not end by itself. tries: what the program has tried. steps:
-    what to do, by kind of alert and of error. date: pattern of dates (Unicode CLDR).
+    what to do, by kind of alert and of error. proposal: the texts of proposed rules (pipeline.proposal.ProposalTexts). date: pattern of dates (Unicode CLDR).
     """
 
     alert: Phrase
@@ -143,6 +143,7 @@ class AlertWording(Texts):
     rules_applied: Phrase
     rules_not_applied: Phrase
     no_rules: Phrase
+    proposal: dict[str, Phrase]
     pages: Phrase
     run_page: Phrase
     spider_page: Phrase

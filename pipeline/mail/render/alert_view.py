@@ -33,6 +33,7 @@ _BY_ERROR = {
 }
 """The key in [alert.steps] by the class of the error that ended a run."""
 _BY_OUTCOME = {Outcome.TIMED_OUT: "timed_out", Outcome.KILLED: "killed", Outcome.ABANDONED: "abandoned"}
+_NAME = re.compile(r"\S*[.:/_]\S")
 _CODE = re.compile("`([^`]+)`")
 
 
@@ -97,8 +98,8 @@ class AlertViewer:
         return AlertView(self._title_of_end(ended), self._shown(why), facts, links=[] if ended.is_removed else self._page_of(alert.spider, alert.kind))
 
     @property
-    def footer(self) -> str:
-        return f"{self.words.footer} {self.words.zone.format(zone=self._zone.key)}"
+    def footer(self) -> list[str]:
+        return [self.words.footer, self.words.zone.format(zone=self._zone.key)]
 
     def _mask(self, text: str) -> str:
         """Return a stored text without secrets, control characters and the path of the data folder."""
@@ -107,7 +108,7 @@ class AlertViewer:
     def _shown(self, error: str) -> str:
         """Return a stored reason on one line, in the language, without what it says to do: `_steps` says that."""
         parts = [part for part in self._reasons.parts(self._mask(error)) if not part.is_fix]
-        return clean_line(self._reasons.joined(parts), _LONGEST_REASON)
+        return as_sentence(clean_line(self._reasons.joined(parts), _LONGEST_REASON))
 
     def _brief(self, condition: AlertCondition) -> str:
         return clean_line(self._reasons.first(self._mask(_error(condition))), 100)
@@ -192,7 +193,8 @@ class AlertViewer:
             keys = [_BY_OUTCOME.get(run.outcome or Outcome.FAILED) or _BY_ERROR.get(run.error_kind, "other"), "again"]
         else:
             keys = [condition.kind.value]
-        return [*dict.fromkeys(advice), *(self.words.steps[key].format(spider=condition.spider, run=run.id if run is not None else "") for key in keys)]
+        commands = [self.words.steps[key].format(spider=condition.spider, run=run.id if run is not None else "") for key in keys]
+        return [*map(as_sentence, [*dict.fromkeys(advice), *commands])]
 
     def _page_of(self, name: str, kind: AlertKind) -> list[tuple[str, str]]:
         if kind is AlertKind.DIGEST:
@@ -209,7 +211,9 @@ class AlertViewer:
         if found is None or found.pass_id != run.pass_id or found.state is MendingState.WAITING:
             return view
         facts = [*view.facts, (self.words.fix, clean_line(self._search(found, condition.spider), 1200))]
-        rules = "\n".join(self._mask(line)[:500] for line in proposal.lines(found.report))
+        report = {**found.report, "notes": [self._translated(note) for note in found.report.get("notes", [])]}
+        texts = proposal.ProposalTexts(**self.words.proposal)
+        rules = "\n".join(self._mask(line)[:500] for line in proposal.lines(report, texts=texts))
         return replace(view, facts=facts, rules=rules)
 
     def _search(self, found: StoredMending, spider: str) -> str:
@@ -231,6 +235,11 @@ class AlertViewer:
 
 def _error(condition: AlertCondition) -> str:
     return condition.last_run.error if condition.last_run is not None else condition.error
+
+
+def as_sentence(text: str) -> str:
+    """Return text with a capital letter in front, unless its first word is a name: a URL, a host or a settings key."""
+    return text if _NAME.match(text) else text[:1].upper() + text[1:]
 
 
 def with_code(text: str) -> Markup:

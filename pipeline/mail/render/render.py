@@ -189,7 +189,7 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
     return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
 
 
-def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, more: str, footer: str,
+def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, more: str, footer: Sequence[str],
                  words: AlertWording) -> Rendered:
     """Render an alert about problems that started and problems that ended.
 

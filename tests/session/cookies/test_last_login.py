@@ -116,14 +116,14 @@ def test_the_expiry_of_a_login_is_announced_once_and_its_renewal_once(ending: En
     day = timedelta(days=1)
     ending.login(NOW, 14 * day, 30 * day)
     assert ending.told(NOW + 10.9 * day) is None
-    assert ending.told(NOW + 11.1 * day) == "[alert] the login of s expires soon"
+    assert ending.told(NOW + 11.1 * day) == "[alert] The login of s expires soon"
     for later in (11.2, 12, 13.9, 14.1, 20):  # an expired cookie is not announced again
         assert ending.told(NOW + later * day) is None
     ending.login(NOW, 14 * day, now=NOW + 20 * day)  # the jar has forgotten the first by now
     assert ending.told(NOW + 20 * day) is None
     ending.login(NOW + 21 * day, 14 * day)
     assert ending.told(NOW + 21 * day) == "[alert] s has a new login"
-    assert ending.told(NOW + 32.1 * day) == "[alert] the login of s expires soon"
+    assert ending.told(NOW + 32.1 * day) == "[alert] The login of s expires soon"
 
 
 def test_a_cookie_that_its_site_renews_is_not_announced(ending: Ending) -> None:
@@ -139,7 +139,7 @@ def test_a_login_of_short_duration_is_not_announced_but_imported_cookies_are(end
         ending.login(NOW + number * 8 * hour, 12 * hour)
         assert ending.told(NOW + number * 8 * hour) is None
     ending.login(NOW + 50 * hour, 12 * hour, brought_in=True)
-    assert ending.told(NOW + 50 * hour) == "[alert] the login of s expires soon"
+    assert ending.told(NOW + 50 * hour) == "[alert] The login of s expires soon"
 
 
 def test_a_service_mails_that_imported_cookies_expire_soon(program: Program) -> None:
@@ -160,7 +160,7 @@ def test_a_service_mails_that_imported_cookies_expire_soon(program: Program) -> 
             """)
         program.serve()
         (message,) = eventually(lambda: list(mailbox.Maildir(program.data / "mail")), within_s=60)
-        assert message["Subject"] == "[alert] the login of s expires soon"
+        assert message["Subject"] == "[alert] The login of s expires soon"
         text = next(part for part in message.walk() if part.get_content_type() == "text/plain").get_payload(decode=True).decode()
         assert "Cookie: session (127.0.0.1)" in text
         assert "`pipeline cookies import s FILE`" in text
