@@ -45,7 +45,8 @@ def check_secrets(settings: Settings) -> Iterator[Remark]:
             continue
         if secret.kind == "file" and stat.S_IMODE(secret.path.stat().st_mode) & 0o077:
             yield Remark(keys[0], f"other users can access {secret.path}", f"run `chmod 600 {secret.path}`", suspicious=True)
-        for key in keys:
+        channels = [key for key in keys if ".notify[" in key]
+        for key in [*(key for key in keys if key not in channels), *channels[:1]]:  # the URL of a channel is checked once
             yield from _use_problems(settings, key, secret, value)
 
 

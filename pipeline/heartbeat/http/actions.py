@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_binary_file, policy
 from email.message import EmailMessage
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pipeline import proposal
 from pipeline.errors import UsageError
@@ -231,6 +232,11 @@ def _readable(line: str) -> list[str]:
         return [line]
 
 
+def _text_of(text: Mapping[str, Any]) -> str:
+    """Return the text of a message for a notification channel, as a channel without limits shows it."""
+    return "\n".join(filter(None, (text["subject"], *text["lines"], text["more"][-1], text["link"])))
+
+
 def _body_of(path: Path) -> tuple[str, str] | None:
     """Return the body of a message file and its media type; None if the file is too large or has no text.
 
@@ -238,6 +244,8 @@ def _body_of(path: Path) -> tuple[str, str] | None:
     """
     if path.stat().st_size > 8 * BODY_BYTES:
         return None
+    if path.suffix == ".json":
+        return _text_of(json.loads(path.read_bytes())), "text/plain"
     with path.open("rb") as file:
         message = message_from_binary_file(file, policy=policy.default)
     assert isinstance(message, EmailMessage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from pipeline.languages import wording
@@ -11,6 +12,7 @@ from pipeline.mail.channels.text import MAX_LINES, ChannelText
 from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.renderer import RenderLevel, field_rules
 from pipeline.mail.message import compose
+from pipeline.mail.render import digest_view
 from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.render import COUNTS_ONLY, RenderOptions, headline, viewer_of
 from pipeline.mail.render.subject import FirstChange, in_full
@@ -18,7 +20,6 @@ from pipeline.mail.summary import DigestSummary
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
 from pipeline.store import Store
-from pipeline.text import clean_line
 
 _MAX_PROBLEMS, _LENGTH = 3, 120
 
@@ -46,12 +47,13 @@ def digest_text(summary: DigestSummary, options: RenderOptions, *, link: str = "
     link: URL of the page that shows more; "" if there is none.
     """
     words, viewer = wording(options.language), viewer_of(summary, options)
-    problems = [problem for problem in summary.problems if not problem.recovered]
-    named = [f"{problem.spider}{words.colon}{clean_line(problem.error, _LENGTH)}" for problem in problems[:_MAX_PROBLEMS]]
+    lasting = replace(summary, problems=[problem for problem in summary.problems if not problem.recovered])
+    problems = digest_view.problems(lasting, words, options.notice)
+    named = [words.colon.join(filter(None, (problem.spider, problem.text))) for problem in problems[:_MAX_PROBLEMS]]
     head = headline(summary, viewer, options, words)
     first = [] if options.details is COUNTS_ONLY else [
         FirstChange(change, viewer.item(change, (), Detail(1))) for kind in summary.order for change in summary.top[kind][:MAX_LINES]][:MAX_LINES - len(named)]
     lines = [in_full(change, words, length=_LENGTH) for change in first]
-    if len([*lines, *named]) <= 1 and "".join([*lines, *named]) in head["subject"]:
-        lines = [head["preheader"]]  # what the subject does not say
+    if not named and len(lines) <= 1 and "".join(lines) in head["subject"]:  # the subject says it all, or there are only counts
+        return ChannelText.of(head["subject"], [head["preheader"]], total=1, more=words.more, link=link)
     return ChannelText.of(head["subject"], [*lines, *named], total=summary.total + len(problems), more=words.more, link=link)

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.errors import MailError
 from pipeline.languages import wording
+from pipeline.mail.alerts import check
 from pipeline.mail.channels.delivery import ChannelDelivery
 from pipeline.mail.channels.opening import channels_of, open_channel
 from pipeline.mail.channels.text import ChannelText
@@ -23,10 +24,10 @@ from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy, del
 from pipeline.mail.transports.apprise_process import fitted, plain
 from pipeline.mail.transports.channel import ChannelTransport
 from pipeline.mail.transports.smtp import SmtpTransport
-from pipeline.model import DraftMessage, MessageState
+from pipeline.model import DraftMessage, MessageState, Outcome
 from pipeline.settings.fields.secret import Secret
 from pipeline.store.mail import outbox as stored
-from tests.mail.conftest import NOW, built
+from tests.mail.conftest import NOW, Site, built
 from tests.servers.pages import Answer, PageSite
 from tests.servers.smtp import SmtpServer
 
@@ -191,13 +192,13 @@ def test_a_text_waits_while_the_service_fails_and_is_parked_when_the_url_is_refu
 def test_many_texts_arrive_once_each_in_order(store, clock, site) -> None:
     site.pages["/many"] = Answer("")
     before = len(site.asked)
-    ids = [enqueue_text(store, "env:HOOK", number) for number in range(50)]
+    ids = [enqueue_text(store, "env:HOOK", number) for number in range(20)]
     transport = ChannelTransport("env:HOOK", lambda: f"json://{site.host}/many")
     attempts = deliver_due(store, transport, owner="me", now=clock, policy=POLICY, channel="env:HOOK")
     transport.close()
     assert [attempt.message.id for attempt in attempts] == ids
     assert {attempt.state for attempt in attempts} == {MessageState.SENT}
-    assert len(site.asked) - before == 50
+    assert len(site.asked) - before == 20
 
 
 KILLED = """
@@ -278,8 +279,7 @@ def test_a_channel_that_hangs_delays_neither_mails_nor_another_channel(store, en
     assert [message.channel for message in stored.list_messages(store)] == ["env:HANGS"] * 3
 
 
-def test_a_digest_puts_its_text_for_each_channel_into_the_outbox_with_its_mails(store, site, settings_from, request) -> None:
-    from tests.mail.conftest import Site
+def test_a_digest_puts_its_text_for_each_channel_into_the_outbox_with_its_mails(store, settings_from) -> None:
     crawled = Site(store)
     crawled.run({"1": {"title": "Walnut clock", "price": "£31.82"}, "2": {"title": "Lamp @everyone", "price": "£5.00"}})
     settings = settings_from(digest='notify = [{ env = "HOOK" }, { file = "hook.txt" }]\n[[digests.morning.groups]]\nto = ["you@example.com"]\n'
@@ -298,7 +298,6 @@ def test_a_digest_puts_its_text_for_each_channel_into_the_outbox_with_its_mails(
 
 
 def test_a_digest_without_addresses_goes_to_its_channel_only(store, settings_from) -> None:
-    from tests.mail.conftest import Site
     Site(store).run({"1": {"title": "Walnut clock"}})
     settings = settings_from(to="[]", digest='notify = [{ env = "HOOK" }]\nlanguage = "zh"')
     digest = built(store, settings)
@@ -306,6 +305,28 @@ def test_a_digest_without_addresses_goes_to_its_channel_only(store, settings_fro
     assert message.channel == "env:HOOK"
     assert json.loads(store.files.path(message.file_key).read_bytes())["subject"] == "新增：Walnut clock"
     assert digest.subject == message.subject
+
+
+def test_an_alert_goes_to_channels_with_or_without_a_mail(store, settings_from, clock, tmp_path) -> None:
+    crawled = Site(store)
+    for _ in range(3):
+        crawled.run(None, outcome=Outcome.FAILED, error="books.test: the login was not proved")
+    settings = settings_from(digest='[alerts]\nnotify = [{ env = "OPS" }]\n[heartbeat]\npublic_url = "https://pages.example.com"')
+    assert check(store, settings, late=(), log_of=lambda run_id: tmp_path / "none.log", now=clock()) is not None
+    message, = stored.list_messages(store)
+    assert (message.channel, message.recipients, message.digest_id) == ("env:OPS", ("env:OPS",), None)
+    text = json.loads(store.files.path(message.file_key).read_bytes())
+    assert (text["kind"], text["link"]) == ("alert", "https://pages.example.com/")
+    assert text["lines"] == ["books failed 3 times in a row: books.test: the login was not proved"]
+
+
+def test_without_the_extra_a_text_waits_and_says_what_to_install(store, clock, monkeypatch) -> None:
+    enqueue_text(store, "env:HOOK")
+    monkeypatch.setitem(sys.modules, "apprise", None)  # as if it were not installed
+    attempt, = deliver_due(store, ChannelTransport("env:HOOK", str), owner="me", now=clock, policy=POLICY, channel="env:HOOK")
+    assert attempt.state is MessageState.WAITING
+    assert attempt.error == ("env:HOOK: notification channels need the package apprise, which is not installed; run "
+                             "`pip install 'crawl-to-inbox[channels]'`")
 
 
 def test_a_url_is_read_from_the_settings_of_the_moment_and_masked(store, settings_from, monkeypatch) -> None:
