@@ -84,6 +84,7 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "a schedule that is over": (FEED + 'schedule = { when = "@daily", until = 2026-01-01 }\n', "spiders.s.schedule.until: the schedule ended on 2026-01-01"),
     "an unknown placeholder of a subject": (SPIDER + DIGEST + 'subject = "{nam}: {summary}"\n',
                                             "digests.d.subject: {nam} is not a placeholder (did you mean 'name'?), so the subject contains this text; known: {name}"),
+    "pictures without a field": (ITEMS + DIGEST + "images = true\n", "digests.d.images: no field of the spiders is a picture"),
     "a chart of dates": (ITEMS.replace("{ title =", '{ day = { css = "time", type = "date" }, title =') + DIGEST + 'charts = ["day"]\n',
                          "digests.d.charts: the field 'day' is no number, so it has no chart"),
     "a spider that extracts nothing": ('[spiders.s]\nstart = "http://site.lan/?token=hidden"\n',

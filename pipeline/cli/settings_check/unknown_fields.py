@@ -67,10 +67,26 @@ def _digest(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remar
     yield from _unknown(settings, f"{key}.charts", digest.charts, digest.spiders, "is drawn")
     yield from _unknown(settings, f"{key}.important", digest.important, digest.spiders, "is compared")
     yield from _without_numbers(settings, key, digest)
+    yield from _without_pictures(settings, key, digest)
     for option, name in _displayed(digest):
         yield from _unknown(settings, f"{key}.{option}", [name], digest.spiders, "is shown")
     for number, group in enumerate(digest.groups):
         yield from _recipients(settings, f"{key}.groups[{number}]", group, group.spiders or digest.spiders)
+
+
+def _without_pictures(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remark]:
+    """Yield a warning if a digest shows pictures, but no field of its spiders can be one."""
+    spiders = [settings.spiders[name] for name in digest.spiders if name in settings.spiders] if digest.images else []
+    if not spiders or any(spider.item_fields is None for spider in spiders):
+        return
+    from pipeline.mail.render.pictures import is_picture_name
+
+    for spider in spiders:
+        selectors = spider.items.model_dump_json() if spider.items is not None else ""
+        if "image" in digest.over(spider.display).formats.values() or any(map(is_picture_name, spider.item_fields or ())) or "src" in selectors:
+            return
+    yield Remark(f"{key}.images", "no field of the spiders is a picture", "add a field such as image = { css = \"img::attr(src)\", type = \"url\" }, "
+                 "or name the field of the picture in `formats = { FIELD = \"image\" }`", suspicious=True)
 
 
 def _without_numbers(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remark]:

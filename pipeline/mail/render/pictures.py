@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import MailError, PipelineError
 from pipeline.languages import Wording
@@ -24,6 +25,7 @@ from pipeline.model import Change, ChangeKind, Json, PictureRequest
 from pipeline.settings import DisplayTable
 from pipeline.store.files.file_store import FileStore
 from pipeline.text import clean_line
+from pipeline.urls import absolute
 
 MAX_PICTURES = 24
 MAX_BYTES = 5_000_000
@@ -36,6 +38,9 @@ KEEP_S = 24 * 3600.0
 """How long a copy in the file store is used."""
 FOLDER = "pictures"
 _NAMES = frozenset({"image", "picture", "photo", "thumbnail", "thumb", "cover", "poster", "img", "pic", "bild", "foto"})
+_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
+_SRCSET = re.compile(r"\s*(\S+[^\s,])\s+[\d.]+[wx](?:\s*,|\s*$)")
+"""The first candidate of an attribute srcset (HTML, 4.8.4.2.1)."""
 _CHINESE_NAMES = ("图片", "封面", "照片", "图像", "缩略图")
 _EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"})
 _TYPES = {"image/jpeg": "jpg", "image/png": "png"}
@@ -76,6 +81,8 @@ class PictureLoader:
                 stored = self._stored(each)
                 if stored is not None:
                     self._known[each] = stored
+                elif each.url.startswith("data:"):
+                    self._known[each] = self._made_small(each, _data_of(each.url))
                 else:
                     missing.append(each)
         if missing:
@@ -162,7 +169,7 @@ def picture_url(change: Change, display: DisplayTable) -> tuple[str, str] | None
     """
     data = {name: value for name, value in change.after.items() if name not in display.hide or display.formats.get(name) == "image"}
     base = link_of(change.after, change.key)
-    named = [name for name in data if display.formats.get(name) == "image"] or [name for name in data if _is_picture_name(name)]
+    named = [name for name in data if display.formats.get(name) == "image"] or [name for name in data if is_picture_name(name)]
     for name in named:
         if url := _url_in(data[name], base):
             return name, url
@@ -172,7 +179,7 @@ def picture_url(change: Change, display: DisplayTable) -> tuple[str, str] | None
     return None
 
 
-def _is_picture_name(name: str) -> bool:
+def is_picture_name(name: str) -> bool:
     """Return whether a field's name contains a word for a picture, as in cover, imageUrl, product_images or 图片地址."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
     words = {word.removesuffix("s") for word in re.findall(r"[a-z]+", spaced)}
@@ -185,15 +192,22 @@ def _url_in(value: Json, base: str) -> str:
         return next((url for entry in value[:5] if (url := _url_in(entry, base))), "")
     if isinstance(value, dict):
         return next((url for name in ("url", "contentUrl", "src", "href", "@id") if (url := _url_in(value.get(name), base))), "")
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_URL or re.search(r"\s", value.strip()):
+    if not isinstance(value, str) or not value.strip() or value.strip().startswith("#"):
         return ""
+    if _DATA_URL.match(value):
+        return value if len(value) <= 2 * MAX_BYTES else ""
+    candidate = _SRCSET.match(value)
+    url = absolute(candidate[1] if candidate else value.strip(), base)
+    is_picture = url.startswith(("http://", "https://")) and kind_of_extension(_path(url)) in ("picture", None)
+    return url if is_picture and len(url) <= MAX_URL else ""
+
+
+def _data_of(url: str) -> bytes:
+    """Return the content of a data URL in Base64 (RFC 2397)."""
     try:
-        url = urljoin(base, value.strip())
-        parts = urlsplit(url)
+        return base64.b64decode(unquote(url.partition(",")[2]), validate=False)
     except ValueError:
-        return ""
-    kind = kind_of_extension(parts.path)
-    return url if parts.scheme in ("http", "https") and parts.hostname and kind in ("picture", None) else ""
+        return b""
 
 
 def _path(url: str) -> str:
