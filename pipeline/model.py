@@ -398,7 +398,7 @@ class Run:
 class Rebuild:
     """Why and for whom a digest is built again: the mail server refused a message for its size or its content.
 
-    digest_id: id of the digest that claimed the runs. message_id: id of the message that was refused first. recipients: the addresses for
+    digest_id: id of the digest that claimed the runs. message_id: id of a message that was refused first. recipients: the addresses for
     which it was refused. recipients_of: 0 if they are recipients of the digest itself, 1 for its first group, and so on. step: how much is
     left out, as an index of REBUILD_STEPS. max_bytes: largest message that the server accepts; None if unknown. reason: the server's reply.
     """

@@ -145,6 +145,33 @@ def test_nobody_is_told_twice_when_some_recipients_were_refused_for_content(stor
         assert [to for _, to in arrived(server)] == [("me@example.com",)]
 
 
+@pytest.mark.parametrize("times", [3, 6])
+def test_the_messages_of_several_recipients_are_built_again_together(times, store, site, settings_from) -> None:
+    site.run(BOOKS, files=FILES)
+    said: list[str] = []
+    with SmtpServer() as server:
+        settings = settings_from(mail=mail_table(server), digest='attach = ["downloads"]\nindividually = true', to='["a@example.com", "b@example.com", "c@example.com"]')
+        server.faults.append(Fault("END", FOR_CONTENT, times=times))
+        assert send_digest(store, settings, "morning", say=said.append) == 0
+        assert sorted(to for _, to in arrived(server)) == [("a@example.com",), ("b@example.com",), ("c@example.com",)]
+    assert len([line for line in said if "morning: built again" in line]) == times // 3
+
+
+def test_each_individual_message_that_is_refused_however_small_is_parked_whole(store, site, settings_from) -> None:
+    site.run(BOOKS, files=FILES)
+    with SmtpServer() as server:
+        settings = settings_from(mail=mail_table(server), digest='attach = ["downloads"]\nindividually = true', to='["a@example.com", "b@example.com"]')
+        server.faults.append(Fault("END", FOR_CONTENT))
+        assert send_digest(store, settings, "morning", say=lambda line: None) == 7
+        assert [(message.id, message.state) for message in stored.list_messages(store)] == [(1, MessageState.PARKED), (2, MessageState.PARKED)]
+        server.faults.clear()
+        for number in (1, 2):
+            assert stored.retry(store, number, now=stored.get(store, number)[0].created_at)
+        assert deliver_now(store, settings, say=lambda line: None) == 0
+        assert [(names(mail), to) for mail, to in arrived(server)] == [
+            (["small.pdf", "large.pdf"], ("a@example.com",)), (["small.pdf", "large.pdf"], ("b@example.com",))]
+
+
 def test_a_message_of_one_recipient_is_built_again_for_this_recipient_only(store, site, settings_from) -> None:
     site.run(BOOKS, files=FILES)
     with SmtpServer() as server:

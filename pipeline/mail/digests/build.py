@@ -65,7 +65,7 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     StoreError.
     """
     if claim.again is not None and claim.again.recipients:
-        settings = with_only(settings, claim.name, claim.again.recipients)
+        settings = with_only(settings, claim.name, frozenset(claim.again.recipients))
     steps = [(settings, None)] if claim.rebuild is None else [
         (with_less(settings, claim.name, claim.rebuild, step), claim.rebuild.max_bytes) for step in range(claim.rebuild.step, len(REBUILD_STEPS) - 1)]
     problem = problem or (claim.rebuild.reason if claim.rebuild is not None else "")

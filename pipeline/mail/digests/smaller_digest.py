@@ -23,8 +23,10 @@ def with_less(settings: Settings, name: str, rebuild: Rebuild, step: int) -> Set
     attach_limit = 0
     if step == 0 and rebuild.max_bytes is not None:
         attach_limit = min(table.attach_limit, max(0, int((rebuild.max_bytes - TEXT_BYTES) * ENCODED_SHARE)))
+    wanted = frozenset(rebuild.recipients)
+
     def is_wanted(address: str) -> bool:
-        return compose.bare_address(address) in rebuild.recipients
+        return compose.bare_address(address) in wanted
 
     tables = [each.only(is_wanted) for each in (table, *table.groups)]
     having = [position for position, each in enumerate(tables) if each.everyone]
