@@ -22,6 +22,8 @@ from pipeline.text import clean_line, direction_of, isolated
 MAX_PLACES = 12
 _MAX_LINES = 12
 _MAX_LINKS = 6
+_SHORT = 80
+"""A text of at most so many characters is shown as a whole if it replaces a missing value."""
 _NONE = "—"
 """Stands for a value that is missing."""
 _TRIANGLES = {"up": "▲", "down": "▼"}
@@ -122,7 +124,9 @@ class FieldViewer:
         if form == "html":
             return self._places(view, plain(html_source(before)), plain(html_source(after)), detail)
         old, new = (self._shown(value, form) for value in (before, after))
-        if (old.whole or new.whole) and all(shown.whole or not shown.text for shown in (old, new)):
+        both = old.text + new.text
+        is_typed = all(shown.whole or not shown.text for shown in (old, new))
+        if both and (is_typed or (_is_short(both) and "" in (old.text, new.text))):
             return self._whole(view, (before, after), (old, new), rules)
         return self._places(view, *_told_apart(old.link or old.text, new.link or new.text, before, after), detail)
 
@@ -172,6 +176,10 @@ class FieldViewer:
 def html_source(value: Any) -> str:
     """Return the HTML of a field's value. A list of texts is joined."""
     return "\n".join(value) if isinstance(value, list) and all(isinstance(entry, str) for entry in value) else field_text(value)
+
+
+def _is_short(text: str) -> bool:
+    return len(text) <= _SHORT and "\n" not in text.strip()
 
 
 def _told_apart(old: str, new: str, before: Json, after: Json) -> tuple[str, str]:
