@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.languages import LANGUAGES, Phrase, alert_wording, wording
+from pipeline.languages import LANGUAGES, Phrase, alert_wording, figures, wording
 from pipeline.languages.load import FOLDER
 
 ENGLISH = (FOLDER / "en.toml").read_text("utf-8")
@@ -71,3 +71,11 @@ def test_a_missing_and_an_unknown_text_are_named(tmp_path: Path) -> None:
 def test_the_number_chooses_the_plural_form_and_is_written_as_in_the_language(language: str, n: int, text: str) -> None:
     phrase = Phrase("{n:,} days", language, {"one": "{n:,} day", "few": "{n:,} days (few)", "other": "{n:,} days"})
     assert phrase.format(n=n) == text
+
+
+def test_figures_are_written_as_in_the_language() -> None:
+    assert [wording(language).number(12345.5) for language in ("en", "zh", "de")] == ["12,345.5", "12,345.5", "12.345,5"]
+    assert [figures.size(size, "de") for size in (999, 1234567, 5e15)] == ["999 B", "1,2 MB", "5.000 TB"]
+    assert [figures.duration(seconds, "en") for seconds in (0.4, 59, 61, 3600, 3900, 90_000)] == ["0 sec", "59 sec", "1 min", "1 hr", "1 hr 5 min", "1 day 1 hr"]
+    assert figures.duration(3900, "zh") == "1小时 5分钟"
+    assert figures.percent(0.125, "de") == "12\N{NO-BREAK SPACE}%"

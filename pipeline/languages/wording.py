@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.languages.figures import decimal
 from pipeline.languages.phrase import Phrase
 
 LEFT_TO_RIGHT, RIGHT_TO_LEFT = "ltr", "rtl"
@@ -35,6 +36,10 @@ class Texts:
     def arrow(self) -> str:
         """The arrow from an old value to its new value, in the direction of reading."""
         return "←" if self.direction == RIGHT_TO_LEFT else "→"
+
+    def number(self, value: float) -> str:
+        """Return a number as the language writes it, for templates."""
+        return decimal(value, self.lang)
 
 
 @dataclass(frozen=True)
