@@ -34,9 +34,11 @@ def size(size_bytes: float, language: str) -> str:
 
 
 def size_of_text(text: str, language: str) -> str:
-    """Return a size that `pipeline.text.size_for_people` has written, as the language writes it."""
+    """Return a size that `pipeline.text.size_for_people` has written, as the language writes it, with the same decimals."""
+    from babel.numbers import format_decimal  # noqa: PLC0415  see locale_of
+
     number, unit = text.split(" ")
-    return f"{decimal(float(number), language)} {unit}"
+    return f"{format_decimal(float(number), '#,##0.0' if '.' in number else '#,##0', locale_of(language))} {unit}"
 
 
 def duration(seconds: float, language: str) -> str:

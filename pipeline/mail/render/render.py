@@ -5,6 +5,7 @@ Templates are rendered in a sandbox with autoescaping. Scraped text is passed to
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateErro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.errors import UsageError
-from pipeline.languages import AlertWording, Wording, wording
+from pipeline.languages import AlertWording, Wording, figures, wording
 from pipeline.mail.message.attachments import Attachment, Packed
 from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render import digest_view, file_view
@@ -51,6 +52,7 @@ DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4
            Detail(1, places=3, length=120), Detail(0))
 """Amounts of detail, the largest first. The first of them with which the HTML is smaller than HTML_LIMIT is used."""
 COUNTS_ONLY = (Detail(0),)
+_BLANK_LINES = re.compile(r"\n{3,}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     if len(html.encode()) >= HTML_LIMIT:
         raise UsageError(f"the HTML of the mail has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
                          where=f"digest {options.name}", fix="shorten the template")
-    text = _run(environment, "digest.txt", view).strip() + "\n"
+    text = _BLANK_LINES.sub("\n\n", _run(environment, "digest.txt", view).strip()) + "\n"
     shown: list[Chart | ItemPicture] = [*chain.from_iterable(options.charts.values()), *options.pictures.items.values()]
     pictures = list({each.cid: each.picture for each in shown if each.cid in html}.values())
     return Rendered(view["subject"], text, html, pictures, shows_items=bool(detail.items or not summary.total))
@@ -185,7 +187,7 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
     """
     words = wording(language)
     lines = [words.part.format(n=number, total=total), ""]
-    lines += [f"* {file.name} ({file_type(file.name, file.content_type, words)} · {size_for_people(file.size_bytes)})" for file in attachments]
+    lines += [f"* {file.name} ({file_type(file.name, file.content_type, words)} · {figures.size_of_text(size_for_people(file.size_bytes), language)})" for file in attachments]
     return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
 
 
