@@ -394,7 +394,7 @@ def test_each_recipient_gets_a_message_of_their_own(keys, link, store, site, set
     assert mail["List-Unsubscribe"].startswith(f"<{link or 'mailto:pipeline@example.com?subject=unsubscribe%20morning'}>")
     assert mail["List-Unsubscribe-Post"] == ("List-Unsubscribe=One-Click" if link.startswith("https:") else None)
     for kind in ("plain", "html"):
-        assert (link or "To stop these mails, write to pipeline@example.com.") in text_of(mail, kind)
+        assert (link or "To unsubscribe, write to pipeline@example.com.") in text_of(mail, kind)
         assert "news" not in text_of(found["you@example.com"], kind)
     assert [part.get_filename() for part in found["silent@example.com"].iter_attachments()] == ["morning-2026-11-22.csv"]
 
@@ -425,8 +425,8 @@ individually = true
 
 
 @pytest.mark.parametrize(("sender", "says"), [
-    ("", "To stop these mails, write to pipeline@example.com."), ('reply_to = "Desk <desk@example.com>"', "write to desk@example.com."),
-    ('from = "pipeline@localhost"', "To stop these mails, ask the person who set up this digest.")])
+    ("", "To unsubscribe, write to pipeline@example.com."), ('reply_to = "Desk <desk@example.com>"', "write to desk@example.com."),
+    ('from = "pipeline@localhost"', "To unsubscribe, ask the person who set up this digest.")])
 def test_the_footer_says_how_to_receive_no_more_mails(sender, says, store, site, settings_from) -> None:
     settings = settings_from(mail=sender)
     site.run(BOOKS)
