@@ -18,7 +18,9 @@ import os
 import re
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -38,7 +40,7 @@ HIDDEN = "****"
 
 _PING = re.compile(r"@(?=\S)|<(?=\S)|\](?=\()|\[(?=CQ:)|\((?=(?:met|rol|chn)\))")
 """The first character of what a service could read as a mention of people, or as a link with another text."""
-_MARKDOWN = re.compile(r"[\\*_~`|]|^(?=[#>])")
+_MARKDOWN = re.compile(r"[\\*_~`|\[\]]|^(?=[#>])")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 ZERO_WIDTH_SPACE = "\u200b"
 
@@ -159,19 +161,22 @@ class Channels:
         return server
 
     def _send(self, server: apprise.NotifyBase, url: str, text: Mapping[str, Any]) -> dict[str, Any]:
-        is_text = server.resolve_format(apprise.NotifyFormat.TEXT) is apprise.NotifyFormat.TEXT
-        escape = is_text and url.partition("://")[0].lower() in SHOWS_MARKDOWN
+        form = server.resolve_format(apprise.NotifyFormat.TEXT)
+        is_markdown = form is apprise.NotifyFormat.MARKDOWN
+        schemas = server.schemas()  # type: ignore[no-untyped-call]
+        escape = is_markdown or (form is apprise.NotifyFormat.TEXT and not SHOWS_MARKDOWN.isdisjoint(schemas))
         safe = {**text, "subject": plain(text["subject"], escape_markdown=escape),
                 "lines": [f"• {plain(line, escape_markdown=escape)}" for line in text["lines"]]}
-        # Apprise escapes plain text for the other formats, which makes the text longer.
-        body_limit = server.body_maxlen if is_text else server.body_maxlen // 2
+        # Apprise converts plain text to HTML, which makes the text longer.
+        body_limit = server.body_maxlen // 2 if form is apprise.NotifyFormat.HTML else server.body_maxlen
         title, body = fitted(safe, title_limit=0 if server.overflow_amalgamate_title else server.title_maxlen, body_limit=body_limit,
                              line_limit=server.body_max_line_count)
         self._exchanges.clear()
         sender = apprise.Apprise(asset=self._asset)
         sender.add(server)
         kind = apprise.NotifyType.WARNING if text["kind"] == "alert" else apprise.NotifyType.INFO
-        result = sender.notify(body=body, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
+        result = sender.notify(body=body, title=title, notify_type=kind,
+                               body_format=apprise.NotifyFormat.MARKDOWN if is_markdown else apprise.NotifyFormat.TEXT)
         if result:
             return {"error": ""}
         said = [entry.message for entry in result.logs() if entry.level in {"WARNING", "ERROR", "CRITICAL"}]
@@ -199,9 +204,14 @@ class Channels:
 
 
 def _retry_after_s(response: requests.Response) -> float:
-    """Return the seconds of the Retry-After header (RFC 9110, 10.2.3); 0 if there are none."""
+    """Return the seconds of the Retry-After header, which is a number or a date (RFC 9110, 10.2.3); 0 if there are none."""
     value = response.headers.get("Retry-After", "").strip()
-    return float(value) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) else 0.0
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
+        return float(value)
+    try:
+        return max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return 0.0
 
 
 def _error_text(error: requests.RequestException, timeouts_s: tuple[float, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import subprocess
 import sys
 import threading
@@ -114,14 +114,15 @@ class ChannelTransport:
         """Return the next line that the process writes; a text without line end if the process ended, _LATE if it took too long."""
         assert process.stdout is not None
         output, found, until = process.stdout.fileno(), b"", time.monotonic() + self._timeout_s
-        while not found.endswith(b"\n") and len(found) < _MAX_ANSWER_BYTES:
-            readable, _, _ = select.select([output], [], [], max(until - time.monotonic(), 0.0))
-            if not readable:
-                return _LATE
-            part = os.read(output, _READ_BYTES)
-            if not part:
-                break
-            found += part
+        with selectors.DefaultSelector() as selector:
+            selector.register(output, selectors.EVENT_READ)
+            while not found.endswith(b"\n") and len(found) < _MAX_ANSWER_BYTES:
+                if not selector.select(max(until - time.monotonic(), 0.0)):
+                    return _LATE
+                part = os.read(output, _READ_BYTES)
+                if not part:
+                    break
+                found += part
         return found
 
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,13 @@ def test_a_failure_has_a_reason_without_the_secret_and_says_whether_to_try_again
     assert (raised.value.retry, raised.value.retry_after_s) == (retry, retry_after_s)
 
 
+def test_retry_after_may_be_a_date(site, ask) -> None:
+    site.pages["/p"] = Answer("", 503, {"Retry-After": format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)})
+    with pytest.raises(MailError) as raised:
+        ask("json://{host}/p")
+    assert 590 < raised.value.retry_after_s <= 600
+
+
 def test_a_service_that_does_not_reply_is_given_up_by_the_url_and_by_the_limit_of_the_pipeline(site, ask) -> None:
     over = threading.Event()
     site.pages["/hang"] = lambda asked: answer_after(over)
@@ -132,7 +141,7 @@ def test_a_service_that_does_not_reply_is_given_up_by_the_url_and_by_the_limit_o
     ("[Log in](http://bad.example) [CQ:at,qq=all] (met)all(met)", False,
      "[Log in]\u200b(http://bad.example) [\u200bCQ:at,qq=all] (\u200bmet)all(\u200bmet)"),
     ("**bold** `code` ~~x~~ ||spoiler||", False, "**bold** `code` ~~x~~ ||spoiler||"),
-    ("**bold** `code`", True, r"\*\*bold\*\* \`code\`"),
+    ("[a](b) **bold** `code`", True, "\\[a\\]\u200b(b) \\*\\*bold\\*\\* \\`code\\`"),
     ("# large", True, r"\# large"),
     ("£31.82 → £32.32, 核桃木钟", True, "£31.82 → £32.32, 核桃木钟"),
 ])
@@ -143,7 +152,7 @@ def test_scraped_text_mentions_nobody_and_is_no_markup(text, markdown, expected)
 def test_what_a_site_writes_reaches_services_as_plain_text(site, ask) -> None:
     site.pages["/hooks/abcdefabcdefabcdefabcdef12"] = Answer("ok")
     ask("mmost://{host}/abcdefabcdefabcdefabcdef12", ChannelText.of("@all **free**", ["<!here> [x](http://bad.example)"], total=1, more=MORE))
-    assert json.loads(site.asked[-1].body)["text"] == "@\u200ball \\*\\*free\\*\\*\r\n• <\u200b!here> [x]\u200b(http://bad.example)"
+    assert json.loads(site.asked[-1].body)["text"] == "@\u200ball \\*\\*free\\*\\*\r\n• <\u200b!here> \\[x\\]\u200b(http://bad.example)"
 
 
 LONG = ChannelText.of("s" * 30, [f"line {n}" for n in range(10)], total=1500, more=MORE, link="https://p/")
