@@ -310,7 +310,7 @@ def test_what_does_not_fit_is_listed_with_its_path_and_a_table_is_zipped_first(s
     assert names == ["morning-2026-11-22.csv.zip", "small.bin"]
     text = text_of(mail)
     assert re.search(r"morning-2026-11-22\.jsonl\.zip \(ZIP archive · [\d.]+ kB · too large to attach · stored as (\S+) in the data folder\)", text)
-    assert "big.bin (BIN file · 10.0 kB · too large to attach · stored as downloads/books/1-big.bin in the data folder)" in text
+    assert "big.bin (BIN file · 10 kB · too large to attach · stored as downloads/books/1-big.bin in the data folder)" in text
     kept = re.search(r"too large to attach · stored as (\S+) in", text)
     assert store.files.exists(kept[1])
 
@@ -326,7 +326,7 @@ def test_pages_with_changes_are_attached_byte_for_byte(store, site, settings_fro
     assert list(parts) == ["morning-2026-11-22.csv", "site.test_1.html", "site.test_2.html"]
     assert parts["site.test_1.html"].get_payload(decode=True) == b"<h1>one</h1>\r\n\xff"
     assert parts["site.test_1.html"].get_content_type() == "text/html"
-    kept = re.search(r"site\.test_big\.html \(web page · 12\.0 kB · too large to attach · stored as (pages/books/\S+-site\.test_big\.html) in", text_of(mail))
+    kept = re.search(r"site\.test_big\.html \(web page · 12 kB · too large to attach · stored as (pages/books/\S+-site\.test_big\.html) in", text_of(mail))
     assert kept is not None
     assert store.files.path(kept[1]).read_bytes() == noise
     site.run({"1": BOOK, "2": BOOK | {"price": "£1"}, "big": BOOK}, pages={"1": b"<h1>other</h1>", "2": b"<p>2</p>"})

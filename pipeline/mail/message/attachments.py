@@ -64,7 +64,7 @@ class Packed:
 
     attachments: the files attached to the first mail. further: for each further mail, the files attached to it. tables, pages: the
     attached files that are tables, and those that are saved pages. attached_files: maps the id of each attached download to the
-    number of the mail and its name there. programs: the ids of downloads that are not attached because they are programs or scripts.
+    number of the mail and the attachment there. programs: the ids of downloads that are not attached because they are programs or scripts.
     no_room: the ids of downloads for which no mail has room. missing: the ids of downloads that are no longer stored. limit_bytes:
     maximum size of the attachments of each mail.
     rows_left_out: number of changes that a table does not contain because of the row limit of its format.
@@ -75,7 +75,7 @@ class Packed:
     tables: list[Attachment] = field(default_factory=list)
     pages: list[Attachment] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    attached_files: dict[int, tuple[int, str]] = field(default_factory=dict)
+    attached_files: dict[int, tuple[int, Attachment]] = field(default_factory=dict)
     programs: set[int] = field(default_factory=set)
     no_room: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
@@ -188,7 +188,7 @@ class Packer:
             found = _zipped(found, self._scratch)
         number, named = self._put(found)
         if number:
-            self.packed.attached_files[file.id] = number, named.name
+            self.packed.attached_files[file.id] = number, named
         else:
             self.packed.no_room.add(file.id)
 

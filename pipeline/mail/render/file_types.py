@@ -67,7 +67,8 @@ def file_type(name: str, media_type: str, words: Wording) -> str:
     if (found is None or found[0] != "web_page") and extension in _KINDS:
         found = _KINDS[extension]
     if found is not None:
-        return words.file_types[found[0]].format(format=found[1])
+        text = words.file_types[found[0]]
+        return text.format(format=found[1].replace(" ", "-") if "{format}-" in text else found[1])  # "JSON-Lines-Daten" in German
     if _SHOWN_EXTENSION.fullmatch(extension):
         return words.file_types["file"].format(format=extension.upper())
     return words.file_types["unknown"]

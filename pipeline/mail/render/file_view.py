@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pipeline.languages import Wording
-from pipeline.languages.figures import size_of_text
+from pipeline.languages import Wording, figures
 from pipeline.mail.field_text import safe_link
 from pipeline.mail.message.attachments import Packed
 from pipeline.mail.render.file_types import file_type
 from pipeline.mail.summary import DigestSummary
 from pipeline.model import StoredFile
-from pipeline.text import clean_line, has_secret_parameter, size_for_people
+from pipeline.text import clean_line, has_secret_parameter
 
 _LONGEST_URL = 80
 
@@ -64,8 +63,9 @@ def downloads(summary: DigestSummary, packed: Packed, words: Wording, links: Fil
 
 def _download(file: StoredFile, packed: Packed, words: Wording, links: FileLinks) -> FileView:
     """Return a downloaded file under the name that it has as an attachment, if it is attached."""
-    number, name = packed.attached_files.get(file.id, (0, clean_line(file.name, 120)))
-    parts = [file_type(name, file.content_type, words), _size(file.size_bytes, words)]
+    number, attached = packed.attached_files.get(file.id, (0, None))
+    name, size_bytes = (attached.name, attached.size_bytes) if attached else (clean_line(file.name, 120), file.size_bytes)
+    parts = [file_type(name, file.content_type, words), figures.size(size_bytes, words.lang)]
     total = 1 + len(packed.further)
     stored = ""
     if number:
@@ -82,20 +82,16 @@ def _download(file: StoredFile, packed: Packed, words: Wording, links: FileLinks
 
 def attachments(packed: Packed, words: Wording, links: FileLinks) -> list[FileView]:
     """Return the attached tables and saved pages, followed by those that were too large to attach."""
-    views = [FileView(found.name, _joined([file_type(found.name, found.content_type, words), _size(found.size_bytes, words)]))
+    views = [FileView(found.name, _joined([file_type(found.name, found.content_type, words), figures.size(found.size_bytes, words.lang)]))
              for found in (*packed.tables, *packed.pages)]
     for left in packed.left_out:
         stored = links.stored(left.key) if left.key else ""
         views.append(FileView(left.name, _joined([
-            file_type(left.name, "", words), _size(left.size_bytes, words), _no_room(packed, words),
+            file_type(left.name, "", words), figures.size(left.size_bytes, words.lang), _no_room(packed, words),
             words.kept_at.format(key=left.key) if left.key and not stored else ""]), stored=stored))
     if packed.rows_left_out:
         views.append(FileView(words.rows_left_out.format(n=packed.rows_left_out), ""))
     return views
-
-
-def _size(size_bytes: int, words: Wording) -> str:
-    return size_of_text(size_for_people(size_bytes), words.lang)
 
 
 def _no_room(packed: Packed, words: Wording) -> str:

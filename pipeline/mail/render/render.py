@@ -40,7 +40,7 @@ from pipeline.mail.render.word_gaps import separate_words
 from pipeline.mail.summary import DigestSummary
 from pipeline.model import ChangeKind
 from pipeline.settings import Language
-from pipeline.text import clean_subject, clean_text, isolated, size_for_people
+from pipeline.text import clean_subject, clean_text, isolated
 
 HTML_LIMIT = 100_000
 """Limit for the HTML of a mail in bytes, because Gmail cuts off mails that are larger than 102 kB."""
@@ -187,7 +187,7 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
     """
     words = wording(language)
     lines = [words.part.format(n=number, total=total), ""]
-    lines += [f"* {file.name} ({file_type(file.name, file.content_type, words)} · {figures.size_of_text(size_for_people(file.size_bytes), language)})" for file in attachments]
+    lines += [f"* {file.name} ({file_type(file.name, file.content_type, words)} · {figures.size(file.size_bytes, words.lang)})" for file in attachments]
     return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
 
 

@@ -61,6 +61,7 @@ def from_page(store, *, url="", referer="") -> None:
     ("model.step", "application/octet-stream", "STEP file", "STEP 文件", "STEP-Datei"),
     ("a.<b>", "x/y", "file", "文件", "Datei"),
     ("README", "", "file", "文件", "Datei"),
+    ("a.jsonl", "", "JSON Lines data", "JSON Lines 数据", "JSON-Lines-Daten"),
 ])
 def test_the_type_of_a_file_is_named_as_readers_call_it(name, sent, english, chinese, german) -> None:
     assert [file_type(name, sent, wording(language)) for language in ("en", "zh", "de")] == [english, chinese, german]
@@ -119,6 +120,13 @@ def test_a_table_that_is_too_large_has_a_link_to_the_pages(store, site, settings
         assert archive.namelist() == ["morning-2026-11-22.csv"]
 
 
+def test_sizes_are_written_as_in_the_language(store, site, settings_from) -> None:
+    settings = settings_from(digest='attach = ["downloads"]\nlanguage = "de"')
+    site.run(BOOKS, files=[("a.pdf", b"x" * 1234, "application/pdf")])
+    mail, = mails(store, settings)
+    assert "* a.pdf (PDF-Dokument · 1,2 kB · angehängt)" in body(mail)
+
+
 def test_a_download_that_was_deleted_is_said_to_be_no_longer_stored(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["downloads"]')
     run = site.run(BOOKS, files=[("a.pdf", b"%PDF", "application/pdf")])
@@ -150,7 +158,7 @@ def test_the_names_of_attached_files_agree_with_the_list_of_each_mail(oversize, 
         with zipfile.ZipFile(io.BytesIO(attached["big.txt.zip"])) as archive:
             assert archive.namelist() == ["big.txt"]
     else:
-        assert "big.txt (text · 20.0 kB · too large to attach · stored as" in body(found[0])
+        assert "big.txt (text · 20 kB · too large to attach · stored as" in body(found[0])
 
 
 @pytest.mark.parametrize(("url", "problem"), [
