@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+import pipeline
 from pipeline.languages import wording
 from pipeline.mail.render.fields.field_view import Detail, FieldView
 from pipeline.mail.render.fields.formats import FieldRules
@@ -37,6 +39,7 @@ def plain(old: object, new: object, **how: object) -> str:
     return "\n".join(changed(old, new, **how).plain).replace("\u00a0", " ")
 
 
+TEMPLATES = Path(pipeline.__file__).parent / "mail" / "render" / "templates"
 EURO = price(1299, "EUR", "1.299,-- €")
 
 
@@ -194,3 +197,22 @@ def test_a_mail_shows_the_difference_in_both_parts_and_colours_it_only_if_told(s
     assert html.count('class="delta"') == 1
     assert "▼ −£1.82 (−5.7%)" in html.replace("&nbsp;", " ")
     assert "secret" not in text + html
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast of two colours such as #17663a (WCAG 2.2, contrast ratio)."""
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at:at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", ["was", "now", "delta", "good", "bad"])
+def test_old_and_new_values_and_their_difference_have_enough_contrast_in_light_and_dark(name) -> None:
+    light, _, dark = (TEMPLATES / "_item_style.css").read_text("utf-8").partition("@media")
+    for rules, background in ((light, "#ffffff"), (dark, "#1b2026")):
+        colour, = re.findall(rf"\.{name}(?:, [^{{]*)? {{ color: (#[0-9a-f]{{6}})", rules)
+        assert contrast(colour, background) >= 4.5
