@@ -112,17 +112,18 @@ def outbox_list(settings: Settings, *, sent: bool = False, refused: bool = False
     states = (MessageState.SENT,) if sent else (MessageState.WAITING, MessageState.PARKED)
     store = open_stored(settings)
     messages = stored.list_messages(store, states)
+    accepted = stored.accepted_recipients(store, [message.id for message in messages])
     if as_json:
         click.echo(to_json([{
             "id": message.id, "state": message.state.value, "subject": message.subject, "waiting_for": list(message.recipients),
-            "created_at": iso(message.created_at, settings.zone), "attempts": message.attempt, "size_bytes": message.size_bytes,
+            "accepted_for": accepted.get(message.id, []), "created_at": iso(message.created_at, settings.zone), "attempts": message.attempt, "size_bytes": message.size_bytes,
             "sent_at": iso(message.sent_at, settings.zone) if message.sent_at else None, "error": message.last_error}
             for message in messages]))
         return
     for message in messages:
         at = (message.sent_at or message.created_at).astimezone(settings.zone)
-        click.echo(f"{message.id}  {message.state.value}  {at:%Y-%m-%d %H:%M}  "
-                   + (f"to {', '.join(message.recipients)}  " if message.recipients else "") + f"“{message.subject}”"
+        to = accepted.get(message.id, []) if sent else message.recipients
+        click.echo(f"{message.id}  {message.state.value}  {at:%Y-%m-%d %H:%M}  " + (f"to {', '.join(to)}  " if to else "") + f"“{message.subject}”"
                    + (f"  {message.last_error}" if message.last_error else ""))
     for line in () if sent else refused_lines(store, settings.zone):
         click.echo(line)

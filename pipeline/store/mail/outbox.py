@@ -21,6 +21,7 @@ from pipeline.model import (
     RecipientResult,
     RecipientState,
 )
+from pipeline.store.database.bulk import is_one_of
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import UNSEEN, deliveries, digests, messages, recipients
 from pipeline.store.runs import leases
@@ -223,6 +224,17 @@ def list_messages(store: Store, states: Sequence[MessageState] = (MessageState.W
         rows = connection.execute(select(messages).where(
             messages.c.state.in_([state.value for state in states])).order_by(messages.c.id.desc()).limit(limit)).all()
         return [_message(connection, row) for row in reversed(rows)]
+
+
+def accepted_recipients(store: Store, message_ids: Sequence[int]) -> dict[int, list[str]]:
+    """Return the recipients for whom a mail server has accepted these messages, by the id of the message."""
+    found: dict[int, list[str]] = {}
+    with store.read() as connection:
+        for row in connection.execute(select(recipients.c.message_id, recipients.c.address).where(
+                is_one_of(connection, recipients.c.message_id, list(message_ids)), recipients.c.state == RecipientState.ACCEPTED.value,
+                ).order_by(recipients.c.message_id, recipients.c.address)):
+            found.setdefault(row.message_id, []).append(row.address)
+    return found
 
 
 def get(store: Store, message_id: int) -> tuple[Message, list[RecipientResult], list[tuple[datetime, int, str]]] | None:
