@@ -120,7 +120,7 @@ class Wording(Texts):
 class AlertWording(Texts):
     """The fixed texts of alerts in one language.
 
-    titles, over: by kind of alert. outcomes: by outcome of a run that did not end by itself. tries: what the program has tried. steps:
+    titles, over: by kind of alert. several: several problems of one kind of alert, and several that are over. outcomes: by outcome of a run that did not end by itself. tries: what the program has tried. steps:
     what to do, by kind of alert and of error. proposal: the texts of proposed rules (pipeline.proposal.ProposalTexts). date: pattern of dates (Unicode CLDR).
     """
 
@@ -128,6 +128,7 @@ class AlertWording(Texts):
     titles: dict[str, Phrase]
     failed_once: Phrase
     over: dict[str, Phrase]
+    several: dict[str, Phrase]
     over_but_suspect: Phrase
     removed: Phrase
     since: Phrase
@@ -160,3 +161,4 @@ class AlertWording(Texts):
     date: Phrase
     colon: Phrase
     comma: Phrase
+    enumeration: Phrase

@@ -74,13 +74,23 @@ class AlertViewer:
         self._secrets = Mask.of(settings)
 
     def subject(self, started: Sequence[AlertCondition], ended: Sequence[EndedProblem]) -> str:
-        """Return the subject: the only problem with its reason, or the titles of the first problems."""
+        """Return the subject: the only problem with its reason, or the problems of each kind with the names of the first spiders."""
         words = self.words
-        told = [*map(self._title, started), *map(self._title_of_end, ended)]
-        head = words.comma.join(told[:_NAMED])
-        if len(told) == 1 and started and (why := self._brief(started[0])):
+        kinds = dict.fromkeys(condition.kind for condition in started)
+        told = [self._several(kind.value, [(condition.spider, self._title(condition)) for condition in started if condition.kind is kind]) for kind in kinds]
+        told += [self._several("over", [(each.alert.spider, self._title_of_end(each)) for each in ended])] if ended else []
+        head = self._reasons.separator.join(told)
+        if len(started) == 1 and not ended and (why := self._brief(started[0])):
             head += f"{words.colon}{why}"
-        return f"[{words.alert}] {head}" + (words.comma + words.more.format(n=len(told) - _NAMED) if len(told) > _NAMED else "")
+        return f"[{words.alert}] {head}"
+
+    def _several(self, kind: str, problems: Sequence[tuple[str, str]]) -> str:
+        """Return the title of the only problem, or what the problems have in common. problems: pairs of spider and title."""
+        if len(problems) == 1:
+            return problems[0][1]
+        names = list(dict.fromkeys(spider for spider, _ in problems))
+        listed = self.words.enumeration.join([*names[:_NAMED], *(["…"] if len(names) > _NAMED else [])])
+        return self.words.several[kind].format(n=len(problems), spiders=listed)
 
     def started(self, condition: AlertCondition) -> AlertView:
         run = condition.last_run
