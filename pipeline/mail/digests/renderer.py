@@ -18,6 +18,7 @@ from pipeline.mail.digests.recipients import quoted_recipient, tables_of_message
 from pipeline.mail.formats.columns import Columns
 from pipeline.mail.message import compose
 from pipeline.mail.message.attachments import Attachment, Packed, Packer
+from pipeline.mail.message.copies import Copies
 from pipeline.mail.message.dkim import signer_of
 from pipeline.mail.render.charts import charts_of
 from pipeline.mail.render.fields.field_view import Detail
@@ -73,7 +74,7 @@ class RenderedMail:
     """One rendered mail with its recipients and attachments.
 
     table: the settings of the mail, with only its recipients. recipients_of: as in RecipientsContent. is_first: False for a mail that repeats
-    an earlier mail for another recipient.
+    an earlier mail for another recipient. copies: writes the messages with this content to one recipient each; None for a mail to all.
     """
 
     table: DigestTable
@@ -81,6 +82,7 @@ class RenderedMail:
     rendered: Rendered
     attachments: Sequence[Attachment]
     is_first: bool
+    copies: Copies | None = None
 
 
 class DigestRenderer:
@@ -118,10 +120,13 @@ class DigestRenderer:
             parts = [render_part(rendered, attachments, number=number, total=total, language=content.table.language)
                      for number, attachments in enumerate(packed.further, 2)]
             is_personal, is_first = RECIPIENT in (content.table.unsubscribe or ""), True
+            mails = list(zip((first, *parts), (packed.attachments, *packed.further), strict=True))
+            copies = [Copies(compose.Content(part.text, part.html, part.pictures, attachments), self._recipient_mark, self._signer)
+                      if content.table.is_individual else None for part, attachments in mails]
             for table in tables_of_messages(content.table):
-                for part, attachments in zip((first, *parts), (packed.attachments, *packed.further), strict=True):
+                for (part, attachments), copied in zip(mails, copies, strict=True):
                     own = part.with_text(self._recipient_mark, quoted_recipient(table)) if is_personal else part
-                    yield RenderedMail(table, content.recipients_of, own, attachments, is_first)
+                    yield RenderedMail(table, content.recipients_of, own, attachments, is_first, copied)
                 is_first = not table.is_individual
 
     def _render(self, content: RecipientsContent, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
@@ -162,7 +167,7 @@ class DigestRenderer:
     def _packed(self, content: RecipientsContent, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
         table, summary = content.table, content.summary
         copies = len({compose.bare_address(address) for address in table.everyone}) if table.is_individual else 1
-        limit_bytes = min(table.attach_limit, COPIED_BYTES // copies)
+        limit_bytes = min(table.attach_limit, COPIED_BYTES // max(copies, 1))
         oversize = "list" if limit_bytes < table.attach_limit and table.oversize == "split" else table.oversize
         packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(table.zone(self._settings.zone)):%Y-%m-%d}", scratch=scratch,
                         keep_under=keep_under, limit_bytes=limit_bytes, oversize=oversize,
@@ -180,6 +185,9 @@ class DigestRenderer:
             references=compose.thread_id(self._name, settings.from_) if table.thread else "")
 
     def write(self, file: BinaryIO, envelope: compose.Envelope, mail: RenderedMail) -> None:
+        if mail.copies is not None:
+            mail.copies.write(file, envelope, quoted_recipient(mail.table))
+            return
         compose.write(file, envelope, text=mail.rendered.text, html=mail.rendered.html, signer=self._signer,
                       pictures=mail.rendered.pictures, attachments=mail.attachments)
 

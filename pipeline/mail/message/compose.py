@@ -12,8 +12,8 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.header import Header
 from email.headerregistry import Address
@@ -137,6 +137,10 @@ def bare_address(address: str) -> str:
         return found
 
 
+def is_ascii(address: str) -> bool:
+    return bare_address(address).isascii()
+
+
 def by_alphabet(addresses: Iterable[str]) -> list[tuple[str, ...]]:
     """Divide addresses among two messages: first those in ASCII, then those whose local part is not; a group without addresses is left out.
 
@@ -218,72 +222,120 @@ def headers(envelope: Envelope) -> EmailMessage:
 
 
 def _list_headers(message: EmailMessage, envelope: Envelope) -> None:
-    """Add List-Id (RFC 2919), List-Unsubscribe (RFC 2369) and List-Unsubscribe-Post (RFC 8058).
+    """Add List-Id (RFC 2919), List-Unsubscribe (RFC 2369) and List-Unsubscribe-Post (RFC 8058)."""
+    message["List-Id"] = f"<{envelope.list_name}.{domain_of(envelope.sender)}>"
+    if targets := _unsubscribe_targets(envelope):
+        message["List-Unsubscribe"] = targets
+    if envelope.unsubscribe and not _is_mailto(envelope.unsubscribe):
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
 
-    List-Unsubscribe contains the `unsubscribe` URL if there is one. Unless this is a mailto URL, it also contains the reply address, if
-    mails to this address can arrive.
+
+def _unsubscribe_targets(envelope: Envelope) -> str:
+    """Return the value of List-Unsubscribe; "" if there is none.
+
+    It contains the `unsubscribe` URL if there is one. Unless this is a mailto URL, it also contains the reply address, if mails to this address
+    can arrive.
     """
-    domain = domain_of(envelope.sender)
-    message["List-Id"] = f"<{envelope.list_name}.{domain}>"
     targets = [f"<{envelope.unsubscribe}>"] if envelope.unsubscribe else []
-    by_mail = envelope.unsubscribe.lower().startswith("mailto:")
-    if (address := reply_address(envelope.reply_to or envelope.sender)) and not by_mail:
+    if (address := reply_address(envelope.reply_to or envelope.sender)) and not _is_mailto(envelope.unsubscribe):
         query = f"subject=unsubscribe%20{quote(envelope.list_name)}"
         targets.append(f"<mailto:{quote(address, safe='@+._-')}?{query}>")
-    if targets:
-        message["List-Unsubscribe"] = ", ".join(targets)
-    if envelope.unsubscribe and not by_mail:
-        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    return ", ".join(targets)
+
+
+def _is_mailto(url: str) -> bool:
+    return url.lower().startswith("mailto:")
+
+
+def recipient_headers(envelope: Envelope) -> dict[str, bytes]:
+    """Return the header lines in which messages with the same content to several ASCII recipients differ, by name.
+
+    Raises MailError for an address that is not valid in a header.
+    """
+    own = headers(replace(envelope, subject="", references=""))
+    return {name: own.policy.fold_binary(name, own[name]) for name in ("To", "Message-ID", "List-Unsubscribe") if own[name] is not None}
+
+
+Piece = bytes | Attachment
+"""A part of an encoded message: bytes, or an attachment that is encoded while it is written."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of a message. html: "" for a message without HTML."""
+
+    text: str
+    html: str = ""
+    pictures: Sequence[Picture] = ()
+    attachments: Sequence[Attachment] = ()
 
 
 def write(file: BinaryIO, envelope: Envelope, *, text: str, html: str = "", pictures: Sequence[Picture] = (),
           attachments: Sequence[Attachment] = (), signer: Signer | None = None) -> None:
     """Write the whole message to `file`, copying the attachments in chunks.
 
-    signer: signs the message with DKIM; None means no signature. A message to be signed is written to a temporary file first, because
-    its signature must precede it. Raises MailError for an address that is not valid in a header, OSError if a file cannot be read or
-    written.
+    signer: signs the message with DKIM; None means no signature. Raises MailError for an address that is not valid in a header, OSError if a
+    file cannot be read or written.
+    """
+    write_pieces(file, pieces(envelope, Content(text, html, pictures, attachments)), signer=signer, at=envelope.date)
+
+
+def write_pieces(file: BinaryIO, found: Iterable[Piece], *, signer: Signer | None, at: datetime) -> None:
+    """Write an encoded message to `file`, as `write` does.
+
+    A message to be signed is written to a temporary file first, because its signature must precede it. at: time of the signature.
     """
     if signer is None:
-        _write(file, envelope, text=text, html=html, pictures=pictures, attachments=attachments)
+        _write(file, found)
         return
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as whole:
-        _write(whole, envelope, text=text, html=html, pictures=pictures, attachments=attachments)
+        _write(whole, found)
         whole.seek(0)
-        file.write(signer.header(whole, at=envelope.date))
+        file.write(signer.header(whole, at=at))
         whole.seek(0)
         shutil.copyfileobj(whole, file, _CHUNK)
 
 
-def _write(file: IO[bytes], envelope: Envelope, *, text: str, html: str, pictures: Sequence[Picture],
-           attachments: Sequence[Attachment]) -> None:
+def _write(file: IO[bytes], found: Iterable[Piece]) -> None:
+    for piece in found:
+        if isinstance(piece, bytes):
+            file.write(piece)
+        else:
+            (_write_quoted if _is_ascii_mostly(piece) else _write_base64)(file, piece)
+
+
+def pieces(envelope: Envelope, content: Content) -> Iterator[Piece]:
+    """Yield the message in pieces, in which its attachments are not read yet. The first piece contains the headers.
+
+    Raises MailError for an address that is not valid in a header.
+    """
     message = headers(envelope)
     seed = hashlib.sha256(envelope.message_id.encode()).hexdigest()
-    message.set_content(text)
-    if html:
-        message.add_alternative(html, subtype="html")
+    message.set_content(content.text)
+    if content.html:
+        message.add_alternative(content.html, subtype="html")
         message.set_boundary(f"=_alternative_{seed[:24]}")
-        if pictures:
-            _add_pictures(message, pictures, seed)
+        if content.pictures:
+            _add_pictures(message, content.pictures, seed)
     marks = []
-    if attachments:
+    if content.attachments:
         message.make_mixed()
         message.set_boundary(f"=_mixed_{seed[:24]}")
-        for number, attachment in enumerate(attachments):
+        for number, attachment in enumerate(content.attachments):
             marks.append(f"--{seed}-{number}--".encode())
             message.attach(_part(attachment, marks[-1]))
-    elif html:
+    elif content.html:
         # The spam filter rspamd adds a point to a mail whose top level is multipart/alternative, if it has an odd number of links.
         message.make_mixed()
         message.set_type("multipart/related")
         message.set_param("type", "multipart/alternative")
         message.set_boundary(f"=_whole_{seed[:24]}")
     rest = message.as_bytes()
-    for mark, attachment in zip(marks, attachments, strict=True):
+    for mark, attachment in zip(marks, content.attachments, strict=True):
         before, _, rest = rest.partition(mark)
-        file.write(before)
-        (_write_quoted if _is_ascii_mostly(attachment) else _write_base64)(file, attachment)
-    file.write(rest)
+        yield before
+        yield attachment
+    yield rest
 
 
 def _add_pictures(message: EmailMessage, pictures: Sequence[Picture], seed: str) -> None:
