@@ -61,7 +61,7 @@ _WORDS = {
     "PathTemplate": "path template", "Selector": "selector", "Rule": "selector", "Schedules": "schedule, or list of schedules",
     "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours", "Names": "text, or list of texts",
     "CatchUp": "true, false or duration", "ProcessCount": "`\"auto\"` or whole number, 1 to 16", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",
-    "DayTexts": "list of days", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request"}
+    "DayTexts": "list of days", "GoodDirections": "`\"up\"`, `\"down\"` or table of them", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request"}
 """What the reference calls each type. A table is called table, and a Literal is shown as its values."""
 
 _UNITS_S = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

@@ -9,6 +9,11 @@ from pipeline.settings import DigestTable, DisplayTable, FieldTable, RecipientsT
 from pipeline.settings.fields.path_template import item_fields
 
 _NO_NUMBERS = ("date", "url", "html")
+_NOT_FOR = {
+    "price": ("date", "datetime", "size", "link", "image", "html"), "number": ("link", "image", "html"),
+    "date": ("price", "number", "percent", "share", "size", "link", "image", "html"), "url": ("price", "number", "percent", "share", "size", "date", "datetime", "html"),
+    "html": ("price", "number", "percent", "share", "size", "date", "datetime", "link", "image")}
+"""The formats that the values of a declared type never have."""
 _PRICE = ("amount", "currency", "text")
 
 
@@ -16,6 +21,7 @@ def check(settings: Settings) -> Iterator[Remark]:
     """Yield a remark for each field that does not exist. The fields of spiders written in Python are unknown and not checked."""
     for name, spider in settings.spiders.items():
         yield from _spider(f"spiders.{name}", spider)
+        yield from _without_effect(settings, f"spiders.{name}.display", spider.display, [name])
     for name, digest in settings.digests.items():
         yield from _digest(settings, f"digests.{name}", digest)
 
@@ -68,6 +74,7 @@ def _digest(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remar
     yield from _unknown(settings, f"{key}.important", digest.important, digest.spiders, "is compared")
     yield from _without_numbers(settings, key, digest)
     yield from _without_pictures(settings, key, digest)
+    yield from _without_effect(settings, key, digest, digest.spiders)
     for option, name in _displayed(digest):
         yield from _unknown(settings, f"{key}.{option}", [name], digest.spiders, "is shown")
     for number, group in enumerate(digest.groups):
@@ -97,6 +104,19 @@ def _without_numbers(settings: Settings, key: str, digest: DigestTable) -> Itera
         if rules and all(rule.fields or rule.type in _NO_NUMBERS for rule in rules):
             yield Remark(f"{key}.charts", f"the field {name!r} is no number, so it has no chart", "choose a field with type = \"number\" or \"price\"",
                          suspicious=True)
+
+
+def _without_effect(settings: Settings, key: str, display: DisplayTable, spiders: Iterable[str]) -> Iterator[Remark]:
+    """Yield a warning for each format and each direction of a display that does not fit the declared type of its field."""
+    found = [settings.spiders[name].items for name in spiders if name in settings.spiders]
+    declared = [items.all_fields for items in found if items is not None]
+    for option, names in (("formats", display.formats), ("good", display.good if isinstance(display.good, dict) else {})):
+        for name, value in names.items():
+            types = {fields[name].type for fields in declared if name in fields and not fields[name].fields}
+            fits = [kind for kind in types if not (value in _NOT_FOR.get(kind, ()) if option == "formats" else kind in _NO_NUMBERS)]
+            if types and not fits:
+                yield Remark(f"{key}.{option}", f"{name} = \"{value}\" has no effect, because the field has type = \"{min(types)}\"", "remove it",
+                             suspicious=True)
 
 
 def _recipients(settings: Settings, key: str, table: RecipientsTable, spiders: tuple[str, ...]) -> Iterator[Remark]:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.settings.fields.scalars import Table
 
 FieldFormat = Literal["auto", "text", "price", "number", "percent", "share", "date", "datetime", "size", "link", "image", "html"]
 Direction = Literal["up", "down"]
+
+
+_DIRECTIONS = get_args(Direction)
+
+
+def _good(value: object) -> object:
+    """Check a direction, or a table of directions. A union of types would report the problems of both."""
+    for each in value.values() if isinstance(value, dict) else [value]:
+        if each not in _DIRECTIONS:
+            raise PydanticCustomError("good", "{found} is not a direction; write \"up\" or \"down\", or a table such as {example}",
+                                      {"found": repr(each), "example": '{ price = "down" }'})
+    return value
+
+
+GoodDirections = Annotated[Direction | dict[str, Direction], BeforeValidator(_good)]
 
 
 class DisplayTable(Table):
@@ -25,7 +40,7 @@ class DisplayTable(Table):
     """Texts that replace the names of fields, by name of the field."""
     formats: dict[str, FieldFormat] = Field(default_factory=dict)
     """Formats of fields, by name of the field. By default the type and the value of the field decide."""
-    good: Direction | dict[str, Direction] = Field(default_factory=dict)
+    good: GoodDirections = Field(default_factory=dict)
     """Which direction of a number is good news: "up", "down" or a table of field names with one of them. The mail shows good news
     green and bad news red; by default neither."""
 
