@@ -156,6 +156,7 @@ def test_remote_access_is_logged_as_a_warning(settings, caplog, tmp_path):
     named = settings('[heartbeat]\nhost = "192.0.2.1"\nnames = ["box.example"]\nallow_remote = true\n'
                      'certificate = "c.pem"\n')
     assert pages_url(named, TOKEN).startswith("https://box.example:8000/?token=")
+    assert pages_url(settings('[heartbeat]\npublic_url = "https://news.example/"\n'), TOKEN).startswith("https://news.example/?token=")
 
 
 def test_the_link_is_printed_again(program):

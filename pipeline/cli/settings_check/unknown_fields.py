@@ -90,10 +90,10 @@ def _without_pictures(settings: Settings, key: str, digest: DigestTable) -> Iter
 
     for spider in spiders:
         selectors = spider.items.model_dump_json() if spider.items is not None else ""
-        if "image" in digest.over(spider.display).formats.values() or any(map(is_picture_name, spider.item_fields or ())) or "src" in selectors:
+        if "image" in digest.over(spider.display).formats.values() or any(map(is_picture_name, spider.item_fields or ())) or "src" in selectors or '"html"' in selectors:
             return
     yield Remark(f"{key}.images", "no field of the spiders is a picture", "add a field such as image = { css = \"img::attr(src)\", type = \"url\" }, "
-                 "or name the field of the picture in `formats = { FIELD = \"image\" }`", suspicious=True)
+                 "or name the field of the picture in `formats = { FIELD = \"image\" }`; or remove `images`", suspicious=True)
 
 
 def _without_numbers(settings: Settings, key: str, digest: DigestTable) -> Iterator[Remark]:

@@ -160,7 +160,7 @@ class DigestRenderer:
         table = content.table
         if not table.images or not self._level.as_configured or self._pictures is None:
             return Pictures()
-        found = pictures_of(content.summary, {spider: own.display for spider, own in rules.items()}, self._pictures,
+        found = pictures_of(content.summary, rules, self._pictures,
                             words=wording(table.language), seed=compose.domain_of(self._settings.mail.from_))
         return replace(found, note=self._mask(found.note))
 

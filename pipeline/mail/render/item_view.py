@@ -77,7 +77,7 @@ class ItemViewer:
         fields = self.changed_fields(change, detail) if change.kind is ChangeKind.CHANGED \
             else self._plain_fields(change, title, link, compact=compact)
         if picture is not None and change.kind is not ChangeKind.CHANGED:
-            fields = [view for view in fields if view.name != picture.field]
+            fields = [view for view in fields if view.name != picture.field or view.html is not None]
         return ItemView(clean_line(title, 160) or clean_line(change.key, 160) or "—", link,
                         change.spider if self.show_spider else "", fields, charts, compact, picture)
 

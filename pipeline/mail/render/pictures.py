@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from html import unescape
 from pathlib import PurePath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -17,12 +18,12 @@ from pipeline.languages import Wording
 from pipeline.languages.reasons import reasons
 from pipeline.mail.field_text import MAX_URL
 from pipeline.mail.message.compose import Picture
+from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_types import kind_of_extension
 from pipeline.mail.render.item_view import link_of, title_of, visible
 from pipeline.mail.render.thumbnails import ItemPicture, Thumbnail, stored_thumbnail, thumbnail
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import Change, ChangeKind, Json, PictureRequest
-from pipeline.settings import DisplayTable
 from pipeline.store.files.file_store import FileStore
 from pipeline.text import clean_line
 from pipeline.urls import absolute
@@ -39,6 +40,7 @@ KEEP_S = 24 * 3600.0
 FOLDER = "pictures"
 _NAMES = frozenset({"image", "picture", "photo", "thumbnail", "thumb", "cover", "poster", "img", "pic", "bild", "foto"})
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
+_IMG = re.compile(r"<img\s(?:[^>]*?\s)?src\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
 _SRCSET = re.compile(r"\s*(\S+[^\s,])\s+[\d.]+[wx](?:\s*,|\s*$)")
 """The first candidate of an attribute srcset (HTML, 4.8.4.2.1)."""
 _CHINESE_NAMES = ("图片", "封面", "照片", "图像", "缩略图")
@@ -122,13 +124,13 @@ class PictureLoader:
                 path.unlink(missing_ok=True)
 
 
-def pictures_of(summary: DigestSummary, displays: Mapping[str, DisplayTable], loader: PictureLoader, *, words: Wording, seed: str) -> Pictures:
+def pictures_of(summary: DigestSummary, rules: Mapping[str, FieldRules], loader: PictureLoader, *, words: Wording, seed: str) -> Pictures:
     """Return the pictures of the items that a digest shows: at most MAX_PICTURES, in the order of the mail.
 
-    displays: by spider, how its fields are shown. seed: text that makes the Content-IDs of the pictures unique.
+    rules: by spider, how its fields are shown. seed: text that makes the Content-IDs of the pictures unique.
     """
     found = [(change, *where) for kind in ORDER if kind is not ChangeKind.GONE for change in summary.top[kind]
-             if (where := picture_url(change, displays.get(change.spider, DisplayTable())))]
+             if (where := picture_url(change, rules.get(change.spider, FieldRules())))]
     chosen = [(change, name, PictureRequest(change.spider, url, link_of(change.after, change.key)))
               for change, name, url in found[:MAX_PICTURES]]
     try:
@@ -149,7 +151,7 @@ def pictures_of(summary: DigestSummary, displays: Mapping[str, DisplayTable], lo
                 continue
             embedded += len(small.content)
             pictures[request] = Picture(f"picture-{change.id}@{seed}", small.content, small.content_type)
-        data = visible(change.after, displays.get(change.spider, DisplayTable()))
+        data = visible(change.after, rules.get(change.spider, FieldRules()).display)
         alt = words.picture_of.format(title=clean_line(title_of(data, change.key), 80))
         result.items[change.id] = ItemPicture(pictures[request], name, alt, small.width, small.height)
     notes = []
@@ -161,12 +163,13 @@ def pictures_of(summary: DigestSummary, displays: Mapping[str, DisplayTable], lo
     return result
 
 
-def picture_url(change: Change, display: DisplayTable) -> tuple[str, str] | None:
+def picture_url(change: Change, rules: FieldRules) -> tuple[str, str] | None:
     """Return the name of the field with the picture of an item, and the picture's URL; None if the item has no picture.
 
     This is the field with the format "image"; otherwise the first field whose name says that it is a picture; otherwise the first
-    field whose value is a URL that ends in an extension of a picture.
+    field whose value is a URL that ends in an extension of a picture; otherwise the first field with HTML that contains a picture.
     """
+    display = rules.display
     data = {name: value for name, value in change.after.items() if name not in display.hide or display.formats.get(name) == "image"}
     base = link_of(change.after, change.key)
     named = [name for name in data if display.formats.get(name) == "image"] or [name for name in data if is_picture_name(name)]
@@ -175,6 +178,10 @@ def picture_url(change: Change, display: DisplayTable) -> tuple[str, str] | None
             return name, url
     for name, value in data.items():
         if isinstance(value, str) and PurePath(_path(value)).suffix.lower() in _EXTENSIONS and (url := _url_in(value, "")):
+            return name, url
+    for name, value in data.items():
+        found = _IMG.search(value) if rules.types.get(name) == "html" and isinstance(value, str) else None
+        if found and (url := _url_in(unescape(found[1]), base)):
             return name, url
     return None
 

@@ -18,6 +18,7 @@ from pipeline.cli.settings_check.named_files import check as named_files
 from pipeline.errors import MailError
 from pipeline.mail.digests.build import build
 from pipeline.mail.digests.preview import preview
+from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.pictures import MAX_PICTURES, picture_url
 from pipeline.mail.render.thumbnails import thumbnail
 from pipeline.model import Change, ChangeKind
@@ -58,13 +59,16 @@ def opened(content: bytes) -> Image.Image:
     ({"image": "/my photo.jpg", "url": PAGE}, {}, "https://shop.test/my%20photo.jpg"),
     ({"image": "data:text/html;base64,PGI+"}, {}, None),
     ({"image": ""}, {}, None),
+    ({"body": "<p>A <img alt=x class=y src='/a.jpg?x=1&amp;y=2'> b", "url": PAGE}, {}, "https://shop.test/a.jpg?x=1&y=2"),
+    ({"text": "<p><img src=/a.jpg>", "url": PAGE}, {}, None),
     ({"image": "javascript:alert(1)"}, {}, None),
     ({"image": "file:///etc/passwd"}, {}, None),
     ({"image_count": 3, "imagination": "great"}, {}, None),
     ({"image": "http://[::1"}, {}, None),
 ])
 def test_the_field_with_the_picture_is_found(data, display, url) -> None:
-    found = picture_url(Change(1, "books", "1", ChangeKind.NEW, NOW, 1, {}, data), DisplayTable.model_validate(display))
+    rules = FieldRules({"body": "html"}, DisplayTable.model_validate(display))
+    found = picture_url(Change(1, "books", "1", ChangeKind.NEW, NOW, 1, {}, data), rules)
     assert (found and found[1]) == url
 
 
