@@ -38,7 +38,7 @@ IN_PARTS = frozenset((
     "fixes.add_hosts", "fixes.class_other"))
 """Sentences that the code composes of parts without a placeholder between them."""
 _VARIES = (r"\{\w+\}|\(s\)|\([\w ]+(?:\|[\w ]+)+\)|\b(?:page|item|file|link|form|feed|sitemap|process)s?\b|\b(?:the server|the proxy)\b|user name or password|token|"
-           r"HTTP \d+ from|the (?:only|all)|,? so the login|login.expired.\w+|right after")
+           r"HTTP \d+ from|answered \d+|the (?:only|all)|,? so the login|login.expired.\w+|right after")
 
 EXAMPLES = [
     (str(FetchError("the host name cannot be resolved", where="http://a.test/", fix="check the URL and the network")),
@@ -54,6 +54,10 @@ EXAMPLES = [
     ("http://a.test/f.zip: " + cut_short(51_200, 102_400), "http://a.test/f.zip：响应正文不完整：只收到 51,200 字节，共 102,400 字节",
      "http://a.test/f.zip: der Inhalt ist unvollständig: 51.200 von 102.400 Bytes sind eingetroffen"),
     ("HTTP 404 from http://a.test/1", "http://a.test/1 返回 404（页面不存在）", "http://a.test/1 antwortet mit 404 (Seite nicht gefunden)"),
+    ("http://a.test/f.zip: the server answered 503 Service Unavailable", "http://a.test/f.zip：服务器返回 503（服务暂不可用）",
+     "http://a.test/f.zip: der Server hat mit 503 geantwortet (Dienst nicht verfügbar)"),
+    ("http://a.test/f.zip: the server answered 418 I'm a teapot", "http://a.test/f.zip：服务器返回 418 I'm a teapot",
+     "http://a.test/f.zip: der Server hat mit 418 I'm a teapot geantwortet"),
     ("HTTP 418 from http://a.test/1", "http://a.test/1 返回 HTTP 状态 418", "http://a.test/1 antwortet mit HTTP-Status 418"),
     ("http://a.test/1 redirected to the login page right after a new login", "刚重新登录，http://a.test/1 仍转到登录页",
      "http://a.test/1 hat unmittelbar nach einer neuen Anmeldung auf die Anmeldeseite weitergeleitet"),

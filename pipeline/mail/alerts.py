@@ -103,7 +103,8 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
     views, ends = [viewer.started(condition) for condition in started[:MAX_SHOWN]], [viewer.ended(problem) for problem in over[:MAX_SHOWN]]
     left = len(started) + len(over) - len(views) - len(ends)
     subject = viewer.subject(started, over)
-    rendered = render_alert(subject, views, ends, more=viewer.words.more.format(n=left) if left else "", footer=viewer.footer, words=viewer.words)
+    rendered = render_alert(subject, views, ends, preheader=viewer.preheader([*views, *ends]),
+                            more=viewer.words.more.format(n=left) if left else "", footer=viewer.footer, words=viewer.words)
     drafts, signer = [], signer_of(settings)
     for number, recipients in enumerate(compose.by_alphabet(settings.alerts.to), 1):
         part = fingerprint if number == 1 else f"{fingerprint}.{number}"

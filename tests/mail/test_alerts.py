@@ -300,6 +300,7 @@ def test_an_alert_names_the_time_zone_of_its_readers_and_links_to_the_pages(stor
     assert mail["Date"].datetime.utcoffset() == timedelta(hours=8)
     assert '<a href="https://crawl.example.com/spiders/books"' in text_of(mail, "html")
     assert "\n  spider books: https://crawl.example.com/spiders/books\n" in text_of(mail)
+    assert "mso-hide: all;\">pipeline try books shows" in text_of(mail, "html")
     assert features_of([text_of(mail, "html")]) <= JUDGED
 
 

@@ -84,6 +84,12 @@ class AlertViewer:
             head += f"{words.colon}{why}"
         return f"[{words.alert}] {head}"
 
+    def preheader(self, views: Sequence[AlertView]) -> str:
+        """Return the text that mail clients show beside the subject: what to do about the only problem, or the reasons of several."""
+        if len(views) == 1:
+            return clean_line(views[0].steps[0].replace("`", "") if views[0].steps else "", 150)
+        return clean_line(self._reasons.separator.join(view.brief(self.words) for view in views[:_NAMED]), 300)
+
     def _several(self, kind: str, problems: Sequence[tuple[str, str]]) -> str:
         """Return the title of the only problem, or what the problems have in common. problems: pairs of spider and title."""
         if len(problems) == 1:

@@ -191,14 +191,15 @@ def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number
     return Rendered(numbered(rendered.subject, number, total), "\n".join(lines) + "\n", "", [])
 
 
-def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, more: str, footer: Sequence[str],
+def render_alert(summary: str, started: Sequence[object], ended: Sequence[object], *, preheader: str, more: str, footer: Sequence[str],
                  words: AlertWording) -> Rendered:
     """Render an alert about problems that started and problems that ended.
 
-    summary: the subject. more: text about further problems that the mail does not describe; "" if there are none.
+    summary: the subject. preheader: the text that mail clients show beside the subject. more: text about further problems that the
+    mail does not describe; "" if there are none. footer: its lines.
     """
     environment = _environment(None)
-    view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "footer": footer, "words": words, "with_code": with_code}
+    view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "preheader": preheader, "footer": footer, "words": words, "with_code": with_code}
     return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
                     separate_words(_inliner().inline(clean_text(_run(environment, "alert.html", view)))), [])
 
