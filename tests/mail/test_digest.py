@@ -201,12 +201,12 @@ def test_rejected_items_are_counted_with_their_reasons_and_are_news_only_when_ne
     assert built(store, settings, slot="s2").message_ids == ()  # the same ones again are no news
     site.run({"1": BOOK}, rejects=[*refused, *(rejected(f"reason {n}", 10 + n) for n in range(9))])
     mail = mail_of(store, built(store, settings, slot="s3"))
-    assert mail["Subject"] == "12 items rejected"
+    assert mail["Subject"] == "books: 12 items rejected"
     assert "no price (2), <b>no</b> title Bcc: x (1), reason 0 (1), and 8 more" in text_of(mail)
     assert "! Problems\r\n  books: 12 items rejected;" in text_of(mail)
     for _ in range(2):  # two runs of one digest
         site.run({"1": BOOK}, rejects=[rejected("no title", 30)])
-    assert mail_of(store, built(store, settings, slot="s4"))["Subject"] == "1 item rejected"
+    assert mail_of(store, built(store, settings, slot="s4"))["Subject"] == "books: 1 item rejected"
 
 
 def test_rendering_again_after_a_kill_gives_the_same_message(store, site, settings_from) -> None:
@@ -413,6 +413,16 @@ def test_a_preview_shows_the_mail_and_changes_nothing(store, site, settings_from
     assert "nothing new" in preview(store, settings, "morning", tmp_path / "look", now=NOW)[2].read_text("utf-8")
     again = preview(store, settings, "morning", tmp_path / "look", now=NOW, since=NOW - timedelta(days=1))
     assert "1 new" in again[2].read_text("utf-8")
+
+
+def test_a_preview_since_a_time_shows_the_changes_after_it_also_if_they_were_told(store, site, settings_from, tmp_path) -> None:
+    settings = settings_from()
+    for price in ("£51.77", "£50.00", "£49.00"):
+        site.run({"1": BOOK | {"price": price}})
+        built(store, settings, slot=price)
+    since = site.at - timedelta(minutes=1)
+    look = [preview(store, settings, "morning", tmp_path / "look", now=NOW, since=time)[2].read_text("utf-8") for time in (site.at, since, None)]
+    assert ["£50.00 → £49.00" in look[0], "£51.77 → £49.00" in look[1], "nothing new" in look[2]] == [True, True, True]
 
 
 def test_a_preview_of_an_unknown_digest_says_which_is_meant(store, settings_from, tmp_path) -> None:

@@ -155,9 +155,11 @@ def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions,
     counts, period = summary_line(summary, words), digest_view.period(summary, words, options.zone)
     text = subject_text(summary, first, words) if first or not summary.total else counts
     subject = subject_of(options.subject, options.name, text, date=f"{options.now.astimezone(options.zone):%Y-%m-%d}")
+    others = [view.text for view in digest_view.problems(summary, words, options.notice)] if summary.problems or summary.rejected else \
+        digest_view.checked(summary, words, options.zone)
     otherwise = " · ".join(part for part in (counts if counts not in subject else "", *summary.spiders[:FEW], period) if part)
     return {"summary": counts, "period": period, "heading": digest_view.heading(options.name), "subject": clean_subject(subject, SUBJECT_LENGTH),
-            "preheader": preheader(subject, summary, first, words, otherwise=otherwise)}
+            "preheader": preheader(subject, first, others, words, otherwise=otherwise)}
 
 
 def _digest_view(summary: DigestSummary, packed: Packed, shown: ShownItems, options: RenderOptions,

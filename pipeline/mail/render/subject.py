@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import regex
 
-from pipeline.languages import Wording, reasons
+from pipeline.languages import Wording
 from pipeline.mail.field_text import field_text
 from pipeline.mail.render.field_diff import Place
 from pipeline.mail.render.fields.field_view import FieldView
@@ -24,6 +25,7 @@ FIRST = 8
 _ROOM = 110
 """Number of characters up to which the subject says how each of a few items changed. A longer subject only names the items."""
 _PREHEADER = 140
+_WORD_END, _WORD_START = regex.compile(r"[^\W\d_]{1,6}$"), regex.compile(r"[^\W\d_]{1,6}")
 _TELLING = 3
 """Number of characters from which on a value in the subject is not repeated. A shorter one may be there by chance."""
 _TITLE, _SHORT_TITLE, _VALUE, _MAX_SPIDERS = 78, 40, 40, 3
@@ -58,7 +60,11 @@ def subject_text(summary: DigestSummary, first: Sequence[FirstChange], words: Wo
 
     first: the first changes, in the order of the mail.
     """
-    rest = [*_files_and_rejects(summary, words), *problem_counts(summary, words)]
+    files, rejects, problems = _files(summary, words), _reject_count(summary, words), problem_counts(summary, words)
+    if rejects and not (summary.total or files or problems):
+        spiders = _spiders([items.spider for items in summary.rejected if items.fresh], words)
+        rejects = [words.subject["change"].format(title=spiders, change=rejects[0])]
+    rest = [*files, *rejects, *problems]
     if summary.total > FEW:
         counts = words.comma.join([*change_counts(summary, words), *rest])
         return words.subject["many"].format(counts=counts, titles=_joined([_title(each, _SHORT_TITLE) for each in first[:FEW]], words))
@@ -103,25 +109,33 @@ def _reject_count(summary: DigestSummary, words: Wording) -> list[str]:
     return [words.rejected.format(n=fresh)] if fresh else []
 
 
-def _files_and_rejects(summary: DigestSummary, words: Wording) -> list[str]:
-    """Return the downloaded files, by name if there are few and nothing else is new, and the number of newly rejected items."""
+def _files(summary: DigestSummary, words: Wording) -> list[str]:
+    """Return the number of downloaded files; with their names if no item changed."""
     files = _file_count(summary, words)
-    if 0 < len(summary.files) <= FEW and not summary.total:
-        names = [isolated(clean_line(file.name, _SHORT_TITLE)) for file in summary.files]
-        files = [words.subject["files"].format(titles=_joined(names, words))]
-    return [*files, *_reject_count(summary, words)]
+    if summary.files and not summary.total:
+        names = _joined([isolated(clean_line(file.name, _SHORT_TITLE)) for file in summary.files[:FEW]], words)
+        files = [words.subject["files"].format(titles=names) if len(summary.files) <= FEW else
+                 words.subject["many"].format(counts=files[0], titles=names)]
+    return files
 
 
 def _few(first: Sequence[FirstChange], words: Wording) -> list[str]:
     """Return the changes in full or, if that is too long, the titles of the items by kind of change."""
     if len(first) == 1:
         return [in_full(first[0], words, length=_TITLE)]
-    changed = [in_full(each, words, length=_SHORT_TITLE) for each in first if each.kind is ChangeKind.CHANGED]
-    named = {kind: [_title(each, _SHORT_TITLE) for each in first if each.kind is kind] for kind in dict.fromkeys(each.kind for each in first)}
-    parts = {kind: words.subject[kind.value].format(titles=_joined(titles, words)) for kind, titles in named.items() if titles}
-    if sum(map(len, changed)) + sum(len(part) for kind, part in parts.items() if kind is not ChangeKind.CHANGED) > _ROOM:
-        return list(parts.values())
-    return [text for kind, part in parts.items() for text in (changed if kind is ChangeKind.CHANGED else [part])]
+    kinds = dict.fromkeys(each.kind for each in first)
+    parts: list[str] = []
+    for in_detail, length in ((True, _TITLE), (True, _SHORT_TITLE), (False, _TITLE), (False, _SHORT_TITLE)):
+        parts = []
+        for kind in kinds:
+            own = [each for each in first if each.kind is kind]
+            if in_detail and kind is ChangeKind.CHANGED:
+                parts += [in_full(each, words, length=length) for each in own]
+            else:
+                parts.append(words.subject[kind.value].format(titles=_joined([_title(each, length) for each in own], words)))
+        if sum(map(len, parts)) <= _ROOM:
+            break
+    return parts
 
 
 def in_full(first: FirstChange, words: Wording, *, length: int) -> str:
@@ -133,23 +147,21 @@ def in_full(first: FirstChange, words: Wording, *, length: int) -> str:
         return words.subject[first.kind.value].format(titles=named)
     if first.item.fields and _is_title(first.item.fields[0], first.item):
         return _change(first.item.fields[0], words)
-    found = next(_changed(first, words), "")
+    found = next((change for _, change in _changed(first, words)), "")
     return words.subject["change"].format(title=title, change=found) if found else words.subject["changed"].format(titles=title)
 
 
-def preheader(subject: str, summary: DigestSummary, first: Sequence[FirstChange], words: Wording, *, otherwise: str) -> str:
+def preheader(subject: str, first: Sequence[FirstChange], others: Sequence[str], words: Wording, *, otherwise: str) -> str:
     """Return the first changes in a few words, without what the subject says.
 
-    otherwise: the text to return if the subject says everything.
+    others: what the mail says beside the changes, such as its problems. otherwise: the text to return if the subject says everything.
     """
     if len(first) == 1:
         parts = _details(first[0], words, subject)
-    elif summary.total:
-        parts = (in_full(each, words, length=_SHORT_TITLE) for each in first)
     else:
-        parts = (clean_line(reasons(words.lang).translate(problem.error), _PREHEADER) for problem in summary.problems if not problem.recovered)
+        parts = (in_full(each, words, length=_SHORT_TITLE) for each in first)
     found: list[str] = []
-    for part in parts:
+    for part in chain(parts, others):
         if part and part not in subject and sum(map(len, found)) < _PREHEADER:
             found.append(part)
     return clean_line(" · ".join(found) or otherwise, _PREHEADER)
@@ -158,22 +170,23 @@ def preheader(subject: str, summary: DigestSummary, first: Sequence[FirstChange]
 def _details(first: FirstChange, words: Wording, subject: str) -> Iterator[str]:
     """Yield each field of an item with its value or its change. Values that the subject contains are left out."""
     if first.kind is ChangeKind.CHANGED:
-        yield from _changed(first, words)
+        for field, found in _changed(first, words):
+            yield field.difference if found in subject else found
         return
     for field in first.item.fields:
         if field.value and (len(field.value) < _TELLING or field.value not in subject):
             yield f"{field.label}{words.colon}{isolated(clean_line(field.value, 80))}"
 
 
-def _changed(first: FirstChange, words: Wording) -> Iterator[str]:
-    """Yield how each field of a changed item changed. The field is named unless the change makes clear what it is."""
+def _changed(first: FirstChange, words: Wording) -> Iterator[tuple[FieldView, str]]:
+    """Yield each field of a changed item with how it changed. The field is named unless the change makes clear what it is."""
     for field in first.item.fields:
         found = _change(field, words)
         if found:
             before, after = first.change.before.get(field.name), first.change.after.get(field.name)
             is_clear = _is_title(field, first.item) or (_is_price(field.old) and _is_price(field.new)) or (
                 bool(before and after) and not (field.old and field.new))
-            yield found if is_clear else words.subject["field"].format(field=field.label, change=found)
+            yield field, found if is_clear else words.subject["field"].format(field=field.label, change=found)
 
 
 def _change(field: FieldView, words: Wording) -> str:
@@ -196,17 +209,24 @@ def _is_title(field: FieldView, item: ItemView) -> bool:
 
 def _first_difference(place: Place) -> tuple[str, str]:
     """Return the old text and the new text of the first difference. Differences with only punctuation or space between them are one."""
-    old = new = between = ""
+    old = new = between = before = ""
     for span in place.spans:
         if span.kind == "same":
             if (old or new) and any(map(str.isalnum, span.text)):
-                break
-            between = span.text if old or new else ""
+                return _whole_words(old, new, before, span.text) if old and new else (old, new)
+            between, before = (span.text, before) if old or new else ("", span.text)
         elif span.kind == "old":
             old += between * bool(old) + span.text
         else:
             new += between * bool(new) + span.text
     return old, new
+
+
+def _whole_words(old: str, new: str, before: str, after: str) -> tuple[str, str]:
+    """Return both texts with the parts of their first and last words that did not change, which matters for scripts without blanks."""
+    start, end = _WORD_END.search(before), _WORD_START.match(after)
+    first, last = start[0] if start else "", end[0] if end else ""
+    return f"{first}{old}{last}", f"{first}{new}{last}"
 
 
 def _title(first: FirstChange, length: int) -> str:

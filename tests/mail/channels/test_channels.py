@@ -303,7 +303,7 @@ def test_a_digest_puts_its_text_for_each_channel_into_the_outbox_with_its_mails(
     assert text["lines"] == ["New: Chair — £9.00", "Walnut clock: £31.82 → £32.32", "Gone: Lamp @everyone"]
     text = json.loads(store.files.path(found[4].file_key).read_bytes())
     assert text["subject"] == "Walnut clock: £31.82 → £32.32"
-    assert text["lines"][0].startswith("1 changed · books · ")
+    assert text["lines"][0] == "▲ +£0.50 (+1.6%)"
 
 
 def test_a_digest_without_addresses_goes_to_its_channel_only(store, settings_from) -> None:

@@ -32,9 +32,9 @@ def one(item: dict[str, Any]) -> Items:
 
 CASES: dict[str, tuple[Items, Items, str, str, str]] = {
     # before, after, settings of the digest, subject, preheader
-    "a price": (one(CLOCK), one(CLOCK | {"price": "£32.32"}), "", "Walnut clock Zürich: £31.82 → £32.32", "1 changed · books"),
-    "a price and a figure": (one(CLOCK), one(CLOCK | {"price": "£32.32", "stock": 4}), "", "Walnut clock Zürich: £31.82 → £32.32", "stock 5 → 4"),
-    "a figure": (one(CLOCK), one(CLOCK | {"stock": 0}), "", "Walnut clock Zürich: stock 5 → 0", "1 changed · books"),
+    "a price": (one(CLOCK), one(CLOCK | {"price": "£32.32"}), "", "Walnut clock Zürich: £31.82 → £32.32", "▲ +£0.50 (+1.6%)"),
+    "a price and a figure": (one(CLOCK), one(CLOCK | {"price": "£32.32", "stock": 4}), "", "Walnut clock Zürich: £31.82 → £32.32", "▲ +£0.50 (+1.6%) · stock 5 → 4"),
+    "a figure": (one(CLOCK), one(CLOCK | {"stock": 0}), "", "Walnut clock Zürich: stock 5 → 0", "▼ −5 (−100%)"),
     "a title": (one(LAMP), one(LAMP | {"title": "Desk lamp"}), "", "Lamp → Desk lamp", "1 changed · books"),
     "a value that is gone": ({"1": LAMP | {"was": "£9"}, "2": CLOCK | {"was": "£40"}}, {"1": LAMP, "2": CLOCK | {"was": "£40"}}, "", "Lamp: was £9 → —", "1 changed · books"),
     "a line of a watched page": (one(PAGE), one(PAGE | {"text": PAGE["text"] + "\nShipping is free."}), "", "Terms: added “Shipping is free.”", "1 changed"),
@@ -53,9 +53,11 @@ CASES: dict[str, tuple[Items, Items, str, str, str]] = {
                            "Changed: A rather long title of an item, number 0 · A rather long title of an item, number 1 · A rather long title of an item, number 2",
                            "A rather long title of an item, number 0: by somebody or other → another person"),
     "many in Chinese": ({}, MANY, 'language = "zh"', "新增 1200 项：Book 0、Book 1、Book 2等", "新增：Book 0"),
-    "one in German": (one(LAMP), one(LAMP | {"stock": 3}), 'language = "de"', "Lamp: stock 1 → 3", "1 geändert · books"),
+    "one in German": (one(LAMP), one(LAMP | {"stock": 3}), 'language = "de"', "Lamp: stock 1 → 3", "▲ +2 (+200 %)"),
+    "a word of a script without blanks": (one({"title": "活着", "备注": "人民文学出版社，平装，满99元包邮。"}), one({"title": "活着", "备注": "人民文学出版社，精装，满99元包邮。"}),
+                                          'language = "zh"', "活着：平装 → 精装", "变化 1 项"),
     "many": ({}, MANY, "", "1,200 new: Book 0, Book 1, Book 2, …", "New: Book 0"),
-    "a title from right to left": (one(CLOCK_AR), one(CLOCK_AR | {"price": "£30"}), "", "\u2068ساعة خشبية\u2069: £31.82 → £30", "1 changed"),
+    "a title from right to left": (one(CLOCK_AR), one(CLOCK_AR | {"price": "£30"}), "", "\u2068ساعة خشبية\u2069: £31.82 → £30", "▼ −£1.82 (−5.7%)"),
     "a name where it is wanted": ({}, one(LAMP), 'subject = "[{name}] {summary} ({date})"', "[morning] New: Lamp — £5 (2026-11-22)", "stock: 1"),
 }
 
@@ -82,7 +84,7 @@ def test_the_subject_names_the_problems_after_the_changes(store, site, settings_
     settings = settings_from(spiders=("books", "news", "shop", "films", "songs"))
     site.run(None, outcome=Outcome.FAILED, error="no answer from 192.0.2.1")
     mail = latest(store, built(store, settings, slot="s1").message_ids[0])
-    assert (mail["Subject"], hidden_text(mail)) == ("books failed", "no answer from 192.0.2.1")
+    assert (mail["Subject"], hidden_text(mail)) == ("books failed", "failed — no answer from 192.0.2.1")
     site.run(one(LAMP), spider="news", rejects=[Reject("no price", {}, key="9")], files=[("a.pdf", b"%PDF-", "application/pdf")])
     for spider in ("books", "shop", "films", "songs"):
         site.run(None, spider=spider, outcome=Outcome.FAILED, error="no answer")
@@ -94,6 +96,8 @@ def test_a_few_downloads_alone_are_named(store, site, settings_from) -> None:
     settings = settings_from()
     site.run({}, files=[("price list.pdf", b"%PDF-", "application/pdf"), ("b\r\nTo: x.pdf", b"%PDF-", "application/pdf")])
     assert latest(store, built(store, settings).message_ids[0])["Subject"] == "Downloaded: price list.pdf, b To: x.pdf"
+    site.run({}, files=[(f"{n}.pdf", b"%PDF-", "application/pdf") for n in range(4)])
+    assert latest(store, built(store, settings, slot="s2").message_ids[0])["Subject"] == "4 downloaded: 0.pdf, 1.pdf, 2.pdf, …"
 
 
 def test_a_template_of_the_subject_is_filled_in_once(store, site, settings_from) -> None:
