@@ -52,6 +52,8 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
     if preview is not None:
         for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day, fetch_pictures=PictureFetcher(settings)):
             click.echo(str(path))
+        if settings.digests[name].sends_individually:
+            click.echo("some recipients get a message of their own; the files show the message to the first of them", err=True)
         return
     raise SystemExit(send_digest(store, settings, name, say=click.echo))
 

@@ -34,11 +34,12 @@ def digest_drafts(store: Store, settings: Settings, content: RecipientsContent, 
 
 def content_text(settings: Settings, content: RecipientsContent, *, name: str, now: datetime, level: RenderLevel) -> ChannelText:
     """Return the text for the channels of a digest or of one of its groups."""
-    table = content.table
+    table, words = content.table, wording(content.table.language)
     rules = {spider: field_rules(own, table, formatted=level.as_configured) for spider, own in settings.spiders.items()}
-    return digest_text(content.summary, RenderOptions(
+    found = digest_text(content.summary, RenderOptions(
         name=name, subject=table.subject, language=table.language, zone=table.zone(settings.zone), now=now, rules=rules, details=level.details),
         link=settings.heartbeat.page_url("/"))
+    return replace(found, subject=words.subject_again.format(subject=found.subject)) if level.notice.is_again else found
 
 
 def digest_text(summary: DigestSummary, options: RenderOptions, *, link: str = "") -> ChannelText:

@@ -6,8 +6,6 @@ chunk of an attachment is in memory at a time. All content is 7-bit (RFC 2045) w
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import shutil
@@ -24,13 +22,12 @@ from typing import IO, Any, BinaryIO
 from urllib.parse import quote
 
 from pipeline.errors import MailError
+from pipeline.mail.message.attachment_encoding import encoding_of, write_attachment
 from pipeline.mail.message.attachments import Attachment
 from pipeline.mail.message.dkim import Signer
 from pipeline.mail.message.header_folding import address_header, parameter_header
 from pipeline.text import clean_line, clean_subject
 
-_LINE = 57  # number of bytes that become one line of 76 base64 characters
-_CHUNK = _LINE * 1024
 SUBJECT_LENGTH = 150
 _VERBATIM = frozenset({"message-id", "references", "in-reply-to", "list-id", "list-unsubscribe", "list-unsubscribe-post"})
 _ENCODED_LINE = 76  # RFC 2047, 2
@@ -135,10 +132,6 @@ def bare_address(address: str) -> str:
         return f"{local}@{domain.encode('idna').decode('ascii')}" if local else found
     except UnicodeError:
         return found
-
-
-def is_ascii(address: str) -> bool:
-    return bare_address(address).isascii()
 
 
 def by_alphabet(addresses: Iterable[str]) -> list[tuple[str, ...]]:
@@ -293,7 +286,7 @@ def write_pieces(file: BinaryIO, found: Iterable[Piece], *, signer: Signer | Non
         whole.seek(0)
         file.write(signer.header(whole, at=at))
         whole.seek(0)
-        shutil.copyfileobj(whole, file, _CHUNK)
+        shutil.copyfileobj(whole, file)
 
 
 def _write(file: IO[bytes], found: Iterable[Piece]) -> None:
@@ -301,7 +294,7 @@ def _write(file: IO[bytes], found: Iterable[Piece]) -> None:
         if isinstance(piece, bytes):
             file.write(piece)
         else:
-            (_write_quoted if _is_ascii_mostly(piece) else _write_base64)(file, piece)
+            write_attachment(file, piece)
 
 
 def pieces(envelope: Envelope, content: Content) -> Iterator[Piece]:
@@ -360,43 +353,7 @@ def _part(attachment: Attachment, mark: bytes) -> EmailMessage:
     # Without a charset, mail clients and spam filters would guess the encoding.
     charset = {"charset": "utf-8"} if attachment.content_type == "text/csv" and attachment.ours else {}
     part.add_header("Content-Type", attachment.content_type, **charset, name=attachment.name)
-    part["Content-Transfer-Encoding"] = "quoted-printable" if _is_ascii_mostly(attachment) else "base64"
+    part["Content-Transfer-Encoding"] = encoding_of(attachment)
     part.add_header("Content-Disposition", "attachment", filename=attachment.name)
     part.set_payload(mark.decode())
     return part
-
-
-def _write_base64(file: IO[bytes], attachment: Attachment) -> None:
-    with attachment.path.open("rb") as source:
-        first = True
-        while chunk := source.read(_CHUNK):
-            lines = base64.b64encode(chunk)
-            if not first:
-                file.write(b"\r\n")
-            first = False
-            file.write(b"\r\n".join(lines[at:at + 76] for at in range(0, len(lines), 76)))
-
-
-def _is_ascii_mostly(attachment: Attachment) -> bool:
-    """Return whether an attachment should be encoded as quoted-printable instead of base64.
-
-    This is the case for a text file that this program wrote, if the file is shorter as quoted-printable. The spam filter rspamd adds
-    0.1 points to a mail with text in base64.
-    """
-    if not attachment.ours or not attachment.content_type.startswith("text/"):
-        return False
-    with attachment.path.open("rb") as source:
-        start = source.read(_CHUNK)
-    return sum(byte > 126 for byte in start) * 10 < len(start)
-
-
-def _write_quoted(file: IO[bytes], attachment: Attachment) -> None:
-    """Write an attachment as quoted-printable (RFC 2045, 6.7).
-
-    A CRLF remains a line end. A CR or LF that is not part of a CRLF is encoded.
-    """
-    with attachment.path.open("rb") as source:
-        for line in source:
-            whole = line.endswith(b"\r\n")
-            quoted = binascii.b2a_qp(line[:-2] if whole else line, istext=False)
-            file.write(quoted.replace(b"=\n", b"=\r\n") + (b"\r\n" if whole else b"=\r\n"))

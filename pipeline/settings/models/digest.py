@@ -185,6 +185,11 @@ class DigestTable(RecipientsTable, DisplayTable):
         """Whether each recipient gets a message of their own: as the settings say, or because it contains the recipient's address."""
         return self.individually or RECIPIENT in (self.unsubscribe or "")
 
+    @property
+    def sends_individually(self) -> bool:
+        """Whether the recipients of the digest, or of one of its groups, get messages of their own."""
+        return any(table.is_individual for table in (self, *map(self.for_group, self.groups)) if len(table.everyone) > 1)
+
     def for_group(self, group: GroupTable) -> DigestTable:
         """Return the digest for the recipients of one of its groups, with what the group sets in place of what the digest sets."""
         own = {name: value for name in _OWN_KEYS if (value := getattr(group, name)) is not None}

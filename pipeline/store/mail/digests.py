@@ -113,12 +113,12 @@ def claim_again(store: Store, name: str, again: Again, *, owner: str, now: datet
 def last_sent(store: Store, name: str) -> tuple[datetime, tuple[int, ...]] | None:
     """Return when the runs of the last sent digest of this name were claimed, and the ids of these runs; None if none is stored.
 
-    A digest is sent if a mail server accepted at least one of its messages. Digests that were sent again are left out.
+    A digest is sent if a mail server or a notification channel accepted at least one of its messages. Digests that were sent again are left out.
     """
     first = func.coalesce(digests.c.rebuild_of, digests.c.id)
     on_request = select(digests.c.id).where(digests.c.name == name, digests.c.again.is_not(None))
     wanted = select(first).join(messages, messages.c.digest_id == digests.c.id).where(
-        digests.c.name == name, messages.c.state == MessageState.SENT.value, messages.c.channel == "", first.not_in(on_request),
+        digests.c.name == name, messages.c.state == MessageState.SENT.value, first.not_in(on_request),
     ).order_by(first.desc()).limit(1)
     with store.read() as connection:
         row = connection.execute(select(digests).where(digests.c.id == wanted.scalar_subquery())).first()
