@@ -255,11 +255,11 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class PictureRequest:
-    """A picture to fetch for a mail, with the session of a spider. page: URL of the page that shows the picture, or ""."""
+    """A picture to fetch for a mail, with the session of a spider. page: URL of a page that shows the picture, or ""."""
 
     spider: str
     url: str
-    page: str = ""
+    page: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

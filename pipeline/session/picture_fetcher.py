@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -18,9 +19,11 @@ from pipeline.session.session import Session
 from pipeline.settings import Settings
 from pipeline.text import shown_url
 
+logger = logging.getLogger(__name__)
+
 _THREADS = 4
-_OPERATION_S = 8.0
-"""Timeout for connecting, and for each wait for data."""
+_PICTURE_S = 8.0
+"""Maximum time for one picture, and timeout for connecting."""
 _ACCEPT = "image/webp,image/png,image/jpeg,image/gif;q=0.9,*/*;q=0.1"
 
 
@@ -88,6 +91,9 @@ class _Work:
                 body: bytes | PipelineError = self._fetch(wanted, clients)
             except PipelineError as error:
                 body = error
+            except Exception as error:
+                logger.exception("a picture could not be fetched because of a bug")
+                body = FetchError(f"{type(error).__name__}: {error}")
             with self._lock:
                 if not self._stopped.is_set():
                     self._found[wanted] = body
@@ -114,10 +120,10 @@ class _Work:
                 raise FetchError("the time limit for pictures is over", where=shown_url(url))
 
         if wanted.spider not in clients:
-            clients[wanted.spider] = site.session.client_without_login(before, timeout_s=_OPERATION_S)
+            clients[wanted.spider] = site.session.client_without_login(before, timeout_s=_PICTURE_S)
         with site.budget.permit_for_file(wanted.url, self._stopped):
             answer = fetch(clients[wanted.spider], "GET", wanted.url, headers={"Accept": _ACCEPT, **_referer(wanted)},
-                           max_bytes=self._max_bytes, timeout_s=max(0.1, self.deadline - time.monotonic()))
+                           max_bytes=self._max_bytes, timeout_s=max(0.1, min(_PICTURE_S, self.deadline - time.monotonic())))
         if answer.status != 200:
             raise FetchError(f"HTTP {answer.status}", where=shown_url(wanted.url))
         return answer.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import MailError, PipelineError
+from pipeline.hosts import host_of
 from pipeline.languages import Wording
 from pipeline.languages.reasons import reasons
 from pipeline.mail.field_text import MAX_URL
@@ -102,7 +104,8 @@ class PictureLoader:
         except MailError as error:
             return error
         if self._keep:
-            self._files.write(_key(wanted, _TYPES[small.content_type]), small.content)
+            with contextlib.suppress(OSError):  # the copy only saves a request
+                self._files.write(_key(wanted, _TYPES[small.content_type]), small.content)
         return small
 
     def _stored(self, wanted: PictureRequest) -> Thumbnail | None:
@@ -120,8 +123,9 @@ class PictureLoader:
         """Delete the copies in the file store that are too old to be used."""
         folder = self._files.path(FOLDER)
         for path in folder.iterdir() if self._keep and folder.is_dir() else ():
-            if time.time() - path.stat().st_mtime > KEEP_S:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another process has deleted the file
+                if time.time() - path.stat().st_mtime > KEEP_S:
+                    path.unlink()
 
 
 def pictures_of(summary: DigestSummary, rules: Mapping[str, FieldRules], loader: PictureLoader, *, words: Wording, seed: str) -> Pictures:
@@ -171,7 +175,7 @@ def picture_url(change: Change, rules: FieldRules) -> tuple[str, str] | None:
     """
     display = rules.display
     data = {name: value for name, value in change.after.items() if name not in display.hide or display.formats.get(name) == "image"}
-    base = link_of(change.after, change.key)
+    base = _base_of(change, rules)
     named = [name for name in data if display.formats.get(name) == "image"] or [name for name in data if is_picture_name(name)]
     for name in named:
         if url := _url_in(data[name], base):
@@ -184,6 +188,14 @@ def picture_url(change: Change, rules: FieldRules) -> tuple[str, str] | None:
         if found and (url := _url_in(unescape(found[1]), base)):
             return name, url
     return None
+
+
+def _base_of(change: Change, rules: FieldRules) -> str:
+    """Return the URL against which a relative URL is resolved: the item's link, or a start URL if the link leads to another site."""
+    link = link_of(change.after, change.key)
+    if rules.sources and host_of(link) not in map(host_of, rules.sources):
+        return min(rules.sources)
+    return link
 
 
 def is_picture_name(name: str) -> bool:

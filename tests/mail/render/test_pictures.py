@@ -57,6 +57,8 @@ def opened(content: bytes) -> Image.Image:
     ({"image": "/s.jpg 320w, /l.jpg 640w", "url": PAGE}, {}, "https://shop.test/s.jpg"),
     ({"image": "https://cdn.test/a,b.jpg 2x"}, {}, "https://cdn.test/a,b.jpg"),
     ({"image": "/my photo.jpg", "url": PAGE}, {}, "https://shop.test/my%20photo.jpg"),
+    ({"image": "/a.jpg", "url": "https://elsewhere.test/"}, {}, "https://shop.test/a.jpg"),
+    ({"image": "/a.jpg"}, {}, "https://shop.test/a.jpg"),
     ({"image": "data:text/html;base64,PGI+"}, {}, None),
     ({"image": ""}, {}, None),
     ({"body": "<p>A <img alt=x class=y src='/a.jpg?x=1&amp;y=2'> b", "url": PAGE}, {}, "https://shop.test/a.jpg?x=1&y=2"),
@@ -67,7 +69,7 @@ def opened(content: bytes) -> Image.Image:
     ({"image": "http://[::1"}, {}, None),
 ])
 def test_the_field_with_the_picture_is_found(data, display, url) -> None:
-    rules = FieldRules({"body": "html"}, DisplayTable.model_validate(display))
+    rules = FieldRules({"body": "html"}, DisplayTable.model_validate(display), frozenset(["https://shop.test/"]))
     found = picture_url(Change(1, "books", "1", ChangeKind.NEW, NOW, 1, {}, data), rules)
     assert (found and found[1]) == url
 
@@ -219,7 +221,7 @@ def test_without_pillow_the_mail_says_what_to_install(store, site, settings_from
 def test_a_mail_has_a_limited_number_of_pictures_and_says_how_many_are_left_out(store, site, settings_from) -> None:
     with PageSite({"/a.png": Answer(encoded((64, 64), "PNG"))}) as server:
         settings = with_pictures(settings_from, server, spider="robots = false")
-        site.run({str(n): {"title": str(n), "image": f"{server.url}/a.png"} for n in range(MAX_PICTURES + 5)})
+        site.run({str(n): {"title": str(n), "url": f"{server.url}/{n}", "image": f"{server.url}/a.png"} for n in range(MAX_PICTURES + 5)})
         html, parts = shown(mail_of(store, settings))
         assert len([request for request in server.asked if request.path == "/a.png"]) == 1
     assert len(parts) == 1
