@@ -118,6 +118,14 @@ def test_a_difference_is_good_or_bad_only_if_the_settings_say_so(good, new, tone
     assert changed(5, new, good=good).tone == tone
 
 
+def test_records_that_are_nested_very_deeply_are_shown_in_part() -> None:
+    deep: object = "end"
+    for _ in range(400):
+        deep = {"a": deep}
+    assert plain(deep, {"a": "end"}).startswith("a: → end\n")
+    assert plain({"大小": 12, "颜色": "红"}, None, language="zh") == "大小：12，颜色：红 → —"
+
+
 def shown_fields(data: dict, sources: tuple[str, ...] = (), **display: object) -> dict[str, str]:
     rules = FieldRules({}, DisplayTable.model_validate(display), sources)
     item = viewer_of(rules).item(change_of({}, {"title": "Clock"} | data, ChangeKind.NEW), (), Detail(1))

@@ -184,14 +184,15 @@ class Formatter:
 
     def _entries(self, value: list[Json] | dict[str, Json], depth: int) -> str:
         """Return a list or a record as text, such as "size: 12, colour: red". Empty entries are left out."""
-        pairs = [(f"{clean_line(name.replace('_', ' '), 40)}: ", entry) for name, entry in value.items()] if isinstance(value, dict) else [
+        pairs = [(f"{clean_line(name.replace('_', ' '), 40)}{self._words.colon}", entry) for name, entry in value.items()] if isinstance(value, dict) else [
             ("", entry) for entry in value]
         texts = [(name, found.text if (found := self._value(entry, depth + 1)) is not None else field_text(entry))
                  for name, entry in pairs[:_MAX_ENTRIES]]
         shown = [f"{name}{text}" for name, text in texts if text.strip()]
         if len(pairs) > _MAX_ENTRIES:
             shown.append(self._words.more.format(n=len(pairs) - _MAX_ENTRIES))
-        return ("; " if any(isinstance(entry, (dict, list)) and not is_price(entry) for _, entry in pairs) else ", ").join(shown)
+        is_nested = any(isinstance(entry, (dict, list)) and not is_price(entry) for _, entry in pairs)
+        return ("; " if is_nested else str(self._words.comma)).join(shown)
 
 
 def short_url(link: str) -> str:

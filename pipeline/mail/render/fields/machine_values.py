@@ -18,14 +18,18 @@ _TOKEN = re.compile(r"(?=[^/]*\d)(?=[^/]*[a-z])(?=[^/]*[A-Z])[A-Za-z0-9+/_-]{32,
 _FEED = re.compile(r"/(?:feeds?|rss|atom)(?:2(?:\.0)?)?/?$|/(?:[\w-]*(?:feed|rss|atom)[\w-]*|index)\.(?:xml|json|php)$|\.(?:rss|atom|rdf)$"
                    r"|\?(?:.*&)?(?:feed|format|alt)=(?:rss|atom|feed)", re.IGNORECASE)
 
+_MAX_DEPTH = 20
+_LONGEST = 2000
+"""Longer values are never recognized."""
 
-def is_empty(value: Json) -> bool:
+
+def is_empty(value: Json, depth: int = 0) -> bool:
     """Return whether a value has nothing to show: no text, no entry, or only entries with nothing to show."""
     if isinstance(value, str):
         return not value.strip()
-    if isinstance(value, dict):
-        return all(map(is_empty, value.values()))
-    return value is None or (isinstance(value, list) and all(map(is_empty, value)))
+    if isinstance(value, (dict, list)) and depth < _MAX_DEPTH:
+        return all(is_empty(entry, depth + 1) for entry in (value.values() if isinstance(value, dict) else value))
+    return value is None
 
 
 def is_for_machines(name: str, value: Json, *, sources: Collection[str]) -> bool:
@@ -36,8 +40,8 @@ def is_for_machines(name: str, value: Json, *, sources: Collection[str]) -> bool
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return False
-    text = str(value).strip()
-    if not text or re.search(r"\s", text):
+    text = value.strip() if isinstance(value, str) else "0"  # an integer is an id only by its name
+    if not text or len(text) > _LONGEST or re.search(r"\s", text):
         return False
     if text.startswith(("http://", "https://")):
         return text in sources or _is_feed(text) or bool(_ID_NAME.fullmatch(name))
