@@ -130,6 +130,6 @@ def test_the_image_installs_the_versions_that_are_tested_with_their_hashes() -> 
     assert all(hashes == tested[name][1] for name, (_, hashes) in image.items())
     assert "--require-hashes" in (DEPLOY / "Dockerfile").read_text("utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = [each for name in ("charts", "postgres") for each in project["optional-dependencies"][name]]
+    extras = [each for name in ("charts", "images", "postgres") for each in project["optional-dependencies"][name]]
     needed = {re.split(r"[\[<>=;~ ]", text)[0].lower() for text in (*project["dependencies"], *extras)}
     assert needed - {"backports.zstd"} <= {name.lower() for name in image}
