@@ -262,9 +262,10 @@ def _store(store: Store, now: datetime) -> Iterator[Finding]:
     if facts.newest is not None and facts.newest > now + CLOCK_SLACK:
         yield Finding("clock", State.PROBLEM, f"the newest time in the database is {facts.newest:%Y-%m-%d %H:%M:%S} UTC, which is "
                       "in the future", "correct the clock of this machine, or of the machine that wrote this time to the database")
-    if refused := refused_addresses(store):
-        yield Finding("outbox", State.WARNING, f"the mail server refused {counted(len(refused), 'address')} for good: "
-                      f"{', '.join(each.address for each in refused[:5])}{', …' if len(refused) > 5 else ''}",
+    total, refused = refused_addresses(store, limit=5)
+    if total:
+        yield Finding("outbox", State.WARNING, f"the mail server refused {counted(total, 'address')} for good: "
+                      f"{', '.join(each.address for each in refused)}{', …' if total > len(refused) else ''}",
                       "see `pipeline outbox`, correct or remove the address, and mark it as seen with `pipeline outbox seen --all`")
     if not faults:
         yield Finding("database", State.OK, f"{store.kind} {facts.version}, {size_for_people(facts.size_bytes)}, no damage found")

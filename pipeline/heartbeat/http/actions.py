@@ -153,7 +153,7 @@ class AdminActions:
         return recent_rows.messages_in(self._store, (MessageState.SENT,))
 
     def refused(self) -> list[refused_addresses.RefusedAddress]:
-        return refused_addresses.refused_addresses(self._store)
+        return refused_addresses.refused_addresses(self._store)[1]
 
     def message(self, number: int) -> MessagePage | None:
         found = outbox.get(self._store, number)

@@ -19,7 +19,8 @@ from pipeline.store.mail import digests as stored
 class RecipientsContent:
     """The changes that pass the filters of some recipients, and the summary of these changes.
 
-    table: the settings of the mail, with these recipients and without groups. recipients_of: 0 for the recipients of the digest itself, 1 for its first group, and so on.
+    table: the settings of the mail, with these recipients and without groups. recipients_of: 0 for the recipients of the digest itself, 1 for
+    its first group, and so on.
     """
 
     table: DigestTable

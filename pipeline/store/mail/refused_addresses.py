@@ -41,7 +41,7 @@ def count(connection: Connection) -> int:
     return connection.execute(select(func.count(recipients.c.address.distinct())).where(UNSEEN)).scalar_one()
 
 
-def read(connection: Connection, *, limit: int = 1000) -> list[RefusedAddress]:
+def read(connection: Connection, *, limit: int) -> list[RefusedAddress]:
     """Return the addresses that were refused for good and not seen, at most `limit`, those that were refused last first."""
     by_address = select(recipients.c.address, func.count().label("number"), func.max(recipients.c.message_id).label("newest")).where(
         UNSEEN).group_by(recipients.c.address).order_by(func.max(recipients.c.message_id).desc(), recipients.c.address).limit(limit).subquery()
@@ -53,9 +53,10 @@ def read(connection: Connection, *, limit: int = 1000) -> list[RefusedAddress]:
             for row in connection.execute(wanted)]
 
 
-def refused_addresses(store: Store) -> list[RefusedAddress]:
+def refused_addresses(store: Store, *, limit: int = 1000) -> tuple[int, list[RefusedAddress]]:
+    """Return how many addresses were refused for good and not seen, and at most `limit` of them, those that were refused last first."""
     with store.read() as connection:
-        return read(connection)
+        return count(connection), read(connection, limit=limit)
 
 
 def accepted_later(store: Store, refused: Sequence[RefusedAddress]) -> dict[str, datetime]:
