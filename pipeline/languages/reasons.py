@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from pipeline.languages.load import FOLDER, LanguageFile
 from pipeline.languages.phrase import Phrase
 
 ENGLISH = "en"
-_MAX_LENGTH = 4000
-_MAX_PIECES = 25
+_MAX_LENGTH = 2000
+_MAX_PIECES = 16
 _MAX_DEPTH = 6
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 _SHAPES = {
@@ -45,7 +46,7 @@ class Part:
 class _Pattern:
     """The pattern of a message, and its text in another language.
 
-    regex, loose: in `regex` a reason inside the message ends at "; ", in `loose` it may go on, as a site's text in quotes may. weight: how many characters of the pattern are not placeholders. wraps: whether the pattern adds something to another message.
+    regex, loose: in `regex` a reason inside the message ends at "; ", in `loose` it may go on. weight: how many characters of the pattern are not placeholders. wraps: whether the pattern adds something to another message.
     """
 
     regex: re.Pattern[str]
@@ -54,6 +55,14 @@ class _Pattern:
     is_fix: bool
     weight: int
     wraps: bool
+
+
+class _Mode(Enum):
+    """Which text may be a reason inside a message: one that is known, else one without "; ", else any text, such as that of a site in quotes."""
+
+    KNOWN = 1
+    SHORT = 2
+    ANY = 3
 
 
 class Reasons:
@@ -93,8 +102,8 @@ class Reasons:
         pieces = text.split("; ", _MAX_PIECES) if text else []
         unknown: list[str] = []
         while pieces:
-            known, used = next(((part, end) for loose in (False, True) for end in range(len(pieces), 0, -1)
-                                if (part := self._known("; ".join(pieces[:end]), depth, loose=loose))), (None, 1))
+            known, used = next(((part, end) for mode in _Mode for end in range(len(pieces), 0, -1)
+                                if (part := self._known("; ".join(pieces[:end]), depth, mode))), (None, 1))
             if known is None:
                 unknown.append(pieces[0])
             if unknown and (known is not None or len(pieces) == 1):
@@ -104,16 +113,17 @@ class Reasons:
                 yield known
             pieces = pieces[used:]
 
-    def _known(self, text: str, depth: int, *, loose: bool) -> Part | None:
+    def _known(self, text: str, depth: int, mode: _Mode) -> Part | None:
         """Return a text that is one reason, with or without a place in front; None if it is not. depth: how often a reason may contain another."""
         if not depth:
             return None
         for shape, between in ((_PLACE, self._colon), (_URL, " ")):
-            if (match := shape.match(text)) and (rest := self._known(text[match.end():], depth - 1, loose=loose)):
+            if (match := shape.match(text)) and (rest := self._known(text[match.end():], depth - 1, mode)):
                 return Part(f"{match['place']}{between}{rest.text}", rest.is_fix)
         for pattern in self._patterns:
-            match = (pattern.loose if loose else pattern.regex).fullmatch(text)
-            if match and not (pattern.wraps and self._known(match["reason"], depth - 1, loose=loose) is None):
+            match = (pattern.regex if mode is _Mode.SHORT else pattern.loose).fullmatch(text)
+            inner = match.groupdict().get("reason") if match else None
+            if match and (inner is None or not (pattern.wraps or mode is _Mode.KNOWN) or self._known(inner, depth - 1, mode)):
                 return Part(text if self._is_english else pattern.phrase.format(**self._values(match.groupdict(), depth)), pattern.is_fix)
         return None
 
