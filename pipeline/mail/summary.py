@@ -7,7 +7,7 @@ before the first run, to its state after the last run. Nothing is reported if bo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -150,8 +150,11 @@ class _ItemHistory:
     earlier: dict[str, Json] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, change: Change) -> _ItemHistory:
-        return cls(change, change)
+    def begin(cls, change: Change, *, is_told: bool) -> _ItemHistory:
+        """is_told: False for an item that is back, but was never told: it is new to the reader."""
+        if is_told:
+            return cls(change, change)
+        return cls(replace(change, kind=ChangeKind.NEW), change, {name: change.before.get(name) for name in change.fields})
 
     def add(self, change: Change) -> None:
         self.last = change
@@ -180,17 +183,20 @@ class _ItemHistory:
 class NetChanges:
     """Iterates over the net changes of some runs, with at most one change for each item.
 
-    comparisons: how the items of a spider are compared; items of other spiders are compared completely.
+    comparisons: how the items of a spider are compared; items of other spiders are compared completely. never_told: the spider and
+    the key of each item that is back, but was never told; it is reported as new.
     A NetChanges can be iterated several times; each iteration reads the changes from the store.
     """
 
-    def __init__(self, store: Store, runs: Sequence[Run], comparisons: Mapping[str, Comparison]) -> None:
+    def __init__(self, store: Store, runs: Sequence[Run], comparisons: Mapping[str, Comparison],
+                 never_told: Collection[tuple[str, str]] = ()) -> None:
         self._store = store
         self._run_ids = [run.id for run in runs]
         spiders = [run.spider for run in runs]
         # A run records at most one change of an item, so changes must be combined only for spiders with several runs.
         self._several = {spider for spider in spiders if spiders.count(spider) > 1}
         self._comparisons = comparisons
+        self._never_told = never_told
         self._last_ids: dict[tuple[str, str], int] | None = None
 
     def __iter__(self) -> Iterator[Change]:
@@ -198,10 +204,11 @@ class NetChanges:
         begun: dict[tuple[str, str], _ItemHistory] = {}
         for change in stored.changes_of(self._store, self._run_ids):
             item = (change.spider, change.key)
+            is_told = change.kind is not ChangeKind.BACK or item not in self._never_told
             if item not in last_ids:
-                yield change
+                yield change if is_told else replace(change, kind=ChangeKind.NEW)
             elif item not in begun:
-                begun[item] = _ItemHistory.begin(change)
+                begun[item] = _ItemHistory.begin(change, is_told=is_told)
             else:
                 begun[item].add(change)
                 if change.id == last_ids[item]:

@@ -96,7 +96,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
            now: datetime, max_bytes: int | None = None, pictures: PictureLoader | None = None) -> BuiltDigest:
     """Render the mails of a digest, enqueue them and close the claim. Raises _TooLargeError for a mail of more than `max_bytes` bytes."""
     table = settings.digests.get(claim.name)
-    contents = contents_of(store, settings, table, claim.run_ids) if table is not None else []
+    contents = contents_of(store, settings, claim.name, claim.run_ids) if table is not None else []
     if not contents:  # there is nothing to report, or the digest was removed from the settings
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)

@@ -13,6 +13,7 @@ from pipeline.settings import DigestTable, GroupTable, Settings
 from pipeline.store import Store
 from pipeline.store.crawl.compare import Comparison
 from pipeline.store.mail import digests as stored
+from pipeline.store.mail.known_items import never_told
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,15 @@ class RecipientsContent:
     summary: DigestSummary
 
 
-def contents_of(store: Store, settings: Settings, table: DigestTable, run_ids: Sequence[int], *, even_empty: bool = False) -> list[RecipientsContent]:
+def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[int], *, even_empty: bool = False) -> list[RecipientsContent]:
     """Return what to report to the digest's own recipients and to each group of recipients.
 
     Recipients for whom there is nothing new are left out, unless the digest has `empty = "send"`. even_empty: whether to include
     these recipients anyway.
     """
-    runs = stored.runs_of(store, run_ids)
-    changes = NetChanges(store, runs, {name: Comparison.of_spider(spider) for name, spider in settings.spiders.items()})
+    table, runs = settings.digests[name], stored.runs_of(store, run_ids)
+    comparisons = {spider: Comparison.of_spider(own) for spider, own in settings.spiders.items()}
+    changes = NetChanges(store, runs, comparisons, never_told(store, name, run_ids))
     files = stored.files_of(store, run_ids)
     rejected, fewer = rejected_items(store, runs), fewer_values(store, runs)
     found = []

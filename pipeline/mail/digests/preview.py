@@ -41,7 +41,7 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder / f".rendering-{name}") as scratch:
-            contents = contents_of(store, settings, table, run_ids, even_empty=True)
+            contents = contents_of(store, settings, name, run_ids, even_empty=True)
             mails = (mail for mail in renderer.mails(contents, scratch=scratch, keep_under="") if mail.is_first)
             for number, mail in enumerate(mails, 1):
                 stem = folder / (name if number == 1 else f"{name}-{number}")
