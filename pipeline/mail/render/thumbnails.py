@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BOX = 96
 """Maximum width and height of a picture in the mail, in CSS pixels. The file has twice this size, for high-resolution screens."""
-MAX_PIXELS = 25_000_000
+MAX_PIXELS = 16_000_000
 """Pictures with more pixels are not decoded, because a small file can contain a picture that fills the memory."""
 _LEAST = 8
 """Pictures with a side of fewer pixels are placeholders or trackers."""
@@ -22,6 +22,9 @@ _FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "AVIF")
 _QUALITY = 80
 _GRAPHICS = frozenset({"1", "L", "LA", "P", "PA", "RGBA"})
 """Pillow's modes of pictures that may be drawings, which are smaller as PNG than as JPEG."""
+
+_REDUCIBLE = frozenset({"CMYK", "L", "RGB", "RGBA"})
+"""Modes of pictures of which Image.reduce can average neighbouring pixels."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,10 @@ def thumbnail(content: bytes) -> Thumbnail:
             _check_size(*image.size)
             image.draft("RGB", (4 * BOX, 4 * BOX))  # decodes a large JPEG at a fraction of its size
             image.load()
-            small = ImageOps.exif_transpose(image)
-            is_graphic = small.mode in _GRAPHICS
-            small = _on_white(small)
+            is_graphic = image.mode in _GRAPHICS
+            # Each further step copies the picture, so a large one is made smaller first.
+            factor = min(image.size) // (4 * BOX) if image.mode in _REDUCIBLE else 1
+            small = _on_white(ImageOps.exif_transpose(image.reduce(factor) if factor > 1 else image))
             small.thumbnail((2 * BOX, 2 * BOX))
     except MailError:
         raise
