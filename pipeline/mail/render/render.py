@@ -52,6 +52,7 @@ DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4
            Detail(1, places=3, length=120), Detail(0))
 """Amounts of detail, the largest first. The first of them with which the HTML is smaller than HTML_LIMIT is used."""
 COUNTS_ONLY = (Detail(0),)
+_EVERY_PLACE = Detail(1, places=1000)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -151,13 +152,13 @@ def viewer_of(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
 def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions, words: Wording) -> dict[str, str]:
     """Return the variables of the templates that say what the digest is about. If only counts are shown, no item is read."""
     first = [] if options.details is COUNTS_ONLY else [
-        FirstChange(change, viewer.item(change, (), Detail(1))) for kind in summary.order for change in summary.top[kind][:FIRST]][:FIRST]
+        FirstChange(change, viewer.item(change, (), _EVERY_PLACE)) for kind in summary.order for change in summary.top[kind][:FIRST]][:FIRST]
     counts, period = summary_line(summary, words), digest_view.period(summary, words, options.zone)
     text = subject_text(summary, first, words) if first or not summary.total else counts
     subject = subject_of(options.subject, options.name, text, date=f"{options.now.astimezone(options.zone):%Y-%m-%d}")
     others = [view.text for view in digest_view.problems(summary, words, options.notice)] if summary.problems or summary.rejected else \
         digest_view.checked(summary, words, options.zone)
-    otherwise = " · ".join(part for part in (counts if counts not in subject else "", *summary.spiders[:FEW], period) if part)
+    otherwise = " · ".join(part for part in (counts if summary.total > 1 and counts not in subject else "", *summary.spiders[:FEW], period) if part)
     return {"summary": counts, "period": period, "heading": digest_view.heading(options.name), "subject": clean_subject(subject, SUBJECT_LENGTH),
             "preheader": preheader(subject, first, others, words, otherwise=otherwise)}
 

@@ -26,6 +26,8 @@ _ROOM = 110
 """Number of characters up to which the subject says how each of a few items changed. A longer subject only names the items."""
 _PREHEADER = 140
 _WORD_END, _WORD_START = regex.compile(r"[^\W\d_]{1,6}$"), regex.compile(r"[^\W\d_]{1,6}")
+_CODE = 3
+"""Number of characters up to which a value may be a code or a mark."""
 _TELLING = 3
 """Number of characters from which on a value in the subject is not repeated. A shorter one may be there by chance."""
 _TITLE, _SHORT_TITLE, _VALUE, _MAX_SPIDERS = 78, 40, 40, 3
@@ -183,10 +185,14 @@ def _changed(first: FirstChange, words: Wording) -> Iterator[tuple[FieldView, st
     for field in first.item.fields:
         found = _change(field, words)
         if found:
-            before, after = first.change.before.get(field.name), first.change.after.get(field.name)
             is_clear = _is_title(field, first.item) or (_is_price(field.old) and _is_price(field.new)) or (
-                bool(before and after) and not (field.old and field.new))
+                len(first.item.fields) == 1 and all(_says_what_it_is(text, words) for text in (field.old, field.new)))
             yield field, found if is_clear else words.subject["field"].format(field=field.label, change=found)
+
+
+def _says_what_it_is(text: str, words: Wording) -> bool:
+    """Return whether a reader understands a value without the name of its field: a text, but no figure, date, code or yes or no."""
+    return not text or (len(text) > _CODE and not text[0].isdigit() and text not in (words.yes, words.no))
 
 
 def _change(field: FieldView, words: Wording) -> str:
@@ -199,7 +205,7 @@ def _change(field: FieldView, words: Wording) -> str:
     else:
         found = words.subject["added"].format(text=new) if new else words.subject["removed"].format(text=old)
     more = len(field.places) - 1
-    return f"{found}{words.comma}{words.more.format(n=more)}" if more and not field.more else found
+    return words.subject["places"].format(change=found, n=more) if more and not field.more else found
 
 
 def _is_title(field: FieldView, item: ItemView) -> bool:
