@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ from pipeline.mail.render.digest_view import heading
 from pipeline.mail.render.item_view import ItemView
 from pipeline.mail.summary import DigestSummary
 from pipeline.mail.top_changes import fair_shares
-from pipeline.model import ChangeKind
+from pipeline.model import Change, ChangeKind
 
 MAX_GROUPS = 100
 """Maximum number of groups of which a mail shows more than the number of changes."""
@@ -63,6 +64,17 @@ class Grouping:
     def of(self, spider: str) -> str:
         """Return the name of the group of a spider; "" if it has none."""
         return spider if self.by_spider else self.groups.get(spider, "")
+
+    def in_turn(self, changes: Sequence[Change]) -> list[Change]:
+        """Return the changes with the first of each group before the second of any, the groups in their order."""
+        order = {group: position for position, group in enumerate(dict.fromkeys(map(self.of, self.groups)))}
+        counts: Counter[str] = Counter()
+        ranked = []
+        for number, change in enumerate(changes):
+            group = self.of(change.spider)
+            counts[group] += 1
+            ranked.append((counts[group], order.get(group, len(order)), number))
+        return [changes[number] for _, _, number in sorted(ranked)]
 
     def heading(self, group: str) -> str:
         return heading(group) or self.other

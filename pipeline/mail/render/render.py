@@ -151,8 +151,10 @@ def viewer_of(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
 
 def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions, words: Wording) -> dict[str, str]:
     """Return the variables of the templates that say what the digest is about. If only counts are shown, no item is read."""
-    first = [] if options.details is COUNTS_ONLY else [
-        FirstChange(change, viewer.item(change, (), _EVERY_PLACE)) for kind in summary.order for change in summary.top[kind][:FIRST]][:FIRST]
+    changes = [change for kind in summary.order for change in summary.top[kind]]
+    if summary.total > FEW and not summary.important:
+        changes = options.grouping.in_turn(changes)
+    first = [] if options.details is COUNTS_ONLY else [FirstChange(change, viewer.item(change, (), _EVERY_PLACE)) for change in changes[:FIRST]]
     counts, period = summary_line(summary, words), digest_view.period(summary, words, options.zone)
     text = subject_text(summary, first, words) if first or not summary.total else counts
     subject = subject_of(options.subject, options.name, text, date=f"{options.now.astimezone(options.zone):%Y-%m-%d}")

@@ -69,7 +69,7 @@ def subject_text(summary: DigestSummary, first: Sequence[FirstChange], words: Wo
     rest = [*files, *rejects, *problems]
     if summary.total > FEW:
         counts = words.comma.join([*change_counts(summary, words), *rest])
-        return words.subject["many"].format(counts=counts, titles=_joined([_title(each, _SHORT_TITLE) for each in first[:FEW]], words))
+        return words.subject["many"].format(counts=counts, titles=_joined([_title(each, _SHORT_TITLE) for each in first[:FEW]], words, and_more=True))
     if summary.total:
         return words.semicolon.join([*_few(first, words), *rest])
     return words.semicolon.join(rest) or words.subject["nothing"].format(spiders=_spiders([each.spider for each in summary.checked], words))
@@ -115,7 +115,7 @@ def _files(summary: DigestSummary, words: Wording) -> list[str]:
     """Return the number of downloaded files; with their names if no item changed."""
     files = _file_count(summary, words)
     if summary.files and not summary.total:
-        names = _joined([isolated(clean_line(file.name, _SHORT_TITLE)) for file in summary.files[:FEW]], words)
+        names = _joined([isolated(clean_line(file.name, _SHORT_TITLE)) for file in summary.files[:FEW]], words, and_more=len(summary.files) > FEW)
         files = [words.subject["files"].format(titles=names) if len(summary.files) <= FEW else
                  words.subject["many"].format(counts=files[0], titles=names)]
     return files
@@ -261,6 +261,9 @@ def _is_price(text: str) -> bool:
     return bool(_price({"": text}))
 
 
-def _joined(titles: Sequence[str], words: Wording) -> str:
-    """Return titles in one line, with commas between them unless they contain commas."""
-    return (" · " if any(words.enumeration.strip() in title for title in titles) else words.enumeration).join(titles)
+def _joined(titles: Sequence[str], words: Wording, *, and_more: bool = False) -> str:
+    """Return titles in one line, with commas between them unless they contain commas. and_more: whether there are more than these titles."""
+    if any(words.enumeration.strip() in title for title in titles):
+        return " · ".join([*titles, "…"] if and_more else titles)
+    line = words.enumeration.join(titles)
+    return words.subject["and_more"].format(titles=line) if and_more else line

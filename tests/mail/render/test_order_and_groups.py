@@ -37,6 +37,14 @@ def test_several_spiders_are_told_one_after_another_in_the_order_of_the_settings
     assert found == ["Shop one", "New (1)", "Book 2", "Changed (1)", "Book 1"]
 
 
+def test_the_subject_of_many_changes_names_one_of_each_spider_first(store, site, settings_from) -> None:
+    settings = settings_from(spiders=("shop", "news", "films"))
+    site.run({"1": {"title": "Film, new"}}, spider="films")
+    site.run(BOOKS, spider="shop")
+    site.run({"1": {"title": "Headline"}}, spider="news")
+    assert latest(store, built(store, settings).message_ids[0])["Subject"] == "6 new: Book 1 · Headline · Film, new · …"
+
+
 def test_the_html_has_the_same_headings_as_the_text(store, site, settings_from) -> None:
     settings = settings_from(spiders=("shop", "news"))
     site.run({"1": BOOKS["1"]}, spider="shop")
