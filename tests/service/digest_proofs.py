@@ -60,6 +60,18 @@ def where_before(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert "£10.00 → £8.00" in mails[0].text
 
 
+@digest('notify = [{ env = "DOWN" }, { env = "HOOK" }]\n[[groups]]\nkeywords = ["sofa"]\nnotify = [{ env = "HOOK" }]\nto = ["notified@example.com"]', first=0)
+def notified(mails: Sequence[Mail], inbox: Inbox) -> None:
+    """The digest itself has only channels, of which one is down; the group also gets a mail."""
+    assert mails[0].told == {"Delta sofa"}
+    told = [text["message"].splitlines() for text in inbox.texts["HOOK"]]
+    assert told[0] == ["• New: Alpha lamp — £10.00", "• New: Beta table — £20.00", "• New: Gamma chair — £30.00", f"{PUBLIC_URL}/"], told
+    changed = ["• New: Delta sofa — £40.00", "• Alpha lamp: £10.00 → £8.00", "• Beta table: £20.00 → £25.00", "• Gone: Gamma chair", f"{PUBLIC_URL}/"]
+    assert changed in told, told
+    assert "New: Delta sofa — £40.00" in {text["title"] for text in inbox.texts["HOOK"]}  # the text of the group
+    assert inbox.texts["DOWN"]
+
+
 @digest('spiders = ["broken"]\nproblems = true', second=0)
 def with_problems(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert "broken" in mails[0].subject

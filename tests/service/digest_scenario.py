@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
 
@@ -109,9 +109,10 @@ class Mail:
 
 @dataclass(frozen=True)
 class Inbox:
-    """Every mail that arrived, in the order of arrival."""
+    """Every mail that arrived, in the order of arrival, and the texts for notification channels, by path."""
 
     mails: Sequence[Mail]
+    texts: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
     def of(self, name: str) -> list[Mail]:
         """Return the mails to NAME@example.com."""

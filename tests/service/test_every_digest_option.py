@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email
+import json
 import re
 import time
 import tomllib
@@ -24,7 +25,7 @@ from pipeline.settings import DigestTable
 from pipeline.settings.models.digest import GroupTable
 from pipeline.settings.models.mail import AlertsTable, MailTable
 from pipeline.store.mail.alerts import AlertKind
-from tests.servers.pages import PageSite
+from tests.servers.pages import Answer, PageSite
 from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually
 from tests.servers.smtp import SmtpServer
@@ -58,6 +59,7 @@ to = ["ops@example.com"]
 after = 1
 every = "1s"
 login_before = "10d"
+notify = [{{ env = "OPS" }}]
 timezone = "Asia/Tokyo"
 language = "zh"
 """
@@ -74,8 +76,6 @@ ELSEWHERE = {
     "token_command": "mail/transports/test_sendmail.py::test_a_token_logs_in_and_is_never_shown",
 }
 """The keys of [mail] that cannot be used beside the others, with the tests that prove them."""
-NOTIFY = {"notify": "mail/channels/test_channels.py::test_a_digest_puts_its_text_for_each_channel_into_the_outbox_with_its_mails"}
-"""The key of digests, groups and alerts that sends no mail, with the test that proves it."""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,9 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
     program.environment["MAIL_PASSWORD"] = "hunter2"
     with PageSite() as site, SmtpServer(users={"news": "hunter2"}) as server:
         open_shop(site)
+        for name in ("HOOK", "OPS", "DOWN"):
+            program.environment[name] = f"json://{site.host}/channel/{name}"
+            site.pages[f"/channel/{name}"] = Answer("", 503 if name == "DOWN" else 200)
         quiet, loud = (f"{(hour + begin) % 24:02}:00-{(hour + begin + 3) % 24:02}:00" for begin in (-1, 11))
         program.write(MAIL.format(port=server.port) + settings_of_spiders(site) + "".join(
             digest.settings.replace("QUIET", quiet) for digest in DIGESTS.values()))
@@ -116,11 +119,15 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
         finally:
             program.close()
         assert not any(token.encode() in one.content for one in server.received)
-        yield _inbox(server)
+        yield _inbox(server, site)
 
 
-def _inbox(server: SmtpServer) -> Inbox:
-    return Inbox([Mail(one.sender, one.recipients, email.message_from_bytes(one.content, policy=default)) for one in server.received])
+def _inbox(server: SmtpServer, site: PageSite) -> Inbox:
+    texts: dict[str, list[dict[str, str]]] = {}
+    for asked in site.asked:
+        if asked.path.startswith("/channel/"):
+            texts.setdefault(asked.path.rpartition("/")[2], []).append(json.loads(asked.body))
+    return Inbox([Mail(one.sender, one.recipients, email.message_from_bytes(one.content, policy=default)) for one in server.received], texts)
 
 
 def _wait_for_mails(server: SmtpServer, *stages: str) -> None:
@@ -152,6 +159,7 @@ def test_alerts_are_sent_about_what_the_settings_say_in_their_language(inbox: In
     text = "".join(mail.text for mail in inbox.of("ops"))
     words = alert_wording("zh")
     assert words.failed_once.format(spider="broken") in text
+    assert words.failed_once.format(spider="broken") in "".join(told["message"] for told in inbox.texts["OPS"])
     assert words.titles[AlertKind.LOGIN].format(spider="large") in text
     assert "shop" not in text
     assert all("+0900" in mail["Date"] for mail in inbox.of("ops"))
@@ -167,15 +175,15 @@ def _values(key: str) -> set[str]:
 def test_every_option_has_a_proof() -> None:
     """If this test fails for a new key, add a digest that uses the key to digest_proofs.py."""
     tables = [digest.table for digest in DIGESTS.values()]
-    assert DigestTable.model_fields.keys() - {key for table in tables for key in table} == NOTIFY.keys()
+    assert DigestTable.model_fields.keys() - {key for table in tables for key in table} == set()
     used = {key for table in tables for group in table.get("groups", ()) for key in group}
-    assert GroupTable.model_fields.keys() - used == NOTIFY.keys()
+    assert GroupTable.model_fields.keys() - used == set()
     given = tomllib.loads(MAIL.format(port=25))
-    assert AlertsTable.model_fields.keys() - given["alerts"].keys() == NOTIFY.keys()
+    assert AlertsTable.model_fields.keys() - given["alerts"].keys() == set()
     assert {field.alias or key for key, field in MailTable.model_fields.items()} - given["mail"].keys() - ELSEWHERE.keys() == {"transport_options"}
 
 
-@pytest.mark.parametrize("place", [*ELSEWHERE.values(), *NOTIFY.values()])
+@pytest.mark.parametrize("place", ELSEWHERE.values())
 def test_the_other_options_have_a_test(place: str) -> None:
     file, _, name = place.partition("::")
     assert f"def {name}(" in (TESTS / file).read_text("utf-8")
