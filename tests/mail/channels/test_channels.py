@@ -239,7 +239,7 @@ def test_a_kill_after_the_service_took_a_text_sends_it_a_second_time_and_never_l
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(store.data_dir), f"json://{site.host}/kill", NOW.isoformat()],
                                cwd=Path(__file__).parents[3])
     started.set()
-    process.wait(30)
+    process.wait(60)
     transport = ChannelTransport("env:HOOK", lambda: f"json://{site.host}/kill")
     site.pages["/kill"] = Answer("")
     assert deliver_due(store, transport, owner="next", now=clock, policy=POLICY, channel="env:HOOK") == []  # the lease has not expired
@@ -272,13 +272,13 @@ def test_a_channel_that_hangs_delays_neither_mails_nor_another_channel(store, en
         for number in range(20):
             enqueue(name=str(number))
             mails.wake()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(events) < 23:
                 await asyncio.sleep(0.01)
         assert {event.message.channel for event in events} == {"", "env:WELL"}
         mails.stop()
         channels.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*running)
 
     with SmtpServer() as server:
