@@ -13,8 +13,8 @@ from pipeline.mail.summary import DigestSummary
 from pipeline.mail.top_changes import fair_shares
 from pipeline.model import Change, ChangeKind
 
-MAX_GROUPS = 100
-"""Maximum number of groups of which a mail shows more than the number of changes."""
+MAX_GROUPS = 40
+"""Maximum number of groups in a mail. The others are one group, so that the headings do not fill the mail."""
 _PLAIN = 3
 """Up to this number of new or changed items, a mail with nothing else has no heading above them."""
 
@@ -86,7 +86,7 @@ class ShownItems:
     def __init__(self, summary: DigestSummary, grouping: Grouping, most: int, view: Callable[[ChangeKind, int], ItemView]) -> None:
         """most: maximum number of items of each kind. view: returns the view of an item by its kind and its position in `DigestSummary.top`."""
         self._summary = summary
-        self._grouping = grouping
+        self._grouping = grouping if most else Grouping()
         self._items: dict[ChangeKind, list[tuple[str, ItemView]]] = {}
         """The items by kind, each with its spider."""
         for kind in summary.order:
@@ -109,13 +109,17 @@ class ShownItems:
         for spider in dict.fromkeys([*grouping.groups, *summary.spider_counts]):
             if spider in summary.spider_counts:
                 members.setdefault(grouping.of(spider), []).append(spider)
+        named = [(grouping.heading(name), spiders) for name, spiders in sorted(
+            members.items(), key=lambda member: summary.important.isdisjoint(member[1]))]
+        if len(named) > MAX_GROUPS:
+            named[MAX_GROUPS - 1:] = [(words.other, [spider for _, spiders in named[MAX_GROUPS - 1:] for spider in spiders])]
         found: list[Group] = []
-        for name, spiders in sorted(members.items(), key=lambda member: summary.important.isdisjoint(member[1])):
+        for text, spiders in named:
             counts = {kind: sum(summary.spider_counts[spider].get(kind, 0) for spider in spiders) for kind in summary.order}
             items = {kind: [view for spider, view in self._items[kind] if spider in spiders] for kind in summary.order}
-            sections = _sections(counts, items, words, table) if len(found) < MAX_GROUPS else []
-            found.append(Group(grouping.heading(name), spiders[0] if grouping.by_spider else "", sum(counts.values()), sections,
-                               plain=not grouping.heading(name) and _is_plain(sections)))
+            sections = _sections(counts, items, words, table)
+            found.append(Group(text, spiders[0] if grouping.by_spider and len(spiders) == 1 else "", sum(counts.values()), sections,
+                               plain=not text and _is_plain(sections)))
         return found
 
 

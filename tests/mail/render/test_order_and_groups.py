@@ -6,7 +6,11 @@ import re
 
 import pytest
 
+from pipeline.languages import wording
 from pipeline.mail.digests.preview import preview
+from pipeline.mail.render.group_view import Group, Grouping, ShownItems
+from pipeline.mail.render.item_view import ItemView
+from pipeline.mail.summary import summarize
 from pipeline.mail.top_changes import TopChanges, fair_shares
 from pipeline.model import Change, ChangeKind, Outcome, Reject
 from tests.mail.conftest import NOW, built
@@ -86,6 +90,20 @@ def test_a_small_spider_is_not_lost_behind_a_large_one(store, site, settings_fro
     found = told(store, site, settings, ("shop", {str(n): {"title": f"Book {n}"} for n in range(300)}), ("news", {"1": {"title": "Headline"}}))
     assert found[-3:] == ["News", "New (1)", "Headline"]
     assert "… and 241 more" in found
+
+
+def test_a_digest_of_very_many_spiders_groups_the_last_of_them_together() -> None:
+    spiders = [f"spider_{n:03}" for n in range(120)]
+    summary = summarize([Change(n, spider, "key", ChangeKind.NEW, NOW, 1, {}, {"title": spider}) for n, spider in enumerate(spiders)], [], [], keep=60)
+    grouping = Grouping({spider: spider for spider in spiders}, by_spider=True)
+
+    def groups(most: int) -> list[Group]:
+        return ShownItems(summary, grouping, most, lambda kind, position: ItemView("title", "", "", [])).groups(wording("en"), "")
+
+    found = groups(60)
+    assert (len(found), found[0].heading, found[-1].heading, found[-1].count) == (40, "Spider 000", "Other", 81)
+    assert sum(len(section.items) for group in found for section in group.sections) == 60
+    assert [group.heading for group in groups(0)] == [""]  # a mail with nothing but counts has no groups
 
 
 def test_what_is_kept_is_bounded_whatever_the_number_of_spiders() -> None:
