@@ -70,7 +70,7 @@ def test_the_outbox_lists_unsent_and_sent_messages_wherever_settings_stands(craw
     assert "  to me@example.com  “New: " in crawled.run("outbox", "list", "--sent", "--settings", "other.toml").stdout
     assert crawled.run("outbox", "retry", "--all", "--settings", "other.toml").stdout == "no message is waiting or parked\n"
     assert "either the number of a message or --all" in crawled.run("outbox", "retry", "--settings", "other.toml").stderr
-    assert "(sent again)" in crawled.run("digest", "d", "--send", "--since", "2026-01-01", "--settings", "other.toml").stdout
+    assert "(sent again)" in crawled.run("digest", "d", "--send", "--since", "2026-01-01 00:00", "--to", "ME@Example.com", "--settings", "other.toml").stdout
 
 
 def test_history_and_next_print_text_or_json(crawled: Program) -> None:

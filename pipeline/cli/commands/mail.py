@@ -18,13 +18,15 @@ from pipeline.text import escape_line, iso, size_for_people
 if TYPE_CHECKING:
     from pipeline.settings import Settings
 
+_TIMES = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]
+
 
 @click.command()
 @settings_option
 @click.argument("name")
 @click.option("--preview", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Write the digest as .eml, .html and .txt to DIR, and change nothing.")
-@click.option("--since", type=click.DateTime(), help="With --preview or --send: report all runs that ended at this time (UTC) or later, also those that were reported before.")
+@click.option("--since", type=click.DateTime(_TIMES), help="With --preview or --send: report all runs that ended at this time (UTC) or later, also those that were reported before.")
 @click.option("--send", is_flag=True, help="Build and deliver the digest now.")
 @click.option("--again", is_flag=True, help="Send the last digest again.")
 @click.option("--to", "addresses", metavar="ADDRESS", multiple=True, help="With --again or --since: send only to this recipient of the digest.")
@@ -63,14 +65,15 @@ def _recipients_of(settings: Settings, name: str, addresses: tuple[str, ...]) ->
     from pipeline.mail.message.compose import bare_address
     from pipeline.settings import nearest
     table = settings.digests[name]
-    known = dict.fromkeys(bare_address(each) for recipients in (table, *table.groups) for each in recipients.everyone)
+    everyone = [bare_address(each) for recipients in (table, *table.groups) for each in recipients.everyone]
+    known = {address.casefold(): address for address in everyone} | {address: address for address in everyone}
     chosen = [bare_address(address) for address in addresses]
     for address in chosen:
-        if address not in known:
-            more = f" and {len(known) - 10} more" if len(known) > 10 else ""
-            raise UsageError(f"{address or 'this text'} is not a recipient of the digest {name}{nearest(address, known)}", where="--to",
-                             fix=f"known: {', '.join([*known][:10])}{more}")
-    return chosen
+        if address not in known and address.casefold() not in known:
+            more = f" and {len(set(everyone)) - 10} more" if len(set(everyone)) > 10 else ""
+            raise UsageError(f"{address or 'this text'} is not a recipient of the digest {name}{nearest(address, everyone)}", where="--to",
+                             fix=f"known: {', '.join([*dict.fromkeys(everyone)][:10])}{more}")
+    return [known.get(address) or known[address.casefold()] for address in chosen]
 
 
 def _settings_of_outbox(command: Callable[..., Any]) -> Callable[..., Any]:
