@@ -70,6 +70,7 @@ class Wording(Texts):
     more: Phrase
     unseen: Phrase
     other_fields: Phrase
+    left_out: Phrase
     points: Phrase
     yes: Phrase
     no: Phrase

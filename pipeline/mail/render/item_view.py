@@ -103,33 +103,37 @@ class ItemViewer:
         views = [self._fields.change(name, change.before.get(name), change.after.get(name), rules, detail) for name in visible[:most]]
         unseen = visible[most:] if visible else change.fields
         if unseen:
-            names = [rules.label_of(name) for name in unseen[:_MAX_NAMED]]
-            names += [self.words.more.format(n=len(unseen) - _MAX_NAMED)] if len(unseen) > _MAX_NAMED else []
-            label = self.words.other_fields if visible else self.words.headings["changed"].lower()
-            text = self.words.comma.join(names)
-            views.append(FieldView(label, text, label=label, plain=[text]))
+            views.append(self._named(self.words.other_fields if visible else self.words.headings["changed"].lower(), unseen, rules))
         return views
 
     def _plain_fields(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
-        """Return the fields of a new, returned or gone item.
+        """Return the fields of a new, returned or gone item; for an item with many fields, the names of the others at the end.
 
         Left out are fields with empty values, fields that only repeat the title or the link and, unless the settings choose them, values
         that are meant for machines.
         """
         rules, data = self._rules_of(change), _data(change)
-        most = 0 if compact and change.kind is ChangeKind.GONE else _MAX_CHOSEN if rules.display.show else _MAX_FIELDS[change.kind]
-        views: list[FieldView] = []
-        for name in _chosen(data, rules):
+
+        def is_shown(name: str) -> bool:
             value = data[name]
-            if len(views) == most:
-                break
             if is_empty(value) or self._text(change, name, value) == title or (link and safe_link(value) == link):
-                continue
-            if rules.formatted and not _is_chosen(name, rules) and is_for_machines(name, value, sources=rules.sources):
-                continue
-            view = self._fields.value(name, value, rules, link=link, length=_COMPACT_LENGTH if compact else _LENGTH, on_one_line=compact)
-            views += [view] if view is not None else []
-        return views
+                return False
+            return not rules.formatted or _is_chosen(name, rules) or not is_for_machines(name, value, sources=rules.sources)
+
+        is_gone = change.kind is ChangeKind.GONE
+        most = 0 if compact and is_gone else _MAX_CHOSEN if rules.display.show else _MAX_FIELDS[change.kind]
+        names = list(filter(is_shown, _chosen(data, rules))) if most else []
+        length = _COMPACT_LENGTH if compact else _LENGTH
+        views = [self._fields.value(name, data[name], rules, link=link, length=length, on_one_line=compact) for name in names[:most]]
+        found = [view for view in views if view is not None]
+        return [*found, self._named(self.words.left_out, names[most:], rules)] if names[most:] and not (compact or is_gone) else found
+
+    def _named(self, label: str, fields: Sequence[str], rules: FieldRules) -> FieldView:
+        """Return a view that names fields whose values the mail does not show."""
+        names = [rules.label_of(name) for name in fields[:_MAX_NAMED]]
+        names += [self.words.more.format(n=len(fields) - _MAX_NAMED)] if len(fields) > _MAX_NAMED else []
+        text = self.words.comma.join(names)
+        return FieldView(label, text, label=label, plain=[text])
 
 
 def _chosen(names: Iterable[str], rules: FieldRules) -> list[str]:

@@ -154,6 +154,14 @@ def test_the_settings_choose_the_fields_their_order_and_their_labels() -> None:
     assert list(shown_fields(data, hide=["price"], labels={"in_stock": "Available", "id": "Number"})) == ["Number", "Available", "colour"]
 
 
+def test_a_field_for_which_there_is_no_room_is_named() -> None:
+    many = {f"field_{n}": f"value {n}" for n in range(20)}
+    assert list(shown_fields(many).items())[5:] == [("field 5", "value 5"), (
+        "not shown", "field 6, field 7, field 8, field 9, field 10, field 11, field 12, field 13, field 14, field 15, field 16, field 17, and 2 more")]
+    views = viewer_of(FieldRules()).changed_fields(change_of({}, many), Detail(1))
+    assert (len(views), views[10].label, views[10].value.count(",")) == (11, "also changed", 9)
+
+
 def test_a_hidden_field_is_named_if_nothing_else_changed_and_an_id_that_changed_is_shown() -> None:
     before, after = {"id": "a1", "stock": 1, "views": 1, "price": "£5"}, {"id": "a2", "stock": 2, "views": 2, "price": "£5"}
 
