@@ -190,7 +190,7 @@ def html_of_all(folder: Path, mail: str = 'from = "Pipeline <pipeline@example.co
         mail = email.message_from_bytes(file.read_bytes(), policy=default)
         part = mail.get_body(("html",))
         if "[alert]" in mail["Subject"] and part is not None:
-            name = "alert-over" if "no longer" in mail["Subject"] else "alert-start"
+            name = "alert-over" if " over" in mail["Subject"] else "alert-start"
             pages[name] = folder / f"{name}.html"
             pages[name].write_text(part.get_content(), "utf-8")
     return pages

@@ -37,6 +37,7 @@ REASONS = {
     "html-align": "partly: of pictures, or left and right; ours is the centre of a cell",
     "html-bdi": "isolates a value that is read from right to left; " + _EXTRA,
     "html-body": "replaced by an element of the client's own: the table around the card has the colours, too",
+    "html-code": "of a command: without it the command has the font of the text",
     "html-dir": "auto, ltr and rtl, " + _EXTRA,
     "html-lang": _EXTRA,
     "html-meta-color-scheme": _EXTRA,
@@ -45,7 +46,7 @@ REASONS = {
 """Features that some client does not support: what such a client shows, or why it does not matter."""
 JUDGED = frozenset(REASONS) | {
     "css-border-bottom", "css-border-bottom-color", "css-border-left", "css-border-left-color", "css-color",
-    "css-font-family", "css-mso-hide", "css-mso-line-height-rule", "css-unit-px", "css-vertical-align", "html-a", "html-aria-role", "html-b", "html-code", "html-del",
+    "css-font-family", "css-mso-hide", "css-mso-line-height-rule", "css-unit-px", "css-vertical-align", "html-a", "html-aria-role", "html-b", "html-del",
     "html-div", "html-em", "html-h1", "html-h2", "html-h3", "html-head", "html-html", "html-img", "html-ins", "html-li",
     "html-meta", "html-ol", "html-p", "html-pre", "html-span", "html-strong", "html-table", "html-tbody", "html-td", "html-th",
     "html-title", "html-tr", "html-ul",
