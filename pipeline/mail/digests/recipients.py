@@ -24,7 +24,7 @@ def tables_of_messages(table: DigestTable) -> Iterator[DigestTable]:
             yield table.model_copy(update={"to": (address,), "cc": (), "bcc": ()})
         return
     for addresses in compose.by_alphabet(table.everyone):
-        yield table.only(addresses.__contains__)
+        yield table.only(frozenset(addresses).__contains__)
 
 
 def with_only(settings: Settings, name: str, addresses: Collection[str]) -> Settings:

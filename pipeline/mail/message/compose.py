@@ -139,9 +139,10 @@ def by_alphabet(addresses: Iterable[str]) -> list[tuple[str, ...]]:
 
     Many mail servers refuse a whole message with an address of the second kind (RFC 6531).
     """
-    given = tuple(addresses)
-    ascii_only = tuple(address for address in given if bare_address(address).isascii())
-    return [found for found in (ascii_only, tuple(address for address in given if address not in ascii_only)) if found]
+    by_kind: dict[bool, list[str]] = {True: [], False: []}
+    for address in addresses:
+        by_kind[bare_address(address).isascii()].append(address)
+    return [tuple(found) for found in by_kind.values() if found]
 
 
 def domain_of(address: str) -> str:
