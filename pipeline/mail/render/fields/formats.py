@@ -117,15 +117,13 @@ class Formatter:
 
     def _percentage(self, value: Json, factor: int) -> Shown | None:
         figure = figure_of(value, strict=False)
-        if figure is None or figure.is_percentage:
+        if figure is None or figure.is_percentage or (isinstance(value, str) and any(map(str.isalpha, value))):
             return self._price(value)
-        amount = figure.amount * factor
-        text = format_percent(amount / 100, locale=locale_of(self._words.lang), decimal_quantization=False)
-        after = text.lstrip("-\u2212").lstrip("0123456789.,\u202f\u00a0' ")
+        amount, locale = figure.amount * factor, locale_of(self._words.lang)
+        text = format_percent(amount / 100, locale=locale, decimal_quantization=False)
+        sign, mark = re.split(r".*\d", text)[-1], format_decimal(Decimal("1.5"), locale=locale)[1]
         decimals = max(0, -int(amount.normalize().as_tuple().exponent))
-        gap = "\u00a0" if re.search(r"\s%", text) else ""
-        mark = format_decimal(Decimal("1.5"), locale=locale_of(self._words.lang))[1]
-        return Shown(text, figure=Figure(amount, "%", after=gap + after, decimals=decimals, mark=mark), whole=True)
+        return Shown(text, figure=Figure(amount, "%", after=sign, decimals=decimals, mark=mark), whole=True)
 
     def _date(self, value: Json) -> Shown | None:
         return self._moment(value, day_only=True)
