@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -144,7 +144,7 @@ def in_full(first: FirstChange, words: Wording, *, length: int) -> str:
     """Return one change in full, such as "New: Walnut clock — £31.82" or "Walnut clock: £31.82 → £32.32"."""
     title = _title(first, length)
     if first.kind is not ChangeKind.CHANGED:
-        price = "" if first.kind is ChangeKind.GONE else _price(first.change.after)
+        price = "" if first.kind is ChangeKind.GONE else _price(first.change.after.get(field.name) for field in first.item.fields)
         named = words.subject["valued"].format(title=title, value=price) if price else title
         return words.subject[first.kind.value].format(titles=named)
     if first.item.fields and _is_title(first.item.fields[0], first.item):
@@ -248,9 +248,9 @@ def _cut(text: str, length: int) -> str:
     return f"{start.rstrip(' ,;:–—-')}…" if blank and len(start) > length // 2 else line
 
 
-def _price(data: dict[str, Json]) -> str:
-    """Return the first price of an item as the site writes it; "" if the item has no price."""
-    for value in data.values():
+def _price(values: Iterable[Json]) -> str:
+    """Return the first of the values that is a price, as the site writes it; "" if none is."""
+    for value in values:
         figure = figure_of(value, strict=True)
         if figure is not None and figure.unit and not figure.is_percentage:
             return isolated(clean_line(field_text(value), _VALUE))
@@ -258,7 +258,7 @@ def _price(data: dict[str, Json]) -> str:
 
 
 def _is_price(text: str) -> bool:
-    return bool(_price({"": text}))
+    return bool(_price([text]))
 
 
 def _joined(titles: Sequence[str], words: Wording, *, and_more: bool = False) -> str:

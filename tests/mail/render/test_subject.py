@@ -45,6 +45,7 @@ CASES: dict[str, tuple[Items, Items, str, str, str]] = {
     "words of a watched page": (one(PAGE), one(PAGE | {"text": PAGE["text"].replace("two days", "three weeks")}), "", "Terms: two days → three weeks", "books · Sun 22 Nov 2026"),
     "a line that is gone": (one(PAGE), one(PAGE | {"text": "No returns."}), "", "Terms: removed “Orders are shipped within two days.”", "books · Sun 22 Nov 2026"),
     "a new item": ({}, one(CLOCK), "", "New: Walnut clock Zürich — £31.82", "stock: 5"),
+    "a new item whose price is hidden": ({}, one(CLOCK), 'hide = ["price"]', "New: Walnut clock Zürich", "stock: 5"),
     "a new item without a price": ({}, one({"title": "Headline", "by": "Ann"}), "", "New: Headline", "by: Ann"),
     "a new item in Chinese": ({}, one({"title": "三体", "价格": "¥93.00"}), 'language = "zh"', "新增：三体，¥93.00", "books"),
     "a gone item": (one(CLOCK) | {"2": LAMP}, {"2": LAMP}, "", "Gone: Walnut clock Zürich", ""),
