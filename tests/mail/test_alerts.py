@@ -14,10 +14,13 @@ from threading import Barrier, Thread
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import insert, select, update
 
 from pipeline.mail.alerts import check
 from pipeline.mail.render.log_tail import TAIL_LINES, tail
 from pipeline.model import MessageState, Outcome
+from pipeline.store.database.schema import runs
+from pipeline.store.health.proxy_health import PoolHealth, ProxyHealth, pool_file
 from pipeline.store.mail import alerts
 from pipeline.store.mail import outbox as stored
 from pipeline.store.mail.alerts import AlertCondition, AlertKind
@@ -289,6 +292,25 @@ def test_each_kind_of_failure_has_its_own_advice(store, site, look, settings_fro
         assert any(line.startswith(step) for line in told), told
     assert told[-1] == "When the cause is gone, `pipeline run books` runs the spider at once"
     assert error == "" or error.partition("; ")[0].lower() in text_of(mails(store)[0]).lower()
+
+
+def test_an_alert_says_what_was_tried_and_when_the_next_attempt_is_due(store, site, look, settings_from, tmp_path: Path) -> None:
+    settings = settings_from(digest=ALERTS + '[proxies]\npool = ["http://a.test:1", "http://b.test:2"]\n[spiders.books]\nstart = "http://site.test/"\nproxy = "pool"\nretries = 4\n'
+                             '[spiders.books.login]\nurl = "http://site.test/login"\ncheck = "a"\nfields = { username = "me" }\n', spiders=("news",))
+    fail(site, 2, error_kind="ProxyError")
+    with store.write() as connection:
+        connection.execute(update(runs).values(reason="retry"))
+    fail(site, error_kind="ProxyError")
+    with store.write() as connection:
+        last = dict(connection.execute(select(runs).order_by(runs.c.id)).mappings().first() or {})
+        waiting = {"id": 99, "started_at": None, "ended_at": None, "outcome": None, "not_before": NOW + timedelta(hours=1)}
+        connection.execute(insert(runs).values(**{**last, **waiting}))
+    pool = pool_file(settings.data_dir, "books")
+    pool.parent.mkdir(parents=True, exist_ok=True)
+    pool.write_bytes(PoolHealth("http://a.test:1", {"http://b.test:2": ProxyHealth(3, NOW.timestamp() + 600), "http://a.test:1": ProxyHealth(1, 0)}).to_json())
+    assert look(with_settings=settings) is not None
+    assert ("Tried: 3 runs, 2 of them automatic retries, each failed request up to 5 times, the login in each run, 1 proxy failed and is not used for now, "
+            "next attempt at Sun 22 Nov 2026 09:00") in text_of(mails(store)[0])
 
 
 def test_an_alert_names_the_time_zone_of_its_readers_and_links_to_the_pages(store, site, look, settings_from) -> None:
