@@ -85,7 +85,7 @@ def test_hostile_text_has_no_effect_anywhere_in_a_mail(text, mails_about, tmp_pa
         html = mail.get_body(("html",)).get_content()
         plain = mail.get_body(("plain",)).get_content()
         assert elements(html) <= {"html", "head", "meta", "title", "style", "body", "table", "tbody", "tr", "td", "h1", "h2", "p",
-                                  "div", "span", "strong", "a", "del", "ins", "b", "bdi"}
+                                  "div", "span", "strong", "a", "del", "ins", "b", "bdi", "code"}
         document = lxml.html.document_fromstring(html)
         assert not [name for element in document.iter() for name in getattr(element, "attrib", ()) if name.startswith("on")]
         assert document.xpath("//@href | //@src") == [f"http://site.test/{2 * number - 1}/0"]  # where the file came from

@@ -204,7 +204,8 @@ def render_alert(summary: str, started: Sequence[object], ended: Sequence[object
     mail does not describe; "" if there are none. footer: its lines.
     """
     environment = _environment(None)
-    view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "preheader": preheader, "footer": footer, "words": words, "with_code": with_code}
+    view = {"summary": summary, "started": list(started), "over": list(ended), "more": more, "preheader": preheader, "footer": footer,
+            "words": words}
     return Rendered(summary, clean_text(_run(environment, "alert.txt", view)).strip() + "\n",
                     separate_words(_inliner().inline(clean_text(_run(environment, "alert.html", view)))), [])
 
@@ -236,7 +237,7 @@ def _environment(templates: Path | None) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=lambda template: bool(template and template.endswith(".html")))
-    environment.filters["isolated"] = isolated
+    environment.filters |= {"isolated": isolated, "code": with_code}
     return environment
 
 
