@@ -9,7 +9,8 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 from sqlalchemy import select
 
 from pipeline.errors import StoreError
@@ -38,8 +39,17 @@ def stored_file(store: Store, key: str) -> tuple[Path, str] | None:
     return (path, name) if name is not None and path.is_file() else None
 
 
-def file_response(path: Path, name: str) -> web.FileResponse:
+class _StoredFileResponse(web.FileResponse):
+    """A response with the file itself, even if a file with the same name and ".gz" or ".br" at the end is stored beside it."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        headers = request.headers.copy()
+        headers.popall(hdrs.ACCEPT_ENCODING, None)
+        return await super().prepare(request.clone(headers=headers))
+
+
+def file_response(path: Path, name: str) -> web.StreamResponse:
     """Return the response for a stored file, which browsers save and never show: its content comes from a crawled site."""
-    return web.FileResponse(path, headers={
+    return _StoredFileResponse(path, headers={
         "Content-Type": "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"})  # RFC 6266, 4.3; RFC 8187

@@ -42,7 +42,7 @@ KEEP_S = 24 * 3600.0
 FOLDER = "pictures"
 _NAMES = frozenset({"image", "picture", "photo", "thumbnail", "thumb", "cover", "poster", "img", "pic", "bild", "foto"})
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
-_IMG = re.compile(r"<img\s(?:[^>]*?\s)?src\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
+_IMG = re.compile(r"<img\s(?:[^<>]*?\s)?src\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
 _SRCSET = re.compile(r"\s*(\S+[^\s,])\s+[\d.]+[wx](?:\s*,|\s*$)")
 """The first candidate of an attribute srcset (HTML, 4.8.4.2.1)."""
 _CHINESE_NAMES = ("图片", "封面", "照片", "图像", "缩略图")

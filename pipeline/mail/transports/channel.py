@@ -43,7 +43,12 @@ class ChannelTransport:
 
     def deliver(self, message: Message, file: Path) -> list[RecipientResult]:
         """Send the text in `file` (see ChannelText). Raises MailError."""
-        self._ask(json.loads(file.read_bytes()))
+        try:
+            text = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+            raise MailError(f"the file with the text cannot be read: {reason}", where=str(file), retry=isinstance(error, OSError)) from error
+        self._ask(text)
         return [RecipientResult(address, accepted=True, text=f"accepted by {self._service}") for address in message.recipients]
 
     def send(self, text: dict[str, Any]) -> str:

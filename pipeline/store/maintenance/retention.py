@@ -160,7 +160,7 @@ class _Pruner:
         old = self._beyond(keep, at, messages.c.id, ended)
         while rows := self._some(select(messages.c.id, messages.c.file_key, messages.c.digest_id).where(ended, old)):
             for row in rows:  # the files first: without its row, a file would never be deleted
-                self._remove(f"{row.file_key.removesuffix('.eml')}.")
+                self._remove_files_of(row.file_key)
             ids = [row.id for row in rows]
             with self._store.write() as connection:
                 for table in (recipients, deliveries):
@@ -184,6 +184,13 @@ class _Pruner:
             with self._store.write() as connection:
                 connection.execute(delete(digests).where(digests.c.id.in_(ids)))
             self._check_stop()
+
+    def _remove_files_of(self, key: str) -> None:
+        """Delete the file of a message, and the HTML file that shows the message in a browser."""
+        if key:
+            path = self._store.files.path(key)
+            path.unlink(missing_ok=True)
+            path.with_suffix(".html").unlink(missing_ok=True)
 
     def _remove(self, prefix: str) -> None:
         """Delete the files whose keys begin with `prefix`."""

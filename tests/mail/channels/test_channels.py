@@ -198,6 +198,18 @@ def test_a_text_waits_while_the_service_fails_and_is_parked_when_the_url_is_refu
     assert not any(b"secret-cccc" in file.read_bytes() for file in store.data_dir.rglob("*") if file.is_file())
 
 
+def test_a_text_whose_file_is_missing_waits_and_a_damaged_one_is_parked(store, clock) -> None:
+    for number, kept in enumerate((False, True), 1):
+        enqueue_text(store, "env:HOOK", number)
+        file = store.files.path(stored.list_messages(store)[-1].file_key)
+        file.write_bytes(b"{") if kept else file.unlink()
+    transport = ChannelTransport("env:HOOK", lambda: "json://localhost")
+    states = [deliver_due(store, transport, owner="me", now=clock, policy=POLICY, channel="env:HOOK")[0].state for _ in range(2)]
+    assert states == [MessageState.WAITING, MessageState.PARKED]
+    assert [message.last_error.partition(": ")[2] for message in stored.list_messages(store)] == [
+        "the file with the text cannot be read: No such file or directory", "the file with the text cannot be read: it is damaged"]
+
+
 def test_many_texts_arrive_once_each_in_order(store, clock, site) -> None:
     site.pages["/many"] = Answer("")
     before = len(site.asked)

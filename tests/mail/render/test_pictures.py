@@ -74,6 +74,12 @@ def test_the_field_with_the_picture_is_found(data, display, url) -> None:
     assert (found and found[1]) == url
 
 
+def test_html_with_very_many_open_tags_is_searched_in_linear_time() -> None:
+    rules = FieldRules({"body": "html"}, DisplayTable(), frozenset())
+    for html in ("<img " * 1_000_000, "<img x" + " " * 1_000_000, "<img " + "a " * 500_000):
+        assert picture_url(Change(1, "books", "1", ChangeKind.NEW, NOW, 1, {}, {"body": html}), rules) is None
+
+
 @pytest.mark.parametrize(("content", "displayed"), [
     (encoded((4000, 1000)), (96, 24)), (encoded((10, 12), "PNG"), (10, 12)), (encoded((50, 400), "GIF", mode="P", colour=3), (12, 96)),
     (encoded((200, 200), "WEBP"), (96, 96)), (encoded((192, 192), "PNG", mode="RGBA", colour=(0, 0, 0, 0)), (96, 96)),

@@ -127,6 +127,19 @@ def test_what_the_outbox_has_yet_to_send_stays_however_old(store: Store) -> None
     assert [message.state for message in outbox.list_messages(store)] == [MessageState.WAITING]
 
 
+def test_the_text_of_a_channel_is_deleted_with_its_message_and_the_unsent_part_of_an_alert_stays(store: Store) -> None:
+    drafts = [DraftMessage(f"<{key}@here>", "Alert", "me@here", ("a@there",), f"messages/{key}", 4, channel=channel) for key, channel in (
+        ("alert-a1.eml", ""), ("alert-a1-1.json", "env:SLACK_URL"), ("alert-a1.2.eml", ""))]
+    for draft in drafts:
+        store.files.write(draft.file_key, b"text")
+        outbox.enqueue(store, draft, now=NOW - 99 * DAY)
+    for channel in ("", "env:SLACK_URL"):
+        (sent,) = outbox.lease(store, owner="me", now=NOW - 99 * DAY, channel=channel)
+        outbox.record(store, sent, [RecipientResult("a@there", accepted=True)], owner="me", now=NOW - 99 * DAY, next_attempt_at=None)
+    assert prune(store, waiting()).messages == 2
+    assert files(store, "messages") == {"alert-a1.2.eml"}
+
+
 def test_a_digest_does_not_report_pruned_runs_again(store: Store) -> None:
     for age in (100, 90, 80, 70):
         run_at(store, NOW - age * DAY, age)
