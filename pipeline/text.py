@@ -74,6 +74,9 @@ def clean_text(text: str) -> str:
     return _STACKED.sub(r"\1", _REMOVED.sub("", _REPLACED.sub("\N{REPLACEMENT CHARACTER}", _LINE_END.sub("\n", text))))
 
 
+_LONGEST_WORD = 24
+
+
 def clean_line(text: str, limit: int = 0) -> str:
     """Return text on one line, cleaned as `clean_text` does, with white space collapsed.
 
@@ -83,6 +86,16 @@ def clean_line(text: str, limit: int = 0) -> str:
         text = text[:limit * 8 + 200]  # collapsing white space shortens the text, but text far beyond the limit is never shown
     line = _SPACE.sub(" ", clean_text(text)).strip()
     return line if not limit or len(line) <= limit else f"{_beginning(line, limit - 1).rstrip()}…"
+
+
+def clean_excerpt(text: str, limit: int) -> str:
+    """Return text on one line, as `clean_line` does; a longer line is cut between two words, unless its last word is very long."""
+    line = clean_line(text, limit)
+    cut = line.removesuffix("…")
+    if len(cut) == len(line) or not clean_line(text, 2 * limit)[len(cut):][:1].isalnum():
+        return line
+    end = cut.rfind(" ", max(1, len(cut) - _LONGEST_WORD))
+    return f"{cut[:end].rstrip(' ,;:–-')}…" if end > 0 else line
 
 
 def clean_subject(text: str, limit: int) -> str:

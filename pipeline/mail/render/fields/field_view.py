@@ -17,7 +17,7 @@ from pipeline.mail.render.fields.machine_values import is_empty
 from pipeline.mail.render.sanitize import plain, sanitised
 from pipeline.model import Json
 from pipeline.price import currency_of
-from pipeline.text import clean_line, direction_of, isolated
+from pipeline.text import clean_excerpt, clean_line, direction_of, isolated
 
 MAX_PLACES = 12
 _MAX_LINES = 12
@@ -107,7 +107,7 @@ class FieldViewer:
                 view = replace(view, html=sanitised(html_source(value), base=link), lines=lines, plain=list(map(isolated, lines)))
             return view if text else None
         shown = self._formatter.shown(value, form)
-        text = clean_line(shown.text, length)
+        text = clean_excerpt(shown.text, length)
         if not text:
             return None
         links = [(short_url(each), each) for each in map(safe_link, value)] if (
