@@ -110,9 +110,23 @@ def test_a_long_text_without_meaning_remains_as_it_is() -> None:
         assert reasons("zh").translate(text)
 
 
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_text_of_a_language_can_be_filled_in(language: str) -> None:
+    """Each pattern as a stored text, with an example for each placeholder: the sentence is recognized, and nothing fails."""
+    given = {"n": "1,234", "total": "12.5", "count": "1", "status": "418", "share": "12%", "max_share": "90 %", "size": "3.1 MB", "max_size": "7 B", "name": "'a b'",
+             "url": "http://a.test/{x}", "host": "a.test:80", "said": "a; b {y}", "reason": "timed out", "text": "{z} words", "pairs": "a 1 of 2"}
+    for key, pattern in patterns().items():
+        stored = re.sub(r"\{(\w+)\}", lambda name: given[name[1]], re.sub(r"\((\w+)\|[^)]*\)", r"\1", pattern).replace("(s)", "s"))
+        assert all(part.is_known for part in reasons(language).parts(stored)), key
+        assert reasons("en").translate(stored) == stored
+    for hostile in ("9" * 1999, "1.2.3 MB", f"the page is larger than {'9' * 400} MB", f"the body was cut short after {'1,' * 900} bytes", "{0} {n} %s; {", "“”" * 900):
+        assert reasons(language).translate(hostile)
+
+
 def patterns() -> dict[str, str]:
     english = LanguageFile("en", FOLDER)
-    return english.any_table("reasons") | {f"fixes.{key}": text for key, text in english.any_table("fixes").items()}
+    found = english.any_table("reasons") | {f"fixes.{key}": text for key, text in english.any_table("fixes").items()}
+    return {key: text.replace("{{", "{").replace("}}", "}") for key, text in found.items()}
 
 
 def sentences(node: ast.expr) -> list[str]:

@@ -14,17 +14,18 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.languages import figures
-from pipeline.languages.load import FOLDER, LanguageFile
+from pipeline.languages.load import ENGLISH, FOLDER, LanguageFile
 from pipeline.languages.phrase import Phrase
 
-ENGLISH = "en"
 _MAX_LENGTH = 2000
 _MAX_PIECES = 16
 _MAX_DEPTH = 6
-_NUMBER = r"\d[\d,]*(?:\.\d+)?"
+_NUMBER = r"\d[\d,]{0,17}(?:\.\d{1,9})?"
+_SIZE = r"\d{1,9}(?:\.\d{1,9})? (?:B|kB|MB|GB|TB)"
+_SHARE = r"\d{1,9} ?%"
 _SHAPES = {
-    "n": _NUMBER, "total": _NUMBER, "count": _NUMBER, "status": r"\d{3}", "share": r"\d+ ?%", "max_share": r"\d+ ?%",
-    "size": r"[\d.]+ (?:B|kB|MB|GB|TB)", "max_size": r"[\d.]+ (?:B|kB|MB|GB|TB)", "name": r"'[^']*'|[^\s;]+?", "url": r"\S+?", "host": r"\S+?", "said": r"[^”]*",
+    "n": _NUMBER, "total": _NUMBER, "count": _NUMBER, "status": r"\d{3}", "share": _SHARE, "max_share": _SHARE,
+    "size": _SIZE, "max_size": _SIZE, "name": r"'[^']*'|[^\s;]+?", "url": r"\S+?", "host": r"\S+?", "said": r"[^”]*",
     "reason": r"(?:(?!; ).)+", "text": r"(?:(?!; ).)+?", "pairs": r"(?:(?!; ).)+?",
 }
 """What a placeholder of a pattern matches, by its name."""
@@ -46,7 +47,8 @@ class Part:
 class _Pattern:
     """The pattern of a message, and its text in another language.
 
-    regex, loose: in `regex` a reason inside the message ends at "; ", in `loose` it may go on. weight: how many characters of the pattern are not placeholders. wraps: whether the pattern adds something to another message.
+    regex, loose: in `regex` a reason inside the message ends at "; ", in `loose` it may go on. weight: how many characters of the pattern
+    are not placeholders. wraps: whether the pattern adds something to another message.
     """
 
     regex: re.Pattern[str]
@@ -155,7 +157,7 @@ def pattern_of(text: str, reason: str = _SHAPES["reason"]) -> tuple[re.Pattern[s
     shapes = _SHAPES | {"reason": reason}
     expression, weight, end = "", 0, 0
     for token in _TOKEN.finditer(text):
-        literal = text[end:token.start()]
+        literal = _unescaped(text[end:token.start()])
         weight += len(literal)
         expression += re.escape(literal)
         name, words = token.groups()
@@ -164,7 +166,13 @@ def pattern_of(text: str, reason: str = _SHAPES["reason"]) -> tuple[re.Pattern[s
         else:
             expression += f"(?:{words})" if words else r"(?:s|es|\(s\))?"
         end = token.end()
-    return re.compile(expression + re.escape(text[end:]), re.DOTALL), weight + len(text) - end
+    rest = _unescaped(text[end:])
+    return re.compile(expression + re.escape(rest), re.DOTALL), weight + len(rest)
+
+
+def _unescaped(text: str) -> str:
+    """Return text as str.format() returns it: with single braces for double ones."""
+    return text.replace("{{", "{").replace("}}", "}")
 
 
 @cache
@@ -174,8 +182,9 @@ def reasons(language: str, folder: Path = FOLDER) -> Reasons:
     patterns = []
     for table in ("reasons", "fixes"):
         known = english.any_table(table)
-        for key, phrase in other.phrases(table, other.table(table, known)).items():
+        for key, phrase in other.phrases(table, other.table(table, known), known).items():
             regex, weight = pattern_of(known[key])
-            patterns.append(_Pattern(regex, pattern_of(known[key], ".+")[0], phrase, table == "fixes", weight, wraps=known[key].startswith("{reason}") or weight <= len(": ")))
+            wraps = known[key].startswith("{reason}") or weight <= len(": ")
+            patterns.append(_Pattern(regex, pattern_of(known[key], ".+")[0], phrase, table == "fixes", weight, wraps))
     writing = other.writing()
     return Reasons(patterns, language, original=Phrase(writing["original"], language), separator=writing["separator"], colon=writing["place"])
