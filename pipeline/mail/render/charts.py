@@ -17,6 +17,7 @@ from pipeline.languages import Wording
 from pipeline.mail.filters import number
 from pipeline.mail.message.compose import Picture
 from pipeline.mail.render.fields import dates
+from pipeline.mail.render.fields.figures import figure_of
 from pipeline.mail.render.fields.formats import FieldRules, Formatter
 from pipeline.model import Change, ChangeKind, Json
 from pipeline.price import same_currency
@@ -82,7 +83,10 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
         for past in stored.change_history(store, spider, [change.key for change in own]):
             histories.setdefault(past.key, []).append(past)
         for change in own:
+            display = rules.get(spider, FieldRules()).display
             for name in fields:
+                if name in display.hide:
+                    continue
                 values = _values(histories.get(change.key, []), name, until=change)
                 if len(values) > 1 and name in change.fields and len(found) < MAX_CHARTS:
                     points = [(at, _number(value)) for at, value in values]
@@ -94,8 +98,8 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
 def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
     """Return the last `_MAX_POINTS` values of an item's field, each with the time at which it was found.
 
-    history: the changes of the item, oldest first. until: the last change to include. Prices in another currency than the last price
-    are left out.
+    history: the changes of the item, oldest first. until: the last change to include. Prices in another currency, and numbers with another
+    unit, than the last value are left out.
     """
     values: Values = []
     for change in history:
@@ -105,7 +109,13 @@ def _values(history: Sequence[Change], field: str, *, until: Change) -> Values:
             values.append((change.at, change.before[field]))  # it is unknown since when the item has had this value
         if change.kind is not ChangeKind.GONE and number(change.after.get(field)) is not None:
             values.append((change.at, change.after[field]))
-    return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1])]
+    return [(at, value) for at, value in values[-_MAX_POINTS:] if same_currency(value, values[-1][1]) and _unit(value) == _unit(values[-1][1])]
+
+
+def _unit(value: Json) -> str:
+    """Return the unit of a text with one number, such as "1 GB" or "from £5"; "" for other values."""
+    figure = figure_of(value, strict=False) if isinstance(value, str) else None
+    return (figure.unit or "") if figure is not None else ""
 
 
 class _Texts:

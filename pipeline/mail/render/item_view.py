@@ -72,18 +72,20 @@ class ItemViewer:
         return FieldViewer(self.words, self.zone)
 
     def item(self, change: Change, charts: Sequence[Chart], detail: Detail, picture: ItemPicture | None = None) -> ItemView:
-        title, link = self.title(change), link_of(_data(change), change.key)
+        display = self._rules_of(change).display
+        title, link = self.title(change), link_of(visible(_data(change), display), visible_key(change, display))
         compact = change.kind in self.compact_kinds
         fields = self.changed_fields(change, detail) if change.kind is ChangeKind.CHANGED \
             else self._plain_fields(change, title, link, compact=compact)
         if picture is not None and change.kind is not ChangeKind.CHANGED:
             fields = [view for view in fields if view.name != picture.field or view.html is not None]
-        return ItemView(clean_line(title, 160) or clean_line(change.key, 160) or "—", link,
+        return ItemView(clean_line(title, 160) or clean_line(visible_key(change, display), 160) or "—", link,
                         change.spider if self.show_spider else "", fields, charts, compact, picture)
 
     def title(self, change: Change) -> str:
+        display = self._rules_of(change).display
         return title_of({name: self._text(change, name, value) if isinstance(value, str) else value
-                         for name, value in visible(_data(change), self._rules_of(change).display).items()}, change.key)
+                         for name, value in visible(_data(change), display).items()}, visible_key(change, display))
 
     def _rules_of(self, change: Change) -> FieldRules:
         return self.rules.get(change.spider, _NO_RULES)
@@ -152,6 +154,12 @@ def _is_chosen(name: str, rules: FieldRules) -> bool:
 def visible(data: Mapping[str, Any], display: DisplayTable) -> dict[str, Any]:
     """Return the fields of an item that the settings do not hide."""
     return {name: value for name, value in data.items() if name not in display.hide}
+
+
+def visible_key(change: Change, display: DisplayTable) -> str:
+    """Return the key of an item; "" if it is the value of a field that the settings hide."""
+    data = _data(change)
+    return "" if any(field_text(data.get(name)) == change.key for name in display.hide) else change.key
 
 
 def title_of(data: Mapping[str, Any], key: str) -> str:

@@ -22,7 +22,7 @@ from pipeline.mail.field_text import MAX_URL
 from pipeline.mail.message.compose import Picture
 from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_types import kind_of_extension
-from pipeline.mail.render.item_view import link_of, title_of, visible
+from pipeline.mail.render.item_view import link_of, title_of, visible, visible_key
 from pipeline.mail.render.thumbnails import ItemPicture, Thumbnail, stored_thumbnail, thumbnail
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import Change, ChangeKind, Json, PictureRequest
@@ -155,8 +155,8 @@ def pictures_of(summary: DigestSummary, rules: Mapping[str, FieldRules], loader:
                 continue
             embedded += len(small.content)
             pictures[request] = Picture(f"picture-{change.id}@{seed}", small.content, small.content_type)
-        data = visible(change.after, rules.get(change.spider, FieldRules()).display)
-        alt = words.picture_of.format(title=clean_line(title_of(data, change.key), 80))
+        display = rules.get(change.spider, FieldRules()).display
+        alt = words.picture_of.format(title=clean_line(title_of(visible(change.after, display), visible_key(change, display)), 80))
         result.items[change.id] = ItemPicture(pictures[request], name, alt, small.width, small.height)
     notes = []
     if failures:

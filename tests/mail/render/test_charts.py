@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from PIL import Image
 
-from pipeline.mail.render.charts import HEIGHT, WIDTH, axis_of, draw
+from pipeline.mail.render.charts import HEIGHT, WIDTH, _values, axis_of, draw
+from pipeline.model import Change, ChangeKind
 from tests.mail.conftest import NOW
 
 
@@ -27,3 +28,9 @@ def test_only_the_area_down_to_zero_is_filled(values, is_filled) -> None:
     assert chart.size == (2 * WIDTH, 2 * HEIGHT)
     faint = [count for count, (red, _, blue, opacity) in chart.getcolors(1 << 20) if 40 <= opacity <= 50 and blue > red]
     assert (sum(faint) > 1000) is is_filled
+
+
+def test_a_chart_contains_only_values_with_the_unit_of_the_last() -> None:
+    texts = ["£4", "900 MB", "1 GB", "5 GB", "2 GB"]
+    history = [Change(number, "disks", "a", ChangeKind.NEW, NOW, number, {}, {"room": text}) for number, text in enumerate(texts)]
+    assert [value for _, value in _values(history, "room", until=history[-1])] == ["1 GB", "5 GB", "2 GB"]

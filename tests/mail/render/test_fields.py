@@ -84,7 +84,7 @@ def test_a_change_is_written_as_the_site_writes_it_with_the_difference(old, new,
     ("price", "from £12.00 / month", "from £13.00 / month", "from £12.00 / month → from £13.00 / month ▲ +£1.00 (+8.3%)"),
     ("number", "5 reviews", "7 reviews", "5 reviews → 7 reviews ▲ +2 (+40%)"),
     ("number", "1 review", "2 reviews", "1 review → 2 reviews ▲ +1 (+100%)"), ("number", "5 kg", "6 lb", "5 kg → 6 lb"),
-    ("price", "£12/month", "£2/week", "£12/month → £2/week"), ("number", "Only 3 left!", "4 left", "Only 3 left! → 4 left ▲ +1 (+33%)"),
+    ("price", "£12/month", "£2/week", "£12/month → £2/week"), ("number", "Only 3 left!", "Only 4 left!", "Only 3 left! → Only 4 left! ▲ +1 (+33%)"),
     ("number", 12500, 13000.5, "12,500 → 13,000.5 ▲ +500.5 (+4%)"),
     ("percent", 4.25, 4.5, "4.25% → 4.5% ▲ +0.25 pp"), ("share", 0.125, 0.25, "12.5% → 25% ▲ +12.5 pp"), ("percent", "about 4", "about 5", "about 4 → about 5 ▲ +1 (+25%)"),
     ("percent", "4%", "5%", "4% → 5% ▲ +1 pp"),
@@ -94,6 +94,16 @@ def test_a_change_is_written_as_the_site_writes_it_with_the_difference(old, new,
     ("text", "2026-11-28", "2026-11-29", "2026-11-28 → 2026-11-29"), ("text", "£5", "£6", "£5 → £6"), ("text", 5, 6, "5 → 6"),
     ("link", "https://a.test/x", "nowhere", "https://a.test/x → nowhere"), ("html", "<b>one</b> two", "<b>one</b> three", "one two → one three"),
     ("size", True, False, "yes → no"), ("number", [1], [2], "1 → 2"),
+    # a difference only if both texts count the same
+    ("number", "5°C", "41°F", "5°C → 41°F"), ("number", "Level 5", "Page 7", "Level 5 → Page 7"), ("number", "5\"", "6'", "5\" → 6'"),
+    ("price", "5 € (net)", "6 € (gross)", "5 € (net) → 6 € (gross)"), ("price", "€5 a month", "€50 a year", "€5 a month → €50 a year"),
+    ("price", "monthly 5 €", "yearly 50 €", "monthly 5 € → yearly 50 €"), ("price", "from £5 each", "from £6 each", "from £5 each → from £6 each ▲ +£1 (+20%)"),
+    ("number", "1 item", "2 items", "1 item → 2 items ▲ +1 (+100%)"), ("percent", "12 €", "13 €", "12 € → 13 € ▲ +1 € (+8.3%)"),
+    ("number", "5% off", "10% off", "5% off → 10% off ▲ +5 pp"),
+    ("number", 1000, 0.1, "1000 → 0.1 ▼ −999.9 (−99.99%)"), ("number", 1000, 0, "1000 → 0 ▼ −1000 (−100%)"),
+    # numbers that are no Unix times
+    ("date", 20240115, 20240116, "15 Jan 2024 → 16 Jan 2024"), ("date", 2024, 2025, "2024 → 2025 ▲ +1"),
+    ("datetime", 0, 1764460800, "0 → 30 Nov 2025, 01:00"), ("date", 20241399, 0, "20241399 → 0 ▼ −20241399 (−100%)"),
 ])
 def test_a_format_of_the_settings_decides_how_a_value_is_written(form, old, new, shown) -> None:
     assert plain(old, new, formats={"f": form}) == shown
@@ -233,3 +243,17 @@ def test_old_and_new_values_and_their_difference_have_enough_contrast_in_light_a
     for rules, background in ((light, "#ffffff"), (dark, "#1b2026")):
         colour, = re.findall(rf"\.{name}(?:, [^{{]*)? {{ color: (#[0-9a-f]{{6}})", rules)
         assert contrast(colour, background) >= 4.5
+
+
+def test_a_change_far_down_in_a_long_list_is_shown() -> None:
+    sizes = [f"size {number}" for number in range(100)]
+    assert "size 77" in plain(sizes, [*sizes[:77], *sizes[78:]])
+    assert "and 70 more" in viewer_of(FieldRules())._fields.value("f", sizes, FieldRules(), link="", length=400, on_one_line=False).value
+
+
+def test_a_hidden_value_is_neither_the_title_nor_the_link_of_its_item() -> None:
+    data = {"sku": "https://intern.test/4711", "price": "£5"}
+    change = Change(1, "books", data["sku"], ChangeKind.NEW, NOW, 1, {}, data)
+    item = viewer_of(FieldRules(display=DisplayTable(hide=("sku",)))).item(change, (), Detail(1))
+    assert "intern" not in repr(item)
+    assert viewer_of(FieldRules()).item(change, (), Detail(1)).link == data["sku"]

@@ -19,6 +19,8 @@ _RFC_5322 = re.compile(r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?\d{1,2} (?:Jan|Fe
 _LONGEST = 60
 _TERRITORIES = {"en": "GB", "de": "DE", "zh": "CN"}
 """Where the conventions of a language are taken from if the time zone names no country. English: day, month, year, and 24 hours."""
+_LEAST = 10**8
+"""Smaller numbers are no Unix times: 10**8 is in the year 1973."""
 _MILLISECONDS = 10**11
 """Unix times from this number on are in milliseconds."""
 
@@ -42,14 +44,19 @@ def machine_moment(value: Json) -> date | datetime | None:
 
 
 def moment_of(value: Json) -> date | datetime | None:
-    """Return the date or time of a value that is known to be one: also of other ISO 8601 forms, and of Unix times in s or ms."""
+    """Return the date or time of a value that is known to be one: also of other ISO 8601 forms, and of Unix times in s or ms.
+
+    A number with fewer than nine digits is no Unix time, but perhaps a date such as 20240115. A year alone is no date.
+    """
     found = machine_moment(value)
     if found is not None or isinstance(value, bool):
         return found
     if isinstance(value, str) and re.fullmatch(r"\d{9,13}", value.strip()):
         value = int(value)
+    elif isinstance(value, int) and 0 < value < _LEAST:
+        value = str(value)
     try:
-        if isinstance(value, (int, float)):
+        if isinstance(value, (int, float)) and abs(value) >= _LEAST:
             return datetime.fromtimestamp(value / 1000 if abs(value) >= _MILLISECONDS else value, UTC)
         if isinstance(value, str) and len(value) <= _LONGEST and re.match(r"\d{4}", value.strip()):
             text = value.strip()

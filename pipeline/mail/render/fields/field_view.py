@@ -12,7 +12,7 @@ from pipeline.languages import Wording
 from pipeline.mail.field_text import field_text, safe_link
 from pipeline.mail.render.field_diff import LIMIT, Place, Span, places
 from pipeline.mail.render.fields.figures import delta_of
-from pipeline.mail.render.fields.formats import FieldRules, Formatter, Shown, short_url
+from pipeline.mail.render.fields.formats import MANY_ENTRIES, FieldRules, Formatter, Shown, short_url
 from pipeline.mail.render.fields.machine_values import is_empty
 from pipeline.mail.render.sanitize import plain, sanitised
 from pipeline.model import Json
@@ -131,7 +131,7 @@ class FieldViewer:
         return self._places(view, *_told_apart(old.link or old.text, new.link or new.text, before, after), detail)
 
     def _shown(self, value: Json, form: str) -> Shown:
-        return Shown("") if is_empty(value) else self._formatter.shown(value, form)
+        return Shown("") if is_empty(value) else self._formatter.shown(value, form, entries=MANY_ENTRIES)
 
     def _whole(self, view: FieldView, values: tuple[Json, Json], shown: tuple[Shown, Shown], rules: FieldRules) -> FieldView:
         """Return the view of a change that is shown as old → new, with the difference if both values are numbers."""

@@ -47,7 +47,7 @@ class Figure:
 
     @property
     def is_percentage(self) -> bool:
-        return self.unit == "%"
+        return (self.unit or "").startswith("%")
 
 
 def figure_of(value: Json, *, strict: bool) -> Figure | None:
@@ -103,19 +103,18 @@ def _of_text(value: str, *, strict: bool) -> Figure | None:
     styled = _styled(written, found, number.amount) if number is not None else None
     if styled is None:
         return None
-    if not strict and not styled.is_percentage:
-        styled = replace(styled, unit=f"{styled.unit}{_noun(written[found.end:])}")
-    rest = (written[:found.start] + written[found.end:]).replace(styled.before.strip(), "", 1).replace(styled.after.strip(), "", 1)
-    if strict and (not styled.unit or rest.strip(" -+\u2212")):
-        return None
-    return styled
+    rest = f"{written[:found.start]} {written[found.end:]}".replace(styled.before.strip(), "", 1).replace(styled.after.strip(), "", 1)
+    if strict:
+        return styled if styled.unit and not rest.strip(" -+\u2212") else None
+    return replace(styled, unit="/".join([styled.unit or "", *_counted(rest)]))
 
 
-def _noun(text: str) -> str:
-    """Return the beginning of the first word after a number and its currency: what is counted, without the end that is different in the plural."""
-    after = _unit_after(text)
-    word = re.match(r"[\s/]*(?:per |pro )?([^\W\d_]+)", text[len(after):])
-    return f"/{word[1][:3].casefold()}" if word else ""
+def _counted(rest: str) -> list[str]:
+    """Return what a text says about its number beside the currency: signs, and words without the end that is different in the plural.
+
+    Two numbers with different words have no difference: "5 € a month" and "50 € a year", "5°C" and "41°F".
+    """
+    return [found[:3] for found in re.findall(r"[^\W\d_]+|[^\w\s.,;:!*+\u2212\u2013\u2014-]", rest.casefold())]
 
 
 def _numbers(text: str) -> list[tuple[str, Found]]:

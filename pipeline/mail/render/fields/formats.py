@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from urllib.parse import unquote, urlsplit
 
 from babel.numbers import format_decimal, format_percent
@@ -26,6 +26,8 @@ _GROUPED_FROM = 10_000
 """Numbers from this one on get separators of thousands: a year needs none."""
 _LINK_LENGTH = 60
 _MAX_ENTRIES = 30
+MANY_ENTRIES = 2000
+"""Maximum number of entries of a list or record that are compared with those of another one."""
 _MAX_DEPTH = 4
 
 
@@ -77,20 +79,23 @@ class Formatter:
             "price": self._price, "number": self._number, "percent": self._percent, "share": self._share, "date": self._date,
             "datetime": self._moment, "moment": self._moment, "size": self._size, "link": self._link, "image": self._link}
 
-    def shown(self, value: Json, form: str) -> Shown:
+    def shown(self, value: Json, form: str, *, entries: int = _MAX_ENTRIES) -> Shown:
         """Return a value in a format. A value that does not have the format is shown as its kind of value is by default.
 
-        form: as FieldRules.format_of returns it. HTML is the caller's part: here it is text.
+        form: as FieldRules.format_of returns it. HTML is the caller's part: here it is text. entries: maximum number of entries of a
+        list or a record.
         """
         if form in ("text", "html"):
             return Shown(field_text(value))
         written = self._writers[form](value) if form in self._writers else None
-        return written or self._value(value) or Shown(field_text(value))
+        return written or self._value(value, entries) or Shown(field_text(value))
 
     def percent(self, share: Decimal) -> str:
         """Return a change as a percentage with its sign, such as "+1.6%"; "" if it rounds to nothing."""
         places = Decimal("0.001") if abs(share) < Decimal("0.1") else Decimal("0.01")
         rounded = abs(share).quantize(places) if abs(share) < 10**6 else abs(share).to_integral_value()
+        if -1 < share < Decimal("-0.99"):  # only a number that fell to zero fell by 100%
+            rounded = abs(share).quantize(Decimal("0.0001"), ROUND_DOWN)
         if not rounded:
             return ""
         return f"{'+' if share > 0 else '−'}{format_percent(rounded, locale=locale_of(self._words.lang), decimal_quantization=False)}"
@@ -117,7 +122,7 @@ class Formatter:
 
     def _percentage(self, value: Json, factor: int) -> Shown | None:
         figure = figure_of(value, strict=False)
-        if figure is None or figure.is_percentage or (isinstance(value, str) and any(map(str.isalpha, value))):
+        if figure is None or figure.unit:
             return self._price(value)
         amount, locale = figure.amount * factor, locale_of(self._words.lang)
         text = format_percent(amount / 100, locale=locale, decimal_quantization=False)
@@ -147,7 +152,7 @@ class Formatter:
 
     # Values without a format
 
-    def _value(self, value: Json, depth: int = 0) -> Shown | None:
+    def _value(self, value: Json, most: int, depth: int = 0) -> Shown | None:
         """Return a value as its kind of value is shown by default."""
         if isinstance(value, bool):
             return Shown(str(self._words.yes if value else self._words.no), whole=True)
@@ -158,7 +163,7 @@ class Formatter:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, (list, dict)) and value and depth < _MAX_DEPTH:
-            return Shown(self._entries(value, depth))
+            return Shown(self._entries(value, most, depth))
         return Shown("") if value in (None, [], {}) else None
 
     def _text(self, value: str) -> Shown:
@@ -180,15 +185,15 @@ class Formatter:
         style = Figure(figure.amount, "", decimals=figure.decimals if figure.amount % 1 else 0, mark=sample[-2], group=sample[1] if grouped else "")
         return Shown(text, figure=style, whole=True)
 
-    def _entries(self, value: list[Json] | dict[str, Json], depth: int) -> str:
+    def _entries(self, value: list[Json] | dict[str, Json], most: int, depth: int) -> str:
         """Return a list or a record as text, such as "size: 12, colour: red". Empty entries are left out."""
         pairs = [(f"{clean_line(name.replace('_', ' '), 40)}{self._words.colon}", entry) for name, entry in value.items()] if isinstance(value, dict) else [
             ("", entry) for entry in value]
-        texts = [(name, found.text if (found := self._value(entry, depth + 1)) is not None else field_text(entry))
-                 for name, entry in pairs[:_MAX_ENTRIES]]
+        texts = [(name, found.text if (found := self._value(entry, most, depth + 1)) is not None else field_text(entry))
+                 for name, entry in pairs[:most]]
         shown = [f"{name}{text}" for name, text in texts if text.strip()]
-        if len(pairs) > _MAX_ENTRIES:
-            shown.append(self._words.more.format(n=len(pairs) - _MAX_ENTRIES))
+        if len(pairs) > most:
+            shown.append(self._words.more.format(n=len(pairs) - most))
         is_nested = any(isinstance(entry, (dict, list)) and not is_price(entry) for _, entry in pairs)
         return ("; " if is_nested else str(self._words.comma)).join(shown)
 
