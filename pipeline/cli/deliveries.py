@@ -11,7 +11,7 @@ from typing import TextIO
 from pipeline.errors import MailError, UsageError
 from pipeline.languages import wording
 from pipeline.mail import test_message
-from pipeline.mail.channels.opening import channels_of, open_channel
+from pipeline.mail.channels.from_settings import channels_of, open_channel
 from pipeline.mail.channels.text import ChannelText
 from pipeline.mail.digests import build as mail_digest
 from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due

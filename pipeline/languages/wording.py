@@ -46,7 +46,8 @@ class Texts:
 class Wording(Texts):
     """The fixed texts of digests in one language.
 
-    counts, headings: by kind of change. subject: the parts of a subject. outcomes: by outcome of a run. file_types: by type of file. date: pattern of dates (Unicode CLDR).
+    counts, headings: by kind of change. subject: the parts of a subject. outcomes: by outcome of a run. file_types: by type of file.
+    date: pattern of dates (Unicode CLDR).
     """
 
     counts: dict[str, Phrase]
@@ -121,8 +122,9 @@ class Wording(Texts):
 class AlertWording(Texts):
     """The fixed texts of alerts in one language.
 
-    titles, over: by kind of alert. several: several problems of one kind of alert, and several that are over. outcomes: by outcome of a run that did not end by itself. tries: what the program has tried. steps:
-    what to do, by kind of alert and of error. proposal: the texts of proposed rules (pipeline.proposal.ProposalTexts). date: pattern of dates (Unicode CLDR).
+    titles, over: by kind of alert. several: several problems of one kind of alert, and several that are over. outcomes: by outcome of a
+    run that did not end by itself. tries: what the program has tried. steps: what to do, by kind of alert and of error. proposal: the texts
+    of proposed rules (pipeline.proposal.ProposalTexts). date: pattern of dates (Unicode CLDR).
     """
 
     alert: Phrase

@@ -25,7 +25,7 @@ from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.notify.monitors import MonitorNotifier
 from pipeline.heartbeat.token import load_or_create_token
 from pipeline.mail.channels.delivery import ChannelDelivery
-from pipeline.mail.channels.opening import open_channel
+from pipeline.mail.channels.from_settings import open_channel
 from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy
 from pipeline.mail.transports import open_transport
 from pipeline.model import MessageState, Run

@@ -69,7 +69,7 @@ def _use_problems(settings: Settings, key: str, secret: Secret, value: str) -> I
         from pipeline.session.cookies.importers import read_cookies
         yield from _raised(key, partial(read_cookies, value, "", url=_site(settings.spiders[key.split(".")[1]])))
     elif ".notify[" in key:
-        from pipeline.mail.channels.opening import open_channel
+        from pipeline.mail.channels.from_settings import open_channel
         with contextlib.closing(open_channel(lambda: settings, secret.reference)) as channel:
             yield from _raised(key, channel.connect)
     elif key.endswith(".beat"):

@@ -1,1 +1,1 @@
-"""Notification channels: the short texts of digests and alerts, and their delivery."""
+"""Notification channels: their short texts, and the delivery of these texts."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipeline.errors import LeaseLostError, PipelineError, UsageError
-from pipeline.mail.channels.digest_text import digest_drafts
+from pipeline.mail.digests.channel_text import digest_drafts
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.notice import Notice
 from pipeline.mail.digests.preview import standalone

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import MailError, UsageError
-from pipeline.mail.channels.digest_text import content_text
+from pipeline.mail.digests.channel_text import content_text
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, scratch_folder
 from pipeline.mail.render.pictures import FetchPictures, PictureLoader
@@ -25,7 +25,9 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
 
     Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails, and
     NAME-notify.txt with the text for notification channels.
-    fetch_pictures: fetches the pictures of items; None shows none. since: report every run that ended at or after this time; None means the runs that this digest has not reported yet.
+
+    since: report every run that ended at or after this time; None means the runs that this digest has not reported yet. fetch_pictures:
+    fetches the pictures of items; None shows none.
 
     Raises UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be
     written, StoreError.

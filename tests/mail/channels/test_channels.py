@@ -20,7 +20,7 @@ from pipeline.errors import MailError
 from pipeline.languages import wording
 from pipeline.mail.alerts import check
 from pipeline.mail.channels.delivery import ChannelDelivery
-from pipeline.mail.channels.opening import channels_of, open_channel
+from pipeline.mail.channels.from_settings import channels_of, open_channel
 from pipeline.mail.channels.text import ChannelText
 from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy, deliver_due
 from pipeline.mail.transports.apprise_process import fitted, plain
@@ -279,8 +279,9 @@ def test_a_channel_that_hangs_delays_neither_mails_nor_another_channel(store, en
                              on_attempt=events.append, on_error=pytest.fail)
         channels = ChannelDelivery(store, loop_of, pytest.fail)
         running = [asyncio.create_task(channels.run()), asyncio.create_task(mails.run())]
-        while not any(asked.path == "/hang" for asked in site.asked):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not any(asked.path == "/hang" for asked in site.asked):
+                await asyncio.sleep(0.01)
         for number in range(20):
             enqueue(name=str(number))
             mails.wake()

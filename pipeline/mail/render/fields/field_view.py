@@ -50,8 +50,8 @@ class FieldView:
     if the value is a list of URLs. html, lines: the value of a field with HTML, as safe HTML and as lines of text. more: text that says
     how many places are not shown; "" if all are shown. old, new: both values of a change that is shown as old → new. delta, percent:
     how much a number changed, with signs, such as "+£0.50" and "+1.6%"; "" for anything else. direction: "up" or "down", or "" if no
-    difference is known. tone: "good", "bad" or "neutral". reading: in which direction old and new are read. is_price: whether the value is a number with a currency. plain: the places, or else
-    the value, as lines of plain text.
+    difference is known. tone: "good", "bad" or "neutral". reading: in which direction old and new are read. plain: the places, or else the
+    value, as lines of plain text. is_price: whether the value is a number with a currency.
     """
 
     name: str

@@ -9,7 +9,7 @@ from datetime import tzinfo
 from decimal import ROUND_DOWN, Decimal
 from urllib.parse import unquote, urlsplit
 
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal, format_percent, get_decimal_symbol, get_group_symbol
 
 from pipeline.languages import Wording, figures
 from pipeline.languages.phrase import locale_of
@@ -126,9 +126,9 @@ class Formatter:
             return self._price(value)
         amount, locale = figure.amount * factor, locale_of(self._words.lang)
         text = format_percent(amount / 100, locale=locale, decimal_quantization=False)
-        sign, mark = re.split(r".*\d", text)[-1], format_decimal(Decimal("1.5"), locale=locale)[1]
+        sign = re.split(r".*\d", text)[-1]
         decimals = max(0, -int(amount.normalize().as_tuple().exponent))
-        return Shown(text, figure=Figure(amount, "%", after=sign, decimals=decimals, mark=mark), whole=True)
+        return Shown(text, figure=Figure(amount, "%", after=sign, decimals=decimals, mark=get_decimal_symbol(locale)), whole=True)
 
     def _date(self, value: Json) -> Shown | None:
         return self._moment(value, day_only=True)
@@ -181,8 +181,8 @@ class Formatter:
             return None
         locale = locale_of(self._words.lang)
         text = format_decimal(figure.amount, locale=locale, decimal_quantization=False, group_separator=grouped)
-        sample = format_decimal(Decimal("1000.5"), locale=locale)
-        style = Figure(figure.amount, "", decimals=figure.decimals if figure.amount % 1 else 0, mark=sample[-2], group=sample[1] if grouped else "")
+        style = Figure(figure.amount, "", decimals=figure.decimals if figure.amount % 1 else 0, mark=get_decimal_symbol(locale),
+                       group=get_group_symbol(locale) if grouped else "")
         return Shown(text, figure=style, whole=True)
 
     def _entries(self, value: list[Json] | dict[str, Json], most: int, depth: int) -> str:

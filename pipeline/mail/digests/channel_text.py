@@ -1,4 +1,4 @@
-"""The short text of a digest for notification channels."""
+"""Write the short text of a digest for notification channels."""
 
 from __future__ import annotations
 
