@@ -135,6 +135,15 @@ def test_the_session_of_a_spider_sees_what_a_plain_session_does_not(run: Run, si
     assert "12 matches" in run("try", "shop", f"{site.url}/", "--css", "article").output
 
 
+def test_try_without_a_url_fetches_the_first_page_of_the_spider(run: Run, site: PageSite, tmp_path: Path) -> None:
+    site.pages = {"/": SHOP}
+    (tmp_path / "settings.toml").write_text(spider(site))
+    assert "12 matches" in run("try", "shop", "--css", "article").output
+    (tmp_path / "settings.toml").write_text('[spiders.mine]\nspider = "spiders.mine:Mine"\n')
+    done = run("try", "mine")
+    assert (done.exit_code, "`pipeline try mine URL`" in done.output) == (2, True), done.output
+
+
 def test_text_of_a_site_cannot_control_the_terminal(run: Run, site: PageSite) -> None:
     site.pages = {"/": SHOP.replace("Lamp", "\x1b]0;owned\x07\x1b[31mLa\u202emp\x9b1m").replace("class=product", 'class="product \x1b[2J"')}
     for arguments in (("suggest", f"{site.url}/"), ("try", "--url", f"{site.url}/", "--css", "h3 a"), ("suggest", f"{site.url}/", "--json")):

@@ -294,6 +294,14 @@ def test_each_kind_of_failure_has_its_own_advice(store, site, look, settings_fro
     assert error == "" or error.partition("; ")[0].lower() in text_of(mails(store)[0]).lower()
 
 
+def test_the_advice_about_a_spider_in_python_names_no_command_that_tries_rules(store, site, look, settings_from) -> None:
+    settings = settings_from(digest=f'{ALERTS}after = 1\n[spiders.books]\nspider = "spiders.books:Books"\n', spiders=("news",))
+    site.run(None, outcome=Outcome.FAILED, error="KeyError: 'x'", error_kind="SpiderError")
+    assert look(with_settings=settings) is not None
+    assert "1. `pipeline run books --dry-run` runs the spider" in text_of(mails(store)[0])
+    assert "pipeline try" not in text_of(mails(store)[0])
+
+
 def test_an_alert_says_what_was_tried_and_when_the_next_attempt_is_due(store, site, look, settings_from, tmp_path: Path) -> None:
     settings = settings_from(digest=ALERTS + '[proxies]\npool = ["http://a.test:1", "http://b.test:2"]\n[spiders.books]\nstart = "http://site.test/"\nproxy = "pool"\nretries = 4\n'
                              '[spiders.books.login]\nurl = "http://site.test/login"\ncheck = "a"\nfields = { username = "me" }\n', spiders=("news",))

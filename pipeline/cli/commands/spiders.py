@@ -109,12 +109,15 @@ def try_page(settings_file: str, spider: str | None, url: str | None, *, only_ur
              css: tuple[str, ...], xpath: tuple[str, ...], jmes: tuple[str, ...], script: str | None, data: str | None, as_json: bool) -> None:
     """Fetch one page with a spider's session, and print what each rule of the spider finds on the page.
 
+    Without URL, the page is the first entry in the spider's `start`.
     With --css, --xpath or --jmes, which can be repeated, print what these expressions find.
     """
     from pipeline.cli.pages.try_page import lines
     name, url = session or spider, only_url or url
+    if url is None and spider is not None:
+        url = _first_page(settings_file, spider)
     if url is None or (only_url is not None and spider is not None):
-        raise UsageError("give SPIDER and URL, or --url URL with an expression", where="try")
+        raise UsageError("give SPIDER, or --url URL with an expression", where="try")
     if css or xpath or jmes:
         found = _try_expressions(settings_file, name, url, css=css, xpath=xpath, jmes=jmes, source={"json": script, "data": data})
     elif script or data:
@@ -125,6 +128,14 @@ def try_page(settings_file: str, spider: str | None, url: str | None, *, only_ur
         found = _try_rules(settings_file, name, url)
     for line in [to_json(found)] if as_json else lines(found):
         click.echo(escape_controls(line))
+
+
+def _first_page(settings_file: str, spider: str) -> str:
+    settings = load_settings(settings_file)
+    start = settings.spiders[spider_name(settings, spider)].start
+    if not start:
+        raise UsageError("the spider has no `start`", where=f"spiders.{spider}", fix=f"give the page: `pipeline try {spider} URL`")
+    return start[0].url
 
 
 def _try_rules(settings_file: str, spider: str, url: str) -> dict[str, Json]:

@@ -187,7 +187,7 @@ def _outbox_reasons(outbox: OutboxStatus, after_s: float) -> list[str]:
 
 
 def _digest_reason(problem: queries.DigestProblem, mask: Callable[[str], str], zone: tzinfo) -> str:
-    what = "sent with less content, because rendering failed" if problem.next_at is None else \
+    what = "sent with less content" if problem.next_at is None else \
         f"not sent, because rendering failed; next attempt at {iso(problem.next_at, zone)}"
     return f"digest {problem.name}: {what} ({quoted(mask(problem.error))})"
 

@@ -33,6 +33,8 @@ _BY_ERROR = {
 }
 """The key in [alert.steps] by the class of the error that ended a run."""
 _BY_OUTCOME = {Outcome.TIMED_OUT: "timed_out", Outcome.KILLED: "killed", Outcome.ABANDONED: "abandoned"}
+_OF_RULES = frozenset({"fetch", "tls", "spider", "other", "suspect"})
+"""Keys in [alert.steps] of the steps that test rules; a spider that is written in Python has no rules."""
 _NAME = re.compile(r"\S*[.:/_]\S")
 _CODE = re.compile("`([^`]+)`")
 
@@ -209,6 +211,9 @@ class AlertViewer:
             keys = [_BY_OUTCOME.get(run.outcome or Outcome.FAILED) or _BY_ERROR.get(run.error_kind, "other"), "again"]
         else:
             keys = [condition.kind.value]
+        table = self._settings.spiders.get(condition.spider)
+        if table is not None and not table.is_built_in:
+            keys = ["own_code" if key in _OF_RULES else key for key in keys]
         commands = [self.words.steps[key].format(spider=condition.spider, run=run.id if run is not None else "") for key in keys]
         return [*map(as_sentence, [*dict.fromkeys(advice), *commands])]
 

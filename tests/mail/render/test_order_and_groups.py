@@ -137,9 +137,9 @@ def test_problems_come_first_only_if_they_say_how_far_the_items_can_be_trusted(p
 
 
 @pytest.mark.parametrize(("language", "said"), [
-    ("en", "Checked:\n  books: 2 pages, 42 items, Sun 22 Nov 2026 07:02\n  news: not read yet\n"),
-    ("zh", "已检查：\n  books：2 页，42 个条目，2026-11-22 07:02\n  news：尚未成功读取\n"),
-    ("de", "Geprüft:\n  books: 2 Seiten, 42 Einträge, So., 22. Nov. 2026, 07:02\n  news: noch nicht gelesen\n"),
+    ("en", "Checked:\n  books: 2 pages, 42 items, Sun 22 Nov 2026 07:02\n  news: never read successfully\n"),
+    ("zh", "已检查：\n  books：2 页，42 个条目，2026-11-22 07:02\n  news：从未成功读取\n"),
+    ("de", "Geprüft:\n  books: 2 Seiten, 42 Einträge, So., 22. Nov. 2026, 07:02\n  news: noch nie erfolgreich gelesen\n"),
 ])
 def test_nothing_new_says_what_was_checked_and_when(  # noqa: PLR0917  pytest hands them in by name
         language, said, store, site, settings_from, tmp_path) -> None:
