@@ -75,6 +75,7 @@ def clean_text(text: str) -> str:
 
 
 _LONGEST_WORD = 24
+"""`clean_excerpt` cuts a word with more characters than this."""
 
 
 def clean_line(text: str, limit: int = 0) -> str:
