@@ -95,6 +95,7 @@ class Wording(Texts):
     failed_runs: Phrase
     recovered: Phrase
     suspect: Phrase
+    failed_files: Phrase
     rejected: Phrase
     rejected_of: Phrase
     fewer: Phrase

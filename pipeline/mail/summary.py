@@ -23,6 +23,7 @@ from pipeline.store.mail import digests as stored
 ORDER = (ChangeKind.NEW, ChangeKind.BACK, ChangeKind.CHANGED, ChangeKind.GONE)
 """The order of the sections in a mail: gone items come last."""
 MAX_FIELDS = 200
+MAX_FAILED_FILES = 3
 _COMPLETE = Comparison()
 _BAD = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.KILLED, Outcome.ABANDONED)
 
@@ -116,6 +117,7 @@ class DigestSummary:
     spider_counts: dict[str, dict[ChangeKind, int]] = field(default_factory=dict)
     important: set[str] = field(default_factory=set)
     incomplete: list[IncompletePass] = field(default_factory=list)
+    failed_files: list[stored.FailedFiles] = field(default_factory=list)
     checked: list[CheckedSpider] = field(default_factory=list)
 
     @property
@@ -128,13 +130,18 @@ class DigestSummary:
         return sum(self.counts.values())
 
     @property
+    def newly_failed_files(self) -> int:
+        """The number of files that could not be downloaded, without those of spiders that failed to download as many before."""
+        return sum(files.count for files in self.failed_files if files.count > files.before)
+
+    @property
     def has_news(self) -> bool:
-        """Whether there is a change, a downloaded file, a newly rejected item or an unsolved problem.
+        """Whether there is a change, a downloaded file, a newly rejected item, a new failure of a download or an unsolved problem.
 
         A problem is unsolved if the last run failed or is suspect. An abandoned run is not a problem, because the next run continues
         its pass.
         """
-        return bool(self.total or self.files or any(items.fresh for items in self.rejected) or any(
+        return bool(self.total or self.files or any(items.fresh for items in self.rejected) or self.newly_failed_files or any(
             not problem.recovered and problem.outcome is not Outcome.ABANDONED for problem in self.problems))
 
 
@@ -291,6 +298,13 @@ def fewer_values(store: Store, runs: Sequence[Run]) -> list[FewerValues]:
     with store.read() as connection:
         return [FewerValues(spider, row.name, row.count.matches, row.count.items, row.usual or 0.0)
                 for spider, run in last.items() for row in rule_counts.fewer_values(connection, spider, run.pass_id)]
+
+
+def failed_files(store: Store, runs: Sequence[Run]) -> list[stored.FailedFiles]:
+    """Return the files that the last pass of each spider could not download."""
+    last = {run.spider: run for run in runs if run.outcome is Outcome.SUCCEEDED and run.progress.downloads_failed}
+    found = [stored.failed_files(store, run, [run.id for run in runs], shown=MAX_FAILED_FILES) for run in last.values()]
+    return [files for files in found if files.count]
 
 
 def rejected_items(store: Store, runs: Sequence[Run]) -> list[RejectedItems]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from pipeline.mail.filters import FilteredChanges
 from pipeline.mail.render.render import KEEP
-from pipeline.mail.summary import DigestSummary, NetChanges, checked_spiders, fewer_values, rejected_items, summarize
+from pipeline.mail.summary import (
+    DigestSummary,
+    NetChanges,
+    checked_spiders,
+    failed_files,
+    fewer_values,
+    rejected_items,
+    summarize,
+)
 from pipeline.model import Change
 from pipeline.settings import DigestTable, GroupTable, Settings
 from pipeline.store import Store
@@ -40,7 +48,7 @@ def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[i
     comparisons = {spider: Comparison.of_spider(own) for spider, own in settings.spiders.items()}
     changes = NetChanges(store, runs, comparisons, never_told(store, name, run_ids))
     files = stored.files_of(store, run_ids)
-    rejected, fewer = rejected_items(store, runs), fewer_values(store, runs)
+    rejected, fewer, failed = rejected_items(store, runs), fewer_values(store, runs), failed_files(store, runs)
     found = []
     for position, recipients in enumerate((table, *table.groups)):
         if not recipients.everyone and not recipients.notify:
@@ -61,6 +69,8 @@ def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[i
             summary.rejected.clear()
             summary.fewer.clear()
             summary.incomplete.clear()
+        else:
+            summary.failed_files = [] if by_item else [files for files in failed if files.spider in spiders]
         if not summary.has_news:
             summary.checked = checked_spiders(store, recipients.spiders or table.spiders)
         if summary.has_news or even_empty or table.empty == "send":

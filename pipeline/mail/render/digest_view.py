@@ -12,6 +12,7 @@ from pipeline.languages.figures import percent
 from pipeline.languages.phrase import locale_of
 from pipeline.languages.reasons import reasons
 from pipeline.mail.summary import CheckedSpider, DigestSummary, RejectedItems, SpiderProblem
+from pipeline.store.mail.digests import FailedFiles
 from pipeline.text import clean_line
 
 _MAX_PROBLEMS = 20
@@ -68,7 +69,7 @@ def _checked(each: CheckedSpider, words: Wording, zone: tzinfo) -> str:
 
 
 def problems(summary: DigestSummary, words: Wording, notice: str) -> list[ProblemView]:
-    """Return the problems to show: the failed or suspect runs of the spiders, then incomplete passes, rejected items, fields with few values.
+    """Return the problems to show: the failed or suspect runs of the spiders, then incomplete passes, failed downloads, rejected items, fields with few values.
 
     notice: a problem of the digest itself, which is shown first; "" if there is none.
     """
@@ -77,6 +78,7 @@ def problems(summary: DigestSummary, words: Wording, notice: str) -> list[Proble
               for problem in summary.problems]
     views += [ProblemView(each.spider, _with_reason(words.incomplete, clean_line(reasons(words.lang).translate(each.reason), 300)))
               for each in summary.incomplete]
+    views += [_failed_files(files, words) for files in summary.failed_files]
     views += [_rejected(items, words) for items in summary.rejected]
     views += [ProblemView(each.spider, words.fewer.format(field=clean_line(each.field, 60), n=each.filled, total=each.items,
                                                           share=percent(each.usual, words.lang))) for each in summary.fewer]
@@ -105,6 +107,13 @@ def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
         told.append(words.more.format(n=left))
     return ProblemView(items.spider, _with_reason(words.rejected_of.format(n=items.count, spider=items.spider),
                                                   words.comma.join(told)))
+
+
+def _failed_files(files: FailedFiles, words: Wording) -> ProblemView:
+    told = [clean_line(reasons(words.lang).translate(error), 300) for error in files.errors]
+    if files.count > len(told):
+        told.append(words.more.format(n=files.count - len(told)))
+    return ProblemView(files.spider, _with_reason(words.failed_files.format(n=files.count), words.semicolon.join(told)))
 
 
 def _with_reason(what: str, reason: str) -> str:

@@ -62,7 +62,7 @@ def subject_text(summary: DigestSummary, first: Sequence[FirstChange], words: Wo
 
     first: the first changes, in the order of the mail.
     """
-    files, rejects, problems = _files(summary, words), _reject_count(summary, words), problem_counts(summary, words)
+    files, rejects, problems = _files(summary, words), _reject_count(summary, words), [*_failed_file_count(summary, words), *problem_counts(summary, words)]
     if rejects and not (summary.total or files or problems):
         spiders = _spiders([items.spider for items in summary.rejected if items.fresh], words)
         rejects = [words.subject["change"].format(title=spiders, change=rejects[0])]
@@ -77,7 +77,8 @@ def subject_text(summary: DigestSummary, first: Sequence[FirstChange], words: Wo
 
 def summary_line(summary: DigestSummary, words: Wording) -> str:
     """Return the digest's counts in one line, such as "3 new, 2 changed, 1 gone"."""
-    parts = [*change_counts(summary, words), *_file_count(summary, words), *_reject_count(summary, words), *problem_counts(summary, words)]
+    parts = [*change_counts(summary, words), *_file_count(summary, words), *_reject_count(summary, words), *_failed_file_count(summary, words),
+             *problem_counts(summary, words)]
     return words.comma.join(parts) or words.nothing
 
 
@@ -104,6 +105,10 @@ def _spiders(spiders: Sequence[str], words: Wording) -> str:
 
 def _file_count(summary: DigestSummary, words: Wording) -> list[str]:
     return [words.files.format(n=len(summary.files))] if summary.files else []
+
+
+def _failed_file_count(summary: DigestSummary, words: Wording) -> list[str]:
+    return [words.failed_files.format(n=summary.newly_failed_files)] if summary.newly_failed_files else []
 
 
 def _reject_count(summary: DigestSummary, words: Wording) -> list[str]:

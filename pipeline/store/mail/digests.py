@@ -18,6 +18,7 @@ from pipeline.model import (
     Change,
     ChangeKind,
     DigestClaim,
+    DownloadState,
     DraftMessage,
     MessageState,
     Outcome,
@@ -298,6 +299,33 @@ def has_new_rejects(store: Store, spider: str, run_ids: Sequence[int]) -> bool:
     fresh = what.where(rejects.c.run_id.in_(list(run_ids))).except_(what.where(rejects.c.run_id == before))
     with store.read() as connection:
         return connection.execute(fresh.limit(1)).first() is not None
+
+
+@dataclass(frozen=True)
+class FailedFiles:
+    """The files that the last pass of a spider requested but could not download.
+
+    count: number of these files. errors: the errors of the first few, which name the URLs. before: number of files that the run before failed to
+    download.
+    """
+
+    spider: str
+    count: int
+    errors: tuple[str, ...]
+    before: int
+
+
+def failed_files(store: Store, run: Run, run_ids: Sequence[int], *, shown: int) -> FailedFiles:
+    """Return the files that a pass could not download. run: the last run of the pass. run_ids: all runs that the digest reports."""
+    failed = (downloads.c.spider == run.spider) & (downloads.c.pass_id == run.pass_id) & (downloads.c.state == DownloadState.FAILED.value)
+    before = select(func.max(runs.c.id)).where(runs.c.spider == run.spider, runs.c.id.not_in(list(run_ids)), runs.c.id < run.id,
+                                               runs.c.outcome == Outcome.SUCCEEDED.value)
+    with store.read() as connection:
+        count = connection.execute(select(func.count()).select_from(downloads).where(failed)).scalar_one()
+        errors = tuple(connection.execute(select(downloads.c.error).where(failed).order_by(downloads.c.id).limit(shown)).scalars())
+        earlier = connection.execute(before).scalar_one_or_none()
+    known = runs_of(store, [earlier]) if earlier is not None else []
+    return FailedFiles(run.spider, count, errors, sum(run.progress.downloads_failed for run in known))
 
 
 def files_of(store: Store, run_ids: Sequence[int]) -> list[StoredFile]:
