@@ -340,6 +340,8 @@ def test_the_tail_of_a_huge_log_is_short_and_a_missing_one_is_empty(tmp_path: Pa
     assert len(lines) == TAIL_LINES
     assert lines[-1] == "\ufffd last"
     assert tail(tmp_path / "none", UTC) == ""
+    (tmp_path / "log").write_bytes(b"line\n" + (b"x/" * 15_000 + b"\n") * 2)  # long words are read in linear time
+    assert [len(line) for line in tail(tmp_path / "log", UTC).split("\n")] == [4, 300, 300]
 
 
 def test_a_recipient_whose_address_is_not_ascii_gets_an_alert_of_their_own(store, site, look, settings_from) -> None:

@@ -15,7 +15,7 @@ _LONGEST = 300
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 """A control sequence of a terminal (ECMA-48, 5.4; operating system commands end with BEL or ST)."""
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+')
-_PACKAGES = re.compile(r"\S*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
+_PACKAGES = re.compile(r"(?<!\S)\S*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
 
 
 def tail(log: Path, zone: tzinfo, folders: Sequence[Path] = ()) -> str:
