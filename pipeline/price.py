@@ -19,8 +19,9 @@ def price(amount: float, currency: str | None, text: str) -> dict[str, Json]:
 
 
 def is_price(value: Json) -> bool:
-    """Return whether a field's value is a price."""
-    return isinstance(value, dict) and value.keys() == _KEYS and isinstance(value["amount"], (int, float))
+    """Return whether a field's value is a price, and not a record of a site with the same names."""
+    return (isinstance(value, dict) and value.keys() == _KEYS and isinstance(value["amount"], (int, float)) and not isinstance(value["amount"], bool)
+            and isinstance(value["text"], str) and (value["currency"] is None or isinstance(value["currency"], str)))
 
 
 def amount_of(value: Json) -> int | float | None:

@@ -201,6 +201,8 @@ def grouping_of(table: DigestTable, settings: Settings, words: Wording) -> Group
         return Grouping({spider: spider for spider in table.spiders}, by_spider=True)
     tags = {spider: settings.spiders[spider].tags for spider in table.spiders if spider in settings.spiders}
     first = {spider: next((tag for tag in (*table.tags, *own) if tag in own), "") for spider, own in tags.items()}
+    if not any(first.values()):
+        return Grouping()
     tagged = sorted(first, key=lambda spider: not first[spider])
     return Grouping({spider: first[spider] for spider in tagged}, other=words.other)
 

@@ -101,6 +101,10 @@ def test_a_change_is_written_as_the_site_writes_it_with_the_difference(old, new,
     ("number", "1 item", "2 items", "1 item → 2 items ▲ +1 (+100%)"), ("percent", "12 €", "13 €", "12 € → 13 € ▲ +1 € (+8.3%)"),
     ("number", "5% off", "10% off", "5% off → 10% off ▲ +5 pp"),
     ("number", 1000, 0.1, "1000 → 0.1 ▼ −999.9 (−99.99%)"), ("number", 1000, 0, "1000 → 0 ▼ −1000 (−100%)"),
+    ("date", "2026-11-28T08:00:00Z", "2026-11-28T12:30:00Z", "28 Nov 2026, 09:00 → 28 Nov 2026, 13:30"),
+    # a record with the names of a price is not always one
+    ("auto", {"amount": 5, "currency": ["EUR"], "text": "5"}, {"amount": 6, "currency": ["EUR"], "text": "5"},
+     "amount: [-5-]{+6+}; currency: EUR; text: 5"),
     # numbers that are no Unix times
     ("date", 20240115, 20240116, "15 Jan 2024 → 16 Jan 2024"), ("date", 2024, 2025, "2024 → 2025 ▲ +1"),
     ("datetime", 0, 1764460800, "0 → 30 Nov 2025, 01:00"), ("date", 20241399, 0, "20241399 → 0 ▼ −20241399 (−100%)"),

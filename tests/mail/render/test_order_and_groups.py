@@ -70,6 +70,11 @@ def test_a_digest_is_grouped_as_the_settings_say(digest, expected, store, site, 
     assert told(store, site, settings, ("shop", {"1": BOOKS["1"]}), ("news", {"1": {"title": "Headline"}}), ("films", {"1": {"title": "Film"}})) == expected
 
 
+def test_spiders_without_any_tag_are_no_group(store, site, settings_from) -> None:
+    settings = settings_from(digest='group_by = "tag"', spiders=("shop", "news"))
+    assert told(store, site, settings, ("shop", {"1": BOOKS["1"]}), ("news", {"1": {"title": "Headline"}})) == ["Book 1 [shop]", "Headline [news]"]
+
+
 @pytest.mark.parametrize(("important", "expected", "subject"), [
     ("", ["New (1)", "Book 5", "Changed (3)", "Book 1", "Book 2", "Book 3"], "1 new, 3 changed: Book 5, Book 1, Book 2, …"),
     ('important = "price"', ["Changed (3)", "Book 3", "Book 2", "Book 1", "New (1)", "Book 5"], "1 new, 3 changed: Book 3, Book 2, Book 1, …"),

@@ -124,6 +124,8 @@ class FieldViewer:
         if form == "html":
             return self._places(view, plain(html_source(before)), plain(html_source(after)), detail)
         old, new = (self._shown(value, form) for value in (before, after))
+        if form == "date" and old.text == new.text:  # times of the same day
+            old, new = (self._shown(value, "datetime") for value in (before, after))
         both = old.text + new.text
         is_typed = all(shown.whole or not shown.text for shown in (old, new))
         if both and (is_typed or (_is_short(both) and "" in (old.text, new.text))):
