@@ -73,7 +73,7 @@ def test_a_refused_address_is_visible_everywhere_until_it_is_marked_as_seen(stor
         finding.found for finding in examine(str(settings.file), now=NOW, connect=False))
     assert pipeline("outbox", "seen", "2") == "marked as seen: gone@example.com\n"
     assert snapshot_of(store, settings)["outbox"]["refused"] == 0
-    assert pipeline("outbox") == ""
+    assert pipeline("outbox") == "no message is waiting or parked, and no address is refused\n"
     deliver(3, at=NOW + timedelta(hours=2))
     assert snapshot_of(store, settings)["outbox"]["refused"] == 1, "a new refusal is visible again"
 

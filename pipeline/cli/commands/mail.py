@@ -130,8 +130,11 @@ def outbox_list(settings: Settings, *, sent: bool = False, refused: bool = False
         to = accepted.get(message.id, []) if sent else message.recipients
         click.echo(f"{message.id}  {message.state.value}  {at:%Y-%m-%d %H:%M}  " + (f"to {', '.join(to)}  " if to else "") + f"“{message.subject}”"
                    + (f"  {message.last_error}" if message.last_error else ""))
-    for line in () if sent else refused_lines(store, settings.zone):
+    refused_now = [] if sent else list(refused_lines(store, settings.zone))
+    for line in refused_now:
         click.echo(line)
+    if not messages and not refused_now:
+        click.echo("no message was sent" if sent else "no message is waiting or parked, and no address is refused", err=True)
 
 
 @outbox.command("show")

@@ -226,6 +226,7 @@ def test_a_mail_shows_the_difference_in_both_parts_and_colours_it_only_if_told(s
     assert "  Price now: £31.82 → £30.00 ▼ −£1.82 (−5.7%)\n  stock: 4 → 3 ▼ −1 (−25%)\n" in text
     assert 'class="delta good"' in html
     assert html.count('class="delta"') == 1
+    assert len(re.findall(r'class="delta[^>]*white-space: nowrap', html)) == 2, "no line ends between a sign and its number"
     assert "▼ −£1.82 (−5.7%)" in html.replace("&nbsp;", " ")
     assert "secret" not in text + html
 
