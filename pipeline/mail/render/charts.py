@@ -27,7 +27,8 @@ from pipeline.text import clean_line
 
 WIDTH, HEIGHT = 240, 64
 """Width and height of a chart in the mail, in CSS pixels. The PNG has twice this size, for high-resolution screens."""
-MAX_CHARTS = 12
+MAX_ITEMS = 12
+"""Maximum number of items with charts in a mail."""
 _MAX_POINTS = 400
 _PAD = 6
 _LONGEST = 24
@@ -71,27 +72,27 @@ def charts_of(store: Store, changes: Sequence[Change], fields: Sequence[str], *,
               zone: tzinfo, seed: str) -> dict[int, list[Chart]]:
     """Return the charts of each change, by the change's id: a chart for each of `fields` that changed.
 
-    rules: by spider, how its fields are shown. seed: text that makes the Content-IDs of the pictures unique. At most MAX_CHARTS charts are drawn. Raises UsageError if the extra
-    `charts` is not installed.
+    Only the first MAX_ITEMS changes have charts. rules: by spider, how its fields are shown. seed: text that makes the Content-IDs of the
+    pictures unique. Raises UsageError if the extra `charts` is not installed.
     """
     found: dict[int, list[Chart]] = {}
     texts = _Texts(words, zone)
-    wanted = [change for change in changes if any(name in fields for name in change.fields)][:MAX_CHARTS]
+    wanted = [change for change in changes if any(name in fields for name in change.fields)][:MAX_ITEMS]
     for spider in dict.fromkeys(change.spider for change in wanted):
         own = [change for change in wanted if change.spider == spider]
         histories: dict[str, list[Change]] = {}
         for past in stored.change_history(store, spider, [change.key for change in own]):
             histories.setdefault(past.key, []).append(past)
+        own_rules = rules.get(spider, FieldRules())
         for change in own:
-            display = rules.get(spider, FieldRules()).display
             for name in fields:
-                if name in display.hide:
+                if name in own_rules.display.hide or name not in change.fields:
                     continue
                 values = _values(histories.get(change.key, []), name, until=change)
-                if len(values) > 1 and name in change.fields and len(found) < MAX_CHARTS:
+                if len(values) > 1:
                     points = [(at, _number(value)) for at, value in values]
                     picture = Picture(f"chart-{change.id}-{len(found.get(change.id, ()))}@{seed}", draw(points))
-                    found.setdefault(change.id, []).append(texts.chart(picture, name, values, rules.get(spider, FieldRules())))
+                    found.setdefault(change.id, []).append(texts.chart(picture, name, values, own_rules))
     return found
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from PIL import Image
 
-from pipeline.mail.render.charts import HEIGHT, WIDTH, _values, axis_of, draw
+from pipeline.languages import wording
+from pipeline.mail.render.charts import HEIGHT, MAX_ITEMS, WIDTH, _values, axis_of, charts_of, draw
 from pipeline.model import Change, ChangeKind
+from pipeline.store.mail import digests as stored
 from tests.mail.conftest import NOW
 
 
@@ -34,3 +36,13 @@ def test_a_chart_contains_only_values_with_the_unit_of_the_last() -> None:
     texts = ["£4", "900 MB", "1 GB", "5 GB", "2 GB"]
     history = [Change(number, "disks", "a", ChangeKind.NEW, NOW, number, {}, {"room": text}) for number, text in enumerate(texts)]
     assert [value for _, value in _values(history, "room", until=history[-1])] == ["1 GB", "5 GB", "2 GB"]
+
+
+def test_each_of_the_first_items_has_a_chart_of_each_field_that_changed(store, site) -> None:
+    keys = [str(number) for number in range(MAX_ITEMS + 1)]
+    site.run({key: {"title": key, "price": 5, "stock": 1} for key in keys})
+    run = site.run({key: {"title": key, "price": 6, "stock": 2} for key in keys})
+    changes = list(stored.changes_of(store, [run.id]))
+    charts = charts_of(store, changes, ["price", "stock"], rules={}, words=wording("en"), zone=UTC, seed="example.com")
+    assert list(charts) == [change.id for change in changes[:MAX_ITEMS]]
+    assert {tuple(chart.label for chart in found) for found in charts.values()} == {("price", "stock")}
