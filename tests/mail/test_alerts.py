@@ -268,6 +268,12 @@ def test_the_end_of_a_log_of_json_is_plain_text_in_the_zone_of_the_reader(tmp_pa
         "14:59:58 red link", "14:59:58 error: it failed", "  in two lines", '  File "spiders/mine.py", line 6, in parse', "  x = 1 / 0", "  ZeroDivisionError: no", "Killed", "[1, 2]"]
 
 
+def test_a_secret_at_the_end_of_a_long_line_of_the_log_is_masked_before_the_line_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(f"{'x' * 290} correct horse battery\n", "utf-8")
+    shown = tail(tmp_path / "log", ZoneInfo("UTC"), mask=lambda text: text.replace("correct horse battery", "****"))
+    assert shown == f"{'x' * 290} ****"
+
+
 @pytest.mark.parametrize(("error", "kind", "outcome", "steps"), [
     ("http://a.test/: the host name cannot be resolved; check the URL and the network", "FetchError", Outcome.FAILED,
      ["Check the URL and the network", "`pipeline try books`"]),

@@ -106,7 +106,7 @@ class AlertViewer:
         view = AlertView(self._title(condition), self._shown(_error(condition)), self._facts(condition), self._steps(condition), links)
         if run is None:
             return view
-        log = self._mask(tail(self._log_of(run.id), self._zone, (self._settings.folder,)))
+        log = self._mask(tail(self._log_of(run.id), self._zone, (self._settings.folder,), self._secrets))
         return self._with_rules(replace(view, log=log), condition, run)
 
     def ended(self, ended: EndedProblem) -> AlertView:

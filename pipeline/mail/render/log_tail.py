@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line \d+')
 _PACKAGES = re.compile(r"(?<!\S)\S*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
 
 
-def tail(log: Path, zone: tzinfo, folders: Sequence[Path] = ()) -> str:
+def tail(log: Path, zone: tzinfo, folders: Sequence[Path] = (), mask: Callable[[str], str] = lambda text: text) -> str:
     """Return the last lines of a log, at most `TAIL_LINES`; "" if there is no log.
 
     A line of JSON is shown as its time in `zone`, its level if it is a warning or an error, and its message. A traceback is shown
-    without the frames that are not the user's. folders: the folders that paths are shown relative to.
+    without the frames that are not the user's. folders: the folders that paths are shown relative to. mask: masks
+    secrets; it is applied before a long line is cut, because a part of a secret would not be masked.
     """
     try:
         with log.open("rb") as file:
@@ -32,7 +33,7 @@ def tail(log: Path, zone: tzinfo, folders: Sequence[Path] = ()) -> str:
     except OSError:
         return ""  # the run's process was killed before it wrote any log line
     shown = [line for raw in lines[1 if size > _TAIL_BYTES else 0:] for line in _shown(raw, zone, folders)]
-    return "\n".join(shown[-TAIL_LINES:])
+    return "\n".join(mask(line)[:_LONGEST] for line in shown[-TAIL_LINES:])
 
 
 def _shown(raw: str, zone: tzinfo, folders: Sequence[Path]) -> Iterator[str]:
@@ -77,4 +78,4 @@ def _short(line: str, folders: Sequence[Path]) -> str:
     line = _ANSI.sub("", line)
     for folder in folders:
         line = line.replace(f"{folder}/", "")
-    return _PACKAGES.sub("…/", line)[:_LONGEST]
+    return _PACKAGES.sub("…/", line)
