@@ -1,0 +1,25 @@
+"""Records and enums that all packages share: Run, Item, Change, Page, Download, Message, states.
+
+Datetimes are timezone-aware and in UTC. Names ending in `_s` are seconds, names ending in `_bytes` are bytes.
+"""
+
+from pipeline.model.crawl import FrontierState, LoginCookie, Page, Request
+from pipeline.model.files import Download, DownloadState, PictureRequest, QueuedDownload, StoredFile, Transfer, together
+from pipeline.model.items import Change, ChangeKind, Item, Json, Reject
+from pipeline.model.mail import (
+    REBUILD_STEPS,
+    Again,
+    DigestClaim,
+    DraftMessage,
+    Message,
+    MessageState,
+    Rebuild,
+    RecipientResult,
+    RecipientState,
+)
+from pipeline.model.runs import DRY_RUN, Health, Outcome, Progress, Run
+
+__all__ = ["DRY_RUN", "REBUILD_STEPS", "Again", "Change", "ChangeKind", "DigestClaim", "Download", "DownloadState", "DraftMessage",
+           "FrontierState", "Health", "Item", "Json", "LoginCookie", "Message", "MessageState", "Outcome", "Page", "PictureRequest",
+           "Progress", "QueuedDownload", "Rebuild", "RecipientResult", "RecipientState", "Reject", "Request", "Run", "StoredFile",
+           "Transfer", "together"]
