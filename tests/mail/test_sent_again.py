@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.deliveries import send_digest
 from pipeline.cli.main import main
+from pipeline.mail.digests.build import build
 from pipeline.model import Again, MessageState
 from pipeline.store.mail import digests
 from pipeline.store.mail import outbox as stored
@@ -100,6 +101,13 @@ def test_a_request_whose_process_was_killed_is_built_later_once(store, site, set
         send_digest(store, settings, "morning", say=lambda line: None)
     assert [(to, subject[-12:] == "(sent again)") for to, subject, _ in sent(store)] == [
         ("me@example.com, you@example.com", False), ("you@example.com", True)]
+
+
+def test_the_text_for_a_channel_says_that_it_was_sent_again(store, site, settings_from) -> None:
+    run = site.run({"1": FIRST})
+    claim = digests.claim_again(store, "morning", Again((run.id,)), owner="me", now=NOW)
+    build(store, settings_from(digest='notify = [{ env = "A_CHANNEL" }]'), claim, owner="me", now=NOW)
+    assert [message.subject for message in stored.list_messages(store, (MessageState.WAITING,))] == ["New: First (sent again)"] * 2
 
 
 def test_a_digest_that_is_sent_again_is_built_with_less_if_it_is_refused(store, site, settings_from, tmp_path) -> None:

@@ -100,9 +100,8 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
     if not contents:  # there is nothing to report, or the digest was removed from the settings
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)
-    notice = Notice(problem, is_rebuilt=claim.rebuild is not None, is_again=claim.again is not None)
-    renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=replace(level, notice=notice),
-                              pictures=pictures)
+    level = replace(level, notice=Notice(problem, is_rebuilt=claim.rebuild is not None, is_again=claim.again is not None))
+    renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, pictures=pictures)
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
     with scratch_folder(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
