@@ -26,7 +26,9 @@ _MAX_PROBLEMS, _LENGTH = 3, 120
 
 def digest_drafts(store: Store, settings: Settings, content: RecipientsContent, *, name: str, digest_id: int, now: datetime, level: RenderLevel,
                   first: int) -> Iterator[DraftMessage]:
-    """Yield the messages for the channels of a digest or of one of its groups. first: number of the first message within the digest."""
+    """Return the messages for the channels of a digest or of one of its groups. first: number of the first message within the digest."""
+    if not content.table.notify:
+        return iter(())
     return channel_drafts(
         store, settings, content_text(settings, content, name=name, now=now, level=level), content.table.notify, stem=f"messages/{digest_id}-notify",
         message_id=lambda number: compose.message_id(name, digest_id, number, now, settings.mail.from_), first=first, recipients_of=content.recipients_of)
@@ -52,8 +54,8 @@ def digest_text(summary: DigestSummary, options: RenderOptions, *, link: str = "
     problems = digest_view.problems(lasting, words, options.notice)
     named = [words.colon.join(filter(None, (problem.spider, problem.text))) for problem in problems[:_MAX_PROBLEMS]]
     head = headline(summary, viewer, options, words)
-    first = [] if options.details is COUNTS_ONLY else [
-        FirstChange(change, viewer.item(change, (), Detail(1))) for kind in summary.order for change in summary.top[kind][:MAX_LINES]][:MAX_LINES - len(named)]
+    changes = [change for kind in summary.order for change in summary.top[kind]][:MAX_LINES - len(named)]
+    first = [] if options.details is COUNTS_ONLY else [FirstChange(change, viewer.item(change, (), Detail(1))) for change in changes]
     lines = [in_full(change, words, length=_LENGTH) for change in first]
     if not named and len(lines) <= 1 and "".join(lines) in head["subject"]:  # the subject says it all, or there are only counts
         return ChannelText.of(head["subject"], [head["preheader"]], total=1, more=words.more, link=link)
