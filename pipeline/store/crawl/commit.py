@@ -19,6 +19,7 @@ from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page,
 from pipeline.store.crawl.compare import Comparison, Coverage
 from pipeline.store.crawl.frontier import REDIRECTED_HOST, Queued, add_to_frontier
 from pipeline.store.database.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
+from pipeline.store.database.column_types import storable_key
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
     changes,
@@ -29,7 +30,6 @@ from pipeline.store.database.schema import (
     passes,
     rejects,
     runs,
-    storable_key,
 )
 from pipeline.store.files.download_queue import LONGEST_REST, SET_ASIDE_AFTER
 from pipeline.store.runs import leases

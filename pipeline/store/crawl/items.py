@@ -11,9 +11,10 @@ from sqlalchemy import Row, select, true
 
 from pipeline.model import Change, ChangeKind, Item, Json
 from pipeline.store.database.bulk import is_one_of, paged
+from pipeline.store.database.column_types import storable_key
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes as change_rows
-from pipeline.store.database.schema import downloads, items, storable_key
+from pipeline.store.database.schema import downloads, items
 from pipeline.store.database.schema import rejects as reject_rows
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, insert, select, update
 
 from pipeline.model import Json, Outcome, Run
+from pipeline.store.database.column_types import storable_json
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import downloads, items, mendings, runs, storable_json
+from pipeline.store.database.schema import downloads, items, mendings, runs
 from pipeline.store.runs import leases
 from pipeline.store.runs.slots import run_of
 

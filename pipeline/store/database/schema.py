@@ -1,23 +1,19 @@
-"""The tables of the database and their column types.
+"""The tables of the database.
 
-The scripts in migrations/ bring older databases to this schema.
-Instants are stored as microseconds since 1970 UTC, and are timezone-aware datetimes in Python. Each table with rows that a
-process can lease has the three columns of a lease (leases.py).
+The scripts in migrations/ bring older databases to this schema. Each table with rows that a process can lease has the three columns
+of a lease (leases.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Boolean,
     Column,
     ColumnElement,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -26,88 +22,18 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     literal_column,
 )
 
-from pipeline.model import Json
+from pipeline.store.database.column_types import AnyText, Id, Instant, storable
 from pipeline.store.database.packed_json import PackedJson
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class Instant(TypeDecorator[datetime]):
-    """A column type for timezone-aware datetimes, stored as microseconds since 1970 UTC.
-
-    The stored values are exact, sort by time, and are the same on every database.
-    """
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
-
-
-LONGEST_KEY = 1000
-"""The maximum length of an item's key in characters, because an index entry in PostgreSQL can have at most 2.7 kB."""
-
-
-def storable(text: str) -> str:
-    """Return the text with U+0000 and lone surrogates replaced.
-
-    Scraped text may contain such characters, and not every database can store them.
-    """
-    if "\0" in text:
-        text = text.replace("\0", "\ufffd")
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def storable_json(value: Json) -> Json:
-    """Return JSON data whose texts and names are storable."""
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, dict):
-        return {storable(name): storable_json(entry) for name, entry in value.items()}
-    return [storable_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
-
-
-def storable_key(key: str) -> str:
-    """Return the key in the form in which it is stored.
-
-    A very long key is truncated and gets a hash of the whole key.
-    """
-    key = storable(key)
-    if len(key) <= LONGEST_KEY:
-        return key
-    return f"{key[:LONGEST_KEY - 66]}… {hashlib.sha256(key.encode()).hexdigest()}"
-
-
-class AnyText(TypeDecorator[str]):
-    """A column type for text from any source.
-
-    Characters that a database cannot store are replaced (see `storable`).
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else storable(value)
 
 
 def _sha1_of_url(context: Any) -> bytes:
     url: str = context.get_current_parameters()["url"]
     return hashlib.sha1(storable(url).encode(), usedforsecurity=False).digest()
 
-
-# SQLite auto-increments INTEGER only; on other databases ids need 64 bits.
-Id = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(naming_convention={
     "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
