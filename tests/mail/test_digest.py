@@ -154,14 +154,14 @@ def test_a_suspect_run_says_why_nothing_is_gone(store, site, settings_from) -> N
     site.run({})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert mail["Subject"] == "books suspect"
-    assert "books: the last run is suspect, so no items are reported as gone — no items were found, although the spider had 1 item before" in text_of(mail)
+    assert "books: the last run is suspect, so it reports no items as gone — no items were found, although the spider had 1 item before" in text_of(mail)
 
 
 def test_a_suspect_run_is_a_problem_although_a_later_run_was_stopped(store, site, settings_from) -> None:
     site.run({}, doubt="`items.each` matched nothing on 3 pages")
     site.run(None, outcome=Outcome.STOPPED, error="stopped with 2 pages left to fetch")
     mail = mail_of(store, built(store, settings_from()))
-    assert "books: the last run is suspect, so no items are reported as gone — `items.each` matched nothing on 3 pages" in text_of(mail)
+    assert "books: the last run is suspect, so it reports no items as gone — `items.each` matched nothing on 3 pages" in text_of(mail)
 
 
 @pytest.mark.parametrize(("language", "said"), [
@@ -181,7 +181,7 @@ def test_a_suspect_run_names_the_missing_field(store, site, settings_from) -> No
     site.run({"1": {"title": BOOK["title"]}})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert mail["Subject"] == "A Light in the Attic：price £51.77 → —；books 结果可疑"
-    assert "结果可疑，因此没有条目被标为消失 — 没有条目有字段 'price'，而上一轮唯一的条目有" in text_of(mail)
+    assert "最近一次运行的结果可疑，因此未将任何条目标为消失 — 没有条目有字段 'price'，而上一轮唯一的条目有" in text_of(mail)
 
 
 def rejected(reason: str, number: int = 1) -> Reject:

@@ -138,7 +138,7 @@ def test_problems_come_first_only_if_they_say_how_far_the_items_can_be_trusted(p
     assert outline(mail)[place] == "! Problems"
     assert outline(mail).count("! Problems") == text_of(mail, "html").count(">Problems<") == 1
     if problem == "incomplete":
-        assert "books: not all pages could be read, so no items are reported as gone" in text_of(mail)
+        assert "books: the last run could not read all pages, so it reports no items as gone" in text_of(mail)
 
 
 @pytest.mark.parametrize(("language", "said"), [
