@@ -126,6 +126,6 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
                 raise _TooLargeError
     store.files.sync(draft.file_key for draft in drafts)
     for content in contents:
-        drafts += digest_drafts(store, settings, content, name=claim.name, digest_id=claim.id, now=claim.created_at, level=level, first=len(drafts) + 1)
+        drafts += digest_drafts(store, settings, content, claim, level=level, first=len(drafts) + 1)
     ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
     return BuiltDigest(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, contents[0].summary.counts, problem)

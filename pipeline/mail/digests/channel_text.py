@@ -17,21 +17,22 @@ from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.render import COUNTS_ONLY, RenderOptions, headline, viewer_of
 from pipeline.mail.render.subject import FirstChange, in_full
 from pipeline.mail.summary import DigestSummary
-from pipeline.model import DraftMessage
+from pipeline.model import DigestClaim, DraftMessage
 from pipeline.settings import Settings
 from pipeline.store import Store
 
 _MAX_PROBLEMS, _LENGTH = 3, 120
 
 
-def digest_drafts(store: Store, settings: Settings, content: RecipientsContent, *, name: str, digest_id: int, now: datetime, level: RenderLevel,
+def digest_drafts(store: Store, settings: Settings, content: RecipientsContent, claim: DigestClaim, *, level: RenderLevel,
                   first: int) -> Iterator[DraftMessage]:
     """Return the messages for the channels of a digest or of one of its groups. first: number of the first message within the digest."""
     if not content.table.notify:
         return iter(())
+    text = content_text(settings, content, name=claim.name, now=claim.created_at, level=level)
     return channel_drafts(
-        store, settings, content_text(settings, content, name=name, now=now, level=level), content.table.notify, stem=f"messages/{digest_id}-notify",
-        message_id=lambda number: compose.message_id(name, digest_id, number, now, settings.mail.from_), first=first, recipients_of=content.recipients_of)
+        store, settings, text, content.table.notify, stem=f"messages/{claim.id}-notify", first=first, recipients_of=content.recipients_of,
+        message_id=lambda number: compose.message_id(claim.name, claim.id, number, claim.created_at, settings.mail.from_))
 
 
 def content_text(settings: Settings, content: RecipientsContent, *, name: str, now: datetime, level: RenderLevel) -> ChannelText:
