@@ -96,7 +96,9 @@ class AdminViews:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """Return a stored file, or the range of bytes that the request asks for (RFC 9110, 14)."""
-        return file_response(*_or_404(await asyncio.to_thread(self._actions.stored_file, request.match_info["key"])))
+        response = file_response(*_or_404(await asyncio.to_thread(self._actions.stored_file, request.match_info["key"])))
+        await response.send(request)
+        return response
 
     async def _runs_feed(self, request: web.Request) -> web.Response:
         return self._feed(request, "runs", feeds.runs_ended(await self._snapshot(), self._authorizer.service_id), page="/")

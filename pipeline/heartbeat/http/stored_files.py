@@ -5,6 +5,7 @@ All other files in data_dir, such as cookie jars, messages and the database, are
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -18,7 +19,10 @@ from pipeline.registry import ATTACHMENT_FORMATS
 from pipeline.store import Store
 from pipeline.store.database.schema import download_files
 
+logger = logging.getLogger(__name__)
+
 _ATTACHMENT = re.compile(rf"messages/\d+(?:-\d+)?-[^/]+\.(?:{'|'.join(ATTACHMENT_FORMATS)}|zip)")
+_CHUNK_BYTES = 64 * 1024
 _SAVED_PAGE = re.compile(r"pages/[^/]+/[0-9a-f]{32}-[^/]+")
 
 
@@ -39,17 +43,35 @@ def stored_file(store: Store, key: str) -> tuple[Path, str] | None:
     return (path, name) if name is not None and path.is_file() else None
 
 
-class _StoredFileResponse(web.FileResponse):
+class StoredFileResponse(web.FileResponse):
     """A response with the file itself, even if a file with the same name and ".gz" or ".br" at the end is stored beside it."""
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send the whole response. A second call, which aiohttp makes after the handler, sends nothing."""
+        if self.prepared:
+            return await web.StreamResponse.prepare(self, request)
         headers = request.headers.copy()
         headers.popall(hdrs.ACCEPT_ENCODING, None)
         return await super().prepare(request.clone(headers=headers))
 
+    async def send(self, request: web.Request) -> None:
+        """Send the whole response while the request still counts as being served: a slow client is not idle.
 
-def file_response(path: Path, name: str) -> web.StreamResponse:
+        If this fails after the head was sent, the connection is aborted, so that the client does not take a part for the whole.
+        """
+        try:
+            await self.prepare(request)
+        except Exception as error:
+            if not self.prepared:
+                raise
+            if not isinstance(error, ConnectionError):
+                logger.warning("a stored file could not be sent to its end: %s: %s", type(error).__name__, error)
+            if request.transport is not None:
+                request.transport.abort()
+
+
+def file_response(path: Path, name: str) -> StoredFileResponse:
     """Return the response for a stored file, which browsers save and never show: its content comes from a crawled site."""
-    return _StoredFileResponse(path, headers={
+    return StoredFileResponse(path, chunk_size=_CHUNK_BYTES, headers={
         "Content-Type": "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"})  # RFC 6266, 4.3; RFC 8187

@@ -10,6 +10,7 @@ from lxml import html
 from sqlalchemy import insert, update
 
 from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.token import Token
 from pipeline.settings import load
@@ -29,7 +30,12 @@ OTHERS = ["jars/books.txt", "pipeline.sqlite", "heartbeat-token", "messages/12-1
 
 
 @pytest.fixture
-def server(start, tmp_path):
+def limits():
+    return ServerLimits()
+
+
+@pytest.fixture
+def server(start, tmp_path, limits):
     (tmp_path / "settings.toml").write_text("")
     settings = load(tmp_path / "settings.toml")
     store = open_store(settings.data_dir)
@@ -44,7 +50,7 @@ def server(start, tmp_path):
                 download_id=number, spider="books", url="http://site.test/", key=key, name=NAME, size_bytes=len(CONTENT), sha256="0" * 64,
                 content_type="text/html", fetched_at=NOW))
         connection.execute(update(download_files).where(download_files.c.key.like("%doomed%")).values(doomed_at=NOW))
-    yield start(access=AccessPolicy(TOKEN), actions=AdminActions(store, lambda: settings, lambda: NOW))
+    yield start(access=AccessPolicy(TOKEN), actions=AdminActions(store, lambda: settings, lambda: NOW), limits=limits)
     store.close()
 
 
@@ -75,6 +81,19 @@ def test_a_part_of_a_file_can_be_requested(server) -> None:
     answer = get(server, f"/files/{quote(PDF)}", Range="bytes=9990-")
     assert (answer.status_code, answer.content, answer.headers["Content-Range"]) == (206, CONTENT[9990:], "bytes 9990-9999/10000")
     assert get(server, f"/files/{quote(PDF)}", Range="bytes=20000-").status_code == 416
+
+
+@pytest.mark.parametrize("limits", [ServerLimits(http_idle_s=0.01)])
+def test_a_client_that_reads_a_large_file_for_longer_than_an_idle_connection_may_last_gets_it_all(server, tmp_path) -> None:
+    large = next(tmp_path.rglob("12-morning-2026-11-22.csv"))
+    with large.open("r+b") as file:
+        file.truncate(40_000_000)
+    with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {TOKEN.reveal()}"
+        url = f"http://127.0.0.1:{server.address[1]}/files/messages/{large.name}"
+        with session.get(url, timeout=10, stream=True) as answer:
+            assert sum(map(len, answer.iter_content(16_384))) == 40_000_000
+        assert session.head(url, timeout=10).headers["Content-Length"] == "40000000"
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
