@@ -33,6 +33,9 @@ def test_each_recipient_gets_a_message_of_their_own(keys, link, store, site, set
         "you@example.com": ("you@example.com", None), "silent@example.com": ("silent@example.com", None)}
     assert len({mail["Message-ID"] for mail in found.values()}) == 4
     assert len(result.html_keys) == 1  # a page for each recipient would only take space
+    page = store.files.path(result.html_keys[0]).read_text("utf-8")
+    assert "%40example.com" not in page  # a person who opens the page must not unsubscribe a recipient
+    assert "recipient-" not in page
     mail = found["me+news@example.com"]
     assert mail["List-Unsubscribe"].startswith(f"<{link or 'mailto:pipeline@example.com?subject=unsubscribe%20morning'}>")
     assert mail["List-Unsubscribe-Post"] == ("List-Unsubscribe=One-Click" if link.startswith("https:") else None)

@@ -112,7 +112,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
             stem = f"{FOLDER}/{claim.id}-{len(drafts) + 1}"
             if mail.rendered.html and mail.is_first:
                 html_keys.append(f"{stem}.html")
-                store.files.write(html_keys[-1], standalone(mail.rendered).encode())
+                store.files.write(html_keys[-1], standalone(mail.page).encode())
             envelope = renderer.envelope(mail, number=len(drafts) + 1)
             with store.files.writing(f"{stem}.eml", sync=False) as file:
                 renderer.write(file, envelope, mail)

@@ -50,7 +50,7 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
                 with stem.with_name(f"{stem.name}.eml").open("wb") as file:
                     renderer.write(file, renderer.envelope(mail, number=number), mail)
                 paths.append(stem.with_name(f"{stem.name}.eml"))
-                for extension, content in (("html", standalone(mail.rendered)), ("txt", mail.rendered.text)):
+                for extension, content in (("html", standalone(mail.page)), ("txt", mail.page.text)):
                     if content:
                         paths.append(stem.with_name(f"{stem.name}.{extension}"))
                         paths[-1].write_text(content, "utf-8")

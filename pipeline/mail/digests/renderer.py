@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,13 +74,15 @@ COPIED_BYTES = 2 * 10**9
 class RenderedMail:
     """One rendered mail with its recipients and attachments.
 
-    table: the settings of the mail, with only its recipients. recipients_of: as in RecipientsContent. is_first: False for a mail that repeats
+    table: the settings of the mail, with only its recipients. recipients_of: as in RecipientsContent. page: the content for a file that
+    a person opens in a browser. is_first: False for a mail that repeats
     an earlier mail for another recipient. copies: writes the messages with this content to one recipient each; None for a mail to all.
     """
 
     table: DigestTable
     recipients_of: int
     rendered: Rendered
+    page: Rendered
     attachments: Sequence[Attachment]
     is_first: bool
     copies: Copies | None = None
@@ -126,7 +129,8 @@ class DigestRenderer:
             for table in tables_of_messages(content.table):
                 for (part, attachments), copied in zip(mails, copies, strict=True):
                     own = part.with_text(self._recipient_mark, quoted_recipient(table)) if is_personal else part
-                    yield RenderedMail(table, content.recipients_of, own, attachments, is_first, copied)
+                    page = self._without_personal_links(part) if is_personal and is_first else own
+                    yield RenderedMail(table, content.recipients_of, own, page, attachments, is_first, copied)
                 is_first = not table.is_individual
 
     def _render(self, content: RecipientsContent, *, scratch: Path, keep_under: str) -> tuple[Rendered, Packed]:
@@ -150,6 +154,11 @@ class DigestRenderer:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
             rendered = render(summary, packed, options)
         return rendered, packed
+
+    def _without_personal_links(self, part: Rendered) -> Rendered:
+        """Return the content without the links with which one recipient would be unsubscribed."""
+        html = re.sub(rf'\shref="[^"]*{self._recipient_mark}[^"]*"', "", part.html)
+        return replace(part, html=html).with_text(self._recipient_mark, "recipient")
 
     def _footer(self, table: DigestTable) -> FooterOptions:
         settings = self._settings.mail
