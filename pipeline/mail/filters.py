@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from unicodedata import category, normalize
 
 from pipeline.mail.field_text import field_text
 from pipeline.model import Change, ChangeKind
@@ -79,13 +80,20 @@ def holds(condition: Condition, data: dict[str, Any], before: dict[str, Any]) ->
     found = data.get(condition.field)
     operand = before.get(condition.field) if condition.value is None else condition.value
     if condition.op in ("<", "<=", ">", ">="):
-        if not same_currency(found, operand):
+        if not same_currency(found, operand) or (condition.value is None and _other_signs(found, operand)):
             return False
         return _ordered(condition.op, number(found), number(operand))
     if condition.op in ("~", "!~"):
         inside = operand is not None and field_text(_plain(operand)).casefold() in field_text(found).casefold()
         return inside is (condition.op == "~")
     return _equal(found, operand) is (condition.op == "=")
+
+
+def _other_signs(found: Any, operand: Any) -> bool:
+    """Return whether both values are texts with currency signs, but have no sign in common."""
+    signs = [{character for character in normalize("NFKC", value[:1000]) if category(character) == "Sc"} if isinstance(value, str) else set()
+             for value in (found, operand)]
+    return bool(signs[0] and signs[1]) and signs[0].isdisjoint(signs[1])
 
 
 def _ordered(op: str, left: float | None, right: float | None) -> bool:

@@ -156,7 +156,8 @@ def test_a_price_that_fell_before_the_first_digest_is_shown_with_both_values(sto
 
 @pytest.mark.parametrize(("before", "after", "fell"), [
     (price(10, "GBP", "£10"), price(8, "GBP", "£8"), True), (price(10, "GBP", "£10"), price(8, "EUR", "8 €"), False),
-    (price(10, None, "10"), price(8, "EUR", "8 €"), True), ("10 left", "8 left", True), (10, None, False), (None, 8, False)])
+    (price(10, None, "10"), price(8, "EUR", "8 €"), True), ("10 left", "8 left", True), (10, None, False), (None, 8, False),
+    ("£10", "€8", False), ("£10", "£8", True), ("€10", "8 EUR", True), ("￥10", "¥8", True)])
 def test_a_price_in_another_currency_has_not_fallen(before, after, fell) -> None:
     condition, = GroupTable(to=("a@example.com",), where=(FELL[10:-2],)).where
     assert holds(condition, {"price": after}, {"price": before}) is fell
