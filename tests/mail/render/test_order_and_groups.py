@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from email import message_from_bytes
+from email.policy import default
 
 import pytest
 
@@ -155,4 +157,4 @@ def test_nothing_new_says_what_was_checked_and_when(  # noqa: PLR0917  pytest ha
     site.run(items, pages={"1": b"<p>Book 1</p>"})
     eml, _, text = preview(store, settings, "morning", tmp_path / "look", now=NOW)
     assert said in text.read_text("utf-8")
-    assert "books" in eml.read_text("utf-8").partition("\n\n")[0] or language == "zh"
+    assert "books" in message_from_bytes(eml.read_bytes(), policy=default)["Subject"]
