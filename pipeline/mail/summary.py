@@ -261,7 +261,8 @@ def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[St
     return DigestSummary(
         spiders=list(dict.fromkeys(run.spider for run in runs)), counts=found.counts, top=found.top(), fields=names,
         fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), problems=_problems(runs),
-        spider_counts=found.spider_counts, important=found.important, incomplete=_incomplete(runs), files=list(files), rejected=list(rejected), fewer=list(fewer), start=min(starts, default=None), end=max(ends, default=None))
+        spider_counts=found.spider_counts, important=found.important, incomplete=_incomplete(runs), files=list(files),
+        rejected=list(rejected), fewer=list(fewer), start=min(starts, default=None), end=max(ends, default=None))
 
 
 def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:
