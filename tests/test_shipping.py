@@ -77,6 +77,7 @@ def test_it_runs_from_an_empty_folder_without_the_repository(installed: Path, tm
     done = run(installed, tmp_path, "-m", "pipeline", "serve", "--once")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "var" / "mail" / "new").iterdir())) == 1
+    assert "€11.27" in (tmp_path / "var" / "messages" / "1-1.html").read_text("utf-8"), "a price as the site writes it"
     assert {path.name for path in tmp_path.iterdir()} == {"settings.toml", "spiders", "var"}
 
 
