@@ -39,6 +39,10 @@ _NAME = re.compile(r"\S*[.:/_]\S")
 _CODE = re.compile("`([^`]+)`")
 
 
+_SHORTEST_SPAN = timedelta(minutes=1)
+"""A problem that started less than this ago is told without how long it has lasted."""
+
+
 @dataclass(frozen=True)
 class AlertView:
     """One problem, in the form in which the mail templates show the problem.
@@ -162,7 +166,8 @@ class AlertViewer:
         if condition.cookie is not None:
             facts = [(words.cookie, clean_line(f"{condition.cookie.name} ({condition.cookie.site})", 200)), (words.ends, self._at(condition.cookie.ends_at))]
             return facts
-        facts = [(words.since, f"{self._at(condition.since)} ({self._span(self._now - condition.since)})")]
+        lasted = self._now - condition.since
+        facts = [(words.since, self._at(condition.since) + (f" ({self._span(lasted)})" if lasted >= _SHORTEST_SPAN else ""))]
         if condition.kind is not AlertKind.DIGEST:
             facts.append((words.last_good, self._run(condition.last_success)))
         if condition.last_run is not None:
