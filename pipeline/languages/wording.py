@@ -69,6 +69,7 @@ class Wording(Texts):
     incomplete: Phrase
     other: Phrase
     more: Phrase
+    more_of: Phrase
     unseen: Phrase
     other_fields: Phrase
     left_out: Phrase

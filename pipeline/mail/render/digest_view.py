@@ -103,10 +103,9 @@ def _problem(problem: SpiderProblem, words: Wording) -> ProblemView:
 def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
     told = [f"{clean_line(reasons(words.lang).translate(one.reason), 120)} ({one.count})" for one in items.reasons[:_MAX_REASONS]]
     left = items.count - sum(one.count for one in items.reasons[:_MAX_REASONS])
-    if left > 0:
-        told.append(words.more.format(n=left))
+    text = words.comma.join(told)
     return ProblemView(items.spider, _with_reason(words.rejected_of.format(n=items.count, spider=items.spider),
-                                                  words.comma.join(told)))
+                                                  words.more_of.format(entries=text, n=left) if left > 0 else text))
 
 
 def _failed_files(files: FailedFiles, words: Wording) -> ProblemView:

@@ -132,9 +132,9 @@ class ItemViewer:
 
     def _named(self, label: str, fields: Sequence[str], rules: FieldRules) -> FieldView:
         """Return a view that names fields whose values the mail does not show."""
-        names = [rules.label_of(name) for name in fields[:_MAX_NAMED]]
-        names += [self.words.more.format(n=len(fields) - _MAX_NAMED)] if len(fields) > _MAX_NAMED else []
-        text = self.words.comma.join(names)
+        text = self.words.comma.join(rules.label_of(name) for name in fields[:_MAX_NAMED])
+        if len(fields) > _MAX_NAMED:
+            text = self.words.more_of.format(entries=text, n=len(fields) - _MAX_NAMED)
         return FieldView(label, text, label=label, plain=[text])
 
 

@@ -173,6 +173,10 @@ def test_a_field_for_which_there_is_no_room_is_named() -> None:
     many = {f"field_{n}": f"value {n}" for n in range(20)}
     assert list(shown_fields(many).items())[5:] == [("field 5", "value 5"), (
         "not shown", "field 6, field 7, field 8, field 9, field 10, field 11, field 12, field 13, field 14, field 15, field 16, field 17, and 2 more")]
+    views = viewer_of(FieldRules(), "de").changed_fields(change_of({}, many), Detail(1))
+    assert views[10].value.endswith("field 18, field 19")
+    views = viewer_of(FieldRules(), "de").changed_fields(change_of({}, many | {f"more_{n}": n for n in range(5)}), Detail(1))
+    assert views[10].value.endswith("more 0, more 1 und 3 weitere")
     views = viewer_of(FieldRules()).changed_fields(change_of({}, many), Detail(1))
     assert (len(views), views[10].label, views[10].value.count(",")) == (11, "also changed", 9)
 

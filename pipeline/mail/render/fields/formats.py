@@ -192,10 +192,9 @@ class Formatter:
         texts = [(name, found.text if (found := self._value(entry, most, depth + 1)) is not None else field_text(entry))
                  for name, entry in pairs[:most]]
         shown = [f"{name}{text}" for name, text in texts if text.strip()]
-        if len(pairs) > most:
-            shown.append(self._words.more.format(n=len(pairs) - most))
         is_nested = any(isinstance(entry, (dict, list)) and not is_price(entry) for _, entry in pairs)
-        return ("; " if is_nested else str(self._words.comma)).join(shown)
+        text = ("; " if is_nested else str(self._words.comma)).join(shown)
+        return self._words.more_of.format(entries=text, n=len(pairs) - most) if len(pairs) > most else text
 
 
 def short_url(link: str) -> str:
