@@ -287,5 +287,5 @@ def test_the_language_is_written_from_right_to_left_in_digests_and_alerts(copy: 
     assert "ما العمل" in alert.get_body(("plain",)).get_content()
     assert copy.changed() == recipe.files | {"docs/settings-reference.md"}
     (copy.repository / "pipeline" / "languages" / "ar.toml").write_text(
-        (copy.repository / "pipeline" / "languages" / "ar.toml").read_text("utf-8").replace('\nmore = "', '\nmore_of = "', 1), "utf-8")
+        (copy.repository / "pipeline" / "languages" / "ar.toml").read_text("utf-8").replace('\nmore = "', '\nno_more = "', 1), "utf-8")
     assert "digests.changes.language: ar.toml: digest.more is missing; translate the text of en.toml" in copy.refused()

@@ -15,7 +15,7 @@ from pipeline.mail.render.fields.field_view import FieldView
 from pipeline.mail.render.fields.figures import figure_of
 from pipeline.mail.render.item_view import ItemView
 from pipeline.mail.summary import ORDER, DigestSummary
-from pipeline.model import Change, ChangeKind, Json
+from pipeline.model import Change, ChangeKind, Json, Outcome
 from pipeline.text import clean_line, isolated
 
 FEW = 3
@@ -87,8 +87,11 @@ def change_counts(summary: DigestSummary, words: Wording) -> list[str]:
 
 
 def problem_counts(summary: DigestSummary, words: Wording) -> list[str]:
-    """Return texts that name the spiders whose last run failed, and those whose last run is suspect."""
-    lasting = [problem for problem in summary.problems if not problem.recovered]
+    """Return texts that name the spiders whose last run failed, and those whose last run is suspect.
+
+    An interrupted run has not failed, because the next run continues its pass.
+    """
+    lasting = [problem for problem in summary.problems if not problem.recovered and (problem.suspect or problem.outcome is not Outcome.ABANDONED)]
     found = []
     for template, suspect in ((words.failed, False), (words.doubtful, True)):
         spiders = [problem.spider for problem in lasting if problem.suspect is suspect]

@@ -143,6 +143,15 @@ def test_problems_come_first_only_if_they_say_how_far_the_items_can_be_trusted(p
         assert "books: the last run could not read all pages, so it reports no items as gone" in text_of(mail)
 
 
+def test_an_interrupted_run_is_a_problem_of_the_mail_but_has_not_failed(store, site, settings_from) -> None:
+    settings = settings_from(spiders=("books", "news"))
+    site.run({"1": {"title": "Book 1"}})
+    site.run(None, spider="news", outcome=Outcome.ABANDONED)
+    mail = latest(store, built(store, settings).message_ids[0])
+    assert mail["Subject"] == "New: Book 1"
+    assert "news: was interrupted" in text_of(mail)
+
+
 @pytest.mark.parametrize(("language", "said"), [
     ("en", "Checked:\n  books: 2 pages, 42 items, Sun 22 Nov 2026 07:02\n  news: never read successfully\n"),
     ("zh", "已检查：\n  books：2 页，42 个条目，2026-11-22 07:02\n  news：从未成功读取\n"),
