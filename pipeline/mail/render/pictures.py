@@ -21,6 +21,7 @@ from pipeline.languages.reasons import reasons
 from pipeline.mail.field_text import MAX_URL
 from pipeline.mail.message.compose import Picture
 from pipeline.mail.render.fields.formats import FieldRules
+from pipeline.mail.render.fields.machine_values import is_picture_name
 from pipeline.mail.render.file_types import kind_of_extension
 from pipeline.mail.render.item_view import link_of, title_of, visible, visible_key
 from pipeline.mail.render.thumbnails import ItemPicture, Thumbnail, stored_thumbnail, thumbnail
@@ -40,12 +41,10 @@ LIMIT_S = 20.0
 KEEP_S = 24 * 3600.0
 """How long a copy in the file store is used."""
 FOLDER = "pictures"
-_NAMES = frozenset({"image", "picture", "photo", "thumbnail", "thumb", "cover", "poster", "img", "pic", "bild", "foto"})
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
 _IMG = re.compile(r"<img\s(?:[^<>]*?\s)?src\s*=\s*[\"']?([^\"'\s>]+)", re.IGNORECASE)
 _SRCSET = re.compile(r"\s*(\S+[^\s,])\s+[\d.]+[wx](?:\s*,|\s*$)")
 """The first candidate of an attribute srcset (HTML, 4.8.4.2.1)."""
-_CHINESE_NAMES = ("图片", "封面", "照片", "图像", "缩略图")
 _EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp"})
 _TYPES = {"image/jpeg": "jpg", "image/png": "png"}
 
@@ -196,13 +195,6 @@ def _base_of(change: Change, rules: FieldRules) -> str:
     if rules.sources and host_of(link) not in map(host_of, rules.sources):
         return min(rules.sources)
     return link
-
-
-def is_picture_name(name: str) -> bool:
-    """Return whether a field's name contains a word for a picture, as in cover, imageUrl, product_images or 图片地址."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
-    words = {word.removesuffix("s") for word in re.findall(r"[a-z]+", spaced)}
-    return not words.isdisjoint(_NAMES) or any(word in spaced for word in _CHINESE_NAMES)
 
 
 def _url_in(value: Json, base: str) -> str:

@@ -1,4 +1,4 @@
-"""Recognize field values that are meant for machines: ids, keys, hashes, the URLs of feeds. Mails leave them out by default."""
+"""Recognize field values that are meant for machines: ids, keys, hashes, the URLs of feeds and pictures. Mails leave them out by default."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ _TOKEN = re.compile(r"(?=[^/]*\d)(?=[^/]*[a-z])(?=[^/]*[A-Z])[A-Za-z0-9+/_-]{32,
 _FEED = re.compile(r"/(?:feeds?|rss|atom)(?:2(?:\.0)?)?/?$|/(?:[\w-]*(?:feed|rss|atom)[\w-]*|index)\.(?:xml|json|php)$|\.(?:rss|atom|rdf)$"
                    r"|\?(?:.*&)?(?:feed|format|alt)=(?:rss|atom|feed)", re.IGNORECASE)
 
+_PICTURE_NAMES = frozenset({"image", "picture", "photo", "thumbnail", "thumb", "cover", "poster", "img", "pic", "bild", "foto"})
+_CHINESE_PICTURE_NAMES = ("图片", "封面", "照片", "图像", "缩略图")
 _MAX_DEPTH = 20
 _LONGEST = 2000
 """Longer values are never recognized."""
@@ -36,7 +38,7 @@ def is_for_machines(name: str, value: Json, *, sources: Collection[str]) -> bool
     """Return whether a value says nothing to people.
 
     These are UUIDs, hashes, tokens and URIs that are no URLs under any name; values of one word in a field whose name is that of an id;
-    the URLs of feeds, and the URLs with which the spider starts (`sources`).
+    the URLs of feeds and pictures, and the URLs with which the spider starts (`sources`).
     """
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return False
@@ -44,7 +46,7 @@ def is_for_machines(name: str, value: Json, *, sources: Collection[str]) -> bool
     if not text or len(text) > _LONGEST or re.search(r"\s", text):
         return False
     if text.startswith(("http://", "https://")):
-        return text in sources or _is_feed(text) or bool(_ID_NAME.fullmatch(name))
+        return text in sources or _is_feed(text) or is_picture_name(name) or bool(_ID_NAME.fullmatch(name))
     return bool(_UUID.fullmatch(text) or _HEX.fullmatch(text) or _URI.fullmatch(text) or _TOKEN.fullmatch(text) or _ID_NAME.fullmatch(name))
 
 
@@ -54,3 +56,10 @@ def _is_feed(url: str) -> bool:
     except ValueError:
         return False
     return bool(_FEED.search(f"{parts.path}?{parts.query}" if parts.query else parts.path))
+
+
+def is_picture_name(name: str) -> bool:
+    """Return whether a field's name contains a word for a picture, as in cover, imageUrl, product_images or 图片地址."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
+    words = {word.removesuffix("s") for word in re.findall(r"[a-z]+", spaced)}
+    return not words.isdisjoint(_PICTURE_NAMES) or any(word in spaced for word in _CHINESE_PICTURE_NAMES)
