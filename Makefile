@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# One process more than there are cores, at most 4: most tests wait for servers and processes more than they compute.
-PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 1))") --dist loadfile
+# Two processes more than there are cores, at most 4: most tests wait for servers and processes more than they compute.
+PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 2))") --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test parsers fallback check docs bench torture lock clean

@@ -23,6 +23,8 @@ MAX_TRIES = 10
 The first attempt uses no nonce or an old nonce, the second a new nonce. Each further attempt follows a response that says stale=true:
 if a server accepts each nonce only once, a page or file that is fetched at the same time may have used the new nonce first.
 """
+MAX_UNEXPLAINED = 4
+"""The maximum number of attempts with credentials that the server has accepted before, if the responses do not say stale=true."""
 
 _SCHEME = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=[\t ,]|$)")
 _PARAM = re.compile(r"[\t ,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)[\t ]*=[\t ]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]*))", re.DOTALL)
@@ -104,8 +106,9 @@ class HttpAuth:
             return False
         for challenge in challenges_in(", ".join(offered)):
             if _usable(challenge):
-                if tries > 1 and sent and challenge.params.get("stale", "").lower() != "true":
-                    return False  # the server rejected a new nonce, so the credentials are wrong
+                is_stale = challenge.params.get("stale", "").lower() == "true"
+                if sent and not is_stale and tries >= (MAX_UNEXPLAINED if self.accepted else 2):
+                    return False  # the server rejected a new nonce, so the credentials are wrong, or do not give access to this URL
                 with self._lock:
                     self._challenge, self._uses = challenge, 0
                 return True

@@ -92,6 +92,12 @@ def test_a_new_nonce_that_is_not_accepted_means_a_wrong_password(monkeypatch: py
     auth = auth_of(monkeypatch)
     assert auth.take(['Digest realm="r", nonce="one"'], sent=False, tries=1)
     assert not auth.take(['Digest realm="r", nonce="two"'], sent=True, tries=2)
+
+
+def test_with_credentials_that_were_accepted_before_another_request_may_have_used_the_new_nonce_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    auth = auth_of(monkeypatch)
+    auth.accepted = True
+    assert [auth.take([f'Digest realm="r", nonce="{tries}"'], sent=True, tries=tries) for tries in range(1, 6)] == [True, True, True, False, False]
     assert "https://site.example/dir/index.html did not accept the user name or password of the `auth` setting (realm “r”)" in str(
         auth.refused(URL, ['Digest realm="r", nonce="two"']))
 
