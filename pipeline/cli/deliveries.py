@@ -16,7 +16,7 @@ from pipeline.mail.channels.text import ChannelText
 from pipeline.mail.digests import build as mail_digest
 from pipeline.mail.outbox import DeliveryHooks, RetryPolicy, deliver_due
 from pipeline.mail.transports import open_transport
-from pipeline.model import Again, MessageState
+from pipeline.model import Again, DigestClaim, MessageState
 from pipeline.session.picture_fetcher import PictureFetcher
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -41,7 +41,7 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
     while (claim := digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
                                    owner=owner, now=utc_now())) is not None:
         claims += 1
-        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
+        built = _build(store, settings, claim, owner)
         built_messages += len(built.message_ids)
         _say_built(store, name, built, say)
     if not built_messages:
@@ -73,12 +73,16 @@ def send_again(store: Store, settings: Settings, name: str, *, since: datetime |
         raise UsageError("there are no ended runs to report: the last digest had none, or retention has deleted them" if since is None else
                          f"no run of the digest's spiders has ended since {since:%Y-%m-%d %H:%M} UTC", where="digest")
     claim = digests.claim_again(store, name, Again(run_ids, tuple(recipients)), owner=owner, now=now)
-    built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
+    built = _build(store, settings, claim, owner)
     _say_built(store, name, built, say)
     if not built.message_ids:
         say(f"{name}: there is nothing to report to {', '.join(recipients) or 'the recipients'} about these runs")
         return 0
     return deliver_now(store, settings, say=say)
+
+
+def _build(store: Store, settings: Settings, claim: DigestClaim, owner: str) -> mail_digest.BuiltDigest:
+    return mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
 
 
 def _say_built(store: Store, name: str, built: mail_digest.BuiltDigest, say: Callable[[str], None]) -> None:
@@ -101,18 +105,17 @@ def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None])
     try:
         policy = RetryPolicy(settings.mail.max_age, settings.mail.max_attempts, settings.mail.per_hour,
                              lambda now: not ClockTrust(store).doubt(now))
+        hooks = DeliveryHooks(on_attempt=lambda attempt: say(attempt.line(settings.zone)))
         attempts = []
         while True:
-            attempts += deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now, policy=policy,
-                                    hooks=DeliveryHooks(on_attempt=lambda attempt: say(attempt.line(settings.zone))))
+            attempts += deliver_due(store, transport, owner=f"{store.owner}:outbox", now=utc_now, policy=policy, hooks=hooks)
             if not _built_again(store, settings, say):
                 break
     finally:
         transport.close()
     for channel in outbox.waiting_channels(store):
         with contextlib.closing(open_channel(lambda: settings, channel)) as opened:
-            attempts += deliver_due(store, opened, owner=f"{store.owner}:outbox", now=utc_now, policy=replace(policy, per_hour=None), channel=channel,
-                                    hooks=DeliveryHooks(on_attempt=lambda attempt: say(attempt.line(settings.zone))))
+            attempts += deliver_due(store, opened, owner=f"{store.owner}:outbox", now=utc_now, policy=replace(policy, per_hour=None), channel=channel, hooks=hooks)
     return 0 if all(attempt.state is MessageState.SENT or attempt.rebuild is not None for attempt in attempts) else 7
 
 
@@ -120,7 +123,7 @@ def _built_again(store: Store, settings: Settings, say: Callable[[str], None]) -
     """Build the digests again of which a message was refused for its size or its content; return whether there were any."""
     owner, found = f"{store.owner}:digest", False
     while (claim := digests.claim_rebuild(store, owner=owner, now=utc_now())) is not None:
-        built = mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
+        built = _build(store, settings, claim, owner)
         say(f"{claim.name}: built again: {built.subject or 'the recipients are no longer in the settings'}")
         found = True
     return found

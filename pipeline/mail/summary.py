@@ -238,7 +238,8 @@ class NetChanges:
 
 
 def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int, important: Sequence[str] = (),
-              rejected: Sequence[RejectedItems] = (), fewer: Sequence[FewerValues] = ()) -> DigestSummary:
+              rejected: Sequence[RejectedItems] = (), fewer: Sequence[FewerValues] = (),
+              failed: Sequence[stored.FailedFiles] = ()) -> DigestSummary:
     """Iterate over the changes once, and return the summary of changes, runs and files.
 
     keep: maximum number of changes of each kind that the summary contains; all further changes are only counted. important: names of the
@@ -262,7 +263,7 @@ def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[St
         spiders=list(dict.fromkeys(run.spider for run in runs)), counts=found.counts, top=found.top(), fields=names,
         fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), problems=_problems(runs),
         spider_counts=found.spider_counts, important=found.important, incomplete=_incomplete(runs), files=list(files),
-        rejected=list(rejected), fewer=list(fewer), start=min(starts, default=None), end=max(ends, default=None))
+        rejected=list(rejected), fewer=list(fewer), failed_files=list(failed), start=min(starts, default=None), end=max(ends, default=None))
 
 
 def _problems(runs: Sequence[Run]) -> list[SpiderProblem]:

@@ -1,6 +1,6 @@
-"""Send alerts: mails about problems of spiders and digests.
+"""Send alerts: mails and texts for channels about problems of spiders and digests.
 
-One mail reports all problems that began or ended since the last mail.
+One alert reports all problems that began or ended since the last mail.
 """
 
 from __future__ import annotations

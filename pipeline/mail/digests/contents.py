@@ -21,7 +21,7 @@ from pipeline.settings import DigestTable, GroupTable, Settings
 from pipeline.store import Store
 from pipeline.store.crawl.compare import Comparison
 from pipeline.store.mail import digests as stored
-from pipeline.store.mail.known_items import never_told
+from pipeline.store.mail.told_items import never_told
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[i
         summary = summarize(own, [run for run in runs if run.spider in spiders],
                             [file for file in files if file.spider in spiders and not by_item], keep=KEEP, important=table.important,
                             rejected=[items for items in rejected if items.spider in spiders],
-                            fewer=[values for values in fewer if values.spider in spiders])
+                            fewer=[values for values in fewer if values.spider in spiders],
+                            failed=[files for files in failed if files.spider in spiders and not by_item])
         if not all(wanted.problems for wanted in filters):
             summary.problems.clear()
             summary.rejected.clear()
             summary.fewer.clear()
             summary.incomplete.clear()
-        else:
-            summary.failed_files = [] if by_item else [files for files in failed if files.spider in spiders]
+            summary.failed_files.clear()
         if not summary.has_news:
             summary.checked = checked_spiders(store, recipients.spiders or table.spiders)
         if summary.has_news or even_empty or table.empty == "send":

@@ -75,8 +75,8 @@ class RenderedMail:
     """One rendered mail with its recipients and attachments.
 
     table: the settings of the mail, with only its recipients. recipients_of: as in RecipientsContent. page: the content for a file that
-    a person opens in a browser. is_first: False for a mail that repeats
-    an earlier mail for another recipient. copies: writes the messages with this content to one recipient each; None for a mail to all.
+    a person opens in a browser. is_first: False for a mail that repeats an earlier mail for another recipient. copies: writes the messages
+    with this content to one recipient each; None for a mail to all.
     """
 
     table: DigestTable

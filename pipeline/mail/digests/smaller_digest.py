@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.mail.message import compose
+from pipeline.mail.digests.recipients import with_only
 from pipeline.model import Rebuild
 from pipeline.settings import Settings
 
@@ -23,12 +23,8 @@ def with_less(settings: Settings, name: str, rebuild: Rebuild, step: int) -> Set
     attach_limit = 0
     if step == 0 and rebuild.max_bytes is not None:
         attach_limit = min(table.attach_limit, max(0, int((rebuild.max_bytes - TEXT_BYTES) * ENCODED_SHARE)))
-    wanted = frozenset(rebuild.recipients)
-
-    def is_wanted(address: str) -> bool:
-        return compose.bare_address(address) in wanted
-
-    tables = [each.only(is_wanted) for each in (table, *table.groups)]
+    only = with_only(settings, name, frozenset(rebuild.recipients)).digests[name]
+    tables = [only, *only.groups]
     having = [position for position, each in enumerate(tables) if each.everyone]
     # The groups may have been edited since the message was refused.
     chosen = rebuild.recipients_of if rebuild.recipients_of in having else next(iter(having), None)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta, tzinfo
 
-from babel.dates import format_datetime
-
 from pipeline.languages import Wording
-from pipeline.languages.figures import percent
-from pipeline.languages.phrase import locale_of
+from pipeline.languages.figures import moment, percent
 from pipeline.languages.reasons import reasons
 from pipeline.mail.summary import CheckedSpider, DigestSummary, RejectedItems, SpiderProblem
 from pipeline.store.mail.digests import FailedFiles
@@ -48,10 +45,10 @@ def period(summary: DigestSummary, words: Wording, zone: tzinfo) -> str:
     if summary.start is None or summary.end is None:
         return ""
     start, end = summary.start.astimezone(zone), summary.end.astimezone(zone)
-    first = format_datetime(start, words.date, locale=locale_of(words.lang))
+    first = moment(start, zone, words.date, words.lang)
     if start.date() == end.date():
         return first if end - start < timedelta(minutes=1) else words.period.format(start=first, end=f"{end:%H:%M}")
-    return words.period.format(start=first, end=format_datetime(end, words.date, locale=locale_of(words.lang)))
+    return words.period.format(start=first, end=moment(end, zone, words.date, words.lang))
 
 
 def checked(summary: DigestSummary, words: Wording, zone: tzinfo) -> list[str]:
@@ -64,7 +61,7 @@ def checked(summary: DigestSummary, words: Wording, zone: tzinfo) -> list[str]:
 def _checked(each: CheckedSpider, words: Wording, zone: tzinfo) -> str:
     if each.at is None:
         return words.never_checked
-    at = format_datetime(each.at.astimezone(zone), words.date, locale=locale_of(words.lang))
+    at = moment(each.at, zone, words.date, words.lang)
     return words.comma.join([words.pages.format(n=each.pages), words.items.format(n=each.items), at])
 
 
@@ -76,7 +73,7 @@ def problems(summary: DigestSummary, words: Wording, notice: str) -> list[Proble
     views = [ProblemView("", notice, first=True)] if notice else []
     views += [replace(_problem(problem, words), first=not problem.recovered and (problem.suspect or problem.spider in summary.spider_counts))
               for problem in summary.problems]
-    views += [ProblemView(each.spider, _with_reason(words.incomplete, clean_line(reasons(words.lang).translate(each.reason), 300)))
+    views += [ProblemView(each.spider, _with_reason(words.incomplete, _translated(each.reason, words)))
               for each in summary.incomplete]
     views += [_failed_files(files, words) for files in summary.failed_files]
     views += [_rejected(items, words) for items in summary.rejected]
@@ -97,11 +94,11 @@ def _problem(problem: SpiderProblem, words: Wording) -> ProblemView:
                      words.failed_runs.format(n=problem.bad, total=problem.total))
     if problem.recovered:
         parts.append(words.recovered)
-    return ProblemView(problem.spider, _with_reason(words.comma.join(parts), clean_line(reasons(words.lang).translate(problem.error), 300)))
+    return ProblemView(problem.spider, _with_reason(words.comma.join(parts), _translated(problem.error, words)))
 
 
 def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
-    told = [f"{clean_line(reasons(words.lang).translate(one.reason), 120)} ({one.count})" for one in items.reasons[:_MAX_REASONS]]
+    told = [f"{_translated(one.reason, words, 120)} ({one.count})" for one in items.reasons[:_MAX_REASONS]]
     left = items.count - sum(one.count for one in items.reasons[:_MAX_REASONS])
     text = words.comma.join(told)
     return ProblemView(items.spider, _with_reason(words.rejected_of.format(n=items.count, spider=items.spider),
@@ -109,10 +106,14 @@ def _rejected(items: RejectedItems, words: Wording) -> ProblemView:
 
 
 def _failed_files(files: FailedFiles, words: Wording) -> ProblemView:
-    told = [clean_line(reasons(words.lang).translate(error), 300) for error in files.errors]
+    told = [_translated(error, words) for error in files.errors]
     if files.count > len(told):
         told.append(words.more.format(n=files.count - len(told)))
     return ProblemView(files.spider, _with_reason(words.failed_files.format(n=files.count), words.semicolon.join(told)))
+
+
+def _translated(reason: str, words: Wording, length: int = 300) -> str:
+    return clean_line(reasons(words.lang).translate(reason), length)
 
 
 def _with_reason(what: str, reason: str) -> str:
