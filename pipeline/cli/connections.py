@@ -14,7 +14,7 @@ from pipeline.mail.transports import open_transport
 from pipeline.session import UNCHECKABLE, open_session
 from pipeline.session.proxies.config import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
-from pipeline.store import open_store
+from pipeline.store import open_store_of
 
 _RECEIVE_BUFFER_BYTES = 65536
 
@@ -24,7 +24,7 @@ def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | N
 
     For each test, yields the name of what was tested, and the error or, if the test succeeded, None.
     """
-    yield "database", _problem(lambda: open_store(settings.data_dir, settings.database_url).close())
+    yield "database", _problem(lambda: open_store_of(settings).close())
     if settings.heartbeat.on_port and settings.heartbeat.port:
         yield "heartbeat", _problem(partial(_try_port, settings))
     yield from _try_proxies(settings)

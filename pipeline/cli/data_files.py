@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pipeline
 from pipeline.settings import Settings
-from pipeline.store import open_store
+from pipeline.store import open_store_of
 from pipeline.store.maintenance import backup, retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
@@ -21,7 +21,7 @@ def back_up(settings: Settings, file: Path) -> str:
 
     Raises StoreError, DiskFullError.
     """
-    store = open_store(settings.data_dir, settings.database_url)
+    store = open_store_of(settings)
     try:
         done = backup.back_up(store, file, now=datetime.now(UTC), version=pipeline.__version__)
     finally:
@@ -56,7 +56,7 @@ def prune(settings: Settings) -> str:
 
     Raises StoreError, DiskFullError.
     """
-    store = open_store(settings.data_dir, settings.database_url)
+    store = open_store_of(settings)
     try:
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)

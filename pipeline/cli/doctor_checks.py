@@ -34,7 +34,7 @@ from pipeline.heartbeat.connections.open_files import (
 )
 from pipeline.heartbeat.snapshot.schema import JobsStatus
 from pipeline.settings import Settings, load
-from pipeline.store import Store, open_store
+from pipeline.store import Store, open_store_of
 from pipeline.store.health.database_facts import database_facts
 from pipeline.store.mail.refused_addresses import refused_addresses
 from pipeline.text import counted, size_for_people, span_for_people
@@ -240,7 +240,7 @@ def _is_synchronised() -> bool | None:
 
 def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
     try:
-        store = open_store(settings.data_dir, settings.database_url)
+        store = open_store_of(settings)
     except PipelineError as error:
         yield Finding.of("database", error)
         return

@@ -53,8 +53,8 @@ def load_for_heartbeat(settings_file: str) -> Settings:
 
 
 def open_stored(settings: Settings) -> Store:
-    from pipeline.store import open_store
-    return open_store(settings.data_dir, settings.database_url)
+    from pipeline.store import open_store_of
+    return open_store_of(settings)
 
 
 def spider_name(settings: Settings, name: str) -> str:

@@ -61,7 +61,8 @@ class Run:
     """One attempt at a pass.
 
     reason: why the run was created: schedule, catch-up, after, manual, resume or retry. not_before: earliest time at which the run may
-    start; None means now. transfers: the downloads in progress when the run last reported its progress.
+    start; None means now. transfers: the downloads in progress when the run last reported its progress. queue: only workers with this
+    queue perform the run. stop_requested_at: when a person asked to stop the run; None means never.
     """
 
     id: int
@@ -84,6 +85,8 @@ class Run:
     lease_until: datetime | None = None
     slot_id: int = 0
     not_before: datetime | None = None
+    queue: str = "default"
+    stop_requested_at: datetime | None = None
 
     @property
     def running(self) -> bool:

@@ -42,7 +42,7 @@ from pipeline.service.state import ServiceState, shown_path, utc_now
 from pipeline.service.status import StatusSource
 from pipeline.service.supervision import RunSupervisor
 from pipeline.settings import Settings
-from pipeline.store import Store, open_store
+from pipeline.store import Store, open_store_of
 from pipeline.store.mail import outbox
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
 from pipeline.store.runs import runs
@@ -83,7 +83,7 @@ async def serve(settings: Settings, *, once: bool = False, show_progress: bool =
     connections = settings.heartbeat.max_connections
     if short_of_files := raise_open_files(connections):
         logger.warning("%s; %s", short_of_files, OPEN_FILES_FIX.format(open_files_for(connections)))
-    store = await asyncio.to_thread(open_store, settings.data_dir, settings.database_url)
+    store = await asyncio.to_thread(open_store_of, settings)
     # Several services may share a database; rows in the store then decide which service does what.
     with contextlib.nullcontext() if store.shared else hold_instance_lock(settings.data_dir) as unclean:
         service = Service(store, settings, once=once, show_progress=show_progress, configure_logs=configure_logs)

@@ -19,6 +19,7 @@ from pipeline.registry import load
 from pipeline.settings.fields.scalars import Table
 from pipeline.settings.fields.schedule import ScheduleTable
 from pipeline.settings.models import (
+    cluster,
     digest,
     display,
     downloads,
@@ -34,7 +35,7 @@ from pipeline.settings.models import (
 SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("[pipeline]", root.PipelineTable), ("[heartbeat]", heartbeat.HeartbeatTable), ("[mail]", mail.MailTable),
     ("[mail.oauth2]", mail.OAuth2Table), ("[mail.dkim]", mail.DkimTable), ("[proxies.NAME]", root.ProxyTable),
-    ("[alerts]", mail.AlertsTable), ("[retention]", root.RetentionTable), ("[logs]", root.LogsTable),
+    ("[alerts]", mail.AlertsTable), ("[cluster]", cluster.ClusterTable), ("[retention]", root.RetentionTable), ("[logs]", root.LogsTable),
     ("[spiders.NAME]", spider.SpiderTable), ("[spiders.NAME.login]", login.LoginTable),
     ("[[spiders.NAME.login.steps]]", login.LoginStepTable), ("[spiders.NAME.login.expired]", login.ExpiredTable),
     ("[spiders.NAME.cookies]", login.CookiesTable), ("[spiders.NAME.items]", extraction.ItemsTable),

@@ -7,12 +7,13 @@ from typing import TypeVar
 
 from pipeline.errors import Problem, SettingsError
 from pipeline.settings.fields.scalars import Table
+from pipeline.settings.models.cluster import ClusterTable
 from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.root import Settings
 
 _T = TypeVar("_T", bound=Table)
 
-_PIPELINE = ("data_dir", "database", "timezone")
+_PIPELINE = ("data_dir", "database", "storage", "timezone")
 _LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})
 """Keys of [heartbeat] that a reload can change, because the service reads their values each time and does not keep them."""
 _SENT_BY_MAIL = ("digests", "alerts")
@@ -28,11 +29,12 @@ def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, list[str
     waiting: list[str] = []
     pipeline = _keep(waiting, "pipeline", old.pipeline, new.pipeline, _PIPELINE)
     heartbeat = _keep(waiting, "heartbeat", old.heartbeat, new.heartbeat, [name for name in HeartbeatTable.model_fields if name not in _LIVE])
+    cluster = _keep(waiting, "cluster", old.cluster, new.cluster, ClusterTable.model_fields)
     changed = len(waiting)
     _keep(waiting, "mail", old.mail, new.mail, [name for name, info in type(new.mail).model_fields.items() if not info.exclude])
     was, now = old.mail.transport_options, new.mail.transport_options
     waiting += [f"mail.{key}" for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
-    kept = {"pipeline": pipeline, "heartbeat": heartbeat, "mail": old.mail, "demo": old.demo}
+    kept = {"pipeline": pipeline, "cluster": cluster, "heartbeat": heartbeat, "mail": old.mail, "demo": old.demo}
     if len(waiting) > changed:
         waiting += [name for name in _SENT_BY_MAIL if getattr(old, name) != getattr(new, name)]
         kept |= {name: getattr(old, name) for name in _SENT_BY_MAIL}

@@ -29,7 +29,7 @@ from pipeline.model import DigestClaim
 from pipeline.run_log import Capture, RunLog
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
-from pipeline.store import Store, open_store
+from pipeline.store import Store, open_store_of
 from pipeline.workers.crawl_run import CrawlRun, follow
 from pipeline.workers.process import START_FOLLOWER
 from pipeline.workers.signals import STOP_SIGNALS
@@ -93,7 +93,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
         from pipeline.workers.check_code import check_code  # noqa: PLC0415  crawls do not need this module
         _send_result(pipe, partial(check_code, settings, *arguments))
         os._exit(0)  # threads that the user's code has started could otherwise keep this process running
-    store = open_store(settings.data_dir, settings.database_url, migrate=False)
+    store = open_store_of(settings, migrate=False)
     try:
         if work in ("run", "follow"):
             _lower_priority(NICE)

@@ -11,7 +11,7 @@ from pipeline.cli.foreground_run import demo_site
 from pipeline.errors import UsageError
 from pipeline.model import Json
 from pipeline.settings import Settings
-from pipeline.store import open_store
+from pipeline.store import open_store_of
 from pipeline.workers import page_task
 from pipeline.workers.forkserver import warm_up
 
@@ -24,7 +24,7 @@ def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *
 
     The demo site is served meanwhile, if the spider crawls it.
     """
-    open_store(settings.data_dir, settings.database_url).close()  # creates or migrates the tables, which a child process never does
+    open_store_of(settings).close()  # creates or migrates the tables, which a child process never does
     warm_up()
 
     async def work() -> dict[str, Json]:

@@ -9,14 +9,14 @@ from typing import NoReturn
 
 import pipeline
 from pipeline.settings import Settings
-from pipeline.store import open_store
+from pipeline.store import open_store_of
 
 _MODULE = "pipeline.workers.pages.shell"
 
 
 def open_shell(settings: Settings, name: str, url: str) -> NoReturn:
     """Execute the console in place of this process, which must not load Scrapy. name: the name of a spider."""
-    open_store(settings.data_dir, settings.database_url).close()  # creates data_dir, as the other commands do
+    open_store_of(settings).close()  # creates data_dir, as the other commands do
     package = str(Path(pipeline.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     sys.stdout.flush()

@@ -19,6 +19,7 @@ from pipeline.settings.fields.scalars import (
 )
 from pipeline.settings.fields.schedule import Days, DayTexts, parse_days
 from pipeline.settings.fields.secret import Secret
+from pipeline.settings.models.cluster import ClusterTable
 from pipeline.settings.models.digest import DigestTable
 from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.mail import AlertsTable, MailTable
@@ -40,6 +41,8 @@ class PipelineTable(Table):
     """Address that is added to the User-Agent header, so that the operator of a site can contact you."""
     database: str | Secret | None = None
     """URL of the database. The default is SQLite in data_dir. A URL with a password must be a secret."""
+    storage: str | None = None
+    """Where files are stored: an object store such as "s3://bucket/prefix" (the extra `s3`). The default is data_dir."""
     fast_engine: bool = True
     """Whether crawls use the program's fast engine instead of Scrapy's own engine. With a version of Scrapy for which the fast engine
     was not tested, Scrapy's engine is always used."""
@@ -169,6 +172,8 @@ class Settings(Table):
     """How messages are sent."""
     proxies: dict[str, Proxy] = Field(default_factory=dict)
     """Proxies by name: a URL, a table, or a list of URLs and tables, which is a pool."""
+    cluster: ClusterTable = ClusterTable()
+    """How several nodes share the work. Only used with PostgreSQL."""
     alerts: AlertsTable = AlertsTable()
     """Who receives mails about problems."""
     retention: RetentionTable = RetentionTable()

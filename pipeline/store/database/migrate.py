@@ -13,7 +13,7 @@ from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import metadata
 
-HEAD = "0007"
+HEAD = "0008"
 """The number of the last migration of this version; a test compares this number with migrations/."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 KEPT_BEFORE = "backups"
@@ -61,7 +61,7 @@ def refuse_other(found: str | None, where: str) -> None:
 def upgrade(store: Store, *, to: str = HEAD, scripts: Path = MIGRATIONS) -> None:
     """Copy the database to backups/ in data_dir, then migrate its tables to `to` in one transaction.
 
-    If the store has no tables, they are created directly from schema.py, because importing Alembic takes 150 ms and 11 MB.
+    If the store has no tables, they are created directly from schema/, because importing Alembic takes 150 ms and 11 MB.
     Several processes may start at once: the first one to get the write lock migrates, and the others find nothing left to do.
     Raises StoreError, DiskFullError.
     """
@@ -90,7 +90,7 @@ def create(connection: Connection) -> None:
 
 
 def _add_conditions() -> None:
-    """Give the partial indexes of schema.py the same conditions on PostgreSQL as on SQLite."""
+    """Give the partial indexes of schema/ the same conditions on PostgreSQL as on SQLite."""
     for table in metadata.tables.values():
         for index in table.indexes:
             index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]

@@ -1,4 +1,4 @@
-"""Compare the tables, columns and indexes of a database with schema.py, not only its migration number."""
+"""Compare the tables, columns and indexes of a database with schema/, not only its migration number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POSTGRESQL_INDEXES = "SELECT tablename, indexname FROM pg_indexes WHERE scheman
 
 
 def refuse_other_tables(store: Store, revision: str) -> None:
-    """Raise StoreError if the tables differ from schema.py; the message names the first difference.
+    """Raise StoreError if the tables differ from schema/; the message names the first difference.
 
     revision: the migration number to name in the message. Tables of other programs in the same database are ignored.
     """
@@ -32,7 +32,7 @@ def refuse_other_tables(store: Store, revision: str) -> None:
 
 
 def differences(connection: Connection) -> list[str]:
-    """Return a sorted list of sentences, one for each column or index that differs from schema.py.
+    """Return a sorted list of sentences, one for each column or index that differs from schema/.
 
     A column may be missing, unknown or of another type; an index may be missing. Tables of other programs are ignored.
     """

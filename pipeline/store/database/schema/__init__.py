@@ -1,0 +1,45 @@
+"""The tables of the database, by subject.
+
+The scripts in migrations/ bring older databases to this schema. Each table with rows that a process can lease has the three columns
+of a lease (leases.py).
+"""
+
+from pipeline.store.database.schema.base import metadata
+from pipeline.store.database.schema.cluster import host_permits, host_turns, nodes, run_members, session_files
+from pipeline.store.database.schema.crawl import changes, frontier, items, mendings, pages, rejects
+from pipeline.store.database.schema.files import download_files, downloads
+from pipeline.store.database.schema.health import login_cookies, pulse
+from pipeline.store.database.schema.mail import UNSEEN, alerts, deliveries, digest_runs, digests, messages, recipients
+from pipeline.store.database.schema.runs import cursors, host_pauses, passes, paused, runs, slots
+
+__all__ = [
+    "UNSEEN",
+    "alerts",
+    "changes",
+    "cursors",
+    "deliveries",
+    "digest_runs",
+    "digests",
+    "download_files",
+    "downloads",
+    "frontier",
+    "host_pauses",
+    "host_permits",
+    "host_turns",
+    "items",
+    "login_cookies",
+    "mendings",
+    "messages",
+    "metadata",
+    "nodes",
+    "pages",
+    "passes",
+    "paused",
+    "pulse",
+    "recipients",
+    "rejects",
+    "run_members",
+    "runs",
+    "session_files",
+    "slots",
+]
