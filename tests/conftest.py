@@ -19,6 +19,7 @@ from tests.servers.pages import PageSite
 from tests.servers.postgres import Postgres
 from tests.servers.postgres import program as postgres_program
 from tests.servers.program import Program
+from tests.servers.s3 import S3Server
 
 # A run's process has the environment that the forkserver started with, which is that of the first test that needed one.
 os.environ.setdefault("SITE_PASSWORD", "geheim")
@@ -114,3 +115,18 @@ def postgres() -> Iterator[Postgres]:
     started = Postgres()
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for all tests that ask for it; the fixture `s3` empties it."""
+    with S3Server() as started:
+        yield started
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> Iterator[S3Server]:
+    """An S3 server that works and is empty, and has a bucket."""
+    yield s3_server
+    s3_server.resume()
+    s3_server.empty()
