@@ -75,7 +75,7 @@ class DueSlots:
         for run in await asyncio.to_thread(claim_due, self._state.store, plans, now=now):
             if run.outcome is Outcome.SKIPPED:
                 logger.info("%s: a run was skipped: %s", run.spider, run.error, extra=about(run))
-            self._state.runs_changed.set()
+            self._state.wake_dispatcher()
         for entry in plans.digests.due(now):
             quiet_until = plans.settings.digests[entry.name].quiet_until(now, plans.settings.zone)
             if quiet_until is not None:

@@ -73,7 +73,7 @@ class Recovery:
             await asyncio.to_thread(self._take_up, quiet_only=True)
         except PipelineError as error:
             logger.error("interrupted runs could not be resumed: %s", error)  # noqa: TRY400
-        self._state.runs_changed.set()
+        self._state.wake_dispatcher()
 
     def _take_up(self, *, quiet_only: bool) -> None:
         """Resume runs whose process no longer exists, and runs that were stopped.

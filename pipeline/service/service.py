@@ -46,6 +46,7 @@ from pipeline.store import Store, open_store_of
 from pipeline.store.mail import outbox
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
 from pipeline.store.runs import runs
+from pipeline.workers.dispatcher import Capacity, Work, open_dispatcher
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.runner import Runner
 
@@ -118,7 +119,7 @@ class Service:
         self._channels = ChannelDelivery(store, lambda channel: DeliveryLoop(
             store, open_channel(lambda: state.settings, channel), policy=replace(policy, per_hour=None), now=utc_now,
             on_attempt=self._log_delivery, on_error=_log_outbox_error, channel=channel), _log_outbox_error)
-        self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.runs_changed.set, on_plan=state.slots_changed.set,
+        self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.wake_dispatcher, on_plan=state.slots_changed.set,
                           on_mail=self._wake_outbox)
         self._digests = DigestBuilder(state, self._runner, self._wake_outbox)
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
@@ -130,6 +131,8 @@ class Service:
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)
         self._supervisor = RunSupervisor(state, self._runner, self._monitors, self._after_run)
+        self._dispatcher = open_dispatcher(store, Capacity(lambda: state.settings), Work(self._supervisor.perform))
+        state.on_waiting_run = self._dispatcher.wake
         self._mender = RuleMender(state, self._reloader.reload, self._supervisor.held)
         self._recovery = Recovery(state, lambda: self._runner.performing)
 
@@ -187,13 +190,15 @@ class Service:
         deliveries = [asyncio.create_task(state.keep_running(loop)) for loop in (self._outbox.run, self._channels.run)]
         slots = self._claim_once if self._once else self._due_slots.run
         tasks = [*deliveries, *(asyncio.create_task(state.keep_running(loop)) for loop in (
-            slots, self._supervisor.start_runs, self._monitors.run))]
+            slots, self._monitors.run))]
+        dispatching = asyncio.create_task(state.keep_running(self._dispatcher.run))
         self._add_jobs()
         await state.stopping.wait()
         self._monitors.service_stopping()
+        self._dispatcher.stop()
         self._runner.stop()
         grace_s = state.settings.pipeline.shutdown_grace
-        await state.join(grace_s + 10)
+        await asyncio.gather(asyncio.wait({dispatching}, timeout=grace_s + 10), state.join(grace_s + 10))
         self._outbox.stop()
         self._channels.stop()
         _, unfinished = await asyncio.wait(deliveries, timeout=grace_s)
@@ -202,9 +207,9 @@ class Service:
             self._channels.abort()
             await asyncio.wait(deliveries, timeout=ABORT_S)
         self._scheduling.stop()
-        for task in tasks:
+        for task in (*tasks, dispatching):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, dispatching, return_exceptions=True)
 
     def _add_jobs(self) -> None:
         """Add the periodic jobs, such as recovery and retention, to the scheduler.
@@ -234,7 +239,7 @@ class Service:
             held = await self._supervisor.held()
             waiting = [run for run in await state.ask(runs.waiting_runs) if run.spider not in held]
             next_delivery = await state.ask(outbox.next_due)
-            if not (waiting or state.busy or self._digests.busy) and (
+            if not (waiting or self._dispatcher.busy or state.busy or self._digests.busy) and (
                     next_delivery is None or next_delivery > utc_now() + timedelta(seconds=5)):
                 state.stop()
                 return

@@ -20,6 +20,10 @@ logger = logging.getLogger("pipeline.service")
 _T = TypeVar("_T")
 
 
+def _do_nothing() -> None:
+    pass
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -31,7 +35,8 @@ class ServiceState:
     settings_error: why the changed settings file could not be loaded; "" if there is no error.
     waiting_for_restart: the keys whose new values need a restart of the service.
     stopping: set once, by a signal or at the end of `serve --once`.
-    slots_changed, runs_changed: events that wake the loops that claim slots and start runs.
+    slots_changed: the event that wakes the loop that claims slots.
+    on_waiting_run: called by wake_dispatcher().
     failed: whether a run, a delivery or a part of the service failed.
     """
 
@@ -43,7 +48,7 @@ class ServiceState:
         self.started_at = utc_now()
         self.stopping = asyncio.Event()
         self.slots_changed = asyncio.Event()
-        self.runs_changed = asyncio.Event()
+        self.on_waiting_run: Callable[[], None] = _do_nothing
         self.failed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,9 +57,13 @@ class ServiceState:
         self.wake()
 
     def wake(self) -> None:
-        """Wake the loops that claim slots and start runs."""
+        """Wake the loop that claims slots, and the dispatcher."""
         self.slots_changed.set()
-        self.runs_changed.set()
+        self.wake_dispatcher()
+
+    def wake_dispatcher(self) -> None:
+        """Make the dispatcher look for waiting runs, because a run was created or may start now."""
+        self.on_waiting_run()
 
     def note_failure(self) -> None:
         self.failed = True

@@ -83,18 +83,20 @@ def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason:
 
 
 def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int,
-              held: Collection[str] = ()) -> Run | None:
+              held: Collection[str] = (), queues: Collection[str] = ()) -> Run | None:
     """Start a waiting run if fewer than `limit` runs are in progress. Returns None if no run can start.
 
     run_id: the run to start; None means the oldest waiting run. owner: the owner of the run's lease.
-    held: the spiders whose runs must not start now.
+    limit: on a shared store, only the runs in progress of this owner count.
+    held: the spiders whose runs must not start now. queues: the queues whose runs may start; empty means all queues.
     A spider has at most one run in progress and, besides retries, one waiting run, so starting the oldest run first is fair.
     """
     with store.write(durable=True) as connection:
         at_work = runs.alias()
-        running = connection.execute(select(func.count()).where(
-            runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), runs.c.lease_until > now)).scalar_one()
-        if running >= limit:
+        running = select(func.count()).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), runs.c.lease_until > now)
+        if store.shared:
+            running = running.where(runs.c.lease_owner == owner)
+        if connection.execute(running).scalar_one() >= limit:
             return None
         busy = exists().where(at_work.c.spider == runs.c.spider, at_work.c.started_at.is_not(None),
                               at_work.c.ended_at.is_(None))
@@ -105,6 +107,8 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
             waiting = and_(waiting, runs.c.id == run_id)
         if held:
             waiting = and_(waiting, runs.c.spider.not_in(sorted(held)))
+        if queues:
+            waiting = and_(waiting, runs.c.queue.in_(sorted(queues)))
         while taken := leases.take(connection, runs, waiting, owner=owner, now=now, order_by=[runs.c.id]):
             row = connection.execute(update(runs).where(runs.c.id == taken[0]).values(started_at=now).returning(runs))
             if (run := _with_open_pass(connection, run_of(row.one()), now)) is not None:
