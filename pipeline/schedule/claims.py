@@ -70,6 +70,12 @@ def open_schedules(store: Store, settings: Settings, *, now: datetime) -> Schedu
                  _open(store, "digest", digest_slot_times(settings), now))
 
 
+def follow_claims(store: Store, plans: Schedules, *, now: datetime) -> None:
+    """Continue after the slots that another service has claimed, without claiming a slot. Raises StoreError."""
+    plans.spiders.follow(slots.read_cursors(store, "spider"), now)
+    plans.digests.follow(slots.read_cursors(store, "digest"), now)
+
+
 def _open(store: Store, kind: Literal["spider", "digest"], schedules: Iterable[tuple[str, str, SlotTimes]],
           now: datetime) -> NextSlots:
     tables = list(schedules)

@@ -75,8 +75,18 @@ class NextSlots:
 
         If there is no next slot, remove the schedule.
         """
-        entry.since = entry.due.planned
-        due = entry.times.after(entry.since, now)
+        self._continue_after(entry, entry.due.planned, now)
+
+    def follow(self, cursors: Mapping[tuple[str, str], datetime], now: datetime) -> None:
+        """Continue after the slots that another service has processed. cursors: see the constructor."""
+        for entry in self.entries:
+            since = cursors.get((entry.name, entry.schedule))
+            if since is not None and since != entry.since and not entry.taken:
+                self._continue_after(entry, since, now)
+
+    def _continue_after(self, entry: NextSlot, since: datetime, now: datetime) -> None:
+        entry.since = since
+        due = entry.times.after(since, now)
         if due is None:
             del self._entries[entry.number]
         else:

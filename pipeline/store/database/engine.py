@@ -54,6 +54,15 @@ class Store:
             yield connection
 
     @contextmanager
+    def write_unlocked(self) -> Iterator[Connection]:
+        """Open a writing transaction that does not wait for the write lock (PostgreSQL). Raises StoreError.
+
+        It is only for rows that no other process changes, such as the row of this process in `nodes`.
+        """
+        with self._translating(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
     def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
         with self._translating(), self.engine.connect() as connection, connection.begin():
             BACKENDS[self.kind].begin(connection, write=write, durable=durable)

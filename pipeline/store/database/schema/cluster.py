@@ -22,6 +22,7 @@ nodes = Table(  # the processes of all nodes, each of which writes its row every
     Column("load", Float, nullable=False, default=0.0, server_default="0"),  # load average of one minute divided by the cores
     Column("clock_skew_s", Float, nullable=False, default=0.0, server_default="0"),  # its clock minus the database's clock
     Column("leader", Boolean, nullable=False, default=False),
+    Column("stopping", Boolean, nullable=False, default=False),
 )
 
 session_files = Table(  # cookie jars, login states and proxy health of spiders

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column('load', sa.Float(), server_default='0', nullable=False),
         sa.Column('clock_skew_s', sa.Float(), server_default='0', nullable=False),
         sa.Column('leader', sa.Boolean(), nullable=False),
+        sa.Column('stopping', sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint('owner', name=op.f('pk_nodes')))
     op.create_table(
         'session_files',
