@@ -1,4 +1,7 @@
-"""Run the long tests one after the other: `make torture`. Each prints its seed."""
+"""Run the long tests one after the other: `make torture`. Each prints its seed.
+
+`python -m tests.torture NAME …` runs one of them, tests/NAME/torture.py, with its own arguments.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ VARIANTS: dict[str, tuple[list[str], ...]] = {"tests.crawl.torture": ([], ["--jo
 
 def main() -> None:
     here = Path(__file__).parent
+    if sys.argv[1:]:
+        name, *arguments = sys.argv[1:]
+        module = f"tests.{name.replace('/', '.')}.torture"
+        sys.exit(subprocess.run([sys.executable, "-m", module, *arguments], check=False, cwd=here.parent).returncode)
     failed = 0
     for path in sorted(here.glob("*/**/torture.py")):
         module = ".".join(path.relative_to(here.parent).with_suffix("").parts)

@@ -43,7 +43,7 @@ class PageSite:
     """`with PageSite({"/": "<a href=2>"}) as site:`; a page is an Answer, a body, or a function of the request."""
 
     def __init__(self, pages: Mapping[str, Answer | str | bytes | Callable[[Asked], Answer]] | None = None, *,
-                 tls: ssl.SSLContext | None = None) -> None:
+                 tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.pages = dict(pages or {})
         self.asked: list[Asked] = []
         site = self
@@ -75,8 +75,8 @@ class PageSite:
             def log_message(self, *args: Any) -> None:
                 """Quiet."""
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
+        self._server = _Server((host, 0), Handler)
+        self.host = f"{host}:{self._server.server_address[1]}"
         self.url = f"http{'s' if tls else ''}://{self.host}"
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)

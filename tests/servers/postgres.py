@@ -24,9 +24,12 @@ def program(name: str) -> str | None:
 
 
 class Postgres:
-    """A started server. Nothing it keeps is meant to survive: fsync is off."""
+    """A started server. Nothing it keeps is meant to survive: fsync is off.
 
-    def __init__(self) -> None:
+    host: the address it listens on, beside its Unix socket. clients: a network whose clients it trusts, beside this machine.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", clients: str = "") -> None:
         # A short path of its own: a socket's path has 107 bytes, and the server's user must reach it.
         self._folder = Path(tempfile.mkdtemp(prefix="pipeline-postgres-"))
         self._user: dict[str, str | int] = {}
@@ -35,9 +38,13 @@ class Postgres:
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._user = {"user": account.pw_uid, "group": account.pw_gid}
         self._databases = 0
+        self.host = host
         self.port = free_port()
         self._command(program("initdb"), "-D", str(self._data), "-U", "pipeline", "-A", "trust", "-E", "UTF8",
                       "--no-sync", "--no-instructions", "--locale=C.UTF-8")
+        if clients:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {clients} trust\n")
         self.start()
 
     @property
@@ -51,7 +58,7 @@ class Postgres:
     def start(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
-                [str(program("postgres")), "-D", str(self._data), "-p", str(self.port), "-c", "listen_addresses=127.0.0.1",
+                [str(program("postgres")), "-D", str(self._data), "-p", str(self.port), "-c", f"listen_addresses={self.host}",
                  "-c", f"unix_socket_directories={self._folder}", "-c", "fsync=off", "-c", "max_connections=100",
                  "-c", "log_min_messages=warning"],
                 cwd=self._folder, stdout=log, stderr=log, **self._user)  # type: ignore[call-overload]
@@ -71,7 +78,7 @@ class Postgres:
             connection.execute(statement.encode())
 
     def url(self, database: str) -> str:
-        return f"postgresql://pipeline@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://pipeline@{self.host}:{self.port}/{database}"
 
     def new_database(self, template: str = "template0") -> str:
         """The URL of a new database, a copy of the template."""
@@ -82,7 +89,11 @@ class Postgres:
 
     def crash(self) -> None:
         """End it as a crash would: immediate shutdown, then recovery at the next start."""
-        self._server.send_signal(signal.SIGQUIT)
+        self.stop(signal.SIGQUIT)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it. how: SIGINT ends the clients' transactions first (a fast shutdown), SIGQUIT does not (an immediate one)."""
+        self._server.send_signal(how)
         self._server.wait(30)
 
     def close(self) -> None:

@@ -44,7 +44,8 @@ class Fault:
 
 @dataclass(frozen=True)
 class Received:
-    """A message as it came: content has CRLF and single dots. answered: its client was told; at: by the monotonic clock."""
+    """A message as it came: content has CRLF and single dots. answered: its client was told; at: by the monotonic clock; peer:
+    the address of the client."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -52,6 +53,7 @@ class Received:
     options: tuple[str, ...]
     answered: bool = True
     at: float = field(default_factory=time.monotonic)
+    peer: str = ""
 
 
 @dataclass
@@ -153,12 +155,12 @@ class SmtpServer:
         with self._changed:
             assert self._changed.wait_for(lambda: self.steps >= number, within_s), f"step {number} was not reached within {within_s} s"
 
-    def keep(self, envelope: Envelope, *, answered: bool = True) -> None:
+    def keep(self, envelope: Envelope, *, answered: bool = True, peer: str = "") -> None:
         assert isinstance(envelope.content, bytes)
         self._step()
         with self._changed:
             self.received.append(Received(envelope.mail_from or "", tuple(envelope.rcpt_tos), envelope.content,
-                                          tuple(envelope.mail_options), answered))
+                                          tuple(envelope.mail_options), answered, peer=peer))
             self._changed.notify_all()
 
     def wait_until_idle(self, *, within_s: float = 20.0) -> None:
@@ -274,7 +276,7 @@ class _Handler:
             return "554 5.6.3 8-bit characters in a 7-bit message"
         ahead = next((f for f in self._owner.faults if f.stage == "END" and f.times != 0), None)
         if ahead is None or ahead.keep:
-            self._owner.keep(envelope, answered=ahead is None)
+            self._owner.keep(envelope, answered=ahead is None, peer=str(session.peer[0]))
         if ahead is not None:
             ahead.times -= 1
             if ahead.hang_up:

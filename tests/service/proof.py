@@ -112,7 +112,7 @@ def _accepted_once(received: Sequence[Received], refused: set[tuple[str, str]], 
     contents: dict[str, bytes] = {}
     accepted: dict[tuple[str, str], Received] = {}
     for one in received:
-        name = str(_parsed(one.content)["Message-ID"])
+        name = str(parsed(one.content)["Message-ID"])
         assert contents.setdefault(name, one.content) == one.content, "a message was sent again, but not the same"
         for recipient in one.recipients:
             first = accepted.get((name, recipient))
@@ -200,13 +200,13 @@ def _no_lock_is_held(data: Path) -> None:
     assert not held, f"locks are held: {held}"
 
 
-def _parsed(content: bytes) -> EmailMessage:
+def parsed(content: bytes) -> EmailMessage:
     message = email.message_from_bytes(content, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     return message
 
 
 def changes_in(content: bytes) -> Iterator[dict[str, Any]]:
-    for part in _parsed(content).iter_attachments():
+    for part in parsed(content).iter_attachments():
         if str(part.get_filename()).endswith(".jsonl"):
             yield from map(json.loads, part.get_payload(decode=True).decode().splitlines())

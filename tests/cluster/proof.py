@@ -1,0 +1,200 @@
+"""Checks of a cluster from the outside, once it is quiet: its database, its files, the delivered mails, the log of the site."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from pipeline.store.crawl import items as stored_items
+from pipeline.store.database.schema import (
+    changes,
+    digests,
+    download_files,
+    downloads,
+    items,
+    messages,
+    passes,
+    runs,
+    slots,
+)
+from pipeline.store.mail.digests import untold
+from tests.cluster.cluster import SPIDERS, TO, Cluster
+from tests.cluster.faults import EVERYWHERE, Fault
+from tests.cluster.namespaces import node_of
+from tests.cluster.site import FILES, Request
+from tests.servers.smtp import Received
+from tests.service.proof import changes_in, parsed
+
+NOTE_WINDOW_S = 3.0
+"""How long a node may take, on a busy machine, from a server's acceptance to its own note of it."""
+LOGIN_WINDOW_S = 5.0
+"""How long a node may take, on a busy machine, from a login to its note of the cookies."""
+
+
+@dataclass
+class Counted:
+    """What was checked, and what was excused by a fault."""
+
+    items: int = 0
+    changes: int = 0
+    digests: int = 0
+    copies: int = 0
+    files: int = 0
+    logins: int = 0
+    session_ends: int = 0
+    requests: int = 0
+    runs: Counter[str] = field(default_factory=Counter)
+    second_copies: Counter[str] = field(default_factory=Counter)
+    repeated_logins: Counter[str] = field(default_factory=Counter)
+    late_requests: Counter[str] = field(default_factory=Counter)
+
+
+def prove(cluster: Cluster, faults: Sequence[Fault]) -> Counted:
+    """All of it. Raises AssertionError."""
+    counted = Counted()
+    store, site = cluster.store, cluster.site
+    stored = {(name, item.key): item.data["value"] for name in SPIDERS for item in stored_items.present(store, name)}
+    with store.read() as connection:
+        order = [(row.name, row.message_id) for row in connection.execute(
+            select(digests.c.name, messages.c.message_id).join(digests).order_by(messages.c.id))]
+        _items_once(connection, cluster)
+        _slots_once(connection)
+        counted.runs.update(connection.execute(select(runs.c.outcome)).scalars())
+        counted.changes = len(connection.execute(select(changes.c.id)).all())
+    shown = {(name, key): value for name in SPIDERS for key, value in site.shown[name].items()}
+    assert stored == shown, f"the store is not what the site shows: {sorted(set(stored.items()) ^ set(shown.items()))}"
+    counted.items = len(stored)
+    contents = _accepted_once(cluster, faults, counted)
+    assert set(contents) == {name for _, name in order}, "a message is missing, or came from nowhere"
+    _told_once(order, contents, stored, counted)
+    for name in SPIDERS:
+        assert not untold(store, name, [name]), f"runs that digest {name} never told of"
+    _files_are_whole(cluster, counted)
+    _logged_in_once(cluster, faults, counted)
+    _one_run_at_once(cluster, faults, counted)
+    return counted
+
+
+def _items_once(connection: Connection, cluster: Cluster) -> None:
+    for name in SPIDERS:
+        keys = connection.execute(select(items.c.key).where(items.c.spider == name)).scalars().all()
+        assert len(keys) == len(set(keys)), f"{name}: items are stored twice"
+        assert cluster.site.ever[name] <= set(keys), f"{name} never saw {sorted(cluster.site.ever[name] - set(keys))}"
+
+
+def what_is_left(cluster: Cluster) -> list[str]:
+    """Runs that are not ended, digests that are not closed, and leases."""
+    found = []
+    with cluster.store.read() as connection:
+        for table in (runs, downloads, digests, messages):
+            held = connection.execute(select(table.c.id).where(table.c.lease_owner != "", table.c.lease_until.is_not(None))).scalars()
+            found += [f"a lease on row {row} of {table.name}" for row in held]
+        found += [f"run {row}" for row in connection.execute(select(runs.c.id).where(runs.c.ended_at.is_(None))).scalars()]
+        found += [f"digest {row}" for row in connection.execute(select(digests.c.id).where(digests.c.closed_at.is_(None))).scalars()]
+    return found
+
+
+def _slots_once(connection: Connection) -> None:
+    taken = connection.execute(select(passes.c.slot_id)).scalars().all()
+    assert len(taken) == len(set(taken)), "a slot has two passes"
+    keys = connection.execute(select(slots.c.spider, slots.c.key)).all()
+    assert len(keys) == len(set(keys)), "a slot was claimed twice"
+
+
+def _excuse(faults: Iterable[Fault], node: int, since: float, until: float) -> str:
+    """The kind of a fault that touched the node meanwhile; "" if there was none."""
+    return next((fault.kind for fault in faults if fault.touches(node, since, until)), "")
+
+
+def _accepted_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> dict[str, bytes]:
+    """By Message-ID what it said; every second copy to one recipient has its excuse."""
+    contents: dict[str, bytes] = {}
+    accepted: dict[tuple[str, str], Received] = {}
+    for one in cluster.mail.received:
+        name = str(parsed(one.content)["Message-ID"])
+        assert contents.setdefault(name, one.content) == one.content, "a message was sent again, but not the same"
+        for recipient in one.recipients:
+            first = accepted.get((name, recipient))
+            accepted[name, recipient] = one
+            counted.copies += 1
+            if first is None:
+                continue
+            excuse = _excuse(faults, _node(cluster, first.peer), first.at - 0.5, first.at + NOTE_WINDOW_S)
+            assert excuse, f"{name} was accepted for {recipient} from {first.peer}, and sent again by {one.peer} {one.at - first.at:.1f} s later"
+            counted.second_copies[excuse] += 1
+    for name in contents:
+        assert {to for of, to in accepted if of == name} == set(TO), f"a recipient of {name} was left out"
+    return contents
+
+
+def _node(cluster: Cluster, peer: str) -> int:
+    return node_of(peer) if cluster.private else EVERYWHERE
+
+
+def _told_once(order: Sequence[tuple[str, str]], contents: dict[str, bytes], stored: dict[tuple[str, str], Any], counted: Counted) -> None:
+    """The digests of one name link up: what one says an item was is what the one before said it had become."""
+    last: dict[tuple[str, str], Any] = {}
+    for digest, name in order:
+        for change in changes_in(contents[name]):
+            key, before, after = (digest, change["key"]), change["before"], change["after"]
+            if change["change"] == "back":  # what it was before it went
+                before = {}
+            assert before == last.get(key, {}), f"{key}: told {before} after {last.get(key)}"
+            last[key] = after
+    counted.digests = len(order)
+    believed = {(digest, key): item["value"] for (digest, key), item in last.items() if item}
+    assert believed == stored, f"a change was never told: {sorted(set(believed.items()) ^ set(stored.items()))}"
+
+
+def _files_are_whole(cluster: Cluster, counted: Counted) -> None:
+    store, site = cluster.store, cluster.site
+    with store.read() as connection:
+        rows = connection.execute(select(download_files).where(download_files.c.doomed_at.is_(None)).order_by(download_files.c.id)).all()
+    newest: dict[str, str] = {}
+    for row in rows:
+        found = hashlib.sha256(store.files.path(row.key).read_bytes()).hexdigest()
+        assert found == row.sha256, f"{row.key} is not what was recorded"
+        newest[row.url] = found
+    counted.files = len(rows)
+    for name in SPIDERS:
+        for number in range(FILES):
+            served, url = site.versions(name, number), f"{site.site.url}/{name}/f{number}"
+            kept = [row.sha256 for row in rows if row.url == url]
+            assert set(kept) <= set(served), f"{url}: a file of bytes that nobody served"
+            assert all(one != other for one, other in itertools.pairwise(kept)), f"{url}: one version is stored twice"
+            assert newest[url] == served[-1], f"{url}: its newest version is missing"
+
+
+def _logged_in_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> None:
+    """A login although the session was still valid is excused only if a fault hit the node that had logged in."""
+    counted.logins, counted.session_ends = len(cluster.site.logins), sum(cluster.site.session_ends.values())
+    for login in cluster.site.logins:
+        if login.needless:
+            excuse = _excuse(faults, _node(cluster, login.before_peer), login.before_at - 0.5, login.before_at + LOGIN_WINDOW_S)
+            assert excuse, (f"{login.spider}: {login.peer} logged in {login.at - login.before_at:.1f} s after {login.before_peer}, "
+                            "whose session was still valid")
+            counted.repeated_logins[excuse] += 1
+
+
+def _one_run_at_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> None:
+    """Once a run of a spider has asked for a page, no earlier run of the spider asks for another."""
+    counted.requests = len(cluster.site.requests)
+    for name in SPIDERS:
+        newest: Request | None = None
+        for request in sorted((each for each in cluster.site.requests if each.spider == name and each.run), key=lambda each: each.at):
+            if newest is None or request.run >= newest.run:
+                newest = request
+                continue
+            first = next(each for each in cluster.site.requests if each.spider == name and each.run > request.run)
+            node = _node(cluster, request.peer)
+            frozen = [fault for fault in faults if fault.kind.startswith("SIGSTOP") and fault.node == node
+                      and fault.ended is not None and fault.ended <= request.at + 0.5 <= fault.ended + 1.5]
+            assert frozen, (f"{name}: run {request.run} on {request.peer} asked for {request.path} {request.at - first.at:.2f} s after run "
+                            f"{first.run} on {first.peer} had begun")
+            counted.late_requests[frozen[0].kind] += 1
