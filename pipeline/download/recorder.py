@@ -71,7 +71,7 @@ class ResultRecorder:
             self._leave_alone(wanted.url, error.after_s or wait_s)
         retry_at = self._clock() + timedelta(seconds=wait_s) if error.retry else None
         try:
-            state = queue.fail(self._store, wanted.id, owner=self._store.owner, error=str(error), now=self._clock(),
+            state = queue.fail(self._store, wanted.spider, wanted.id, owner=self._store.owner, error=str(error), now=self._clock(),
                                retry_at=retry_at, attempts=self._limits.attempts, progressed=progressed)
         except LeaseLostError as lost:
             _log.warning("%s", lost)
@@ -90,7 +90,7 @@ class ResultRecorder:
                 self._folder.remove(each.found.key, each.found.size_bytes)
                 self._folder.release_name(each.found.key)
                 self._folder.remove_part(each.found.part_key)
-        queue.release(self._store, [each.wanted.id for each in results], owner=self._store.owner)
+        queue.release(self._store, self._run.spider, [each.wanted.id for each in results], owner=self._store.owner)
 
     def _backoff_s(self, wanted: QueuedDownload, error: PipelineError) -> float:
         """Return the seconds until the next attempt, at least as many as Retry-After says.

@@ -69,7 +69,7 @@ class DownloadScheduler:
             self._hold_results(self._unverified)
             self._apply(self._unverified.close(within_s))
         if leased := self._transfers.clear():
-            queue.release(self._store, leased, owner=self._store.owner)
+            queue.release(self._store, self._run.spider, leased, owner=self._store.owner)
 
     def _lease_more(self) -> float:
         """Lease downloads for idle workers. Return how many seconds to wait at most before the next call."""
@@ -129,7 +129,7 @@ class DownloadScheduler:
     def _renew_leases(self) -> None:
         ids = [*self._transfers.ids(), *(self._unverified.held if self._unverified is not None else ())]
         if ids:
-            renewed = queue.renew(self._store, ids, owner=self._store.owner, now=self._clock())
+            renewed = queue.renew(self._store, self._run.spider, ids, owner=self._store.owner, now=self._clock())
             self._transfers.stop_lost(ids, renewed)
 
 

@@ -153,7 +153,7 @@ class _Records:
         return queue.same_content(self.store, self.wanted.spider, sha256, size_bytes)
 
     def record_part(self, *, part_key: str, etag: str, last_modified: str, length: int | None) -> None:
-        queue.record_part(self.store, self.wanted.id, owner=self.store.owner, part_key=part_key, etag=etag,
+        queue.record_part(self.store, self.wanted.spider, self.wanted.id, owner=self.store.owner, part_key=part_key, etag=etag,
                           last_modified=last_modified, length=length)
 
 

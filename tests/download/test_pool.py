@@ -231,10 +231,10 @@ def test_a_download_leased_by_another_process_cannot_be_changed(bench: Bench) ->
     arrived = queue.CompletedDownload(wanted, key="downloads/books/a", name="a", size_bytes=1)
     assert queue.record(bench.store, run, [arrived], owner="slow", now=later) == set()
     with pytest.raises(LeaseLostError):
-        queue.fail(bench.store, wanted.id, owner="slow", error="", now=datetime.now(UTC), retry_at=None, attempts=1)
-    queue.release(bench.store, [wanted.id], owner="slow")
+        queue.fail(bench.store, wanted.spider, wanted.id, owner="slow", error="", now=datetime.now(UTC), retry_at=None, attempts=1)
+    queue.release(bench.store, wanted.spider, [wanted.id], owner="slow")
     assert bench.row(url)["lease_owner"] == "next"
-    assert queue.renew(bench.store, [wanted.id], owner="slow", now=later) == set()
+    assert queue.renew(bench.store, wanted.spider, [wanted.id], owner="slow", now=later) == set()
     assert bench.files == []
 
 

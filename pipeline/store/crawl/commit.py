@@ -94,7 +94,7 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     done = Committed()
     seen = seen or SeenRequests()
     links = seen.unseen(link for page in batch for link in page.links)
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         seen_items, done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
         _add_coverage(connection, run, batch, seen_items)

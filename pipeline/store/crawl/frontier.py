@@ -90,7 +90,7 @@ def add_to_frontier(connection: Connection, pass_id: int, requests: Iterable[Req
                 request=Each(map(_extra, wanted.values())),
                 priority=Each(-request.priority for request in wanted.values()),
                 depth=Each(request.depth for request in wanted.values()), state=state.value)
-    # New rows have larger ids, and only the process that holds the run adds rows for its pass.
+    # New rows have larger ids, and no other transaction adds rows to a pass of this spider at the same time.
     added = connection.execute(select(frontier.c.id, frontier.c.fingerprint, frontier.c.pass_id).where(frontier.c.id > last))
     return [Queued(row.id, wanted[row.fingerprint]) for row in added if row.pass_id == pass_id]
 
@@ -101,7 +101,7 @@ def enqueue(store: Store, run: Run, requests: Iterable[Request],
 
     Raises LeaseLostError.
     """
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         return add_to_frontier(connection, run.pass_id, requests, state)
 
@@ -113,7 +113,7 @@ def forget(store: Store, run: Run, ids: Sequence[int]) -> None:
     still be in progress. Raises LeaseLostError.
     """
     rows = [{"row": row, "unlike_any": os.urandom(20)} for row in ids]
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         if rows:
             connection.execute(update(frontier).where(
@@ -160,7 +160,7 @@ def reopen(store: Store, run: Run) -> None:
     starts over with an empty frontier, and its rules are counted anew.
     """
     own = frontier.c.pass_id == run.pass_id
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         row = connection.execute(select(passes.c.resumable, passes.c.coverage).where(passes.c.id == run.pass_id)).one()
         if not row.resumable:
@@ -182,7 +182,7 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
     why: how the process ended. at_once: whether to skip the page even if this is the first time. Returns the URL of the page if the
     page is skipped for the rest of the pass, otherwise "". Raises LeaseLostError.
     """
-    with store.write(durable=True) as connection:
+    with store.write(durable=True, spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         row = connection.execute(select(frontier).where(
             frontier.c.id == frontier_id, frontier.c.pass_id == run.pass_id,
@@ -211,7 +211,7 @@ def mark_not_resumable(store: Store, run: Run) -> None:
 
     This is necessary if some requests of the pass exist only in memory. Raises LeaseLostError.
     """
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         connection.execute(update(passes).where(passes.c.id == run.pass_id).values(resumable=False))
 

@@ -1,7 +1,9 @@
 """The Store class: a database, its files, and its two kinds of transaction, read() and write().
 
 A `read()` transaction sees one consistent snapshot. A `write()` transaction first takes the only write lock, so that until
-the commit no other process can change what the transaction has read. sqlite.py and postgresql.py implement both kinds.
+the commit no other process can change what the transaction has read. `write(spider=NAME)` protects only the rows of one spider
+in this way, so that on PostgreSQL such transactions of several spiders run at the same time. sqlite.py and postgresql.py
+implement all kinds.
 """
 
 from __future__ import annotations
@@ -43,14 +45,16 @@ class Store:
             yield connection
 
     @contextmanager
-    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+    def write(self, *, durable: bool = False, spider: str = "") -> Iterator[Connection]:
         """Open a writing transaction, and yield its connection. Raises StoreError, DiskFullError.
 
         The transaction is committed at the end of the `with` block, or rolled back if an exception leaves the block.
+        spider: the transaction reads and writes only rows of this spider; "" means that the transaction may use all rows, and that no
+        other transaction writes at the same time. SQLite has one write lock in both cases.
         durable: whether the commit survives a power failure (SQLite: synchronous=FULL). If False, the commit survives a crash of
         the process, but perhaps not a power failure.
         """
-        with self._transaction(write=True, durable=durable) as connection:
+        with self._transaction(write=True, durable=durable, spider=spider) as connection:
             yield connection
 
     @contextmanager
@@ -63,9 +67,9 @@ class Store:
             yield connection
 
     @contextmanager
-    def _transaction(self, *, write: bool, durable: bool) -> Iterator[Connection]:
+    def _transaction(self, *, write: bool, durable: bool, spider: str = "") -> Iterator[Connection]:
         with self._translating(), self.engine.connect() as connection, connection.begin():
-            BACKENDS[self.kind].begin(connection, write=write, durable=durable)
+            BACKENDS[self.kind].begin(connection, write=write, durable=durable, spider=spider)
             yield connection
 
     @contextmanager

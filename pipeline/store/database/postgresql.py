@@ -1,15 +1,23 @@
-"""The PostgreSQL backend: one writer at a time, as on SQLite, and a snapshot for each reader.
+"""The PostgreSQL backend: one writer at a time for each spider, and a snapshot for each reader.
 
-A writing transaction first takes an advisory lock, which has the effect of BEGIN IMMEDIATE on SQLite: until the transaction
-ends, no other process can change what it has read. Therefore, the same queries are correct on both databases, and no
-transaction fails with a serialization error. The server ends a transaction, and so releases its lock, if the client of the
-transaction has disappeared (idle_in_transaction_session_timeout, TCP keepalive).
+A writing transaction first takes the advisory lock WRITERS, which has the effect of BEGIN IMMEDIATE on SQLite: until the
+transaction ends, no other process can change what it has read. Therefore, the same queries are correct on both databases, and
+no transaction fails with a serialization error.
+
+A transaction that uses only the rows of one spider takes WRITERS in shared mode, and the lock of the spider in exclusive mode.
+Such transactions of several spiders run at the same time, and exclude all transactions that use all rows. There is no deadlock,
+because every transaction takes WRITERS before the lock of a spider, and takes one spider's lock at most. No transaction waits
+for ever: PostgreSQL grants locks in the order of the requests, so that new shared requests wait behind an exclusive request.
+
+The server ends a transaction, and so releases its locks, if the client of the transaction has disappeared
+(idle_in_transaction_session_timeout, TCP keepalive).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +41,11 @@ A healthy client is idle for only milliseconds between two statements.
 """
 STATEMENT_TIMEOUT_S = 300
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
-WRITERS = 0x63746F69  # number of the advisory lock: "ctoi"
+WRITERS = 0x63746F69
+"""The number of the advisory lock of all writing transactions ("ctoi"), and the first number of the locks of spiders.
+
+PostgreSQL keeps locks with one number and locks with two numbers apart.
+"""
 
 
 def open_engine(url: URL) -> Engine:
@@ -53,19 +65,26 @@ def open_engine(url: URL) -> Engine:
                          where="pipeline.database", fix="run `pip install 'crawl-to-inbox[postgres]'`") from error
 
 
-def begin(connection: Connection, *, write: bool, durable: bool) -> None:
+def begin(connection: Connection, *, write: bool, durable: bool, spider: str = "") -> None:
     """Start a transaction.
 
     A writing transaction takes the write lock; a reading transaction sees a single snapshot.
     durable: whether the commit waits until the server has written the transaction to disk (synchronous_commit).
+    spider: the spider whose rows a writing transaction uses; "" means all rows.
     """
     if write:
         # READ COMMITTED, whatever the server's default: statements after the lock see what the last writer committed.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-        connection.exec_driver_sql(f"SELECT set_config('synchronous_commit', '{'on' if durable else 'off'}', true), "
-                                   f"pg_advisory_xact_lock({WRITERS})")
+        locks = f"pg_advisory_xact_lock({WRITERS})" if not spider else \
+            f"pg_advisory_xact_lock_shared({WRITERS}), pg_advisory_xact_lock({WRITERS}, {_number_of(spider)})"
+        connection.exec_driver_sql(f"SELECT set_config('synchronous_commit', '{'on' if durable else 'off'}', true), {locks}")
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def _number_of(spider: str) -> int:
+    """Return the second number of a spider's lock, a signed number of 32 bits. Two spiders may share a number, and so a lock."""
+    return zlib.crc32(spider.encode()) - 2**31
 
 
 END = b"\\.\n"

@@ -50,11 +50,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def begin(connection: Connection, *, write: bool, durable: bool) -> None:
+def begin(connection: Connection, *, write: bool, durable: bool, spider: str = "") -> None:
     """Start a transaction.
 
     A writing transaction uses BEGIN IMMEDIATE, so that it cannot fail with SQLITE_BUSY later.
-    durable: whether the commit survives a power failure (synchronous=FULL).
+    durable: whether the commit survives a power failure (synchronous=FULL). spider: not used, because SQLite has only one write lock.
     """
     if write:
         level = "FULL" if durable else "NORMAL"

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, delete, func, or_, select, update
 
 from pipeline.hosts import place_of
 from pipeline.model import DownloadState, QueuedDownload, Run
+from pipeline.store.database.bulk import insert_of
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import download_files, downloads, items, runs
 from pipeline.store.runs import leases
@@ -75,7 +76,7 @@ def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_h
     due = and_(downloads.c.pass_id == run.pass_id, downloads.c.spider == run.spider,
                downloads.c.state == DownloadState.WAITING.value,
                or_(downloads.c.not_before.is_(None), downloads.c.not_before <= now, downloads.c.requested_at > now))
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         candidates = connection.execute(select(downloads.c.id, downloads.c.url).where(
             due, leases.free(downloads, now)).order_by(downloads.c.id)
@@ -114,24 +115,24 @@ def _queued(row: Row[Any]) -> QueuedDownload:
         requested_at=row.requested_at, item=row.data or {})
 
 
-def renew(store: Store, ids: Sequence[int], *, owner: str, now: datetime) -> set[int]:
-    """Renew the leases of downloads in progress.
+def renew(store: Store, spider: str, ids: Sequence[int], *, owner: str, now: datetime) -> set[int]:
+    """Renew the leases of a spider's downloads in progress.
 
     Returns the ids of the downloads that this owner still holds.
     """
-    with store.write() as connection:
+    with store.write(spider=spider) as connection:
         return {row_id for row_id in ids if leases.renew(connection, downloads, row_id, owner=owner, now=now)}
 
 
-def record_part(store: Store, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
-              length: int | None) -> None:
-    """Record the partial file of a download, and the version of the file to which its bytes belong.
+def record_part(store: Store, spider: str, row_id: int, *, owner: str, part_key: str, etag: str, last_modified: str,
+                length: int | None) -> None:
+    """Record the partial file of a spider's download, and the version of the file to which its bytes belong.
 
     part_key: the key of the partial file; "" means that the partial file no longer exists.
     etag, last_modified: the validators of the version.
     length: the size of the complete file in bytes, as the server announced it; None if unknown. Raises LeaseLostError.
     """
-    with store.write() as connection:
+    with store.write(spider=spider) as connection:
         leases.verify(connection, downloads, row_id, owner=owner)
         connection.execute(update(downloads).where(downloads.c.id == row_id).values(
             part_key=part_key, part_etag=etag, part_last_modified=last_modified, part_length=length))
@@ -142,7 +143,7 @@ def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owne
 
     Returns the ids of the downloads that this owner still held. Downloads that other processes have taken are left unchanged.
     """
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         ours = set(connection.execute(select(downloads.c.id).where(
             downloads.c.id.in_([each.wanted.id for each in arrived]), downloads.c.lease_owner == owner)).scalars())
         kept = [each for each in arrived if each.wanted.id in ours]
@@ -168,13 +169,16 @@ def record(store: Store, run: Run, arrived: Sequence[CompletedDownload], *, owne
             # The file of an older row with this key was deleted or moved by somebody: the name was free again.
             connection.execute(delete(download_files).where(
                 download_files.c.key.in_([version["key"] for version in versions])))
-            connection.execute(insert(download_files), versions)
+            # On several nodes, another spider may insert a row with this key at the same time.
+            statement = insert_of(connection)(download_files)
+            connection.execute(statement.on_conflict_do_update(
+                index_elements=["key"], set_={name: statement.excluded[name] for name in (*versions[0], "doomed_at")}), versions)
         return ours
 
 
-def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, retry_at: datetime | None,
+def fail(store: Store, spider: str, row_id: int, *, owner: str, error: str, now: datetime, retry_at: datetime | None,
          attempts: int, progressed: bool = False) -> DownloadState:
-    """Record a failed attempt, and return the new state of the download. Raises LeaseLostError.
+    """Record a failed attempt, and return the new state of the spider's download. Raises LeaseLostError.
 
     retry_at: when to try again; None means that the failure is permanent. If this happens in several passes in a row, later passes
     skip the file for a while.
@@ -183,7 +187,7 @@ def fail(store: Store, row_id: int, *, owner: str, error: str, now: datetime, re
     """
     # In the first lease of a pass, failures of earlier passes do not count.
     fresh: ColumnElement[bool] = downloads.c.attempt <= 1
-    with store.write() as connection:
+    with store.write(spider=spider) as connection:
         leases.verify(connection, downloads, row_id, owner=owner)
         counted = connection.execute(
             update(downloads).where(downloads.c.id == row_id)
@@ -243,12 +247,12 @@ def failures(store: Store, row_id: int) -> int:
         return 0 if row is None or row.attempt <= 1 else int(row.failures)
 
 
-def release(store: Store, ids: Sequence[int], *, owner: str) -> None:
-    """Give up the leases of downloads that were stopped, so that the interrupted attempts are not counted.
+def release(store: Store, spider: str, ids: Sequence[int], *, owner: str) -> None:
+    """Give up the leases of a spider's downloads that were stopped, so that the interrupted attempts are not counted.
 
     Downloads that other processes hold are left unchanged.
     """
-    with store.write() as connection:
+    with store.write(spider=spider) as connection:
         connection.execute(
             update(downloads).where(downloads.c.id.in_(ids), downloads.c.lease_owner == owner)
             .values(lease_owner="", lease_until=None, attempt=downloads.c.attempt - 1))

@@ -145,7 +145,7 @@ def report_progress(store: Store, run: Run, progress: Progress, transfers: Seque
 
     Returns False if another process has taken the run.
     """
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         if not leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now):
             return False
         connection.execute(update(runs).where(runs.c.id == run.id).values(
@@ -228,7 +228,7 @@ def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
 
 def renew_run(store: Store, run: Run, *, now: datetime) -> bool:
     """Renew the lease of a run whose process is alive; return False if another process has taken the run."""
-    with store.write() as connection:
+    with store.write(spider=run.spider) as connection:
         return leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now)
 
 

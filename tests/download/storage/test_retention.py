@@ -164,7 +164,7 @@ def test_a_file_of_a_current_run_or_one_being_fetched_again_is_kept(bench: Bench
     bench.ask_for(run, url)
     wanted, = queue.take(bench.store, run, owner="me", now=later(), limit=1)
     assert delete_surplus(bench.store, settings, now=later()).files == 0
-    queue.release(bench.store, [wanted.id], owner="me")
+    queue.release(bench.store, wanted.spider, [wanted.id], owner="me")
     assert delete_surplus(bench.store, settings, now=later()).files == 1
 
 

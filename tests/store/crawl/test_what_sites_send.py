@@ -32,7 +32,7 @@ def test_any_text_is_a_key_a_value_an_address_and_an_error(store: Store, text: s
                     downloads=(Download(f"http://shop/file/{text}", item_key=text, name=text),))
         done = commit.commit_pages(store, run, [page], now=NOW)
         (taken,) = download_queue.take(store, run, owner="me", now=NOW, limit=9)
-        download_queue.fail(store, taken.id, owner="me", error=text, now=NOW, retry_at=NOW, attempts=9)
+        download_queue.fail(store, taken.spider, taken.id, owner="me", error=text, now=NOW, retry_at=NOW, attempts=9)
         runs.end_run(store, run, runs.Ending(Outcome.FAILED, text, complete=True), done.progress, now=NOW)
     assert [change.kind for change in digests.changes_of(store, [1, 2, 3])] == [ChangeKind.NEW, ChangeKind.CHANGED]
     assert [item.data["value"] for item in items.present(store, "shop")] == [text + "!"]

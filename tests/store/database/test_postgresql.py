@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pipeline.errors import StoreError
+from pipeline.model import FrontierState, Page, Request, Run
 from pipeline.store import Store, open_store
+from pipeline.store.crawl import commit, frontier
 from pipeline.store.database import migrate
 from pipeline.store.open import prepare_store
 from pipeline.store.runs import runs
 from tests.servers.postgres import Postgres
+from tests.servers.program import eventually
 from tests.store.conftest import failures_of_four_at_once
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -127,3 +132,91 @@ def test_new_and_migrated_databases_have_the_conditions_of_partial_indexes(postg
             found.append(connection.exec_driver_sql(PARTIAL).scalars().all())
         store.close()
     assert found[0] == found[1] == ["ix_passes_open", "ix_recipients_refused", "ix_runs_at_work", "ix_runs_waiting", "uq_alerts_open"]
+
+
+def _blocked(url: str, work: threading.Thread, *, waiting: int = 1) -> None:
+    """Start a thread, and return when as many transactions wait for a lock."""
+    work.start()
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        wanted = ("SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+                  " WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()")
+        eventually(lambda: connection.execute(wanted).fetchone() == (waiting,), within_s=20)
+
+
+@pytest.mark.parametrize(("spiders", "waits"), [
+    (("a", "b"), False),
+    (("a", "a"), True),
+    (("a", ""), True),  # a transaction that uses all rows excludes all others
+    (("", "a"), True),
+    (("", ""), True),
+])
+def test_a_transaction_waits_only_for_those_that_may_use_the_same_rows(postgres: Postgres, migrated: str, tmp_path: Path,
+                                                                       spiders: tuple[str, str], waits: bool) -> None:
+    first, second = spiders
+    url = postgres.new_database(migrated)
+    with closing(open_store(tmp_path, url)) as store:
+        order: list[str] = []
+
+        def write() -> None:
+            with store.write(spider=second):
+                order.append("second")
+
+        writing = threading.Thread(target=write)
+        with store.write(spider=first):
+            if waits:
+                _blocked(url, writing)
+            else:
+                writing.start()
+                writing.join()
+            order.append("first")
+        writing.join()
+        assert order == (["first", "second"] if waits else ["second", "first"])
+
+
+def test_new_transactions_of_a_spider_wait_behind_a_waiting_transaction_that_uses_all_rows(postgres: Postgres, migrated: str,
+                                                                                           tmp_path: Path) -> None:
+    url = postgres.new_database(migrated)
+    with closing(open_store(tmp_path, url)) as store:
+        order: list[str] = []
+
+        def write(name: str, spider: str) -> None:
+            with store.write(spider=spider):
+                order.append(name)
+
+        of_all, late = threading.Thread(target=write, args=("all", "")), threading.Thread(target=write, args=("late", "b"))
+        with store.write(spider="a"):
+            _blocked(url, of_all)
+            _blocked(url, late, waiting=2)
+            order.append("first")
+        of_all.join()
+        late.join()
+        assert order == ["first", "all", "late"]
+
+
+def test_links_queued_by_several_spiders_at_once_belong_each_to_its_pass(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
+    url = postgres.new_database(migrated)
+    with closing(open_store(tmp_path, url)) as store:
+        now = datetime.now(UTC)
+        started = []
+        for spider in "abcd":
+            runs.claim_slot(store, spider, "1", due_at=now, reason="schedule", now=now)
+            run = runs.start_run(store, None, owner=store.owner, now=now, limit=9)
+            assert run is not None
+            started.append(run)
+        wrong: list[object] = []
+
+        def crawl(run: Run) -> None:
+            for batch in range(20):
+                links = {f"http://{run.spider}.example/{batch}/{number}" for number in range(10)}
+                queued = frontier.enqueue(store, run, [Request(link) for link in links])
+                if {each.request.url for each in queued} != links:
+                    wrong.append(queued)
+                commit.commit_pages(store, run, [Page(each.request.url, 200, now, frontier_id=each.id) for each in queued], now=now)
+
+        threads = [threading.Thread(target=crawl, args=(run,)) for run in started]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert [frontier.counts(store, run.pass_id) for run in started] == 4 * [{FrontierState.DONE: 200}]

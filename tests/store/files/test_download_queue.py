@@ -38,7 +38,7 @@ def test_a_file_that_fails_in_five_passes_is_set_aside_for_an_hour_then_longer(s
         else:
             wanted, = taken
             assert queue.set_aside(store, run.pass_id).count == 0
-            queue.fail(store, wanted.id, owner="me", error="http://a.example/f: broken", now=now, retry_at=None, attempts=3)
+            queue.fail(store, wanted.spider, wanted.id, owner="me", error="http://a.example/f: broken", now=now, retry_at=None, attempts=3)
         runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), None, now=now)
     assert rests == [timedelta(hours=1), timedelta(hours=2), timedelta(hours=4), timedelta(hours=8)][:len(rests)]
     assert len(rests) >= 3
@@ -48,7 +48,7 @@ def test_a_file_that_fails_in_five_passes_is_set_aside_for_an_hour_then_longer(s
     runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), None, now=now)
     run = passed(store, 100, now + timedelta(days=3))
     wanted, = queue.take(store, run, owner="me", now=now, limit=9)
-    queue.fail(store, wanted.id, owner="me", error="broken", now=now, retry_at=None, attempts=3)
+    queue.fail(store, wanted.spider, wanted.id, owner="me", error="broken", now=now, retry_at=None, attempts=3)
     runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), None, now=now)
     assert queue.take(store, passed(store, 101, now + timedelta(days=3)), owner="me", now=now, limit=9)
 
@@ -57,5 +57,5 @@ def test_temporary_failures_never_set_a_file_aside(store: Store):
     for slot in range(8):
         run = passed(store, slot, NOW)
         wanted, = queue.take(store, run, owner="me", now=NOW, limit=9)
-        queue.fail(store, wanted.id, owner="me", error="503", now=NOW, retry_at=NOW, attempts=1)
+        queue.fail(store, wanted.spider, wanted.id, owner="me", error="503", now=NOW, retry_at=NOW, attempts=1)
         runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED), None, now=NOW)
