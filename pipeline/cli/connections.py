@@ -15,6 +15,7 @@ from pipeline.session import UNCHECKABLE, open_session
 from pipeline.session.proxies.config import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
 from pipeline.store import open_store_of
+from pipeline.store.from_settings import session_files_of
 
 _RECEIVE_BUFFER_BYTES = 65536
 
@@ -56,8 +57,10 @@ def _connect_mail(settings: Settings) -> None:
 def _log_in(settings: Settings, name: str) -> str:
     """Log in to a spider's site; return a remark for the output, such as " (…)", or "" if there is none."""
     table = settings.spiders[name].login
-    session = open_session(name, settings.spiders[name], settings)
-    if not session.ensure_login() and table is not None and table.sends:
+    with session_files_of(settings, name) as stored:
+        session = open_session(name, settings.spiders[name], settings, stored)
+        made = session.ensure_login()
+    if not made and table is not None and table.sends:
         return " (the session is still logged in, so the password was not tried)"
     return "" if session.checkable else f" ({UNCHECKABLE})"
 
@@ -91,4 +94,5 @@ def _try_proxies(settings: Settings) -> Iterator[tuple[str, PipelineError | None
 
 def _try_proxy(settings: Settings, name: str, proxy: str) -> None:
     spider = settings.spiders[name]
-    open_session(name, spider, settings).try_proxy(proxy, spider.start[0].url)
+    with session_files_of(settings, name) as stored:
+        open_session(name, spider, settings, stored).try_proxy(proxy, spider.start[0].url)

@@ -82,7 +82,7 @@ def send_again(store: Store, settings: Settings, name: str, *, since: datetime |
 
 
 def _build(store: Store, settings: Settings, claim: DigestClaim, owner: str) -> mail_digest.BuiltDigest:
-    return mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(settings))
+    return mail_digest.build(store, settings, claim, owner=owner, now=utc_now(), fetch_pictures=PictureFetcher(store, settings))
 
 
 def _say_built(store: Store, name: str, built: mail_digest.BuiltDigest, say: Callable[[str], None]) -> None:

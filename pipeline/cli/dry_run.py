@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,9 @@ from pipeline.settings import Settings
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import items as stored_items
 from pipeline.store.crawl.rule_counts import rows_of_pass
+from pipeline.store.from_settings import session_files_of
 from pipeline.store.runs import runs
+from pipeline.store.session_files import LocalSessionFiles, copy_all
 from pipeline.workers.prepared_process import PreparedProcess
 
 
@@ -26,11 +27,11 @@ def run_dry(settings: Settings, names: Sequence[str], *, out: Callable[[str], No
             prepared: PreparedProcess | None = None) -> list[Run]:
     """Run spiders on an empty store that is deleted afterwards, and return the ended runs.
 
-    Cookie jars are copied to the temporary store, so that existing logins are used. No files are downloaded, and no slot is claimed in
+    The cookie jars and other session files of the spiders are copied to the temporary store, so that existing logins are used. No files are downloaded, and no slot is claimed in
     the real store. out: function that is called with each item as a line of JSON. show: stream to which progress and results are
     written. prepared: the process that prepare() has started for a single run; None if prepare() has started no process.
     """
-    with _temporary_settings(settings) as temporary:
+    with _temporary_settings(settings, names) as temporary:
         store = open_store(temporary.data_dir, None)
         try:
             return asyncio.run(_perform(store, settings, temporary, names, show=show, prepared=prepared))
@@ -50,12 +51,12 @@ async def _perform(store: Store, settings: Settings, temporary: Settings, names:
 
 
 @contextmanager
-def _temporary_settings(settings: Settings) -> Iterator[Settings]:
+def _temporary_settings(settings: Settings, spiders: Sequence[str]) -> Iterator[Settings]:
     """Provide, for a `with` block, a copy of the settings with a temporary data_dir."""
     with tempfile.TemporaryDirectory(prefix="pipeline-dry-run-") as folder:
-        jars = settings.data_dir / "jars"
-        if jars.is_dir():
-            shutil.copytree(jars, Path(folder, "jars"))
+        for spider in spiders:
+            with session_files_of(settings, spider) as stored:
+                copy_all(stored, LocalSessionFiles(Path(folder, "jars"), spider))
         place = settings.pipeline.model_copy(update={"data_dir": folder, "database": None})
         values = {name: getattr(settings, name) for name in Settings.model_fields}
         yield Settings.model_construct(**values | {"pipeline": place})

@@ -21,27 +21,32 @@ from pipeline.session.session import Session
 from pipeline.session.transport.tls import TlsContexts
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import Settings, SpiderTable
-from pipeline.store.health.proxy_health import pool_file
+from pipeline.store.from_settings import is_shared
+from pipeline.store.session_files import IMPORTED, JAR, PROXIES, LocalSessionFiles, SessionFile, SessionFiles
 
 
-def open_session(name: str, spider: SpiderTable, settings: Settings) -> Session:
+def open_session(name: str, spider: SpiderTable, settings: Settings, stored: SessionFiles | None = None) -> Session:
     """Return the session of the spider `name`, without fetching anything.
 
-    The cookie jar of the session is in data_dir/jars. Cookies in the settings are imported if they have changed since the last
-    import. Raises CookieError, SessionError, or UsageError if a secret or a proxy is not available.
+    Cookies in the settings are imported if they have changed since the last import. stored: the cookie jar and the other private
+    files of the spider; None means those in data_dir/jars, which is wrong if several services share the database. Raises
+    CookieError, SessionError, StoreError, or UsageError if a secret or a proxy is not available.
     """
-    files = LoginFiles(settings.data_dir / "jars", settings.data_dir / "pages" / f"login-{name}.html", name)
+    if stored is None:
+        assert not is_shared(settings), "the session files of this spider are in the database"
+        stored = LocalSessionFiles(settings.data_dir / "jars", name)
+    files = LoginFiles(stored, settings.data_dir / "pages" / f"login-{name}.html")
     last = last_login.last(files.last_login)
-    jar = Jar.open(files.jars / f"{name}.txt", protected=last.cookies if last is not None else ())
+    jar = Jar.open(stored.file(JAR), protected=last.cookies if last is not None else ())
     if spider.cookies is not None:
         default = spider.start[0].url if spider.start else (spider.login and spider.login.url) or ""
-        import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=files.jars / f"{name}.imported",
+        import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=stored.file(IMPORTED),
                        last_login=files.last_login, now_s=time.time())
     ca_file = settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None
     return Session(
         jar, files, requests=_request_rules(name, spider, settings),
         login=LoginRules(spider.login, _first_get(spider), spider.login_cookies),
-        proxies=_proxies(name, spider, settings), tls=TlsContexts(ca_file, _insecure_hosts(spider)), ssrf_guard=_ssrf_guard(spider))
+        proxies=_proxies(spider, settings, stored.file(PROXIES)), tls=TlsContexts(ca_file, _insecure_hosts(spider)), ssrf_guard=_ssrf_guard(spider))
 
 
 def _request_rules(name: str, spider: SpiderTable, settings: Settings) -> RequestRules:
@@ -56,10 +61,10 @@ def _request_rules(name: str, spider: SpiderTable, settings: Settings) -> Reques
         max_page_bytes=spider.max_page_size)
 
 
-def _proxies(name: str, spider: SpiderTable, settings: Settings) -> ProxySelection:
+def _proxies(spider: SpiderTable, settings: Settings, health: SessionFile) -> ProxySelection:
     if spider.proxy == ENVIRONMENT:
-        return ProxySelection((), pool_file(settings.data_dir, name), EnvironmentProxies.read())
-    return ProxySelection(proxy_urls(spider.proxy, settings) if spider.proxy is not None else (), pool_file(settings.data_dir, name))
+        return ProxySelection((), health, EnvironmentProxies.read())
+    return ProxySelection(proxy_urls(spider.proxy, settings) if spider.proxy is not None else (), health)
 
 
 def _first_get(spider: SpiderTable) -> str:

@@ -17,6 +17,8 @@ from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.session.politeness.robots import Robots
 from pipeline.session.session import Session
 from pipeline.settings import Settings
+from pipeline.store import Store
+from pipeline.store.session_files import files_of
 from pipeline.text import shown_url
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,8 @@ class PictureFetcher:
     No spider logs in for a picture, and cookies that come with a picture are not stored.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
         self._settings = settings
 
     def __call__(self, wanted: Sequence[PictureRequest], *, limit_s: float, max_bytes: int) -> Mapping[PictureRequest, bytes | PipelineError]:
@@ -41,7 +44,7 @@ class PictureFetcher:
 
         A picture that has not arrived after `limit_s` seconds, or that has more than `max_bytes` bytes, has a reason.
         """
-        work = _Work(self._settings, wanted, time.monotonic() + limit_s, max_bytes)
+        work = _Work(self._store, self._settings, wanted, time.monotonic() + limit_s, max_bytes)
         threads = [threading.Thread(target=work.perform, name="pictures", daemon=True) for _ in range(min(_THREADS, len(wanted)))]
         for thread in threads:
             thread.start()
@@ -55,11 +58,11 @@ class PictureFetcher:
 class _Site:
     """The session of one spider and the limits that its requests obey. Shared by all threads."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, store: Store, settings: Settings, name: str) -> None:
         spider = settings.spiders.get(name)
         if spider is None:
             raise FetchError(f"the spider {name} is no longer in the settings")
-        self.session: Session = open_session(name, spider, settings)
+        self.session: Session = open_session(name, spider, settings, files_of(store, name))
         self.budget = HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency)
         self.robots = Robots(self.session.look, on_delay=self.budget.slow_down) if spider.robots else None
 
@@ -67,8 +70,9 @@ class _Site:
 class _Work:
     """The pictures that are still to be fetched, and those that have arrived. deadline: a value of time.monotonic()."""
 
-    def __init__(self, settings: Settings, wanted: Sequence[PictureRequest], deadline: float, max_bytes: int) -> None:
+    def __init__(self, store: Store, settings: Settings, wanted: Sequence[PictureRequest], deadline: float, max_bytes: int) -> None:
         self.deadline = deadline
+        self._store = store
         self._settings = settings
         self._max_bytes = max_bytes
         self._left: queue.SimpleQueue[PictureRequest] = queue.SimpleQueue()
@@ -132,7 +136,7 @@ class _Work:
         with self._lock:
             if name not in self._sites:
                 try:
-                    self._sites[name] = _Site(self._settings, name)
+                    self._sites[name] = _Site(self._store, self._settings, name)
                 except PipelineError as error:
                     self._sites[name] = error
             found = self._sites[name]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
 from pipeline.settings import Settings
 from pipeline.store.database.engine import Store
 from pipeline.store.open import open_store
+from pipeline.store.session_files import LocalSessionFiles, SessionFiles, files_of
 
 
 def open_store_of(settings: Settings, *, migrate: bool = True) -> Store:
@@ -13,3 +17,25 @@ def open_store_of(settings: Settings, *, migrate: bool = True) -> Store:
     migrate: whether to create or migrate the tables; if False, a schema of another version raises StoreError.
     """
     return open_store(settings.data_dir, settings.database_url, migrate=migrate)
+
+
+def is_shared(settings: Settings) -> bool:
+    """Return whether several services may share the database of the settings, as Store.shared tells of an open store.
+
+    Raises UsageError if a secret cannot be read.
+    """
+    url = settings.database_url
+    return url is not None and not url.startswith("sqlite")
+
+
+@contextmanager
+def session_files_of(settings: Settings, spider: str) -> Iterator[SessionFiles]:
+    """Yield the private files of a spider's session, for a command. The store is opened only if they are in the database.
+
+    Raises StoreError, or UsageError if a secret cannot be read.
+    """
+    if not is_shared(settings):
+        yield LocalSessionFiles(settings.data_dir / "jars", spider)
+        return
+    with closing(open_store_of(settings)) as store:
+        yield files_of(store, spider)

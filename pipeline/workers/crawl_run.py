@@ -37,6 +37,7 @@ from pipeline.store.mail import login_cookies
 from pipeline.store.runs import host_pauses
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress
+from pipeline.store.session_files import files_of
 from pipeline.workers.run_downloads import RunDownloads
 from pipeline.workers.stop_request import StopRequest
 
@@ -113,7 +114,7 @@ class CrawlRun:
 
     def _crawl_and_download(self, spidercls: type[Any], paused: Mapping[str, datetime]) -> Ending:
         spider = self._spider
-        session = open_session(self._run.spider, spider, self._settings)
+        session = open_session(self._run.spider, spider, self._settings, files_of(self._store, self._run.spider, run=self._run))
         session.ensure_login()
         self._record_login(session)
         budget = self._open_budget(paused)
@@ -223,7 +224,8 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
 
     def context(concurrency: int) -> CrawlContext:
         return CrawlContext(
-            store=store, run=run, table=_with_share(spider, concurrency), session=open_session(run.spider, spider, settings),
+            store=store, run=run, table=_with_share(spider, concurrency),
+            session=open_session(run.spider, spider, settings, files_of(store, run.spider, run=run)),
             starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
             budget=_budget(settings, spider), page_limit=PageLimit(Path(os.devnull), spider.page_cpu_limit),
             keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)

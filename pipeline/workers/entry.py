@@ -158,7 +158,7 @@ def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: s
     from pipeline.session.picture_fetcher import PictureFetcher  # noqa: PLC0415  crawls do not need this module
     try:
         mail_digest.build(store, settings, claim, owner=owner, now=datetime.now(UTC), first=first, problem=problem,
-                          fetch_pictures=PictureFetcher(settings))
+                          fetch_pictures=PictureFetcher(store, settings))
     except PipelineError:
         raise
     except Exception as error:

@@ -20,10 +20,11 @@ from pipeline.mail.alerts import check
 from pipeline.mail.render.log_tail import TAIL_LINES, tail
 from pipeline.model import MessageState, Outcome
 from pipeline.store.database.schema import runs
-from pipeline.store.health.proxy_health import PoolHealth, ProxyHealth, pool_file
+from pipeline.store.health.proxy_health import PoolHealth, ProxyHealth
 from pipeline.store.mail import alerts
 from pipeline.store.mail import outbox as stored
 from pipeline.store.mail.alerts import AlertCondition, AlertKind
+from pipeline.store.session_files import PROXIES, files_of
 from tests.mail.conftest import NOW
 from tests.mail.html_features import JUDGED, features_of
 
@@ -318,9 +319,8 @@ def test_an_alert_says_what_was_tried_and_when_the_next_attempt_is_due(store, si
         last = dict(connection.execute(select(runs).order_by(runs.c.id)).mappings().first() or {})
         waiting = {"id": 99, "started_at": None, "ended_at": None, "outcome": None, "not_before": NOW + timedelta(hours=1)}
         connection.execute(insert(runs).values(**{**last, **waiting}))
-    pool = pool_file(settings.data_dir, "books")
-    pool.parent.mkdir(parents=True, exist_ok=True)
-    pool.write_bytes(PoolHealth("http://a.test:1", {"http://b.test:2": ProxyHealth(3, NOW.timestamp() + 600), "http://a.test:1": ProxyHealth(1, 0)}).to_json())
+    health = PoolHealth("http://a.test:1", {"http://b.test:2": ProxyHealth(3, NOW.timestamp() + 600), "http://a.test:1": ProxyHealth(1, 0)})
+    files_of(store, "books").file(PROXIES).replace(health.to_json())
     assert look(with_settings=settings) is not None
     assert ("Tried: 3 runs, 2 of them automatic retries, each failed request up to 5 times, the login in each run, 1 proxy failed and is not used for now, "
             "next attempt at Sun 22 Nov 2026 09:00") in text_of(mails(store)[0])

@@ -52,7 +52,7 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
     if again or (send and since):
         raise SystemExit(send_again(store, settings, name, since=day, recipients=chosen, say=click.echo))
     if preview is not None:
-        for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day, fetch_pictures=PictureFetcher(settings)):
+        for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day, fetch_pictures=PictureFetcher(store, settings)):
             click.echo(str(path))
         if settings.digests[name].sends_individually:
             click.echo("some recipients get a message of their own; the files show the message to the first of them", err=True)

@@ -19,12 +19,14 @@ from pipeline.text import counted
 def login(settings_file: str, spider: str, *, fresh: bool) -> None:
     """Test the login of a spider: log in, unless the spider's session is still logged in."""
     from pipeline.session import UNCHECKABLE, open_session
+    from pipeline.store.from_settings import session_files_of
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     if table.login is None:
         raise UsageError("the spider has no `login` table", where=f"spiders.{spider}", fix="add login settings to the spider")
-    session = open_session(spider, table, settings)
-    made = session.ensure_login(fresh=fresh)
+    with session_files_of(settings, spider) as stored:
+        session = open_session(spider, table, settings, stored)
+        made = session.ensure_login(fresh=fresh)
     held = "the session of the imported cookies is still logged in" if not table.login.sends else \
         "the session is still logged in; the password was not tried (to try the password, add --fresh)"
     click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in the cookie jar")
@@ -44,10 +46,12 @@ def cookies() -> None:
 def cookies_import(settings_file: str, spider: str, file: Path) -> None:
     """Import cookies from a browser. FILE is a cookies.txt file, a Cookie header, or a JSON export."""
     from pipeline.session import open_session
+    from pipeline.store.from_settings import session_files_of
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
-    session = open_session(spider, table, settings)
-    count = session.bring_in(file, table.start[0].url if table.start else (table.login and table.login.url) or "")
+    with session_files_of(settings, spider) as stored:
+        session = open_session(spider, table, settings, stored)
+        count = session.bring_in(file, table.start[0].url if table.start else (table.login and table.login.url) or "")
     click.echo(f"{spider}: {counted(count, 'cookie')} imported")
 
 
@@ -57,8 +61,11 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
 def cookies_show(settings_file: str, spider: str) -> None:
     """List the cookies of a spider, with their values masked."""
     from pipeline.session import describe, open_session
+    from pipeline.store.from_settings import session_files_of
     settings = load_settings(settings_file)
-    session = open_session(spider, settings.spiders[spider_name(settings, spider)], settings)
+    table = settings.spiders[spider_name(settings, spider)]
+    with session_files_of(settings, spider) as stored:
+        session = open_session(spider, table, settings, stored)
     for cookie in describe(session.jar, datetime.now(UTC)):
         if cookie.expires is None:
             ends = "ends with the browser session"

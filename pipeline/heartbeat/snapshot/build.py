@@ -34,7 +34,7 @@ from pipeline.settings import Proxy, ProxyTable, Settings
 from pipeline.store.crawl import mendings
 from pipeline.store.database.engine import Store
 from pipeline.store.health import status_queries as queries
-from pipeline.store.health.proxy_health import pool_file, read_pool
+from pipeline.store.health.proxy_health import PoolHealth, pools
 from pipeline.store.mail import refused_addresses
 from pipeline.store.mail.login_cookies import first_ends
 from pipeline.store.runs.host_pauses import paused_hosts_of
@@ -54,6 +54,7 @@ class _Read:
     outbox: OutboxStatus
     digest_problems: list[queries.DigestProblem]
     downloads: dict[str, int]
+    pools: dict[str, PoolHealth]
     size_bytes: int | None
 
 
@@ -87,7 +88,7 @@ def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, ver
         "downloads": {"waiting": found.downloads.get("waiting", 0), "failed": found.downloads.get("failed", 0),
                       "active": _transfers(found.at_work, mask)},
         "proxies": {name: [_without_credentials(one) for one in _pool(proxy)] for name, proxy in settings.proxies.items()},
-        "resting_proxies": _resting_proxies(store.data_dir, settings, now),
+        "resting_proxies": _resting_proxies(found.pools, settings.zone, now),
         "disk": disk, "store": {"readable": True, "writable": True, "error": "", "size_bytes": found.size_bytes},
     }
 
@@ -103,7 +104,7 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
     return _Read(at_work,
                  {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},
                  _outbox(connection, now, mask, settings.zone), [problem for problem in problems if problem is not None],
-                 queries.download_counts(connection), store.size_bytes(connection))
+                 queries.download_counts(connection), pools(store, connection, settings.spiders), store.size_bytes(connection))
 
 
 def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[str], str]) -> tuple[HealthWord, list[str]]:
@@ -230,19 +231,8 @@ def _without_credentials(proxy: str | ProxyTable) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _resting_proxies(data_dir: Path, settings: Settings, now: datetime) -> list[RestingProxy]:
-    """Return the proxies that are currently not used, because they failed or were banned.
-
-    If the file with the health of a spider's proxies cannot be read, the file is skipped; the spider's next run will report
-    the error.
-    """
-    found: list[RestingProxy] = []
-    for name in settings.spiders:
-        try:
-            pool = read_pool(pool_file(data_dir, name))
-        except OSError:
-            continue
-        found += [{"spider": name, "proxy": quoted(proxy), "failures": each.failures,
-                   "until": iso(datetime.fromtimestamp(each.resting_until_s, UTC), settings.zone)}
-                  for proxy, each in pool.health.items() if each.resting_until_s > now.timestamp()]
-    return found
+def _resting_proxies(found: dict[str, PoolHealth], zone: tzinfo, now: datetime) -> list[RestingProxy]:
+    """Return the proxies that are currently not used, because they failed or were banned."""
+    return [{"spider": name, "proxy": quoted(proxy), "failures": each.failures,
+             "until": iso(datetime.fromtimestamp(each.resting_until_s, UTC), zone)}
+            for name, pool in found.items() for proxy, each in pool.health.items() if each.resting_until_s > now.timestamp()]

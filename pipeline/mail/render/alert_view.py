@@ -19,7 +19,7 @@ from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.crawl import mendings
 from pipeline.store.crawl.mendings import MendingState, StoredMending
-from pipeline.store.health.proxy_health import pool_file, read_pool
+from pipeline.store.health.proxy_health import PoolHealth, pools
 from pipeline.store.mail.alerts import AlertCondition, AlertKind, EndedProblem
 from pipeline.text import clean_line, escape_controls
 
@@ -200,10 +200,8 @@ class AlertViewer:
 
     def _resting(self, spider: str) -> int:
         """Return how many proxies of a spider are not used for a time, because they have failed."""
-        try:
-            health = read_pool(pool_file(self._settings.data_dir, spider)).health
-        except OSError:
-            return 0
+        with self._store.read() as connection:
+            health = pools(self._store, connection, [spider]).get(spider, PoolHealth()).health
         return sum(proxy.resting_until_s > self._now.timestamp() for proxy in health.values())
 
     def _steps(self, condition: AlertCondition) -> list[str]:

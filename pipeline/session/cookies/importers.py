@@ -17,8 +17,8 @@ from pipeline.session.cookies.last_login import remember
 from pipeline.session.cookies.matching import domain_matches
 from pipeline.session.cookies.netscape import HEADER, read_file, read_netscape
 from pipeline.session.cookies.parser import LATEST_S
-from pipeline.session.private_file import write_private
 from pipeline.settings import CookiesTable
+from pipeline.store.session_files import SessionFile
 from pipeline.text import clean_line
 
 _KNOWN = "a Netscape cookies.txt, a `Cookie:` header, or JSON of a browser extension or Playwright"
@@ -29,12 +29,12 @@ MAX_FILE_BYTES = 16 * 2**20
 _MILLISECONDS = 10**11  # larger expiry times are taken as milliseconds (as seconds, they would be after the year 5138)
 
 
-def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: Path, last_login: Path,
+def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url: str, mark: SessionFile, last_login: SessionFile,
                    now_s: float) -> None:
     """Import the cookies named in the settings into the jar, and save the jar.
 
     Cookies that were already imported are imported again only if the jar no longer has them. folder: the folder to which a
-    relative `cookies.file` refers; mark: the file (mode 0600) with a hash of the last import; last_login: the file that records
+    relative `cookies.file` refers; mark: the private file with a hash of the last import; last_login: the file that records
     the last login. Raises CookieError if the cookies cannot be imported, or UsageError if they are a secret that is not
     available.
     """
@@ -51,14 +51,14 @@ def import_cookies(jar: Jar, cookies: CookiesTable, *, folder: Path, default_url
         where = f"cookies.header ({cookies.header.kind} {cookies.header.place})"
         text = cookies.header.reveal()
     digest = hashlib.sha256(f"{url}\n{text}".encode("utf-8", "backslashreplace")).hexdigest()
-    if _remembered(mark) == digest and jar.path is not None and jar.path.exists():
+    if (mark.read() or b"").strip() == digest.encode() and jar.is_stored:
         _restore_lost(jar, read_cookies(text, where, url=url), last_login=last_login, now_s=now_s)
         return
     bring_in(jar, text, where, url=url, last_login=last_login, now_s=now_s)
-    write_private(mark, f"{digest}\n".encode())
+    mark.replace(f"{digest}\n".encode())
 
 
-def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: float) -> None:
+def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: SessionFile, now_s: float) -> None:
     """Import again those of the cookies `found` that are missing from the jar.
 
     Cookies can be missing because of a wrong clock or an edited file. Cookies that the site has deleted are also imported again,
@@ -78,7 +78,7 @@ def _restore_lost(jar: Jar, found: list[Cookie], *, last_login: Path, now_s: flo
         remember(last_login, alive, brought_in=True, now_s=now_s)
 
 
-def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: Path, now_s: float) -> int:
+def bring_in(jar: Jar, text: str, where: str, *, url: str, last_login: SessionFile, now_s: float) -> int:
     """Import the cookies in `text`, and save the jar. Return the number of imported cookies.
 
     where: the name of the source, for error messages; url: the site to which cookies without a domain belong. Raises CookieError
@@ -213,12 +213,3 @@ def _site(url: str, where: str) -> tuple[str, bool]:
         raise CookieError("the cookies have no domain, so it is unknown to which site they belong", where=where,
                           fix="set cookies.url to the site's address")
     return parts.hostname, parts.scheme == "https"
-
-
-def _remembered(mark: Path) -> str:
-    try:
-        return mark.read_text("ascii").strip()
-    except (FileNotFoundError, UnicodeDecodeError):
-        return ""
-    except OSError as error:
-        raise CookieError(f"the file cannot be read: {error.strerror}", where=str(mark), fix="check the file's owner and mode") from error

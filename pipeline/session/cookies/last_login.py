@@ -6,14 +6,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from pipeline.errors import SessionError
 from pipeline.model import LoginCookie
 from pipeline.session.cookies.cookie import Cookie, CookieKey
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.matching import domain_matches
-from pipeline.session.private_file import write_private
+from pipeline.store.session_files import SessionFile
 from pipeline.text import clean_line
 
 
@@ -36,25 +34,23 @@ def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:
     return [cookie for cookie in after if (cookie.key, cookie.value, cookie.expires_s) not in known]
 
 
-def remember(file: Path, cookies: Iterable[Cookie], *, brought_in: bool, now_s: float) -> None:
-    """Record the last login, without the values of its cookies. Raises SessionError if the file cannot be written."""
+def remember(file: SessionFile, cookies: Iterable[Cookie], *, brought_in: bool, now_s: float) -> None:
+    """Record the last login, without the values of its cookies. Raises SessionError or StoreError if the file cannot be written."""
     found = {"at": now_s, "brought_in": brought_in, "cookies": sorted(cookie.key for cookie in cookies)}
-    write_private(file, json.dumps(found).encode())
+    file.replace(json.dumps(found).encode())
 
 
-def last(file: Path) -> LastLogin | None:
+def last(file: SessionFile) -> LastLogin | None:
     """Return the recorded login; None if no login is recorded or the file is damaged.
 
-    Without a record, no warning is sent before the login expires. Raises SessionError if the file cannot be read.
+    Without a record, no warning is sent before the login expires. Raises SessionError or StoreError if the file cannot be read.
     """
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = json.loads(file.read() or b"")
         return LastLogin(float(found["at"]), bool(found["brought_in"]),
                          frozenset((str(domain), str(path), str(name)) for domain, path, name in found["cookies"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
-    except OSError as error:
-        raise SessionError(f"the file cannot be read: {error.strerror}", where=str(file), fix="check the file's owner and mode") from error
 
 
 def ending(jar: Jar, login: LastLogin, *, hosts: frozenset[str], names: tuple[str, ...] = ()) -> list[LoginCookie]:

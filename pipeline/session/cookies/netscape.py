@@ -34,6 +34,11 @@ def read_file(path: Path, max_bytes: int) -> tuple[str, bool]:
     except OSError as error:
         raise CookieError(f"the file cannot be read: {error.strerror}", where=str(path),
                           fix="check the file's owner and mode") from error
+    return decode(data, max_bytes)
+
+
+def decode(data: bytes, max_bytes: int) -> tuple[str, bool]:
+    """Return the text of the first max_bytes bytes of a cookie file, and whether the file is longer."""
     whole = data[:max_bytes]
     if whole.startswith(_UTF16):  # Windows shells write UTF-16 when output is redirected to a file
         return whole.decode("utf-16", "replace"), len(data) > max_bytes

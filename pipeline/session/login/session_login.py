@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from pipeline.errors import FetchError, LoginError, ProxyError, SessionError
+from pipeline.errors import FetchError, LoginError, ProxyError
 from pipeline.hosts import host_of
 from pipeline.model import LoginCookie
 from pipeline.session.client import Client, ClientLogin
@@ -25,6 +25,7 @@ from pipeline.session.proxies.selection import ProxyRoute, ProxySelection
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.settings import LoginTable
+from pipeline.store.session_files import CHECK_PAGE, LAST_LOGIN, TOKEN, SessionFile, SessionFiles
 
 UNCHECKABLE = ("items are never reported as gone: login.check matches only on the response to the login, so that an expired session "
                "cannot be detected; set login.check_url to a page on which login.check matches")
@@ -39,26 +40,28 @@ _BY_ACCESS = "access"
 class LoginFiles:
     """The files of one spider's login.
 
-    jars: the folder of the login's state files (mode 0700); page: the file in which the page of a failed login is saved; spider:
-    the spider's name.
+    stored: the private files of the spider; page: the file in which the page of a failed login is saved.
     """
 
-    jars: Path
+    stored: SessionFiles
     page: Path
-    spider: str
 
     @property
-    def check_page(self) -> Path:
+    def spider(self) -> str:
+        return self.stored.spider
+
+    @property
+    def check_page(self) -> SessionFile:
         """The file that stores the URL of the page on which the last login can be checked."""
-        return self.jars / f"{self.spider}.landing"
+        return self.stored.file(CHECK_PAGE)
 
     @property
-    def token(self) -> Path:
-        return self.jars / f"{self.spider}.token"
+    def token(self) -> SessionFile:
+        return self.stored.file(TOKEN)
 
     @property
-    def last_login(self) -> Path:
-        return self.jars / f"{self.spider}.way"
+    def last_login(self) -> SessionFile:
+        return self.stored.file(LAST_LOGIN)
 
 
 @dataclass(frozen=True)
@@ -276,7 +279,7 @@ class SessionLogin:
                           fix="log in with a browser and import its cookies: `pipeline cookies import`")
 
     def _remember_check_page(self, url: str) -> None:
-        write_private(self._files.check_page, f"{url}\n".encode())
+        self._files.check_page.replace(f"{url}\n".encode())
 
     def _remember_login(self, brought: Iterable[Cookie]) -> None:
         cookies = list(brought)
@@ -285,7 +288,7 @@ class SessionLogin:
 
     def _take_token(self, token: str) -> None:
         self.token = token
-        write_private(self._files.token, f"{token}\n".encode())
+        self._files.token.replace(f"{token}\n".encode())
 
     def _keep_page(self, body: bytes) -> Path:
         write_private(self._files.page, body)
@@ -297,14 +300,12 @@ def login_urls(login: LoginTable | None) -> list[str]:
     return [] if login is None else [*([login.url] if login.url else []), *login.origins]
 
 
-def read_line(path: Path) -> str:
-    """Return the text in the file `path`; "" if the file is missing or is not UTF-8.
+def read_line(file: SessionFile) -> str:
+    """Return the text in a file; "" if the file is missing or is not UTF-8.
 
-    Raises SessionError if the file cannot be read.
+    Raises SessionError or StoreError if the file cannot be read.
     """
     try:
-        return path.read_text("utf-8").strip()
-    except (FileNotFoundError, UnicodeDecodeError):
+        return (file.read() or b"").decode().strip()
+    except UnicodeDecodeError:
         return ""
-    except OSError as error:
-        raise SessionError(f"the file cannot be read: {error.strerror}", where=str(path), fix="check the file's owner and mode") from error

@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.session.proxies.config import EnvironmentProxies, shown_proxy
 from pipeline.session.proxies.pool import ProxyPool
+from pipeline.store.session_files import SessionFile
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ProxySelection:
     used.
     """
 
-    def __init__(self, urls: tuple[str, ...], pool_file: Path, environment: EnvironmentProxies | None = None,
+    def __init__(self, urls: tuple[str, ...], pool_file: SessionFile, environment: EnvironmentProxies | None = None,
                  clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._environment = environment

@@ -61,9 +61,11 @@ class Store:
     def write_unlocked(self) -> Iterator[Connection]:
         """Open a writing transaction that does not wait for the write lock (PostgreSQL). Raises StoreError.
 
-        It is only for rows that no other process changes, such as the row of this process in `nodes`.
+        It is only for rows that no other process changes, such as the row of this process in `nodes`, and for statements that are
+        correct whatever other transactions do meanwhile.
         """
         with self._translating(), self.engine.connect() as connection, connection.begin():
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
             yield connection
 
     @contextmanager

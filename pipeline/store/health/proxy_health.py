@@ -6,8 +6,14 @@ The spider's session writes the file, and the heartbeat reads it.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection
+
+from pipeline.store.database.engine import Store
+from pipeline.store.session_files import PROXIES, of_spiders
 
 
 @dataclass
@@ -34,20 +40,21 @@ class PoolHealth:
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
+    @classmethod
+    def of(cls, data: bytes | None) -> Self:
+        """Return the health recorded in the content of a file; a new PoolHealth if the content is None or malformed."""
+        try:
+            found = json.loads(data or b"")
+            health = {str(shown): ProxyHealth(int(each["failures"]), float(each["resting_until_s"]))
+                      for shown, each in found["health"].items()}
+            return cls(str(found["current"]), health)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls()
 
-def pool_file(data_dir: Path, spider: str) -> Path:
-    return data_dir / "jars" / f"{spider}.proxy"
 
+def pools(store: Store, connection: Connection, spiders: Iterable[str]) -> dict[str, PoolHealth]:
+    """Return the health of each spider's proxies, by spider. Spiders without a recorded health are left out.
 
-def read_pool(file: Path) -> PoolHealth:
-    """Return the health recorded in the file; a new PoolHealth if the file is missing or malformed.
-
-    Raises OSError if the file cannot be read.
+    connection: a transaction of the store.
     """
-    try:
-        found = json.loads(file.read_text("utf-8"))
-        health = {str(shown): ProxyHealth(int(each["failures"]), float(each["resting_until_s"]))
-                  for shown, each in found["health"].items()}
-        return PoolHealth(str(found["current"]), health)
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return PoolHealth()
+    return {spider: PoolHealth.of(data) for spider, data in of_spiders(store, connection, PROXIES, spiders).items()}

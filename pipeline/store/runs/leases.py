@@ -161,6 +161,13 @@ def verify(connection: Connection, table: Table, row_id: int, *, owner: str) -> 
         raise LeaseLostError(f"another process has taken over row {row_id} of the table {table.name}")
 
 
+def verify_and_hold(connection: Connection, table: Table, row_id: int, *, owner: str) -> None:
+    """Do as `verify`, and keep other processes from taking the row until the transaction ends, even without the write lock."""
+    row = select(table.c.id).where(_ours(table, row_id, owner)).with_for_update(read=True)
+    if connection.execute(row).first() is None:
+        raise LeaseLostError(f"another process has taken over row {row_id} of the table {table.name}")
+
+
 def end(connection: Connection, table: Table, row_id: int, *, owner: str, **values: Any) -> None:
     """Write the result of a row, and give up its lease. Raises LeaseLostError."""
     verify(connection, table, row_id, owner=owner)

@@ -9,12 +9,13 @@ from pipeline.crawl.extract.try_rules import session_note
 from pipeline.model import Json
 from pipeline.settings import SelectorTable, Settings
 from pipeline.store import Store
+from pipeline.store.session_files import files_of
 from pipeline.workers.pages.fetch import open_pages
 
 
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
     """Return all matches of the selectors options["selectors"] on the page options["url"], fetched with the session of a spider."""
-    with open_pages(settings, name) as pages:
+    with open_pages(settings, name, files_of(store, name)) as pages:
         fetched = pages.get(options["url"])
         note = session_note(pages.session, fetched.page)
     document = fetched.document

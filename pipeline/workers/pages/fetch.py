@@ -14,6 +14,7 @@ from pipeline.session.client import Client, fetch
 from pipeline.session.page import Page
 from pipeline.session.refreshes import follow_refreshes
 from pipeline.settings import Settings, SpiderTable
+from pipeline.store.session_files import SessionFiles
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ class PageFetcher:
 
 
 @contextmanager
-def open_pages(settings: Settings, name: str) -> Iterator[PageFetcher]:
-    """Log in if the spider `name` has a login, and yield a PageFetcher. Raises the PipelineError of the session or of the login."""
+def open_pages(settings: Settings, name: str, stored: SessionFiles) -> Iterator[PageFetcher]:
+    """Log in if the spider `name` has a login, and yield a PageFetcher.
+
+    stored: the private files of the spider. Raises the PipelineError of the session or of the login.
+    """
     spider = settings.spiders[name]
-    session = open_session(name, spider, settings)
+    session = open_session(name, spider, settings, stored)
     session.ensure_login()
     with session.client() as client:
         yield PageFetcher(spider, session, client)

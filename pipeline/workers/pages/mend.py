@@ -18,6 +18,7 @@ from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.crawl.items import download_urls
 from pipeline.store.crawl.known_items import fetched_pages, known_items, pages_with_items
+from pipeline.store.session_files import files_of
 from pipeline.text import shown_url
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
 
@@ -41,7 +42,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     known = known_items(store, name, limit=MAX_RECORDS)
     starts = [start.url for start in table.start if start.method in (None, "GET") and start.form is None and start.json_ is None and start.body is None]
     urls = list(dict.fromkeys(options["urls"] or [*starts[:2], *pages_with_items(store, name, limit=2 * MAX_PAGES), *starts]))[:MAX_PAGES]
-    with open_pages(settings, name) as opened:
+    with open_pages(settings, name, files_of(store, name)) as opened:
         pages = _Pages(opened)
         documents = [document for url in urls if (document := pages.get(url)) is not None]
         links = {"follow": fetched_pages(store, name, limit=_MAX_LINKS), "download": download_urls(store, name)}

@@ -24,6 +24,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import Json
 from pipeline.settings import SelectorTable, Settings, load
 from pipeline.settings.models.extraction import selector
+from pipeline.store.from_settings import session_files_of
 from pipeline.text import counted, escape_controls, shown_url
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
 
@@ -116,7 +117,7 @@ def main(settings_file: str, name: str, url: str) -> int:
     logging.basicConfig(level=logging.WARNING)
     try:
         settings: Settings = load(settings_file)
-        with open_pages(settings, name) as pages:
+        with session_files_of(settings, name) as stored, open_pages(settings, name, stored) as pages:
             shell = PageShell(pages)
             shell.load(url)
             _say(_HELP)

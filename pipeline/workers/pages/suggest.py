@@ -19,6 +19,7 @@ from pipeline.model import Json
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings, SpiderTable
 from pipeline.store import Store
+from pipeline.store.session_files import files_of
 from pipeline.text import shown_url
 from pipeline.urls import bare
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
@@ -37,7 +38,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     options["as"]: the name of the spider in the TOML; options["keys"]: keys that are added to each proposed table. If there is no
     proposal, "seen" says in sentences what the page is. Raises FetchError if the site responded with an error status.
     """
-    with open_pages(settings, name) as pages:
+    with open_pages(settings, name, files_of(store, name)) as pages:
         fetched = pages.get(options["url"])
         note = session_note(pages.session, fetched.page)
         found = fetched.document

@@ -10,6 +10,7 @@ from pipeline.crawl.spider_import import spider_class
 from pipeline.model import Json
 from pipeline.settings import Settings
 from pipeline.store import Store
+from pipeline.store.session_files import files_of
 from pipeline.workers.pages.fetch import open_pages
 
 
@@ -17,7 +18,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     """Return a report of what the rules of the spider `name` match on the page options["url"]."""
     spidercls = spider_class(settings.spiders[name].spider, settings.folder)
     assert issubclass(spidercls, BuiltInSpider)  # the command `try` has already refused spiders written in Python
-    with open_pages(settings, name) as pages:
+    with open_pages(settings, name, files_of(store, name)) as pages:
         fetched = pages.get(options["url"])
         found = try_spider(pages.spider, fetched.document, fetched.body, spidercls)
         found["session"] = session_note(pages.session, fetched.page)

@@ -14,6 +14,7 @@ from pipeline.errors import CookieError, UsageError
 from pipeline.session import Jar, read_cookies
 from pipeline.session.cookies.importers import import_cookies
 from pipeline.settings import CookiesTable
+from pipeline.store.session_files import LocalFile
 from tests.session.conftest import OpenSession
 
 URL = "https://www.a.example/start"
@@ -176,7 +177,7 @@ def test_an_import_that_has_expired_meanwhile_is_not_reported_again(open_with: O
     (tmp_path / "cookies.txt").write_text(f"a.example\tFALSE\t/\tFALSE\t{SOON}\tsid\t1\n")
     jar = open_with("http://a.example/", cookies='file = "cookies.txt"').jar
     table, mark = CookiesTable(file="cookies.txt"), tmp_path / "var/jars/s.imported"
-    import_cookies(jar, table, folder=tmp_path, default_url="http://a.example/", mark=mark, last_login=tmp_path / "state", now_s=SOON + clock_is_ahead)
+    import_cookies(jar, table, folder=tmp_path, default_url="http://a.example/", mark=LocalFile(mark), last_login=LocalFile(tmp_path / "state"), now_s=SOON + clock_is_ahead)
     assert jar.header("http://a.example/") == b"sid=1"
 
 

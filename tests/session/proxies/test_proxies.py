@@ -17,6 +17,7 @@ from pipeline.session import Session, translate
 from pipeline.session.proxies.config import proxy_url
 from pipeline.session.proxies.pool import ProxyPool
 from pipeline.settings import ProxyTable, Secret
+from pipeline.store.session_files import LocalFile
 from tests.servers.authority import Authority
 from tests.servers.pages import PageSite
 from tests.servers.ports import free_port
@@ -228,7 +229,7 @@ def test_a_pool_without_a_working_proxy_raises_its_last_error(site: Site, open_w
 
 
 def test_a_proxy_that_fails_rests_longer_each_time(tmp_path: Path) -> None:
-    file = tmp_path / "s.proxy"
+    file = LocalFile(tmp_path / "s.proxy")
     pool = ProxyPool(("http://a:1", "http://b:1"), file)
     assert pool.choose(0) == "http://a:1"
     assert pool.failed(0)
@@ -246,13 +247,13 @@ def test_a_proxy_that_fails_rests_longer_each_time(tmp_path: Path) -> None:
     for _ in range(20):
         pool.failed(1000)
     assert ProxyPool(("http://a:1",), file).choose(1000) == "http://a:1"
-    assert json.loads(file.read_text())["health"]["http://a:1"]["resting_until_s"] == 4600
+    assert json.loads(file.path.read_text())["health"]["http://a:1"]["resting_until_s"] == 4600
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"current": 1, "health": {"x": 3}}'])
 def test_a_damaged_pool_file_is_ignored(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "s.proxy"
-    file.write_text(text)
+    file = LocalFile(tmp_path / "s.proxy")
+    file.path.write_text(text)
     assert ProxyPool(("http://a:1", "http://b:1"), file).choose(0) == "http://a:1"
 
 
