@@ -91,7 +91,7 @@ def _say_built(store: Store, name: str, built: mail_digest.BuiltDigest, say: Cal
     if built.problem:
         say(f"the digest shows less than usual, because it could not be rendered completely: {built.problem}")
     for key in built.html_keys:
-        say(f"to see the mail, open {store.files.path(key)} in a browser")
+        say(f"to see the mail, open {store.files.local(key)} in a browser")
 
 
 def deliver_now(store: Store, settings: Settings, *, say: Callable[[str], None]) -> int:

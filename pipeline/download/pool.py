@@ -15,6 +15,7 @@ from pipeline.download.limits import DownloadLimits
 from pipeline.download.recorder import ResultRecorder
 from pipeline.download.scheduler import DownloadScheduler
 from pipeline.download.storage.download_folder import DownloadFolder
+from pipeline.download.storage.open_folder import open_folder
 from pipeline.download.storage.paths import FolderLayout
 from pipeline.download.unverified_files import UnverifiedFiles
 from pipeline.download.worker import DownloadWorker, SiteAccess
@@ -78,7 +79,7 @@ class DownloadPool:
 
         Raise StoreError if the store fails, or DownloadError if the download folder cannot be used.
         """
-        self._folder = folder = DownloadFolder(self._store.files.root, self._run.spider)
+        self._folder = folder = open_folder(self._store, self._run.spider)
         folder.remove_stale_parts(queue.part_keys(self._store, self._run.spider), partial(queue.is_recorded, self._store))
         self._transfers.earlier_bytes = queue.run_bytes(self._store, self._run)
         self._recorder = recorder = ResultRecorder(self._store, self._run, folder, self._limits,

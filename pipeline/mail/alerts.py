@@ -118,7 +118,7 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
         drafts.append(DraftMessage(
             message_id=envelope.message_id, subject=subject, sender=compose.bare_address(settings.mail.envelope_sender),
             recipients=tuple(dict.fromkeys(map(compose.bare_address, recipients))), file_key=key,
-            size_bytes=store.files.path(key).stat().st_size))
+            size_bytes=store.files.size(key)))
     text = ChannelText.of(subject, [view.brief(viewer.words) for view in (*views, *ends)], total=len(started) + len(over), more=viewer.words.more,
                           link=settings.heartbeat.page_url("/"), kind="alert")
     return [*drafts, *channel_drafts(store, settings, text, settings.alerts.notify, stem=f"messages/alert-{fingerprint}",

@@ -16,9 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
-from pipeline.errors import LeaseLostError, MailError, PipelineError
+from pipeline.errors import LeaseLostError, MailError, PipelineError, StoreError
 from pipeline.mail.transports import Transport
 from pipeline.model import REBUILD_STEPS, Message, MessageState, Rebuild, RecipientResult
 from pipeline.store import Store
@@ -191,9 +192,11 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
     error, retry, asked_s = "", True, 0.0
     with _lease_renewed(store, message, owner=owner, now=now):
         try:
-            results = transport.deliver(message, store.files.path(message.file_key))
+            results = transport.deliver(message, _file_of(store, message))
         except MailError as failure:
             error, retry, asked_s = str(failure), failure.retry, failure.retry_after_s
+        except StoreError as failure:  # the object store does not have the file now
+            error, retry = str(failure), True
         at = now()
         gives_up = policy.gives_up(message, at)
         wait_s = max(backoff_s(message.attempt, random.Random()), min(asked_s, LONGEST_ASKED_S))  # noqa: S311  it only spreads the load
@@ -208,6 +211,14 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
             return None
     return DeliveryAttempt(message, done.state, tuple(results), error and said, bool(error) and retry,
                            again if done.state is MessageState.WAITING else None, done.accepted, done.refused, done.waiting, done.rebuild)
+
+
+def _file_of(store: Store, message: Message) -> Path:
+    """Return the path of the message's file. If the file does not exist, the transport will say so."""
+    try:
+        return store.files.local(message.file_key)
+    except FileNotFoundError:
+        return store.files.path(message.file_key)
 
 
 def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks) -> stored.DeliveryResult:

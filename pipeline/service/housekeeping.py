@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from pipeline.download.storage.retention import DeletedFiles, delete_surplus
+from pipeline.download.storage.retention import DeletedFiles, delete_left_behind, delete_surplus
 from pipeline.errors import PipelineError
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.store.maintenance import retention
@@ -76,4 +76,6 @@ class Housekeeping:
 
     def _prune(self, go_on: Callable[[], bool]) -> retention.PruneResult:
         now = utc_now()
+        if self.by_age(now):
+            delete_left_behind(self._state.store, self._state.settings, now=now)
         return retention.prune(self._state.store, retention.RetentionRules.of(self._state.settings), now=now, by_age=self.by_age(now), go_on=go_on)

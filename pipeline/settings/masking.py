@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from html import escape
 from urllib.parse import quote, quote_plus, unquote, urlsplit
@@ -53,6 +54,8 @@ def _values(settings: Settings) -> Iterator[str]:
             continue  # a secret that cannot be read cannot be in the output either
         yield value
         yield from _password_in(value)
+    if settings.pipeline.storage is not None:  # the credentials may be in the environment, where the settings do not name them
+        yield from (os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"))
     for proxy in settings.proxies.values():
         for one in proxy if isinstance(proxy, tuple) else (proxy,):
             yield from _password_in(one.url if isinstance(one, ProxyTable) else one)

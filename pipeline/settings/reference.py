@@ -33,7 +33,7 @@ from pipeline.settings.models import (
 )
 
 SECTIONS: tuple[tuple[str, type[Table]], ...] = (
-    ("[pipeline]", root.PipelineTable), ("[heartbeat]", heartbeat.HeartbeatTable), ("[mail]", mail.MailTable),
+    ("[pipeline]", root.PipelineTable), ("[pipeline.s3]", root.S3Table), ("[heartbeat]", heartbeat.HeartbeatTable), ("[mail]", mail.MailTable),
     ("[mail.oauth2]", mail.OAuth2Table), ("[mail.dkim]", mail.DkimTable), ("[proxies.NAME]", root.ProxyTable),
     ("[alerts]", mail.AlertsTable), ("[cluster]", cluster.ClusterTable), ("[retention]", root.RetentionTable), ("[logs]", root.LogsTable),
     ("[spiders.NAME]", spider.SpiderTable), ("[spiders.NAME.login]", login.LoginTable),

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 
 from pipeline.settings import Settings
 from pipeline.store.database.engine import Store
+from pipeline.store.files.object_storage import storage_of
 from pipeline.store.open import open_store
 from pipeline.store.session_files import LocalSessionFiles, SessionFiles, files_of
 
@@ -16,7 +17,7 @@ def open_store_of(settings: Settings, *, migrate: bool = True) -> Store:
 
     migrate: whether to create or migrate the tables; if False, a schema of another version raises StoreError.
     """
-    return open_store(settings.data_dir, settings.database_url, migrate=migrate)
+    return open_store(settings.data_dir, settings.database_url, storage=storage_of(settings), migrate=migrate)
 
 
 def is_shared(settings: Settings) -> bool:

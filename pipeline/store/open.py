@@ -9,6 +9,8 @@ from pipeline.errors import StoreError
 from pipeline.store.database import migrate as migrate_
 from pipeline.store.database.engine import Store, prepare_store
 from pipeline.store.database.schema_check import refuse_other_tables
+from pipeline.store.files.object_storage import ObjectStorage
+from pipeline.store.files.open_files import open_files
 from pipeline.store.maintenance.clock_trust import observe_clock
 
 UNFINISHED_RESTORE = "restore-unfinished"
@@ -40,13 +42,14 @@ def _warn_of_orphaned_files(store: Store) -> None:
                      file, ", ".join(left))
 
 
-def open_store(data_dir: Path, url: str | None = None, *, migrate: bool = True) -> Store:
+def open_store(data_dir: Path, url: str | None = None, *, storage: ObjectStorage | None = None, migrate: bool = True) -> Store:
     """Open the store of `data_dir` and return it. Raises StoreError.
 
     url: the SQLAlchemy URL of the database; None means the SQLite file in data_dir.
+    storage: the object store for files; None keeps files in data_dir.
     migrate: whether to create or migrate the tables; if False, a schema of another version raises StoreError.
     """
-    store = prepare_store(data_dir, url)
+    store = prepare_store(data_dir, url, open_files(data_dir, storage))
     if (data_dir / UNFINISHED_RESTORE).exists():
         raise StoreError("a restore was interrupted, so the data is incomplete", where=str(data_dir),
                          fix="run `pipeline restore` again")

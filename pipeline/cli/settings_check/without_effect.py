@@ -18,6 +18,9 @@ def check(settings: Settings) -> Iterator[Remark]:
     for name, spider in settings.spiders.items():
         yield from _rules(f"spiders.{name}", spider)
         yield from _arguments(f"spiders.{name}", spider)
+        if settings.pipeline.storage is not None and spider.downloads.link_duplicates:
+            yield Remark(f"spiders.{name}.downloads.link_duplicates", "has no effect, because an object store has no hard links",
+                         "remove it", suspicious=True)
     for kind, tables in (("spiders", settings.spiders), ("digests", settings.digests)):
         for name, table in tables.items():
             yield from _schedules(settings, f"{kind}.{name}", table)

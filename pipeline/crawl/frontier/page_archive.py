@@ -6,7 +6,6 @@ killed between the two steps, the file remains, although no change in the store 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -31,10 +30,14 @@ class PageArchive:
     def save(self, pages: Sequence[Page]) -> list[Page]:
         """Write the body of each page that has items to a file. Return all pages.
 
-        A page whose body was written is returned with the key of the file instead of the body. Raise OSError if a file cannot be
-        written.
+        A page whose body was written is returned with the key of the file instead of the body. Raise OSError or StoreError if a
+        file cannot be written.
         """
-        return [self._saved(page) if page.body and page.items else page for page in pages]
+        bodies: dict[str, bytes] = {}
+        saved = [self._saved(page, bodies) if page.body and page.items else page for page in pages]
+        self._files.write_all(bodies)
+        self._written.update(bodies)
+        return saved
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Remove the files written since the previous call of this method, except the files with these keys."""
@@ -42,13 +45,13 @@ class PageArchive:
             self._files.remove(key)
         self._written.clear()
 
-    def _saved(self, page: Page) -> Page:
+    def _saved(self, page: Page, bodies: dict[str, bytes]) -> Page:
+        """Return the page with the key of its file. A body that is not stored yet is added to `bodies`."""
         key = f"{FOLDER}/{self._spider}/{sha256(page.body).hexdigest()[:32]}-{slug(page.url)}"
         try:
-            os.utime(self._files.path(key))  # a new modification time, so that the deletion of old files spares this file
+            self._files.touch(key)  # so that the deletion of old files spares this file
         except FileNotFoundError:
-            self._files.write(key, page.body)
-            self._written.add(key)
+            bodies[key] = page.body
         return replace(page, body=b"", file_key=key)
 
 

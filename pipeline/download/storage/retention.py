@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pipeline.download.storage.download_folder import DownloadFolder
+from pipeline.download.storage.open_folder import open_folder
 from pipeline.settings import Settings
 from pipeline.store import Store
+from pipeline.store.files import download_queue
 from pipeline.store.files import versions as stored
 from pipeline.store.files.versions import Version
 from pipeline.text import size_for_people
@@ -69,7 +70,7 @@ def delete_surplus(store: Store, settings: Settings, *, now: datetime, by_age: b
                                timedelta(seconds=table.keep_for) if table.keep_for is not None and by_age else None, table.quota)
         if rules:
             kept = stored.versions(store, name, waiting=waiting, now=now)
-            surplus, over = surplus_versions(kept, rules, now=now, linked=table.link_duplicates)
+            surplus, over = surplus_versions(kept, rules, now=now, linked=table.link_duplicates and not store.files.is_remote)
             over_bytes += over
             stored.mark_for_deletion(store, name, [version.id for version in surplus], waiting=waiting, now=now)
     over_bytes += _mark_over_total_quota(store, settings, waiting, now)
@@ -86,7 +87,7 @@ def _mark_over_total_quota(store: Store, settings: Settings, waiting: Mapping[st
     sizes = stored.sizes(store) if quota is not None else {}
     if quota is None or sum(sizes.values()) <= quota:
         return 0
-    linked = {name for name, spider in settings.spiders.items() if spider.downloads.link_duplicates}
+    linked = {name for name, spider in settings.spiders.items() if spider.downloads.link_duplicates and not store.files.is_remote}
     kept = [version for name in sizes for version in stored.versions(store, name, waiting=waiting, now=now)]
     surplus, over = _beyond_quota(kept, quota, linked)
     for name in sizes:
@@ -152,7 +153,7 @@ def _delete_marked(store: Store) -> tuple[int, int]:
         by_spider[spider].append((row_id, key, size_bytes))
     files = total = 0
     for spider, rows in by_spider.items():
-        with DownloadFolder(store.files.root, spider) as folder:
+        with open_folder(store, spider) as folder:
             for start in range(0, len(rows), _BATCH):
                 batch = rows[start:start + _BATCH]
                 for _, key, size_bytes in batch:
@@ -164,3 +165,20 @@ def _delete_marked(store: Store) -> tuple[int, int]:
         _log.info("%s: deleted %d downloaded files (%s) that exceeded the configured limits", spider, len(rows),
                   size_for_people(sum(size for _, _, size in rows)))
     return files, total
+
+
+def delete_left_behind(store: Store, settings: Settings, *, now: datetime) -> None:
+    """Delete the objects that killed processes uploaded and no row names. Raise StoreError.
+
+    On the disk, the next attempt of the download finds such a file; in an object store, another node may have made that attempt.
+    """
+    if not store.files.is_remote:
+        return
+    from pipeline.download.storage.object_folder import ObjectDownloadFolder  # noqa: PLC0415  files on the disk do not need obstore
+    for spider in settings.spiders:
+        with open_folder(store, spider) as folder:
+            assert isinstance(folder, ObjectDownloadFolder)
+            for found in folder.left_behind(now):
+                if not download_queue.is_recorded(store, found.key):
+                    store.files.remove(found.key)
+                    _log.info("%s: deleted %s, which an interrupted process had uploaded", spider, found.key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_binary_file, policy
@@ -169,10 +170,12 @@ class AdminActions:
             return None
         key = found[0].file_key
         html = str(PurePosixPath(key).with_suffix(".html"))
-        if self._store.files.exists(html):
-            with self._store.files.path(html).open("rb") as file:
-                return self.mask(file.read(BODY_BYTES).decode("utf-8", "replace")), "text/html"
-        shown = _body_of(self._store.files.path(key)) if self._store.files.exists(key) else None
+        with suppress(FileNotFoundError), self._store.files.quick.local(html).open("rb") as file:
+            return self.mask(file.read(BODY_BYTES).decode("utf-8", "replace")), "text/html"
+        try:
+            shown = _body_of(self._store.files.quick.local(key)) if key else None
+        except FileNotFoundError:
+            shown = None
         return (self.mask(shown[0]), shown[1]) if shown is not None else None
 
     def stored_file(self, key: str) -> tuple[Path, str] | None:

@@ -120,7 +120,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
                 message_id=envelope.message_id, subject=clean_line(mail.rendered.subject),
                 sender=compose.bare_address(settings.mail.envelope_sender),
                 recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.table.everyone))),
-                file_key=f"{stem}.eml", size_bytes=store.files.path(f"{stem}.eml").stat().st_size,
+                file_key=f"{stem}.eml", size_bytes=store.files.size(f"{stem}.eml"),
                 recipients_of=mail.recipients_of))
             if max_bytes is not None and drafts[-1].size_bytes > max_bytes:
                 raise _TooLargeError

@@ -7,8 +7,9 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.mail.formats.columns import Columns, table_format
@@ -146,11 +147,11 @@ class Packer:
         """Attach each saved page, or one archive of all pages if there are more than `MAX_PAGES`."""
         found = {}
         for key in keys:
-            path = self._store.files.path(key)
-            if path.is_file():
-                found[key] = Attachment(path, safe_name(path.name.partition("-")[2]), "text/html", path.stat().st_size)
+            with suppress(FileNotFoundError):
+                path = self._store.files.local(key)
+                found[key] = Attachment(path, safe_name(PurePosixPath(key).name.partition("-")[2]), "text/html", path.stat().st_size)
         if len(found) > MAX_PAGES:
-            named = [replace(page, name=page.path.name) for page in found.values()]
+            named = [replace(page, name=PurePosixPath(key).name) for key, page in found.items()]
             self._put_or_keep(_archive(named, self._scratch / f"{self._stem}-pages.zip"), self.packed.pages)
         else:
             for key, page in found.items():
@@ -178,12 +179,17 @@ class Packer:
         self.packed.left_out.append(LeftOut(found.name, found.size_bytes, key))
 
     def _add_file(self, file: StoredFile) -> None:
-        path = self._store.files.path(file.key)
-        if not path.is_file():
+        try:
+            size_bytes = self._store.files.size(file.key)
+            if self._oversize != "zip" and not self._fits(size_bytes):  # the file itself, which may be large and far away, is not needed
+                self.packed.no_room.add(file.id)
+                return
+            path = self._store.files.local(file.key)
+        except FileNotFoundError:
             self.packed.missing.add(file.id)
             return
         name = safe_name(file.name)
-        found = Attachment(path, name, media_type(file.content_type, name), path.stat().st_size)
+        found = Attachment(path, name, media_type(file.content_type, name), size_bytes)
         if self._oversize == "zip" and not self._fits(found.size_bytes):
             found = _zipped(found, self._scratch)
         number, named = self._put(found)

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from pipeline.errors import MailError, PipelineError
+from pipeline.errors import MailError, PipelineError, StoreError
 from pipeline.hosts import host_of
 from pipeline.languages import Wording
 from pipeline.languages.reasons import reasons
@@ -103,28 +103,28 @@ class PictureLoader:
         except MailError as error:
             return error
         if self._keep:
-            with contextlib.suppress(OSError):  # the copy only saves a request
+            with contextlib.suppress(OSError, StoreError):  # the copy only saves a request
                 self._files.write(_key(wanted, _TYPES[small.content_type]), small.content)
         return small
 
     def _stored(self, wanted: PictureRequest) -> Thumbnail | None:
         """Return the copy of a picture in the file store; None if there is none, or if it is too old."""
         for content_type, extension in _TYPES.items():
-            path = self._files.path(_key(wanted, extension))
+            key = _key(wanted, extension)
             try:
-                if time.time() - path.stat().st_mtime < KEEP_S:
-                    return stored_thumbnail(path.read_bytes(), content_type)
-            except OSError:
+                found = self._files.info(key)
+                if found is not None and time.time() - found.modified_at.timestamp() < KEEP_S:
+                    return stored_thumbnail(self._files.read(key, 0, found.size_bytes), content_type)
+            except (OSError, StoreError):
                 continue
         return None
 
     def _prune(self) -> None:
         """Delete the copies in the file store that are too old to be used."""
-        folder = self._files.path(FOLDER)
-        for path in folder.iterdir() if self._keep and folder.is_dir() else ():
-            with contextlib.suppress(OSError):  # another process has deleted the file
-                if time.time() - path.stat().st_mtime > KEEP_S:
-                    path.unlink()
+        with contextlib.suppress(OSError, StoreError):  # the copies only save requests
+            for found in self._files.list(f"{FOLDER}/") if self._keep else ():
+                if time.time() - found.modified_at.timestamp() > KEEP_S:
+                    self._files.remove(found.key)
 
 
 def pictures_of(summary: DigestSummary, rules: Mapping[str, FieldRules], loader: PictureLoader, *, words: Wording, seed: str) -> Pictures:

@@ -24,7 +24,7 @@ import requests
 
 from pipeline.errors import MailError, UsageError
 from pipeline.settings import MailTable, OAuth2Table, Secret
-from pipeline.store.files.file_store import FileStore
+from pipeline.store.files.local_files import LocalFiles
 from pipeline.text import clean_line
 
 _RESPONSE_BYTES = 65_536
@@ -106,7 +106,7 @@ def save_refresh_token(secret: Secret, token: str) -> Path:
                          fix="set refresh_token = { file = \"mail-token\" }")
     path = secret.path
     try:
-        FileStore(path.parent).write(path.name, f"{token}\n".encode())
+        LocalFiles(path.parent).write(path.name, f"{token}\n".encode())
     except OSError as error:
         raise MailError(f"the refresh token cannot be written: {error.strerror}", where=str(path),
                         fix="check the owner, the permissions and the free space of the folder", retry=True) from error

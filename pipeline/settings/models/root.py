@@ -19,6 +19,7 @@ from pipeline.settings.fields.scalars import (
 )
 from pipeline.settings.fields.schedule import Days, DayTexts, parse_days
 from pipeline.settings.fields.secret import Secret
+from pipeline.settings.fields.storage_url import split_storage_url
 from pipeline.settings.models.cluster import ClusterTable
 from pipeline.settings.models.digest import DigestTable
 from pipeline.settings.models.heartbeat import HeartbeatTable
@@ -26,6 +27,24 @@ from pipeline.settings.models.mail import AlertsTable, MailTable
 from pipeline.settings.models.spider import SpiderTable
 
 _PASSWORD_IN_URL = re.compile(r"://[^:/?#@]*:[^@]+@|[?&](ssl)?password=[^&]")
+
+
+class S3Table(Table):
+    """How the object store of `storage` is accessed."""
+
+    endpoint: str = ""
+    """URL of the server, such as "https://minio.example.com". The default is the environment variable AWS_ENDPOINT_URL, or Amazon's
+    server in the region."""
+    region: str = ""
+    """Region of the bucket. The default is the environment variable AWS_REGION."""
+    access_key: Secret | None = None
+    """Access key. The default is the environment variable AWS_ACCESS_KEY_ID, or what the machine gives to its programs."""
+    secret_key: Secret | None = None
+    """Secret key. The default is the environment variable AWS_SECRET_ACCESS_KEY, or what the machine gives to its programs."""
+    allow_http: bool = False
+    """Whether the server may be used without TLS. A server on this machine always may."""
+    cache_size: Size = Field(10**9, validate_default=False)
+    """Maximum size of the copies of files that a node keeps in data_dir/cache/objects."""
 
 
 class PipelineTable(Table):
@@ -43,6 +62,8 @@ class PipelineTable(Table):
     """URL of the database. The default is SQLite in data_dir. A URL with a password must be a secret."""
     storage: str | None = None
     """Where files are stored: an object store such as "s3://bucket/prefix" (the extra `s3`). The default is data_dir."""
+    s3: S3Table = S3Table()
+    """How the object store of `storage` is accessed."""
     fast_engine: bool = True
     """Whether crawls use the program's fast engine instead of Scrapy's own engine. With a version of Scrapy for which the fast engine
     was not tested, Scrapy's engine is always used."""
@@ -52,6 +73,16 @@ class PipelineTable(Table):
     """Maximum size of the downloaded files of all spiders together. Beyond this size the oldest files are deleted."""
     shutdown_grace: Duration = 20.0
     """How long a service that is being stopped (SIGTERM) waits for its runs to save their progress."""
+
+    @field_validator("storage")
+    @classmethod
+    def _names_a_bucket(cls, storage: str | None) -> str | None:
+        if storage is not None:
+            try:
+                split_storage_url(storage)
+            except ValueError as error:
+                raise PydanticCustomError("storage", "{why}", {"why": str(error)}) from error
+        return storage
 
     @field_validator("database")
     @classmethod

@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database import postgresql, sqlite
 from pipeline.store.files.file_store import FileStore
+from pipeline.store.files.local_files import LocalFiles
 from pipeline.store.runs.leases import new_owner
 
 BACKENDS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
@@ -31,10 +32,10 @@ class Store:
     Threads may share a Store; a forked child process must not use it.
     """
 
-    def __init__(self, engine: Engine, data_dir: Path) -> None:
+    def __init__(self, engine: Engine, data_dir: Path, files: FileStore | None = None) -> None:
         self.engine = engine
         self.data_dir = data_dir
-        self.files = FileStore(data_dir)
+        self.files = files or LocalFiles(data_dir)
         self.owner = new_owner()
         """The name under which this Store object takes leases."""
 
@@ -128,10 +129,10 @@ class Store:
         self.engine.dispose()
 
 
-def prepare_store(data_dir: Path, url: str | None = None) -> Store:
+def prepare_store(data_dir: Path, url: str | None = None, files: FileStore | None = None) -> Store:
     """Open the store of `data_dir` without checking its tables, for backup, restore and migrations.
 
-    Raises StoreError.
+    files: the file store; None keeps files in data_dir. Raises StoreError.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -139,7 +140,7 @@ def prepare_store(data_dir: Path, url: str | None = None) -> Store:
         raise StoreError(f"the folder cannot be created: {error.strerror}", where=str(data_dir),
                          fix="set [pipeline] data_dir to another folder") from error
     address = _address(data_dir, url)
-    return Store(_backend(address).open_engine(address), data_dir)
+    return Store(_backend(address).open_engine(address), data_dir, files)
 
 
 def check_url(url: str) -> None:

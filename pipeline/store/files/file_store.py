@@ -1,34 +1,48 @@
-"""The files in data_dir.
+"""The interface of a file store: files named by keys, which every node sees.
 
-Each file is named by a key, such as `downloads/books/a.pdf`; the database holds only keys.
-A key is a relative path with "/" as the separator, and cannot point to a file outside data_dir. As keys are relative,
-data_dir can be moved.
+A key is a relative path with "/" as the separator, such as `downloads/books/a.pdf`; the database holds only keys. A key cannot point
+to a file outside data_dir, and as keys are relative, data_dir can be moved. There are two implementations: LocalFiles keeps the files
+in data_dir, and ObjectFiles keeps them in an object store.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
-from pipeline.atomic_write import sync_folder
 from pipeline.errors import StoreError
 
-_TEMPORARY = re.compile(r"\..*\.(\d+)(?:-\w+)?(?:\.database)?\.tmp")
+
+@dataclass(frozen=True)
+class StoredFileInfo:
+    """What the file store knows about a file. etag: changes whenever the content changes, with the quotes of the header ETag."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+    etag: str = ""
 
 
-class FileStore:
-    """The files of one data_dir."""
+class FileStore(ABC):
+    """The files of one data_dir, or of one prefix in an object store. Thread-safe.
+
+    Each method raises StoreError if the store of the files cannot be reached or the key is not valid, with retry=True if another
+    attempt can succeed; LocalFiles also raises OSError.
+    """
+
+    is_remote: ClassVar[bool]
+    """Whether the files are in an object store. Otherwise, `path` returns the files themselves."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, key: str) -> Path:
-        """Return the path of the file with this key.
+        """Return the path of a file that lives on this node only, such as a partial download.
 
         Raises StoreError if the key is not valid, or points outside data_dir.
         """
@@ -37,76 +51,76 @@ class FileStore:
             raise StoreError(f"{key!r} is not a valid file key", where=str(self.root))
         return self.root.joinpath(*parts)
 
-    def exists(self, key: str) -> bool:
-        return bool(key) and self.path(key).is_file()
+    @property
+    def quick(self) -> FileStore:
+        """The same files for callers that rather fail within seconds than wait for an object store that is down."""
+        return self
 
-    @contextmanager
-    def writing(self, key: str, *, mode: int = 0o600, sync: bool = True) -> Iterator[BinaryIO]:
+    @abstractmethod
+    def local(self, key: str) -> Path:
+        """Return a path from which the file can be read now. Raises FileNotFoundError if there is no such file.
+
+        The file at this path must not be changed. Open the file soon: a copy of an object may be deleted some minutes later.
+        """
+
+    @abstractmethod
+    def info(self, key: str) -> StoredFileInfo | None:
+        """Return size, time and ETag of the file; None if there is no such file."""
+
+    @abstractmethod
+    def read(self, key: str, start: int, end: int, *, etag: str = "") -> bytes:
+        """Return the bytes from `start` to `end`, exclusive, of the file.
+
+        etag: the version that is read; a file that has changed since raises StoreError. Raises FileNotFoundError if there is no such file.
+        """
+
+    def exists(self, key: str) -> bool:
+        return bool(key) and self.info(key) is not None
+
+    def size(self, key: str) -> int:
+        """Return the size of the file in bytes. Raises FileNotFoundError if there is no such file."""
+        found = self.info(key)
+        if found is None:
+            raise FileNotFoundError(key)
+        return found.size_bytes
+
+    @abstractmethod
+    def writing(self, key: str, *, mode: int = 0o600, sync: bool = True) -> AbstractContextManager[BinaryIO]:
         """Open the file with this key for writing.
 
-        The file appears, or is replaced, atomically at the end of the `with` block.
-        The content goes to a temporary file, which is synced to disk and then renamed. An exception leaves the old file unchanged.
-        sync: False for one of many files, which the caller then syncs together with `sync`; this is many times faster.
+        The file appears, or is replaced, atomically at the end of the `with` block. An exception leaves the old file unchanged.
+        sync: False for one of many files, which the caller then stores together with `sync`; this is many times faster.
         """
-        target = self.path(key)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                if sync:
-                    os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        if sync:
-            sync_folder(target.parent)
-
-    def sync(self, keys: Iterable[str]) -> None:
-        """Sync files to disk that were written with `sync=False`, and the folders that contain them."""
-        folders = set()
-        for key in keys:
-            path = self.path(key)
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            folders.add(path.parent)
-        for folder in folders:
-            sync_folder(folder)
 
     def write(self, key: str, content: bytes, *, mode: int = 0o600) -> None:
         with self.writing(key, mode=mode) as file:
             file.write(content)
 
+    def write_all(self, contents: Mapping[str, bytes]) -> None:
+        """Write several files. If writing fails, some of them may have been written."""
+        for key, content in contents.items():
+            self.write(key, content)
+
+    @abstractmethod
+    def sync(self, keys: Iterable[str]) -> None:
+        """Store the files durably that were written with `sync=False`."""
+
+    @abstractmethod
+    def touch(self, key: str) -> None:
+        """Make the file count as new for the deletion of old files. Raises FileNotFoundError if there is no such file."""
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Delete the file, if it exists."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[StoredFileInfo]:
+        """Yield the files whose keys begin with `prefix`, in no order. Temporary files are left out."""
+
+    @abstractmethod
     def sweep(self, under: str = "") -> int:
         """Delete the temporary files of processes that no longer exist; return the number of deleted files.
 
         under: the key of the folder to search; "" means all folders. Use this method only if a single machine uses data_dir, because
         it cannot check whether a process on another machine exists.
         """
-        swept = 0
-        for folder, _, names in os.walk(self.root / under):
-            for name in names:
-                found = _TEMPORARY.fullmatch(name)
-                if found and not _is_alive(int(found[1])):
-                    Path(folder, name).unlink(missing_ok=True)
-                    swept += 1
-        return swept
-
-    def remove(self, key: str) -> None:
-        self.path(key).unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -7,10 +7,11 @@ spider, its last successful run and its last complete pass are always kept, beca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import (
@@ -48,6 +49,8 @@ from pipeline.store.database.schema import (
     runs,
     slots,
 )
+from pipeline.store.files.file_store import FileStore
+from pipeline.store.files.local_files import LocalFiles
 from pipeline.store.mail.refused_addresses import SETTLED
 
 LAST_RUNS = 20
@@ -188,19 +191,13 @@ class _Pruner:
     def _remove_files_of(self, key: str) -> None:
         """Delete the file of a message, and the HTML file that shows the message in a browser."""
         if key:
-            path = self._store.files.path(key)
-            path.unlink(missing_ok=True)
-            path.with_suffix(".html").unlink(missing_ok=True)
+            self._store.files.remove(key)
+            self._store.files.remove(str(PurePosixPath(key).with_suffix(".html")))
 
     def _remove(self, prefix: str) -> None:
         """Delete the files whose keys begin with `prefix`."""
-        folder = self._store.files.path(prefix).parent
-        start = prefix.rpartition("/")[2]
-        if start in ("", "."):
-            return
-        for path in folder.glob("*") if folder.is_dir() else ():
-            if path.name.startswith(start) and path.is_file():
-                path.unlink(missing_ok=True)
+        for found in self._store.files.list(prefix):
+            self._store.files.remove(found.key)
 
     # Runs
 
@@ -295,33 +292,34 @@ class _Pruner:
         self._done.pages += self._delete(pages, and_(over, old))
 
     def files(self) -> None:
-        root = self._store.data_dir
-        for folder in _folders(root / "logs"):
-            self._done.files += self._old_files(folder, self._rules.logs, frozenset())
+        self._old_files(self._store.files, "logs/", self._rules.logs, frozenset())
+        if self._store.files.is_remote:  # the logs of this node
+            self._old_files(LocalFiles(self._store.data_dir), "logs/", self._rules.logs, frozenset())
         if self._rules.pages:
-            still = self._pages_to_tell()
-            for folder in _folders(root / "pages"):
-                self._done.files += self._old_files(folder, self._rules.pages, still)
+            self._old_files(self._store.files, "pages/", self._rules.pages, self._pages_to_tell())
 
-    def _pages_to_tell(self) -> set[Path]:
-        """Return the paths of the saved pages that a digest has yet to attach."""
+    def _pages_to_tell(self) -> set[str]:
+        """Return the keys of the saved pages that a digest has yet to attach."""
         spiders = sorted({spider for each in self._rules.waiting.values() for spider in each})
         with self._store.read() as connection:
-            return {self._store.files.path(key) for spider in spiders for key in connection.execute(
+            return {key for spider in spiders for key in connection.execute(
                 select(changes.c.page_key).where(changes.c.page_key != "", changes.c.run_id.in_(self._needed(spider))
                                                  ).distinct()).scalars()}
 
-    def _old_files(self, folder: Path, keep: RetentionRule, still: Collection[Path]) -> int:
+    def _old_files(self, files: FileStore, prefix: str, keep: RetentionRule, still: Collection[str]) -> None:
+        """Delete the files that the rule does not keep in each folder. still: the keys of files that must be kept."""
         if not keep:
-            return 0
-        dated = sorted(((path.stat().st_mtime, path) for path in folder.iterdir() if path.is_file()), reverse=True)
-        before = (self._now - keep.age).timestamp() if keep.age is not None else float("-inf")
-        first = len(dated) if keep.count is None else keep.count
-        gone = [path for place, (at, path) in enumerate(dated) if (at < before or place >= first) and path not in still]
-        for path in gone:
-            path.unlink(missing_ok=True)
-        self._check_stop()
-        return len(gone)
+            return
+        folders = defaultdict(list)
+        for found in files.list(prefix):
+            folders[found.key.rpartition("/")[0]].append((found.modified_at, found.key))
+        for dated in folders.values():
+            for place, (at, key) in enumerate(sorted(dated, reverse=True)):
+                is_old = keep.age is not None and at < self._now - keep.age
+                if (is_old or (keep.count is not None and place >= keep.count)) and key not in still:
+                    files.remove(key)
+                    self._done.files += 1
+            self._check_stop()
 
     # Shared
 
@@ -357,6 +355,3 @@ class _Pruner:
         if not self._go_on():
             raise _StoppedError
 
-
-def _folders(folder: Path) -> Iterable[Path]:
-    return [folder, *(path for path in folder.rglob("*") if path.is_dir())] if folder.is_dir() else []

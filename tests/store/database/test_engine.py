@@ -16,10 +16,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from pipeline.errors import StoreError
-from pipeline.store import FileStore, Store, open_store
+from pipeline.store import Store, open_store
 from pipeline.store.database import migrate
 from pipeline.store.database.schema import metadata
 from pipeline.store.database.schema_check import differences
+from pipeline.store.files.local_files import LocalFiles
 from pipeline.store.runs import runs
 from tests.store.conftest import failures_of_four_at_once
 
@@ -104,7 +105,7 @@ def test_a_file_is_written_whole_or_not_at_all(store: Store) -> None:
 def test_temporary_files_of_a_killed_writer_are_deleted(tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
-    files = FileStore(tmp_path)
+    files = LocalFiles(tmp_path)
     left, elsewhere, alive = (tmp_path / key for key in (
         f"messages/.2-1.eml.{gone.pid}-1.tmp", f"jars/.s.txt.{gone.pid}.tmp", f"messages/.3-1.eml.{os.getpid()}-1.tmp"))
     for path in (left, elsewhere, alive):
