@@ -45,7 +45,6 @@ UNDOCUMENTED = {
 """Names of dependencies that have no underscore and no documentation, with the only file that uses them."""
 
 WITHOUT_IMPORT = {
-    "psycopg": "SQLAlchemy imports it where the database is PostgreSQL",
     "tzdata": "zoneinfo reads it where the system has no zones",
 }
 """Dependencies without an import statement, with the reason."""
