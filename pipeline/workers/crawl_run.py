@@ -38,6 +38,7 @@ from pipeline.store.runs import host_pauses
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress
 from pipeline.store.session_files import files_of
+from pipeline.workers.lease_fence import LeaseFence
 from pipeline.workers.run_downloads import RunDownloads
 from pipeline.workers.stop_request import StopRequest
 
@@ -203,10 +204,14 @@ class CrawlRun:
 
     def _report(self) -> None:
         """Renew the lease and store the progress once a second. Kill this process if the lease is lost."""
+        fence = LeaseFence()
+        if self._store.shared:
+            fence.watch(self._ended)
         while not self._ended.wait(PROGRESS_EVERY_S):
             transfers = self._downloads.active() if self._downloads is not None else ()
             try:
-                ours = report_progress(self._store, self._run, self._figures(), transfers, now=datetime.now(UTC))
+                with fence.renewal():
+                    ours = report_progress(self._store, self._run, self._figures(), transfers, now=datetime.now(UTC))
             except PipelineError as error:
                 logger.warning("the progress could not be stored: %s", error)
                 continue

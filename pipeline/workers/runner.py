@@ -27,6 +27,7 @@ from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
 from pipeline.text import counted
 from pipeline.workers.followers import FollowerProcesses
 from pipeline.workers.forkserver import warm_up
+from pipeline.workers.lease_fence import FENCED, LIMIT_S
 from pipeline.workers.prepared_process import PreparedProcess
 from pipeline.workers.process import Child
 
@@ -249,7 +250,10 @@ class Runner:
         found = get_run(self._store, run.id)
         if found is not None and found.ended_at is not None:
             return found
-        if reason is None:
+        if reason is None and code == FENCED:
+            reason = Ending(Outcome.KILLED, f"the lease of the run could not be renewed for {LIMIT_S:.0f} s, because the database did not respond",
+                            "StoreError", keep_open=True, retry=True)
+        elif reason is None:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             reason = Ending(Outcome.KILLED, f"the process of the run ended unexpectedly with {how}; see {log_file.name} "
                             "in data_dir/logs/runs", "SpiderError", keep_open=True, retry=True)
