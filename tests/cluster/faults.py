@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from pipeline.store.database import schema
@@ -41,8 +41,10 @@ class _Lasting:
 class Faults:
     """Injects faults into a cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, without: Collection[str] = ()) -> None:
+        """without: the names of methods that are not used."""
         self._cluster = cluster
+        self._without = without
         self.record: list[Fault] = []
         self.restarted = 0
         """How many programs ended by themselves and were started again."""
@@ -50,6 +52,9 @@ class Faults:
 
     def kinds(self) -> list[Callable[[random.Random], bool]]:
         """Each returns False if it is impossible now."""
+        return [kind for kind in self._possible() if kind.__name__ not in self._without]
+
+    def _possible(self) -> list[Callable[[random.Random], bool]]:
         everywhere = [self.kill_process, self.kill_leader, self.terminate, self.restart_database, self.restart_database]
         if not self._cluster.private:
             return everywhere

@@ -65,6 +65,8 @@ def prove(cluster: Cluster, faults: Sequence[Fault]) -> Counted:
             select(digests.c.name, messages.c.message_id).join(digests).order_by(messages.c.id))]
         _items_once(connection, cluster)
         _slots_once(connection)
+        if not any(fault.kind == "wrong clock" for fault in faults):
+            _runs_follow_each_other(connection)
         counted.runs.update(connection.execute(select(runs.c.outcome)).scalars())
         counted.changes = len(connection.execute(select(changes.c.id)).all())
     shown = {(name, key): value for name in SPIDERS for key, value in site.shown[name].items()}
@@ -105,6 +107,14 @@ def _slots_once(connection: Connection) -> None:
     assert len(taken) == len(set(taken)), "a slot has two passes"
     keys = connection.execute(select(slots.c.spider, slots.c.key)).all()
     assert len(keys) == len(set(keys)), "a slot was claimed twice"
+
+
+def _runs_follow_each_other(connection: Connection) -> None:
+    """By the times in the database, which are those of the nodes' clocks."""
+    rows = connection.execute(select(runs.c.id, runs.c.spider, runs.c.started_at, runs.c.ended_at).where(
+        runs.c.started_at.is_not(None)).order_by(runs.c.spider, runs.c.started_at)).all()
+    for one, following in itertools.pairwise(rows):
+        assert one.spider != following.spider or one.ended_at <= following.started_at, f"run {following.id} began before run {one.id} had ended"
 
 
 def _excuse(faults: Iterable[Fault], node: int, since: float, until: float) -> str:

@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,10 +42,10 @@ NODES = "serve,serve,serve"
 class Torture:
     """The rounds of one cluster."""
 
-    def __init__(self, cluster: Cluster, seed: int) -> None:
+    def __init__(self, cluster: Cluster, seed: int, without: Collection[str] = ()) -> None:
         self.cluster = cluster
         self.seed = seed
-        self.faults = Faults(cluster)
+        self.faults = Faults(cluster, without)
         self.counted = Counted()
 
     def run(self, rounds: int, per_history: int, until_s: float) -> int:
@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=10, help="the number of rounds after which everything is checked")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further rounds after them")
     parser.add_argument("--keep", type=Path, help="a folder for what is left of a failure")
+    parser.add_argument("--without", default="", help="names of faults to leave out, for example wrong_clock,cut_site")
     parser.add_argument("--no-namespaces", action="store_true", help="nodes are plain processes: no partitions, no suspended nodes")
     given = parser.parse_args()
     without = "as asked" if given.no_namespaces else namespaces.missing()
@@ -162,7 +163,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = stack.enter_context(Cluster(folder, given.nodes.split(","), random.Random(given.seed), private=not without))
-        torture = Torture(cluster, given.seed)
+        torture = Torture(cluster, given.seed, given.without.split(","))
         try:
             rounds = torture.run(given.rounds, given.history, began + 60 * given.minutes)
         except (AssertionError, PipelineError):
