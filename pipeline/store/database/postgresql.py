@@ -34,10 +34,16 @@ VERSION = "SHOW server_version"
 NEEDED = (12,)
 LOCK_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
-IDLE_TIMEOUT_S = 60
+IDLE_TIMEOUT_S = 15
 """The server ends a transaction that is idle for this long, because the client of the transaction has disappeared.
 
-A healthy client is idle for only milliseconds between two statements.
+A healthy client is idle for only milliseconds between two statements. The limit is below LOCK_TIMEOUT_S: if a node is cut off while it
+holds the write lock, the other nodes wait, and no write fails.
+"""
+LOST_AFTER_S = 15
+"""A connection is closed if the server does not acknowledge data, or does not answer keepalive probes, for this long.
+
+A longer time would be of no use: by then, the leases of this process have expired (leases.TTL).
 """
 STATEMENT_TIMEOUT_S = 300
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
@@ -56,7 +62,8 @@ def open_engine(url: URL) -> Engine:
     arguments: dict[str, Any] = {
         "connect_timeout": CONNECT_TIMEOUT_S, "application_name": "pipeline", "client_encoding": "utf8",
         "options": f"{url.query.get('options', '')} {options}".strip(),
-        "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000,
+        "keepalives_idle": LOST_AFTER_S // 3, "keepalives_interval": LOST_AFTER_S // 3, "keepalives_count": 2,
+        "tcp_user_timeout": LOST_AFTER_S * 1000,
     }
     try:
         return create_engine(url.set(drivername="postgresql+psycopg"), connect_args=arguments, pool_pre_ping=True)
