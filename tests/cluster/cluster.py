@@ -14,7 +14,8 @@ from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.smtp import SmtpServer
 
-SPIDERS = ("a", "b", "c")
+SPIDERS = {"a": 8, "b": 8, "c": 50}
+"""The spiders with the numbers of their pages. The last takes longer for a pass than a lease lasts."""
 TO = ("you@example.com", "other@example.com")
 SETTINGS = """
 [pipeline]
@@ -44,6 +45,7 @@ robots = false
 retries = 1
 timeout = "8s"
 delay = "50ms"
+concurrency = {concurrency}
 retry = {{ times = 1, wait = "1s" }}
 [spiders.{name}.login]
 url = "{url}/{name}/login"
@@ -102,8 +104,8 @@ class Cluster:
         (folder / "marked.py").write_text(SPIDER, "utf-8")
         port = free_port()
         toml = SETTINGS.format(data=self.folder / "shared", node=f"n{number}", port=port, mail=self.mail.host, mail_port=self.mail.port)
-        for place, name in enumerate(SPIDERS):
-            toml += SPIDER_SETTINGS.format(name=name, url=self.site.site.url, every=f"{2 + place}s", schedule='schedule = "every 5s"' if place == 1 else "")
+        for place, (name, pages) in enumerate(SPIDERS.items()):
+            toml += SPIDER_SETTINGS.format(name=name, url=self.site.site.url, concurrency=1 if pages > 20 else 4, every=f"{2 + place}s", schedule='schedule = "every 5s"' if place == 1 else "")
         (folder / "settings.toml").write_text(toml, "utf-8")
         return Node(number, folder, command, {"DATABASE": self.database, "SITE_PASSWORD": "geheim"}, port, private=self.private)
 

@@ -11,13 +11,13 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from tests.servers.pages import Answer, Asked, PageSite
 
-PAGES = 8
-ITEMS_A_PAGE = 4
+ITEMS_A_PAGE = 3
 ARRIVALS = 40
 FILES = 2
 FILE_BYTES = 60_000
@@ -70,9 +70,12 @@ class Login:
 
 
 class ClusterSite:
-    """The pages /SPIDER/NUMBER and files /SPIDER/fNUMBER of each spider, behind its login /SPIDER/login."""
+    """The pages /SPIDER/NUMBER and files /SPIDER/fNUMBER of each spider, behind its login /SPIDER/login.
 
-    def __init__(self, spiders: tuple[str, ...], rng: random.Random, host: str = "127.0.0.1") -> None:
+    spiders: the number of pages of each spider.
+    """
+
+    def __init__(self, spiders: Mapping[str, int], rng: random.Random, host: str = "127.0.0.1") -> None:
         self._rng = rng
         self._lock = threading.Lock()
         self.calm = False
@@ -90,10 +93,10 @@ class ClusterSite:
         self._came = 0
         self._versions = {(name, number): 0 for name in spiders for number in range(FILES)}
         for name in spiders:
-            for page in range(PAGES):
+            for page in range(spiders[name]):
                 for number in range(ITEMS_A_PAGE):
                     self._show(name, f"{page}-{number}")
-        pages = {f"/{name}/{page}": self._page for name in spiders for page in range(PAGES)}
+        pages = {f"/{name}/{page}": self._page for name in spiders for page in range(spiders[name])}
         pages |= {f"/{name}/f{number}": self._file for name in spiders for number in range(FILES)}
         pages |= {f"/{name}/login": self._login for name in spiders}
         self.site = PageSite(pages, host=host)
@@ -149,7 +152,7 @@ class ClusterSite:
                 self._change(spider, page)
             items = "".join(f"<p><b>{key}</b><i>{value}</i></p>" for key, value in self.shown[spider].items()
                             if key.startswith(f"{page}-"))
-        links = "".join(f"<a class=page href=/{spider}/{other}>{other}</a>" for other in range(PAGES))
+        links = "".join(f"<a class=page href=/{spider}/{other}>{other}</a>" for other in range(self.spiders[spider]))
         files = "".join(f"<a class=file href=/{spider}/f{number}>f</a>" for number in range(FILES))
         answer = Answer(f"<a class=logout href=/{spider}/bye>log out</a>{items}{links}{files}")
         time.sleep(ANSWER_S * (4 if fault == "slow" else 1))
