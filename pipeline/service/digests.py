@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from pipeline.errors import PipelineError
 from pipeline.model import DigestClaim, Run
@@ -24,13 +25,15 @@ logger = logging.getLogger("pipeline.service")
 class DigestBuilder:
     """Claims ended runs for a digest, and renders the digest in a child process.
 
-    on_message: called after a digest was built, because its messages may now be in the outbox.
+    on_message: called after a digest was built, because its messages may now be in the outbox. by_jobs: returns whether any process
+    may build a claimed digest, to which the dispatcher hands its job (`build_claimed`).
     """
 
-    def __init__(self, state: ServiceState, runner: Runner, on_message: Callable[[], None]) -> None:
+    def __init__(self, state: ServiceState, runner: Runner, on_message: Callable[[], None], by_jobs: Callable[[], bool]) -> None:
         self._state = state
         self._runner = runner
         self._on_message = on_message
+        self._by_jobs = by_jobs
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._places = asyncio.Semaphore(AT_ONCE)
         self._owner = f"{state.store.owner}:digest"
@@ -78,6 +81,8 @@ class DigestBuilder:
         digest = self._state.settings.digests[name]
         if digest.quiet_until(utc_now(), self._state.settings.zone) is not None:
             return False
+        if self._by_jobs():
+            return await self._claim_for_any(name, slot_key, scheduled=scheduled)
         claimed = False
         async with self._locks[name], self._places:
             claim = None
@@ -90,19 +95,63 @@ class DigestBuilder:
                 claimed = claim.slot_key == slot_key  # if not, an earlier, unfinished claim was built
                 await self._runner.build_digest(claim, self._owner)
             except PipelineError as error:
-                logger.error("the digest %s could not be built: %s", name, error)  # noqa: TRY400
-                self._state.failed = True
-                if claim is not None:
-                    await self._put_off(claim, error)
+                await self._failed(name, claim, error)
             else:
                 self._on_message()
         return claimed
 
-    async def _put_off(self, claim: DigestClaim, error: PipelineError) -> None:
-        """Postpone a digest that could not be rendered, unless the error is expected to go away on a retry."""
-        if error.retry:  # a killed process or a full disk: newer changes must not be reported before the changes of this claim
-            return
+    async def _claim_for_any(self, name: str, slot_key: str, *, scheduled: bool) -> bool:
+        """Claim the runs for a digest that any process builds. Return False if the store could not be written."""
+        digest = self._state.settings.digests[name]
         try:
-            await asyncio.to_thread(digests.put_off, self._state.store, claim, str(error), owner=self._owner, now=utc_now())
+            await asyncio.to_thread(digests.claim, self._state.store, name, digest.spiders, slot_key, owner=None, now=utc_now(),
+                                    scheduled=scheduled, even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
+        except PipelineError as error:
+            await self._failed(name, None, error)
+            return False
+        return True
+
+    async def build_claimed(self, digest_id: int) -> None:
+        """Build the digest of a claim, and the other unfinished claims with the same digest, the oldest first.
+
+        Nothing is built if another process builds one of them, or during the quiet hours of the digest.
+        """
+        claim: DigestClaim | None = None
+        name = f"of the claim {digest_id}"
+        try:
+            while (claim := await asyncio.to_thread(digests.take_oldest, self._state.store, digest_id, owner=self._owner, now=utc_now())):
+                name = claim.name
+                if (until := self._waits_until(name)) is not None:
+                    await asyncio.to_thread(digests.give_back, self._state.store, claim, owner=self._owner, until=until)
+                    return
+                await self._runner.build_digest(claim, self._owner)
+                self._on_message()
+        except PipelineError as error:
+            await self._failed(name, claim, error)
+
+    def _waits_until(self, name: str) -> datetime | None:
+        """Return until when a claimed digest must wait; None if it can be built now."""
+        digest, now = self._state.settings.digests.get(name), utc_now()
+        if digest is None:  # the settings of this process are not those of the process that has claimed the digest
+            return now + timedelta(seconds=RETRY_S)
+        return digest.quiet_until(now, self._state.settings.zone)
+
+    async def _failed(self, name: str, claim: DigestClaim | None, error: PipelineError) -> None:
+        logger.error("the digest %s could not be built: %s", name, error)
+        self._state.failed = True
+        if claim is not None:
+            await self._put_off(claim, error)
+
+    async def _put_off(self, claim: DigestClaim, error: PipelineError) -> None:
+        """Postpone a digest that could not be rendered.
+
+        After a killed process or a full disk, which a retry may help, newer changes must not be reported before the changes of this claim.
+        """
+        try:
+            if not error.retry:
+                await asyncio.to_thread(digests.put_off, self._state.store, claim, str(error), owner=self._owner, now=utc_now())
+            elif self._by_jobs():
+                await asyncio.to_thread(digests.give_back, self._state.store, claim, owner=self._owner,
+                                        until=utc_now() + timedelta(seconds=RETRY_S))
         except PipelineError as failed:
             logger.error("the digest %s could not be postponed: %s", claim.name, failed)  # noqa: TRY400  the claim is retried when its lease has expired

@@ -43,14 +43,16 @@ from pipeline.service.status import StatusSource
 from pipeline.service.supervision import RunSupervisor
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store_of
+from pipeline.store.from_settings import queues_of
 from pipeline.store.mail import outbox
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
 from pipeline.store.runs import runs
-from pipeline.workers.dispatcher import Capacity, Work, open_dispatcher
+from pipeline.workers.dispatcher import Capacity, LocalDispatcher, Work, open_dispatcher
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.runner import Runner
 
 RECOVER_EVERY_S = 5.0
+SWEEP_EVERY_S = 5.0
 PROGRESS_EVERY_S = 2.0
 ALERTS_EVERY_S = 30.0
 MEND_EVERY_S = 30.0
@@ -121,7 +123,7 @@ class Service:
             on_attempt=self._log_delivery, on_error=_log_outbox_error, channel=channel), _log_outbox_error)
         self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.wake_dispatcher, on_plan=state.slots_changed.set,
                           on_mail=self._wake_outbox)
-        self._digests = DigestBuilder(state, self._runner, self._wake_outbox)
+        self._digests = DigestBuilder(state, self._runner, self._wake_outbox, lambda: self._dispatcher.builds_digests)
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
@@ -131,7 +133,10 @@ class Service:
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)
         self._supervisor = RunSupervisor(state, self._runner, self._monitors, self._after_run)
-        self._dispatcher = open_dispatcher(store, Capacity(lambda: state.settings), Work(self._supervisor.perform))
+        open_it = LocalDispatcher if once else open_dispatcher  # `serve --once` itself performs what is due now
+        self._capacity = Capacity(lambda: state.settings)
+        self._dispatcher = open_it(store, self._capacity, Work(
+            self._supervisor.perform, self._runner.stop_run, build_digest=self._digests.build_claimed, deliver=self._wake_outbox))
         state.on_waiting_run = self._dispatcher.wake
         self._mender = RuleMender(state, self._reloader.reload, self._supervisor.held)
         self._recovery = Recovery(state, lambda: self._runner.performing)
@@ -219,6 +224,7 @@ class Service:
         every = self._scheduling.every
         self._scheduling.start()
         every(RECOVER_EVERY_S, "recovery", self._recovery.again)
+        every(SWEEP_EVERY_S, "lost jobs", self._dispatcher.sweep)
         every(DIGEST_RETRY_S, "unreported runs", self._digests.build_unreported, first_s=0.0)
         every(ALERTS_EVERY_S, "alerts", self._alerts.send)
         every(MEND_EVERY_S, "searches for new rules", self._mender.again, first_s=0.0)
@@ -237,7 +243,8 @@ class Service:
         await self._due_slots.claim()
         while not state.stopping.is_set():
             held = await self._supervisor.held()
-            waiting = [run for run in await state.ask(runs.waiting_runs) if run.spider not in held]
+            queues = self._capacity.accepted_queues()
+            waiting = [run for run in await state.ask(runs.waiting_runs) if run.spider not in held and (not queues or run.queue in queues)]
             next_delivery = await state.ask(outbox.next_due)
             if not (waiting or self._dispatcher.busy or state.busy or self._digests.busy) and (
                     next_delivery is None or next_delivery > utc_now() + timedelta(seconds=5)):
@@ -253,6 +260,7 @@ class Service:
     def _use_settings(self, settings: Settings) -> None:
         self._configure_logs(settings)
         self._runner.settings = settings
+        self._state.store.use_queues(queues_of(settings))
 
     def _wake_outbox(self) -> None:
         self._outbox.wake()

@@ -9,6 +9,7 @@ from pipeline.settings import Settings
 from pipeline.store.database.engine import Store
 from pipeline.store.files.object_storage import storage_of
 from pipeline.store.open import open_store
+from pipeline.store.runs.jobs import DEFAULT_QUEUE
 from pipeline.store.session_files import LocalSessionFiles, SessionFiles, files_of
 
 
@@ -17,7 +18,14 @@ def open_store_of(settings: Settings, *, migrate: bool = True) -> Store:
 
     migrate: whether to create or migrate the tables; if False, a schema of another version raises StoreError.
     """
-    return open_store(settings.data_dir, settings.database_url, storage=storage_of(settings), migrate=migrate)
+    store = open_store(settings.data_dir, settings.database_url, storage=storage_of(settings), migrate=migrate)
+    store.use_queues(queues_of(settings))
+    return store
+
+
+def queues_of(settings: Settings) -> dict[str, str]:
+    """Return the queue of each spider whose runs do not have the default queue."""
+    return {name: spider.queue for name, spider in settings.spiders.items() if spider.queue != DEFAULT_QUEUE}
 
 
 def is_shared(settings: Settings) -> bool:

@@ -211,13 +211,20 @@ class CrawlRun:
             transfers = self._downloads.active() if self._downloads is not None else ()
             try:
                 with fence.renewal():
-                    ours = report_progress(self._store, self._run, self._figures(), transfers, now=datetime.now(UTC))
+                    ours = report_progress(self._store, self._run, self._figures(), transfers, now=datetime.now(UTC),
+                                           on_stop=self._stop_on_request)
             except PipelineError as error:
                 logger.warning("the progress could not be stored: %s", error)
                 continue
             if not ours:
                 logger.error("another process has taken over run %d: this process ends", self._run.id)
                 os.killpg(0, signal.SIGKILL)
+
+    def _stop_on_request(self) -> None:
+        """Stop at a checkpoint, because a person has asked for it."""
+        if not self._stop:
+            logger.info("a person has asked to stop the run: it stops at a checkpoint")
+            self._stop.ask()
 
 
 def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) -> None:

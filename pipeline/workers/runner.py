@@ -24,6 +24,7 @@ from pipeline.store.crawl.frontier import set_page_aside
 from pipeline.store.mail import digests
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
+from pipeline.store.runs.stop_requests import stop_is_requested
 from pipeline.text import counted
 from pipeline.workers.followers import FollowerProcesses
 from pipeline.workers.forkserver import warm_up
@@ -74,7 +75,9 @@ class Runner:
         self._has_forkserver = prepared is None
         self.settings = settings
         self._children: set[Child] = set()
+        self._by_run: dict[int, Child] = {}
         self._stopping = False
+        self._stop_requests: set[int] = set()
         self.performing: set[int] = set()
         """The ids of the runs in progress. This object will store how these runs end."""
         self._deaths: Counter[int] = Counter()
@@ -93,6 +96,7 @@ class Runner:
             return await self._perform(run)
         finally:
             self.performing.discard(run.id)
+            self._stop_requests.discard(run.id)
 
     async def _perform(self, run: Run) -> Run:
         """Start the process of the run. If a page kills the process, start another process that skips the page."""
@@ -103,7 +107,7 @@ class Runner:
             for left in reversed(range(MAX_PAGES_SET_ASIDE + 1)):
                 reason, code = await self._in_child(run, log_file, deadline)
                 again = left and await asyncio.to_thread(self._set_page_aside, run, reason, code, page_at_work(noted))
-                if not again or self._stopping:
+                if not again or self._must_stop(run):
                     break
                 run = await asyncio.to_thread(self._with_progress, run)
             return await self._end(run, reason, code, log_file)
@@ -162,7 +166,8 @@ class Runner:
         followers = FollowerProcesses(far_ends, partial(Child, "follow", settings, log_file, run), self._need_forkserver)
         try:
             self._children.add(child)
-            if self._stopping:
+            self._by_run[run.id] = child
+            if self._must_stop(run):
                 child.stop()
             await asyncio.to_thread(_start, child, near_ends)
             if spider.processes == "auto":
@@ -173,6 +178,7 @@ class Runner:
             code = await child.wait()
         finally:
             self._children.discard(child)
+            self._by_run.pop(run.id, None)
             child.ignore_requests()
             child.kill()  # also kills the processes that the child has started
             await followers.end()
@@ -200,7 +206,7 @@ class Runner:
                 if not await asyncio.to_thread(self._renew_lease, run):
                     child.kill()  # another process has taken over the run and will store how it ends
                     return None
-            if self._stopping and stop_deadline is None:
+            if self._must_stop(run) and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
             memory = child.memory_bytes() + followers.memory_bytes()
             if memory > memory_limit_bytes and followers.optional and followers.running:
@@ -224,6 +230,8 @@ class Runner:
     def _renew_lease(self, run: Run) -> bool:
         """Renew the lease of the run. Return False if another process has the lease."""
         try:
+            if stop_is_requested(self._store, run):
+                self.stop_run(run.id)
             return renew_run(self._store, run, now=datetime.now(UTC))
         except PipelineError as error:
             logger.warning("%s run %d: the lease could not be renewed: %s", run.spider, run.id, error)
@@ -296,6 +304,16 @@ class Runner:
         if error is not None:
             raise error
         self._deaths.pop(claim.id, None)
+
+    def _must_stop(self, run: Run) -> bool:
+        return self._stopping or run.id in self._stop_requests
+
+    def stop_run(self, run_id: int) -> None:
+        """Ask the process of one run to stop at a checkpoint. Any thread may call this method."""
+        if run_id in self.performing and run_id not in self._stop_requests:
+            self._stop_requests.add(run_id)
+            if (child := self._by_run.get(run_id)) is not None:
+                child.stop()
 
     def stop(self) -> None:
         """Ask every child process to stop at a checkpoint, so that perform() returns soon."""

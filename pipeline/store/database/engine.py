@@ -8,7 +8,7 @@ implement all kinds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database import postgresql, sqlite
 from pipeline.store.files.file_store import FileStore
 from pipeline.store.files.local_files import LocalFiles
+from pipeline.store.runs.jobs import QUEUES
 from pipeline.store.runs.leases import new_owner
 
 BACKENDS: dict[str, Any] = {"sqlite": sqlite, "postgresql": postgresql}
@@ -38,6 +39,10 @@ class Store:
         self.files = files or LocalFiles(data_dir)
         self.owner = new_owner()
         """The name under which this Store object takes leases."""
+
+    def use_queues(self, queues: Mapping[str, str]) -> None:
+        """Set the queue of each spider whose runs do not have the default queue. New runs get the queue of their spider."""
+        self.engine.update_execution_options(**{QUEUES: dict(queues)})
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -56,20 +56,29 @@ PostgreSQL keeps locks with one number and locks with two numbers apart.
 
 def open_engine(url: URL) -> Engine:
     """Create the SQLAlchemy engine for a PostgreSQL URL. Raises StoreError if the driver is not installed."""
+    try:
+        return create_engine(url.set(drivername="postgresql+psycopg"), connect_args=_arguments(url), pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise StoreError(f"PostgreSQL needs the package {error.name}, which is not installed",
+                         where="pipeline.database", fix="run `pip install 'crawl-to-inbox[postgres]'`") from error
+
+
+def _arguments(url: URL) -> dict[str, Any]:
     settings = {"lock_timeout": LOCK_TIMEOUT_S, "statement_timeout": STATEMENT_TIMEOUT_S,
                 "idle_in_transaction_session_timeout": IDLE_TIMEOUT_S}
     options = " ".join(f"-c {name}={seconds * 1000}" for name, seconds in settings.items())
-    arguments: dict[str, Any] = {
+    return {
         "connect_timeout": CONNECT_TIMEOUT_S, "application_name": "pipeline", "client_encoding": "utf8",
         "options": f"{url.query.get('options', '')} {options}".strip(),
         "keepalives_idle": LOST_AFTER_S // 3, "keepalives_interval": LOST_AFTER_S // 3, "keepalives_count": 2,
         "tcp_user_timeout": LOST_AFTER_S * 1000,
     }
-    try:
-        return create_engine(url.set(drivername="postgresql+psycopg"), connect_args=arguments, pool_pre_ping=True)
-    except ModuleNotFoundError as error:
-        raise StoreError(f"PostgreSQL needs the package {error.name}, which is not installed",
-                         where="pipeline.database", fix="run `pip install 'crawl-to-inbox[postgres]'`") from error
+
+
+def driver_arguments(engine: Engine) -> dict[str, Any]:
+    """Return the arguments of psycopg.connect() with which the engine opens its connections."""
+    arguments = {**engine.dialect.create_connect_args(engine.url)[1], **_arguments(engine.url)}
+    return {name: value for name, value in arguments.items() if name != "context"}  # SQLAlchemy's own types
 
 
 def begin(connection: Connection, *, write: bool, durable: bool, spider: str = "") -> None:

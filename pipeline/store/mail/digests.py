@@ -40,7 +40,7 @@ from pipeline.store.database.schema import (
     runs,
 )
 from pipeline.store.mail.outbox import insert_messages, rebuild_of
-from pipeline.store.runs import leases
+from pipeline.store.runs import jobs, leases
 from pipeline.store.runs.slots import run_of
 
 CLAIM_TTL = timedelta(minutes=5)
@@ -50,7 +50,7 @@ FIRST_PAUSE = timedelta(seconds=15)
 """The pause after the first failure to render the digest of a claim. The pause doubles with each further failure."""
 
 
-def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str, now: datetime,
+def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, owner: str | None, now: datetime,
           scheduled: bool = False, even_empty: bool = False, repeats: bool = True,
           ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
     """Claim all ended runs of the spiders that this digest has not reported yet, and return the claim.
@@ -59,6 +59,8 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
     that claim is returned instead, with the same id and runs. A postponed claim is not returned until its pause is over; runs
     that ended in the meantime get another claim.
 
+    owner: the owner of the claim's lease. None means that any process will build the digest: the new claim has no lease, but a job, and
+    unfinished claims are left to their jobs.
     slot_key: the text that identifies the slot, or the reason for the digest if it has no schedule.
     scheduled: whether `slot_key` identifies a slot. A slot is claimed only once, even if there is nothing to report.
     even_empty: whether to create a claim even if there are no runs to report, for a mail that says so.
@@ -66,10 +68,11 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
     together with the next news.
     """
     with store.write(durable=True) as connection:
-        unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
-                                 owner=owner, now=now, ttl=ttl, order_by=[digests.c.id], own_too=True)
-        if unfinished:
-            return _stored_claim(connection, unfinished[0])
+        if owner is not None:
+            unfinished = leases.take(connection, digests, (digests.c.name == name) & digests.c.closed_at.is_(None),
+                                     owner=owner, now=now, ttl=ttl, order_by=[digests.c.id], own_too=True)
+            if unfinished:
+                return _stored_claim(connection, unfinished[0])
         if scheduled and connection.execute(select(digests.c.id).where(
                 digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
             return None  # this slot was already claimed, perhaps by another service
@@ -81,13 +84,48 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
                 connection.execute(insert(digests).values(
                     name=name, slot_key=slot_key, created_at=now, closed_at=now))
             return None
-        row = connection.execute(insert(digests).values(
-            name=name, slot_key=slot_key, created_at=now, lease_owner=owner, lease_until=now + ttl, attempt=1,
-        ).returning(digests)).one()
+        lease = {"lease_owner": owner, "lease_until": now + ttl, "attempt": 1} if owner is not None else {}
+        row = connection.execute(insert(digests).values(name=name, slot_key=slot_key, created_at=now, **lease).returning(digests)).one()
         if run_ids:
             connection.execute(insert(digest_runs), [
                 {"name": name, "run_id": run_id, "digest_id": row.id} for run_id in run_ids])
+        if owner is None:
+            jobs.defer_digest(connection, row.id, name)
         return _claim(row, run_ids)
+
+
+def take_oldest(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
+    """Lease the oldest unfinished claim with the same digest as this claim, and return it.
+
+    Returns None if there is none, or if another process has leased it: this process then builds the newer claims, too. Claims that are
+    postponed are passed over.
+    """
+    with store.write(durable=True) as connection:
+        name = select(digests.c.name).where(digests.c.id == digest_id).scalar_subquery()
+        postponed = (digests.c.lease_owner == "") & ~leases.free(digests, now)
+        oldest = connection.execute(select(digests.c.id).where(
+            digests.c.name == name, digests.c.closed_at.is_(None), ~postponed).order_by(digests.c.id).limit(1)).scalar()
+        if oldest is None or not leases.take(connection, digests, digests.c.id == oldest, owner=owner, now=now, ttl=ttl, own_too=True):
+            return None
+        return _stored_claim(connection, oldest)
+
+
+@dataclass(frozen=True)
+class WaitingClaim:
+    """An unfinished claim that no process builds. at: when it is to be built; None means now."""
+
+    id: int
+    name: str
+    at: datetime | None
+
+
+def waiting_claims(store: Store, *, now: datetime) -> list[WaitingClaim]:
+    """Return the unfinished claims that no process builds, the oldest first."""
+    wanted = select(digests.c.id, digests.c.name, digests.c.lease_until).where(
+        digests.c.closed_at.is_(None), leases.free(digests, now) | (digests.c.lease_owner == "")).order_by(digests.c.id)
+    with store.read() as connection:
+        return [WaitingClaim(row.id, row.name, row.lease_until if row.lease_until is not None and row.lease_until > now else None)
+                for row in connection.execute(wanted)]
 
 
 def claim_rebuild(store: Store, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
@@ -212,10 +250,18 @@ def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: da
     The longest pause is leases.LONGEST. Runs that end during the pause get another claim. Nothing is written if another process
     has taken the claim.
     """
+    until = now + min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), leases.LONGEST)
     with store.write(durable=True) as connection:
         connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
-            error=error[:2000], lease_owner="",
-            lease_until=now + min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), leases.LONGEST)))
+            error=error[:2000], lease_owner="", lease_until=until))
+        jobs.defer_digest(connection, claim.id, claim.name, at=until)
+
+
+def give_back(store: Store, claim: DigestClaim, *, owner: str, until: datetime) -> None:
+    """Let any process build a claim from the time `until` on. No newer claim of the same digest is built before it."""
+    with store.write(durable=True) as connection:
+        connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(lease_until=until))
+        jobs.defer_digest(connection, claim.id, claim.name, at=until)
 
 
 def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner: str, now: datetime,

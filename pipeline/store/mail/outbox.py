@@ -24,7 +24,7 @@ from pipeline.model import (
 from pipeline.store.database.bulk import is_one_of
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import UNSEEN, deliveries, digests, messages, recipients
-from pipeline.store.runs import leases
+from pipeline.store.runs import jobs, leases
 
 LEASE_TTL = timedelta(minutes=2)
 LONGEST_WAIT = timedelta(hours=2)
@@ -59,6 +59,7 @@ def insert_messages(connection: Connection, drafts: Sequence[DraftMessage], *, n
     connection.execute(insert(recipients), [
         {"message_id": message_id, "address": address, "state": RecipientState.WAITING.value}
         for message_id, draft in zip(ids, drafts, strict=True) for address in dict.fromkeys(draft.recipients)])
+    jobs.defer_delivery(connection, ids[0])
     return list(ids)
 
 
@@ -164,8 +165,10 @@ def _queue_rebuild(connection: Connection, message: Message, refused: Sequence[R
         merged = _merged(connection, other, found)
         if merged is not None:
             return merged
-    connection.execute(insert(digests).values(
-        name=row.name, slot_key=f"message {found.message_id} built again", created_at=now, rebuild=asdict(found), rebuild_of=found.digest_id))
+    inserted = connection.execute(insert(digests).values(
+        name=row.name, slot_key=f"message {found.message_id} built again", created_at=now, rebuild=asdict(found), rebuild_of=found.digest_id,
+    ).returning(digests.c.id)).scalar_one()
+    jobs.defer_digest(connection, inserted, row.name)
     return found
 
 

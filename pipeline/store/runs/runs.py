@@ -6,8 +6,8 @@ ends (with an outcome). If the lease of a run in progress expires, the run is ab
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, and_, exists, func, insert, literal, or_, select, update
@@ -16,7 +16,7 @@ from pipeline.model import ChangeKind, DownloadState, FrontierState, Outcome, Pr
 from pipeline.store.crawl.compare import Coverage
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes, digests, downloads, frontier, items, messages, passes, rejects, runs
-from pipeline.store.runs import leases
+from pipeline.store.runs import jobs, leases
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.slots import (
     COUNTED_ATTEMPT,
@@ -30,6 +30,7 @@ from pipeline.store.runs.slots import (
     pass_for,
     run_of,
 )
+from pipeline.store.runs.stop_requests import STOP_REQUESTED, STOPPED_BY_PERSON
 from pipeline.text import counted
 
 CLOCK_SET_BACK = timedelta(minutes=1)
@@ -140,17 +141,19 @@ def waiting_runs(store: Store) -> list[Run]:
 
 
 def report_progress(store: Store, run: Run, progress: Progress, transfers: Sequence[Transfer] = (), *,
-                    now: datetime) -> bool:
+                    now: datetime, on_stop: Callable[[], None] = lambda: None) -> bool:
     """Write the progress and the transfers of the run, and renew its lease.
 
-    Returns False if another process has taken the run.
+    Returns False if another process has taken the run. on_stop: called if a person has asked to stop the run.
     """
     with store.write(spider=run.spider) as connection:
         if not leases.renew(connection, runs, run.id, owner=run.lease_owner, now=now):
             return False
-        connection.execute(update(runs).where(runs.c.id == run.id).values(
-            progress=asdict(progress), transfers=[asdict(each) for each in transfers]))
-        return True
+        stop = connection.execute(update(runs).where(runs.c.id == run.id).values(
+            progress=asdict(progress), transfers=[asdict(each) for each in transfers]).returning(runs.c.stop_requested_at)).scalar_one()
+    if stop is not None:
+        on_stop()
+    return True
 
 
 def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *, now: datetime,
@@ -164,9 +167,11 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
+        stored = run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
         if progress is None:  # the child process died: the row has the last progress that it reported
-            stored = connection.execute(select(runs).where(runs.c.id == run.id)).one()
-            progress = run_of(stored).progress
+            progress = stored.progress
+        if stored.stop_requested_at is not None and ending.outcome is Outcome.STOPPED:
+            ending = replace(ending, error="; ".join(filter(None, (STOPPED_BY_PERSON, ending.error))), error_kind=STOP_REQUESTED)
         doubt = ending.doubt
         if ending.complete and not ending.keep_unseen:
             present = select(func.count()).where(items.c.spider == run.spider, items.c.present)
@@ -188,6 +193,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         if follow_ups is not None:
             follow_ups.begin(connection, run, outcome=ending.outcome, open_pass=ending.keep_open, can_help=ending.retry,
                          now=now)
+        jobs.defer_waiting(connection, run.spider)
         return run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
 
 
@@ -246,10 +252,14 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), leases.free(runs, now)))]
         lost = [run for run in expired if not _is_performed(run, store.owner, performing)]
         for run in lost:
+            ended = Outcome.STOPPED if run.stop_requested_at is not None else Outcome.ABANDONED
             connection.execute(update(runs).where(runs.c.id == run.id).values(
-                ended_at=now, outcome=Outcome.ABANDONED.value, lease_owner="", lease_until=None, transfers=[],
+                ended_at=now, outcome=ended.value, lease_owner="", lease_until=None, transfers=[],
+                error_kind=STOP_REQUESTED if ended is Outcome.STOPPED else "",
                 error="the process of the run ended before the run was finished"))
-            _resume(connection, run, now)
+            if ended is Outcome.ABANDONED:
+                _resume(connection, run, now)
+            jobs.defer_waiting(connection, run.spider)
         return lost
 
 
@@ -266,7 +276,7 @@ def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> 
     """
     open_passes = select(passes.c.id).where(passes.c.closed_at.is_(None))
     last = select(func.max(runs.c.id)).where(NOT_SKIPPED, runs.c.pass_id.in_(open_passes)).group_by(runs.c.pass_id)
-    wanted = runs.c.outcome == Outcome.STOPPED.value
+    wanted = and_(runs.c.outcome == Outcome.STOPPED.value, runs.c.error_kind != STOP_REQUESTED)
     if quiet_only:
         lately = select(runs.c.pass_id).where(runs.c.ended_at > now - PASS_MAX_AGE, runs.c.error_kind.in_(_HELD))
         last = last.where(runs.c.pass_id.in_(lately))

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from pipeline.model import Outcome, Progress, Run, Transfer
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import cursors, passes, paused, runs, slots
+from pipeline.store.runs import jobs
 
 PASS_MAX_AGE = timedelta(hours=24)
 """An open pass older than this is outdated: the next slot starts a new pass instead of resuming it."""
@@ -69,7 +70,12 @@ def run_of(row: Row[Any]) -> Run:
 
 
 def insert_run(connection: Connection, **values: Any) -> Run:
-    return run_of(connection.execute(insert(runs).values(progress={}, **values).returning(runs)).one())
+    """Insert a run, with the queue of its spider, and defer the job of the run if it waits."""
+    queue = jobs.queue_of(connection, values["spider"])
+    run = run_of(connection.execute(insert(runs).values(progress={}, queue=queue, **values).returning(runs)).one())
+    if run.ended_at is None:
+        jobs.defer_run(connection, run)
+    return run
 
 
 def claim_due(store: Store, wanted: Sequence[SlotClaim], *, now: datetime) -> list[Run]:

@@ -28,11 +28,11 @@ class LocalDispatcher:
         self._work = work
         self._woken = asyncio.Event()
         self._stopping = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[None]] = set()
 
     async def run(self) -> None:
         """Start waiting runs until stop() is called, and return when the runs in progress have ended."""
-        while not self._stopping:
+        while not self._stopping and self._work.perform is not None:
             self._woken.clear()
             try:
                 run = await asyncio.to_thread(self._start_next)
@@ -51,17 +51,15 @@ class LocalDispatcher:
         now = datetime.now(UTC)
         held = held_spiders(self._store, self._capacity.settings(), now)
         return start_run(self._store, None, owner=self._store.owner, now=now, limit=self._capacity.runs(), held=held,
-                         queues=self._capacity.accepted_queues())
+                         queues=self._capacity.accepted_queues() if self._store.shared else ())
 
     def _spawn(self, run: Run) -> None:
-        async def perform() -> None:
-            await self._work.perform(run)
-
-        task = asyncio.create_task(perform())
+        assert self._work.perform is not None
+        task = asyncio.ensure_future(self._work.perform(run))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Future[None]) -> None:
         self._tasks.discard(task)
         self._woken.set()  # another run may start now
 
@@ -74,7 +72,15 @@ class LocalDispatcher:
         self._stopping = True
         self._woken.set()
 
+    async def sweep(self) -> None:
+        """Do nothing: there are no jobs."""
+
     @property
     def busy(self) -> bool:
         """Whether a run is in progress."""
         return bool(self._tasks)
+
+    @property
+    def builds_digests(self) -> bool:
+        """Whether claimed digests are built by the jobs of any process: no, by the process that has claimed them."""
+        return False

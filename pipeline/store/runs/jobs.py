@@ -1,0 +1,125 @@
+"""Jobs of procrastinate: rows that wake the workers of all nodes when a run, a digest or a message waits.
+
+A job carries only the id of the row to work on, and is deferred in the transaction that creates the row. Which process works on the row is
+decided by the row's lease, so a job that is lost or doubled changes nothing: lost jobs are deferred again, and of two jobs for one row
+the second finds nothing to do. On SQLite, or without the tables of procrastinate, no job is deferred.
+
+Deferring calls the SQL function of procrastinate, as its documentation describes for other languages.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from pipeline.model import Run
+from pipeline.store.database.schema import runs
+
+PERFORM_RUN = "perform_run"
+FOLLOW_RUN = "follow_run"
+BUILD_DIGEST = "build_digest"
+DELIVER = "deliver"
+
+DIGESTS = "pipeline:digests"
+"""The queue of digests. No queue of the settings has a colon in its name."""
+OUTBOX = "pipeline:outbox"
+DEFAULT_QUEUE = "default"
+
+MANUAL_PRIORITY = 10
+"""The priority of a run that a person requested. The other runs have the priority 0, and wait for it."""
+QUEUES = "queues"
+"""The execution option of an engine that maps a spider to its queue (see Store.queues)."""
+
+_HAS_TABLES = "has the tables of procrastinate"
+_EXISTS = text("SELECT to_regproc('procrastinate_defer_jobs_v1') IS NOT NULL")
+_DEFER = text(
+    "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(CAST(:queue AS varchar), CAST(:task AS varchar), CAST(:priority AS integer), CAST(:lock AS text), "
+    "CAST(:queueing_lock AS text), CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1])")
+
+logger = logging.getLogger(__name__)
+
+
+def queue_of(connection: Connection, spider: str) -> str:
+    """Return the queue of a spider's runs, from the settings with which the store was opened."""
+    queues: Mapping[str, str] = connection.get_execution_options().get(QUEUES, {})
+    return queues.get(spider, DEFAULT_QUEUE)
+
+
+def defer_run(connection: Connection, run: Run, *, at: datetime | None = None) -> None:
+    """Defer a job that performs a waiting run.
+
+    at: when the job is due; None means the run's `not_before`.
+    """
+    at = at or run.not_before
+    # A job that waits for its time has no lock, because it would block the jobs of the spider that are due earlier.
+    _defer(connection, PERFORM_RUN, run.queue, {"run_id": run.id}, priority=MANUAL_PRIORITY if run.reason == "manual" else 0,
+           lock=f"spider:{run.spider}" if at is None else None, queueing_lock=run_lock(run.id), at=at)
+
+
+def defer_waiting(connection: Connection, spider: str, *, queue: str | None = None) -> None:
+    """Defer a job for each waiting run of a spider whose run in progress has ended, because its job may have come too early."""
+    if connection.dialect.name != "postgresql":
+        return
+    waiting = select(runs.c.id, runs.c.reason, runs.c.queue, runs.c.not_before).where(
+        runs.c.spider == spider, runs.c.started_at.is_(None), runs.c.ended_at.is_(None))
+    for row in connection.execute(waiting).all():
+        _defer(connection, PERFORM_RUN, row.queue, {"run_id": row.id}, priority=MANUAL_PRIORITY if row.reason == "manual" else 0,
+               lock=f"spider:{spider}" if row.not_before is None else None, queueing_lock=run_lock(row.id), at=row.not_before)
+
+
+def defer_follower(connection: Connection, run: Run) -> None:
+    """Defer a job for another process that fetches pages of a run in progress."""
+    _defer(connection, FOLLOW_RUN, run.queue, {"run_id": run.id})
+
+
+def defer_digest(connection: Connection, digest_id: int, name: str, *, at: datetime | None = None) -> None:
+    """Defer a job that builds a claimed digest. The digests of one name are built one after the other."""
+    _defer(connection, BUILD_DIGEST, DIGESTS, {"digest_id": digest_id}, lock=f"digest:{name}" if at is None else None,
+           queueing_lock=digest_lock(digest_id), at=at)
+
+
+def defer_delivery(connection: Connection, message_id: int) -> None:
+    """Defer a job that makes an outbox look for due messages. One job is enough for all messages of a transaction."""
+    _defer(connection, DELIVER, OUTBOX, {"message_id": message_id})
+
+
+def run_lock(run_id: int) -> str:
+    """Return the queueing lock of the job of a run: of all jobs with the same queueing lock, only one waits."""
+    return f"run:{run_id}"
+
+
+def digest_lock(digest_id: int) -> str:
+    return f"digest:{digest_id}"
+
+
+def _defer(connection: Connection, task: str, queue: str, args: Mapping[str, int], *, priority: int = 0, lock: str | None = None,
+           queueing_lock: str | None = None, at: datetime | None = None) -> None:
+    """Defer a job, unless such a job waits already. No error of procrastinate's tables makes the transaction fail."""
+    if not has_tables(connection):
+        return
+    values: dict[str, Any] = {"task": task, "queue": queue, "args": json.dumps(args), "priority": priority, "lock": lock,
+                              "queueing_lock": queueing_lock, "at": at}
+    try:
+        with connection.begin_nested():  # a savepoint, to which an error rolls back
+            connection.execute(_DEFER, values)
+    except IntegrityError:  # a job with this queueing lock waits already
+        pass
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        logger.warning("the job %s of %s could not be deferred, and will be deferred again: %s", task, args, error.orig)
+
+
+def has_tables(connection: Connection) -> bool:
+    """Return whether the database has the tables of procrastinate. Once found, they are not looked for again on this connection."""
+    if connection.dialect.name != "postgresql":
+        return False
+    if _HAS_TABLES not in connection.info and connection.execute(_EXISTS).scalar_one():
+        connection.info[_HAS_TABLES] = True
+    return _HAS_TABLES in connection.info
