@@ -1,4 +1,4 @@
-"""Test the database, proxies, logins and the mail server, for `check --connect` and `doctor`."""
+"""Test the database, the object store, proxies, logins and the mail server, for `check --connect` and `doctor`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from pipeline.session import UNCHECKABLE, open_session
 from pipeline.session.proxies.config import ENVIRONMENT, proxy_urls, shown_proxy
 from pipeline.settings import Settings
 from pipeline.store import open_store_of
+from pipeline.store.files.object_storage import storage_of
+from pipeline.store.files.open_files import require_extra
 from pipeline.store.from_settings import session_files_of
 
 _RECEIVE_BUFFER_BYTES = 65536
 
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Test the database, the port of the heartbeat, each proxy, each login and the mail server.
+    """Test the database, the object store, the port of the heartbeat, each proxy, each login and the mail server.
 
     For each test, yields the name of what was tested, and the error or, if the test succeeded, None.
     """
     yield "database", _problem(lambda: open_store_of(settings).close())
+    if settings.pipeline.storage is not None:
+        yield "storage", _problem(partial(_try_storage, settings))
     if settings.heartbeat.on_port and settings.heartbeat.port:
         yield "heartbeat", _problem(partial(_try_port, settings))
     yield from _try_proxies(settings)
@@ -35,6 +39,15 @@ def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | N
             problem = _problem(lambda name=name, notes=notes: notes.append(_log_in(settings, name)))  # type: ignore[misc]
             yield f"spiders.{name}.login{''.join(notes)}", problem
     yield "mail", _problem(partial(_connect_mail, settings))
+
+
+def _try_storage(settings: Settings) -> None:
+    """Raise StoreError if objects cannot be written, read and deleted."""
+    require_extra()
+    from pipeline.store.files.object_probe import probe
+    storage = storage_of(settings)
+    assert storage is not None
+    probe(storage)
 
 
 def _try_port(settings: Settings) -> None:

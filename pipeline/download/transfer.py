@@ -28,7 +28,7 @@ from pipeline.download.storage.download_folder import DownloadFolder
 from pipeline.download.storage.part_files import PartFile
 from pipeline.download.storage.paths import FolderLayout
 from pipeline.download.storage.safe_folders import disk_full
-from pipeline.errors import DiskFullError, DownloadError, PipelineError
+from pipeline.errors import DiskFullError, DownloadError, PipelineError, StoreError
 from pipeline.model import QueuedDownload
 from pipeline.session.errors import not_whole
 from pipeline.session.responses.errors import cut_short
@@ -247,7 +247,8 @@ class _Transfer:
         except PipelineError as error:
             if isinstance(error, DiskFullError):
                 self._folder.leave_space_for_store(part)
-            if error.retry and not isinstance(error, _MismatchError):
+            # If the file could not be stored, the bytes are not the cause.
+            if (error.retry or isinstance(error, StoreError)) and not isinstance(error, _MismatchError):
                 self._checkpoint(part, strong, total)
             else:
                 self._discard(part)

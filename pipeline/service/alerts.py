@@ -10,13 +10,13 @@ import functools
 import logging
 from collections.abc import Callable, Collection
 from datetime import timedelta
-from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.heartbeat.snapshot.spider_status import due_for_success
 from pipeline.mail import alerts
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.service.status import StatusSource
+from pipeline.store.files.run_logs import run_log
 from pipeline.store.mail.alerts import AlertCondition, AlertKind, alert_history, failures_and_success
 
 CATCH_UP = timedelta(minutes=10)
@@ -28,16 +28,14 @@ logger = logging.getLogger("pipeline.service")
 class AlertSender:
     """Puts alerts into the outbox.
 
-    log_file: a function that returns the path of a run's log; its arguments are the folder "runs" and the id of the run.
     on_message: called after a message was put into the outbox. finishing: returns the ids of runs after which a search for new rules
     may not have ended; an alert that they are suspect waits.
     """
 
-    def __init__(self, state: ServiceState, status: StatusSource, log_file: Callable[[str, int], Path],
-                 on_message: Callable[[], None], finishing: Callable[[], Collection[int]]) -> None:
+    def __init__(self, state: ServiceState, status: StatusSource, on_message: Callable[[], None], finishing: Callable[[], Collection[int]]) -> None:
         self._state = state
         self._status = status
-        self._log_of = functools.partial(log_file, "runs")
+        self._log_of = functools.partial(run_log, state.store)
         self._on_message = on_message
         self._finishing = finishing
 

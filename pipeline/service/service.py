@@ -129,7 +129,7 @@ class Service:
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
         self._status = StatusSource(state, upcoming=self._due_slots.upcoming, jobs=self._scheduling.jobs, mask=lambda: self._actions.mask,
                                     data_id=load_or_create_token(settings.data_dir).data_id)
-        self._alerts = AlertSender(state, self._status, self._runner.log_file, self._wake_outbox, lambda: self._supervisor.finishing)
+        self._alerts = AlertSender(state, self._status, self._wake_outbox, lambda: self._supervisor.finishing)
         self._heartbeat = server_from_settings(settings, store, self._status, self._actions, version=pipeline.__version__)
         self._monitors = MonitorNotifier(lambda: state.settings, lambda: self._actions.mask, self._heartbeat.status)
         self._supervisor = RunSupervisor(state, self._runner, self._monitors, self._after_run)

@@ -21,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.crawl.commit import progress_so_far
 from pipeline.store.crawl.frontier import set_page_aside
+from pipeline.store.files.run_logs import upload_run_logs
 from pipeline.store.mail import digests
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
@@ -110,6 +111,7 @@ class Runner:
                 if not again or self._must_stop(run):
                     break
                 run = await asyncio.to_thread(self._with_progress, run)
+            await asyncio.to_thread(upload_run_logs, self._store, run.id, self.performing)
             return await self._end(run, reason, code, log_file)
         finally:
             noted.unlink(missing_ok=True)

@@ -75,15 +75,19 @@ class S3Server:
         refuse: nobody listens. hang: accepted, never answered. 503: "SlowDown". cut: closed after 64 KiB of the request or the answer.
         times: how many connections fail; the following ones work.
         """
-        self._relay.fail(fault, times)
+        self.fail(fault, times=times)
         try:
             yield
         finally:
             self._relay.work()
 
+    def fail(self, fault: Fault, *, times: int = 1_000_000_000) -> None:
+        """Fail the next connections until `resume`, as `failing` says."""
+        self._relay.fail(fault, times)
+
     def stop(self) -> None:
-        """Fail all connections until `resume`: they are refused. The objects stay."""
-        self._relay.fail("refuse", 1_000_000_000)
+        """Refuse all connections until `resume`. The objects stay."""
+        self.fail("refuse")
 
     def resume(self) -> None:
         self._relay.work()

@@ -12,6 +12,7 @@ from pipeline.cli.settings_check import (
     data_dir,
     languages,
     named_files,
+    object_store,
     selectors,
     unknown_fields,
     user_code,
@@ -26,7 +27,7 @@ from pipeline.settings.valid_part import load_valid_part
 from pipeline.text import escape_line
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Remark]], ...] = (
-    data_dir.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, without_effect.check, user_code.check)
+    data_dir.check, object_store.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, without_effect.check, user_code.check)
 
 
 @dataclass

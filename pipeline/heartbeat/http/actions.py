@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline import proposal
-from pipeline.errors import UsageError
-from pipeline.heartbeat.http.stored_files import stored_file
+from pipeline.errors import StoreError, UsageError
+from pipeline.heartbeat.http.stored_files import OfferedFile, stored_file
 from pipeline.model import Change, Message, MessageState, Outcome, RecipientResult, Run
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
@@ -23,6 +23,7 @@ from pipeline.store import Store
 from pipeline.store.crawl import mendings
 from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
+from pipeline.store.files.run_logs import run_log
 from pipeline.store.health import recent_rows
 from pipeline.store.mail import outbox, refused_addresses
 from pipeline.store.runs import paused_spiders, runs
@@ -136,14 +137,15 @@ class AdminActions:
 
         Control characters in the log are escaped.
         """
-        path = self._settings().data_dir / "logs" / "runs" / f"{run_id}.log"
         try:
-            with path.open("rb") as file:
+            with run_log(self._store, run_id).open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - LOG_BYTES))
                 tail = file.read(LOG_BYTES).decode("utf-8", "replace")
         except FileNotFoundError:
             return ""
+        except StoreError as error:
+            return self.mask(f"{error}")
         lines = tail.split("\n")[1 if size > LOG_BYTES else 0:][-LOG_LINES:]
         return self.mask("\n".join(escape_line(text) for line in lines for text in _readable(line)))
 
@@ -178,8 +180,8 @@ class AdminActions:
             shown = None
         return (self.mask(shown[0]), shown[1]) if shown is not None else None
 
-    def stored_file(self, key: str) -> tuple[Path, str] | None:
-        """Return the path and the name of a stored file that the pages offer; None if there is no such file."""
+    def stored_file(self, key: str) -> OfferedFile | None:
+        """Return a stored file that the pages offer; None if there is no such file. Raises StoreError."""
         return stored_file(self._store, key)
 
     # Acting

@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, StoreError, UsageError
 from pipeline.heartbeat.http import atom as feeds
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.auth import Authorizer, Handler
 from pipeline.heartbeat.http.pages import PageRenderer
-from pipeline.heartbeat.http.stored_files import file_response
+from pipeline.heartbeat.http.stored_files import send_file
 from pipeline.heartbeat.snapshot.schema import Snapshot
 from pipeline.model import Run
 
@@ -96,9 +96,11 @@ class AdminViews:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """Return a stored file, or the range of bytes that the request asks for (RFC 9110, 14)."""
-        response = file_response(*_or_404(await asyncio.to_thread(self._actions.stored_file, request.match_info["key"])))
-        await response.send(request)
-        return response
+        try:
+            found = await asyncio.to_thread(self._actions.stored_file, request.match_info["key"])
+        except StoreError as error:
+            raise web.HTTPServiceUnavailable(text=f"{self._actions.mask(str(error))}\n") from error
+        return await send_file(_or_404(found), request)
 
     async def _runs_feed(self, request: web.Request) -> web.Response:
         return self._feed(request, "runs", feeds.runs_ended(await self._snapshot(), self._authorizer.service_id), page="/")

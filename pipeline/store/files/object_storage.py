@@ -48,12 +48,15 @@ class ObjectStorage:
         return scheme == "http"
 
 
-def storage_of(settings: Settings) -> ObjectStorage | None:
-    """Return the object store of the settings; None if files are in data_dir. Raises UsageError if a secret cannot be read."""
+def storage_of(settings: Settings, *, with_keys: bool = True) -> ObjectStorage | None:
+    """Return the object store of the settings; None if files are in data_dir.
+
+    with_keys: whether to read the keys in [pipeline.s3], which are secrets. Raises UsageError if a secret cannot be read.
+    """
     if settings.pipeline.storage is None:
         return None
     bucket, prefix = split_storage_url(settings.pipeline.storage)
     table = settings.pipeline.s3
     return ObjectStorage(bucket, prefix, endpoint=table.endpoint, region=table.region, allow_http=table.allow_http, cache_bytes=table.cache_size,
-                         access_key=table.access_key.reveal() if table.access_key is not None else "",
-                         secret_key=table.secret_key.reveal() if table.secret_key is not None else "")
+                         access_key=table.access_key.reveal() if with_keys and table.access_key is not None else "",
+                         secret_key=table.secret_key.reveal() if with_keys and table.secret_key is not None else "")

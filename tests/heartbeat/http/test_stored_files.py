@@ -17,6 +17,7 @@ from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.database.schema import download_files, downloads
 from tests.heartbeat.conftest import NOW
+from tests.store.files.test_file_stores import object_storage
 
 TOKEN = Token("t0ken" * 8)
 CONTENT = b"0123456789" * 1000
@@ -28,6 +29,15 @@ OFFERED = [PDF, PAGE, "messages/12-morning-2026-11-22.csv", "messages/12-2-morni
 OTHERS = ["jars/books.txt", "pipeline.sqlite", "heartbeat-token", "messages/12-1.eml", "messages/12-1.html", "pages/login-books.html",
           "downloads/books/part.pdf.part", "downloads/books/doomed.pdf", COMPRESSED, "logs/runs/1.log"]
 
+RANGES_AND_CONDITIONS = [
+    ({"Range": "bytes=9990-"}, 206, CONTENT[9990:]), ({"Range": "bytes=0-9"}, 206, CONTENT[:10]), ({"Range": "bytes=-3"}, 206, CONTENT[-3:]),
+    ({"Range": "bytes=20000-"}, 416, b""), ({"Range": "bytes=9-1"}, 416, b""), ({"Range": "bytes=5-99999"}, 206, CONTENT[5:]),
+    ({"If-None-Match": "{etag}"}, 304, b""), ({"If-None-Match": '"other"'}, 200, CONTENT), ({"If-Modified-Since": "{date}"}, 304, b""),
+    ({"If-Match": '"other"'}, 412, b""), ({"If-Match": "{etag}", "Range": "bytes=0-0"}, 206, b"0"),
+    ({"If-Range": "{etag}", "Range": "bytes=1-1"}, 206, b"1"), ({"If-Range": '"other"', "Range": "bytes=1-1"}, 200, CONTENT),
+    ({"If-Range": "{date}", "Range": "bytes=1-1"}, 206, b"1"), ({"If-Unmodified-Since": "Thu, 01 Jan 2015 00:00:00 GMT"}, 412, b"")]
+"""Headers of a request, and the status and the content of the answer (RFC 9110, 13 and 14)."""
+
 
 @pytest.fixture
 def limits():
@@ -35,10 +45,15 @@ def limits():
 
 
 @pytest.fixture
-def server(start, tmp_path, limits):
+def storage():
+    return None  # in data_dir
+
+
+@pytest.fixture
+def server(start, tmp_path, limits, storage):
     (tmp_path / "settings.toml").write_text("")
     settings = load(tmp_path / "settings.toml")
-    store = open_store(settings.data_dir)
+    store = open_store(settings.data_dir, storage=storage)
     for key in (*OFFERED, *OTHERS):
         if not store.files.exists(key):
             store.files.write(key, CONTENT)
@@ -120,3 +135,25 @@ def test_entering_the_token_never_leads_to_another_server(path, server) -> None:
     assert answer.status_code == 303
     assert answer.headers["Location"] in ("/", "/a%0D%0ASet-Cookie%3A%20x%3D1")
     assert answer.headers["Set-Cookie"].startswith("pipeline")
+
+
+class TestInAnObjectStore:
+    """The same files, streamed from an object store."""
+
+    @pytest.fixture
+    def storage(self, s3):
+        return object_storage(s3)
+
+    @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+    def test_files_ranges_and_conditions_are_answered_as_from_the_disk(self, server, s3) -> None:
+        path = f"/files/{quote(PDF)}"
+        whole = get(server, path)
+        assert (whole.status_code, whole.content, whole.headers["Accept-Ranges"]) == (200, CONTENT, "bytes")
+        for template, status, content in RANGES_AND_CONDITIONS:
+            headers = {name: value.format(etag=whole.headers["ETag"], date=whole.headers["Last-Modified"]) for name, value in template.items()}
+            answer = get(server, path, **headers)
+            assert (answer.status_code, answer.content) == (status, content), headers
+        for key in OTHERS:
+            assert get(server, f"/files/{quote(key)}").status_code == 404, key
+        with s3.failing("refuse"):
+            assert get(server, path).status_code == 503
