@@ -1,17 +1,20 @@
-"""A cluster on one machine: nodes, PostgreSQL, a site and a mail server, each on a network of its own where possible."""
+"""A cluster on one machine: nodes, PostgreSQL, an object store, a site and a mail server, each server on its own network where possible."""
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Self
 
-from pipeline.store import Store, open_store
+from pipeline.settings import load
+from pipeline.store import Store, open_store_of
 from tests.cluster import namespaces
 from tests.cluster.nodes import Node
 from tests.cluster.site import SPIDER, ClusterSite
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
+from tests.servers.s3 import S3Server
 from tests.servers.smtp import SmtpServer
 
 SPIDERS = {"a": 8, "b": 8, "c": 50}
@@ -24,6 +27,7 @@ database = {{ env = "DATABASE" }}
 keep_free = "1MB"
 shutdown_grace = "10s"
 max_runs = 3
+{storage}
 [cluster]
 node = "{node}"
 [heartbeat]
@@ -69,11 +73,14 @@ class Cluster:
     """`with Cluster(folder, ["serve", "serve"], random.Random(1)) as cluster:` nothing is started but the servers and the agents.
 
     commands: what each node runs. private: whether nodes have namespaces; this process must then be in private ones itself.
+    objects: whether files are in an object store, and each node has a data_dir of its own; otherwise, all nodes share one folder.
     """
 
-    def __init__(self, folder: Path, commands: list[str], dice: random.Random, *, private: bool) -> None:
+    def __init__(self, folder: Path, commands: list[str], dice: random.Random, *, private: bool, objects: bool) -> None:
         self.folder = folder
         self.private = private
+        self.s3: S3Server | None = None
+        self._objects = objects
         self.site = ClusterSite(SPIDERS, dice, self._server("site"))
         self.mail = SmtpServer(host=self._server("mail"))
         self._commands = commands
@@ -89,7 +96,10 @@ class Cluster:
         self.mail.__enter__()
         self.postgres = Postgres(self._server("database"), namespaces.CLIENTS if self.private else "")
         try:
-            self.database = self.postgres.new_database()
+            self.environment = {"DATABASE": self.postgres.new_database(), "SITE_PASSWORD": "geheim"}
+            if self._objects:
+                self.s3 = S3Server(self._server("storage"))
+                self.environment |= self.s3.environment()
             for number, command in enumerate(self._commands, 1):
                 self.nodes.append(self._node(number, tuple(command.split())))
             self.store = self._open_store()
@@ -99,19 +109,28 @@ class Cluster:
         return self
 
     def _node(self, number: int, command: tuple[str, ...]) -> Node:
-        folder = self.folder / f"n{number}"
+        folder, port = self._folder(f"n{number}")
+        return Node(number, folder, command, self.environment, port, private=self.private)
+
+    def _folder(self, name: str) -> tuple[Path, int]:
+        """Create the folder of a node with its settings. Return the folder, and the port of the heartbeat."""
+        folder, port = self.folder / name, free_port()
         folder.mkdir()
         (folder / "marked.py").write_text(SPIDER, "utf-8")
-        port = free_port()
-        toml = SETTINGS.format(data=self.folder / "shared", node=f"n{number}", port=port, mail=self.mail.host, mail_port=self.mail.port)
-        for place, (name, pages) in enumerate(SPIDERS.items()):
-            toml += SPIDER_SETTINGS.format(name=name, url=self.site.site.url, concurrency=1 if pages > 20 else 4, every=f"{2 + place}s", schedule='schedule = "every 5s"' if place == 1 else "")
+        storage = f'storage = "{self.s3.storage("pipeline")}"\ns3 = {{ allow_http = true }}' if self.s3 is not None else ""
+        toml = SETTINGS.format(data=folder / "var" if self.s3 is not None else self.folder / "shared", node=name, port=port,
+                               mail=self.mail.host, mail_port=self.mail.port, storage=storage)
+        for place, (spider, pages) in enumerate(SPIDERS.items()):
+            toml += SPIDER_SETTINGS.format(name=spider, url=self.site.site.url, concurrency=1 if pages > 20 else 4, every=f"{2 + place}s",
+                                           schedule='schedule = "every 5s"' if place == 1 else "")
         (folder / "settings.toml").write_text(toml, "utf-8")
-        return Node(number, folder, command, {"DATABASE": self.database, "SITE_PASSWORD": "geheim"}, port, private=self.private)
+        return folder, port
 
     def _open_store(self) -> Store:
         """The store as seen from outside the nodes."""
-        return open_store(self.folder / "shared", self.database)
+        folder, _ = self._folder("outside")
+        os.environ.update(self.environment)
+        return open_store_of(load(folder / "settings.toml"))
 
     def __exit__(self, *_: object) -> None:
         for node in self.nodes:
@@ -119,5 +138,7 @@ class Cluster:
         if hasattr(self, "store"):
             self.store.close()
         self.postgres.close()
+        if self.s3 is not None:
+            self.s3.close()
         self.mail.__exit__(None, None, None)
         self.site.site.__exit__()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pipeline.store.database import schema
 from tests.cluster.cluster import Cluster
 from tests.cluster.nodes import Node, faketime
+from tests.servers.s3 import Fault as S3Fault
 
 EVERYWHERE = 0
 """In place of the number of a node: a fault of a server that all nodes use."""
@@ -56,10 +57,12 @@ class Faults:
 
     def _possible(self) -> list[Callable[[random.Random], bool]]:
         everywhere = [self.kill_process, self.kill_leader, self.terminate, self.restart_database, self.restart_database]
+        if self._cluster.s3 is not None:
+            everywhere += [self.fail_storage, self.fail_storage]
         if not self._cluster.private:
             return everywhere
         return [*everywhere, self.power_off, self.kill_child, self.freeze, self.cut_database, self.cut_database, self.cut_site,
-                self.cut_mail, *([self.wrong_clock] if faketime() else [])]
+                self.cut_mail, *([self.cut_storage] if self._cluster.s3 is not None else []), *([self.wrong_clock] if faketime() else [])]
 
     def inject(self, dice: random.Random) -> None:
         """Begin one fault, as soon as one is possible."""
@@ -191,7 +194,20 @@ class Faults:
     def cut_mail(self, dice: random.Random) -> bool:
         return self._cut("mail", dice, 15)
 
+    def cut_storage(self, dice: random.Random) -> bool:
+        return self._cut("storage", dice, 20)
+
     # The servers
+
+    def fail_storage(self, dice: random.Random) -> bool:
+        """The object store refuses connections, does not answer, or answers with 503; now and then for a minute."""
+        if EVERYWHERE in self._busy() or self._cluster.s3 is None:
+            return False
+        how: S3Fault = dice.choice(("refuse", "hang", "503", "cut"))
+        failing = self._cluster.s3.failing(how)
+        failing.__enter__()
+        return self._begin(f"object store down ({how})", EVERYWHERE, dice.choice((dice.uniform(1, 10), dice.uniform(1, 10), dice.uniform(1, 10), 60.0)),
+                           lambda: failing.__exit__(None, None, None))
 
     def restart_database(self, dice: random.Random) -> bool:
         if EVERYWHERE in self._busy():

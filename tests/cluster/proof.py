@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Counted:
     digests: int = 0
     copies: int = 0
     files: int = 0
+    objects: int = 0
     logins: int = 0
     session_ends: int = 0
     requests: int = 0
@@ -78,6 +80,7 @@ def prove(cluster: Cluster, faults: Sequence[Fault]) -> Counted:
     for name in SPIDERS:
         assert not untold(store, name, [name]), f"runs that digest {name} never told of"
     _files_are_whole(cluster, counted)
+    _every_file_is_known(cluster, counted)
     _logged_in_once(cluster, faults, counted)
     _one_run_at_once(cluster, faults, counted)
     return counted
@@ -168,7 +171,7 @@ def _files_are_whole(cluster: Cluster, counted: Counted) -> None:
         rows = connection.execute(select(download_files).where(download_files.c.doomed_at.is_(None)).order_by(download_files.c.id)).all()
     newest: dict[str, str] = {}
     for row in rows:
-        found = hashlib.sha256(store.files.path(row.key).read_bytes()).hexdigest()
+        found = hashlib.sha256(store.files.local(row.key).read_bytes()).hexdigest()
         assert found == row.sha256, f"{row.key} is not what was recorded"
         newest[row.url] = found
     counted.files = len(rows)
@@ -179,6 +182,28 @@ def _files_are_whole(cluster: Cluster, counted: Counted) -> None:
             assert set(kept) <= set(served), f"{url}: a file of bytes that nobody served"
             assert all(one != other for one, other in itertools.pairwise(kept)), f"{url}: one version is stored twice"
             assert newest[url] == served[-1], f"{url}: its newest version is missing"
+
+
+def _every_file_is_known(cluster: Cluster, counted: Counted) -> None:
+    """No object, and no file of a node, belongs to nothing, or was only on the way."""
+    with cluster.store.read() as connection:
+        known = {str(key) for table in (download_files.c.key, messages.c.file_key) for key in connection.execute(select(table)).scalars()}
+        known |= {f"logs/runs/{number}.log" for number in connection.execute(select(runs.c.id)).scalars()}
+        known |= {f"logs/digests/{number}.log" for number in connection.execute(select(digests.c.id)).scalars()}
+    known |= {key.removesuffix(".eml") + ".html" for key in known if key.endswith(".eml")}
+    unknown: list[str] = []
+    if cluster.s3 is not None:
+        objects = [key.removeprefix("pipeline/") for key in cluster.s3.objects()]
+        counted.objects = len(objects)
+        unknown = [f"object {key}" for key in objects if key not in known and not _ALWAYS.fullmatch(key)]
+        known = {key for key in known if key.startswith("logs/")}
+    for data in {node.folder / "var" if cluster.s3 is not None else cluster.folder / "shared" for node in cluster.nodes}:
+        unknown += [f"{data.parent.name}: {key}" for path in data.rglob("*") if not path.is_dir()
+                    if (key := path.relative_to(data).as_posix()) not in known and not _ALWAYS.fullmatch(key)]
+    assert not unknown, f"files that belong to nothing: {sorted(unknown)}"
+
+
+_ALWAYS = re.compile(r"heartbeat-token|serve\.lock|jars/.+|hosts/[0-9a-f]+(\.\d+)?|cache/.+|pages/login-.\.html|\.settings/.*")
 
 
 def _logged_in_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> None:

@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=10, help="the number of rounds after which everything is checked")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further rounds after them")
     parser.add_argument("--keep", type=Path, help="a folder for what is left of a failure")
+    parser.add_argument("--storage", choices=("s3", "folder"), default="s3", help="where files are: an object store, or one folder of all nodes")
     parser.add_argument("--without", default="", help="names of faults to leave out, for example wrong_clock,cut_site")
     parser.add_argument("--no-namespaces", action="store_true", help="nodes are plain processes: no partitions, no suspended nodes")
     given = parser.parse_args()
@@ -162,7 +163,8 @@ def main() -> None:
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        cluster = stack.enter_context(Cluster(folder, given.nodes.split(","), random.Random(given.seed), private=not without))
+        cluster = stack.enter_context(Cluster(folder, given.nodes.split(","), random.Random(given.seed), private=not without,
+                                              objects=given.storage == "s3"))
         torture = Torture(cluster, given.seed, given.without.split(","))
         try:
             rounds = torture.run(given.rounds, given.history, began + 60 * given.minutes)

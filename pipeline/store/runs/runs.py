@@ -224,12 +224,12 @@ def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
     refused = select(rejects.c.key).join(runs, runs.c.id == rejects.c.run_id).where(runs.c.pass_id == run.pass_id)
     unseen = and_(items.c.spider == run.spider, items.c.present, items.c.pass_id < run.pass_id,
                   items.c.key.not_in(refused))
-    result = connection.execute(insert(changes).from_select(
+    connection.execute(insert(changes).from_select(
         ["run_id", "spider", "key", "kind", "at", "before", "after"],
         select(literal(run.id), items.c.spider, items.c.key, literal(ChangeKind.GONE.value), literal(now, changes.c.at.type),
                func.coalesce(items.c.reported, items.c.data), literal({}, changes.c.after.type)).where(unseen)))
-    connection.execute(update(items).where(unseen).values(present=False, changed_at=now))
-    return int(result.rowcount)
+    # The number of rows that an INSERT has written is unknown on PostgreSQL; the one of an UPDATE is known.
+    return int(connection.execute(update(items).where(unseen).values(present=False, changed_at=now)).rowcount)
 
 
 def renew_run(store: Store, run: Run, *, now: datetime) -> bool:

@@ -159,7 +159,7 @@ def test_items_are_new_changed_gone_and_back(store: Store) -> None:
     assert told(store, [second.id]) == [("b", ChangeKind.CHANGED)]
     assert told(store, [third.id]) == [("b", ChangeKind.GONE)]
     assert told(store, [fourth.id]) == [("b", ChangeKind.BACK)]
-    assert (fourth.progress.back, fourth.progress.unchanged) == (1, 1)
+    assert (third.progress.gone, fourth.progress.back, fourth.progress.unchanged) == (1, 1, 1)
 
 
 def test_nothing_is_gone_after_an_incomplete_pass(store: Store) -> None:
