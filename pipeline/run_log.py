@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pipeline.text import escape_controls
@@ -22,9 +22,13 @@ def page_file(data_dir: Path, run_id: int) -> Path:
     return data_dir / "logs" / "runs" / f"{run_id}.page"
 
 
-def remove_page_files(data_dir: Path) -> int:
-    """Delete the page files that killed processes left behind, and return the number of deleted files."""
-    left = list((data_dir / "logs" / "runs").glob("*.page"))
+def remove_page_files(data_dir: Path, *, keep: Collection[int] = ()) -> int:
+    """Delete the page files that killed processes left behind, and return the number of deleted files.
+
+    keep: the ids of runs that may be in progress.
+    """
+    kept = {str(number) for number in keep}
+    left = [file for file in (data_dir / "logs" / "runs").glob("*.page") if file.stem not in kept]
     for file in left:
         file.unlink(missing_ok=True)
     return len(left)

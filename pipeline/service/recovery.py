@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError, StoreError
 from pipeline.run_log import remove_page_files
 from pipeline.service.state import ServiceState, about, utc_now
 from pipeline.store import Store
+from pipeline.store.health.status_queries import running
 from pipeline.store.runs import runs
 
 RETRY_S = 1.0
@@ -30,6 +31,9 @@ def check_store(store: Store, *, unclean: bool) -> None:
     if faults:
         raise StoreError(f"the database is damaged: {faults[0]}", where=store.where,
                          fix="restore a backup (`pipeline restore FILE --replace`)")
+    if store.shared:  # the service does not know whether it was stopped cleanly
+        with store.read() as connection:
+            remove_page_files(store.data_dir, keep=[run.id for run in running(connection)])
     if not unclean:
         return
     swept = store.files.sweep() + remove_page_files(store.data_dir)

@@ -48,6 +48,7 @@ class Counted:
     copies: int = 0
     files: int = 0
     objects: int = 0
+    unrecorded_objects: int = 0
     logins: int = 0
     session_ends: int = 0
     requests: int = 0
@@ -195,7 +196,9 @@ def _every_file_is_known(cluster: Cluster, counted: Counted) -> None:
     if cluster.s3 is not None:
         objects = [key.removeprefix("pipeline/") for key in cluster.s3.objects()]
         counted.objects = len(objects)
-        unknown = [f"object {key}" for key in objects if key not in known and not _ALWAYS.fullmatch(key)]
+        unrecorded = [key for key in objects if key not in known and not _ALWAYS.fullmatch(key)]
+        counted.unrecorded_objects = sum(key.startswith("downloads/") for key in unrecorded)  # a later run deletes them after a day
+        unknown = [f"object {key}" for key in unrecorded if not key.startswith("downloads/")]
         known = {key for key in known if key.startswith("logs/")}
     for data in {node.folder / "var" if cluster.s3 is not None else cluster.folder / "shared" for node in cluster.nodes}:
         unknown += [f"{data.parent.name}: {key}" for path in data.rglob("*") if not path.is_dir()
@@ -203,7 +206,7 @@ def _every_file_is_known(cluster: Cluster, counted: Counted) -> None:
     assert not unknown, f"files that belong to nothing: {sorted(unknown)}"
 
 
-_ALWAYS = re.compile(r"heartbeat-token|serve\.lock|jars/.+|hosts/[0-9a-f]+(\.\d+)?|cache/.+|pages/login-.\.html|\.settings/.*")
+_ALWAYS = re.compile(r"heartbeat-token|clock|serve\.lock|jars/.+|hosts/.+|cache/.+|pages/login-.\.html|\.settings/.*")
 
 
 def _logged_in_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> None:

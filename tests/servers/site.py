@@ -72,6 +72,8 @@ class Site:
     log: list[Seen] = field(default_factory=list)
     sessions: set[str] = field(default_factory=set)
     tokens: dict[str, str] = field(default_factory=dict)
+    failures: int = 0
+    """How many of the next requests are answered with status 503."""
 
     def expire(self) -> None:
         self.sessions.clear()
@@ -135,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.seen = Seen(self.command, parts.path, parts.query, headers, body,
                          f"{self.client_address[0]}:{self.client_address[1]}")
         self.server.site.log.append(self.seen)
+        if self.server.site.failures:
+            self.server.site.failures -= 1
+            self.send("<title>busy</title>", status=503)
+            return
         name = "page_" + parts.path.strip("/").replace("-", "_").replace("/", "_")
         page = getattr(self, name, None) if parts.path != "/" else self.page_home
         with suppress(BrokenPipeError, ConnectionResetError):

@@ -217,10 +217,20 @@ class SessionLogin:
     def _holds(self, login: Login, table: LoginTable) -> bool:
         """Return whether the login is valid. To find out, fetch check_url or the check page found at the last login.
 
-        If the session has no cookies and no token, return False without a request.
+        If the session has no cookies and no token, return False without a request. If the site fails, try again, because a login
+        that is still valid must not be replaced; if the site still fails, return False or raise the error.
         """
         url, by_access = self._check_page(table)
-        return bool(url) and (bool(self._jar.alive()) or bool(self.token)) and login.holds_at(url, by_access=by_access)
+        if not url or not (self._jar.alive() or self.token):
+            return False
+        for wait_s in _CHECK_AGAIN_S:
+            try:
+                return login.holds_at(url, by_access=by_access, certain=True)
+            except FetchError as error:
+                if not error.retry:
+                    raise
+            time.sleep(wait_s)
+        return login.holds_at(url, by_access=by_access)
 
     def _still_holds(self) -> bool:
         """Return whether the session is logged in now.

@@ -60,6 +60,14 @@ def test_an_expired_login_is_made_again(site: Site, open_with: OpenSession) -> N
     assert "you are in" in private(session, site)
 
 
+def test_a_valid_login_is_not_made_again_because_the_site_fails_for_a_moment(site: Site, open_with: OpenSession) -> None:
+    session = open_with(site.url, login=f'url = "{site.url}/login"')
+    session.ensure_login()
+    site.failures = 1
+    session.ensure_login()
+    assert site.logins == 1
+
+
 def test_many_threads_log_in_once(site: Site, open_with: OpenSession) -> None:
     session = open_with(site.url, login=f'url = "{site.url}/login"')
     threads = [threading.Thread(target=session.ensure_login) for _ in range(12)]
