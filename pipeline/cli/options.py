@@ -24,14 +24,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def load_settings(settings_file: str) -> Settings:
-    """Load the settings file for a command, and return the settings.
-
-    Afterwards, the secrets in the settings are masked in warnings that are logged to stderr.
-    """
-    from pipeline import logs
+    """Load the settings file for a command, and return the settings. Their secrets are masked in warnings (see masked)."""
     from pipeline.settings import load
+    return masked(load(settings_file))
+
+
+def masked(settings: Settings) -> Settings:
+    """Mask the secrets of the settings in warnings that are logged to stderr from now on. Return the settings."""
+    from pipeline import logs
     from pipeline.settings.masking import Mask
-    settings = load(settings_file)
 
     def mask(text: str) -> str:
         return Mask.of(settings)(text)

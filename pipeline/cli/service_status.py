@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.errors import HeartbeatError, UsageError
@@ -13,7 +15,7 @@ from pipeline.heartbeat.client import HeartbeatClient, client_for
 from pipeline.heartbeat.token import data_id_of
 from pipeline.settings import Settings
 from pipeline.settings.fields.scalars import is_loopback
-from pipeline.text import counted, size_for_people
+from pipeline.text import counted, size_for_people, span_for_people
 
 
 def ask_status(settings: Settings) -> dict[str, Any]:
@@ -72,11 +74,33 @@ def status_table(found: dict[str, Any]) -> None:
                       f"{(last['outcome'] or 'running').replace('_', ' ')}: {counted(figures.get('pages', 0), 'page')}, "
                       f"{counted(figures.get('items', 0), 'item')}" if last else "")
     console.print(table, highlight=False)
+    if found.get("nodes"):
+        console.print(node_table(found["nodes"]), highlight=False)
     outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
     refused = f", {counted(outbox['refused'], 'address')} refused" if outbox.get("refused") else ""
     console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked{refused}   "
                   f"disk: {size_for_people(disk['free_bytes'] or 0)} free"
                   + (f"   database: {size_for_people(size)}" if size is not None else ""), highlight=False)
+
+
+_SHOWN_SKEW_S = 2.0
+"""A clock that is wrong by more than this is shown beside the state of its node."""
+
+
+def node_table(nodes: Iterable[Mapping[str, Any]]) -> Table:
+    """Return a table of the processes of all nodes. nodes: see NodeStatus in the schema of the status snapshot."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("node", "state", "roles", "runs", "queues", "load", "last seen", "version"):
+        table.add_column(name)
+    for node in nodes:
+        works = "worker" in node["roles"]
+        colour = {"alive": "green", "gone": "red"}.get(node["state"], "yellow")
+        skew = f", clock {node['clock_skew_s']:+.0f} s" if abs(node["clock_skew_s"]) > _SHOWN_SKEW_S else ""
+        table.add_row(escape(node["name"]), f"[{colour}]{node['state']}[/]{skew}",
+                      ", ".join(node["roles"]) + (" (leader)" if node["leader"] and node["state"] != "gone" else ""),
+                      f"{node['running']} of {node['concurrency']}" if works else "", escape(", ".join(node["queues"])) or ("all" if works else ""),
+                      f"{node['load']:.2f}", f"{span_for_people(node['age_s'])} ago", node["version"])
+    return table
 
 
 def _short(instant: str | None) -> str:

@@ -28,10 +28,10 @@ _log = logging.getLogger("pipeline")
 
 
 def server_from_settings(settings: Settings, store: Store, source: SnapshotSource, actions: AdminActions, *, version: str,
-                         clock: Callable[[], datetime] = utc_now) -> HeartbeatServer:
+                         clock: Callable[[], datetime] = utc_now, not_ready: Callable[[], str] = str) -> HeartbeatServer:
     """Create a heartbeat server from the settings, without starting the server.
 
-    Raises HeartbeatError when the token or the certificate cannot be read.
+    not_ready: see ServiceInfo. Raises HeartbeatError when the token or the certificate cannot be read.
     """
     table = settings.heartbeat
     return HeartbeatServer(
@@ -43,7 +43,7 @@ def server_from_settings(settings: Settings, store: Store, source: SnapshotSourc
         actions=actions,
         checks=HealthChecks(WriteProbe(lambda: write_probe.write_pulse(store, now=clock())),
                             HealthThresholds(table.lag_after, table.jump_after, table.write_after)),
-        service=ServiceInfo(version, settings.zone, clock))
+        service=ServiceInfo(version, settings.zone, clock, not_ready))
 
 
 def _host_names(table: HeartbeatTable) -> tuple[str, ...]:

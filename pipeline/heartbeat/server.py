@@ -48,12 +48,14 @@ def utc_now() -> datetime:
 class ServiceInfo:
     """Values that describe the service in the heartbeat's answers.
 
-    zone: the time zone of timestamps. clock: returns the current time, with a time zone.
+    zone: the time zone of timestamps. clock: returns the current time, with a time zone. not_ready: returns why the service does not do
+    its work, apart from the database; "" if it does.
     """
 
     version: str = ""
     zone: tzinfo = UTC
     clock: Callable[[], datetime] = utc_now
+    not_ready: Callable[[], str] = str
 
 
 class HeartbeatServer:
@@ -79,7 +81,7 @@ class HeartbeatServer:
                                     fresh_s=self.limits.fresh_s, patience_s=self.limits.patience_s)
         self.responder = Responder(self._cache, service.zone, service.clock, self.access)
         self.http_app = HttpApp(self.responder, host_names=(listen.host, *listen.host_names), actions=actions,
-                                zone=service.zone, body_s=self.limits.http_idle_s)
+                                zone=service.zone, body_s=self.limits.http_idle_s, not_ready=service.not_ready)
         self.slices: TimeSlice
         self.connections: set[Connection] = set()
         self._all_closed = asyncio.Event()

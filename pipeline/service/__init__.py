@@ -3,6 +3,6 @@
 Each module contains one part of the service, and service.py combines the parts.
 """
 
-from pipeline.service.service import serve
+from pipeline.service.service import ServiceOptions, serve
 
-__all__ = ["serve"]
+__all__ = ["ServiceOptions", "serve"]

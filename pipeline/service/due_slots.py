@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from pipeline.errors import PipelineError
 from pipeline.model import Outcome
-from pipeline.schedule.claims import Schedules, claim_due, open_schedules
+from pipeline.schedule.claims import Schedules, claim_due, follow_claims, open_schedules
 from pipeline.schedule.next_slots import NextSlot, NextSlots
 from pipeline.service.digests import RETRY_S as DIGEST_RETRY_S
 from pipeline.service.digests import DigestBuilder
@@ -31,20 +31,17 @@ class DueSlots:
         self._scheduling = scheduling
         self._digests = digests
         self._plans: Schedules | None = None
-
-    async def run(self) -> None:
-        """Claim due slots until the service stops.
-
-        If slots were missed while the service was not running, the newest missed slot of each schedule is claimed.
-        """
-        while not self._state.stopping.is_set():
-            await self.claim()
-            await self._state.slots_changed.wait()
+        self._is_following = False
 
     async def claim(self) -> None:
-        """Claim the slots that are due now. If the settings have changed, first plan the schedules of the new settings."""
+        """Claim the slots that are due now. If the settings have changed, first plan the schedules of the new settings.
+
+        If slots were missed while no service was running, the newest missed slot of each schedule is claimed.
+        """
         self._state.slots_changed.clear()
         now = utc_now()
+        if self._is_following:  # another service has claimed slots until now
+            self._is_following, self._plans = False, None
         try:
             plans = self._plans
             if plans is None or plans.settings is not self._state.settings:
@@ -56,6 +53,21 @@ class DueSlots:
         except PipelineError as error:
             logger.error("the runs and digests that are due could not be started: %s", error)  # noqa: TRY400
             self._scheduling.look_again(utc_now() + timedelta(seconds=STORE_RETRY_S))
+
+    async def follow(self) -> None:
+        """While another service claims the slots, keep the next due times for the status."""
+        self._state.slots_changed.clear()
+        now = utc_now()
+        if not self._is_following:
+            self._is_following, self._plans = True, None
+            self._scheduling.plan_nothing()
+        try:
+            if self._plans is None or self._plans.settings is not self._state.settings:
+                self._plans = await asyncio.to_thread(open_schedules, self._state.store, self._state.settings, now=now)
+            else:
+                await asyncio.to_thread(follow_claims, self._state.store, self._plans, now=now)
+        except PipelineError as error:
+            logger.error("the next due times cannot be read: %s", error)  # noqa: TRY400
 
     def upcoming(self) -> Mapping[str, datetime]:
         """Return the next due time of each spider; empty before the schedules are planned for the first time."""

@@ -21,10 +21,14 @@ logger = logging.getLogger("pipeline.service")
 
 
 class Housekeeping:
-    """Deletes old data, and decides whether the outbox may give up messages because of their age."""
+    """Deletes old data, and decides whether the outbox may give up messages because of their age.
 
-    def __init__(self, state: ServiceState) -> None:
+    may_go_on: whether a deletion that takes long may go on, or must end because another service is the leader now.
+    """
+
+    def __init__(self, state: ServiceState, may_go_on: Callable[[], bool]) -> None:
         self._state = state
+        self._may_go_on = may_go_on
         self._clock_trust = ClockTrust(state.store)
         self._doubt = ""
         self._over_quota_bytes = 0
@@ -60,7 +64,7 @@ class Housekeeping:
         """
         def go_on() -> bool:
             time.sleep(PRUNE_PAUSE_S)
-            return not self._state.stopping.is_set()
+            return not self._state.stopping.is_set() and self._may_go_on()
 
         try:
             pruned = await asyncio.to_thread(self._prune, go_on)

@@ -32,31 +32,36 @@ logger = logging.getLogger("pipeline.service")
 class Leadership:
     """Whether this service is the leader.
 
-    lock: the lock of the leader; None means that this service is always the leader. on_change: called in the event loop when the
-    service has become the leader, or has stopped being it.
+    lock: the lock of the leader; None means that nothing is asked, and `alone` decides. alone: whether this service is always the
+    leader. on_change: called in the event loop when the service has become the leader, or has stopped being it.
     """
 
-    def __init__(self, lock: LeaderLock | None, on_change: Callable[[], None]) -> None:
+    def __init__(self, lock: LeaderLock | None, on_change: Callable[[], None], *, alone: bool = False) -> None:
         self._lock = lock
+        self._alone = alone
         self._on_change = on_change
         self._confirmed_s = float("-inf")
-        self._was_leader = lock is None
+        self._was_leader = alone
         # A thread of its own: the threads that read the store may all be waiting.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leadership")
 
     @property
     def is_leader(self) -> bool:
         """Whether this service is the leader now. This property may be read in any thread."""
-        return self._lock is None or time.monotonic() - self._confirmed_s < CONFIRMED_FOR_S
+        return self._alone or time.monotonic() - self._confirmed_s < CONFIRMED_FOR_S
+
+    async def start(self) -> None:
+        """Try once to become the leader."""
+        if self._lock is not None:
+            await self._confirm(self._lock)
+            self._note()
 
     async def run(self) -> None:
         """Try to become the leader, and confirm the lock, until the task is cancelled."""
-        if self._lock is None:
-            return
-        while True:
+        while self._lock is not None:
+            await asyncio.sleep(CONFIRM_EVERY_S)
             await self._confirm(self._lock)
             self._note()
-            await asyncio.sleep(CONFIRM_EVERY_S)
 
     async def stop(self) -> None:
         """Give up the lock, so that another service becomes the leader at once. Call this method when `run` has ended."""

@@ -38,13 +38,16 @@ class RuleMender:
     """Starts the searches, and writes new rules to the settings file if the spider's setting `mend` is "auto".
 
     reload: called after the settings file was changed. held: returns the spiders that must wait for the end of quiet hours or of a
-    host's pause; their searches, and those of paused spiders, wait too.
+    host's pause; their searches, and those of paused spiders, wait too. may_search: whether this service searches; if not, it only
+    stores that a search is wanted, and the leader searches.
     """
 
-    def __init__(self, state: ServiceState, reload: Callable[[], Awaitable[None]], held: Callable[[], Awaitable[set[str]]]) -> None:
+    def __init__(self, state: ServiceState, reload: Callable[[], Awaitable[None]], held: Callable[[], Awaitable[set[str]]],
+                 may_search: Callable[[], bool] = lambda: True) -> None:
         self._state = state
         self._reload = reload
         self._held = held
+        self._may_search = may_search
         self._turn = asyncio.Lock()
 
     async def after_run(self, run: Run) -> None:
@@ -55,7 +58,7 @@ class RuleMender:
         if not self._is_wanted(run):
             return
         try:
-            if not await self._request(run):
+            if not await self._request(run) or not self._may_search():
                 return
             await asyncio.wait_for(self._turn.acquire(), TURN_LIMIT_S)
         except TimeoutError:

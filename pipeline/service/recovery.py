@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection
+from datetime import timedelta
 
 from pipeline.errors import PipelineError, StoreError
 from pipeline.run_log import remove_page_files
@@ -15,6 +16,8 @@ from pipeline.store.health.status_queries import running
 from pipeline.store.runs import runs
 
 RETRY_S = 1.0
+UNKNOWN_FOR = timedelta(minutes=10)
+"""On a shared store, a run whose spider is not in the settings of the leader waits for this long for a node that has newer settings."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -85,6 +88,9 @@ class Recovery:
         quiet_only: if True, resume a stopped run only if it was stopped because of quiet hours or because a host was paused.
         """
         now, store = utc_now(), self._state.store
+        if store.shared:
+            for run in runs.end_unknown(store, self._state.settings.spiders, owner=store.owner, now=now, wait=UNKNOWN_FOR):
+                logger.error("%s run %d was ended: %s", run.spider, run.id, run.error, extra=about(run))
         for run in runs.abandon_expired(store, now=now, performing=frozenset(self._performing())):
             logger.warning("%s run %d was abandoned: the process of the run no longer exists", run.spider, run.id, extra=about(run))
         how = "the quiet hours or the pause of a host have ended" if quiet_only else "the last run was stopped"

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, UsageError
+from pipeline.service.settings_source import SettingsSource
 from pipeline.service.state import ServiceState
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings
 from pipeline.settings.files import version_of
 from pipeline.settings.restart import keep_until_restart
 
@@ -20,12 +21,14 @@ logger = logging.getLogger("pipeline.service")
 class Reloader:
     """Reloads the settings.
 
-    on_reload: called with the new settings before any part of the service uses them.
+    on_reload: called with the new settings before any part of the service uses them. source: where they come from; None means the file
+    of the current settings.
     """
 
-    def __init__(self, state: ServiceState, on_reload: Callable[[Settings], None]) -> None:
+    def __init__(self, state: ServiceState, on_reload: Callable[[Settings], None], source: SettingsSource | None = None) -> None:
         self._state = state
         self._on_reload = on_reload
+        self._source = source or SettingsSource(state.settings.file)
         self._lock = asyncio.Lock()
         self._checked = version_of(state.settings.file)
 
@@ -37,11 +40,15 @@ class Reloader:
         async with self._lock:
             self._checked = version_of(self._state.settings.file)
             try:
-                fresh = await asyncio.to_thread(load, self._state.settings.file)
+                fresh = await asyncio.to_thread(self._source.load)
                 fresh, waiting = keep_until_restart(self._state.settings, fresh)
             except SettingsError as error:
                 self._state.settings_error = f"not reloaded, because of {_named(error)}"
                 logger.error("the settings were not reloaded, because the file has problems:\n%s", error)  # noqa: TRY400
+                return
+            except UsageError as error:
+                self._state.settings_error = "not reloaded, because the URL of the settings cannot be read"
+                logger.error("the settings were not reloaded: %s", error)  # noqa: TRY400
                 return
             self._on_reload(fresh)
             self._state.settings = fresh
@@ -55,20 +62,32 @@ class Reloader:
     async def check(self) -> None:
         """If a settings file has changed, check that the service could load it.
 
-        An error in the file is thus known before a restart.
+        An error in the file is thus known before a restart. Settings from a URL are reloaded when they have changed.
         """
+        if self._source.url is not None:
+            await self._reload_if_fetched()
+            return
         async with self._lock:
             version = version_of(self._state.settings.file)
             if version == self._checked:
                 return
             self._checked = version
             try:
-                keep_until_restart(self._state.settings, await asyncio.to_thread(load, self._state.settings.file))
+                keep_until_restart(self._state.settings, await asyncio.to_thread(self._source.load))
             except SettingsError as error:
                 self._state.settings_error = f"has changed and cannot be used, because of {_named(error)}"
                 logger.error("the settings file has errors; the service still uses the earlier settings:\n%s", error)  # noqa: TRY400
             else:
                 self._state.settings_error = ""
+
+    async def _reload_if_fetched(self) -> None:
+        try:
+            has_changed = await asyncio.to_thread(self._source.fetch)
+        except UsageError as error:
+            logger.warning("%s", error)
+            return
+        if has_changed:
+            await self.reload()
 
 
 def _named(error: SettingsError) -> str:

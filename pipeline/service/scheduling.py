@@ -152,6 +152,11 @@ class Scheduling:
         finally:
             self._scheduler.resume()
 
+    def plan_nothing(self) -> None:
+        """Remove the jobs of all schedules, because another service claims the slots."""
+        self._scheduler.remove_all_jobs(_SCHEDULES)
+        self._planned = 0
+
     def jobs(self) -> Jobs:
         """Return the jobs of the scheduler. This method may be called from any thread."""
         next_at = {job.id: job.next_run_time for job in self._scheduler.get_jobs("default")}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from pipeline import logs
 from pipeline.errors import PipelineError
@@ -16,6 +17,9 @@ from pipeline.service.state import ServiceState, about, utc_now
 from pipeline.store.runs import runs
 from pipeline.workers.dispatcher.held import held_spiders
 from pipeline.workers.runner import Runner
+
+LEFT_FOR = timedelta(seconds=10)
+"""How long no process starts a run that this process could not perform."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -73,8 +77,7 @@ class RunSupervisor:
         """Perform a run, and return the ended run; None if its spider does not exist any more."""
         state = self._state
         if run.spider not in state.settings.spiders:
-            await asyncio.to_thread(runs.end_run, state.store, run, runs.Ending(
-                Outcome.FAILED, "the spider is no longer in the settings", "SpiderError"), None, now=utc_now())
+            await self._refuse_unknown(run)
             return None
         logger.info("%s run %d has started%s", run.spider, run.id, f" ({run.reason})" if run.reason != "schedule" else "")
         self._monitors.run_started(run)
@@ -83,7 +86,19 @@ class RunSupervisor:
         succeeded = run.outcome in (Outcome.SUCCEEDED, Outcome.STOPPED)
         logger.log(logging.INFO if succeeded else logging.ERROR, "%s", ended_line(run))
         state.failed = state.failed or not succeeded
+        if state.stopping.is_set() and state.store.shared:
+            await asyncio.to_thread(runs.resume_run, state.store, run, now=utc_now())  # another node goes on with the pass
         return run
+
+    async def _refuse_unknown(self, run: Run) -> None:
+        """End a run whose spider is not in the settings; on a shared store, leave it to a node whose settings may have the spider."""
+        state = self._state
+        if not state.store.shared:
+            await asyncio.to_thread(runs.end_run, state.store, run, runs.Ending(Outcome.FAILED, runs.UNKNOWN_SPIDER, "SpiderError"), None, now=utc_now())
+            return
+        await asyncio.to_thread(runs.give_back, state.store, run, now=utc_now(), wait=LEFT_FOR)
+        logger.warning("%s run %d was left to another node, because the settings of this one have no spider %s; reload the settings here (SIGHUP)",
+                       run.spider, run.id, run.spider)
 
     async def _follow_up(self, run: Run) -> None:
         try:

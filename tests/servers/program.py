@@ -78,15 +78,15 @@ class Program:
         here = str(Path(__file__).parents[2])
         return os.environ | {"PYTHONPATH": here} | self.environment
 
-    def serve(self) -> None:
-        """Start the service; returns once its heartbeat answers."""
-        self.start()
+    def serve(self, *arguments: str) -> None:
+        """Start the service; returns once its heartbeat answers. arguments: by default "serve"."""
+        self.start(*arguments)
         eventually(self._answers, within_s=90)
 
-    def start(self) -> None:
+    def start(self, *arguments: str) -> None:
         """Start the service and do not wait for it."""
         with self._log.open("a") as log:
-            self._service = subprocess.Popen([sys.executable, "-m", "pipeline", "serve"], cwd=self.folder,
+            self._service = subprocess.Popen([sys.executable, "-m", "pipeline", *(arguments or ("serve",))], cwd=self.folder,
                                              stdout=log, stderr=log, text=True, env=self.variables())
 
     def answers_or_ends(self, *, within_s: float = 90.0) -> int | None:

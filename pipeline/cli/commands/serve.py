@@ -6,13 +6,15 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from pipeline.cli.options import load_settings, settings_option
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.service import ServiceOptions
     from pipeline.settings import Settings
 
 
@@ -33,10 +35,23 @@ def without_collection() -> Iterator[None]:
 @click.command()
 @settings_option
 @click.option("--once", is_flag=True, help="Perform the runs and digests that are due, deliver the mail, and exit.")
-def serve(settings_file: str, *, once: bool) -> None:
+@click.option("--no-worker", is_flag=True, help="Leave all runs to `pipeline worker` on other nodes (PostgreSQL).")
+def serve(settings_file: str, *, once: bool, no_worker: bool) -> None:
     """Run the service until SIGTERM or Ctrl-C. SIGHUP reloads the settings."""
+    if once and no_worker:
+        raise UsageError("--once performs the runs itself, so it cannot be combined with --no-worker")
+    with without_collection():
+        from pipeline.service import ServiceOptions
+        from pipeline.service.roles import OUTBOX, SCHEDULER
+        settings = load_settings(settings_file)
+    run_service(settings, ServiceOptions(roles=(SCHEDULER, OUTBOX) if no_worker else None, once=once))
+
+
+def run_service(settings: Settings, options: ServiceOptions) -> NoReturn:
+    """Run a service in this process, and exit."""
     with without_collection():
         import asyncio
+        from dataclasses import replace
 
         import uvloop
 
@@ -47,9 +62,8 @@ def serve(settings_file: str, *, once: bool) -> None:
         def configure_logs(settings: Settings) -> None:
             logs.configure(sys.stderr, mask=Mask.of(settings), level=settings.logs.level, parts=settings.logs.parts)
 
-        settings = load_settings(settings_file)
         configure_logs(settings)
+    options = replace(options, show_progress=sys.stderr.isatty(), configure_logs=configure_logs)
     # With uvloop, the heartbeat can serve twice as many requests in the same CPU time (benchmarks/heartbeat.py).
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        raise SystemExit(runner.run(serve_until_stopped(settings, once=once, show_progress=sys.stderr.isatty(),
-                                                    configure_logs=configure_logs)))
+        raise SystemExit(runner.run(serve_until_stopped(settings, options)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from collections.abc import Callable
 from datetime import UTC, tzinfo
 
 from aiohttp import web
@@ -45,12 +46,14 @@ class HttpApp:
 
     host_names: names that the Host header may contain, besides IP addresses and localhost. actions: reads the data and
     performs the actions of the pages that need the token; None means that there are no such pages. zone: the time zone of
-    displayed times. body_s: maximum seconds until a submitted form has arrived completely.
+    displayed times. body_s: maximum seconds until a submitted form has arrived completely. not_ready: returns why the service does not
+    do its work, apart from the database; "" if it does.
     """
 
     def __init__(self, responder: Responder, *, host_names: tuple[str, ...] = (), actions: AdminActions | None = None,
-                 zone: tzinfo = UTC, body_s: float = 15.0) -> None:
+                 zone: tzinfo = UTC, body_s: float = 15.0, not_ready: Callable[[], str] = str) -> None:
         self._responder = responder
+        self._not_ready = not_ready
         self._pages = PageRenderer(zone)
         self._authorizer = Authorizer(responder.access, self._pages, self.connection_of, body_s=body_s)
         self._admin_views = AdminViews(actions, self._authorizer, self._pages, responder.snapshot) if actions is not None else None
@@ -178,8 +181,8 @@ class HttpApp:
 
     async def _readyz(self, request: web.Request) -> web.Response:
         store = (await self._responder.snapshot())["store"]
-        return web.Response(status=200 if store["readable"] else 503,
-                            text="ok\n" if store["readable"] else f"{store['error']}\n")
+        error = self._not_ready() if store["readable"] else store["error"]
+        return web.Response(status=503 if error else 200, text=f"{error or 'ok'}\n")
 
     async def _status(self, request: web.Request) -> web.Response:
         return web.Response(text=f"{status(await self._responder.snapshot())}\n", content_type="application/json")

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from pipeline.heartbeat.snapshot.schema import Snapshot
+from pipeline.heartbeat.snapshot.schema import NodeStatus, Snapshot
 from pipeline.model import ChangeKind, Health, Outcome
 
 _CHANGES = tuple(kind.value for kind in ChangeKind)
@@ -41,6 +41,7 @@ class _Snapshot(Collector):
             yield from _rules(self._snapshot)
             yield from _day(self._snapshot)
             yield from _queues(self._snapshot)
+            yield from _nodes(self._snapshot)
 
 
 def _service(snapshot: Snapshot) -> Iterator[Metric]:
@@ -143,3 +144,39 @@ def _queues(snapshot: Snapshot) -> Iterator[Metric]:
     yield gauge("downloads_rate_bytes", "Bytes per second of the files that are being downloaded", sum(each["rate_bytes_s"] for each in active))
     if disk["free_bytes"] is not None:
         yield gauge("disk_free_bytes", "Free space of the file system of data_dir", disk["free_bytes"])
+
+
+def _nodes(snapshot: Snapshot) -> Iterator[Metric]:
+    """Yield the figures of nodes and of queues of runs, which exist only with PostgreSQL.
+
+    The processes of a node that have the same roles are counted together.
+    """
+    if "nodes" not in snapshot:
+        return
+
+    def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"pipeline_{name}", text, labels=labels)
+
+    up = gauge("node_up", "Number of processes of the node that are alive; 0 if they are gone", "node", "roles")
+    running = gauge("node_running", "Runs in progress on the node", "node", "roles")
+    concurrency = gauge("node_concurrency", "Maximum number of runs in progress on the node", "node", "roles")
+    leader = gauge("node_leader", "1 if the node has the leader of the schedulers", "node", "roles")
+    skew = gauge("node_clock_skew_seconds", "How far the clock of the node is ahead of the database's clock", "node", "roles")
+    processes: dict[tuple[str, str], list[NodeStatus]] = {}
+    for each in snapshot["nodes"]:
+        processes.setdefault((each["name"], ",".join(each["roles"])), []).append(each)
+    for labels, found in processes.items():
+        alive = [each for each in found if each["state"] != "gone"]
+        up.add_metric(labels, len(alive))
+        running.add_metric(labels, sum(each["running"] for each in alive))
+        concurrency.add_metric(labels, sum(each["concurrency"] for each in alive if each["state"] == "alive"))
+        leader.add_metric(labels, float(any(each["leader"] for each in alive)))
+        skew.add_metric(labels, max((each["clock_skew_s"] for each in found), key=abs))
+    waiting = gauge("runs_waiting", "Runs that could start now: add workers for a queue in which runs wait", "queue")
+    oldest = gauge("runs_waiting_oldest_seconds", "How long the first of these runs has waited, 0 when none waits", "queue")
+    workers = gauge("queue_workers", "Processes that perform runs of the queue", "queue")
+    for queue in snapshot.get("queues", []):
+        waiting.add_metric([queue["name"]], queue["waiting"])
+        oldest.add_metric([queue["name"]], queue["oldest_wait_s"] or 0.0)
+        workers.add_metric([queue["name"]], queue["workers"])
+    yield from (up, running, concurrency, leader, skew, waiting, oldest, workers)

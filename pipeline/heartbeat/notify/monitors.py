@@ -19,17 +19,19 @@ class MonitorNotifier:
     """Sends reports to systemd, and to the dead man's switches of the spiders and of the service.
 
     settings: function that returns the current settings. mask: function that returns another function, which masks the
-    secrets of the current settings in a text. status: coroutine function that builds a status snapshot.
+    secrets of the current settings in a text. status: coroutine function that builds a status snapshot. beats_for_service: whether to
+    report to the dead man's switch of the service.
     """
 
     def __init__(self, settings: Callable[[], Settings], mask: Callable[[], Mask],
                  status: Callable[[], Awaitable[Snapshot]], *, systemd: SystemdNotifier | None = None,
-                 sender: BeatSender | None = None) -> None:
+                 sender: BeatSender | None = None, beats_for_service: bool = True) -> None:
         self._settings = settings
         self._mask = mask
         self._status = status
         self._systemd = systemd or SystemdNotifier()
         self._sender = sender or BeatSender()
+        self._beats_for_service = beats_for_service
 
     def run_started(self, run: Run) -> None:
         self._send(run, "start", "")
@@ -68,7 +70,7 @@ class MonitorNotifier:
     async def _send_service_beats(self) -> None:
         while True:
             table = self._settings().heartbeat
-            if table.beat is not None:
+            if table.beat is not None and self._beats_for_service:
                 try:
                     found = await self._status()
                     event: Event = "fail" if found["health"] == "failing" else "success"

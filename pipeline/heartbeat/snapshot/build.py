@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from pipeline.errors import PipelineError
 from pipeline.heartbeat.snapshot.history import HistoryReader, RunHistory
+from pipeline.heartbeat.snapshot.nodes import ClusterFacts, cluster_reasons, node_status, queue_status
 from pipeline.heartbeat.snapshot.schema import (
     SCHEMA,
     DiskStatus,
@@ -56,6 +57,7 @@ class _Read:
     downloads: dict[str, int]
     pools: dict[str, PoolHealth]
     size_bytes: int | None
+    cluster: ClusterFacts
 
 
 def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, version: str, mask: Callable[[str], str] = str,
@@ -77,10 +79,10 @@ def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, ver
         return unreadable_snapshot(str(error), started_at=started_at, now=now, version=version, zone=zone)
     history.keep(reader)
     disk = _disk(store.data_dir, settings.pipeline.keep_free)
-    health, reasons = _health(found, settings, disk, mask)
+    health, reasons = _health(found, settings, disk, mask, now)
     if not _is_writable(store.data_dir):
         health, reasons = "failing", ["store: data_dir is not writable; check the mount options and the owner of the directory", *reasons]
-    return {
+    snapshot: Snapshot = {
         **_empty(health, reasons, started_at=started_at, now=now, version=version, zone=zone),
         "spiders": found.spiders,
         "runs": [run_status(run, now, zone) for run in found.at_work],
@@ -91,6 +93,10 @@ def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, ver
         "resting_proxies": _resting_proxies(found.pools, settings.zone, now),
         "disk": disk, "store": {"readable": True, "writable": True, "error": "", "size_bytes": found.size_bytes},
     }
+    if store.shared:
+        snapshot["nodes"] = [node_status(node, found.at_work, zone) for node in found.cluster.nodes]
+        snapshot["queues"] = queue_status(found.cluster, now)
+    return snapshot
 
 
 def _read(connection: Connection, store: Store, settings: Settings, due_times: DueTimes, *,
@@ -104,15 +110,18 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
     return _Read(at_work,
                  {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},
                  _outbox(connection, now, mask, settings.zone), [problem for problem in problems if problem is not None],
-                 queries.download_counts(connection), pools(store, connection, settings.spiders), store.size_bytes(connection))
+                 queries.download_counts(connection), pools(store, connection, settings.spiders), store.size_bytes(connection),
+                 ClusterFacts.read(connection, settings, now))
 
 
-def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[str], str]) -> tuple[HealthWord, list[str]]:
+def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[str], str],
+            now: datetime) -> tuple[HealthWord, list[str]]:
     """Return the health of the pipeline, and the reasons why the health is not ok."""
     below = settings.heartbeat.disk_below
     reasons = [f"{name}: {reason}" for name, spider in found.spiders.items() for reason in spider["reasons"]]
     reasons += _outbox_reasons(found.outbox, settings.heartbeat.outbox_after)
     reasons += [_digest_reason(problem, mask, settings.zone) for problem in found.digest_problems]
+    reasons += cluster_reasons(found.cluster, now, settings.zone)
     reasons += _disk_reasons(disk, settings.pipeline.keep_free if below is None else below)
     return worst([*(spider["health"] for spider in found.spiders.values()), "degraded" if reasons else "ok"]), reasons
 

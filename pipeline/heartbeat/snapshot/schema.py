@@ -8,7 +8,7 @@ in ISO 8601 with the UTC offset of the time zone in the settings. Keys ending in
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -255,10 +255,48 @@ class DataStatus(TypedDict):
     folder: str
 
 
+class NodeStatus(TypedDict):
+    """A process of a node: `pipeline serve` or `pipeline worker`.
+
+    name: the name of the node. state: gone means that the process was not seen for 15 seconds and has not stopped cleanly. roles:
+    scheduler, outbox, worker. leader: whether it is the leader of the schedulers. queues: the queues whose runs it takes; empty means
+    all. concurrency: the maximum number of runs in progress. running: the number of runs in progress. runs: their ids. load: the load
+    average of one minute, divided by the number of cores. clock_skew_s: how far its clock is ahead of the database's clock. age_s: the
+    time since seen_at.
+    """
+
+    name: str
+    state: Literal["alive", "stopping", "gone"]
+    version: str
+    roles: list[str]
+    leader: bool
+    queues: list[str]
+    concurrency: int
+    running: int
+    runs: list[int]
+    load: float
+    clock_skew_s: float
+    started_at: str
+    seen_at: str
+    age_s: float
+
+
+class QueueStatus(TypedDict):
+    """The runs of a queue that could start now.
+
+    workers: the number of processes that perform runs of this queue. oldest_wait_s: null if no run waits.
+    """
+
+    name: str
+    waiting: int
+    workers: int
+    oldest_wait_s: float | None
+
+
 class Snapshot(TypedDict):
     """The status of the whole pipeline at one moment.
 
-    runs: the runs in progress, including runs of spiders that are no longer in the settings.
+    runs: the runs in progress, including runs of spiders that are no longer in the settings. nodes, queues: only with PostgreSQL.
     """
 
     schema: int
@@ -280,6 +318,8 @@ class Snapshot(TypedDict):
     jobs: JobsStatus
     settings: SettingsStatus
     data: DataStatus
+    nodes: NotRequired[list[NodeStatus]]
+    queues: NotRequired[list[QueueStatus]]
 
 
 def json_schema() -> dict[str, Any]:

@@ -155,3 +155,20 @@ def download_counts(connection: Connection) -> dict[str, int]:
     wanted = select(downloads.c.state, func.count().label("number")).where(
         downloads.c.state.in_((DownloadState.WAITING, DownloadState.FAILED))).group_by(downloads.c.state)
     return {row.state: row.number for row in connection.execute(wanted)}
+
+
+@dataclass(frozen=True)
+class WaitingRuns:
+    """The runs of one queue that could start now. oldest_at: since when the first of them waits."""
+
+    queue: str
+    waiting: int
+    oldest_at: datetime | None
+
+
+def waiting_by_queue(connection: Connection, now: datetime) -> list[WaitingRuns]:
+    """Return the runs that could start now, of each queue that has such a run. A run whose `not_before` is later is left out."""
+    ready_at = func.coalesce(runs.c.not_before, runs.c.created_at)
+    rows = connection.execute(select(runs.c.queue, func.count().label("waiting"), func.min(ready_at).label("oldest_at")).where(
+        runs.c.started_at.is_(None), runs.c.ended_at.is_(None), ready_at <= now).group_by(runs.c.queue))
+    return [WaitingRuns(row.queue, row.waiting, row.oldest_at) for row in rows]

@@ -45,6 +45,8 @@ QUIET = "QuietHours"
 HOST_PAUSED = "HostPaused"
 """The error_kind of a run that did not start because the host of its login, or of all its start URLs, is paused."""
 _HELD = (QUIET, HOST_PAUSED)
+UNKNOWN_SPIDER = "the spider is no longer in the settings"
+"""The error of a run that was waiting when its spider was removed from the settings."""
 
 
 @dataclass(frozen=True)
@@ -299,6 +301,37 @@ def _resume(connection: Connection, run: Run, now: datetime) -> Run | None:
         return None
     return insert_run(connection, pass_id=run.pass_id, slot_id=run.slot_id, spider=run.spider, reason="resume",
                       due_at=run.due_at, created_at=now)
+
+
+def resume_run(store: Store, run: Run, *, now: datetime) -> Run | None:
+    """Create a new run for the open pass of a run that was stopped; return None if the pass needs none, such as after a request to stop.
+
+    A run that was stopped for quiet hours or a paused host is left to `resume_stopped`.
+    """
+    if run.outcome is not Outcome.STOPPED or run.stop_requested_at is not None or run.error_kind in _HELD:
+        return None
+    with store.write(durable=True) as connection:
+        return _resume(connection, run, now)
+
+
+def give_back(store: Store, run: Run, *, now: datetime, wait: timedelta) -> None:
+    """Let a leased run wait again, because this process cannot perform it. Raises LeaseLostError.
+
+    wait: how long no process starts the run, so that it does not return to this process at once.
+    """
+    with store.write(durable=True) as connection:
+        leases.end(connection, runs, run.id, owner=run.lease_owner, started_at=None, not_before=now + wait)
+        jobs.defer_run(connection, run, at=now + wait)
+
+
+def end_unknown(store: Store, known: Collection[str], *, owner: str, now: datetime, wait: timedelta) -> list[Run]:
+    """End the runs that have waited for longer than `wait` although their spiders are not in the settings, and return them.
+
+    known: the spiders in the settings. owner: the owner of the leases that end the runs.
+    """
+    unknown = [run for run in waiting_runs(store) if run.spider not in known and run.created_at < now - wait]
+    started = [start_run(store, run.id, owner=owner, now=max(now, run.not_before or now), limit=2**31) for run in unknown]
+    return [end_run(store, run, Ending(Outcome.FAILED, UNKNOWN_SPIDER, "SpiderError"), None, now=now) for run in started if run is not None]
 
 
 def get_run(store: Store, run_id: int) -> Run | None:

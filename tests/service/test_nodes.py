@@ -1,0 +1,125 @@
+"""Tests of several services and workers on one PostgreSQL: one leader, its successor, and nodes that come and go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.servers.pages import PageSite
+from tests.servers.ports import free_port
+from tests.servers.postgres import Postgres
+from tests.servers.program import Program, eventually
+
+pytestmark = pytest.mark.needs("postgres")
+
+SETTINGS = """
+[pipeline]
+database = {{ env = "DATABASE" }}
+keep_free = "1MB"
+[heartbeat]
+port = {port}
+[cluster]
+node = "{name}"
+[spiders.s]
+start = "{url}/s"
+schedule = "every 1s"
+robots = false
+[spiders.s.items]
+key = ["x"]
+[spiders.s.items.fields]
+x = "p"
+"""
+
+
+class Cluster:
+    """Programs with a folder and a port each, on one database."""
+
+    def __init__(self, folder: Path, site: PageSite, database: str) -> None:
+        self.database = database
+        self._folder = folder
+        self._site = site
+        self._programs: list[Program] = []
+
+    def add(self, name: str, *arguments: str) -> Program:
+        folder = self._folder / name
+        folder.mkdir()
+        added = Program(folder, free_port())
+        added.environment["DATABASE"] = self.database
+        (folder / "settings.toml").write_text(SETTINGS.format(port=added.port, name=name, url=self._site.url))
+        self._programs.append(added)
+        added.serve(*arguments)
+        return added
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def succeeded(self) -> int:
+        return int(self.rows("SELECT count(*) FROM runs WHERE outcome = 'succeeded'")[0][0])
+
+    def goes_on(self) -> None:
+        before = self.succeeded()
+        eventually(lambda: self.succeeded() > before, within_s=60)
+
+    def close(self) -> None:
+        for each in self._programs:
+            each.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, site: PageSite, postgres: Postgres) -> Iterator[Cluster]:
+    site.pages = {"/s": "<p>one</p>"}
+    opened = Cluster(tmp_path, site, postgres.new_database())
+    yield opened
+    opened.close()
+
+
+def leaders(program: Program) -> list[str]:
+    return [node["name"] for node in program.status()["nodes"] if node["leader"] and node["state"] == "alive"]
+
+
+def nodes_of(program: Program) -> dict[str, str]:
+    return {node["name"]: node["state"] for node in program.status()["nodes"]}
+
+
+def test_another_service_takes_over_from_a_leader_that_is_frozen_or_killed(cluster: Cluster) -> None:
+    first = cluster.add("first")
+    second = cluster.add("second", "serve", "--no-worker")
+    eventually(lambda: leaders(second) == ["first"])
+    cluster.goes_on()
+    os.kill(first.pid, signal.SIGSTOP)
+    eventually(lambda: leaders(second) == ["second"], within_s=30)
+    eventually(lambda: nodes_of(second)["first"] == "gone", within_s=30)
+    assert any("first" in reason and "gone" in reason for reason in second.status()["reasons"])
+    os.kill(first.pid, signal.SIGCONT)
+    eventually(lambda: nodes_of(second) == {"first": "alive", "second": "alive"} and leaders(first) == ["second"])
+    assert "is no longer the leader" in first.log()
+    cluster.goes_on()
+    second.kill()
+    eventually(lambda: leaders(first) == ["first"], within_s=30)
+    cluster.goes_on()
+    assert first.stop() == 0
+    slots = Counter(cluster.rows("SELECT spider, key FROM slots"))
+    assert set(slots.values()) == {1}
+    assert set(Counter(cluster.rows("SELECT slot_id FROM passes")).values()) == {1}
+    assert cluster.rows("SELECT kind FROM changes") == [("new",)]
+
+
+def test_a_worker_joins_performs_runs_and_leaves(cluster: Cluster) -> None:
+    service = cluster.add("service", "serve", "--no-worker")
+    eventually(lambda: any("no worker takes this queue" in reason for reason in service.status()["reasons"]), within_s=60)
+    worker = cluster.add("worker", "worker", "--concurrency", "1")
+    cluster.goes_on()
+    listed = json.loads(worker.run("nodes", "--json").stdout)
+    assert {(node["name"], tuple(node["roles"]), node["concurrency"]) for node in listed} == {
+        ("service", ("scheduler", "outbox"), 0), ("worker", ("worker",), 1)}
+    assert worker.stop() == 0
+    assert [node["name"] for node in json.loads(service.run("nodes", "--json").stdout)] == ["service"]
