@@ -111,7 +111,7 @@ class Runner:
                 if not again or self._must_stop(run):
                     break
                 run = await asyncio.to_thread(self._with_progress, run)
-            await asyncio.to_thread(upload_run_logs, self._store, run.id, self.performing)
+            await asyncio.to_thread(upload_run_logs, self._store, run, self.performing)
             return await self._end(run, reason, code, log_file)
         finally:
             noted.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.errors import PipelineError
@@ -26,5 +27,15 @@ def check(settings: Settings) -> Iterator[Remark]:
         _ = storage.uses_http
     except PipelineError as error:
         yield Remark(error.where or "pipeline.storage", error.what, error.fix)
+    left = [name for name in ("downloads", "pages", "messages") if _has_files(settings.data_dir / name)]
+    if left:
+        yield Remark("pipeline.storage", f"data_dir still has files that are not in the object store ({', '.join(left)})",
+                     "copy these folders to it, as docs/data.md says, and delete them", suspicious=True)
     if (table.access_key is None) != (table.secret_key is None):
         yield Remark("pipeline.s3", "has only one of access_key and secret_key, which belong together", "add the other one, or remove both")
+
+
+def _has_files(folder: Path) -> bool:
+    """Return whether a folder has other files than those that stay on the node: partial downloads and pages of failed logins."""
+    return any(path.is_file() and not path.name.startswith("login-") and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+               for path in folder.rglob("*"))

@@ -41,8 +41,7 @@ class PageArchive:
 
     def keep_only(self, keys: Collection[str]) -> None:
         """Remove the files written since the previous call of this method, except the files with these keys."""
-        for key in self._written.difference(keys):
-            self._files.remove(key)
+        self._files.remove_all(self._written.difference(keys))
         self._written.clear()
 
     def _saved(self, page: Page, bodies: dict[str, bytes]) -> Page:

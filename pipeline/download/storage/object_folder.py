@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from pipeline.download.storage import filenames
 from pipeline.download.storage.download_folder import DownloadFolder, IsRecorded
 from pipeline.download.storage.part_files import PartFile
-from pipeline.errors import DownloadError
+from pipeline.errors import DownloadError, StoreError
 from pipeline.store.files.file_store import StoredFileInfo
 from pipeline.store.files.object_client import PART_BYTES
 from pipeline.store.files.object_files import ObjectFiles
@@ -65,7 +66,8 @@ class ObjectDownloadFolder(DownloadFolder):
                     return key, name
         finally:
             if uploaded:
-                self._files.client.delete(uploaded)
+                with suppress(StoreError):  # what is left is deleted after a day
+                    self._files.quick.remove(uploaded)
         raise AssertionError("unreachable: filenames.numbered() never ends")
 
     def remove(self, key: str, size_bytes: int) -> bool:
@@ -85,6 +87,8 @@ class ObjectDownloadFolder(DownloadFolder):
 
     def _claim_key(self, part: PartFile, key: str, uploaded: str, sha256: str, is_recorded: IsRecorded) -> bool:
         """Store the file under a key, and reserve the key. Return False if the key belongs to another file."""
+        if is_recorded(key) and self._files.exists(key):  # without sending the file for each of its older versions
+            return False
         with self._lock:
             if key in self._reserved:
                 return False
@@ -93,7 +97,7 @@ class ObjectDownloadFolder(DownloadFolder):
         try:
             claimed = self._files.client.copy_new(uploaded, key) if uploaded else create(self._files.client, key, part.file, sha256=sha256)
             # A killed process, or an attempt whose answer was lost, may have stored the same file under this name.
-            claimed = claimed or (not is_recorded(key) and self._is_same(key, part.size, sha256))
+            claimed = claimed or (self._is_same(key, part.size, sha256) and not is_recorded(key))
         finally:
             if not claimed:
                 self.release_name(key)

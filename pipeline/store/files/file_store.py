@@ -113,6 +113,11 @@ class FileStore(ABC):
     def remove(self, key: str) -> None:
         """Delete the file, if it exists."""
 
+    def remove_all(self, keys: Iterable[str]) -> None:
+        """Delete the files that exist."""
+        for key in keys:
+            self.remove(key)
+
     @abstractmethod
     def list(self, prefix: str) -> Iterator[StoredFileInfo]:
         """Yield the files whose keys begin with `prefix`, in no order. Temporary files are left out."""

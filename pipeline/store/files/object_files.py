@@ -144,6 +144,9 @@ class ObjectFiles(FileStore):
             pending.unlink(missing_ok=True)
         self.client.delete(key)
 
+    def remove_all(self, keys: Iterable[str]) -> None:
+        self._each(self.remove, list(keys))
+
     def sweep(self, under: str = "") -> int:
         return self._local.sweep(under) + (self._local.sweep(FOLDER) if under else 0)
 

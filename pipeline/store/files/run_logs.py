@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.errors import StoreError
+from pipeline.model import Run
 from pipeline.store.database.engine import Store
 from pipeline.store.runs.runs import get_run
 
@@ -30,14 +32,24 @@ def run_log(store: Store, run_id: int) -> Path:
         return path
 
 
-def upload_run_logs(store: Store, ending: int, performing: Collection[int]) -> None:
+def upload_run_logs(store: Store, ending: Run, performing: Collection[int]) -> None:
     """Move the log of a run that ends to the object store, and the logs of ended runs that could not be moved before.
 
-    If the object store cannot be reached, a log stays on this node's disk until another run ends. Without an object store, this
-    does nothing. performing: the ids of the runs that this process performs.
+    The page that a failed login has saved is copied, too. If the object store cannot be reached, a log stays on this node's disk until
+    another run ends. Without an object store, this does nothing. performing: the ids of the runs that this process performs.
     """
     if not store.files.is_remote:
         return
+    try:
+        login_page = f"pages/login-{ending.spider}.html"
+        if ending.started_at is not None and _modified_s(store.files.path(login_page)) >= ending.started_at.timestamp():
+            _upload(store, login_page)
+        _upload_logs(store, ending.id, performing)
+    except (StoreError, OSError) as error:
+        _log.warning("the log of run %d stays on this node, and is stored when another run ends: %s", ending.id, error)
+
+
+def _upload_logs(store: Store, ending: int, performing: Collection[int]) -> None:
     for path in sorted(store.files.path(FOLDER).glob("*.log*"), key=lambda path: path.name.partition(".")[0] != str(ending)):
         number = path.name.partition(".")[0]
         if not number.isdigit():
@@ -45,14 +57,21 @@ def upload_run_logs(store: Store, ending: int, performing: Collection[int]) -> N
         run_id = int(number)
         if run_id != ending and (run_id in performing or not _has_ended(store, run_id)):
             continue
-        try:
-            with path.open("rb") as source, store.files.quick.writing(f"{FOLDER}/{path.name}") as target:
-                while content := source.read(1 << 20):
-                    target.write(content)
-            path.unlink(missing_ok=True)
-        except (StoreError, OSError) as error:
-            _log.warning("the log %s stays on this node, and is stored when another run ends: %s", path, error)
-            return
+        _upload(store, f"{FOLDER}/{path.name}")
+        path.unlink(missing_ok=True)
+
+
+def _upload(store: Store, key: str) -> None:
+    with store.files.path(key).open("rb") as source, store.files.quick.writing(key) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _modified_s(path: Path) -> float:
+    """Return when the file was changed, in seconds since 1970; 0 if there is none."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _has_ended(store: Store, run_id: int) -> bool:

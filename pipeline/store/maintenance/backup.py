@@ -23,6 +23,7 @@ from pipeline.atomic_write import sync_folder
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database import migrate
 from pipeline.store.database.engine import Store
+from pipeline.store.files.object_cache import FOLDER as OBJECT_COPIES
 from pipeline.store.maintenance.archive import (
     DATABASE,
     FILES,
@@ -93,12 +94,12 @@ def _packing(file: IO[bytes], *, compressed: bool) -> Iterator[tarfile.TarFile]:
 def _files(data_dir: Path, *, besides: set[Path]) -> Iterator[Path]:
     """Yield the files to back up.
 
-    These are all files except the database, logs, locks, temporary files and partial downloads.
+    These are all files except the database, logs, locks, temporary files, partial downloads and copies of objects.
     """
     away = {path.absolute() for path in besides}
     for folder, folders, names in os.walk(data_dir):
         top = Path(folder) == data_dir
-        folders[:] = sorted(name for name in folders if not top or _is_kept(name))
+        folders[:] = sorted(name for name in folders if (not top or _is_kept(name)) and Path(folder, name) != data_dir / OBJECT_COPIES)
         for name in sorted(names):
             path = Path(folder, name)
             half = name.endswith((".part", ".lock")) or (name.startswith(".") and name.endswith(".tmp"))
