@@ -1,4 +1,4 @@
-"""Performs `pipeline backup`, `restore` and `prune`, and formats the text that these commands print."""
+"""Performs `pipeline backup`, `restore`, `migrate` and `prune`, and formats the text that these commands print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pipeline
 from pipeline.settings import Settings
 from pipeline.store import open_store_of
+from pipeline.store.database import migrate as migrations
+from pipeline.store.database.engine import prepare_store
 from pipeline.store.maintenance import backup, retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
@@ -65,3 +67,20 @@ def prune(settings: Settings) -> str:
         store.close()
     told = f"deleted {done}" if done else "nothing to delete: [retention] keeps everything that is stored"
     return f"{doubt}\n{told}" if doubt else told
+
+
+def migrate(settings: Settings, *, copy: bool) -> str:
+    """Migrate the database to the schema of this version, and return a line that describes the result.
+
+    copy: whether to copy the database first, if the migration may lose data. Raises StoreError, DiskFullError.
+    """
+    store = prepare_store(settings.data_dir, settings.database_url)
+    try:
+        before = migrations.revision(store)
+        migrations.upgrade(store, copy=copy)
+    finally:
+        store.close()
+    open_store_of(settings).close()  # checks the tables
+    if before is not None and before >= migrations.HEAD:
+        return f"nothing to migrate: the database has schema {before}"
+    return f"the database was migrated from schema {before} to {migrations.HEAD}" if before else f"the tables were created with schema {migrations.HEAD}"

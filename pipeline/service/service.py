@@ -37,6 +37,7 @@ from pipeline.service.recovery import Recovery, check_store
 from pipeline.service.reload import Reloader
 from pipeline.service.roles import ALL_ROLES, OUTBOX, SCHEDULER, WORKER, Duty, OutboxRole, SchedulerRole, WorkerRole
 from pipeline.service.scheduling import Scheduling
+from pipeline.service.schema_watch import WATCH_EVERY_S, SchemaWatch
 from pipeline.service.settings_source import SettingsSource
 from pipeline.service.state import ServiceState, shown_path, utc_now
 from pipeline.service.status import StatusSource
@@ -159,6 +160,7 @@ class Service:
                                   alone=options.once)  # `serve --once` itself performs what is due now
         self._mender = RuleMender(state, self._reloader.reload, self._supervisor.held, self._is_leader)
         self._recovery = Recovery(state, lambda: self._runner.performing)
+        self._schema = SchemaWatch(state)
         self._scheduler = SchedulerRole(state, self._leadership, self._due_slots, (self._recovery.at_start, self._mender.at_start), self._duties())
         self._node = NodeReporter(state, self._describe) if store.shared and not options.once else None
 
@@ -204,6 +206,7 @@ class Service:
             self._monitors.service_ready()
             await self._work()
             await self._monitors.drain(LAST_BEATS_S)
+            self._schema.raise_problem()
 
     async def _start_servers(self, stack: contextlib.AsyncExitStack) -> None:
         settings = self._state.settings
@@ -264,6 +267,7 @@ class Service:
         self._scheduling.start()
         self._scheduler.add_jobs(self._scheduling)
         every(CHECK_SETTINGS_S, "settings file", self._reloader.check)
+        every(WATCH_EVERY_S, "version of the database", self._schema.look)
         if self._options.show_progress:
             every(PROGRESS_EVERY_S, "progress", self._supervisor.log_progress)
         if self._node is not None:

@@ -16,7 +16,7 @@ from pipeline.store.session_files import LocalSessionFiles, SessionFiles, files_
 def open_store_of(settings: Settings, *, migrate: bool = True) -> Store:
     """Open the store of the settings and return it. Raises StoreError, or UsageError if a secret cannot be read.
 
-    migrate: whether to create or migrate the tables; if False, a schema of another version raises StoreError.
+    migrate: whether to create or migrate the tables; if False, an older schema raises StoreError.
     """
     store = open_store(settings.data_dir, settings.database_url, storage=storage_of(settings), migrate=migrate)
     store.use_queues(queues_of(settings))

@@ -47,11 +47,22 @@ def open_store(data_dir: Path, url: str | None = None, *, storage: ObjectStorage
 
     url: the SQLAlchemy URL of the database; None means the SQLite file in data_dir.
     storage: the object store for files; None keeps files in data_dir.
-    migrate: whether to create or migrate the tables; if False, a schema of another version raises StoreError.
+    migrate: whether to create or migrate the tables; if False, an older schema raises StoreError. A newer schema raises
+    SchemaVersionError if this program no longer works with it.
     """
     store = prepare_store(data_dir, url, open_files(data_dir, storage))
-    if (data_dir / UNFINISHED_RESTORE).exists():
-        raise StoreError("a restore was interrupted, so the data is incomplete", where=str(data_dir),
+    try:
+        _check(store, migrate=migrate)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _check(store: Store, *, migrate: bool) -> None:
+    """Create or migrate the tables where this is necessary and allowed, and check what an opened store needs."""
+    if (store.data_dir / UNFINISHED_RESTORE).exists():
+        raise StoreError("a restore was interrupted, so the data is incomplete", where=str(store.data_dir),
                          fix="run `pipeline restore` again")
     if store.kind == "sqlite" and store.engine.url.database:
         _warn_of_orphaned_files(store)
@@ -61,12 +72,12 @@ def open_store(data_dir: Path, url: str | None = None, *, storage: ObjectStorage
             raise StoreError(f"the database cannot be written: {error.strerror}", where=store.where,
                              fix="correct the owner of data_dir, or change [pipeline] data_dir or database") from error
     found = migrate_.revision(store)
-    if found != migrate_.HEAD:
+    if found is None or found < migrate_.HEAD:
         if not migrate:
             migrate_.refuse_other(found, store.where)
-        migrate_.refuse_newer(found, store.where)
         migrate_.upgrade(store)
+    if found != migrate_.HEAD:
+        migrate_.refuse_unsupported_of(store)
     if migrate:
-        refuse_other_tables(store, migrate_.HEAD)
+        refuse_other_tables(store)
         observe_clock(store)
-    return store

@@ -96,6 +96,11 @@ class Program:
         eventually(lambda: service.poll() is not None or self._is_heard(), within_s=within_s)
         return service.poll()
 
+    def ended(self, *, within_s: float = 60.0) -> int:
+        """Wait until the service has ended by itself; its exit code."""
+        assert self._service is not None
+        return self._service.wait(within_s)
+
     def _answers(self) -> bool:
         assert self._service is not None
         assert self._service.poll() is None, self.log()

@@ -1,4 +1,4 @@
-"""`pipeline backup`, `restore` and `prune`: back up and restore the stored data, and delete old data."""
+"""`pipeline backup`, `restore`, `migrate` and `prune`: back up, restore and migrate the stored data, and delete old data."""
 
 from __future__ import annotations
 
@@ -36,3 +36,12 @@ def prune(settings_file: str) -> None:
     """Delete the data that [retention] does not keep. The service does this once an hour."""
     from pipeline.cli.data_files import prune as prune_store
     click.echo(prune_store(load_settings(settings_file)))
+
+
+@click.command()
+@settings_option
+@click.option("--without-copy", is_flag=True, help="Do not copy the database first, because you have made a backup.")
+def migrate(settings_file: str, *, without_copy: bool) -> None:
+    """Migrate the database to the schema of this version. The first start of a new version does this, too."""
+    from pipeline.cli.data_files import migrate as migrate_store
+    click.echo(migrate_store(load_settings(settings_file), copy=not without_copy))

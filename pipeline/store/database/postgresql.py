@@ -26,7 +26,8 @@ from sqlalchemy import URL, Column, Connection, Engine, MetaData, String, Table,
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import DiskFullError, StoreError
-from pipeline.store.database.schema import metadata
+from pipeline.store.database.schema import metadata, schema_versions
+from pipeline.store.database.schema_version import HEAD, OLDEST_PROGRAM, UNSUPPORTED, too_old
 from pipeline.text import counted
 
 SIZE = "SELECT pg_database_size(current_database())"
@@ -52,6 +53,12 @@ WRITERS = 0x63746F69
 
 PostgreSQL keeps locks with one number and locks with two numbers apart.
 """
+
+
+_REFUSE_UNSUPPORTED = f"""IF to_regclass('schema_versions') IS NOT NULL THEN
+    IF ({OLDEST_PROGRAM}) > '{HEAD}' THEN RAISE USING ERRCODE = '{UNSUPPORTED}', MESSAGE = ({OLDEST_PROGRAM}); END IF;
+END IF;"""
+"""The check in PL/pgSQL whether this program may write: it raises an exception whose message is the oldest program that may."""
 
 
 def open_engine(url: URL) -> Engine:
@@ -93,7 +100,10 @@ def begin(connection: Connection, *, write: bool, durable: bool, spider: str = "
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         locks = f"pg_advisory_xact_lock({WRITERS})" if not spider else \
             f"pg_advisory_xact_lock_shared({WRITERS}), pg_advisory_xact_lock({WRITERS}, {_number_of(spider)})"
-        connection.exec_driver_sql(f"SELECT set_config('synchronous_commit', '{'on' if durable else 'off'}', true), {locks}")
+        # One block, because each round trip would lengthen every write. Each statement in it sees what was committed before the
+        # statement began: the check follows the lock, so it sees a migration that this transaction has waited for.
+        connection.exec_driver_sql(f"DO $$ BEGIN PERFORM set_config('synchronous_commit', '{'on' if durable else 'off'}', true), {locks}; "
+                                   f"{_REFUSE_UNSUPPORTED} END $$")
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
@@ -110,14 +120,15 @@ END = b"\\.\n"
 def dump(engine: Engine, target: Path) -> None:
     """Write all tables, as of one snapshot, to the file `target` in COPY format.
 
-    A line of JSON with the name and the columns of the table precedes the rows of each table.
+    A line of JSON with the name and the columns of the table precedes the rows of each table. The table `schema_versions` is left
+    out: the migrations of a restore fill it.
     """
     with engine.connect() as connection, connection.begin(), target.open("wb") as file:
         begin(connection, write=False, durable=False)
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         cursor = connection.connection.cursor()
         there = set(inspect(connection).get_table_names())  # before a migration, tables of later versions are missing
-        for table in (*(table for table in metadata.sorted_tables if table.name in there), _VERSION):
+        for table in (*(table for table in metadata.sorted_tables if table.name in there and table is not schema_versions), _VERSION):
             columns = _columns(connection, table.name)
             file.write(json.dumps({"table": table.name, "columns": columns}).encode() + b"\n")
             with cursor.copy(f"COPY {table.name} ({_listed(columns)}) TO STDOUT") as copy:
@@ -181,6 +192,8 @@ _BY_STATE = {
     "57P02": ("the database server crashed", "the pipeline tries again", True),
     "57P03": ("the database server is starting or stopping", "the pipeline tries again", True),
     "53300": ("the database server accepts no more connections", "increase `max_connections` in postgresql.conf", True),
+    "42703": ("the database lacks a column", "if a newer version has migrated the database, upgrade this program", False),
+    "42P01": ("the database lacks a table", "if a newer version has migrated the database, upgrade this program", False),
     "42501": ("the database user lacks a permission", "make the user the owner of the database, or grant the user CREATE on the schema", False),
     "25006": ("the database server is read-only, as a standby is", "set [pipeline] database to the primary server", True),
     "XX001": ("the database is damaged", "restore a backup", False),
@@ -195,6 +208,8 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     if state == "53100":
         return DiskFullError(f"the database cannot be written: {reason}", where=where,
                              fix="free some disk space on the database server; no committed data was lost", retry=True)
+    if state == UNSUPPORTED:
+        return too_old(error.orig.diag.message_primary, where)  # type: ignore[union-attr]
     if state in _BY_STATE:
         what, fix, retry = _BY_STATE[state]
         return StoreError(f"{what}: {reason}", where=where, fix=fix, retry=retry)

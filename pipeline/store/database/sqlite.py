@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from pipeline.errors import DiskFullError, StoreError
+from pipeline.store.database.schema_version import HEAD, OLDEST_PROGRAM, too_old
 
 BUSY_TIMEOUT_S = 30.0
 SIZE = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
@@ -53,7 +54,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 def begin(connection: Connection, *, write: bool, durable: bool, spider: str = "") -> None:
     """Start a transaction.
 
-    A writing transaction uses BEGIN IMMEDIATE, so that it cannot fail with SQLITE_BUSY later.
+    A writing transaction uses BEGIN IMMEDIATE, so that it cannot fail with SQLITE_BUSY later. Raises SchemaVersionError.
     durable: whether the commit survives a power failure (synchronous=FULL). spider: not used, because SQLite has only one write lock.
     """
     if write:
@@ -62,8 +63,25 @@ def begin(connection: Connection, *, write: bool, durable: bool, spider: str = "
             connection.exec_driver_sql(f"PRAGMA synchronous={level}")
             connection.info["synchronous"] = level
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _refuse_unsupported(connection)
     else:
         connection.exec_driver_sql("BEGIN")
+
+
+def _refuse_unsupported(connection: Connection) -> None:
+    """Raise SchemaVersionError if a newer version has migrated the database, so that this program must not write to it.
+
+    The query bypasses SQLAlchemy, because it precedes each write.
+    """
+    driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    try:
+        needed = driver.execute(OLDEST_PROGRAM).fetchone()[0]
+    except sqlite3.Error as error:
+        if "no such table" in str(error):  # the tables have yet to be created or migrated
+            return
+        raise DBAPIError(OLDEST_PROGRAM, None, error) from error
+    if needed is not None and needed > HEAD:
+        raise too_old(needed, connection.engine.url.render_as_string(hide_password=True))
 
 
 def dump(engine: Engine, target: Path) -> None:

@@ -51,7 +51,11 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str) -> Backe
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     database = target.with_name(f".{target.name}.{os.getpid()}.database.tmp")
-    manifest = Manifest(FORMAT, version, store.kind, migrate.revision(store) or "", now.isoformat())
+    revision = migrate.revision(store) or ""
+    if store.shared and revision > migrate.HEAD:
+        raise StoreError("a newer version has migrated the database, so this version does not know all its tables", where=store.where,
+                         fix="make the backup with the newer version")
+    manifest = Manifest(FORMAT, version, store.kind, revision, now.isoformat())
     try:
         store.dump(database)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -97,7 +97,7 @@ def _refuse_running(store: Store, now: datetime) -> None:
     A service on another machine is recognized by its recent row in the table `pulse`, a run in progress by its lease.
     """
     try:
-        if not _occupied(store) or migrate.revision(store) != migrate.HEAD:
+        if not _occupied(store) or (migrate.revision(store) or "") < migrate.HEAD:
             return
         with store.read() as connection:
             beats = connection.execute(select(pulse)).all() if store.shared else []

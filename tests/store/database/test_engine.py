@@ -51,8 +51,9 @@ def test_a_newer_schema_is_refused_with_the_fix(tmp_path: Path) -> None:
     open_store(tmp_path).close()
     with sqlite3.connect(tmp_path / "pipeline.sqlite3") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE schema_versions SET works_with = '9998'")
     connection.close()
-    with pytest.raises(StoreError, match=r"upgrade the program, because a newer version"):
+    with pytest.raises(StoreError, match=r"needs a program with schema 9998 or later.*upgrade the program"):
         open_store(tmp_path)
 
 

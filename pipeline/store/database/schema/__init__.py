@@ -5,7 +5,14 @@ of a lease (leases.py).
 """
 
 from pipeline.store.database.schema.base import metadata
-from pipeline.store.database.schema.cluster import host_permits, host_turns, nodes, run_members, session_files
+from pipeline.store.database.schema.cluster import (
+    host_permits,
+    host_turns,
+    nodes,
+    run_members,
+    schema_versions,
+    session_files,
+)
 from pipeline.store.database.schema.crawl import changes, frontier, items, mendings, pages, rejects
 from pipeline.store.database.schema.files import download_files, downloads
 from pipeline.store.database.schema.health import login_cookies, pulse
@@ -40,6 +47,7 @@ __all__ = [
     "rejects",
     "run_members",
     "runs",
+    "schema_versions",
     "session_files",
     "slots",
 ]

@@ -1,4 +1,4 @@
-"""Tables that only services on a shared database (PostgreSQL) use."""
+"""The table of applied migrations, and tables that only services on a shared database (PostgreSQL) use."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ nodes = Table(  # the processes of all nodes, each of which writes its row every
     Column("clock_skew_s", Float, nullable=False, default=0.0, server_default="0"),  # its clock minus the database's clock
     Column("leader", Boolean, nullable=False, default=False),
     Column("stopping", Boolean, nullable=False, default=False),
+    Column("settings", String(16), nullable=False, default="", server_default=""),  # the fingerprint of its settings
 )
 
 session_files = Table(  # cookie jars, login states and proxy health of spiders
@@ -56,4 +57,11 @@ run_members = Table(  # the processes that fetch pages of a run whose pass spans
     Column("ended_at", Instant),
     Column("report", JSON, nullable=False, default=dict, server_default="{}"),  # what the member tells the leader, and the reverse
     *lease_columns(),
+)
+
+schema_versions = Table(  # for each migration that was applied, the oldest program that works with the database afterwards
+    "schema_versions", metadata,
+    Column("revision", String(32), primary_key=True),
+    Column("works_with", String(32), nullable=False),
+    Column("migrated_at", Instant, nullable=False),
 )

@@ -7,6 +7,7 @@ revision = '0008'
 down_revision = '0007'
 branch_labels = None
 depends_on = None
+works_with = '0008'
 
 _INSTANT = sa.BigInteger()
 _ID = sa.BigInteger().with_variant(sa.Integer(), 'sqlite')
@@ -32,6 +33,7 @@ def upgrade() -> None:
         sa.Column('clock_skew_s', sa.Float(), server_default='0', nullable=False),
         sa.Column('leader', sa.Boolean(), nullable=False),
         sa.Column('stopping', sa.Boolean(), nullable=False),
+        sa.Column('settings', sa.String(16), server_default='', nullable=False),
         sa.PrimaryKeyConstraint('owner', name=op.f('pk_nodes')))
     op.create_table(
         'session_files',
@@ -67,3 +69,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(['run_id'], ['runs.id'], name=op.f('fk_run_members_run_id')),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_run_members')))
     op.create_index(op.f('ix_run_members_run_id'), 'run_members', ['run_id'])
+    op.create_table(
+        'schema_versions',
+        sa.Column('revision', sa.String(32), nullable=False),
+        sa.Column('works_with', sa.String(32), nullable=False),
+        sa.Column('migrated_at', _INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint('revision', name=op.f('pk_schema_versions')))
