@@ -41,6 +41,11 @@ def _umask() -> Iterator[None]:
     os.umask(before)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "dispatchers: runs with the local dispatcher on SQLite, and with procrastinate on PostgreSQL")
+    config.addinivalue_line("markers", "sqlite: concerns a service that has its data for itself")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose program is missing, with the reason; in CI that is a failure, not a skip."""
     for mark in item.iter_markers("needs"):

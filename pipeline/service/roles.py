@@ -16,13 +16,14 @@ from pipeline.mail.channels.delivery import ChannelDelivery
 from pipeline.mail.channels.from_settings import open_channel
 from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy
 from pipeline.mail.transports import open_transport
-from pipeline.model import MessageState
+from pipeline.model import MessageState, Run
 from pipeline.service.due_slots import DueSlots
 from pipeline.service.housekeeping import Housekeeping
 from pipeline.service.leadership import Leadership
 from pipeline.service.scheduling import Scheduling
 from pipeline.service.state import ServiceState, shown_path, utc_now
 from pipeline.workers.dispatcher import Capacity, Dispatcher, LocalDispatcher, Work, open_dispatcher
+from pipeline.workers.dispatcher.aborts import abort_jobs
 from pipeline.workers.runner import Runner
 
 SCHEDULER, OUTBOX, WORKER = "scheduler", "outbox", "worker"
@@ -130,6 +131,12 @@ class WorkerRole:
     def running(self) -> int:
         """The number of runs in progress."""
         return len(self._runner.performing)
+
+    def stop_runs(self, stopped: Sequence[Run]) -> None:
+        """Stop runs at a checkpoint, in this process or in others, as a person has asked. Any thread may call this method."""
+        for run in stopped:
+            self._runner.stop_run(run.id)
+        abort_jobs(self._state.store, stopped)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._state.keep_running(self._dispatcher.run))

@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -145,7 +145,7 @@ class Service:
         self._digests = DigestBuilder(state, self._runner, self._wake_outbox, lambda: self._worker.builds_digests)
         self._outbox = OutboxRole(state, self._housekeeping, self._rebuild_digests) if OUTBOX in roles else None
         self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.wake_dispatcher, on_plan=state.slots_changed.set,
-                          on_mail=self._wake_outbox)
+                          on_mail=self._wake_outbox, on_stop=self._stop_runs)
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
@@ -327,6 +327,9 @@ class Service:
 
     def _rebuild_digests(self) -> None:
         self._state.spawn(self._digests.build_unreported())
+
+    def _stop_runs(self, stopped: Sequence[Run]) -> None:
+        self._worker.stop_runs(stopped)
 
     def _clock_was_set(self, seconds: float) -> None:
         self._due_slots.clock_was_set(seconds)

@@ -72,6 +72,7 @@ class CrawlRun:
         self._dry_run = run.reason == DRY_RUN
         self._downloads: RunDownloads | None = None
         self._ended = threading.Event()
+        self._stop_was_requested = False
 
     def perform(self) -> None:
         """Perform the run and store how it ended."""
@@ -222,9 +223,11 @@ class CrawlRun:
 
     def _stop_on_request(self) -> None:
         """Stop at a checkpoint, because a person has asked for it."""
-        if not self._stop:
+        if not self._stop_was_requested:
+            self._stop_was_requested = True
             logger.info("a person has asked to stop the run: it stops at a checkpoint")
-            self._stop.ask()
+            if not self._stop:  # the parent process may have asked first
+                self._stop.ask()
 
 
 def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) -> None:

@@ -314,6 +314,7 @@ class Runner:
         """Ask the process of one run to stop at a checkpoint. Any thread may call this method."""
         if run_id in self.performing and run_id not in self._stop_requests:
             self._stop_requests.add(run_id)
+            logger.info("run %d stops at a checkpoint, because a person has asked for it", run_id)
             if (child := self._by_run.get(run_id)) is not None:
                 child.stop()
 

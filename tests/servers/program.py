@@ -41,12 +41,14 @@ class Program:
         self.port = port
         self.data = folder / "var"
         self.environment: dict[str, str] = {}
+        self.pipeline = ""
+        """More lines of [pipeline]."""
         self._service: subprocess.Popen[str] | None = None
         self._watched: int | None = None
         self._log = folder / "serve.log"
 
     def write(self, toml: str) -> None:
-        head = f'[pipeline]\nkeep_free = "1MB"\n{ENGINE}[heartbeat]\nport = {self.port}\n'
+        head = f'[pipeline]\nkeep_free = "1MB"\n{ENGINE}{self.pipeline}[heartbeat]\nport = {self.port}\n'
         (self.folder / "settings.toml").write_text(head + textwrap.dedent(toml), "utf-8")
 
     def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0,

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from email.header import decode_header, make_header
 from pathlib import Path
 
@@ -71,6 +73,7 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.dispatchers
 def test_a_killed_service_leaves_no_child_and_the_next_one_resumes_the_pass(
         program: Program, site: PageSite, temporary: Path) -> None:
     program.environment["TMPDIR"] = str(temporary)
@@ -161,6 +164,7 @@ def test_a_port_in_use_is_reported_with_the_setting_to_change(program: Program) 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.sqlite
 def test_a_second_service_on_the_same_data_says_who_holds_it(program: Program) -> None:
     program.write("")
     program.serve()
@@ -309,6 +313,7 @@ def test_after_a_kill_the_next_start_checks_for_damage_and_incomplete_files(prog
     assert program.log().count("was not stopped cleanly last time") == before == 1
 
 
+@pytest.mark.dispatchers
 def test_a_run_due_in_quiet_hours_starts_by_itself_when_they_end(program: Program, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
     spider = f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\nrobots = false\n'
@@ -316,7 +321,7 @@ def test_a_run_due_in_quiet_hours_starts_by_itself_when_they_end(program: Progra
     foreground = program.run("run", "s")  # it stops at once; the service goes on with it
     assert "quiet hours until" in foreground.stdout + foreground.stderr
     program.serve()
-    store = open_store(program.data, migrate=False)
+    store = open_store(program.data, program.environment.get("DATABASE"), migrate=False)
     eventually(lambda: {run.outcome for run in runs.history(store)} == {None, Outcome.STOPPED, Outcome.SKIPPED}, within_s=60)
     assert program.status()["health"] == "ok"
     assert site.asked == []
@@ -325,4 +330,49 @@ def test_a_run_due_in_quiet_hours_starts_by_itself_when_they_end(program: Progra
     eventually(lambda: any(run.outcome is Outcome.SUCCEEDED for run in runs.history(store)), within_s=60)
     assert len({run.pass_id for run in runs.history(store)}) == 1
     assert site.paths() == ["/"]
+    store.close()
+
+
+# Stopping runs
+
+
+@pytest.mark.dispatchers
+def test_stop_ends_a_run_at_a_checkpoint_and_the_next_run_continues_its_pass(program: Program, site: PageSite) -> None:
+    release = threading.Event()
+    chain(site, 8, release)
+    tables = f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}'
+    program.write(tables)
+    program.serve()
+    eventually(lambda: "/5" in site.paths())
+    assert program.run("stop", "1", "--no-wait").stdout == "s run 1: the stop is requested\n"
+    eventually(lambda: "run 1 stops at a checkpoint" in program.log())
+    release.set()
+    eventually(lambda: "run 1: stopped" in program.log())
+    assert program.stop() == 0
+    program.serve()  # a restart does not resume what a person has stopped
+    assert program.run("stop", "s").stderr == "no run of s waits or is in progress\n"
+    assert program.run("run", "s").returncode == 0
+    last, first = program.history()
+    assert (last["outcome"], last["complete"], last["progress"]["pages"]) == ("succeeded", True, 8 - first["progress"]["pages"])
+    assert (first["outcome"], first["error"].partition(";")[0], first["pass"]) == ("stopped", "stopped on request", last["pass"])
+
+
+def test_stop_ends_a_run_in_the_foreground_and_a_run_that_waits(program: Program, site: PageSite) -> None:
+    release = threading.Event()
+    chain(site, 8, release)
+    program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\noverlap = "queue"\nrobots = false\n{ITEMS}')
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(program.run, "run", "s")
+        eventually(lambda: "/5" in site.paths())
+        store = open_store(program.data, migrate=False)
+        now = datetime.now(UTC)
+        waiting = runs.claim_slot(store, "s", "next", due_at=now, reason="schedule", now=now, overlap="queue")
+        assert waiting is not None
+        stopped = threads.submit(program.run, "stop", "s", "--json")
+        eventually(lambda: "a person has asked to stop the run" in (program.data / "logs" / "runs" / "1.log").read_text())
+        release.set()
+        assert [(run["run"], run["outcome"]) for run in json.loads(stopped.result().stdout)] == [(1, "stopped"), (waiting.id, "stopped")]
+        assert running.result().returncode == 1
+    assert program.run("stop", "1").stderr.startswith("the run has ended already: s run 1: stopped")
+    assert program.run("stop", "99").returncode == program.run("stop", "nobody").returncode == 2
     store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,7 @@ from pipeline.store.files.run_logs import run_log
 from pipeline.store.health import recent_rows
 from pipeline.store.mail import outbox, refused_addresses
 from pipeline.store.runs import paused_spiders, runs
+from pipeline.store.runs.stop_requests import request_stop
 from pipeline.text import escape_line
 
 LOG_BYTES = 32 * 1024
@@ -75,18 +76,20 @@ class AdminActions:
 
     settings: function that returns the current settings, which change when the settings file is reloaded. clock: function
     that returns the current time. on_run: called after a run was requested. on_plan: called after a spider was paused or
-    resumed. on_mail: called after a person requested another delivery of a message.
+    resumed. on_mail: called after a person requested another delivery of a message. on_stop: called in a thread with the runs that a
+    person has asked to stop.
     """
 
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
                  on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
-                 on_mail: Callable[[], None] = lambda: None) -> None:
+                 on_mail: Callable[[], None] = lambda: None, on_stop: Callable[[Sequence[Run]], None] = lambda found: None) -> None:
         self._store = store
         self._settings = settings
         self._clock = clock
         self.on_run = on_run
         self.on_plan = on_plan
         self.on_mail = on_mail
+        self._on_stop = on_stop
         self._mask: tuple[Settings, Mask] | None = None
 
     @property
@@ -198,6 +201,13 @@ class AdminActions:
         if run is None:
             raise UsageError("another process requested a run of this spider at the same moment", where=name, fix="try again")
         return run
+
+    def stop_run(self, run_id: int) -> None:
+        """Stop a run at a checkpoint. Raises UsageError if it has ended."""
+        found = request_stop(self._store, run_id=run_id, now=self._clock())
+        if not found:
+            raise UsageError(f"run {run_id} has ended, or does not exist", where="runs")
+        self._on_stop(found)
 
     def pause(self, name: str) -> None:
         """Pause a spider. Raises UsageError for a spider that is not in the settings."""

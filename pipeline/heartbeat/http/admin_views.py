@@ -51,7 +51,7 @@ class AdminViews:
             "/files/{key:.+}": self._file}
         actions: dict[str, Handler] = {
             "/spiders/{name}/run": self._run_now, "/spiders/{name}/pause": self._pause,
-            "/spiders/{name}/resume": self._resume, r"/messages/{id:\d{1,18}}/retry": self._retry,
+            "/spiders/{name}/resume": self._resume, r"/runs/{id:\d{1,18}}/stop": self._stop_run, r"/messages/{id:\d{1,18}}/retry": self._retry,
             r"/messages/{id:\d{1,18}}/seen": self._mark_seen}
         atom: dict[str, Handler] = {"/feed.atom": self._runs_feed, "/spiders/{name}/feed.atom": self._changes_feed}
         for path, handler in atom.items():
@@ -177,6 +177,11 @@ class AdminViews:
         name = request.match_info["name"]
         await self._act(partial(self._actions.resume, name), self._actions.on_plan)
         return _redirect(f"/spiders/{name}")
+
+    async def _stop_run(self, request: web.Request) -> web.Response:
+        number = _number(request)
+        await self._act(partial(self._actions.stop_run, number), lambda: None)
+        return _redirect(f"/runs/{number}")
 
     async def _retry(self, request: web.Request) -> web.Response:
         await self._act(partial(self._actions.retry, _number(request)), self._actions.on_mail)

@@ -346,6 +346,18 @@ def test_run_now_creates_one_waiting_run_and_wakes_the_service(browser, world):
     assert "is still running" in page(browser, skipped).text_content()
 
 
+def test_stop_asks_for_the_end_of_a_run_and_the_page_of_an_ended_run_has_no_such_button(browser, world):
+    run = runs.claim_slot(world.store, "books", "now", due_at=world.now, reason="manual", now=world.now)
+    runs.start_run(world.store, run.id, owner=world.store.owner, now=world.now, limit=9)
+    answer = press(browser, f"/runs/{run.id}", f"/runs/{run.id}/stop")
+    assert answer.headers["Location"] == f"/runs/{run.id}"
+    assert runs.get_run(world.store, run.id).stop_requested_at == world.now
+    assert not [form for form in page(browser, f"/runs/{run.id}").forms if form.action.endswith("/stop")]
+    waiting = runs.claim_slot(world.store, "books", "later", due_at=world.now, reason="manual", now=world.now, overlap="queue")
+    press(browser, f"/runs/{waiting.id}", f"/runs/{waiting.id}/stop")
+    assert runs.get_run(world.store, waiting.id).outcome is Outcome.STOPPED
+
+
 def test_pause_and_resume_are_kept_in_the_store(browser, world):
     press(browser, "/spiders/books", "/spiders/books/pause")
     assert paused_spiders.paused_spiders(world.store) == {"books"}
