@@ -45,6 +45,7 @@ PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.
 """The signals that show that a page ended the process: the page exceeded its CPU limit (SIGPROF) or crashed a parser."""
 DIGEST_LIMIT_S = 600.0
 """How long, in seconds, a process may take to render a digest before it is killed."""
+RENEW_DIGEST_EVERY_S = 10.0
 DEATHS_PER_PRESENTATION = 3
 """Whenever this many processes were killed while rendering a digest, a simpler presentation of the digest is used."""
 
@@ -288,7 +289,7 @@ class Runner:
         try:
             await asyncio.to_thread(child.start)
             self._children.add(child)
-            while await child.wait(min(30.0, max(0.0, deadline - time.monotonic()))) is None and time.monotonic() < deadline:
+            while await child.wait(min(RENEW_DIGEST_EVERY_S, max(0.0, deadline - time.monotonic()))) is None and time.monotonic() < deadline:
                 await asyncio.to_thread(digests.renew, self._store, claim.id, owner=owner, now=datetime.now(UTC))
         finally:
             self._children.discard(child)

@@ -43,7 +43,8 @@ from pipeline.store.mail.outbox import insert_messages, rebuild_of
 from pipeline.store.runs import jobs, leases
 from pipeline.store.runs.slots import run_of
 
-CLAIM_TTL = timedelta(minutes=5)
+CLAIM_TTL = timedelta(minutes=1)
+"""The duration of the lease of a claim. After a node has died, its digests wait this long at most until another node renders them."""
 _WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
 _NUMBER = re.compile(r"\d+")
 FIRST_PAUSE = timedelta(seconds=15)
