@@ -13,7 +13,7 @@ from pipeline.run_log import remove_page_files
 from pipeline.service.state import ServiceState, about, utc_now
 from pipeline.store import Store
 from pipeline.store.health.status_queries import running
-from pipeline.store.runs import runs
+from pipeline.store.runs import leases, runs
 
 RETRY_S = 1.0
 UNKNOWN_FOR = timedelta(minutes=10)
@@ -36,7 +36,8 @@ def check_store(store: Store, *, unclean: bool) -> None:
                          fix="restore a backup (`pipeline restore FILE --replace`)")
     if store.shared:  # the service does not know whether it was stopped cleanly
         with store.read() as connection:
-            remove_page_files(store.data_dir, keep=[run.id for run in running(connection)])
+            found = running(connection)
+        remove_page_files(store.data_dir, keep=[run.id for run in found if leases.owner_is_alive(run.lease_owner, store.owner)])
     if not unclean:
         return
     swept = store.files.sweep() + remove_page_files(store.data_dir)
