@@ -79,7 +79,7 @@ def take(store: Store, run: Run, *, owner: str, now: datetime, limit: int, per_h
     with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         candidates = connection.execute(select(downloads.c.id, downloads.c.url).where(
-            due, leases.free(downloads, now)).order_by(downloads.c.id)
+            due, leases.free(downloads, leases.shared_time(connection, now))).order_by(downloads.c.id)
             .limit(limit if per_host is None else _LOOK_AHEAD + limit))
         chosen = _with_room([(row.id, row.url) for row in candidates], limit, per_host, busy_hosts or {})
         if not chosen:

@@ -4,6 +4,9 @@ A row belongs to `lease_owner` until `lease_until`. If the owner's process dies,
 the row. Each write of a result verifies the lease in the same transaction, so that a process that lost its lease changes
 nothing.
 
+Nodes that share a database may have clocks that differ. Therefore, leases on PostgreSQL are compared by the clock of the database server
+(shared_time).
+
 If the clock is set forward, all leases seem to have expired, but living processes on this machine keep their rows. If the
 clock is set back, leases would last too long; a lease that ends more than LONGEST from now therefore counts as expired.
 """
@@ -12,9 +15,10 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,24 @@ crash.
 """
 LONGEST = timedelta(minutes=10)
 """The longest duration of any lease."""
+_COMPARE_EVERY_S = 5.0
+"""How often each connection compares this machine's clock with the clock of the database server."""
+_SMALL_ERROR = timedelta(seconds=1)
+
+
+def shared_time(connection: Connection, now: datetime) -> datetime:
+    """Return the time `now` of this process as the clock of the database server shows it.
+
+    On SQLite, and if the two clocks differ by less than a second, this is `now` itself.
+    """
+    if connection.dialect.name != "postgresql":
+        return now
+    here_s = time.monotonic()
+    compared_s, error = connection.info.get("clock error", (float("-inf"), timedelta()))
+    if here_s - compared_s > _COMPARE_EVERY_S:
+        error = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one() - datetime.now(UTC)
+        connection.info["clock error"] = (here_s, error)
+    return now + error if abs(error) > _SMALL_ERROR else now
 
 
 def new_owner() -> str:
@@ -108,6 +130,7 @@ def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, n
     No process then has to wait until these leases expire.
     own: the name under which this process owns leases. Returns the number of ended leases.
     """
+    now = shared_time(connection, now)
     released = 0
     for table in tables:
         held = connection.execute(select(table.c.lease_owner).where(table.c.lease_until > now).distinct()).scalars()
@@ -119,7 +142,7 @@ def release_dead(connection: Connection, tables: Sequence[Table], *, own: str, n
 
 
 def free(table: Table, now: datetime) -> ColumnElement[bool]:
-    """Return SQL for the rows without a lease, or with an expired lease."""
+    """Return SQL for the rows without a lease, or with an expired lease. now: the result of shared_time()."""
     return or_(table.c.lease_until.is_(None), table.c.lease_until <= now, table.c.lease_until > now + LONGEST)
 
 
@@ -130,6 +153,7 @@ def take(connection: Connection, table: Table, where: ColumnElement[bool], *, ow
     own_too: whether to include rows that this owner already holds. Rows that other living processes on this machine hold are never
     taken, even if the clock was changed and their leases seem to have expired.
     """
+    now = shared_time(connection, now)
     takeable = and_(where, or_(free(table, now), table.c.lease_owner == owner) if own_too else free(table, now))
     own = ":".join(owner.split(":")[:3])
     held = connection.execute(select(table.c.lease_owner).where(takeable, table.c.lease_owner != "").distinct()).scalars()
@@ -148,7 +172,8 @@ def take(connection: Connection, table: Table, where: ColumnElement[bool], *, ow
 def renew(connection: Connection, table: Table, row_id: int, *, owner: str, now: datetime,
           ttl: timedelta = TTL) -> bool:
     """Extend a lease to `ttl` from now; return False if another owner has taken the row."""
-    result = connection.execute(update(table).where(_ours(table, row_id, owner)).values(lease_until=now + ttl))
+    until = shared_time(connection, now) + ttl
+    result = connection.execute(update(table).where(_ours(table, row_id, owner)).values(lease_until=until))
     return bool(result.rowcount == 1)
 
 

@@ -95,6 +95,7 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
     A spider has at most one run in progress and, besides retries, one waiting run, so starting the oldest run first is fair.
     """
     with store.write(durable=True) as connection:
+        here, now = now, leases.shared_time(connection, now)
         at_work = runs.alias()
         running = select(func.count()).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), runs.c.lease_until > now)
         if store.shared:
@@ -112,7 +113,7 @@ def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, li
             waiting = and_(waiting, runs.c.spider.not_in(sorted(held)))
         if queues:
             waiting = and_(waiting, runs.c.queue.in_(sorted(queues)))
-        while taken := leases.take(connection, runs, waiting, owner=owner, now=now, order_by=[runs.c.id]):
+        while taken := leases.take(connection, runs, waiting, owner=owner, now=here, order_by=[runs.c.id]):
             row = connection.execute(update(runs).where(runs.c.id == taken[0]).values(started_at=now).returning(runs))
             if (run := _with_open_pass(connection, run_of(row.one()), now)) is not None:
                 return run
@@ -169,6 +170,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
     """
     with store.write(durable=True) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
+        now = leases.shared_time(connection, now)
         stored = run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
         if progress is None:  # the child process died: the row has the last progress that it reported
             progress = stored.progress
@@ -250,6 +252,7 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
     """
     with store.write(durable=True) as connection:
         leases.release_dead(connection, (runs, downloads, digests, messages), own=store.owner, now=now)
+        now = leases.shared_time(connection, now)
         expired = [run_of(row) for row in connection.execute(select(runs).where(
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), leases.free(runs, now)))]
         lost = [run for run in expired if not _is_performed(run, store.owner, performing)]

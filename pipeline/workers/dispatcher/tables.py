@@ -16,7 +16,10 @@ from pipeline.store import Store
 _LOCK = 0x63746F6A  # number of the advisory lock: "ctoj"
 _MARK = "crawl-to-inbox: "
 """The comment on the table consists of this mark and the name of the script that was applied last."""
-_COMMENT = text("SELECT to_regclass('procrastinate_jobs') IS NOT NULL, obj_description(to_regclass('procrastinate_jobs'), 'pg_class')")
+_COMMENT = text("SELECT obj_description(oid, 'pg_class') FROM pg_class WHERE relname = 'procrastinate_jobs' AND pg_table_is_visible(oid)")
+"""This query reads pg_class itself. to_regclass() may answer from a cache that is as old as the beginning of the transaction, and so may not
+see the tables for which the transaction has waited.
+"""
 
 
 def prepare_tables(store: Store) -> None:
@@ -51,13 +54,14 @@ def _applied(connection: Connection, store: Store) -> str | None:
 
     Raises StoreError if the tables belong to another program, or if a newer version of procrastinate has upgraded them.
     """
-    exists, comment = connection.execute(_COMMENT).one()
-    if not exists:
+    found = connection.execute(_COMMENT).first()
+    if found is None:
         return None
-    if not (comment or "").startswith(_MARK):
+    comment = found[0] or ""
+    if not comment.startswith(_MARK):
         raise StoreError("the database has tables of procrastinate that another program has created", where=store.where,
                          fix='use another database, or set [cluster] dispatcher = "local"')
-    applied = str(comment).removeprefix(_MARK)
+    applied = comment.removeprefix(_MARK)
     if applied > _scripts()[-1].stem:
         raise StoreError(f"a newer version of procrastinate has upgraded its tables (the last script is {applied})", where=store.where,
                          fix="run `pip install --upgrade 'crawl-to-inbox[cluster]'` on this node")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
@@ -114,3 +114,36 @@ def test_a_retry_postponed_before_the_clock_was_set_back_starts(store: Store) ->
                  follow_ups=follow_ups)
     assert runs.start_run(store, None, owner="me", now=NOW + timedelta(minutes=1), limit=9) is None
     assert runs.start_run(store, None, owner="me", now=NOW - HOURS, limit=9) is not None
+
+
+class _WrongClock(datetime):
+    """The clock of a node that is an hour ahead of the database's."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+@pytest.mark.needs("postgres")
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+def test_a_node_with_a_wrong_clock_neither_takes_the_leases_of_others_nor_loses_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = datetime.now(UTC)
+    others = a_run(store, "elsewhere:1:x", right)
+    monkeypatch.setattr(leases, "datetime", _WrongClock)
+    wrong = _WrongClock.now(UTC)
+    store.engine.dispose()  # connections that compare the clocks anew
+    assert runs.abandon_expired(store, now=wrong) == []
+    own = runs.start_run(store, _another_run(store, wrong), owner="here:1:x", now=wrong, limit=9)
+    assert own is not None
+    assert own.lease_until is not None
+    assert timedelta() < own.lease_until - right < timedelta(minutes=1)
+    monkeypatch.undo()
+    store.engine.dispose()
+    assert runs.abandon_expired(store, now=datetime.now(UTC)) == []
+    assert {run.id for run in runs.abandon_expired(store, now=datetime.now(UTC) + leases.TTL)} == {others, own.id}
+
+
+def _another_run(store: Store, now: datetime) -> int:
+    run = runs.claim_slot(store, "books", "1", due_at=now, reason="schedule", now=now)
+    assert run is not None
+    return run.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -222,6 +223,16 @@ def test_the_tables_are_upgraded_with_the_scripts_of_procrastinate_and_a_newer_v
             prepare_tables(old)
     assert new.check() == []
     for store in (new, old):
+        store.close()
+
+
+def test_several_processes_may_create_the_tables_at_once(postgres: Postgres, tmp_path: Path) -> None:
+    url = postgres.new_database()
+    stores = [open_store(tmp_path / str(number), url) for number in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(prepare_tables, store) for store in stores]:
+            done.result()
+    for store in stores:
         store.close()
 
 
