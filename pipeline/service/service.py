@@ -140,7 +140,7 @@ class Service:
         self._runner = Runner(store, settings)
         self._reloader = Reloader(state, self._use_settings, options.source)
         alone = SCHEDULER in roles and (options.once or not store.shared)
-        self._leadership = Leadership(LeaderLock(store) if SCHEDULER in roles and not alone else None, state.slots_changed.set, alone=alone)
+        self._leadership = Leadership(LeaderLock(store) if SCHEDULER in roles and not alone else None, self._leader_changed, alone=alone)
         self._housekeeping = Housekeeping(state, self._is_leader)
         self._digests = DigestBuilder(state, self._runner, self._wake_outbox, lambda: self._worker.builds_digests)
         self._outbox = OutboxRole(state, self._housekeeping, self._rebuild_digests) if OUTBOX in roles else None
@@ -188,6 +188,11 @@ class Service:
 
     def _is_leader(self) -> bool:
         return self._leadership.is_leader
+
+    def _leader_changed(self) -> None:
+        self._state.slots_changed.set()
+        if self._node is not None:
+            self._state.spawn(self._node.report())
 
     async def run(self, *, unclean: bool) -> None:
         """Start all parts, work until a stop is requested, and stop all parts.

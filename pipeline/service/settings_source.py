@@ -7,13 +7,14 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from pipeline.atomic_write import replace_file
-from pipeline.errors import UsageError
+from pipeline.errors import StoreError, UsageError
 from pipeline.settings import Settings, load
 from pipeline.settings.fields.scalars import is_loopback
+from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.text import size_for_people
 
 TIMEOUT_S = 30.0
-MAX_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024
 
 
 class SettingsSource:
@@ -75,7 +76,21 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _from_object_store(url: str) -> bytes:
-    raise _unreadable(url, "settings in an object store are not supported yet", "use a file or an https URL")
+    """Read an object with the credentials and the endpoint of the AWS_* variables."""
+    try:
+        from pipeline.store.files.object_client import ObjectClient  # noqa: PLC0415  only installed where an object store is used
+    except ModuleNotFoundError as error:
+        raise _unreadable(url, f"the package {error.name} is not installed", "run `pip install 'crawl-to-inbox[s3]'`") from error
+    parts = urlsplit(url)
+    folder, _, name = parts.path.lstrip("/").rpartition("/")
+    try:
+        client = ObjectClient(ObjectStorage(parts.netloc, folder), patience_s=0)
+        found = client.head(name)
+        if found is None:
+            raise _unreadable(url, "there is no such object")
+        return client.read(name, 0, min(found.size_bytes, MAX_BYTES + 1), etag=found.etag) if found.size_bytes else b""
+    except (StoreError, FileNotFoundError) as error:
+        raise _unreadable(url, str(error)) from error
 
 
 def _unreadable(url: str, why: str, fix: str = "check the URL, or use a file") -> UsageError:

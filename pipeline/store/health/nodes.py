@@ -8,7 +8,7 @@ error of its clock is measured with each report.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -121,7 +121,10 @@ def read_nodes(connection: Connection) -> list[Node]:
     """Return the last reports of all processes, sorted by the names of their nodes; [] on SQLite, where there is only one node."""
     if connection.dialect.name == "sqlite":
         return []
-    return [_node(row) for row in connection.execute(select(table, _NOW.label("now")).order_by(table.c.name, table.c.started_at))]
+    found = [_node(row) for row in connection.execute(select(table, _NOW.label("now")).order_by(table.c.name, table.c.started_at))]
+    # A leader that was killed or frozen could not report that it is not the leader any more.
+    leader = max((node for node in found if node.leader and node.state is not NodeState.GONE), key=lambda node: node.seen_at, default=None)
+    return [replace(node, leader=node is leader) if node.leader else node for node in found]
 
 
 def nodes(store: Store) -> list[Node]:

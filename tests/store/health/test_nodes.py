@@ -102,6 +102,13 @@ def test_a_wrong_clock_is_measured_and_does_not_make_a_node_gone(store: Store, w
     assert (node.state, node.clock_skew_s, node.has_wrong_clock) == (NodeState.ALIVE, skew_s, bool(wrong_s))
 
 
+def test_of_two_processes_that_called_themselves_leader_the_one_seen_last_is_the_leader(store: Store, other: Store) -> None:
+    report(store, replace(WORKER, leader=True))
+    unseen_for(store, 3)
+    report(other, replace(WORKER, name="us-1", leader=True))
+    assert [(node.name, node.leader) for node in nodes(store)] == [("eu-1", False), ("us-1", True)]
+
+
 def test_the_row_is_written_while_another_process_has_the_write_lock(store: Store, other: Store) -> None:
     with other.write():
         report(store, WORKER)
