@@ -159,6 +159,7 @@ class AlertWording(Texts):
     run_page: Phrase
     spider_page: Phrase
     digests_page: Phrase
+    nodes_page: Phrase
     log: Phrase
     more: Phrase
     footer: Phrase

@@ -42,7 +42,7 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
     ending = alerts.logins_ending(store, before=timedelta(seconds=table.login_before), now=now) if table.login_before else []
     current = {(condition.spider, condition.kind): condition for condition in (*late, *ending)
                if condition.spider in settings.spiders}
-    current |= {(condition.spider, condition.kind): condition for condition in alerts.failing_digests(store, list(settings.digests))}
+    current |= {(condition.spider, condition.kind): condition for condition in (*alerts.failing_digests(store, list(settings.digests)), *alerts.gone_nodes(store))}
     for spider in settings.spiders:
         current |= {(spider, condition.kind): condition for condition in alerts.run_conditions(store, spider, after=table.after)}
     started = [condition for condition in _started(current, history, now)
@@ -57,6 +57,8 @@ def check(store: Store, settings: Settings, *, late: Iterable[AlertCondition], l
 
 
 def _is_removed(alert: Alert, settings: Settings) -> bool:
+    if alert.kind is AlertKind.NODE:
+        return False
     return alert.spider not in (settings.digests if alert.kind is AlertKind.DIGEST else settings.spiders)
 
 

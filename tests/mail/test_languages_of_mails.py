@@ -60,6 +60,7 @@ def test_alerts_of_every_kind_have_no_english_sentence(store, site, settings_fro
     site.run(None, spider="news", outcome=Outcome.TIMED_OUT, error="the run did not finish within time_limit = 60 s", error_kind="SpiderError")
     cookie = LoginCookie("sid", "books.test", NOW - timedelta(days=9), False, NOW + timedelta(days=1))
     late = [AlertCondition("news", AlertKind.LATE, NOW - timedelta(hours=2)), AlertCondition("login", AlertKind.LOGIN, NOW, cookie=cookie),
+            AlertCondition("books", AlertKind.NODE, NOW - timedelta(hours=1)),
             AlertCondition("daily", AlertKind.DIGEST, NOW, error="digest.html, line 3: the template cannot be rendered: …; correct the template, or remove the file")]
     assert check(store, settings, late=late, log_of=lambda run: store.files.path(f"{run}.log"), now=NOW) is not None
     site.run({"1": {"标题": "书"}}, spider="news")

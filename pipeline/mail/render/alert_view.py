@@ -168,7 +168,7 @@ class AlertViewer:
             return facts
         lasted = self._now - condition.since
         facts = [(words.since, self._at(condition.since) + (f" ({self._span(lasted)})" if lasted >= _SHORTEST_SPAN else ""))]
-        if condition.kind is not AlertKind.DIGEST:
+        if condition.kind not in (AlertKind.DIGEST, AlertKind.NODE):
             facts.append((words.last_good, self._run(condition.last_success)))
         if condition.last_run is not None:
             facts.append((words.last_run, self._run(condition.last_run)))
@@ -223,6 +223,8 @@ class AlertViewer:
     def _page_of(self, name: str, kind: AlertKind) -> list[tuple[str, str]]:
         if kind is AlertKind.DIGEST:
             return self._link(self.words.digests_page, "/digests")
+        if kind is AlertKind.NODE:
+            return self._link(self.words.nodes_page, "/")
         return self._link(self.words.spider_page.format(spider=name), f"/spiders/{name}")
 
     def _link(self, text: str, path: str) -> list[tuple[str, str]]:

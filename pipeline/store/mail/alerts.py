@@ -1,4 +1,4 @@
-"""Alerts: problems of spiders and digests.
+"""Alerts: problems of spiders, digests and nodes.
 
 The start and the end of each problem are reported by mail once.
 The row of an alert and its message are written in one transaction, so that an alert is neither sent twice nor lost.
@@ -17,9 +17,14 @@ from pipeline.model import DraftMessage, LoginCookie, Outcome, Run
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import alerts, runs
 from pipeline.store.health import status_queries
+from pipeline.store.health.nodes import nodes
 from pipeline.store.mail import login_cookies
 from pipeline.store.mail.outbox import insert_messages
 from pipeline.store.runs.slots import run_of
+
+NODE_GONE_FOR = timedelta(minutes=2)
+"""How long a process must be gone before an alert is sent: a restart of its machine takes less."""
+LONGEST_NAME = 64
 
 
 class AlertKind(StrEnum):
@@ -30,6 +35,7 @@ class AlertKind(StrEnum):
     late: a slot of the spider passed without a successful run.
     login: a cookie of the spider's login expires soon.
     digest: the digest could not be rendered completely.
+    node: a process of the node is gone.
     """
 
     FAILING = "failing"
@@ -37,13 +43,14 @@ class AlertKind(StrEnum):
     LATE = "late"
     LOGIN = "login"
     DIGEST = "digest"
+    NODE = "node"
 
 
 @dataclass(frozen=True)
 class AlertCondition:
-    """A current problem of a spider, or of a digest if `kind` is DIGEST.
+    """A current problem of a spider, of a digest if `kind` is DIGEST, or of a node if `kind` is NODE.
 
-    spider: the name of the spider or of the digest.
+    spider: the name of the spider, of the digest or of the node.
     since: when the problem began. failures: the number of failures in a row.
     last_run: the newest run that shows the problem.
     last_success: the last successful run of the spider.
@@ -164,6 +171,12 @@ def failing_digests(store: Store, names: Sequence[str]) -> list[AlertCondition]:
     with store.read() as connection:
         found = [status_queries.digest_problem(connection, name) for name in names]
     return [AlertCondition(problem.name, AlertKind.DIGEST, problem.since, error=problem.error, next_at=problem.next_at) for problem in found if problem is not None]
+
+
+def gone_nodes(store: Store) -> list[AlertCondition]:
+    """Return a problem for each node of which a process has been gone for NODE_GONE_FOR."""
+    gone = [node for node in nodes(store) if node.age_s > NODE_GONE_FOR.total_seconds()]
+    return [AlertCondition(node.name[:LONGEST_NAME], AlertKind.NODE, node.seen_at) for node in gone]
 
 
 def failures_and_success(store: Store, spider: str) -> tuple[int, Run | None]:

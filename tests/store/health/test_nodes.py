@@ -15,6 +15,7 @@ from pipeline.errors import StoreError
 from pipeline.store import Store, open_store
 from pipeline.store.database.leader_lock import LeaderLock
 from pipeline.store.health.nodes import NodeReport, NodeState, forget, leave, nodes, report
+from pipeline.store.mail.alerts import AlertKind, gone_nodes
 from tests.servers.postgres import Postgres
 
 pytestmark = pytest.mark.needs("postgres")
@@ -100,6 +101,14 @@ def test_a_wrong_clock_is_measured_and_does_not_make_a_node_gone(store: Store, w
     assert skew_s == pytest.approx(wrong_s, abs=1.0)
     (node,) = nodes(store)
     assert (node.state, node.clock_skew_s, node.has_wrong_clock) == (NodeState.ALIVE, skew_s, bool(wrong_s))
+
+
+def test_an_alert_is_due_when_a_process_has_been_gone_for_two_minutes(store: Store, other: Store) -> None:
+    report(other, replace(WORKER, name="us-1"))
+    unseen_for(other, 115)
+    assert gone_nodes(store) == []
+    unseen_for(other, 10)
+    assert [(each.spider, each.kind) for each in gone_nodes(store)] == [("us-1", AlertKind.NODE)]
 
 
 def test_of_two_processes_that_called_themselves_leader_the_one_seen_last_is_the_leader(store: Store, other: Store) -> None:

@@ -85,7 +85,7 @@ alerts = Table(
     "alerts", metadata,
     Column("id", Id, primary_key=True),
     Column("spider", String(64), nullable=False),
-    Column("kind", String(20), nullable=False),  # failing, suspect, late, login, digest
+    Column("kind", String(20), nullable=False),  # failing, suspect, late, login, digest, node
     Column("since", Instant, nullable=False),
     Column("told_at", Instant, nullable=False),  # when the message about the start of the problem was put into the outbox
     Column("over_at", Instant),  # when the message about the end of the problem was put into the outbox; NULL: not over
