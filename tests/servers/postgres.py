@@ -24,12 +24,13 @@ def program(name: str) -> str | None:
 
 
 class Postgres:
-    """A started server. Nothing it keeps is meant to survive: fsync is off.
+    """A started server.
 
     host: the address it listens on, beside its Unix socket. clients: a network whose clients it trusts, beside this machine.
+    durable: whether commits wait for the disk (fsync). By default, nothing it keeps is meant to survive.
     """
 
-    def __init__(self, host: str = "127.0.0.1", clients: str = "") -> None:
+    def __init__(self, host: str = "127.0.0.1", clients: str = "", *, durable: bool = False) -> None:
         # A short path of its own: a socket's path has 107 bytes, and the server's user must reach it.
         self._folder = Path(tempfile.mkdtemp(prefix="pipeline-postgres-"))
         self._user: dict[str, str | int] = {}
@@ -38,6 +39,7 @@ class Postgres:
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._user = {"user": account.pw_uid, "group": account.pw_gid}
         self._databases = 0
+        self._fsync = "on" if durable else "off"
         self.host = host
         self.port = free_port()
         self._command(program("initdb"), "-D", str(self._data), "-U", "pipeline", "-A", "trust", "-E", "UTF8",
@@ -59,7 +61,7 @@ class Postgres:
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
                 [str(program("postgres")), "-D", str(self._data), "-p", str(self.port), "-c", f"listen_addresses={self.host}",
-                 "-c", f"unix_socket_directories={self._folder}", "-c", "fsync=off", "-c", "max_connections=100",
+                 "-c", f"unix_socket_directories={self._folder}", "-c", f"fsync={self._fsync}", "-c", "max_connections=100",
                  "-c", "log_min_messages=warning"],
                 cwd=self._folder, stdout=log, stderr=log, **self._user)  # type: ignore[call-overload]
         eventually(self._answers, within_s=30)
@@ -86,6 +88,10 @@ class Postgres:
         name = f"d{self._databases}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return self.url(name)
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
 
     def crash(self) -> None:
         """End it as a crash would: immediate shutdown, then recovery at the next start."""

@@ -12,11 +12,14 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.client import HeartbeatClient
+from tests.servers.commands import command_server
 
+ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 ENGINE = "fast_engine = false\n" if os.environ.get("TEST_ENGINE") == "scrapy" else ""
 """For [pipeline]: every test of crawls also runs on Scrapy's own engine (`make fallback`)."""
@@ -54,6 +57,40 @@ class Program:
     def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0,
             open_files: int | None = None, umask: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command, to its end. One that hangs says where it does. open_files: how many it may have."""
+        if open_files is None and umask is None and self._can_be_forked(arguments):
+            code, out, err = self._run_forked(arguments, stdin, timeout_s)
+        else:
+            code, out, err = self._run_anew(arguments, stdin, timeout_s, open_files, umask)
+        if arguments[:1] != ("items",):  # what a site shows, secrets it was told among them, is shown as it is
+            self._keep(out + err)
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+    def _can_be_forked(self, arguments: tuple[str, ...]) -> bool:
+        """Whether a fork of a process with the program loaded behaves as a new process does."""
+        here, theirs = os.environ | {"PYTHONPATH": str(ROOT)}, self.variables()
+        read_at_start = {name for name in here.keys() | theirs.keys() if name.startswith(("PYTHON", "LC_", "LANG", "LD_"))}
+        return not ENGINE and arguments[:1] != ("serve",) and all(here.get(name) == theirs.get(name) for name in read_at_start)
+
+    def _run_forked(self, arguments: tuple[str, ...], stdin: str, timeout_s: float) -> tuple[int, str, str]:
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write(stdin.encode())
+            given.seek(0)
+            server = command_server()
+            pid, connection = server.start(list(arguments), self.folder, self.variables(), (given, out, err))
+            with connection:
+                if (code := server.exit_code(connection, timeout_s)) is None:
+                    for each in {pid} | self.descendants(pid):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(each, signal.SIGABRT)
+                    server.exit_code(connection, 10)
+            for file in (out, err):
+                file.seek(0)
+            texts = [file.read().decode() for file in (out, err)]
+        assert code is not None, f"{arguments} still ran after {timeout_s} s\n" + "\n".join(texts)
+        return code, texts[0], texts[1]
+
+    def _run_anew(self, arguments: tuple[str, ...], stdin: str, timeout_s: float, open_files: int | None,
+                  umask: str | None) -> tuple[int, str, str]:
         limit = ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh"] if open_files is not None else []
         limit = ["sh", "-c", f'umask {umask} && exec "$@"', "sh"] if umask is not None else limit
         with subprocess.Popen([*limit, sys.executable, "-X", "faulthandler", "-m", "pipeline", *arguments], cwd=self.folder,
@@ -67,9 +104,7 @@ class Program:
                         os.kill(pid, signal.SIGABRT)
                 out, err = process.communicate(timeout=10)
                 raise AssertionError(f"{arguments} still ran after {timeout_s} s\n{out}\n{err}") from None
-        if arguments[:1] != ("items",):  # what a site shows, secrets it was told among them, is shown as it is
-            self._keep(out + err)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return process.returncode, out, err
 
     def _keep(self, answer: str) -> None:
         """Where conftest.py looks for secrets when the test is over."""
@@ -77,8 +112,7 @@ class Program:
             file.write(answer)
 
     def variables(self) -> dict[str, str]:
-        here = str(Path(__file__).parents[2])
-        return os.environ | {"PYTHONPATH": here} | self.environment
+        return os.environ | {"PYTHONPATH": str(ROOT)} | self.environment
 
     def serve(self, *arguments: str) -> None:
         """Start the service; returns once its heartbeat answers. arguments: by default "serve"."""

@@ -1,0 +1,181 @@
+"""A process that has loaded the program and forks a process for each command, which then starts in 20 ms and not in a second.
+
+Most of the suite's CPU time would be spent on loading the same modules in hundreds of processes. `serve`, and commands that tests start
+with Popen, are processes of their own; so is every command with TEST_ENGINE=scrapy (`make fallback`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+LOADED = ("pipeline.cli.main", "pipeline.cli.foreground_run", "pipeline.workers.entry", "pipeline.workers.runner", "pipeline.store",
+          "pipeline.store.database.migrate", "pipeline.store.maintenance.backup", "pipeline.mail.outbox", "pipeline.mail.digests.build",
+          "pipeline.mail.transports", "pipeline.heartbeat.snapshot.build", "pipeline.schedule.upcoming")
+ROOT = Path(__file__).parents[2]
+LENGTH, NUMBER = struct.Struct("!I"), struct.Struct("!i")
+
+
+class CommandServer:
+    """The client's side. Several threads may run commands at the same time."""
+
+    def __init__(self) -> None:
+        self._socket, far = socket.socketpair()
+        self._lock = threading.Lock()
+        with far:  # the server ends when this end of the pair is closed
+            self._process = subprocess.Popen([sys.executable, "-X", "faulthandler", "-m", "tests.servers.commands", str(far.fileno())],
+                                             cwd=ROOT, stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)}, pass_fds=[far.fileno()])
+        atexit.register(self.close)
+
+    def start(self, arguments: list[str], folder: Path, environment: dict[str, str], files: Sequence[IO[bytes]]) -> tuple[int, socket.socket]:
+        """Start a command. Return its process id, and the connection on which its exit code arrives.
+
+        files: its standard input, output and error.
+        """
+        before = os.umask(0o022)
+        os.umask(before)
+        request = json.dumps({"arguments": arguments, "folder": str(folder), "environment": environment, "umask": before}).encode()
+        connection, far = socket.socketpair()
+        with far, self._lock:
+            socket.send_fds(self._socket, [LENGTH.pack(len(request))], [*(file.fileno() for file in files), far.fileno()])
+            self._socket.sendall(request)
+        return _number(connection), connection
+
+    def exit_code(self, connection: socket.socket, timeout_s: float) -> int | None:
+        """Wait until the command ends. Return its exit code, or minus the number of the signal that killed it; None at the time limit."""
+        connection.settimeout(timeout_s)
+        try:
+            return _number(connection)
+        except TimeoutError:
+            return None
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait(30)
+
+
+@cache
+def command_server() -> CommandServer:
+    """Return the server of this process, which the first command starts."""
+    return CommandServer()
+
+
+def _number(connection: socket.socket) -> int:
+    data = connection.recv(4, socket.MSG_WAITALL)
+    assert len(data) == 4, "the process of the commands has ended"
+    return int(NUMBER.unpack(data)[0])
+
+
+class _Server:
+    """The process that forks. _connections: of the commands in progress, by process id."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+        self._connections: dict[int, socket.socket] = {}
+
+    def next_command(self) -> dict[str, Any] | None:
+        """Serve until the client ends (None). In each forked process, return what it is asked to do."""
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        far.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(far.fileno())  # the end of a command wakes select()
+        while True:
+            ready, _, _ = select.select([self._client, near], [], [])
+            if near in ready:
+                near.recv(4096)
+            self._report_ended()
+            if self._client in ready:
+                head, files, _, _ = socket.recv_fds(self._client, LENGTH.size, 4)
+                if not head:
+                    return None
+                asked: dict[str, Any] = json.loads(self._client.recv(LENGTH.unpack(head)[0], socket.MSG_WAITALL))
+                if not self._fork(files):
+                    break
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for file in (near, far, self._client, *self._connections.values()):
+            file.close()
+        return asked
+
+    def _report_ended(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                with self._connections.pop(found[0]) as connection, contextlib.suppress(OSError):
+                    connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(found[1])))
+
+    def _fork(self, files: list[int]) -> int:
+        """Fork, and return as os.fork() does. files: the standard files of the forked process, and the connection to its client."""
+        *standard, last = files
+        connection = socket.socket(fileno=last)
+        if pid := os.fork():
+            self._connections[pid] = connection
+            connection.sendall(NUMBER.pack(pid))
+        else:
+            connection.close()
+            for number, file in enumerate(standard):
+                os.dup2(file, number)
+        for file in standard:
+            os.close(file)
+        return pid
+
+
+def main() -> None:
+    """Load the program, serve, and in each forked process run the command as `python -m pipeline` does."""
+    for name in LOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # memory that the garbage collector does not touch stays shared
+    asked = _Server(socket.socket(fileno=int(sys.argv[1]))).next_command()
+    if asked is None:
+        return
+    os.umask(asked["umask"])
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    time.tzset()
+    tempfile.tempdir = None
+    faulthandler.enable()
+    sys.argv[1:] = asked["arguments"]
+    sys.path[0] = asked["folder"]
+    code: object = 0
+    try:
+        runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        code = error.code or 0
+    except Exception:  # noqa: BLE001  as the interpreter does with an exception that nothing handles
+        traceback.print_exc()
+        code = 1
+    # What an interpreter does at its end, without freeing all modules one by one, which would take most of the time.
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+if __name__ == "__main__":
+    main()
