@@ -22,7 +22,7 @@ from tests.servers.files import FileServer
 from tests.servers.s3 import S3Server
 from tests.store.files.test_file_stores import object_storage
 
-SMALL, LARGE = b"small file", random.Random(5).randbytes(17_000_000)
+SMALL, LARGE = b"small file", random.Random(5).randbytes(10_000_000)
 
 
 @pytest.fixture

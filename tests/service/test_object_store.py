@@ -16,7 +16,7 @@ from tests.servers.pages import Answer, PageSite
 from tests.servers.program import Program
 from tests.servers.s3 import SECRET_KEY, S3Server
 
-LARGE = bytes(range(256)) * 66_000  # 17 MB: uploaded in parts
+LARGE = bytes(range(256)) * 40_000  # 10 MB: uploaded in parts
 LIST = '<div class=item><a href="/a">Alpha</a><a class=file href="/files/a.pdf">PDF</a></div><a class=file href="/files/large.bin">all</a>'
 
 

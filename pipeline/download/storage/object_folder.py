@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,8 @@ MAX_KEY_BYTES = 1024
 LEFT_BEHIND = timedelta(days=1)
 """An object that no row names is deleted after this time: until then, another node may be about to record it."""
 _UPLOADS = ".uploads"
+_LARGE_UPLOADS = 2
+"""How many files are uploaded in parts at the same time. Each needs about 30 MB of memory."""
 
 
 class ObjectDownloadFolder(DownloadFolder):
@@ -36,6 +39,7 @@ class ObjectDownloadFolder(DownloadFolder):
     def __init__(self, files: ObjectFiles, spider: str) -> None:
         super().__init__(files.root, spider)
         self._files = files
+        self._uploading = threading.BoundedSemaphore(_LARGE_UPLOADS)
 
     def has(self, key: str) -> bool:
         return bool(self._name_of(key)) and self._files.exists(key)
@@ -52,13 +56,13 @@ class ObjectDownloadFolder(DownloadFolder):
             stem, extension = filenames.split(preferred)
             name = f"{stem} ({secrets.token_hex(8)}){extension}"
             self._check_length(f"{where}/{name}")
-            upload(self._files.client, f"{where}/{name}", part.file, sha256=sha256, size_bytes=part.size)
+            self._upload_large(f"{where}/{name}", part, sha256)
             return f"{where}/{name}", name
         uploaded = ""
         try:
             if part.size > WHOLE_BYTES:
                 uploaded = f"{self._prefix}/{_UPLOADS}/{part.key.rpartition('/')[2]}-{secrets.token_hex(4)}"
-                upload(self._files.client, uploaded, part.file, sha256=sha256, size_bytes=part.size)
+                self._upload_large(uploaded, part, sha256)
             for name in filenames.numbered(preferred):
                 key = f"{where}/{name}"
                 self._check_length(key)
@@ -84,6 +88,10 @@ class ObjectDownloadFolder(DownloadFolder):
         for found in self._files.list(f"{self._prefix}/"):
             if now - found.modified_at > LEFT_BEHIND:
                 yield found
+
+    def _upload_large(self, key: str, part: PartFile, sha256: str) -> None:
+        with self._uploading:
+            upload(self._files.client, key, part.file, sha256=sha256, size_bytes=part.size)
 
     def _claim_key(self, part: PartFile, key: str, uploaded: str, sha256: str, is_recorded: IsRecorded) -> bool:
         """Store the file under a key, and reserve the key. Return False if the key belongs to another file."""

@@ -146,7 +146,8 @@ class AdminActions:
                 file.seek(max(0, size - LOG_BYTES))
                 tail = file.read(LOG_BYTES).decode("utf-8", "replace")
         except FileNotFoundError:
-            return ""
+            run = runs.get_run(self._store, run_id) if self._store.files.is_remote else None
+            return "the log is on the node that performs the run until the run has ended" if run is not None and run.ended_at is None else ""
         except StoreError as error:
             return self.mask(f"{error}")
         lines = tail.split("\n")[1 if size > LOG_BYTES else 0:][-LOG_LINES:]

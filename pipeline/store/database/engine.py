@@ -131,6 +131,7 @@ class Store:
             return list(BACKENDS[self.kind].damage(connection))
 
     def close(self) -> None:
+        self.files.close()
         self.engine.dispose()
 
 

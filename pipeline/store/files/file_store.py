@@ -118,6 +118,9 @@ class FileStore(ABC):
         for key in keys:
             self.remove(key)
 
+    def close(self) -> None:  # noqa: B027  LocalFiles keeps no such files
+        """Delete the files that were written with `sync=False` and never stored."""
+
     @abstractmethod
     def list(self, prefix: str) -> Iterator[StoredFileInfo]:
         """Yield the files whose keys begin with `prefix`, in no order. Temporary files are left out."""

@@ -2,14 +2,16 @@
 
 obstore repeats a request at once after a failure of the connection or a status 5xx. Beyond that, a call is repeated here with a
 growing pause until `patience_s` is over, so that a store that is down for a minute only delays the caller.
-A process that was forked after the first call must not use the client: the threads of obstore do not exist there.
+A process that was forked after the first call cannot use the client, because the threads of obstore do not exist there.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +43,8 @@ _CODE = re.compile(r"<Code>([^<]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _PASSING_4XX = frozenset({408, 409, 425, 429})  # 409: two conditional writes met, and the server asks to repeat
 _CREDENTIALS = "check the credentials: [pipeline.s3] access_key and secret_key, or the AWS_* variables, and what they permit"
+_NO_CREDENTIALS = re.compile(r"https?://(?:169\.254\.169\.254|169\.254\.170\.2|fd00:ec2::254)")
+"""The servers that give credentials to programs on a cloud machine: they are asked if there are no other credentials."""
 _SETTINGS = "check [pipeline] storage and [pipeline.s3]"
 
 _Result = TypeVar("_Result")
@@ -83,6 +87,7 @@ class ObjectClient:
         else:
             self._quick = self._transfers = _opened(storage, _IMPATIENT_TIMEOUT_S, retries=1)
         self._never = threading.Event()
+        self._process = os.getpid()
 
     def head(self, key: str) -> ObjectHead | None:
         """Return what the store knows about an object; None if there is none."""
@@ -158,7 +163,9 @@ class ObjectClient:
 
     def _call(self, key: str, call: Callable[[], _Result]) -> _Result:
         """Call, and repeat the call while it fails for a reason that may pass. Raises StoreError, FileNotFoundError, AlreadyExistsError."""
-        waited_s, pause_s = 0.0, _FIRST_PAUSE_S
+        if os.getpid() != self._process:
+            raise AssertionError("a forked process uses the object store of its parent")
+        begun, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             try:
                 return call()
@@ -166,11 +173,10 @@ class ObjectClient:
                 raise
             except (exceptions.BaseError, ValueError, OSError) as error:
                 failure = translated(error, self._where(key))
-                if not failure.retry or isinstance(error, exceptions.PreconditionError) or waited_s >= self._patience_s:
+                if not failure.retry or isinstance(error, exceptions.PreconditionError) or time.monotonic() - begun >= self._patience_s:
                     raise failure from error
-            wait_s = pause_s * random.uniform(0.75, 1.25)  # noqa: S311  it only spreads the load
-            self._never.wait(wait_s)  # not time.sleep(), which tests replace
-            waited_s, pause_s = waited_s + wait_s, min(2 * pause_s, _LONGEST_PAUSE_S)
+            self._never.wait(pause_s * random.uniform(0.75, 1.25))  # noqa: S311  it only spreads the load
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _where(self, key: str) -> str:
         return f"{self.where}/{key}" if key else self.where
@@ -180,6 +186,8 @@ def translated(error: BaseException, where: str) -> StoreError:
     """Return the StoreError for an exception of obstore."""
     what, fix, retry = next(ERRORS[kind] for kind in type(error).__mro__ if kind in ERRORS)
     text = str(error).partition("\n\nDebug source:")[0]
+    if _NO_CREDENTIALS.search(text):
+        return StoreError("there are no credentials for the object store", where=where, fix=_CREDENTIALS, retry=True)
     status, code, message = _STATUS.search(text), _CODE.search(text), _MESSAGE.search(text)
     if status is not None and 400 <= int(status[1]) < 500 and int(status[1]) not in _PASSING_4XX and isinstance(error, exceptions.GenericError):
         retry = False

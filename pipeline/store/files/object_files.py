@@ -147,6 +147,12 @@ class ObjectFiles(FileStore):
     def remove_all(self, keys: Iterable[str]) -> None:
         self._each(self.remove, list(keys))
 
+    def close(self) -> None:
+        with self._lock:
+            for pending in self._pending.values():
+                pending.unlink(missing_ok=True)
+            self._pending.clear()
+
     def sweep(self, under: str = "") -> int:
         return self._local.sweep(under) + (self._local.sweep(FOLDER) if under else 0)
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from pipeline.errors import StoreError
 from pipeline.store.files.object_client import PART_BYTES, ObjectClient
 
-WHOLE_BYTES = 2 * PART_BYTES
+WHOLE_BYTES = PART_BYTES
 """A file of at most this size is sent by one request; a larger one in parts."""
 _READ_BYTES = 1024 * 1024
 

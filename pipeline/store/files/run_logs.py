@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -42,8 +43,9 @@ def upload_run_logs(store: Store, ending: Run, performing: Collection[int]) -> N
         return
     try:
         login_page = f"pages/login-{ending.spider}.html"
-        if ending.started_at is not None and _modified_s(store.files.path(login_page)) >= ending.started_at.timestamp():
-            _upload(store, login_page)
+        path = store.files.path(login_page)
+        if ending.started_at is not None and _modified_s(path) >= ending.started_at.timestamp():
+            _upload(store, path, login_page)
         _upload_logs(store, ending.id, performing)
     except (StoreError, OSError) as error:
         _log.warning("the log of run %d stays on this node, and is stored when another run ends: %s", ending.id, error)
@@ -57,12 +59,15 @@ def _upload_logs(store: Store, ending: int, performing: Collection[int]) -> None
         run_id = int(number)
         if run_id != ending and (run_id in performing or not _has_ended(store, run_id)):
             continue
-        _upload(store, f"{FOLDER}/{path.name}")
+        key = f"{FOLDER}/{path.name}"
+        if run_id != ending and store.files.quick.exists(key):  # of another process of the run, on another node
+            key = f"{FOLDER}/{number}-{secrets.token_hex(3)}{path.name.removeprefix(number)}"
+        _upload(store, path, key)
         path.unlink(missing_ok=True)
 
 
-def _upload(store: Store, key: str) -> None:
-    with store.files.path(key).open("rb") as source, store.files.quick.writing(key) as target:
+def _upload(store: Store, path: Path, key: str) -> None:
+    with path.open("rb") as source, store.files.quick.writing(key) as target:
         shutil.copyfileobj(source, target, 1 << 20)
 
 

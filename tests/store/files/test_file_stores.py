@@ -14,7 +14,7 @@ from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.store.files.open_files import open_files
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
-LARGE = bytes(range(256)) * 66_000  # 17 MB: in parts
+LARGE = bytes(range(256)) * 40_000  # 10 MB: in parts
 
 
 def object_storage(s3: S3Server, prefix: str = "a/prefix", **more: int) -> ObjectStorage:

@@ -39,7 +39,7 @@ def test_a_call_waits_for_a_store_that_comes_back(s3: S3Server, tmp_path: Path, 
     assert s3.objects() == {"a/prefix/a": LARGE, "a/prefix/b": b"small"}
 
 
-@pytest.mark.parametrize("fault", ["refuse", "503", "cut"])
+@pytest.mark.parametrize("fault", ["refuse", "503", "cut", "hang"])
 def test_the_error_of_a_store_that_is_down_says_that_trying_again_can_help(s3: S3Server, tmp_path: Path, fault: Fault) -> None:
     files = ObjectFiles(tmp_path, object_storage(s3)).quick
     with s3.failing(fault), pytest.raises(StoreError, match="the object store cannot be used") as failure:
@@ -54,6 +54,24 @@ def test_a_store_that_refuses_is_not_asked_again(s3: S3Server, tmp_path: Path) -
     with pytest.raises(StoreError, match="the bucket does not exist") as failure:
         ObjectFiles(tmp_path, storage).write("a", b"x")
     assert not failure.value.retry
+
+
+def test_missing_credentials_are_named() -> None:
+    error = exceptions.GenericError("Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 3ms - HTTP error: error sending request")
+    assert "there are no credentials for the object store" in str(object_client.translated(error, "s3://files"))
+
+
+def test_a_forked_process_does_not_hang(s3: S3Server, tmp_path: Path) -> None:
+    files = ObjectFiles(tmp_path, object_storage(s3))
+    files.write("a", b"x")
+    child = os.fork()
+    if child == 0:
+        try:
+            files.write("b", b"y")
+        except AssertionError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_the_cache_deletes_the_least_recently_used_copies_that_nobody_opens_now(tmp_path: Path) -> None:
