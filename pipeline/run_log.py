@@ -17,9 +17,12 @@ from pipeline.text import escape_controls
 _LINE_BYTES = 65536
 
 
-def page_file(data_dir: Path, run_id: int) -> Path:
-    """Return the path of the file in which the process of a run records the page that it is processing."""
-    return data_dir / "logs" / "runs" / f"{run_id}.page"
+def page_file(data_dir: Path, run_id: int, member_id: int = 0) -> Path:
+    """Return the path of the file in which the process of a run records the page that it is processing.
+
+    member_id: the member of the run, if the process is one of several that commit its pages and is not their leader.
+    """
+    return data_dir / "logs" / "runs" / (f"{run_id}-{member_id}.page" if member_id else f"{run_id}.page")
 
 
 def remove_page_files(data_dir: Path, *, keep: Collection[int] = ()) -> int:

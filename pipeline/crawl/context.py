@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from pipeline.crawl.extract.links import hosts_of
-from pipeline.crawl.interfaces import EPOCH, SAFE_TO_REPLAY, Followers, PageWriter
+from pipeline.crawl.interfaces import EPOCH, SAFE_TO_REPLAY, Followers, Membership, PageWriter
 from pipeline.crawl.page_limit import PageLimit
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
@@ -95,6 +95,7 @@ class CrawlContext:
     relogin: Relogin | None = None
     followers: Followers | None = None  # set in the leader process of a run with several processes
     is_follower: bool = False
+    membership: Membership | None = None  # if several processes, on any nodes, commit the pages of the run
     fatal: PipelineError | None = None
     hosts: HostSet = field(init=False)  # the hosts that links may lead to
     added_hosts: list[str] = field(default_factory=list)  # hosts that start URLs redirected to

@@ -101,7 +101,8 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
     replaced = _FOR_BUILT_IN if table.is_built_in else {}
     settings = ScrapySettings({
         "CONCURRENT_ITEMS": 1,  # Scrapy starts this many tasks for each response; the tasks have no work, because PageCollector passes no items on
-        "CONCURRENT_REQUESTS": max(16 // table.first_processes, table.concurrency),
+        # Members on several nodes have 16 requests in flight each, since only the requests to one host are limited together.
+        "CONCURRENT_REQUESTS": max(16 // (1 if context.membership is not None else table.first_processes), table.concurrency),
         "CONCURRENT_REQUESTS_PER_DOMAIN": table.concurrency,
         "DOWNLOAD_DELAY": table.delay,
         "DOWNLOAD_DELAY_JITTER": 0,
@@ -124,8 +125,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "AUTOTHROTTLE_TARGET_CONCURRENCY": float(table.concurrency),
         "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.scrapy.handler.SessionHandler",
                                    "https": "pipeline.crawl.scrapy.handler.SessionHandler"},
-        "SCHEDULER": ("pipeline.crawl.processes.follower.FollowerScheduler" if context.is_follower
-                      else "pipeline.crawl.frontier.scheduler.FrontierScheduler"),
+        "SCHEDULER": _scheduler_of(context),
         "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
         "TWISTED_REACTOR_ENABLED": False,
         "TELNETCONSOLE_ENABLED": False,
@@ -137,6 +137,13 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "HTTPPROXY_ENABLED": False,
     }, priority="cmdline")
     return settings
+
+
+def _scheduler_of(context: CrawlContext) -> str:
+    if context.membership is not None:
+        return "pipeline.crawl.processes.member_scheduler.MemberScheduler"
+    return ("pipeline.crawl.processes.follower.FollowerScheduler" if context.is_follower
+            else "pipeline.crawl.frontier.scheduler.FrontierScheduler")
 
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
@@ -164,7 +171,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
             context.failures.add(f"start() of the spider failed: {described(failure.value or RuntimeError(), spidercls)}", "SpiderError", transient=False)
 
     crawler.signals.connect(start_failed, signal=signals.spider_error)
-    stopper = asyncio.create_task(_stop_when(stop, crawler))
+    stopper = asyncio.create_task(_stop_when(stop, crawler, context))
     try:
         arguments = {} if context.table.is_built_in else context.table.args
         await crawler.crawl_async(**arguments)
@@ -174,13 +181,29 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
             scaling.cancel()
         if context.followers is not None:
             await context.followers.close()
-        engine = engine_control.opened_engine(crawler)
-        if engine is not None and isinstance(engine.scheduler, FrontierScheduler):
-            await engine.scheduler.finish()
-        else:
-            await context.close_committer()
+        await _finish(crawler, context)
         context.session.jar.save()
     return verdict(context, stopped=stop.is_set())
+
+
+async def crawl_as_member(context: CrawlContext, spidercls: type[Spider]) -> None:
+    """Fetch and commit pages of a run that another process leads, until the run ends or `context.membership` is closing."""
+    crawler = make_crawler(context, spidercls)
+    try:
+        await crawler.crawl_async()
+    finally:
+        await _finish(crawler, context)
+
+
+async def _finish(crawler: Crawler, context: CrawlContext) -> None:
+    """Commit all waiting pages, and end the membership of this process, if it has one."""
+    engine = engine_control.opened_engine(crawler)
+    if engine is not None and isinstance(engine.scheduler, FrontierScheduler):
+        await engine.scheduler.finish()
+    else:
+        await context.close_committer()
+    if context.membership is not None:
+        await context.membership.close()
 
 
 async def _open_followers(context: CrawlContext, followers: FollowerSockets) -> asyncio.Task[None] | None:
@@ -195,9 +218,11 @@ async def _open_followers(context: CrawlContext, followers: FollowerSockets) -> 
     return asyncio.create_task(scaling.run())
 
 
-async def _stop_when(stop: asyncio.Event, crawler: Crawler) -> None:
+async def _stop_when(stop: asyncio.Event, crawler: Crawler, context: CrawlContext) -> None:
     """Stop the crawl when `stop` is set."""
     await stop.wait()
+    if context.membership is not None:
+        context.membership.end_soon()
     await engine_control.stop(crawler)
 
 

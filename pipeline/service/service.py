@@ -166,7 +166,9 @@ class Service:
 
     def _taken_work(self) -> Work:
         """Return the work that this service takes from the dispatcher."""
-        return Work(self._supervisor.perform if WORKER in self._roles else None, self._runner.stop_run,
+        performs = WORKER in self._roles
+        return Work(self._supervisor.perform if performs else None, self._runner.stop_run,
+                    follow_run=self._runner.members.follow if performs else None,
                     build_digest=self._digests.build_claimed, deliver=self._wake_outbox if OUTBOX in self._roles else None)
 
     def _duties(self) -> list[Duty]:

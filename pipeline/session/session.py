@@ -160,12 +160,13 @@ class Session:
         """Return when the last login took place, and its cookies that have an expiry time; None if there was no login."""
         return self._login.cookies()
 
-    def adopt(self, token: str, epoch: int) -> None:
+    def adopt(self, token: str, epoch: int, *, checkable: bool = True) -> None:
         """Use the login that another process of the same run made.
 
-        token: the API token; epoch: the number of the login. The caller puts the cookies of the login into the jar.
+        token: the API token; epoch: the number of the login; checkable: see `checkable`. The caller puts the cookies of the login into
+        the jar.
         """
-        self._login.adopt(token, epoch)
+        self._login.adopt(token, epoch, checkable=checkable)
 
     def bring_in(self, file: Path, url: str) -> int:
         """Import the cookies of a file into the jar. Return the number of imported cookies.

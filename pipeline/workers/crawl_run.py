@@ -20,10 +20,12 @@ from typing import Any
 import uvloop
 
 from pipeline.crawl.context import CrawlContext
-from pipeline.crawl.crawler import crawl
+from pipeline.crawl.crawler import crawl, crawl_as_member
 from pipeline.crawl.page_limit import PageLimit
-from pipeline.crawl.processes.follower import join
+from pipeline.crawl.processes.cookie_exchange import SharedSession
+from pipeline.crawl.processes.follower import FollowerRelogin, join
 from pipeline.crawl.processes.leader import FollowerSockets, shares
+from pipeline.crawl.processes.membership import FollowerMembership, LeaderMembership, shared_session
 from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import PipelineError
 from pipeline.model import DRY_RUN, Outcome, Progress, Run
@@ -33,12 +35,15 @@ from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.store import Store
+from pipeline.store.crawl import members
+from pipeline.store.crawl.members import Member
 from pipeline.store.mail import login_cookies
-from pipeline.store.runs import host_pauses
+from pipeline.store.runs import host_pauses, jobs
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress
 from pipeline.store.session_files import files_of
 from pipeline.workers.lease_fence import LeaseFence
+from pipeline.workers.members import has_members
 from pipeline.workers.run_downloads import RunDownloads
 from pipeline.workers.stop_request import StopRequest
 
@@ -70,6 +75,7 @@ class CrawlRun:
         self._quiet_until: datetime | None = None
         self._progress = replace(run.progress)  # not all numbers are zero if an earlier process of this run was killed
         self._dry_run = run.reason == DRY_RUN
+        self._has_members = not self._dry_run and has_members(store, settings, self._spider)
         self._downloads: RunDownloads | None = None
         self._ended = threading.Event()
         self._stop_was_requested = False
@@ -126,10 +132,17 @@ class CrawlRun:
         downloads = self._downloads.pool
         self._stop.add_listener(downloads.stop)
         context = CrawlContext(
-            store=self._store, run=self._run, table=_with_share(spider, shares(spider)[0]), session=session, progress=self._progress,
+            store=self._store, run=self._run, session=session, progress=self._progress,
+            table=spider if self._has_members else _with_share(spider, shares(spider)[0]),
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
             keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider), fast_engine=self._settings.pipeline.fast_engine,
             page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
+        if self._has_members:
+            if earlier := members.read_file(self._store, self._run, members.SESSION):  # of a killed leader: newer than its logins
+                session.adopt(session.token, SharedSession.unpacked(earlier).epoch + 1, checkable=session.checkable)
+            member = members.lead(self._store, self._run, shared_session(context), followers=spider.first_processes - 1,
+                                  request=jobs.defer_follower, now=datetime.now(UTC))
+            context.membership = LeaderMembership(context, member, each=shares(spider)[1])
         if not self._dry_run:
             downloads.start()
         try:
@@ -148,7 +161,7 @@ class CrawlRun:
         loop = asyncio.get_running_loop()
         # The crawl is stopped first, because downloads take up to five seconds to stop, and the crawl would fetch more pages in this
         # time.
-        self._stop.add_listener(partial(_set_in, loop, stop), first=True)
+        self._stop.add_listener(partial(_call_in, loop, stop.set), first=True)
         crawling = asyncio.create_task(crawl(context, spidercls, stop=stop, followers=self._followers))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({crawling, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -236,14 +249,7 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
     The leader commits the pages; this process writes nothing to the store. leader: the socket to the leader process.
     """
     spider = settings.spiders[run.spider]
-
-    def context(concurrency: int) -> CrawlContext:
-        return CrawlContext(
-            store=store, run=run, table=_with_share(spider, concurrency),
-            session=open_session(run.spider, spider, settings, files_of(store, run.spider, run=run)),
-            starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
-            budget=_budget(settings, spider), page_limit=PageLimit(Path(os.devnull), spider.page_cpu_limit),
-            keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)
+    context = partial(_context_of_follower, store, settings, run, PageLimit(Path(os.devnull), spider.page_cpu_limit))
 
     async def work() -> None:
         await join(leader, context, spider_class(spider.spider, settings.folder))
@@ -251,6 +257,39 @@ def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) ->
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
+
+
+def take_part(store: Store, settings: Settings, member: Member, stop: StopRequest) -> None:
+    """Fetch and commit pages of a run that a process on this or another node leads, until the run ends or a stop is requested."""
+    run = member.run
+    spider = settings.spiders[run.spider]
+    page_limit = PageLimit(page_file(settings.data_dir, run.id, member.id), spider.page_cpu_limit)
+
+    async def work() -> None:
+        context = _context_of_follower(store, settings, run, page_limit, shares(spider)[1])
+        context.is_follower = True
+        session = context.session
+        session.jar.keep_in_memory()  # only the leader saves the cookie jar
+        session.jar.clear()
+        context.membership = membership = FollowerMembership(context, member)
+        membership.take_session(SharedSession.unpacked(members.read_file(store, run, members.SESSION)))
+        if session.login_state is not None:
+            context.relogin = FollowerRelogin(session.login_state, membership)
+        stop.add_listener(partial(_call_in, asyncio.get_running_loop(), membership.end_soon))
+        await crawl_as_member(context, spider_class(spider.spider, settings.folder))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
+
+
+def _context_of_follower(store: Store, settings: Settings, run: Run, page_limit: PageLimit, concurrency: int) -> CrawlContext:
+    spider = settings.spiders[run.spider]
+    return CrawlContext(
+        store=store, run=run, table=_with_share(spider, concurrency),
+        session=open_session(run.spider, spider, settings, files_of(store, run.spider, run=run)),
+        starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
+        budget=_budget(settings, spider), page_limit=page_limit,
+        keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)
 
 
 def _budget(settings: Settings, spider: SpiderTable, **more: Any) -> HostBudget:
@@ -269,6 +308,6 @@ def _with_share(spider: SpiderTable, concurrency: int) -> SpiderTable:
     return spider.model_copy(update={"concurrency": concurrency})
 
 
-def _set_in(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the crawl has ended and its event loop is closed
-        loop.call_soon_threadsafe(event.set)
+        loop.call_soon_threadsafe(function)

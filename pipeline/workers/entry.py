@@ -30,7 +30,7 @@ from pipeline.run_log import Capture, RunLog
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store_of
-from pipeline.workers.crawl_run import CrawlRun, follow
+from pipeline.workers.crawl_run import CrawlRun, follow, take_part
 from pipeline.workers.process import START_FOLLOWER
 from pipeline.workers.signals import STOP_SIGNALS
 from pipeline.workers.stop_request import StopRequest
@@ -53,7 +53,7 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     """Perform the work of a child process.
 
     pipe: the connection to the parent process. The further arguments depend on `work`. "run": a Run, and the sockets to the
-    follower processes. "follow": a Run, and the socket to the leader process. "digest": a DigestClaim, the owner of the claim,
+    follower processes. "follow": a Run, and the socket to the leader process. "member": a Run, and a Member of it. "digest": a DigestClaim, the owner of the claim,
     and the argument `less` of _build_digest. "page": the name of a spider, a module of
     pipeline.workers.pages, the options of its perform(), and the file for the result. "check": the arguments of check_code.
     """
@@ -95,14 +95,16 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
         os._exit(0)  # threads that the user's code has started could otherwise keep this process running
     store = open_store_of(settings, migrate=False)
     try:
-        if work in ("run", "follow"):
+        if work in ("run", "follow", "member"):
             _lower_priority(NICE)
             gc.set_threshold(GC_OBJECTS, 20, 20)  # a crawl creates many objects but few reference cycles
             if work == "run":
                 CrawlRun(store, settings, arguments[0], stop, arguments[1:],
                          request_follower=partial(pipe.send, START_FOLLOWER)).perform()
-            else:
+            elif work == "follow":
                 follow(store, settings, *arguments)
+            else:
+                take_part(store, settings, arguments[1], stop)
         elif work == "page":
             name, task, options, report = arguments
             _send_result(pipe, partial(_write_result, task, report, store, settings, name, options))
@@ -115,7 +117,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
 
 def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
     """Return the fields that are added to every log line of this child process."""
-    if work in ("run", "follow"):
+    if work in ("run", "follow", "member"):
         return {"run": arguments[0].id, "spider": arguments[0].spider}
     return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
 

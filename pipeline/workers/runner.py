@@ -30,6 +30,7 @@ from pipeline.text import counted
 from pipeline.workers.followers import FollowerProcesses
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.lease_fence import FENCED, LIMIT_S
+from pipeline.workers.members import MAX_PAGES_SET_ASIDE, MemberRunner, has_members
 from pipeline.workers.prepared_process import PreparedProcess
 from pipeline.workers.process import Child
 
@@ -39,8 +40,6 @@ STOP_LIMIT_S = 30.0
 """How long, in seconds, a child may take to stop at a checkpoint before it is killed."""
 RETRY_WRITE_S = 1.0
 """If the ending of a run cannot be stored because the disk is full: the seconds until the next attempt."""
-MAX_PAGES_SET_ASIDE = 20
-"""The maximum number of pages that one run skips because they killed its process. If one more page does so, the run ends."""
 PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 """The signals that show that a page ended the process: the page exceeded its CPU limit (SIGPROF) or crashed a parser."""
 DIGEST_LIMIT_S = 600.0
@@ -82,6 +81,7 @@ class Runner:
         self._stop_requests: set[int] = set()
         self.performing: set[int] = set()
         """The ids of the runs in progress. This object will store how these runs end."""
+        self.members = MemberRunner(store, self)
         self._deaths: Counter[int] = Counter()
         """For each digest, by the id of its claim: how many processes were killed before they had rendered the digest."""
 
@@ -108,7 +108,7 @@ class Runner:
         try:
             for left in reversed(range(MAX_PAGES_SET_ASIDE + 1)):
                 reason, code = await self._in_child(run, log_file, deadline)
-                again = left and await asyncio.to_thread(self._set_page_aside, run, reason, code, page_at_work(noted))
+                again = left and await asyncio.to_thread(self.set_page_aside, run, reason, code, page_at_work(noted))
                 if not again or self._must_stop(run):
                     break
                 run = await asyncio.to_thread(self._with_progress, run)
@@ -122,7 +122,7 @@ class Runner:
         found = get_run(self._store, run.id) or run
         return replace(found, progress=progress_so_far(self._store, found))
 
-    def _set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
+    def set_page_aside(self, run: Run, reason: Ending | None, code: int | None, page: int) -> bool:
         """If a page killed the process, mark the page as skipped. Return whether to continue the run in a new process.
 
         A page that causes one of PAGE_SIGNALS is skipped immediately. If the process exceeded its memory or time limit, the page
@@ -162,11 +162,12 @@ class Runner:
         if prepared is not None:
             near_ends, far_ends = list[socket.socket](), prepared.far_ends
         else:  # there is no prepared process, or a page has killed it
-            await asyncio.to_thread(self._need_forkserver)
-            pairs = [socket.socketpair() for _ in range(spider.most_followers)]
+            await asyncio.to_thread(self.need_forkserver)
+            local = 0 if has_members(self._store, self.settings, spider) else spider.most_followers
+            pairs = [socket.socketpair() for _ in range(local)]
             near_ends, far_ends = [near for near, _ in pairs], [far for _, far in pairs]
         child = Child("run", settings, log_file, run, *near_ends, prepared=prepared)
-        followers = FollowerProcesses(far_ends, partial(Child, "follow", settings, log_file, run), self._need_forkserver)
+        followers = FollowerProcesses(far_ends, partial(Child, "follow", settings, log_file, run), self.need_forkserver)
         try:
             self._children.add(child)
             self._by_run[run.id] = child
@@ -188,7 +189,7 @@ class Runner:
         await asyncio.to_thread(child.close)
         return reason, code
 
-    def _need_forkserver(self) -> None:
+    def need_forkserver(self) -> None:
         """Start the forkserver, unless it is already running."""
         if not self._has_forkserver:
             warm_up()
@@ -324,3 +325,4 @@ class Runner:
         self._stopping = True
         for child in self._children:
             child.stop()
+        self.members.stop()

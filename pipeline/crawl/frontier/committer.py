@@ -151,7 +151,8 @@ class Committer:
         context = self._context
         pages = [waiting.page for waiting in batch]
         # The cookie jar is saved first: a committed page is not fetched again, so the page's cookies must not be lost.
-        context.session.jar.save()
+        if context.membership is None or context.membership.member.leader:
+            context.session.jar.save()
         try:
             pages = self._archive.save(pages) if context.keep_pages else pages
         except OSError as error:
@@ -161,7 +162,8 @@ class Committer:
         if pages:
             settled = [row for waiting in batch if waiting.links is not None for row in waiting.links.ids]
             committed = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
-                                     comparison=self._comparison, seen=self._seen, settled=settled)
+                                     comparison=self._comparison, seen=self._seen, settled=settled,
+                                     by=None if context.membership is None else context.membership.commit_of(pages))
             committed.queued += done.queued
             committed.forgotten = done.forgotten
             done = committed

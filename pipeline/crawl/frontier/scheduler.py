@@ -13,7 +13,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 class FrontierScheduler(RowScheduler):
     """Gives the rows of the frontier to Scrapy and to the run's follower processes, if there are any."""
 
+    refill_below = REFILL_BELOW
+
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self._memory: deque[scrapy.Request] = deque()
@@ -59,29 +61,46 @@ class FrontierScheduler(RowScheduler):
 
     def open(self, spider: Spider) -> None:
         super().open(spider)
+        self._open_committer()
+        if self._context.followers is not None:
+            self._context.followers.start(self)
+        self._open_frontier()
+
+    def _open_committer(self) -> None:
         context = self._context
         context.committer = committer = Committer(
-            context, on_queued=self._on_queued, on_committed=self._under_way.difference_update, on_forgotten=self._on_forgotten,
+            context, on_queued=self._on_queued, on_committed=self._on_committed, on_forgotten=self._on_forgotten,
             on_fatal=self.fatal)
         if context.session.login_state is not None:
             context.committer = self._unproved = UnprovedPages(
                 context, context.session.login_state, committer, on_refetch=self._refetch, on_fatal=self.fatal,
                 wake=self._wake)
-        if context.followers is not None:
-            context.followers.start(self)
+
+    def _open_frontier(self) -> None:
+        """Prepare the rows of an earlier run of the pass, and add the start requests."""
+        context = self._context
         stored_frontier.reopen(context.store, context.run)
         found = stored_frontier.counts(context.store, context.run.pass_id)
         self._issued = sum(count for state, count in found.items() if state is not FrontierState.WAITING)
         context.progress.waiting = found.get(FrontierState.WAITING, 0)
         if context.progress.waiting:
-            for request in stored_frontier.first_requests(context.store, context.run.pass_id):
-                context.add_host(str(request.meta.get(stored_frontier.REDIRECTED_HOST, "")))
-                if request.meta.get(FROM_START):
-                    context.session.ssrf_guard.allow(request.url)
-            self._on_queued(stored_frontier.waiting(context.store, context.run.pass_id, limit=WINDOW))
-            self._more_in_store = context.progress.waiting > WINDOW
+            self._know_starts()
+            self._read_first_rows()
         for request in context.first:
             context.committer.enqueue(request)
+
+    def _know_starts(self) -> None:
+        """Learn from the start requests of the pass which hosts links may lead to."""
+        context = self._context
+        for request in stored_frontier.first_requests(context.store, context.run.pass_id):
+            context.add_host(str(request.meta.get(stored_frontier.REDIRECTED_HOST, "")))
+            if request.meta.get(FROM_START):
+                context.session.ssrf_guard.allow(request.url)
+
+    def _read_first_rows(self) -> None:
+        context = self._context
+        self._on_queued(stored_frontier.waiting(context.store, context.run.pass_id, limit=WINDOW))
+        self._more_in_store = context.progress.waiting > WINDOW
 
     async def finish(self) -> None:
         """Commit all waiting pages.
@@ -174,7 +193,7 @@ class FrontierScheduler(RowScheduler):
     def _next_row(self) -> Queued | None:
         if self._capped() or not self._has_room():
             return None
-        if len(self._window) < REFILL_BELOW and self._more_in_store and self._refilling is None:
+        if len(self._window) < self.refill_below and self._more_in_store and self._refilling is None:
             self._refilling = asyncio.create_task(self._refill())
         if not self._window:
             return None
@@ -199,6 +218,10 @@ class FrontierScheduler(RowScheduler):
         table = self._context.table
         if table.max_pages and self._issued >= table.max_pages:
             return f"stopped at max_pages = {table.max_pages}"
+        return self._time_spent()
+
+    def _time_spent(self) -> str:
+        table = self._context.table
         if table.max_time is not None and time.monotonic() - self._opened_s >= table.max_time:
             return f"stopped at max_time = {span_for_people(table.max_time) if table.max_time >= 60 else f'{table.max_time:g} s'}"
         return ""
@@ -220,6 +243,9 @@ class FrontierScheduler(RowScheduler):
         if self._unproved is not None:
             self._unproved.on_forgotten(ids)
         self._wake()
+
+    def _on_committed(self, ids: Iterable[int]) -> None:
+        self._under_way.difference_update(ids)
 
     def _on_queued(self, queued: Sequence[Queued]) -> None:
         room = WINDOW - len(self._window)

@@ -28,13 +28,19 @@ from pipeline.text import counted, shown_url
 MAX_HELD = 500
 MAX_HELD_BYTES = 16 * 10**6
 MAX_HOLD_S = 30.0
+MEMBER_HOLD_S = 3.0
+"""MAX_HOLD_S in a run that several nodes work on. The links of held pages are not in the frontier there, and other processes may wait
+for them: a tentative row would have to be kept as long as any member's held page has the link.
+"""
 
 logger = logging.getLogger(__name__)
 
 
 class _Held(NamedTuple):
+    """A held page. links: its links, if they are in the frontier already; None if they are committed with the page."""
+
     page: Page
-    links: Links
+    links: Links | None
 
 
 class UnprovedPages:
@@ -60,6 +66,8 @@ class UnprovedPages:
         self._seen = SeenRequests()
         self._forgotten: set[int] = set()
         self._room = MAX_HELD
+        self._is_member = context.membership is not None
+        self._hold_s = MEMBER_HOLD_S if self._is_member else MAX_HOLD_S
         self._proving: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -99,7 +107,7 @@ class UnprovedPages:
         """Drop the held pages whose rows were removed from the frontier."""
         self._forgotten |= ids
         for held in self._held:
-            if held.page.frontier_id in ids:
+            if held.page.frontier_id in ids and held.links is not None:
                 self._committer.forget(held.links)
         self._held = [held for held in self._held if held.page.frontier_id not in ids]
 
@@ -126,15 +134,18 @@ class UnprovedPages:
         await self._committer.close()
 
     def _hold(self, page: Page) -> None:
-        links = self._seen.unseen(page.links)
-        self._seen.add(links)
-        queued = self._committer.queue_links(links) if links else Links(())
-        self._held.append(_Held(replace(page, links=()), queued))
+        if self._is_member:
+            self._held.append(_Held(page, None))
+        else:
+            links = self._seen.unseen(page.links)
+            self._seen.add(links)
+            queued = self._committer.queue_links(links) if links else Links(())
+            self._held.append(_Held(replace(page, links=()), queued))
         self._held_bytes += page.size_bytes
         if not page.repeatable or len(self._held) >= self._room or self._held_bytes >= MAX_HELD_BYTES:
             self._prove_now()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(MAX_HOLD_S, self._prove_now)
+            self._timer = asyncio.get_running_loop().call_later(self._hold_s, self._prove_now)
 
     def _refetch_stale(self) -> None:
         """Drop the held pages and fetch them again, if a new login was made after they were fetched."""
@@ -143,7 +154,8 @@ class UnprovedPages:
             held, self._held, self._held_bytes = self._held, [], 0
             self._seen = SeenRequests()
             for each in held:
-                self._committer.forget(each.links)
+                if each.links is not None:
+                    self._committer.forget(each.links)
             self._refetch([each.page for each in held])
 
     def _refetch(self, pages: Sequence[Page]) -> None:
@@ -172,7 +184,7 @@ class UnprovedPages:
         elif error is not None:
             self._on_fatal(SessionError(f"the session could not be checked: {error!r}"))
         elif self._held and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(MAX_HOLD_S, self._prove_now)
+            self._timer = asyncio.get_running_loop().call_later(self._hold_s, self._prove_now)
         self._wake()
 
     async def _prove(self) -> None:

@@ -7,6 +7,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import scrapy
 from scrapy.spiders import Spider
@@ -136,12 +137,20 @@ class FollowerScheduler(RowScheduler):
         return self._issue(self._leader.rows.popleft()) if self._leader.rows else None
 
 
-class FollowerRelogin(Relogin):
-    """The Relogin of a follower process: asks the leader to log in, and waits for the new login."""
+class Leader(Protocol):
+    """The leader, as asked for a new login. heard: an event that is set whenever something from the leader has arrived."""
 
-    def __init__(self, login_state: LoginState, leader_client: LeaderClient) -> None:
+    heard: asyncio.Event
+
+    def ask_login(self, epoch: int) -> None: ...
+
+
+class FollowerRelogin(Relogin):
+    """The Relogin of a process that is not the leader: asks the leader to log in, and waits for the new login."""
+
+    def __init__(self, login_state: LoginState, leader: Leader) -> None:
         super().__init__(login_state)
-        self._leader = leader_client
+        self._leader = leader
         self._asked = -1
 
     async def settled(self) -> int:

@@ -159,12 +159,13 @@ class SessionLogin:
         return (datetime.fromtimestamp(last.at_s, UTC),
                 last_login.ending(self._jar, last, hosts=self._hosts(), names=self._rules.cookie_names))
 
-    def adopt(self, token: str, epoch: int) -> None:
+    def adopt(self, token: str, epoch: int, *, checkable: bool = True) -> None:
         """Use the login that another process of the same run made.
 
         token: the API token; epoch: the number of the login. The caller puts the cookies of the login into the jar.
         """
         self.token = token
+        self.checkable = checkable
         if self.state is not None:
             self.state.adopt(epoch)
 

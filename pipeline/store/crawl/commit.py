@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, update
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Reject, Request, Run
+from pipeline.store.crawl import members
 from pipeline.store.crawl.compare import Comparison, Coverage
 from pipeline.store.crawl.frontier import REDIRECTED_HOST, Queued, add_to_frontier
+from pipeline.store.crawl.members import Member
 from pipeline.store.database.bulk import Each, Ready, insert_of, insert_rows, is_one_of, ready
 from pipeline.store.database.column_types import storable_key
 from pipeline.store.database.engine import Store
@@ -83,19 +85,33 @@ def _is_plain(request: Request) -> bool:
     return request.method == "GET" and not (request.meta or request.body or request.dont_filter)
 
 
-def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime,
-                 comparison: Comparison = _PLAIN, seen: SeenRequests | None = None, settled: Sequence[int] = ()) -> Committed:
+@dataclass(frozen=True)
+class MemberCommit:
+    """What a member of a run, one of several processes that commit pages, stores with its pages.
+
+    report: its report without its progress (see pipeline.store.crawl.members). cookies: the cookies that responses to it have set;
+    None if there are no new ones.
+    """
+
+    member: Member
+    report: Mapping[str, Json]
+    cookies: bytes | None = None
+
+
+def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime, comparison: Comparison = _PLAIN,
+                 seen: SeenRequests | None = None, settled: Sequence[int] = (), by: MemberCommit | None = None) -> Committed:
     """Commit the pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
     comparison: how items are compared with their stored versions.
     seen: a cache of requests that are already in the frontier; pass the same object to each call for one pass.
     settled: the ids of tentative requests that were found on these pages; the commit turns them into waiting requests.
+    by: the member that commits the pages; None if only the process that holds the run's lease commits pages.
     """
     done = Committed()
     seen = seen or SeenRequests()
     links = seen.unseen(link for page in batch for link in page.links)
     with store.write(spider=run.spider) as connection:
-        leases.verify(connection, runs, run.id, owner=run.lease_owner)
+        leases.verify(connection, runs, run.id, owner=run.lease_owner)  # a member knows the lease of its run
         seen_items, done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
         _add_coverage(connection, run, batch, seen_items)
         _keep_rejects(connection, run, batch, done.progress, now=now)
@@ -107,6 +123,10 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
                 is_one_of(connection, frontier.c.id, settled), frontier.c.state == FrontierState.TENTATIVE.value,
             ).values(state=FrontierState.WAITING.value))
         _finish_pages(connection, run, batch, done.progress)
+        if by is not None:
+            done.progress.waiting = len(done.queued) - sum(page.frontier_id is not None for page in batch)
+            members.record(connection, by.member, by.report, committed=done.progress, cookies=by.cookies)
+            done.progress.waiting = 0
     seen.add(links)
     return done
 
@@ -123,7 +143,7 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
     if ends:
         connection.execute(
             update(frontier).where(frontier.c.id == bindparam("row")).values(
-                state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error")), ends)
+                state=bindparam("end_state"), status=bindparam("end_status"), error=bindparam("end_error"), member_id=None), ends)
     for page in batch:
         if page.redirected_host and page.frontier_id is not None:  # stored for the next run of the pass
             own = frontier.c.id == page.frontier_id

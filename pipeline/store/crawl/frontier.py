@@ -68,7 +68,8 @@ def _extra(request: Request) -> dict[str, Json]:
     return extra
 
 
-def _from_row(row: Row[Any]) -> Queued:
+def queued_of(row: Row[Any]) -> Queued:
+    """Convert a row of the table `frontier`."""
     extra = dict(row.request)
     if "headers" in extra:
         extra["headers"] = tuple((name, value) for name, value in extra["headers"])
@@ -133,7 +134,7 @@ def waiting(store: Store, pass_id: int, *, limit: int, besides: Sequence[int] = 
     wanted = select(frontier).where(frontier.c.pass_id == pass_id, state).order_by(frontier.c.priority, frontier.c.id).limit(limit + len(besides))
     away = set(besides)
     with store.read() as connection:
-        found = [_from_row(row) for row in connection.execute(wanted) if row.id not in away]
+        found = [queued_of(row) for row in connection.execute(wanted) if row.id not in away]
     return found[:limit]
 
 
@@ -142,7 +143,7 @@ def first_requests(store: Store, pass_id: int, *, limit: int = 1000) -> list[Req
     wanted = select(frontier).where(frontier.c.pass_id == pass_id, frontier.c.depth == 0).order_by(
         frontier.c.id).limit(limit)
     with store.read() as connection:
-        return [_from_row(row).request for row in connection.execute(wanted)]
+        return [queued_of(row).request for row in connection.execute(wanted)]
 
 
 def counts(store: Store, pass_id: int) -> dict[FrontierState, int]:

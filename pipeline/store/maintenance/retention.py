@@ -46,6 +46,7 @@ from pipeline.store.database.schema import (
     passes,
     recipients,
     rejects,
+    run_members,
     runs,
     slots,
 )
@@ -219,6 +220,7 @@ class _Pruner:
                     self._delete(table, table.c.run_id.in_(ids))
                 with self._store.write() as connection:
                     connection.execute(delete(digest_runs).where(digest_runs.c.run_id.in_(ids)))
+                    connection.execute(delete(run_members).where(run_members.c.run_id.in_(ids)))
                     connection.execute(update(download_files).where(download_files.c.run_id.in_(ids)).values(run_id=None))
                     self._done.runs += connection.execute(delete(runs).where(runs.c.id.in_(ids))).rowcount
                 self._check_stop()

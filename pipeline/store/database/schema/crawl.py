@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from pipeline.store.database.column_types import AnyText, Id, Instant
 from pipeline.store.database.packed_json import PackedJson
-from pipeline.store.database.schema.base import count_column, lease_columns, metadata, text_column
+from pipeline.store.database.schema.base import count_column, lease_columns, metadata, partial_index, text_column
 
 frontier = Table(
     "frontier", metadata,
@@ -35,6 +35,8 @@ frontier = Table(
     UniqueConstraint("pass_id", "fingerprint"),
     Index(None, "pass_id", "state", "priority", "id"),
 )
+
+partial_index("ix_frontier_held", frontier.c.member_id, where=frontier.c.member_id.is_not(None))
 
 pages = Table(
     "pages", metadata,

@@ -17,6 +17,8 @@ def upgrade() -> None:
     op.add_column('runs', sa.Column('queue', sa.String(64), server_default='default', nullable=False))
     op.add_column('runs', sa.Column('stop_requested_at', _INSTANT, nullable=True))
     op.add_column('frontier', sa.Column('member_id', _ID, nullable=True))
+    held = sa.text('member_id IS NOT NULL')
+    op.create_index('ix_frontier_held', 'frontier', ['member_id'], sqlite_where=held, postgresql_where=held)
     op.create_table(
         'nodes',
         sa.Column('owner', sa.String(120), nullable=False),

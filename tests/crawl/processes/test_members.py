@@ -1,0 +1,65 @@
+"""Several nodes share one pass through the store: each page is committed once, whoever is killed, and one login serves all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipeline.crawl.processes.cookie_exchange import CookieExchange, ReceivedCookies, SharedSession
+from pipeline.session.cookies.cookie import Cookie
+from pipeline.session.cookies.jar import Jar
+from tests.crawl.processes.torture import LOGIN, Cluster, ExpiringSite, torture
+from tests.servers.postgres import Postgres
+
+WITHIN_S = 60.0
+
+
+@pytest.mark.needs("postgres")
+def test_two_nodes_fetch_each_page_once_with_one_login(postgres: Postgres, tmp_path: Path) -> None:
+    site = ExpiringSite(random.Random(1), 60, lasting=(1000, 1000), slower_s=0.02)
+    with site.site as served, closing(Cluster(tmp_path, postgres.new_database(), served.url, more=LOGIN.format(site=served.url), nodes=2)) as cluster:
+        async def work() -> None:
+            async with cluster.performing() as performing:
+                run = await asyncio.wait_for(asyncio.shield(performing), WITHIN_S)
+            cluster.check(run, 60)
+            assert "2 processes fetch the pages of this run" in cluster.log(run)
+            assert (run.progress.pages, run.progress.new, run.progress.waiting) == (60, 60, 0)
+            fetched = [path for path in site.site.paths() if path not in ("/login", "/account")]
+            assert len(fetched) == len(set(fetched)) == 60
+
+        asyncio.run(work())
+    assert site.logins == 1
+
+
+@pytest.mark.needs("postgres")
+def test_with_kills_and_expiring_logins_every_page_is_committed_once(postgres: Postgres, tmp_path: Path) -> None:
+    assert torture(tmp_path, postgres, 1, 5, kills=2, count=100)["run"]
+
+
+def test_cookies_of_all_processes_reach_the_leader_and_those_of_an_earlier_login_do_not() -> None:
+    leader, other = Jar(), Jar()
+    exchange, received = CookieExchange(other), ReceivedCookies()
+    leader.add([Cookie("sid", "1", "site.example"), Cookie("gone", "1", "site.example")])
+    exchange.take(leader, new_login=False)
+    other.add([Cookie("seen", "yes", "site.example")])
+    other.remove((Cookie("gone", "", "site.example")).key)
+    received.apply(exchange.changes(0) or b"", leader, 0)
+    assert {cookie.name for cookie in leader} == {"sid", "seen"}
+    assert exchange.changes(0) is None  # nothing new
+    other.remove((Cookie("sid", "", "site.example")).key)  # as the site answers when the login has expired
+    late = exchange.changes(0) or b""
+    leader.add([Cookie("sid", "2", "site.example")])
+    received.apply(late, leader, 1)
+    exchange.take(leader, new_login=True)
+    assert {(cookie.name, cookie.value) for cookie in leader} == {("sid", "2"), ("seen", "yes")}
+    assert {(cookie.name, cookie.value) for cookie in other} == {("sid", "2"), ("seen", "yes")}
+    assert exchange.changes(1) is None
+
+
+def test_a_session_stays_the_same_when_it_is_shared() -> None:
+    session = SharedSession(3, "token", False, (Cookie("a", "b\udcff", "site.example", expires_s=5),))
+    assert SharedSession.unpacked(session.packed()) == session
