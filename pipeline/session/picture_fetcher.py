@@ -13,7 +13,7 @@ from pipeline.errors import FetchError, PipelineError
 from pipeline.model import PictureRequest
 from pipeline.session.client import Client, fetch
 from pipeline.session.from_settings import open_session
-from pipeline.session.politeness.host_limits import HostBudget
+from pipeline.session.politeness.host_limits import HostBudget, host_limits_of
 from pipeline.session.politeness.robots import Robots
 from pipeline.session.session import Session
 from pipeline.settings import Settings
@@ -63,7 +63,7 @@ class _Site:
         if spider is None:
             raise FetchError(f"the spider {name} is no longer in the settings")
         self.session: Session = open_session(name, spider, settings, files_of(store, name))
-        self.budget = HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency)
+        self.budget = HostBudget(host_limits_of(store), delay_s=spider.delay, concurrency=spider.concurrency)
         self.robots = Robots(self.session.look, on_delay=self.budget.slow_down) if spider.robots else None
 
 
@@ -110,7 +110,7 @@ class _Work:
             self._stopped.set()
             for site in self._sites.values():
                 if isinstance(site, _Site):
-                    site.budget.close()
+                    site.budget.release()
             return self._found
 
     def _fetch(self, wanted: PictureRequest, clients: dict[str, Client]) -> bytes:

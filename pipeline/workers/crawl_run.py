@@ -31,7 +31,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import DRY_RUN, Outcome, Progress, Run
 from pipeline.run_log import page_file
 from pipeline.session import Session, open_session, prepare
-from pipeline.session.politeness.host_limits import HostBudget
+from pipeline.session.politeness.host_limits import HostBudget, host_limits_of
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.store import Store
@@ -152,6 +152,7 @@ class CrawlRun:
                 downloads.drain()
         finally:
             downloads.stop()
+            budget.release()
             session.jar.save()
             self._record_login(session)
         return ending if self._dry_run else self._downloads.final_ending(ending, stopped=bool(self._stop))
@@ -189,7 +190,7 @@ class CrawlRun:
                                host, self._local(until))
 
         now, here_s = datetime.now(UTC), time.monotonic()
-        return _budget(self._settings, self._spider, on_pause=on_pause, paused={
+        return _budget(self._store, self._spider, on_pause=on_pause, paused={
             host: here_s + (until - now).total_seconds() for host, until in paused.items()})
 
     def _local(self, at: datetime) -> str:
@@ -276,7 +277,10 @@ def take_part(store: Store, settings: Settings, member: Member, stop: StopReques
         if session.login_state is not None:
             context.relogin = FollowerRelogin(session.login_state, membership)
         stop.add_listener(partial(_call_in, asyncio.get_running_loop(), membership.end_soon))
-        await crawl_as_member(context, spider_class(spider.spider, settings.folder))
+        try:
+            await crawl_as_member(context, spider_class(spider.spider, settings.folder))
+        finally:
+            context.budget.release()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
@@ -288,12 +292,12 @@ def _context_of_follower(store: Store, settings: Settings, run: Run, page_limit:
         store=store, run=run, table=_with_share(spider, concurrency),
         session=open_session(run.spider, spider, settings, files_of(store, run.spider, run=run)),
         starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
-        budget=_budget(settings, spider), page_limit=page_limit,
+        budget=_budget(store, spider), page_limit=page_limit,
         keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)
 
 
-def _budget(settings: Settings, spider: SpiderTable, **more: Any) -> HostBudget:
-    return HostBudget(settings.data_dir / "hosts", delay_s=spider.delay, concurrency=spider.concurrency, **more)
+def _budget(store: Store, spider: SpiderTable, **more: Any) -> HostBudget:
+    return HostBudget(host_limits_of(store), delay_s=spider.delay, concurrency=spider.concurrency, **more)
 
 
 def _robots(session: Session, budget: HostBudget, spider: SpiderTable) -> Robots:

@@ -1,57 +1,79 @@
-"""Limits the delay and the concurrency of requests to each host, for all runs on this machine.
+"""Limits the delay and the concurrency of requests to each host, for all runs on this machine or on all nodes.
 
-The limits use file locks. The operating system releases a lock when its process ends, so a killed run frees its permits at once.
+The limits are kept in lock files (file_limits.py), or in the database if several services share it (database_limits.py).
 """
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
-from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
-from pipeline.errors import SessionError
 from pipeline.hosts import host_and_port
+from pipeline.session.politeness.file_limits import FileLimits
+from pipeline.store import Store
 
-_LOOK_S = 0.02
-_OPEN_HOSTS = 64
-"""The maximum number of hosts whose permit files stay open."""
-_MOST_TURNS = 1000
-"""The longest plausible wait for a host, as a multiple of the host's delay.
 
-A stored time that would require a longer wait must come from another clock, and is ignored.
-"""
+class HostLimits(Protocol):
+    """Permits and turns that the processes of all runs share. Threads and asyncio tasks can use one object at the same time.
+
+    host: "name:port". count: the number of permits of the host: a permit is a number below it. delay_s: the minimum delay between
+    two turns. Each method raises SessionError or StoreError if the limits cannot be used.
+    """
+
+    async def take(self, host: str, count: int) -> int:
+        """Wait until a permit is free, and return it."""
+
+    def take_for_file(self, host: str, count: int, stopped: threading.Event) -> int | None:
+        """Block until a permit for a download is free, and return it; None if the event `stopped` was set first.
+
+        If the host has several permits, permit 0 is reserved for pages.
+        """
+
+    def give_back(self, host: str, number: int) -> None:
+        """Return a permit."""
+
+    async def turn(self, host: str, delay_s: float) -> None:
+        """Reserve the time of the next request, and wait until that time."""
+
+    def turn_for_file(self, host: str, delay_s: float, closed: threading.Event) -> None:
+        """Reserve the time of the next request, and block until that time, or until the event `closed` is set."""
+
+    def release(self) -> None:
+        """Give all permits back at once, because this process sends no further requests."""
+
+
+def host_limits_of(store: Store) -> HostLimits:
+    """Return the limits that all runs share: on this machine, or on all nodes if several services share the database."""
+    if not store.shared:
+        return FileLimits(store.data_dir / "hosts")
+    from pipeline.session.politeness.database_limits import DatabaseLimits  # noqa: PLC0415  not needed with SQLite
+    return DatabaseLimits(store)
 
 
 class HostBudget:
     """Enforces the request limits of all hosts. Threads and asyncio tasks can use one object at the same time.
 
-    folder: the folder of the lock files, shared by all runs and created when needed; delay_s: the minimum delay between two
-    requests to one host; concurrency: the maximum number of simultaneous requests to one host, 0 for no limit. If spiders have
-    different limits for the same host, each spider applies its own limits. paused: maps each host that asked for a pause to the
-    end of the pause, as a value of time.monotonic(). on_pause: a function that is called with a host ("name:port") and a number
-    of seconds, each time that the host asks for a pause that ends later than its current pause.
+    limits: the limits that other processes share, or the folder of their lock files; None for no limits. delay_s: the minimum delay
+    between two requests to one host; concurrency: the maximum number of simultaneous requests to one host, 0 for no limit. If
+    spiders have different limits for the same host, each spider applies its own limits. paused: maps each host that asked for a
+    pause to the end of the pause, as a value of time.monotonic(). on_pause: a function that is called with a host ("name:port")
+    and a number of seconds, each time that the host asks for a pause that ends later than its current pause.
     """
 
-    def __init__(self, folder: Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0,
+    def __init__(self, limits: HostLimits | Path | None = None, *, delay_s: float = 0.0, concurrency: int = 0,
                  paused: Mapping[str, float] | None = None, on_pause: Callable[[str, float], None] = lambda host, seconds: None) -> None:
-        self._folder = folder
+        self._limits = FileLimits(limits) if isinstance(limits, Path) else limits
         self._delay_s = delay_s
         self._concurrency = concurrency
         self.paused: dict[str, float] = dict(paused or {})
         self._on_pause = on_pause
         self._slower: dict[str, float] = {}
-        self._permits: OrderedDict[str, _Permits] = OrderedDict()
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._boot = _boot_id()
 
     def slow_down(self, url: str, delay_s: float) -> None:
         """Set the minimum delay between two requests to the host of `url`."""
@@ -77,36 +99,33 @@ class HostBudget:
     async def turn(self, url: str) -> AsyncIterator[None]:
         """Wait until a request to the host of `url` is allowed, and hold a permit during the `async with` statement.
 
-        Raises SessionError if the lock files cannot be used.
+        Raises SessionError or StoreError if the limits cannot be used.
         """
-        host = _host(url)
-        permits = self._permits_of(host)
-        while (permit := permits.take() if permits else None) is None and permits:  # noqa: ASYNC110  other processes may hold the permits
-            await asyncio.sleep(_LOOK_S)
+        limits, host = self._limits, _host(url)
+        permit = await limits.take(host, self._concurrency) if limits is not None and self._concurrency else None
         try:
-            if wait_s := self._next_turn_s(host):
-                await asyncio.sleep(wait_s)
+            if limits is not None and (delay_s := self._delay_of(host)):
+                await limits.turn(host, delay_s)
             yield
         finally:
-            if permits and permit is not None:
-                permits.give_back(permit)
+            if limits is not None and permit is not None:
+                limits.give_back(host, permit)
 
     @contextmanager
     def permit_for_file(self, url: str, stopped: threading.Event) -> Iterator[None]:
         """Block until a permit for downloading a file is free, and hold the permit during the `with` statement.
 
         Because downloads take long, one permit of each host with several permits is reserved for pages. If the event `stopped` is
-        set while this method waits, the `with` statement is executed without a permit. Raises SessionError if the lock files
-        cannot be used.
+        set while this method waits, the `with` statement is executed without a permit. Raises SessionError or StoreError if the
+        limits cannot be used.
         """
-        permits = self._permits_of(_host(url))
-        while (permit := permits.take(file=True) if permits else None) is None and permits and not stopped.wait(_LOOK_S):
-            pass
+        limits, host = self._limits, _host(url)
+        permit = limits.take_for_file(host, self._concurrency, stopped) if limits is not None and self._concurrency else None
         try:
             yield
         finally:
-            if permits and permit is not None:
-                permits.give_back(permit)
+            if limits is not None and permit is not None:
+                limits.give_back(host, permit)
 
     def wait(self, url: str) -> None:
         """Block the thread until the next request to the host of `url` is allowed, or until `close` is called.
@@ -115,126 +134,24 @@ class HostBudget:
         `left_alone_s` instead.
         """
         self._closed.wait(self.left_alone_s(url))
-        self._closed.wait(self._next_turn_s(_host(url)))
+        host = _host(url)
+        if self._limits is not None and (delay_s := self._delay_of(host)) and not self._closed.is_set():
+            self._limits.turn_for_file(host, delay_s, self._closed)
 
     def close(self) -> None:
         """Wake all threads that are blocked in `wait`."""
         self._closed.set()
 
+    def release(self) -> None:
+        """Give all permits back, because no further requests are sent."""
+        self.close()
+        if self._limits is not None:
+            self._limits.release()
+
     def _delay_of(self, host: str) -> float:
-        return max(self._delay_s, self._slower.get(host, 0.0)) if self._folder is not None else 0.0
-
-    def _permits_of(self, host: str) -> _Permits | None:
-        if self._folder is None or not self._concurrency:
-            return None
-        with self._lock:
-            if host not in self._permits:
-                self._permits[host] = _Permits(partial(self._open, _name(host)), self._concurrency)
-                for other in list(self._permits)[:max(0, len(self._permits) - _OPEN_HOSTS)]:
-                    if self._permits[other].close():
-                        del self._permits[other]
-            self._permits.move_to_end(host)
-            return self._permits[host]
-
-    def _next_turn_s(self, host: str) -> float:
-        """Reserve the time of the next request to a host. Return the seconds until that time.
-
-        The time is stored as a value of time.monotonic(), which is the same clock in all processes.
-        """
-        delay_s = self._delay_of(host)
-        if not delay_s:
-            return 0.0
-        descriptor = self._open(_name(host), "turn")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the lock is held for microseconds only
-            now = time.monotonic()
-            boot, _, text = os.read(descriptor, 200).decode("ascii", "replace").partition(" ")
-            try:
-                free_at = float(text) if boot == self._boot else 0.0
-            except ValueError:
-                free_at = 0.0
-            turn = max(now, free_at if free_at < now + _MOST_TURNS * delay_s else 0.0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"{self._boot} {turn + delay_s:.6f}".encode())
-            return turn - now
-        finally:
-            os.close(descriptor)
-
-    def _open(self, host: str, what: str) -> int:
-        assert self._folder is not None
-        path = self._folder / f"{host}.{what}"
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise SessionError(f"the lock file cannot be used: {error.strerror}", where=str(path), fix="check the file's owner and mode") from error
-
-
-class _Permits:
-    """The permits of one host. Each permit is a numbered file; the process that has locked the file has the permit.
-
-    The files stay open, so that a request costs only two system calls.
-    """
-
-    def __init__(self, open_permit: Callable[[str], int], count: int) -> None:
-        self._open_permit = open_permit
-        self._count = count
-        self._descriptors: dict[int, int] = {}
-        self._held: set[int] = set()
-        self._lock = threading.Lock()
-
-    def take(self, *, file: bool = False) -> int | None:
-        """Take a free permit. Return the number of the permit; None if all permits are taken.
-
-        file: whether the permit is for a download. If the host has several permits, a download cannot take permit 0.
-        """
-        with self._lock:
-            for number in range(1 if file and self._count > 1 else 0, self._count):
-                if number not in self._held and self._try(number):
-                    self._held.add(number)
-                    return number
-        return None
-
-    def _try(self, number: int) -> bool:
-        if number not in self._descriptors:
-            self._descriptors[number] = self._open_permit(str(number))
-        try:
-            fcntl.flock(self._descriptors[number], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def give_back(self, number: int) -> None:
-        with self._lock:
-            fcntl.flock(self._descriptors[number], fcntl.LOCK_UN)
-            self._held.discard(number)
-
-    def close(self) -> bool:
-        """Close the files, unless this process holds a permit. Return whether the files were closed."""
-        with self._lock:
-            if self._held:
-                return False
-            while self._descriptors:
-                os.close(self._descriptors.popitem()[1])
-            return True
+        return max(self._delay_s, self._slower.get(host, 0.0))
 
 
 def _host(url: str) -> str:
     host, port = host_and_port(url)
     return f"{host}:{port}"
-
-
-def _name(host: str) -> str:
-    return sha256(host.encode()).hexdigest()[:24]
-
-
-def _boot_id() -> str:
-    """Return the id of the current boot of this machine; "-" if the system provides no such id.
-
-    Values of time.monotonic() are comparable only within one boot.
-    """
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return "-"

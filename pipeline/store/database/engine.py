@@ -75,6 +75,15 @@ class Store:
             yield connection
 
     @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """Yield a connection on which each statement is a transaction of its own, without the write lock (PostgreSQL).
+
+        It is only for statements that are correct whatever other transactions do meanwhile. Raises StoreError.
+        """
+        with self._translating(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
     def _transaction(self, *, write: bool, durable: bool, spider: str = "") -> Iterator[Connection]:
         with self._translating(), self.engine.connect() as connection, connection.begin():
             BACKENDS[self.kind].begin(connection, write=write, durable=durable, spider=spider)

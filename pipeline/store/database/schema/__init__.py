@@ -8,6 +8,7 @@ from pipeline.store.database.schema.base import metadata
 from pipeline.store.database.schema.cluster import (
     host_permits,
     host_turns,
+    host_waits,
     nodes,
     run_members,
     schema_versions,
@@ -33,6 +34,7 @@ __all__ = [
     "host_pauses",
     "host_permits",
     "host_turns",
+    "host_waits",
     "items",
     "login_cookies",
     "mendings",

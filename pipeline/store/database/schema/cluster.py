@@ -49,6 +49,14 @@ host_permits = Table(  # the concurrent requests to each host that processes may
     Column("until", Instant, nullable=False, index=True),
 )
 
+host_waits = Table(  # processes that hold less than their share of the permits of a host, in the order in which they wait
+    "host_waits", metadata,
+    Column("host", String(320), primary_key=True),
+    Column("owner", String(120), primary_key=True),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+)
+
 run_members = Table(  # the processes that fetch pages of a run whose pass spans several nodes
     "run_members", metadata,
     Column("id", Id, primary_key=True),

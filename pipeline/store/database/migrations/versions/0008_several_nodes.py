@@ -59,6 +59,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('host', 'number', name=op.f('pk_host_permits')))
     op.create_index(op.f('ix_host_permits_until'), 'host_permits', ['until'])
     op.create_table(
+        'host_waits',
+        sa.Column('host', sa.String(320), nullable=False),
+        sa.Column('owner', sa.String(120), nullable=False),
+        sa.Column('since', _INSTANT, nullable=False),
+        sa.Column('until', _INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint('host', 'owner', name=op.f('pk_host_waits')))
+    op.create_table(
         'run_members',
         sa.Column('id', _ID, nullable=False),
         sa.Column('run_id', _ID, nullable=False),
