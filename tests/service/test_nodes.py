@@ -28,9 +28,11 @@ keep_free = "1MB"
 port = {port}
 [cluster]
 node = "{name}"
+"""
+SPIDER = """
 [spiders.s]
 start = "{url}/s"
-schedule = "every 1s"
+schedule = "every 2s"
 robots = false
 [spiders.s.items]
 key = ["x"]
@@ -48,15 +50,19 @@ class Cluster:
         self._site = site
         self._programs: list[Program] = []
 
-    def add(self, name: str, *arguments: str) -> Program:
+    def add(self, name: str, *arguments: str, has_spider: bool = True) -> Program:
         folder = self._folder / name
         folder.mkdir()
         added = Program(folder, free_port())
         added.environment["DATABASE"] = self.database
-        (folder / "settings.toml").write_text(SETTINGS.format(port=added.port, name=name, url=self._site.url))
+        self.write(added, has_spider=has_spider)
         self._programs.append(added)
         added.serve(*arguments)
         return added
+
+    def write(self, program: Program, *, has_spider: bool = True) -> None:
+        text = SETTINGS.format(port=program.port, name=program.folder.name) + (SPIDER.format(url=self._site.url) if has_spider else "")
+        (program.folder / "settings.toml").write_text(text)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database) as connection:
@@ -113,13 +119,25 @@ def test_another_service_takes_over_from_a_leader_that_is_frozen_or_killed(clust
     assert cluster.rows("SELECT kind FROM changes") == [("new",)]
 
 
-def test_a_worker_joins_performs_runs_and_leaves(cluster: Cluster) -> None:
+def test_a_worker_joins_leaves_runs_that_it_does_not_know_performs_the_others_and_leaves(cluster: Cluster) -> None:
     service = cluster.add("service", "serve", "--no-worker")
-    eventually(lambda: any("no worker takes this queue" in reason for reason in service.status()["reasons"]), within_s=60)
-    worker = cluster.add("worker", "worker", "--concurrency", "1")
+    worker = cluster.add("worker", "worker", "--concurrency", "1", has_spider=False)
+    eventually(lambda: "was left to another node" in worker.log(), within_s=60)
+    assert cluster.rows("SELECT count(*) FROM runs WHERE outcome = 'failed'") == [(0,)]
+    cluster.write(worker)
+    os.kill(worker.pid, signal.SIGHUP)
     cluster.goes_on()
     listed = json.loads(worker.run("nodes", "--json").stdout)
     assert {(node["name"], tuple(node["roles"]), node["concurrency"]) for node in listed} == {
         ("service", ("scheduler", "outbox"), 0), ("worker", ("worker",), 1)}
     assert worker.stop() == 0
     assert [node["name"] for node in json.loads(service.run("nodes", "--json").stdout)] == ["service"]
+
+
+def test_a_worker_and_nodes_need_postgresql(program: Program) -> None:
+    program.write('[spiders.s]\nstart = "http://127.0.0.1:1/"\n')
+    refused = program.run("worker")
+    assert (refused.returncode, "this database is SQLite" in refused.stderr, "pipeline serve" in refused.stderr) == (2, True, True)
+    assert not (program.data / "pipeline.sqlite3").exists()
+    listed = program.run("nodes")
+    assert (listed.returncode, listed.stdout) == (0, "the database is SQLite, so this machine is the only node\n")

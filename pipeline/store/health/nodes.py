@@ -8,7 +8,7 @@ error of its clock is measured with each report.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -86,6 +86,9 @@ class Node(NodeReport):
         return abs(self.clock_skew_s) > MAX_SKEW_S
 
 
+_FIELDS = tuple(field.name for field in fields(Node))
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -160,5 +163,5 @@ def _clock_skew_s(connection: Connection, clock: Callable[[], datetime]) -> floa
 
 
 def _node(row: Row[Any]) -> Node:
-    found = {key: value for key, value in row._mapping.items() if key != "now"}
+    found = {name: row._mapping[name] for name in _FIELDS if name in row._mapping}
     return Node(**found | {"roles": tuple(row.roles), "queues": tuple(row.queues), "age_s": (row.now - row.seen_at).total_seconds()})
