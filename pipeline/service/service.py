@@ -43,6 +43,7 @@ from pipeline.service.state import ServiceState, shown_path, utc_now
 from pipeline.service.status import StatusSource
 from pipeline.service.supervision import RunSupervisor
 from pipeline.settings import Settings
+from pipeline.settings.fingerprint import fingerprint
 from pipeline.store import Store, open_store_of
 from pipeline.store.database import migrate
 from pipeline.store.database.leader_lock import LeaderLock
@@ -137,6 +138,7 @@ class Service:
         self._options = options
         self._roles = roles = _roles_of(store, settings, options)
         self._state = state = ServiceState(store, settings)
+        self._fingerprint = fingerprint(settings) if store.shared else ""
         self._runner = Runner(store, settings)
         self._reloader = Reloader(state, self._use_settings, options.source)
         alone = SCHEDULER in roles and (options.once or not store.shared)
@@ -294,7 +296,7 @@ class Service:
             name=self._options.node or settings.cluster.node or socket.gethostname(), version=pipeline.__version__, schema=migrate.HEAD,
             roles=self._roles, queues=capacity.accepted_queues() if works else (),
             concurrency=capacity.runs() if works else 0, running=self._worker.running,
-            load=load_of_machine(), leader=self._is_leader(), stopping=self._state.stopping.is_set())
+            load=load_of_machine(), leader=self._is_leader(), stopping=self._state.stopping.is_set(), settings=self._fingerprint)
 
     async def _look_for_runs(self) -> None:
         self._state.wake_dispatcher()
@@ -324,6 +326,7 @@ class Service:
             await self._alerts.send()
 
     def _use_settings(self, settings: Settings) -> None:
+        self._fingerprint = fingerprint(settings) if self._state.store.shared else ""
         self._options.configure_logs(settings)
         self._runner.settings = settings
         self._state.store.use_queues(queues_of(settings))

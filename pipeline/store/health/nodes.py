@@ -46,7 +46,7 @@ class NodeReport:
     name: the name of its node. schema: the last migration that the program knows. roles: what it does (scheduler, outbox, worker).
     queues: the queues whose runs it takes; empty means all. concurrency: how many runs it performs at the same time at most.
     running: how many runs it performs now. load: the load average of one minute, divided by the number of cores. leader: whether it is
-    the leader of the schedulers.
+    the leader of the schedulers. settings: the fingerprint of its settings.
     """
 
     name: str
@@ -59,6 +59,7 @@ class NodeReport:
     load: float = 0.0
     leader: bool = False
     stopping: bool = False
+    settings: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
