@@ -264,6 +264,10 @@ def take_part(store: Store, settings: Settings, member: Member, stop: StopReques
     """Fetch and commit pages of a run that a process on this or another node leads, until the run ends or a stop is requested."""
     run = member.run
     spider = settings.spiders[run.spider]
+    shared = members.read_file(store, run, members.SESSION)
+    if not shared:
+        logger.info("the run has ended in the meantime")
+        return
     page_limit = PageLimit(page_file(settings.data_dir, run.id, member.id), spider.page_cpu_limit)
 
     async def work() -> None:
@@ -272,8 +276,10 @@ def take_part(store: Store, settings: Settings, member: Member, stop: StopReques
         session = context.session
         session.jar.keep_in_memory()  # only the leader saves the cookie jar
         session.jar.clear()
-        context.membership = membership = FollowerMembership(context, member)
-        membership.take_session(SharedSession.unpacked(members.read_file(store, run, members.SESSION)))
+        fence = LeaseFence()
+        fence.watch(threading.Event())
+        context.membership = membership = FollowerMembership(context, member, renewal=fence.renewal)
+        membership.take_session(SharedSession.unpacked(shared))
         if session.login_state is not None:
             context.relogin = FollowerRelogin(session.login_state, membership)
         stop.add_listener(partial(_call_in, asyncio.get_running_loop(), membership.end_soon))

@@ -12,9 +12,11 @@ member holds one. The other members take over the session, and end when the lead
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 
@@ -40,10 +42,16 @@ logger = logging.getLogger(__name__)
 
 
 class StoreMembership(ABC):
-    """What every member does. member: the row of this process in the store."""
+    """What every member does.
 
-    def __init__(self, context: CrawlContext, member: Member) -> None:
+    member: the row of this process in the store. renewal: returns a context manager that surrounds each look at the store, and so
+    learns whether the store can be reached.
+    """
+
+    def __init__(self, context: CrawlContext, member: Member, *,
+                 renewal: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext) -> None:
         self.member = member
+        self._renewal = renewal
         self.closing = False
         """Whether this member takes no more rows, and ends when the pages in flight are committed."""
         self.over = False
@@ -101,12 +109,16 @@ class StoreMembership(ABC):
         """Store the report of this member now."""
         await asyncio.to_thread(members.tell, self._context.store, self.member, self._report())
 
+    def _look(self) -> View:
+        with self._renewal():
+            return members.look(self._context.store, self.member)
+
     async def _look_periodically(self, rows: MemberRows) -> None:
         while True:
             self._now.clear()
             changes, idle = rows.changes, rows.is_idle
             try:
-                view = await asyncio.to_thread(members.look, self._context.store, self.member)
+                view = await asyncio.to_thread(self._look)
                 if not view.in_progress:
                     rows.fatal(members.lost(self.member))
                     return
@@ -279,8 +291,8 @@ class LeaderMembership(StoreMembership):
 class FollowerMembership(StoreMembership):
     """A member that is not the leader."""
 
-    def __init__(self, context: CrawlContext, member: Member) -> None:
-        super().__init__(context, member)
+    def __init__(self, context: CrawlContext, member: Member, *, renewal: Callable[[], AbstractContextManager[None]]) -> None:
+        super().__init__(context, member, renewal=renewal)
         self._cookies = CookieExchange(context.session.jar)
         self._read_version = -1
         self._expired: int | None = None
