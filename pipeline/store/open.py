@@ -12,6 +12,7 @@ from pipeline.store.database.schema_check import refuse_other_tables
 from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.store.files.open_files import open_files
 from pipeline.store.maintenance.clock_trust import observe_clock
+from pipeline.store.moved import refuse_moved
 
 UNFINISHED_RESTORE = "restore-unfinished"
 """The name of a file that exists in data_dir while a restore replaces data.
@@ -64,6 +65,7 @@ def _check(store: Store, *, migrate: bool) -> None:
     if (store.data_dir / UNFINISHED_RESTORE).exists():
         raise StoreError("a restore was interrupted, so the data is incomplete", where=str(store.data_dir),
                          fix="run `pipeline restore` again")
+    refuse_moved(store)
     if store.kind == "sqlite" and store.engine.url.database:
         _warn_of_orphaned_files(store)
         try:

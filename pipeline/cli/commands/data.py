@@ -1,4 +1,4 @@
-"""`pipeline backup`, `restore`, `migrate` and `prune`: back up, restore and migrate the stored data, and delete old data."""
+"""`pipeline backup`, `restore`, `migrate`, `migrate-store` and `prune`: back up, restore, migrate and move the stored data, and delete old data."""
 
 from __future__ import annotations
 
@@ -45,3 +45,15 @@ def migrate(settings_file: str, *, without_copy: bool) -> None:
     """Migrate the database to the schema of this version. The first start of a new version does this, too."""
     from pipeline.cli.data_files import migrate as migrate_store
     click.echo(migrate_store(load_settings(settings_file), copy=not without_copy))
+
+
+@click.command("migrate-store")
+@settings_option
+@click.option("--to", "target", metavar="URL", envvar="MIGRATE_STORE_TO", help="URL of an empty PostgreSQL database. The default is the database of the settings, if it is one.")
+@click.option("--from", "source", metavar="URL", help="URL of the SQLite database. The default is the database of the settings, or pipeline.sqlite3 in data_dir.")
+@click.option("--storage", metavar="URL", help="Copy the files to an object store as well, such as s3://bucket/prefix.")
+def migrate_store(settings_file: str, target: str | None, source: str | None, storage: str | None) -> None:
+    """Move everything from SQLite to PostgreSQL, while no service runs."""
+    from pipeline.cli.move_store import move_store
+    for line in move_store(load_settings(settings_file), to=target, from_=source, storage=storage):
+        click.echo(line)

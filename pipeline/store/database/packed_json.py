@@ -54,7 +54,12 @@ class PackedJson(TypeDecorator[Any]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         if value is None or dialect.name != "sqlite":
             return value
-        return json.loads(_zstd().decompress(value) if isinstance(value, bytes) else value)
+        return json.loads(unpacked(value) if isinstance(value, bytes) else value)
+
+
+def unpacked(value: bytes) -> str:
+    """Return the JSON text of a compressed value."""
+    return str(_zstd().decompress(value), "utf-8")
 
 
 @lru_cache(maxsize=1)

@@ -66,7 +66,8 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
         if occupied and not replace and not unfinished:
             raise StoreError(f"data already exists: {occupied}", where=str(data_dir),
                              fix="restore to an empty data_dir, or use --replace, which first moves the existing data to a folder in data_dir")
-        _refuse_running(store, now)
+        if occupied:
+            refuse_running(store, now)
         staging = data_dir / STAGING
         shutil.rmtree(staging, ignore_errors=True)
         try:
@@ -91,13 +92,13 @@ def _occupied(store: Store) -> str:
     return "" if found is None else f"the tables in {store.where}"
 
 
-def _refuse_running(store: Store, now: datetime) -> None:
+def refuse_running(store: Store, now: datetime) -> None:
     """Raise StoreError while a service or a run uses the data.
 
     A service on another machine is recognized by its recent row in the table `pulse`, a run in progress by its lease.
     """
     try:
-        if not _occupied(store) or (migrate.revision(store) or "") < migrate.HEAD:
+        if (migrate.revision(store) or "") < migrate.HEAD:
             return
         with store.read() as connection:
             beats = connection.execute(select(pulse)).all() if store.shared else []
@@ -107,7 +108,7 @@ def _refuse_running(store: Store, now: datetime) -> None:
     for row in beats:
         if abs((now - row.at).total_seconds()) < SERVICE_IS_GONE_S:
             raise StoreError(f"the database is in use by a service on {row.host}", where=store.where,
-                             fix=f"stop the service, wait {SERVICE_IS_GONE_S:.0f} s, and start the restore again", retry=True)
+                             fix=f"stop the service, wait {SERVICE_IS_GONE_S:.0f} s, and start this command again", retry=True)
     for row in leased:
         if leases.owner_is_alive(row.lease_owner, store.owner) is not False:
             raise StoreError(f"the database is in use by run {row.id} of {row.spider}", where=store.where,
