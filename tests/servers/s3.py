@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from typing import Literal, Self
 from urllib.parse import quote
@@ -60,6 +60,11 @@ class S3Server:
         """The number of connections that the relay has accepted."""
         return self._relay.accepted
 
+    @property
+    def traffic(self) -> int:
+        """The number of pieces of requests and answers that the relay has passed on."""
+        return self._relay.passed
+
     def environment(self) -> dict[str, str]:
         """What a program finds in its environment."""
         return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_ENDPOINT_URL": self.url, "AWS_REGION": "us-east-1"}
@@ -92,12 +97,12 @@ class S3Server:
     def resume(self) -> None:
         self._relay.work()
 
-    def objects(self) -> dict[str, bytes]:
-        """Every object by its key, read past the relay."""
+    def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """Every object whose key begins with `prefix`, by its key, read past the relay."""
         found: dict[str, bytes] = {}
         after = ""
         while True:
-            listed = self._ask("GET", "", {"list-type": "2", "start-after": after}).decode()
+            listed = self._ask("GET", "", {"list-type": "2", "start-after": after, "prefix": prefix}).decode()
             names = [unescape(part.partition("</Key>")[0]) for part in listed.split("<Key>")[1:]]
             found |= {name: self._ask("GET", name) for name in names}
             if "<IsTruncated>true" not in listed:
@@ -108,10 +113,14 @@ class S3Server:
         """Store an object past the relay."""
         self._ask("PUT", key, content=content)
 
+    def delete(self, key: str) -> None:
+        """Delete an object past the relay."""
+        self._ask("DELETE", key)
+
     def empty(self) -> None:
         """Remove every object, for the next test."""
         for key in self.objects():
-            self._ask("DELETE", key)
+            self.delete(key)
 
     def _ask(self, method: str, key: str, query: dict[str, str] | None = None, content: bytes | None = None) -> bytes:
         answer = requests.request(method, f"http://{self._behind[0]}:{self._behind[1]}/{self.bucket}/{quote(key)}".rstrip("/"), params=query,
@@ -141,7 +150,7 @@ class _Relay:
         self._times = 0
         self._open: set[socket.socket] = set()
         self._closed = False
-        self.accepted = 0
+        self.accepted = self.passed = 0
         self._address = (host, free_port())
         self.port = self._address[1]
         self._listener: socket.socket | None = None
@@ -176,10 +185,14 @@ class _Relay:
                     client.sendall(_ANSWER_503)
                 else:
                     with socket.create_connection(self._behind) as server:
-                        _pass_on(client, server, _CUT_AFTER if fault == "cut" else None)
+                        _pass_on(client, server, _CUT_AFTER if fault == "cut" else None, self._count)
         finally:
             with self._lock:
                 self._open.discard(client)
+
+    def _count(self) -> None:
+        with self._lock:
+            self.passed += 1
 
     def fail(self, fault: Fault, times: int) -> None:
         with self._lock:
@@ -224,7 +237,7 @@ def _read_request(client: socket.socket) -> None:
         head += more
 
 
-def _pass_on(client: socket.socket, server: socket.socket, most: int | None) -> None:
+def _pass_on(client: socket.socket, server: socket.socket, most: int | None, count: Callable[[], None]) -> None:
     """Pass bytes both ways until one side closes. most: after how many bytes one way both connections are closed."""
     passed = {client: 0, server: 0}
     with selectors.DefaultSelector() as selector:
@@ -239,3 +252,4 @@ def _pass_on(client: socket.socket, server: socket.socket, most: int | None) -> 
                 if not data or (most is not None and passed[source] > most):
                     return
                 key.data.sendall(data)
+                count()
