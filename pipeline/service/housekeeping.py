@@ -13,6 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.store.maintenance import retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
+from pipeline.store.runs import host_limits
 from pipeline.text import size_for_people
 
 PRUNE_PAUSE_S = 0.02
@@ -82,4 +83,7 @@ class Housekeeping:
         now = utc_now()
         if self.by_age(now):
             delete_left_behind(self._state.store, self._state.settings, now=now)
+        if self._state.store.shared:
+            with self._state.store.autocommit() as connection:
+                host_limits.delete_expired(connection)
         return retention.prune(self._state.store, retention.RetentionRules.of(self._state.settings), now=now, by_age=self.by_age(now), go_on=go_on)

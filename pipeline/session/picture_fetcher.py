@@ -13,7 +13,7 @@ from pipeline.errors import FetchError, PipelineError
 from pipeline.model import PictureRequest
 from pipeline.session.client import Client, fetch
 from pipeline.session.from_settings import open_session
-from pipeline.session.politeness.host_limits import HostBudget, host_limits_of
+from pipeline.session.politeness.host_limits import HostBudget, HostLimits, host_limits_of
 from pipeline.session.politeness.robots import Robots
 from pipeline.session.session import Session
 from pipeline.settings import Settings
@@ -51,6 +51,8 @@ class PictureFetcher:
         for thread in threads:
             thread.join(max(0.0, work.deadline - time.monotonic()))
         found = work.stop()
+        if not any(thread.is_alive() for thread in threads):
+            work.limits.release()
         late = FetchError(f"the picture did not arrive within {limit_s:.0f} s", retry=True)
         return {each: found.get(each, late) for each in wanted}
 
@@ -58,12 +60,12 @@ class PictureFetcher:
 class _Site:
     """The session of one spider and the limits that its requests obey. Shared by all threads."""
 
-    def __init__(self, store: Store, settings: Settings, name: str) -> None:
+    def __init__(self, store: Store, settings: Settings, name: str, limits: HostLimits) -> None:
         spider = settings.spiders.get(name)
         if spider is None:
             raise FetchError(f"the spider {name} is no longer in the settings")
         self.session: Session = open_session(name, spider, settings, files_of(store, name))
-        self.budget = HostBudget(host_limits_of(store), delay_s=spider.delay, concurrency=spider.concurrency)
+        self.budget = HostBudget(limits, delay_s=spider.delay, concurrency=spider.concurrency)
         self.robots = Robots(self.session.look, on_delay=self.budget.slow_down) if spider.robots else None
 
 
@@ -75,6 +77,7 @@ class _Work:
         self._store = store
         self._settings = settings
         self._max_bytes = max_bytes
+        self.limits = host_limits_of(store)
         self._left: queue.SimpleQueue[PictureRequest] = queue.SimpleQueue()
         for each in wanted:
             self._left.put(each)
@@ -110,7 +113,7 @@ class _Work:
             self._stopped.set()
             for site in self._sites.values():
                 if isinstance(site, _Site):
-                    site.budget.release()
+                    site.budget.close()
             return self._found
 
     def _fetch(self, wanted: PictureRequest, clients: dict[str, Client]) -> bytes:
@@ -136,7 +139,7 @@ class _Work:
         with self._lock:
             if name not in self._sites:
                 try:
-                    self._sites[name] = _Site(self._store, self._settings, name)
+                    self._sites[name] = _Site(self._store, self._settings, name, self.limits)
                 except PipelineError as error:
                     self._sites[name] = error
             found = self._sites[name]

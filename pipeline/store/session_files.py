@@ -44,9 +44,10 @@ _log = logging.getLogger(__name__)
 
 
 class SessionFile(ABC):
-    """One private file. where: its name for messages."""
+    """One private file. where: its name for messages. save_every_s: the shortest time between two writes that are not urgent."""
 
     where: str
+    save_every_s = 0.0
 
     @abstractmethod
     def load(self) -> tuple[bytes | None, int]:
@@ -137,6 +138,8 @@ class DatabaseFile(SessionFile):
     run: the run that writes. A write verifies the run's lease in the same transaction, so that a process that lost its run cannot
     overwrite the files of the next run. None: the file is written for a command, which has no lease.
     """
+
+    save_every_s = 2.0
 
     def __init__(self, store: Store, spider: str, name: str, run: Run | None) -> None:
         self.where = f"session file {spider}.{name} in the database"

@@ -59,6 +59,23 @@ def test_cookies_that_are_imported_while_a_run_is_at_work_stay_in_the_jar_of_the
     assert not run.save()
 
 
+def test_values_that_change_with_each_page_are_rarely_written_to_a_database_but_new_cookies_at_once(store: Store) -> None:
+    file = files_of(store, "s").file(JAR)
+    jar = Jar.open(file)
+    jar.add([cookie("sid", "0")])
+    jar.checkpoint()
+    first = file.version()
+    jar.add([cookie("sid", "1")])
+    jar.checkpoint()
+    assert (file.version() == first) == store.shared
+    jar.add([cookie("sid", "2"), cookie("new")])
+    jar.checkpoint()
+    assert sent(Jar.open(file)) == b"sid=2; new=1"
+    jar.add([cookie("sid", "3")])
+    jar.save()
+    assert sent(Jar.open(file)) == b"sid=3; new=1"
+
+
 def test_a_proxy_that_is_suspended_for_one_process_is_suspended_for_all(store: Store) -> None:
     urls = ("http://me:pw@a:1", "http://b:1", "http://c:1")
     one, two = (ProxyPool(urls, files_of(store, "s").file(PROXIES)) for _ in range(2))

@@ -150,9 +150,9 @@ class Committer:
     def _write(self, batch: list[_Waiting], requests: list[Request], links: list[tuple[bool, Links]]) -> Committed:
         context = self._context
         pages = [waiting.page for waiting in batch]
-        # The cookie jar is saved first: a committed page is not fetched again, so the page's cookies must not be lost.
+        # The cookie jar is saved first: a committed page is not fetched again, so the page's new cookies must not be lost.
         if context.membership is None or context.membership.member.leader:
-            context.session.jar.save()
+            context.session.jar.checkpoint()
         try:
             pages = self._archive.save(pages) if context.keep_pages else pages
         except OSError as error:

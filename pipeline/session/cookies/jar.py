@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import CookieError, SessionError
 from pipeline.session.cookies.cookie import MAX_PAIR_BYTES, Cookie, CookieKey, is_too_large
+from pipeline.session.cookies.entries import Entry, PreparedHeader
 from pipeline.session.cookies.matching import Origin, canonical_host, domain_matches, is_address, path_matches
 from pipeline.session.cookies.netscape import decode, read_netscape, write_netscape
 from pipeline.session.cookies.parser import parse_set_cookie
@@ -46,13 +47,13 @@ class Jar:
         self.version = 0
         """The number of changes to cookies so far. Callers compare two values to detect a change."""
         self._clock = clock
-        self._domains: dict[str, dict[CookieKey, _Entry]] = {}
+        self._domains: dict[str, dict[CookieKey, Entry]] = {}
         self._sizes: dict[str, int] = {}
         """The size in bytes of each domain's cookies."""
         self._secure_names: dict[str, int] = {}
         self._count = 0
         self._tick = 0
-        self._prepared: dict[tuple[str, bool], _Prepared] = {}
+        self._prepared: dict[tuple[str, bool], PreparedHeader] = {}
         self._full: set[str] = set()
         """Domains whose cookies have exceeded the limit. A warning has been logged for each of these domains."""
         self._protected: frozenset[CookieKey] = frozenset()
@@ -60,6 +61,8 @@ class Jar:
         self._saving = threading.Lock()
         self._saved = write_netscape(())
         self._saved_version = 0
+        self._saved_keys: set[CookieKey] = set()
+        self._saved_at = 0.0
 
     @classmethod
     def open(cls, file: SessionFile | Path, *, protected: Iterable[CookieKey] = (), clock: Callable[[], float] = time.time) -> Self:
@@ -110,8 +113,21 @@ class Jar:
                 stored = self._file.replace(data, version=self._file_version)
                 if stored is not None:
                     self._saved, self._saved_version, self._file_version = data, version, stored
+                    self._saved_keys, self._saved_at = {cookie.key for cookie in cookies}, time.monotonic()
                     return True
                 self._merge(self._file)
+
+    def checkpoint(self) -> None:
+        """Save the jar before pages are committed, if it has new cookies, or was not saved for the file's `save_every_s` seconds.
+
+        Sites that change the value of a cookie with each response would otherwise let each page write to the database. If the
+        process is killed, the last change of such a value is lost. Raises errors as `save`.
+        """
+        if self._file is None or self.version == self._saved_version:
+            return
+        if time.monotonic() - self._saved_at < self._file.save_every_s and {cookie.key for cookie in self} <= self._saved_keys:
+            return
+        self.save()
 
     def merge(self) -> bool:
         """Apply the changes that another process has made to the file since this jar last read or wrote it. Return whether there were any.
@@ -225,7 +241,7 @@ class Jar:
     def __repr__(self) -> str:
         return f"<Jar {self._file.where if self._file is not None else 'in memory'}: {len(self)} cookies>"
 
-    def _prepare(self, host: str, secure: bool, now_s: float) -> _Prepared:
+    def _prepare(self, host: str, secure: bool, now_s: float) -> PreparedHeader:
         """Compute the Cookie header for a host. The result is valid until the jar changes or a cookie expires."""
         with self._lock:
             entries = []
@@ -237,10 +253,10 @@ class Jar:
             entries.sort(key=lambda entry: (-len(entry.cookie.path), entry.created))
             if len(self._prepared) >= _CACHED_HOSTS:
                 self._unprepare()
-            prepared = self._prepared[host, secure] = _Prepared(entries, now_s)
+            prepared = self._prepared[host, secure] = PreparedHeader(entries, now_s)
             return prepared
 
-    def _candidates(self, host: str) -> Iterator[_Entry]:
+    def _candidates(self, host: str) -> Iterator[Entry]:
         yield from self._domains.get(host, {}).values()
         while not is_address(host) and "." in host:
             host = host.partition(".")[2]
@@ -266,7 +282,7 @@ class Jar:
         if entry is not None:
             self._drop(cookie.domain, cookie.key)
             entries = self._domains.setdefault(cookie.domain, {})
-        entry = entries[cookie.key] = _Entry(cookie, created, self._tick)
+        entry = entries[cookie.key] = Entry(cookie, created, self._tick)
         self._count += 1
         self._sizes[cookie.domain] = self._sizes.get(cookie.domain, 0) + entry.size_bytes
         if cookie.secure:
@@ -312,7 +328,7 @@ class Jar:
             everyone = [entry for entries in self._domains.values() for entry in entries.values()]
             self._trim(everyone, now_s, JAR_COOKIES, JAR_BYTES)
 
-    def _trim(self, entries: Iterable[_Entry], now_s: float, count: int, size_bytes: int) -> None:
+    def _trim(self, entries: Iterable[Entry], now_s: float, count: int, size_bytes: int) -> None:
         """Remove cookies until at most `count` cookies and `size_bytes` bytes are left.
 
         Expired cookies are removed first, then cookies that were not sent or set for the longest time, and last the cookies of
@@ -339,56 +355,3 @@ def _load(file: SessionFile) -> tuple[bytes | None, int]:
 def _cookies(data: bytes) -> dict[CookieKey, Cookie]:
     text, _ = decode(data, MAX_BYTES)
     return {cookie.key: cookie for cookie in read_netscape(text, "", on_error=lambda error: None)}
-
-
-class _Entry:
-    """A cookie in the jar.
-
-    created, used: the values of the jar's counter when the cookie was created and when it was last used. The counter does not
-    depend on the system clock.
-    """
-
-    __slots__ = ("cookie", "created", "octets", "used")
-
-    def __init__(self, cookie: Cookie, created: int, used: int) -> None:
-        self.cookie = cookie
-        self.created = created
-        self.used = used
-        self.octets = cookie.octets()
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the cookie in a Cookie header, in bytes."""
-        return len(self.octets) + 2
-
-
-class _Prepared:
-    """The cookies that are sent to one host.
-
-    everywhere: the Cookie header for every path, if all cookies have the path "/", otherwise None; by_path: the cookies, if the
-    header depends on the path of the request, otherwise None.
-    """
-
-    __slots__ = ("by_path", "entries", "everywhere", "since_s", "until_s", "used")
-
-    def __init__(self, entries: list[_Entry], now_s: float) -> None:
-        self.entries = [entry for entry in entries if not entry.cookie.has_expired(now_s)]
-        ends = [entry.cookie.expires_s for entry in self.entries if entry.cookie.expires_s is not None]
-        self.since_s, self.until_s = now_s, float(min(ends, default=float("inf")))
-        self.used = 0
-        special = any(entry.cookie.path != "/" for entry in self.entries)
-        self.by_path = self.entries if special else None
-        self.everywhere = b"" if special else b"; ".join([entry.octets for entry in self.entries])
-
-    def header(self, path: str, tick: int) -> bytes:
-        pairs = []
-        for entry in self.entries:
-            if path_matches(path, entry.cookie.path):
-                entry.used = tick
-                pairs.append(entry.octets)
-        return b"; ".join(pairs)
-
-    def note_use(self) -> None:
-        if self.by_path is None:
-            for entry in self.entries:
-                entry.used = max(entry.used, self.used)

@@ -109,6 +109,7 @@ class DatabaseLimits:
             permits = self._hosts.get(host)
             if permits is None:
                 permits = self._hosts[host] = LeasedPermits(host, count)
+            permits.count = min(permits.count, count)
             now = _clock()
             if not permits.waiters and (number := permits.take(lowest, now)) is not None:
                 return number

@@ -47,14 +47,15 @@ class Waiter:
 class LeasedPermits:
     """The permits of one host. Not thread-safe. Times are values of one clock, in seconds.
 
-    count: the number of permits that the host has. look_at: when to ask the database for further permits.
+    count: the number of permits that the host has for this process: the smallest if its spiders differ. look_at: when to ask the
+    database for further permits.
     """
 
     def __init__(self, host: str, count: int) -> None:
         self.host = host
         self.waiters: deque[Waiter] = deque()
         self.look_at = 0.0
-        self._count = count
+        self.count = count
         self._permits: dict[int, _Permit] = {}
         self._others = 0
         self._contended = False
@@ -102,11 +103,11 @@ class LeasedPermits:
 
     def wish(self, now: float) -> table.Wish | None:
         """Return what to ask of the database for the requests that wait; None if there is nothing to ask."""
-        wanted = min(len(self.waiters), self._count - len(self._permits))
+        wanted = min(len(self.waiters), self.count - len(self._permits))
         if wanted <= 0:
             return None
         starving = any(now - max(waiter.since, self._served.get(waiter.lowest, 0.0)) >= STARVING_S for waiter in self.waiters)
-        return table.Wish(self.host, self._count, wanted, min(waiter.lowest for waiter in self.waiters), starving)
+        return table.Wish(self.host, self.count, wanted, min(waiter.lowest for waiter in self.waiters), starving)
 
     def leased(self, numbers: Iterable[int], at: float) -> None:
         """Add permits that were leased at a time."""
@@ -153,4 +154,4 @@ class LeasedPermits:
         """Return whether other processes wait, and this process has had this permit for long or has more than its share."""
         if not self._contended:
             return False
-        return now - permit.since >= ROTATE_S or len(self._permits) > max(1, self._count // (self._others + 1))
+        return now - permit.since >= ROTATE_S or len(self._permits) > max(1, self.count // (self._others + 1))

@@ -124,7 +124,7 @@ def test_what_is_no_picture_or_a_decompression_bomb_is_refused_with_the_reason(c
 def mail_of(store, settings, *, slot="s1", fetch=None) -> EmailMessage:
     claim = digests.claim(store, "morning", ["books"], slot, owner="test", now=datetime.now(UTC))
     assert claim is not None
-    build(store, settings, claim, owner="test", now=datetime.now(UTC), fetch_pictures=fetch or PictureFetcher(settings))
+    build(store, settings, claim, owner="test", now=datetime.now(UTC), fetch_pictures=fetch or PictureFetcher(store, settings))
     mail = message_from_bytes(store.files.path(f"messages/{claim.id}-1.eml").read_bytes(), policy=policy.default)
     assert isinstance(mail, EmailMessage)
     return mail
@@ -150,7 +150,7 @@ def test_pictures_are_fetched_with_the_session_embedded_and_not_fetched_again(st
     with PageSite({"/1.jpg": Answer(red), "/2.jpg": Answer(blue), "/robots.txt": Answer("User-agent: *\nDisallow: /secret")}) as server:
         settings = with_pictures(settings_from, server, spider='headers = { X-Member = "yes" }\ncookies = { header = { env = "COOKIE" } }')
         site.run({str(n): {"title": f"Clock {n}", "url": f"{server.url}/c/{n}", "image": f"/{n}.jpg"} for n in (1, 2)})
-        preview(store, settings, "morning", tmp_path / "preview", now=NOW, fetch_pictures=PictureFetcher(settings))
+        preview(store, settings, "morning", tmp_path / "preview", now=NOW, fetch_pictures=PictureFetcher(store, settings))
         assert "data:image/jpeg;base64," in (tmp_path / "preview" / "morning.html").read_text()
         assert not store.files.path("pictures").exists()
         html, parts = shown(mail_of(store, settings))
