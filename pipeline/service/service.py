@@ -53,7 +53,7 @@ from pipeline.store.mail import outbox
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
 from pipeline.store.runs import runs
 from pipeline.workers.dispatcher import Capacity, Work
-from pipeline.workers.forkserver import warm_up
+from pipeline.workers.forkserver import USED_WITH_POSTGRESQL, warm_up
 from pipeline.workers.runner import Runner
 
 RECOVER_EVERY_S = 5.0
@@ -207,7 +207,8 @@ class Service:
         self._handle_signals()
         async with contextlib.AsyncExitStack() as stack:
             await self._start_servers(stack)
-            warm_up("pipeline.session.cookies.suffixes", *(["pipeline.mail.digests.build"] if self._state.settings.digests else []))
+            warm_up("pipeline.session.cookies.suffixes", *(["pipeline.mail.digests.build"] if self._state.settings.digests else []),
+                    *(USED_WITH_POSTGRESQL if store.shared else []))
             if unclean or store.shared:
                 await asyncio.to_thread(check_store, store, unclean=unclean)
             await self._leadership.start()

@@ -18,6 +18,8 @@ from pipeline.errors import UsageError
 from pipeline.workers.signals import stop_signals_blocked
 
 ENTRY = "pipeline.workers.entry"
+USED_WITH_POSTGRESQL = ("psycopg", "sqlalchemy.dialects.postgresql.psycopg", "pipeline.session.politeness.database_limits")
+"""Modules that every child imports if the database is PostgreSQL, which takes more CPU time than a run of one page."""
 _MARKER = "crawl-to-inbox"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.postgres import Postgres
 from tests.servers.program import Program
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -57,6 +58,21 @@ def printed(command: subprocess.Popen[str]) -> str:
 def test_a_child_process_imports_the_main_script_but_not_the_commands(started: Start) -> None:
     code = "import sys; print([name in sys.modules for name in ('__mp_main__', 'pipeline.workers.entry', 'pipeline.cli')], flush=True)"
     assert printed(started(f"warm_up()\nchild({code!r})")) == "[True, True, False]\n"
+
+
+@pytest.mark.needs("postgres")
+def test_a_child_loads_nothing_more_for_postgresql(started: Start, postgres: Postgres, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from pipeline.store.database.engine import prepare_store
+before = set(sys.modules)
+store = prepare_store(Path({str(tmp_path / "var")!r}), {postgres.new_database()!r})
+with store.read() as connection:
+    connection.exec_driver_sql("SELECT 1")
+print(sorted(name for name in set(sys.modules) - before if name.startswith(("psycopg", "sqlalchemy"))), flush=True)"""
+    lines = f"from pipeline.workers.forkserver import USED_WITH_POSTGRESQL\nwarm_up(*USED_WITH_POSTGRESQL)\nchild({code!r})"
+    assert printed(started(lines)) == "[]\n"
 
 
 def test_the_folder_of_a_killed_forkserver_is_deleted_at_the_next_start_and_only_then(started: Start, temporary: Path) -> None:
