@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pipeline
+from pipeline.errors import UsageError
 from pipeline.settings import Settings
 from pipeline.store import open_store_of
 from pipeline.store.database import migrate as migrations
 from pipeline.store.database.engine import prepare_store
+from pipeline.store.files.object_storage import storage_of
 from pipeline.store.maintenance import backup, retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
 from pipeline.store.maintenance.instance_lock import hold_instance_lock
@@ -18,18 +20,21 @@ from pipeline.store.maintenance.restore import restore_backup
 from pipeline.text import counted, size_for_people
 
 
-def back_up(settings: Settings, file: Path) -> str:
+def back_up(settings: Settings, file: Path, *, without_files: bool) -> str:
     """Write a backup to `file`, and return a line that describes the backup.
 
-    Raises StoreError, DiskFullError.
+    without_files: whether to write only a list of the files in the object store. Raises StoreError, DiskFullError, UsageError.
     """
+    if without_files and settings.pipeline.storage is None:
+        raise UsageError("the files are in data_dir, and not in an object store", where="--without-files", fix="leave out --without-files")
     store = open_store_of(settings)
     try:
-        done = backup.back_up(store, file, now=datetime.now(UTC), version=pipeline.__version__)
+        done = backup.back_up(store, file, now=datetime.now(UTC), version=pipeline.__version__, without_files=without_files)
     finally:
         store.close()
     size = size_for_people(done.size_bytes)
-    return f"wrote {file}: the database and {counted(done.files, 'file')}, {size}; keep the backup secret, because it contains cookies"
+    listed = f", and a list of {counted(done.listed, 'file')} in {settings.pipeline.storage}, which are not in the backup" if without_files else ""
+    return f"wrote {file}: the database and {counted(done.files, 'file')}, {size}{listed}; keep the backup secret, because it contains cookies"
 
 
 def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> Iterator[str]:
@@ -41,10 +46,14 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with hold_instance_lock(settings.data_dir):
         done = restore_backup(settings.data_dir, settings.database_url, file, replace=replace, resend=resend,
-                              now=datetime.now(UTC))
+                              now=datetime.now(UTC), storage=storage_of(settings))
     yield f"restored the backup of {done.made_at}: the database and {counted(done.files, 'file')}"
     if done.kept is not None:
         yield f"the previous data is in {done.kept}; delete this folder when you no longer need the data"
+    if done.missing:
+        some = ", ".join(done.missing[:5])
+        yield (f"{counted(len(done.missing), 'file')} that the backup lists are missing from the object store, or have changed: {some}"
+               f"{', …' if len(done.missing) > 5 else ''}; restore these versions from the history of the bucket")
     if done.parked:
         yield (f"{counted(done.parked, 'message')} of the outbox may have been sent since the backup was made, and will not be sent automatically: "
                "`pipeline outbox` lists these messages, `pipeline outbox retry N` sends message N, `pipeline outbox drop N` drops message N")

@@ -12,10 +12,11 @@ from pipeline.cli.options import load_settings, settings_option
 @click.command()
 @settings_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def backup(settings_file: str, file: Path) -> None:
+@click.option("--without-files", is_flag=True, help="Write only a list of the files in the object store, with their checksums.")
+def backup(settings_file: str, file: Path, *, without_files: bool) -> None:
     """Write the database and the files to one archive, even while the service runs."""
     from pipeline.cli.data_files import back_up
-    click.echo(back_up(load_settings(settings_file), file))
+    click.echo(back_up(load_settings(settings_file), file, without_files=without_files))
 
 
 @click.command()

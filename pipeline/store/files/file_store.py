@@ -20,12 +20,16 @@ from pipeline.errors import StoreError
 
 @dataclass(frozen=True)
 class StoredFileInfo:
-    """What the file store knows about a file. etag: changes whenever the content changes, with the quotes of the header ETag."""
+    """What the file store knows about a file.
+
+    etag: changes whenever the content changes, with the quotes of the header ETag. sha256: in hexadecimal; "" if it is not known.
+    """
 
     key: str
     size_bytes: int
     modified_at: datetime
     etag: str = ""
+    sha256: str = ""
 
 
 class FileStore(ABC):

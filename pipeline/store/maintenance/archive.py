@@ -29,6 +29,8 @@ from pipeline.store.open import UNFINISHED_RESTORE as UNFINISHED
 FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASE = "database"
+OBJECTS = "objects"
+"""The list of the files that are in an object store and not in the archive: a line of JSON for each, with key, size and SHA-256."""
 FILES = "files/"
 SQLITE_FILES = ("pipeline.sqlite3", "pipeline.sqlite3-wal", "pipeline.sqlite3-shm")
 STAGING = ".restoring"
@@ -58,6 +60,11 @@ class Manifest:
     revision: str
     made_at: str
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of files in the archive, apart from the database and the list of objects."""
+        return len(self.files.keys() - {DATABASE, OBJECTS})
 
 
 class HashingReader:
@@ -181,7 +188,7 @@ def _refuse_what_does_not_fit(head: tarfile.TarInfo, staging: Path) -> None:
 
 def _unpack_one(file: IO[bytes], staging: Path, head: tarfile.TarInfo, source: Path) -> str:
     parts = Path(head.name).parts
-    if head.name != DATABASE and (parts[:1] != ("files",) or len(parts) < 2 or ".." in parts
+    if head.name not in (DATABASE, OBJECTS) and (parts[:1] != ("files",) or len(parts) < 2 or ".." in parts
                                   or parts[1] in NOT_BACKED_UP):
         raise StoreError(f"the archive contains {head.name!r}, which does not belong in data_dir", where=str(source), fix="use a file that `pipeline backup` wrote")
     target = staging.joinpath(*parts)

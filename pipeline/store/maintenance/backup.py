@@ -1,7 +1,7 @@
 """Back up a store to a single archive while other processes use the store.
 
-A snapshot of the database is copied first, and then the files of data_dir: a file is always written before the database
-refers to it, so no file is missing. The manifest with the hash of each file is the last entry of the archive, so that a
+A snapshot of the database is copied first, and then the files of data_dir and of the object store: a file is always written before
+the database refers to it, so no file is missing. The manifest with the hash of each file is the last entry of the archive, so that a
 truncated archive is recognized.
 """
 
@@ -31,42 +31,50 @@ from pipeline.store.maintenance.archive import (
     MANIFEST,
     MOST_FILES,
     NOT_BACKED_UP,
+    OBJECTS,
     REPLACED,
     HashingReader,
     Manifest,
 )
+from pipeline.store.maintenance.stored_files import add_objects, write_list
 
 
 @dataclass(frozen=True)
 class BackedUp:
+    """A finished backup. files: the number of files in the archive. listed: the number of files of the object store that are only listed."""
+
     files: int
     size_bytes: int
+    listed: int = 0
 
 
-def back_up(store: Store, target: Path, *, now: datetime, version: str) -> BackedUp:
+def back_up(store: Store, target: Path, *, now: datetime, version: str, without_files: bool = False) -> BackedUp:
     """Write a backup to the file `target` atomically.
+
+    without_files: whether to write only a list of the files in the object store, with their checksums, and not the files.
 
     The backup is compressed if the name of the file ends in .gz or .tgz.
     The archive has mode 0600, because it contains cookies and the heartbeat token. Raises StoreError, DiskFullError.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    database = target.with_name(f".{target.name}.{os.getpid()}.database.tmp")
-    revision = migrate.revision(store) or ""
-    if store.shared and revision > migrate.HEAD:
-        raise StoreError("a newer version has migrated the database, so this version does not know all its tables", where=store.where,
-                         fix="make the backup with the newer version")
-    manifest = Manifest(FORMAT, version, store.kind, revision, now.isoformat())
+    temporary, database, objects = (target.with_name(f".{target.name}.{os.getpid()}{part}.tmp") for part in ("", ".database", ".objects"))
+    manifest = Manifest(FORMAT, version, store.kind, _revision(store), now.isoformat())
+    listed = 0
     try:
         store.dump(database)
+        if without_files and store.files.is_remote:
+            listed = write_list(store.files, objects)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             with _packing(file, compressed=target.suffix in (".gz", ".tgz")) as archive:
                 _add(archive, database, DATABASE, manifest)
-                for path in _files(store.data_dir, besides={temporary, database, target}):
+                if without_files and store.files.is_remote:
+                    _add(archive, objects, OBJECTS, manifest)
+                for path in _files(store.data_dir, besides={temporary, database, objects, target}):
                     _add(archive, path, FILES + path.relative_to(store.data_dir).as_posix(), manifest)
-                    if len(manifest.files) > MOST_FILES:
-                        raise StoreError(f"data_dir has more than {MOST_FILES} files, the maximum for a backup", where=str(target),
-                                         fix="keep fewer files ([retention], downloads.keep_for), or copy data_dir while the service is stopped")
+                    _refuse_too_many(manifest, target)
+                for name, sha256 in add_objects(archive, store.files) if store.files.is_remote and not without_files else ():
+                    manifest.files[name] = sha256
+                    _refuse_too_many(manifest, target)
                 content = json.dumps(asdict(manifest), indent=1).encode()
                 head = tarfile.TarInfo(MANIFEST)
                 head.size = len(content)
@@ -79,9 +87,24 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str) -> Backe
         raise DiskFullError(f"the backup cannot be written: {error.strerror}", where=str(target),
                             fix="free some disk space, or choose a file that can be written") from error
     finally:
-        temporary.unlink(missing_ok=True)
-        database.unlink(missing_ok=True)
-    return BackedUp(len(manifest.files) - 1, target.stat().st_size)
+        for path in (temporary, database, objects):
+            path.unlink(missing_ok=True)
+    return BackedUp(manifest.count, target.stat().st_size, listed)
+
+
+def _revision(store: Store) -> str:
+    """Return the number of the last migration. Raises StoreError if this version does not know all tables of a shared database."""
+    revision = migrate.revision(store) or ""
+    if store.shared and revision > migrate.HEAD:
+        raise StoreError("a newer version has migrated the database, so this version does not know all its tables", where=store.where,
+                         fix="make the backup with the newer version")
+    return revision
+
+
+def _refuse_too_many(manifest: Manifest, target: Path) -> None:
+    if len(manifest.files) > MOST_FILES:
+        raise StoreError(f"there are more than {MOST_FILES} files, the maximum for a backup", where=str(target),
+                         fix="keep fewer files ([retention], downloads.keep_for); with an object store, use --without-files; or copy data_dir while the service is stopped")
 
 
 @contextmanager

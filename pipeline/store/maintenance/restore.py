@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from datetime import datetime
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from pipeline.errors import DiskFullError, StoreError
 from pipeline.model import MessageState
 from pipeline.store.database import migrate, postgresql
 from pipeline.store.database.engine import Store, prepare_store
-from pipeline.store.database.schema import messages, metadata, pulse, runs
-from pipeline.store.maintenance.archive import DATABASE, REPLACED, SQLITE_FILES, STAGING, Manifest, unpack
+from pipeline.store.database.schema import messages, metadata, nodes, pulse, runs
+from pipeline.store.files.object_storage import ObjectStorage
+from pipeline.store.files.open_files import open_files
+from pipeline.store.maintenance.archive import DATABASE, OBJECTS, REPLACED, SQLITE_FILES, STAGING, Manifest, unpack
+from pipeline.store.maintenance.stored_files import Upload, missing_objects
 from pipeline.store.open import UNFINISHED_RESTORE as UNFINISHED
 from pipeline.store.open import open_store
 from pipeline.store.runs import leases
@@ -38,6 +42,7 @@ class Restored:
     since then.
     lost: the number of unsent messages whose file is not in the backup.
     kept: the folder that holds the previous data; None if there was none.
+    missing: the keys of the files that the backup only lists, and that the object store does not have, or has in another form.
     """
 
     made_at: str
@@ -45,9 +50,11 @@ class Restored:
     parked: int
     lost: int
     kept: Path | None
+    missing: list[str] = field(default_factory=list)
 
 
-def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bool, resend: bool, now: datetime) -> Restored:
+def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bool, resend: bool, now: datetime,
+                   storage: ObjectStorage | None = None) -> Restored:
     """Replace the data of a store with a backup. The caller must hold the instance lock of data_dir.
 
     The backup is unpacked and verified completely before any data is replaced. If the process is killed, start the restore
@@ -57,9 +64,10 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
     in data_dir, and an existing PostgreSQL database is dumped to this folder. If False, the function raises StoreError if data exists.
     resend: whether to send the messages that were waiting when the backup was made. If False, these messages are parked, because
     they may have been sent since then.
+    storage: the object store for the files; None puts them into data_dir. Objects are replaced only with `replace`, and none is deleted.
     Raises StoreError, DiskFullError.
     """
-    store = prepare_store(data_dir, url)
+    store = prepare_store(data_dir, url, open_files(data_dir, storage))
     try:
         unfinished = (data_dir / UNFINISHED).exists()
         occupied = _occupied(store)
@@ -72,6 +80,9 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
         shutil.rmtree(staging, ignore_errors=True)
         try:
             manifest = unpack(source, staging, store)
+            if store.files.is_remote and not replace:
+                Upload(staging / "files", store.files).refuse_others()
+            missing = missing_objects(store.files, staging / OBJECTS) if OBJECTS in manifest.files else []
             kept = _put_in_place(store, staging, manifest, now=now)
         except OSError as error:
             raise DiskFullError(f"the backup cannot be restored: {error.strerror}", where=str(error.filename or data_dir),
@@ -80,7 +91,8 @@ def restore_backup(data_dir: Path, url: str | None, source: Path, *, replace: bo
             shutil.rmtree(staging, ignore_errors=True)
     finally:
         store.close()
-    return _settle(data_dir, url, manifest, kept, resend=resend)
+    restored = _settle(data_dir, url, storage, manifest, resend=resend)
+    return replace_fields(restored, kept=kept, missing=missing)
 
 
 def _occupied(store: Store) -> str:
@@ -101,7 +113,8 @@ def refuse_running(store: Store, now: datetime) -> None:
         if (migrate.revision(store) or "") < migrate.HEAD:
             return
         with store.read() as connection:
-            beats = connection.execute(select(pulse)).all() if store.shared else []
+            beats = [*connection.execute(select(pulse.c.host, pulse.c.at)), *connection.execute(
+                select(nodes.c.name.label("host"), nodes.c.seen_at.label("at")))] if store.shared else []
             leased = connection.execute(select(runs).where(runs.c.ended_at.is_(None), runs.c.lease_until > now)).all()
     except StoreError:
         return  # a damaged database may be replaced
@@ -143,6 +156,8 @@ def _put_in_place(store: Store, staging: Path, manifest: Manifest, *, now: datet
         _load(store, database, manifest)
     for path in moved:
         os.replace(path, kept / path.name)
+    if store.files.is_remote:
+        Upload(staging / "files", store.files).perform()
     for path in sorted((staging / "files").iterdir()) if (staging / "files").is_dir() else []:
         os.replace(path, data_dir / path.name)
     if store.kind == "sqlite":
@@ -175,11 +190,12 @@ def _load(store: Store, database: Path, manifest: Manifest) -> None:
         postgresql.load(connection, database)
 
 
-def _settle(data_dir: Path, url: str | None, manifest: Manifest, kept: Path | None, *, resend: bool) -> Restored:
-    store = open_store(data_dir, url)
+def _settle(data_dir: Path, url: str | None, storage: ObjectStorage | None, manifest: Manifest, *, resend: bool) -> Restored:
+    store = open_store(data_dir, url, storage=storage)
     try:
         with store.write(durable=True) as connection:
             connection.execute(delete(pulse))
+            connection.execute(delete(nodes))
             waiting = messages.c.state == MessageState.WAITING.value
             parked = 0
             if not resend:
@@ -191,4 +207,4 @@ def _settle(data_dir: Path, url: str | None, manifest: Manifest, kept: Path | No
             lost = sum(not store.files.exists(key) for key in keys)
     finally:
         store.close()
-    return Restored(manifest.made_at, len(manifest.files) - 1, parked, lost, kept)
+    return Restored(manifest.made_at, manifest.count, parked, lost, kept=None)
