@@ -16,7 +16,6 @@ from pipeline.store import Store
 from pipeline.store.crawl import members
 from pipeline.store.crawl.members import Member
 from pipeline.store.runs.runs import Ending, get_run
-from pipeline.workers.dispatcher.choose import uses_procrastinate
 from pipeline.workers.lease_fence import LIMIT_S
 from pipeline.workers.process import Child
 
@@ -35,7 +34,10 @@ def has_members(store: Store, settings: Settings, spider: SpiderTable) -> bool:
 
     If False, they are on one machine, connected by sockets, and only the leader commits pages.
     """
-    return store.shared and spider.first_processes > 1 and uses_procrastinate(store, settings)
+    if not store.shared or spider.first_processes == 1:
+        return False
+    from pipeline.workers.dispatcher.choose import uses_procrastinate  # noqa: PLC0415  other runs need no dispatcher
+    return uses_procrastinate(store, settings)
 
 
 class Starter(Protocol):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -344,6 +344,16 @@ def _write_file(connection: Connection, spider: str, name: str, content: bytes) 
     statement = insert_of(connection)(session_files).values(spider=spider, name=name, version=1, **row)
     connection.execute(statement.on_conflict_do_update(
         index_elements=["spider", "name"], set_=row | {"version": session_files.c.version + 1}))
+
+
+def progress_of(connection: Connection, run: Run) -> Progress:
+    """Return the progress of a run whose leader has died: what the leader reported last, and what all members have committed."""
+    reports = [row.report for row in _rows(connection, run)]
+    if not reports:
+        return run.progress
+    total = added_up(reports)
+    counted = {name: getattr(run.progress, name) for name in ("gone", "waiting", "downloads", "downloads_unchanged", "downloads_failed", "download_bytes")}
+    return replace(total, **counted)
 
 
 def added_up(reports: Sequence[Mapping[str, Json]]) -> Progress:

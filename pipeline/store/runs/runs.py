@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, and_, exists, func, insert, literal, or_, select, update
 
 from pipeline.model import ChangeKind, DownloadState, FrontierState, Outcome, Progress, Run, Transfer
+from pipeline.store.crawl import members
 from pipeline.store.crawl.compare import Coverage
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes, digests, downloads, frontier, items, messages, passes, rejects, runs
@@ -173,7 +174,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         now = leases.shared_time(connection, now)
         stored = run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())
         if progress is None:  # the child process died: the row has the last progress that it reported
-            progress = stored.progress
+            progress = members.progress_of(connection, stored)
         if stored.stop_requested_at is not None and ending.outcome is Outcome.STOPPED:
             ending = replace(ending, error="; ".join(filter(None, (STOPPED_BY_PERSON, ending.error))), error_kind=STOP_REQUESTED)
         doubt = ending.doubt
@@ -260,7 +261,7 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
             ended = Outcome.STOPPED if run.stop_requested_at is not None else Outcome.ABANDONED
             connection.execute(update(runs).where(runs.c.id == run.id).values(
                 ended_at=now, outcome=ended.value, lease_owner="", lease_until=None, transfers=[],
-                error_kind=STOP_REQUESTED if ended is Outcome.STOPPED else "",
+                progress=asdict(members.progress_of(connection, run)), error_kind=STOP_REQUESTED if ended is Outcome.STOPPED else "",
                 error="the process of the run ended before the run was finished"))
             if ended is Outcome.ABANDONED:
                 _resume(connection, run, now)
