@@ -57,6 +57,8 @@ from pipeline.workers.forkserver import USED_WITH_POSTGRESQL, warm_up
 from pipeline.workers.runner import Runner
 
 RECOVER_EVERY_S = 5.0
+RECOVER_SHARED_EVERY_S = 2.0
+"""Runs of other machines are found by their leases only, which have expired 15 s after a kill."""
 SWEEP_EVERY_S = 5.0
 PROGRESS_EVERY_S = 2.0
 ALERTS_EVERY_S = 30.0
@@ -176,7 +178,7 @@ class Service:
     def _duties(self) -> list[Duty]:
         """Return the work that the leader repeats, apart from claiming the slots of spiders and digests."""
         return [
-            Duty(RECOVER_EVERY_S, "recovery", self._recovery.again),
+            Duty(RECOVER_SHARED_EVERY_S if self._state.store.shared else RECOVER_EVERY_S, "recovery", self._recovery.again),
             Duty(SWEEP_EVERY_S, "lost jobs", self._worker.sweep),
             Duty(DIGEST_RETRY_S, "unreported runs", self._digests.build_unreported, first_s=0.0),
             Duty(ALERTS_EVERY_S, "alerts", self._alerts.send),

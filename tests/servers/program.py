@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.client import HeartbeatClient
+from pipeline.store import Store, open_store
 from tests.servers.commands import command_server
 
 ROOT = Path(__file__).parents[2]
@@ -159,6 +160,10 @@ class Program:
     def watch(self, pid: int) -> None:
         """Look at the descendants of a process that somebody else started."""
         self._watched = pid
+
+    def open_store(self, *, migrate: bool = True) -> Store:
+        """The store of the service; the test closes it."""
+        return open_store(self.data, self.environment.get("DATABASE"), migrate=migrate)
 
     def log(self) -> str:
         return self._log.read_text("utf-8")

@@ -20,7 +20,6 @@ from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.service import mending
 from pipeline.service.state import ServiceState
 from pipeline.settings import load
-from pipeline.store import open_store
 from pipeline.store.crawl import mendings
 from pipeline.store.runs import paused_spiders
 from tests.cli.test_mend import new, old, settings_for, show
@@ -49,7 +48,7 @@ def part(message: EmailMessage, kind: str) -> str:
 def status_and_page(program: Program) -> tuple[list[str], list[str]]:
     """The reasons in the status, and the new rules on the spider's page."""
     settings, now = load(program.folder / "settings.toml"), datetime.now(UTC)
-    store = open_store(program.data)
+    store = program.open_store()
     snapshot = build_snapshot(store, settings, DueTimes({}, now, now), version="1")
     page = AdminActions(store, lambda: settings, lambda: now).spider("lamps")
     store.close()
@@ -160,7 +159,7 @@ def test_a_search_waits_while_the_spider_is_paused(program: Program, site: PageS
     program.run("run", "lamps")
     show(site, new)
     program.run("run", "lamps")
-    store = open_store(program.data)
+    store = program.open_store()
     state = ServiceState(store, load(program.folder / "settings.toml"))
     held = {"lamps"}
 
@@ -207,7 +206,7 @@ def test_only_the_search_of_the_run_is_made_and_a_settings_file_that_was_changed
         show(site, design)
         program.run("run", "lamps")
         program.run("run", "other")
-    store = open_store(program.data)
+    store = program.open_store()
     state = ServiceState(store, load(path))
     path.write_text(path.read_text().replace('"h3 a"', '"h4 a"', 1))
     edited = path.read_bytes()

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.model import Outcome
-from pipeline.store import open_store
 from pipeline.store.runs import runs
 from tests.servers.pages import PageSite
 from tests.servers.program import Program, eventually
@@ -56,7 +55,7 @@ def children(pid: int) -> list[int]:
 def test_a_signal_to_the_whole_group_stops_a_run_and_kills_none(
         program: Program, endless: PageSite, number: int, processes: int, moment: str) -> None:
     program.write(SPIDER.format(url=endless.url).replace("max_pages", f"processes = {processes}\nmax_pages"))
-    store = open_store(program.data)
+    store = program.open_store()
     process = started(program, "run", "s")
     wanted = {"its first process": lambda: runs.history(store) and children(process.pid),
               "the forkserver": lambda: runs.history(store) and len(children(process.pid)) > 1,
@@ -73,7 +72,7 @@ def test_a_signal_to_the_whole_group_stops_a_run_and_kills_none(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_of_a_service_kills_none(program: Program, endless: PageSite, number: int) -> None:
     program.write(SPIDER.format(url=endless.url).replace("[spiders.s.items]", 'schedule = "every 1s"\n[spiders.s.items]', 1))
-    store = open_store(program.data)
+    store = program.open_store()
     process = started(program, "serve")
     eventually(lambda: any(run.running for run in runs.history(store)), within_s=20)
     os.killpg(process.pid, number)
@@ -86,7 +85,7 @@ def test_a_signal_to_the_whole_group_of_a_service_kills_none(program: Program, e
 
 def test_after_a_kill_the_next_run_begins_at_once(program: Program, endless: PageSite) -> None:
     program.write(SPIDER.format(url=endless.url))
-    store = open_store(program.data)
+    store = program.open_store()
     process = started(program, "run", "s")
     eventually(endless.paths, within_s=20)
     process.kill()  # and nobody waits for it: its id stays taken

@@ -158,7 +158,7 @@ class ProcrastinateDispatcher:
     async def _perform_run(self, context: JobContext, run_id: int) -> None:
         if run_id in self._performing or self._work.perform is None:
             return
-        task = self._performing[run_id] = asyncio.create_task(self._start_and_perform(run_id, self._work.perform))
+        task = self._performing[run_id] = asyncio.create_task(_logged(self._start_and_perform(run_id, self._work.perform), f"the job of run {run_id}"))
         task.add_done_callback(lambda _: self._performing.pop(run_id, None))
         try:
             await asyncio.shield(task)
@@ -194,15 +194,15 @@ class ProcrastinateDispatcher:
             with self._store.write(spider=found.spider) as connection:
                 jobs.defer_run(connection, found, at=at)
             return None
-        return start_run(self._store, run_id, owner=self._store.owner, now=now, limit=self._capacity.runs())
+        return start_run(self._store, run_id, owner=self._store.owner, now=now, limit=self._capacity.runs(), spider=found.spider)
 
     async def _follow_run(self, context: JobContext, run_id: int) -> None:
         if self._work.follow_run is not None:
-            await self._detached(self._work.follow_run(run_id))
+            await self._detached(_logged(self._work.follow_run(run_id), f"the job that follows run {run_id}"))
 
     async def _build_digest(self, context: JobContext, digest_id: int) -> None:
         if self._work.build_digest is not None:
-            await self._detached(self._work.build_digest(digest_id))
+            await self._detached(_logged(self._work.build_digest(digest_id), f"the job of digest {digest_id}"))
 
     async def _deliver(self, context: JobContext, message_id: int) -> None:
         if self._work.deliver is not None:
@@ -214,6 +214,14 @@ class ProcrastinateDispatcher:
         self._other_work.add(task)
         task.add_done_callback(self._other_work.discard)
         await asyncio.shield(task)
+
+
+async def _logged(work: Awaitable[None], what: str) -> None:
+    """Await the work of a job, and log an unexpected exception."""
+    try:
+        await work
+    except Exception:
+        logger.exception("%s failed unexpectedly", what)
 
 
 def _ignore_lost_connections(former: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], Any] | None, loop: asyncio.AbstractEventLoop,

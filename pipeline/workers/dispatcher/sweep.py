@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +27,8 @@ from pipeline.workers.dispatcher.held import held_spiders, starts_at
 MOST = 500
 """The maximum number of runs, and of digests, for which one sweep defers jobs in one transaction."""
 TOLERANCE = timedelta(seconds=1)
+PAUSE = 20.0
+"""For so many times the duration of the last search for lost jobs, there is no other one, because very many runs may wait."""
 
 
 class Sweeper:
@@ -34,16 +37,20 @@ class Sweeper:
     def __init__(self, store: Store, *, stalled_s: float) -> None:
         self._store = store
         self._stalled_s = stalled_s
+        self._next = 0.0
         self._finished: set[int] = set()
         """The jobs that the last sweep found in progress although the work of their rows was done."""
 
     async def sweep(self, manager: JobManager, settings: Settings) -> None:
         """Hand out the jobs of killed processes again, and defer a job for each waiting row that has none or has it at a wrong time."""
+        began = time.monotonic()
         stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=self._stalled_s))
         doing = list(await manager.list_jobs_async(status=Status.DOING.value))
         for job in (*stalled, *await self._never_finished(doing)):
             await _hand_out_again(manager, job)
-        await self._defer_missing(manager, settings, [*doing, *await manager.list_jobs_async(status=Status.TODO.value)])
+        if began >= self._next:
+            await self._defer_missing(manager, settings, [*doing, *await manager.list_jobs_async(status=Status.TODO.value)])
+            self._next = began + PAUSE * (time.monotonic() - began)
 
     async def _never_finished(self, doing: Iterable[Job]) -> list[Job]:
         """Return the jobs in progress whose work was done at the last sweep already.
