@@ -89,6 +89,9 @@ EXAMPLES = [
     ("spiders/shop.py, line 12: KeyError: 'price'", "原文：“spiders/shop.py, line 12: KeyError: 'price'”", "im Original: „spiders/shop.py, line 12: KeyError: 'price'“"),
     ("Eigener Fehler; 2 pages skipped; the first: http://a.test/2 noch einer", "原文：“Eigener Fehler”；跳过 2 个页面；第一个：原文：“http://a.test/2 noch einer”",
      "im Original: „Eigener Fehler“; 2 Seiten übersprungen; die erste: im Original: „http://a.test/2 noch einer“"),
+    ("s3://files/a.pdf: the object store cannot be used: SlowDown: Slow down.; check [pipeline] storage and [pipeline.s3]",
+     "s3://files/a.pdf：无法使用对象存储：原文：“SlowDown: Slow down.”；请检查 [pipeline] storage 和 [pipeline.s3]",
+     "s3://files/a.pdf: der Objektspeicher ist nicht nutzbar: im Original: „SlowDown: Slow down.“; prüfen Sie [pipeline] storage und [pipeline.s3]"),
     ("", "", ""),
 ]
 

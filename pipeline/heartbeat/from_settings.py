@@ -42,8 +42,15 @@ def server_from_settings(settings: Settings, store: Store, source: SnapshotSourc
         access=AccessPolicy(load_or_create_token(settings.data_dir), parse_networks(table.allow), table.open_status),
         actions=actions,
         checks=HealthChecks(WriteProbe(lambda: write_probe.write_pulse(store, now=clock())),
-                            HealthThresholds(table.lag_after, table.jump_after, table.write_after)),
+                            HealthThresholds(table.lag_after, table.jump_after, table.write_after), _storage_probe(store)),
         service=ServiceInfo(version, settings.zone, clock, not_ready))
+
+
+def _storage_probe(store: Store) -> WriteProbe | None:
+    """Return a probe that asks the object store for an object every 30 seconds; None if files are in data_dir."""
+    if not store.files.is_remote:
+        return None
+    return WriteProbe(lambda: store.files.quick.exists(".probes/status"), every_s=30.0, what="a request to the object store")
 
 
 def _host_names(table: HeartbeatTable) -> tuple[str, ...]:

@@ -136,8 +136,8 @@ class HeartbeatServer:
         except BaseException:
             await self.stop()
             raise
-        if self._checks.write_probe is not None:
-            self._checks.write_probe.start()
+        for probe in self._checks.probes:
+            probe.start()
         self._sweeper = loop.create_task(self._sweep(), name="heartbeat-sweep")
 
     async def _accept_from(self, sock: socket.socket) -> None:
@@ -180,8 +180,8 @@ class HeartbeatServer:
         for _ in range(_LAST_TURNS):  # let the event loop finish connections that are being accepted, refused or encrypted
             await asyncio.sleep(0)
         await self._cache.stop()
-        if self._checks.write_probe is not None:
-            await self._checks.write_probe.stop()
+        for probe in self._checks.probes:
+            await probe.stop()
         if self._listen.socket_path is not None:
             self._listen.socket_path.unlink(missing_ok=True)
         self._servers.clear()

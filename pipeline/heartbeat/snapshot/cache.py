@@ -26,12 +26,18 @@ class SnapshotSource(Protocol):
 class HealthChecks:
     """The checks of the service itself whose results a snapshot includes.
 
-    write_probe: tests whether the database can be written; None means no test. thresholds: the limits beyond which an
+    write_probe: tests whether the database can be written; None means no test. storage_probe: tests whether the object store answers;
+    None if there is none. thresholds: the limits beyond which an
     event loop lag, a clock jump or a slow write makes the health worse.
     """
 
     write_probe: WriteProbe | None = None
     thresholds: HealthThresholds = field(default_factory=HealthThresholds)
+    storage_probe: WriteProbe | None = None
+
+    @property
+    def probes(self) -> list[WriteProbe]:
+        return [probe for probe in (self.write_probe, self.storage_probe) if probe is not None]
 
 
 class SnapshotCache:
@@ -56,9 +62,10 @@ class SnapshotCache:
     async def get(self, now: datetime) -> Snapshot:
         found = await self._read(now)
         clock = time.monotonic()
-        probe, thresholds = self._checks.write_probe, self._checks.thresholds
+        probe, storage, thresholds = self._checks.write_probe, self._checks.storage_probe, self._checks.thresholds
         return with_service_health(found, self._loop_health.status(clock), lag_after_s=thresholds.lag_after_s,
-                                   unwritable=probe.problem(clock, after_s=thresholds.write_after_s) if probe else "")
+                                   unwritable=probe.problem(clock, after_s=thresholds.write_after_s) if probe else "",
+                                   no_storage=storage.problem(clock, after_s=thresholds.write_after_s) if storage else "")
 
     async def _read(self, now: datetime) -> Snapshot:
         asked = time.monotonic()

@@ -63,11 +63,12 @@ class LoopHealth:
                 "clock_jump_s": round(jump_s, 1) if monotonic_s - jumped_at <= _JUMP_SHOWN_S else 0.0}
 
 
-def with_service_health(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: float = LAG_S, unwritable: str = "") -> Snapshot:
-    """Return the snapshot with the health of the event loop and the database added.
+def with_service_health(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: float = LAG_S, unwritable: str = "",
+                        no_storage: str = "") -> Snapshot:
+    """Return the snapshot with the health of the event loop, the database and the object store added.
 
     The health of the snapshot can only become worse. unwritable: why the database cannot be written; "" means that the
-    database is writable.
+    database is writable. no_storage: why the object store cannot be used; "" if it can, or if there is none.
     """
     reasons = []
     if loop["lag_s"] > lag_after_s:
@@ -75,6 +76,8 @@ def with_service_health(snapshot: Snapshot, loop: LoopStatus, *, lag_after_s: fl
     if loop["clock_jump_s"]:
         direction = "forward" if loop["clock_jump_s"] > 0 else "back"
         reasons.append(f"service: the system clock jumped {direction} by {span_for_people(abs(loop['clock_jump_s']))}")
+    if no_storage:
+        reasons.append(f"storage: {no_storage}")
     found: Snapshot = {**snapshot, "loop": loop, "reasons": snapshot["reasons"] + reasons}
     if reasons and found["health"] == "ok":
         found["health"] = "degraded"

@@ -1,4 +1,4 @@
-"""Tests whether the database can be written, by writing a small row every ten seconds."""
+"""Tests at intervals whether the database can be written, and whether the object store answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ class WriteProbe:
     """Writes to the database every ten seconds and remembers whether the last write succeeded.
 
     write: blocking function that performs one small write, and raises PipelineError if the write fails. No write is started
-    while another write is in progress.
+    while another write is in progress. what: names the test in the text about a test that does not end.
     """
 
-    def __init__(self, write: Callable[[], None], *, every_s: float = EVERY_S) -> None:
+    def __init__(self, write: Callable[[], object], *, every_s: float = EVERY_S, what: str = "a test write to the database") -> None:
         self._write = write
         self._every_s = every_s
+        self._what = what
         self._began: float | None = None
         self._error = ""
         self._task: asyncio.Task[None] | None = None
@@ -40,7 +41,7 @@ class WriteProbe:
         monotonic_s: the current time of the monotonic clock.
         """
         if self._began is not None and monotonic_s - self._began > after_s:
-            return f"a test write to the database has not finished after {monotonic_s - self._began:.0f} s"
+            return f"{self._what} has not finished after {monotonic_s - self._began:.0f} s"
         return self._error
 
     async def _run(self) -> None:

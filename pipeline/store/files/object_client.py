@@ -42,7 +42,7 @@ _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _PASSING_4XX = frozenset({408, 409, 425, 429})  # 409: two conditional writes met, and the server asks to repeat
-_CREDENTIALS = "check the credentials: [pipeline.s3] access_key and secret_key, or the AWS_* variables, and what they permit"
+_CREDENTIALS = "check access_key and secret_key in [pipeline.s3], or the AWS_* variables, and what they permit"
 _NO_CREDENTIALS = re.compile(r"https?://(?:169\.254\.169\.254|169\.254\.170\.2|fd00:ec2::254)")
 """The servers that give credentials to programs on a cloud machine: they are asked if there are no other credentials."""
 _SETTINGS = "check [pipeline] storage and [pipeline.s3]"

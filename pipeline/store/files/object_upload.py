@@ -62,4 +62,4 @@ def _whole(file: Seekable, key: str, sha256: str) -> bytes:
 
 
 def _changed(key: str) -> StoreError:
-    return StoreError("the file on the disk is not the file that was received: its checksum differs", where=key, fix="check the disk", retry=True)
+    return StoreError("the file on the disk differs from the file that was received", where=key, fix="check the disk", retry=True)
