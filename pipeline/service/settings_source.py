@@ -10,7 +10,7 @@ from pipeline.atomic_write import replace_file
 from pipeline.errors import StoreError, UsageError
 from pipeline.settings import Settings, load
 from pipeline.settings.fields.scalars import is_loopback
-from pipeline.store.files.object_storage import ObjectStorage
+from pipeline.store.files.open_files import read_url
 from pipeline.text import size_for_people
 
 TIMEOUT_S = 30.0
@@ -78,18 +78,8 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _from_object_store(url: str) -> bytes:
     """Read an object with the credentials and the endpoint of the AWS_* variables."""
     try:
-        from pipeline.store.files.object_client import ObjectClient  # noqa: PLC0415  only installed where an object store is used
-    except ModuleNotFoundError as error:
-        raise _unreadable(url, f"the package {error.name} is not installed", "run `pip install 'crawl-to-inbox[s3]'`") from error
-    parts = urlsplit(url)
-    folder, _, name = parts.path.lstrip("/").rpartition("/")
-    try:
-        client = ObjectClient(ObjectStorage(parts.netloc, folder), patience_s=0)
-        found = client.head(name)
-        if found is None:
-            raise _unreadable(url, "there is no such object")
-        return client.read(name, 0, min(found.size_bytes, MAX_BYTES + 1), etag=found.etag) if found.size_bytes else b""
-    except (StoreError, FileNotFoundError) as error:
+        return read_url(url)
+    except StoreError as error:
         raise _unreadable(url, str(error)) from error
 
 

@@ -50,8 +50,8 @@ def test_a_service_without_what_only_its_children_need_delivers_the_demo_digest(
     shipped = (Path(__file__).parents[2] / "settings.toml").read_text("utf-8")
     text = shipped.replace("8081", str(free_port())).replace("port = 8000", f"port = {program.port}")
     (program.folder / "settings.toml").write_text(text, "utf-8")
-    script = ("import asyncio, sys\nfrom pipeline.service import serve\nfrom pipeline.settings import load\n"
-              "code = asyncio.run(serve(load('settings.toml'), once=True))\n"
+    script = ("import asyncio, sys\nfrom pipeline.service import ServiceOptions, serve\nfrom pipeline.settings import load\n"
+              "code = asyncio.run(serve(load('settings.toml'), ServiceOptions(once=True)))\n"
               "spared = 'scrapy twisted alembic requests selectolax lxml cryptography css_inline nh3 obstore psycopg'.split()\n"
               "loaded = [name for name in spared if name in sys.modules]\n"
               "print('LOADED', loaded)\nsys.exit(code)\n")
