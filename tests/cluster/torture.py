@@ -36,7 +36,7 @@ from tests.cluster.proof import Counted, prove, what_is_left
 
 MODULE = "tests.cluster.torture"
 QUIET_WITHIN_S = 240.0
-NODES = "serve,serve,serve"
+NODES = "serve,serve,worker"
 
 
 class Torture:
