@@ -140,7 +140,8 @@ class Node:
     def status(self) -> dict[str, Any]:
         def ask() -> str:
             return HeartbeatClient("127.0.0.1", self.port).ask("status", timeout_s=10)
-        found: dict[str, Any] = json.loads(namespaces.inside_network_of(self._agent.pid, ask) if self.private else ask())
+        answer = namespaces.inside_network_of(self._agent.pid, ask) if self.private else ask()
+        found: dict[str, Any] = json.loads(answer) if answer.startswith("{") else {"health": answer, "reasons": []}
         return found
 
     def close(self) -> None:
