@@ -17,8 +17,9 @@ from tests.servers.postgres import Postgres
 from tests.servers.s3 import S3Server
 from tests.servers.smtp import SmtpServer
 
-SPIDERS = {"a": 8, "b": 8, "c": 50}
-"""The spiders with the numbers of their pages. The last takes longer for a pass than a lease lasts."""
+SPIDERS = {"a": 8, "b": 8, "c": 50, "d": 50}
+"""The spiders with the numbers of their pages. A pass of c takes longer than a lease lasts; a pass of d spans two nodes."""
+SHARED = "d"
 TO = ("you@example.com", "other@example.com")
 SETTINGS = """
 [pipeline]
@@ -40,7 +41,7 @@ timeout = "10s"
 """
 SPIDER_SETTINGS = """
 [spiders.{name}]
-spider = "marked:Marked"
+spider = "{kind}"
 start = "{url}/{name}/0"
 follow = ["a.page"]
 download = ["a.file"]
@@ -50,6 +51,7 @@ retries = 1
 timeout = "8s"
 delay = "50ms"
 concurrency = {concurrency}
+processes = {processes}
 retry = {{ times = 1, wait = "1s" }}
 [spiders.{name}.login]
 url = "{url}/{name}/login"
@@ -121,7 +123,8 @@ class Cluster:
         toml = SETTINGS.format(data=folder / "var" if self.s3 is not None else self.folder / "shared", node=name, port=port,
                                mail=self.mail.host, mail_port=self.mail.port, storage=storage)
         for place, (spider, pages) in enumerate(SPIDERS.items()):
-            toml += SPIDER_SETTINGS.format(name=spider, url=self.site.site.url, concurrency=1 if pages > 20 else 4, every=f"{2 + place}s",
+            toml += SPIDER_SETTINGS.format(name=spider, url=self.site.site.url, concurrency=1 if spider == "c" else 4,
+                                           kind="crawl" if spider == SHARED else "marked:Marked", processes=2 if spider == SHARED else 1, every=f"{2 + place}s",
                                            schedule='schedule = "every 5s"' if place == 1 else "")
         (folder / "settings.toml").write_text(toml, "utf-8")
         return folder, port

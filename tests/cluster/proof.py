@@ -21,11 +21,12 @@ from pipeline.store.database.schema import (
     items,
     messages,
     passes,
+    run_members,
     runs,
     slots,
 )
 from pipeline.store.mail.digests import untold
-from tests.cluster.cluster import SPIDERS, TO, Cluster
+from tests.cluster.cluster import SHARED, SPIDERS, TO, Cluster
 from tests.cluster.faults import EVERYWHERE, Fault
 from tests.cluster.namespaces import node_of
 from tests.cluster.site import FILES, Request
@@ -52,6 +53,8 @@ class Counted:
     logins: int = 0
     session_ends: int = 0
     requests: int = 0
+    pages_of_nodes: Counter[str] = field(default_factory=Counter)
+    """Of the spider that spans two nodes: how many pages each node fetched."""
     runs: Counter[str] = field(default_factory=Counter)
     second_copies: Counter[str] = field(default_factory=Counter)
     repeated_logins: Counter[str] = field(default_factory=Counter)
@@ -101,6 +104,7 @@ def what_is_left(cluster: Cluster) -> list[str]:
         for table in (runs, downloads, digests, messages):
             held = connection.execute(select(table.c.id).where(table.c.lease_owner != "", table.c.lease_until.is_not(None))).scalars()
             found += [f"a lease on row {row} of {table.name}" for row in held]
+        found += [f"member {row} of a run" for row in connection.execute(select(run_members.c.id).where(run_members.c.ended_at.is_(None))).scalars()]
         found += [f"run {row}" for row in connection.execute(select(runs.c.id).where(runs.c.ended_at.is_(None))).scalars()]
         found += [f"digest {row}" for row in connection.execute(select(digests.c.id).where(digests.c.closed_at.is_(None))).scalars()]
     return found
@@ -223,6 +227,7 @@ def _logged_in_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted)
 def _one_run_at_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> None:
     """Once a run of a spider has asked for a page, no earlier run of the spider asks for another."""
     counted.requests = len(cluster.site.requests)
+    counted.pages_of_nodes.update(f"n{_node(cluster, each.peer)}" for each in cluster.site.requests if each.spider == SHARED)
     for name in SPIDERS:
         newest: Request | None = None
         for request in sorted((each for each in cluster.site.requests if each.spider == name and each.run), key=lambda each: each.at):

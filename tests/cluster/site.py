@@ -41,7 +41,7 @@ class NamesItsRun:
 class Marked(CrawlSpider):
     custom_settings = {"DOWNLOADER_MIDDLEWARES": {NamesItsRun: 610}}
 """
-"""The module marked.py of each node: the spider `crawl`, whose requests name their run."""
+"""The module marked.py of each node: the spider `crawl`, whose requests name their run. Only a built-in spider can span several nodes."""
 
 
 @dataclass(frozen=True)
