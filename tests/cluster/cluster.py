@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -76,14 +77,17 @@ class Cluster:
 
     commands: what each node runs. private: whether nodes have namespaces; this process must then be in private ones itself.
     objects: whether files are in an object store, and each node has a data_dir of its own; otherwise, all nodes share one folder.
+    spiders: their names.
     """
 
-    def __init__(self, folder: Path, commands: list[str], dice: random.Random, *, private: bool, objects: bool) -> None:
+    def __init__(self, folder: Path, commands: list[str], dice: random.Random, *, private: bool, objects: bool,
+                 spiders: Collection[str] = tuple(SPIDERS)) -> None:
         self.folder = folder
         self.private = private
         self.s3: S3Server | None = None
         self._objects = objects
-        self.site = ClusterSite(SPIDERS, dice, self._server("site"))
+        self.spiders = {name: pages for name, pages in SPIDERS.items() if name in spiders}
+        self.site = ClusterSite(self.spiders, dice, self._server("site"))
         self.mail = SmtpServer(host=self._server("mail"))
         self._commands = commands
         self.nodes: list[Node] = []
@@ -122,7 +126,7 @@ class Cluster:
         storage = f'storage = "{self.s3.storage("pipeline")}"\ns3 = {{ allow_http = true }}' if self.s3 is not None else ""
         toml = SETTINGS.format(data=folder / "var" if self.s3 is not None else self.folder / "shared", node=name, port=port,
                                mail=self.mail.host, mail_port=self.mail.port, storage=storage)
-        for place, (spider, pages) in enumerate(SPIDERS.items()):
+        for place, spider in enumerate(self.spiders):
             toml += SPIDER_SETTINGS.format(name=spider, url=self.site.site.url, concurrency=1 if spider == "c" else 4,
                                            kind="crawl" if spider == SHARED else "marked:Marked", processes=2 if spider == SHARED else 1, every=f"{2 + place}s",
                                            schedule='schedule = "every 5s"' if place == 1 else "")

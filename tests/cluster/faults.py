@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -213,6 +214,12 @@ class Faults:
         if EVERYWHERE in self._busy():
             return False
         how = dice.choice((signal.SIGINT, signal.SIGQUIT))
-        self._cluster.postgres.stop(how)
-        return self._begin(f"PostgreSQL restarted ({'fast' if how is signal.SIGINT else 'immediate'})", EVERYWHERE,
+        fast = how is signal.SIGINT
+        try:
+            self._cluster.postgres.stop(how)
+        except subprocess.TimeoutExpired:
+            print("PostgreSQL did not end within 30 s after SIGINT, and is ended with SIGQUIT", flush=True)
+            self._cluster.postgres.stop(signal.SIGQUIT)
+            fast = False
+        return self._begin(f"PostgreSQL restarted ({'fast' if fast else 'immediate'})", EVERYWHERE,
                            dice.choice((0.0, dice.uniform(0, 4), dice.uniform(0, 20))), self._cluster.postgres.start)

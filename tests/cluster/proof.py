@@ -26,7 +26,7 @@ from pipeline.store.database.schema import (
     slots,
 )
 from pipeline.store.mail.digests import untold
-from tests.cluster.cluster import SHARED, SPIDERS, TO, Cluster
+from tests.cluster.cluster import SHARED, TO, Cluster
 from tests.cluster.faults import EVERYWHERE, Fault
 from tests.cluster.namespaces import node_of
 from tests.cluster.site import FILES, Request
@@ -65,7 +65,7 @@ def prove(cluster: Cluster, faults: Sequence[Fault]) -> Counted:
     """All of it. Raises AssertionError."""
     counted = Counted()
     store, site = cluster.store, cluster.site
-    stored = {(name, item.key): item.data["value"] for name in SPIDERS for item in stored_items.present(store, name)}
+    stored = {(name, item.key): item.data["value"] for name in cluster.spiders for item in stored_items.present(store, name)}
     with store.read() as connection:
         order = [(row.name, row.message_id) for row in connection.execute(
             select(digests.c.name, messages.c.message_id).join(digests).order_by(messages.c.id))]
@@ -75,13 +75,13 @@ def prove(cluster: Cluster, faults: Sequence[Fault]) -> Counted:
             _runs_follow_each_other(connection)
         counted.runs.update(connection.execute(select(runs.c.outcome)).scalars())
         counted.changes = len(connection.execute(select(changes.c.id)).all())
-    shown = {(name, key): value for name in SPIDERS for key, value in site.shown[name].items()}
+    shown = {(name, key): value for name in cluster.spiders for key, value in site.shown[name].items()}
     assert stored == shown, f"the store is not what the site shows: {sorted(set(stored.items()) ^ set(shown.items()))}"
     counted.items = len(stored)
     contents = _accepted_once(cluster, faults, counted)
     assert set(contents) == {name for _, name in order}, "a message is missing, or came from nowhere"
     _told_once(order, contents, stored, counted)
-    for name in SPIDERS:
+    for name in cluster.spiders:
         assert not untold(store, name, [name]), f"runs that digest {name} never told of"
     _files_are_whole(cluster, counted)
     _every_file_is_known(cluster, counted)
@@ -91,7 +91,7 @@ def prove(cluster: Cluster, faults: Sequence[Fault]) -> Counted:
 
 
 def _items_once(connection: Connection, cluster: Cluster) -> None:
-    for name in SPIDERS:
+    for name in cluster.spiders:
         keys = connection.execute(select(items.c.key).where(items.c.spider == name)).scalars().all()
         assert len(keys) == len(set(keys)), f"{name}: items are stored twice"
         assert cluster.site.ever[name] <= set(keys), f"{name} never saw {sorted(cluster.site.ever[name] - set(keys))}"
@@ -180,7 +180,7 @@ def _files_are_whole(cluster: Cluster, counted: Counted) -> None:
         assert found == row.sha256, f"{row.key} is not what was recorded"
         newest[row.url] = found
     counted.files = len(rows)
-    for name in SPIDERS:
+    for name in cluster.spiders:
         for number in range(FILES):
             served, url = site.versions(name, number), f"{site.site.url}/{name}/f{number}"
             kept = [row.sha256 for row in rows if row.url == url]
@@ -228,7 +228,7 @@ def _one_run_at_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted
     """Once a run of a spider has asked for a page, no earlier run of the spider asks for another."""
     counted.requests = len(cluster.site.requests)
     counted.pages_of_nodes.update(f"n{_node(cluster, each.peer)}" for each in cluster.site.requests if each.spider == SHARED)
-    for name in SPIDERS:
+    for name in cluster.spiders:
         newest: Request | None = None
         for request in sorted((each for each in cluster.site.requests if each.spider == name and each.run), key=lambda each: each.at):
             if newest is None or request.run >= newest.run:

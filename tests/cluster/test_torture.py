@@ -15,6 +15,6 @@ ROOT = Path(__file__).parents[2]
 def test_two_nodes_lose_and_repeat_nothing_under_faults() -> None:
     """Without namespaces, which take root; all of this is about kills and a database that restarts."""
     done = subprocess.run([sys.executable, "-m", "tests.cluster.torture", "--rounds", "2", "--history", "2", "--seed", "3", "--nodes", "serve,serve",
-                           "--no-namespaces", "--storage", "folder"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+                           "--spiders", "a,b", "--no-namespaces", "--storage", "folder"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 rounds in" in done.stdout

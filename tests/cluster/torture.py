@@ -52,7 +52,7 @@ class Torture:
         """Perform the rounds, and prove after each `per_history` of them. Return how many rounds there were."""
         for node in self.cluster.nodes:
             node.start()
-        self._soon(lambda: len(history(self.cluster.store, limit=9)) >= len(SPIDERS), within_s=90, why=lambda: "no run began")
+        self._soon(lambda: len(history(self.cluster.store, limit=9)) >= len(self.cluster.spiders), within_s=90, why=lambda: "no run began")
         number = 0
         while number < rounds and time.monotonic() < until_s:
             for _ in range(min(per_history, rounds - number)):
@@ -94,15 +94,15 @@ class Torture:
         self.faults.end_due(everything=True)
         cluster.site.calm = True
         before = max((run.pass_id for run in history(store, limit=1000)), default=0)
-        self._soon(lambda: all(any(run.complete and run.pass_id > before for run in history(store, name, limit=50)) for name in SPIDERS),
+        self._soon(lambda: all(any(run.complete and run.pass_id > before for run in history(store, name, limit=50)) for name in self.cluster.spiders),
              within_s=QUIET_WITHIN_S, why=lambda: f"not every spider completed a pass in calm: {history(store, limit=6)}")
-        for name in SPIDERS:
+        for name in self.cluster.spiders:
             paused_spiders.pause(store, name, now=datetime.now(UTC))
         self._soon(self._is_quiet, within_s=QUIET_WITHIN_S, why=self._what_is_left)
         self._soon(self._is_ok, within_s=60, why=lambda: f"the status is not ok: {self._statuses()}")
         self.counted = prove(cluster, self.faults.record)
         cluster.site.calm = False
-        for name in SPIDERS:
+        for name in self.cluster.spiders:
             paused_spiders.resume(store, name)
 
     def _is_quiet(self) -> bool:
@@ -110,11 +110,11 @@ class Torture:
         for message in outbox.list_messages(store):  # hours of back-off are not spent here
             if message.attempt:
                 outbox.retry(store, message.id, now=datetime.now(UTC))
-        return not (what_is_left(self.cluster) or outbox.list_messages(store) or any(untold(store, name, [name]) for name in SPIDERS))
+        return not (what_is_left(self.cluster) or outbox.list_messages(store) or any(untold(store, name, [name]) for name in self.cluster.spiders))
 
     def _what_is_left(self) -> str:
         store = self.cluster.store
-        return (f"{what_is_left(self.cluster)}, messages {outbox.list_messages(store)}, unreported runs {[untold(store, name, [name]) for name in SPIDERS]}")
+        return (f"{what_is_left(self.cluster)}, messages {outbox.list_messages(store)}, unreported runs {[untold(store, name, [name]) for name in self.cluster.spiders]}")
 
     def _statuses(self) -> dict[str, str]:
         found = {}
@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nodes", default=NODES, help="the command of each node, for example serve,worker")
+    parser.add_argument("--spiders", default=",".join(SPIDERS), help="the names of the spiders")
     parser.add_argument("--history", type=int, default=10, help="the number of rounds after which everything is checked")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further rounds after them")
     parser.add_argument("--keep", type=Path, help="a folder for what is left of a failure")
@@ -164,7 +165,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cluster = stack.enter_context(Cluster(folder, given.nodes.split(","), random.Random(given.seed), private=not without,
-                                              objects=given.storage == "s3"))
+                                              objects=given.storage == "s3", spiders=given.spiders.split(",")))
         torture = Torture(cluster, given.seed, given.without.split(","))
         try:
             rounds = torture.run(given.rounds, given.history, began + 60 * given.minutes)
