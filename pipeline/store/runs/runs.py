@@ -170,7 +170,8 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
     as gone, and the run's error says why.
     progress: the final progress; None means the last progress that the run reported.
     """
-    with store.write(durable=True) as connection:
+    alone = follow_ups is None or not follow_ups.followers  # only the runs of other spiders that follow concern other spiders
+    with store.write(durable=True, spider=run.spider if alone else "") as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)
         now = leases.shared_time(connection, now)
         stored = run_of(connection.execute(select(runs).where(runs.c.id == run.id)).one())

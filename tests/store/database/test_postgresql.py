@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.model import FrontierState, Page, Request, Run
+from pipeline.model import FrontierState, Outcome, Page, Request, Run
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import commit, frontier
 from pipeline.store.database import migrate
@@ -171,6 +171,18 @@ def test_a_transaction_waits_only_for_those_that_may_use_the_same_rows(postgres:
             order.append("first")
         writing.join()
         assert order == (["first", "second"] if waits else ["second", "first"])
+
+
+def test_a_run_starts_and_ends_while_another_spider_writes(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
+    with closing(open_store(tmp_path, postgres.new_database(migrated))) as store:
+        now = datetime.now(UTC)
+        waiting = runs.claim_slot(store, "a", "1", due_at=now, reason="schedule", now=now)
+        assert waiting is not None
+        with store.write(spider="b"):  # a transaction that excludes this one would fail after LOCK_TIMEOUT_S
+            run = runs.start_run(store, waiting.id, owner=store.owner, now=now, limit=1, spider="a")
+            assert run is not None
+            ended = runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), None, now=now)
+        assert ended.outcome is Outcome.SUCCEEDED
 
 
 def test_new_transactions_of_a_spider_wait_behind_a_waiting_transaction_that_uses_all_rows(postgres: Postgres, migrated: str,
