@@ -106,8 +106,8 @@ def test_the_unit_gives_a_stop_the_time_it_needs(tmp_path: Path) -> None:
     text = (DEPLOY / "pipeline.service").read_text("utf-8")
     grace = PipelineTable().shutdown_grace
     assert int(re.findall(r"^TimeoutStopSec=(\d+)", text, re.MULTILINE)[0]) > 2 * grace + 10
-    assert int(re.findall(r"^    stop_grace_period: (\d+)s", (DEPLOY / "compose.yaml").read_text("utf-8"), re.MULTILINE)[0]) > \
-        2 * grace + 10
+    for name in ("compose.yaml", "compose.cluster.yaml"):
+        assert int(re.findall(r"^ +stop_grace_period: (\d+)s", (DEPLOY / name).read_text("utf-8"), re.MULTILINE)[0]) > 2 * grace + 10
 
 
 def test_the_image_copies_existing_files_and_installs_existing_extras() -> None:
@@ -131,6 +131,6 @@ def test_the_image_installs_the_versions_that_are_tested_with_their_hashes() -> 
     assert all(hashes == tested[name][1] for name, (_, hashes) in image.items())
     assert "--require-hashes" in (DEPLOY / "Dockerfile").read_text("utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = [each for name in ("charts", "images", "postgres") for each in project["optional-dependencies"][name]]
+    extras = [each for name in ("charts", "cluster", "images", "postgres", "s3") for each in project["optional-dependencies"][name]]
     needed = {re.split(r"[\[<>=;~ ]", text)[0].lower() for text in (*project["dependencies"], *extras)}
     assert needed - {"backports.zstd"} <= {name.lower() for name in image}
