@@ -198,6 +198,7 @@ def test_rules_of_a_spider_with_secrets_have_a_digest(tmp_path: Path) -> None:
     assert mending._rules(load(path).spiders["s"]) == mending._rules(load(path).spiders["s"])
 
 
+@pytest.mark.sqlite
 def test_only_the_search_of_the_run_is_made_and_a_settings_file_that_was_changed_meanwhile_is_kept(program: Program, site: PageSite) -> None:
     write(program, site, 'mend = "auto"')
     path = program.folder / "settings.toml"

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from pipeline.model import Run
 from pipeline.store.database.schema import runs
+from pipeline.text import counted
 
 PERFORM_RUN = "perform_run"
 FOLLOW_RUN = "follow_run"
@@ -38,9 +40,11 @@ QUEUES = "queues"
 
 _HAS_TABLES = "has the tables of procrastinate"
 _EXISTS = text("SELECT to_regproc('procrastinate_defer_jobs_v1') IS NOT NULL")
+_BATCH = "jobs to defer together"
 _DEFER = text(
-    "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(CAST(:queue AS varchar), CAST(:task AS varchar), CAST(:priority AS integer), CAST(:lock AS text), "
-    "CAST(:queueing_lock AS text), CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1])")
+    "SELECT procrastinate_defer_jobs_v1(array_agg(ROW(queue, task, priority, lock, queueing_lock, args, at)::procrastinate_job_to_defer_v1 ORDER BY n)) "
+    "FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS job (n integer, queue varchar, task varchar, priority integer, lock text, queueing_lock text, "
+    "args jsonb, at timestamptz)")
 
 logger = logging.getLogger(__name__)
 
@@ -100,20 +104,40 @@ def digest_lock(digest_id: int) -> str:
 
 def _defer(connection: Connection, task: str, queue: str, args: Mapping[str, int], *, priority: int = 0, lock: str | None = None,
            queueing_lock: str | None = None, at: datetime | None = None) -> None:
-    """Defer a job, unless such a job waits already. No error of procrastinate's tables makes the transaction fail."""
+    """Defer a job, unless such a job waits already."""
     if not has_tables(connection):
         return
-    values: dict[str, Any] = {"task": task, "queue": queue, "args": json.dumps(args), "priority": priority, "lock": lock,
-                              "queueing_lock": queueing_lock, "at": at}
+    job = {"queue": queue, "task": task, "priority": priority, "lock": lock, "queueing_lock": queueing_lock, "args": args,
+           "at": at.isoformat() if at is not None else None}
+    if _BATCH in connection.info:
+        connection.info[_BATCH].append(job)
+    else:
+        _defer_all(connection, [job])
+
+
+@contextmanager
+def deferred_together(connection: Connection) -> Iterator[None]:
+    """Defer the jobs of a `with` block in one statement at its end. They must be the first jobs of their rows."""
+    connection.info[_BATCH] = batch = list[dict[str, Any]]()
+    try:
+        yield
+    finally:
+        del connection.info[_BATCH]
+    if batch:
+        _defer_all(connection, batch)
+
+
+def _defer_all(connection: Connection, found: Sequence[Mapping[str, Any]]) -> None:
+    """Defer jobs. No error of procrastinate's tables makes the transaction fail."""
     try:
         with connection.begin_nested():  # a savepoint, to which an error rolls back
-            connection.execute(_DEFER, values)
+            connection.execute(_DEFER, {"jobs": json.dumps([{**job, "n": n} for n, job in enumerate(found)])})
     except IntegrityError:  # a job with this queueing lock waits already
         pass
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
-        logger.warning("the job %s of %s could not be deferred, and will be deferred again: %s", task, args, error.orig)
+        logger.warning("%s could not be deferred, and will be deferred again: %s", counted(len(found), "job"), error.orig)
 
 
 def has_tables(connection: Connection) -> bool:

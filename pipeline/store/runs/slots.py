@@ -83,7 +83,7 @@ def claim_due(store: Store, wanted: Sequence[SlotClaim], *, now: datetime) -> li
 
     Returns the runs of the slots that had not been claimed before.
     """
-    with store.write(durable=True) as connection:
+    with store.write(durable=True) as connection, jobs.deferred_together(connection):
         return [run for slot in wanted if (run := claim(connection, slot, now=now)) is not None]
 
 

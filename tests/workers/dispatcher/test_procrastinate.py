@@ -15,7 +15,7 @@ from pipeline.model import DraftMessage, Outcome
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.mail import digests, outbox
-from pipeline.store.runs import jobs, runs
+from pipeline.store.runs import jobs, runs, slots
 from pipeline.store.runs.stop_requests import request_stop
 from pipeline.workers.dispatcher import Capacity, Dispatcher, Work, open_dispatcher
 from pipeline.workers.dispatcher.aborts import abort_jobs
@@ -64,6 +64,13 @@ def test_a_job_carries_an_id_and_has_the_queue_the_lock_and_the_priority_of_its_
         ("perform_run", "eu", {"run_id": run.id}, "todo", "spider:a", 0),
         ("perform_run", "default", {"run_id": manual.id}, "todo", "spider:b", jobs.MANUAL_PRIORITY)]
     assert (shared.get(run).queue, shared.get(manual).queue) == ("eu", "default")
+
+
+def test_the_jobs_of_many_slots_that_are_due_together_are_deferred_in_one_statement(shared: World) -> None:
+    now = datetime.now(UTC)
+    claimed = slots.claim_due(shared.store, [slots.SlotClaim(name, "k", now, "schedule") for name in "abc"], now=now)
+    assert [job[2] for job in jobs_of(shared)] == [{"run_id": run.id} for run in claimed]
+    assert [job[4] for job in jobs_of(shared)] == ["spider:a", "spider:b", "spider:c"]
 
 
 def test_a_job_that_fails_to_be_deferred_does_not_fail_the_transaction_of_its_run(shared: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -154,27 +161,21 @@ def test_a_stop_reaches_the_process_that_performs_the_run_at_once(shared: World)
     asyncio.run(main())
 
 
-def test_a_process_survives_a_restart_of_the_database_and_keeps_its_run(tmp_path: Path) -> None:
+def test_a_process_survives_a_restart_of_the_database_and_keeps_its_run(postgres: Postgres, shared: World) -> None:
     async def main() -> None:
-        world.write(spiders("a", "b"))
-        async with world.dispatching() as dispatcher:
-            first = await asyncio.to_thread(world.due, "a")
-            await until(lambda: world.performed)
-            own.crash()
-            await asyncio.to_thread(own.start)
-            second = await asyncio.to_thread(world.due, "b")
-            await until(lambda: second.id in world.performed)
+        shared.write(spiders("a", "b"))
+        async with shared.dispatching() as dispatcher:
+            first = await asyncio.to_thread(shared.due, "a")
+            await until(lambda: shared.performed)
+            postgres.crash()
+            await asyncio.to_thread(postgres.start)
+            second = await asyncio.to_thread(shared.due, "b")
+            await until(lambda: second.id in shared.performed)
             assert dispatcher.busy
-            world.release.set()
-            await until(lambda: world.get(first).ended_at and world.get(second).ended_at)
-            assert world.performed == [first.id, second.id]
-    own = Postgres()
-    try:
-        world = World(tmp_path, "procrastinate", own.new_database())
-        asyncio.run(main())
-        world.store.close()
-    finally:
-        own.close()
+            shared.release.set()
+            await until(lambda: shared.get(first).ended_at and shared.get(second).ended_at)
+            assert shared.performed == [first.id, second.id]
+    asyncio.run(main())
 
 
 def test_a_claimed_digest_is_built_and_a_message_delivered_by_the_jobs_of_any_process(shared: World) -> None:
