@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pipeline.session.politeness.futures import set_result
 from pipeline.store.runs import host_limits as table
 
-IDLE_S = 1.0
+IDLE_S = 3.0
 """A permit that was not used for this long is given back."""
-ROTATE_S = 2.0
+IDLE_WANTED_S = 0.1
+"""The same, if other processes wait for a permit."""
+ROTATE_S = 3.0
 """If other processes wait, each keeps a permit for about this long."""
 EARLY_S = 1.0
 """A leased permit is used until this time before it expires."""
@@ -145,7 +147,8 @@ class LeasedPermits:
             else:
                 del self._permits[number]
                 continue
-            if permit.idle is not None and (at - permit.idle >= IDLE_S or self._is_others(permit, at)):
+            idle_s = IDLE_WANTED_S if self._contended else IDLE_S
+            if permit.idle is not None and (at - permit.idle >= idle_s or self._is_others(permit, at)):
                 del self._permits[number]
                 returned.append(number)
         return returned

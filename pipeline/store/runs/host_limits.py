@@ -70,7 +70,8 @@ def grant(wish: Wish, use: HostUse, owner: str) -> tuple[list[int], bool]:
     """Return the numbers of the permits that a process may lease now, and whether it must wait for more.
 
     A process may use all free permits while no other process waits. Otherwise it gets no more than its share, which is the number
-    of permits divided by the number of processes, unless its requests starve, and only what those that wait longer leave.
+    of permits divided by the number of processes, unless its requests starve, and only what those that wait longer leave. Then it
+    gets the highest numbers, because a spider with a smaller `concurrency` can use only the lowest.
     """
     free = [number for number in range(wish.lowest, wish.count) if number not in use.permits]
     held = sum(holder == owner for holder in use.permits.values())
@@ -79,7 +80,8 @@ def grant(wish: Wish, use: HostUse, owner: str) -> tuple[list[int], bool]:
     allowed = wish.wanted
     if any(each != owner for each in use.waiting):
         allowed = min(allowed, len(free) - ahead, wish.wanted if wish.starving else share - held)
-    given = free[:max(0, allowed)]
+        free.reverse()
+    given = sorted(free[:max(0, allowed)])
     return given, len(given) < wish.wanted and (wish.starving or held + len(given) < share)
 
 

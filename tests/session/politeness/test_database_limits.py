@@ -35,7 +35,8 @@ def store(postgres: Postgres, tables: str, tmp_path: Path) -> Iterator[Store]:
     ({0: "a", 1: "a", 2: "me"}, ["b"], Wish("h", 4, 4), [], False),  # the last one is for b
     ({0: "a", 1: "a", 2: "me"}, ["b"], Wish("h", 4, 4, starving=True), [], True),
     ({0: "a", 2: "me"}, ["me", "b"], Wish("h", 4, 4, starving=True), [1, 3], True),
-    ({0: "a", 1: "a"}, ["b", "me"], Wish("h", 4, 4), [2], False),  # one for b, one is the share
+    ({0: "a", 1: "a"}, ["b", "me"], Wish("h", 4, 4), [3], False),  # one for b, one is the share
+    ({}, ["b"], Wish("h", 8, 8), [4, 5, 6, 7], False),  # b may have a smaller `concurrency`, and use only the lowest
     ({0: "a"}, ["b", "me"], Wish("h", 1, 1), [], True),
     ({}, ["b", "me"], Wish("h", 1, 1), [], True),
     ({}, ["me", "b"], Wish("h", 1, 1), [0], False),

@@ -29,9 +29,15 @@ from tests.servers.postgres import Postgres
 
 @dataclass
 class Counted:
-    """What a server has seen. at: when each request came; by: how many each process sent."""
+    """What a server has seen. at: when each request came; by: how many each process sent.
+
+    The processes begin when all of them are ready.
+    """
 
     answer_s: float
+    processes: int
+    ready: int = 0
+    all_ready: asyncio.Event = field(default_factory=asyncio.Event)
     at_once: int = 0
     most: int = 0
     at: list[float] = field(default_factory=list)
@@ -40,6 +46,13 @@ class Counted:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while line := await reader.readline():
+                if line == b"ready\n":
+                    self.ready += 1
+                    if self.ready == self.processes:
+                        self.all_ready.set()
+                    await self.all_ready.wait()
+                    writer.write(b"go\n")
+                    continue
                 self.at.append(time.monotonic())
                 name = line.decode().strip()
                 self.by[name] = self.by.get(name, 0) + 1
@@ -54,6 +67,10 @@ class Counted:
 
 async def send(port: int, name: str, budget: HostBudget, seconds: float, tasks: int) -> None:
     """Send requests one after another on `tasks` connections, each with a turn."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"ready\n")
+    await reader.readline()
+    writer.close()
     url, until = f"http://127.0.0.1:{port}/", time.monotonic() + seconds
 
     async def one() -> None:
@@ -72,7 +89,7 @@ async def measure(folders: list[Path], url: str, options: argparse.Namespace, di
 
     disturb: called in a thread, with the processes, as soon as each process has sent a request.
     """
-    counted = Counted(options.answer)
+    counted = Counted(options.answer, len(folders))
     server = await asyncio.start_server(counted.answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     command = [sys.executable, "-m", "tests.session.politeness.torture", "--sender", url, "--port", str(port)]
