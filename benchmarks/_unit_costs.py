@@ -19,17 +19,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from procrastinate import App, PsycopgConnector
+
 from benchmarks._crawlers import HERE
 from benchmarks.cluster import tree_cpu_s
+from pipeline.heartbeat.snapshot.build import build_snapshot
+from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.model import Item, Outcome, Page, Progress, Request, Run
 from pipeline.schedule.claims import open_schedules
 from pipeline.service.scheduling import Scheduling
 from pipeline.settings import load
 from pipeline.store import Store
 from pipeline.store.crawl import commit, frontier
+from pipeline.store.database.postgresql import driver_arguments
 from pipeline.store.health import nodes
 from pipeline.store.open import open_store
-from pipeline.store.runs import runs, slots
+from pipeline.store.runs import jobs, runs, slots
+from pipeline.workers.dispatcher.tables import prepare_tables
 from tests.servers.postgres import Postgres
 
 ITEMS_A_PAGE = 10
@@ -100,6 +106,7 @@ def unit_costs(spiders: int, pages: int, node_count: int) -> UnitCosts:
     try:
         with tempfile.TemporaryDirectory() as folder:
             store = open_store(Path(folder), server.new_database())
+            prepare_tables(store)  # each slot then has a job, too
             found = _measured(server, store, spiders, pages, node_count)
             store.close()
             return found
@@ -116,10 +123,23 @@ def _measured(server: Postgres, store: Store, spiders: int, pages: int, node_cou
     for each in reports:
         _report(store, each)
     found["node report"] = meter.cost(min(200, node_count), lambda number: _report(store, reports[number]), exclusive=False)
+    with store.read() as connection:
+        waiting = int(connection.exec_driver_sql("SELECT count(*) FROM procrastinate_jobs").scalar() or 0)
+    found["job"] = meter.cost(1, lambda _: asyncio.run(_perform_jobs(store)), exclusive=False).of(waiting)
     found["leader, every 5 s"] = meter.cost(20, lambda _: runs.abandon_expired(store, now=datetime.now(UTC), performing=()), exclusive=True)
     run_bytes = sum(sizes[name] for name in ("slots", "passes", "runs"))
     return UnitCosts(found, run_bytes / (2 * spiders), sum(sizes[name] for name in ("pages", "frontier")) / (2 * spiders * pages),
                      sum(sizes[name] for name in ("items", "changes")) / (spiders * pages * ITEMS_A_PAGE))
+
+
+async def _perform_jobs(store: Store) -> None:
+    """Let a worker of procrastinate perform the jobs of all waiting runs, one after the other. The jobs do nothing here."""
+    async with App(connector=PsycopgConnector(kwargs=driver_arguments(store.engine), min_size=1, max_size=3)).open_async() as app:
+        @app.task(name=jobs.PERFORM_RUN)
+        def nothing(run_id: int) -> None:
+            """Do nothing."""
+
+        await app.run_worker_async(wait=False, delete_jobs="always", install_signal_handlers=False, listen_notify=False)
 
 
 def _pass(meter: Meter, store: Store, names: list[str], pages: int) -> dict[str, Cost]:
@@ -131,11 +151,11 @@ def _pass(meter: Meter, store: Store, names: list[str], pages: int) -> dict[str,
     started: list[Run] = []
 
     def start(number: int) -> None:
-        run = runs.start_run(store, waiting[number].id, owner=store.owner, now=datetime.now(UTC), limit=10**9)
+        run = runs.start_run(store, waiting[number].id, owner=store.owner, now=datetime.now(UTC), limit=10**9, spider=waiting[number].spider)
         assert run is not None
         started.append(run)
 
-    found["start"] = meter.cost(len(names), start, exclusive=True)
+    found["start"] = meter.cost(len(names), start, exclusive=False)
     queued = [frontier.enqueue(store, run, [Request(f"http://{run.spider}.example/{number}") for number in range(pages)]) for run in started]
     progress = [Progress() for _ in started]
 
@@ -151,7 +171,7 @@ def _pass(meter: Meter, store: Store, names: list[str], pages: int) -> dict[str,
     found["progress"] = meter.cost(len(names), lambda number: runs.report_progress(
         store, started[number], progress[number], now=datetime.now(UTC)), exclusive=False)
     found["end"] = meter.cost(len(names), lambda number: runs.end_run(
-        store, started[number], runs.Ending(Outcome.SUCCEEDED, complete=True), progress[number], now=datetime.now(UTC)), exclusive=True)
+        store, started[number], runs.Ending(Outcome.SUCCEEDED, complete=True), progress[number], now=datetime.now(UTC)), exclusive=False)
     return found
 
 
@@ -175,12 +195,16 @@ def _sizes(store: Store) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class SchedulerCost:
-    """What so many spiders with one schedule each cost one `pipeline serve`: seconds, and memory in bytes."""
+    """What so many spiders with one schedule each cost one `pipeline serve`: CPU seconds, and memory in bytes.
+
+    status_s: to build the status, before there are any runs.
+    """
 
     schedules: int
     load_s: float
     plan_s: float
     jobs_s: float
+    status_s: float
     settings_bytes: float
     plan_bytes: float
 
@@ -218,6 +242,9 @@ async def _plan(folder: Path, schedules: int) -> dict[str, float]:
     with _timed(found, "jobs_s"):
         scheduling.plan(plans)
     found["plan_bytes"] = _memory_bytes() - before
+    now = datetime.now(UTC)
+    with _timed(found, "status_s"):
+        build_snapshot(store, settings, DueTimes(plans.spiders.upcoming(), now, now), version="1")
     scheduling.stop()
     store.close()
     return found

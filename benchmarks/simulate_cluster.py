@@ -2,7 +2,7 @@
 
 The costs of a run, a page and a node's report are measured first, on this machine, with a real PostgreSQL and the program's own calls
 (_unit_costs.py). The simulation then goes through a day, second by second: slots become due, the scheduler claims them in batches,
-workers start the runs as far as they have room and the database keeps up, and runs end. It prints the queue, the load of each part
+workers start the runs as far as they have room and the lock of all writers allows, and runs end. It prints the queue, the load of each part
 in the mean and in the busiest quarter of an hour, which parts break first, and what then. Seeded; takes less than two minutes.
 
 Schedules: a tenth of the spiders hourly and the others daily. Half of the hourly ones are due at the full hour; 60 % of the daily ones
@@ -23,10 +23,12 @@ from benchmarks._unit_costs import ITEMS_A_PAGE, Cost, SchedulerCost, UnitCosts,
 DAY_S = 86_400
 QUARTER_S = 900
 HOURLY_SHARE = 0.1
-PROGRESS_EVERY_S = 5.0
+PROGRESS_EVERY_S = 1.0
 REPORT_EVERY_S = 5.0
-NEW_SHARE = 0.05
-"""The share of the items that a run finds new or changed."""
+PROCESS_S = 0.12
+"""CPU time of the process of a run, beside its pages (benchmarks.cluster: 0.2 s for a run of 10 pages)."""
+PAGE_S = 0.004
+"""CPU time to fetch and to extract one page, beside its commit."""
 KEPT_RUNS = 100
 """How many runs of a spider are kept."""
 BUCKETS = 30
@@ -59,10 +61,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Design:
-    """How the database is used. own_locks: starts and ends take only the lock of their spider, not the one of all writers."""
+    """Which lock the transactions take that start and end a run: the lock of its spider, or of all writers (as on SQLite)."""
 
     name: str
-    own_locks: bool = False
+    one_lock: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def lock_s(load: Load, costs: UnitCosts, design: Design) -> float:
     """
     calls = costs.calls
     claim = calls["claim"].lock_s
-    if design.own_locks:
+    if not design.one_lock:
         return claim
     commits = load.runs_a_day / DAY_S * load.pages * calls["page"].lock_s
     return claim + calls["start"].lock_s + calls["end"].lock_s + 2 * calls["page"].lock_s * commits / (commits + 1)
@@ -168,42 +170,47 @@ class Part:
     then: str
 
 
-def parts(load: Load, costs: UnitCosts, scheduler: SchedulerCost, day: Day, given: argparse.Namespace) -> list[Part]:
+def parts(load: Load, costs: UnitCosts, scheduler: SchedulerCost, given: argparse.Namespace) -> list[Part]:
     """Return the parts of the cluster, the one that breaks first at the top."""
-    calls, pages = costs.calls, load.pages
-    locked_s = lock_s(load, costs, Design(""))
-    demanded = _busiest(load, given.seed)
+    calls, mean, peak = costs.calls, load.runs_a_day / DAY_S, _busiest(load, given.seed)
     reports = load.nodes / REPORT_EVERY_S
-    server_s = run_cost(costs, pages, load.page_s, lambda cost: cost.server_s)
-    wal = run_cost(costs, pages, load.page_s, lambda cost: cost.wal_bytes)
-    beat_s, beat_wal = calls["node report"].server_s * reports, calls["node report"].wal_bytes * reports
-    memory = (scheduler.settings_bytes + scheduler.plan_bytes) / scheduler.schedules * load.spiders
-    connections = load.nodes * given.connections
-    mean = load.runs_a_day / DAY_S
+    report_s, report_wal = calls["node report"].server_s * reports, calls["node report"].wal_bytes * reports
+    server_s = run_cost(costs, load, lambda cost: cost.server_s)
+    wal = run_cost(costs, load, lambda cost: cost.wal_bytes)
+    locked_s = lock_s(load, costs, Design(""))
+    spider_bytes, times = scheduler.settings_bytes / scheduler.schedules, load.spiders / scheduler.schedules
+    memory = (scheduler.settings_bytes + scheduler.plan_bytes) * times
+    start_s = (scheduler.load_s + scheduler.plan_s + scheduler.jobs_s) * times
+    own, of_runs = given.connections[0] * load.nodes, given.connections[1]
+
+    def used(demand: float) -> float:
+        """Return how many runs are in progress if so many start in a second."""
+        return min(demand * load.run_s, load.slots)
+
     found = [
-        Part("write lock of claims, starts and ends", mean * locked_s, demanded * locked_s,
-             f"{locked_s * 1e3:.1f} ms of exclusive lock for a run: {1 / locked_s:.0f} runs/s at most",
-             "start and end under the lock of the spider: see the second design below"),
-        Part("CPU of PostgreSQL", (mean * server_s + beat_s) / given.database_cores, (demanded * server_s + beat_s) / given.database_cores,
-             f"{server_s * 1e3:.0f} ms for a run of {pages:.0f} pages, {beat_s:.2f} cores for node reports; {given.database_cores} cores",
-             "a larger server; then a database for each part of the spiders (tags), which are independent of each other"),
-        Part("log of PostgreSQL (WAL)", (mean * wal + beat_wal) / given.wal_bytes_s, (demanded * wal + beat_wal) / given.wal_bytes_s,
-             f"{wal / 1e3:.0f} kB for a run: {(load.runs_a_day * wal + beat_wal * DAY_S) / 1e9:.0f} GB a day",
-             "faster disks, wal_compression; a longer checkpoint_timeout"),
-        Part("connections", connections / given.max_connections, connections / given.max_connections,
-             f"{given.connections} for each worker: {connections}; {given.max_connections} are a sensible limit",
-             "a pooler in session mode does not help, and in transaction mode it breaks LISTEN and session locks: fewer, larger workers "
-             "(--concurrency), since connections grow with processes and only slowly with runs"),
-        Part("node reports", beat_s / 0.2, beat_s / 0.2, f"{reports:.0f} a second, {calls['node report'].server_s * 1e3:.2f} ms of CPU each; "
-             "a fifth of a core is acceptable", "report every 15 s when there are more than a few hundred nodes"),
+        Part("connections to PostgreSQL", (own + of_runs * used(mean)) / given.max_connections, (own + of_runs * used(peak)) / given.max_connections,
+             f"{given.connections[0]} of each process and {of_runs} of each run; {given.max_connections} are sensible for one server",
+             "fewer and larger workers (--concurrency); a pooler in session mode saves nothing, and one in transaction mode breaks LISTEN and the "
+             "lock of the leader, so only the processes of runs could use it, which would need a setting of their own"),
+        Part("memory of the settings in each worker", spider_bytes * load.spiders / given.node_bytes, spider_bytes * load.spiders / given.node_bytes,
+             f"{spider_bytes / 1e3:.1f} kB for a spider, {spider_bytes * load.spiders / 1e9:.1f} GB in each process; a node has {given.node_bytes / 1e9:.0f} GB",
+             "a settings file for each group of spiders, with its queue, its workers and, above a few hundred thousand spiders, its own database"),
         Part("memory of the scheduler", memory / given.scheduler_bytes, memory / given.scheduler_bytes,
-             f"{memory / 1e9:.1f} GB ({memory / load.spiders / 1e3:.1f} kB for a spider); {given.scheduler_bytes / 1e9:.0f} GB are there",
-             "several settings files, each with a scheduler and a database of its own"),
-        Part("start of the scheduler", start_s(scheduler, load.spiders) / 60, start_s(scheduler, load.spiders) / 60,
-             f"{start_s(scheduler, load.spiders):.0f} s to read the settings and plan; a minute is acceptable at a change of leader",
-             "a second `serve` that has planned already takes over at once; APScheduler's list of jobs grows with the square"),
-        Part("workers", mean * load.run_s / load.slots, demanded * load.run_s / load.slots,
-             f"{load.slots} runs at the same time, {mean * load.run_s:.0f} needed in the mean", "more nodes"),
+             f"{memory / 1e9:.1f} GB; it has {given.scheduler_bytes / 1e9:.0f} GB", "the same"),
+        Part("start of the scheduler", start_s / 60, start_s / 60, f"{start_s:.0f} s to read the settings and to plan; a minute is acceptable for one that takes "
+             "over without having planned", "the same; a second `serve` has planned already when it takes over"),
+        Part("status", scheduler.status_s * times / 5, scheduler.status_s * times / 5,
+             f"{scheduler.status_s * times:.0f} s of CPU for one answer with all spiders; 5 s are acceptable", "the same; metrics of groups instead of spiders"),
+        Part("write lock", mean * locked_s, peak * locked_s, f"{locked_s * 1e3:.2f} ms for a claim in a batch: {1 / locked_s:.0f} runs/s at most",
+             "larger batches; a database for each group of spiders"),
+        Part("CPU of PostgreSQL", (mean * server_s + report_s) / given.database_cores, (peak * server_s + report_s) / given.database_cores,
+             f"{server_s * 1e3:.0f} ms for a run of {load.pages:.0f} pages, {report_s:.2f} cores for node reports; {given.database_cores} cores", "a larger server"),
+        Part("log of PostgreSQL (WAL)", (mean * wal + report_wal) / given.wal_bytes_s, (peak * wal + report_wal) / given.wal_bytes_s,
+             f"{wal / 1e3:.0f} kB for a run: {(load.runs_a_day * wal + report_wal * DAY_S) / 1e9:.0f} GB a day", "faster disks; wal_compression"),
+        Part("node reports", report_s / 0.2, report_s / 0.2, f"{reports:.0f} a second, {calls['node report'].server_s * 1e3:.2f} ms of CPU each; a fifth of a core "
+             "is acceptable", "reports every 15 s"),
+        Part("workers", mean * load.run_s / load.slots, peak * load.run_s / load.slots,
+             f"{load.slots} runs at the same time; {mean * load.run_s:.0f} in the mean and {peak * load.run_s:.0f} at the peak are needed", "more nodes, or more jitter"),
     ]
     return sorted(found, key=lambda part: -part.at_peak)
 
@@ -214,17 +221,11 @@ def _busiest(load: Load, seed: int) -> float:
     return max(sum(due[at:at + QUARTER_S]) / QUARTER_S for at in range(0, DAY_S, QUARTER_S))
 
 
-def run_cost(costs: UnitCosts, pages: float, page_s: float, what: Callable[[Cost], float]) -> float:
+def run_cost(costs: UnitCosts, load: Load, what: Callable[[Cost], float]) -> float:
     """Return the sum of a cost over all calls of one run."""
     calls = costs.calls
-    return (what(calls["claim"]) + what(calls["start"]) + what(calls["end"]) + pages * what(calls["page"])
-            + max(1.0, pages * page_s / PROGRESS_EVERY_S) * what(calls["progress"]))
-
-
-def start_s(scheduler: SchedulerCost, schedules: int) -> float:
-    """Return the time from the start to the first claim: linear in the schedules, but for APScheduler's sorted list of jobs."""
-    times = schedules / scheduler.schedules
-    return (scheduler.load_s + scheduler.plan_s) * times + scheduler.jobs_s * times**2
+    return (what(calls["claim"]) + what(calls["job"]) + what(calls["start"]) + what(calls["end"]) + load.pages * what(calls["page"])
+            + load.run_s / PROGRESS_EVERY_S * what(calls["progress"]))
 
 
 def rows(load: Load, costs: UnitCosts) -> str:
@@ -236,8 +237,8 @@ def rows(load: Load, costs: UnitCosts) -> str:
             f"({runs * (2 * load.pages + 3) / DAY_S:.0f} a second)")
 
 
-def cost(load: Load, costs: UnitCosts, day: Day, given: argparse.Namespace) -> str:
-    client_s = run_cost(costs, load.pages, load.page_s, lambda each: each.client_s) + 0.15 + load.pages * 0.002  # a process, and its pages
+def cost(load: Load, costs: UnitCosts, given: argparse.Namespace) -> str:
+    client_s = run_cost(costs, load, lambda each: each.client_s) + PROCESS_S + load.pages * PAGE_S
     cores = load.runs_a_day * client_s / DAY_S
     price = (load.nodes + given.database_cores) * given.usd_core
     return (f"cost: the runs need {cores:.0f} cores in the mean; {load.nodes} nodes of one core and a database with {given.database_cores} are "
@@ -257,8 +258,8 @@ def print_costs(costs: UnitCosts, scheduler: Iterable[SchedulerCost]) -> None:
               f"PostgreSQL {each.server_s * 1e3:5.2f} ms; WAL {each.wal_bytes / 1e3:5.1f} kB")
     print(f"  stored: {costs.bytes_a_run / 1e3:.1f} kB for a run, {costs.bytes_a_page / 1e3:.2f} kB for a page, {costs.bytes_an_item / 1e3:.2f} kB for an item")
     for found in scheduler:
-        print(f"  {found.schedules} schedules: settings read in {found.load_s:.1f} s, planned in {found.plan_s:.1f} s, jobs added in {found.jobs_s:.1f} s; "
-              f"{(found.settings_bytes + found.plan_bytes) / 1e6:.0f} MB")
+        print(f"  {found.schedules} schedules: settings read in {found.load_s:.1f} s, planned in {found.plan_s:.1f} s, jobs added in {found.jobs_s:.1f} s, "
+              f"a status in {found.status_s:.1f} s; {found.settings_bytes / 1e6:.0f} MB of settings, {found.plan_bytes / 1e6:.0f} MB of plans")
 
 
 def main() -> None:
@@ -272,8 +273,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sample", type=int, default=100, help="spiders of the measurement")
     parser.add_argument("--schedules", type=int, nargs="+", default=[20_000, 100_000], help="of the measurement of the scheduler")
-    parser.add_argument("--connections", type=int, default=6, help="of one worker (measured by benchmarks.cluster)")
+    parser.add_argument("--connections", type=int, nargs=2, default=(8, 2), help="of one worker, and of each of its runs (pg_stat_activity)")
     parser.add_argument("--max-connections", type=int, default=1000)
+    parser.add_argument("--node-bytes", type=float, default=2e9, help="memory of a node")
     parser.add_argument("--database-cores", type=int, default=32)
     parser.add_argument("--wal-bytes-s", type=float, default=200e6)
     parser.add_argument("--scheduler-bytes", type=float, default=8e9)
@@ -287,16 +289,14 @@ def main() -> None:
     load = Load(given.spiders, given.nodes, given.concurrency, given.pages, given.page_s, given.jitter_s)
     print(f"{given.spiders:,} spiders, {given.nodes:,} nodes with {given.concurrency} runs each; {load.runs_a_day / 1e6:.1f} million runs a day of "
           f"{load.pages:.0f} pages and {load.run_s:.0f} s; seed {given.seed}")
-    now, narrow = Design("as it is"), Design("starts and ends under the lock of the spider", own_locks=True)
-    first = simulate(load, costs, now, given.seed)
-    for design in (now, narrow):
+    for design in (Design("as it is"), Design("if starts and ends took the lock of all writers", one_lock=True)):
         for jitter_s in (0.0, given.jitter_s):
             print(f"{design.name}, jitter {jitter_s:.0f} s: {told(simulate(replace(load, jitter_s=jitter_s), costs, design, given.seed))}")
-    print("what breaks first (1.00: all of what it can do), in the mean and with the demand of the busiest quarter:")
-    for part in parts(load, costs, scheduler[-1], first, given):
+    print(f"what breaks first (1.00: all of what it can do), in the mean and with the demand of the busiest quarter of an hour, jitter {load.jitter_s:.0f} s:")
+    for part in parts(load, costs, scheduler[-1], given):
         print(f"  {part.used:6.2f} {part.at_peak:6.2f}  {part.name}: {part.what}" + (f". Then: {part.then}" if part.at_peak > 0.7 else ""))
     print(rows(load, costs))
-    print(cost(load, costs, first, given))
+    print(cost(load, costs, given))
     print(f"in {time.monotonic() - began:.0f} s")
 
 
