@@ -48,6 +48,8 @@ from pipeline.workers.run_downloads import RunDownloads
 from pipeline.workers.stop_request import StopRequest
 
 PROGRESS_EVERY_S = 1.0
+NEW_LOGIN_S = 15.0
+"""How long, in seconds, a process that joins a run waits until the leader has replaced an expired login."""
 STOP_GRACE_S = 10.0
 """How long, in seconds, a stopped crawl waits for requests in flight."""
 
@@ -280,6 +282,10 @@ def take_part(store: Store, settings: Settings, member: Member, stop: StopReques
         fence.watch(threading.Event())
         context.membership = membership = FollowerMembership(context, member, renewal=fence.renewal)
         membership.take_session(SharedSession.unpacked(shared))
+        if not await _is_logged_in(store, run, session, membership):
+            logger.error("the login of the run is not valid on this node (does the site bind a login to an IP address?): its other processes "
+                         "fetch the pages")
+            return
         if session.login_state is not None:
             context.relogin = FollowerRelogin(session.login_state, membership)
         stop.add_listener(partial(_call_in, asyncio.get_running_loop(), membership.end_soon))
@@ -289,7 +295,25 @@ def take_part(store: Store, settings: Settings, member: Member, stop: StopReques
             context.budget.release()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work())
+        try:
+            runner.run(work())
+        except PipelineError as error:
+            logger.error("%s", error)  # noqa: TRY400  the other processes of the run fetch the pages
+
+
+async def _is_logged_in(store: Store, run: Run, session: Session, membership: FollowerMembership) -> bool:
+    """Return whether the site accepts the login of the leader from this node. If the login has just expired, wait for the next one."""
+    login_state = session.login_state
+    if login_state is None or not session.checkable:
+        return True
+    if await asyncio.to_thread(login_state.verify, login_state.epoch, time.monotonic()):
+        return True
+    until_s, epoch = time.monotonic() + NEW_LOGIN_S, login_state.epoch
+    while not login_state.is_stale(epoch) and time.monotonic() < until_s:
+        await asyncio.sleep(PROGRESS_EVERY_S)
+        if shared := members.read_file(store, run, members.SESSION):
+            membership.take_session(SharedSession.unpacked(shared))
+    return await asyncio.to_thread(login_state.verify, login_state.epoch, time.monotonic())
 
 
 def _context_of_follower(store: Store, settings: Settings, run: Run, page_limit: PageLimit, concurrency: int) -> CrawlContext:

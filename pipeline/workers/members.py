@@ -128,17 +128,17 @@ class MemberRunner:
                     renewed = now
                 if ours is False or now - renewed >= LIMIT_S:  # cut off from the database: others fetch the rows of the member soon
                     child.kill()
-                    return Ending(Outcome.STOPPED, "the run has ended, or the lease could not be renewed")
+                    return Ending(Outcome.STOPPED)
             if self._stopping and stop_deadline is None:
                 child.stop()
                 stop_deadline = now + STOP_LIMIT_S
             memory = child.memory_bytes()
             if memory > memory_limit_bytes:
                 child.kill()
-                return Ending(Outcome.KILLED, f"the process used {memory / 1e6:.0f} MB of memory; memory_limit is {memory_limit_bytes / 1e6:.0f} MB")
+                return Ending(Outcome.KILLED, f"the run used {memory / 1e6:.0f} MB of memory; memory_limit is {memory_limit_bytes / 1e6:.0f} MB")
             if stop_deadline is not None and now >= stop_deadline:
                 child.kill()
-                return Ending(Outcome.STOPPED, "the process was killed because it did not stop in time")
+                return Ending(Outcome.STOPPED)
         return None
 
     def _renew(self, member: Member) -> bool | None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.errors import LeaseLostError, PipelineError, SpiderError
-from pipeline.model import DigestClaim, Outcome, Run
+from pipeline.model import DRY_RUN, DigestClaim, Outcome, Run
 from pipeline.run_log import page_at_work, page_file
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -163,7 +163,7 @@ class Runner:
             near_ends, far_ends = list[socket.socket](), prepared.far_ends
         else:  # there is no prepared process, or a page has killed it
             await asyncio.to_thread(self.need_forkserver)
-            local = 0 if has_members(self._store, self.settings, spider) else spider.most_followers
+            local = 0 if run.reason != DRY_RUN and has_members(self._store, self.settings, spider) else spider.most_followers
             pairs = [socket.socketpair() for _ in range(local)]
             near_ends, far_ends = [near for near, _ in pairs], [far for _, far in pairs]
         child = Child("run", settings, log_file, run, *near_ends, prepared=prepared)

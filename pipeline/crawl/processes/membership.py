@@ -24,8 +24,8 @@ from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.interfaces import MemberRows
 from pipeline.crawl.processes.cookie_exchange import CookieExchange, ReceivedCookies, SharedSession
 from pipeline.errors import LeaseLostError, PipelineError
-from pipeline.model import Json, Page, Progress
-from pipeline.store.crawl import members
+from pipeline.model import FrontierState, Json, Page, Progress
+from pipeline.store.crawl import frontier, members
 from pipeline.store.crawl.commit import MemberCommit
 from pipeline.store.crawl.members import Member, View
 from pipeline.text import counted
@@ -273,14 +273,15 @@ class LeaderMembership(StoreMembership):
                 await asyncio.sleep(LOOK_EVERY_S / 5)
                 view = await asyncio.to_thread(members.look, context.store, self.member)
             reports = await asyncio.to_thread(members.end_all, context.store, self.member, now=datetime.now(UTC))
-            context.capped = context.capped or (bool(context.capped_by) and (await asyncio.to_thread(
-                members.look, context.store, self.member)).free)
+            left = (await asyncio.to_thread(frontier.counts, context.store, self.member.run.pass_id)).get(FrontierState.WAITING, 0)
         except PipelineError as error:
             if context.fatal is None:
                 context.fatal = error
             return
         others = [report for member_id, report in reports.items() if member_id != self.member.id]
         self._add_up(others)
+        context.progress.waiting = left
+        context.capped = context.capped or bool(context.capped_by and left)
         for report in others:
             context.failures.merge(Failures(**report.get("failures", {})))
             context.notes += [note for note in report.get("notes", ()) if note not in context.notes]

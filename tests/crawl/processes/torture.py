@@ -2,7 +2,8 @@
 
 Each history is one pass over a site whose logins expire, sometimes without any sign: the pages then show something else. Three
 nodes, each with its own data_dir, work on each run of the pass. Processes are killed with -9 at random moments, the leader as
-well as others, and members are cut off: they go on fetching, but their leases are taken from them. Then a run completes the pass.
+well as others; members are cut off: they go on fetching, but their leases are taken from them; and nodes are stopped, as by
+SIGTERM. Then a run completes the pass.
 Afterwards each page must have been committed once, each item must be new once, no item may come from a page for anonymous
 visitors, the rules must have been counted once on each page, and nobody may have logged in more often than sessions ended.
 """
@@ -37,6 +38,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.program import Program
 
 NODES = 3
+FAULTS = ("leader", "member", "member", "cut off", "stop")
 PAGES = 300
 WITHIN_S = 90.0
 SETTINGS = """
@@ -127,6 +129,7 @@ class Cluster:
         self._processes = Program(Path(), 0)
         self._processes.watch(os.getpid())
         self.leader = 0
+        self.runners: list[Runner] = []
         self._before: set[int] = set()
 
     @property
@@ -147,12 +150,12 @@ class Cluster:
         assert run is not None
         warm_up()
         self._before = self._processes.children_of_the_forkserver()
-        performing = asyncio.create_task(Runner(self.store, self.settings[0]).perform(run))
+        self.runners = [Runner(store, settings) for store, settings in zip(self.stores, self.settings, strict=True)]
+        performing = asyncio.create_task(self.runners[0].perform(run))
         while not (started := self._processes.children_of_the_forkserver() - self._before) and not performing.done():
             await asyncio.sleep(0.002)
         self.leader = min(started, default=0)
-        followers = [Runner(store, settings) for store, settings in zip(self.stores[1:], self.settings[1:], strict=True)]
-        following = [asyncio.create_task(self._follow(follower, run, performing)) for follower in followers]
+        following = [asyncio.create_task(self._follow(number, run, performing)) for number in range(1, len(self.runners))]
         try:
             yield performing
             await asyncio.wait_for(asyncio.gather(performing, *following), WITHIN_S)
@@ -161,11 +164,16 @@ class Cluster:
                 task.cancel()
             await asyncio.gather(performing, *following, return_exceptions=True)
 
-    async def _follow(self, follower: Runner, run: Run, performing: asyncio.Task[Run]) -> None:
+    async def _follow(self, number: int, run: Run, performing: asyncio.Task[Run]) -> None:
         """What a dispatcher does with the job: a process that has died is replaced."""
         while not performing.done():
-            await follower.members.follow(run.id)
+            await self.runners[number].members.follow(run.id)
             await asyncio.sleep(0.05)
+
+    def stop_node(self, number: int) -> None:
+        """Stop a node, which then starts again."""
+        self.runners[number].stop()
+        self.runners[number] = Runner(self.stores[number], self.settings[number])
 
     def cut_off(self) -> bool:
         """Take the lease of a member as if its node could not be reached. Return whether there was one."""
@@ -215,9 +223,12 @@ async def history(cluster: Cluster, site: ExpiringSite, dice: random.Random, *, 
             while kills and not performing.done():
                 await _moment(site, dice, performing)
                 kills -= 1
-                what = dice.choice(("leader", "member", "member", "cut off"))
+                what = dice.choice(FAULTS)
                 if what == "cut off":
                     happened[what] += await asyncio.to_thread(cluster.cut_off)
+                elif what == "stop":
+                    cluster.stop_node(dice.randrange(NODES))
+                    happened[what] += 1
                 elif victims := ([cluster.leader] if what == "leader" else sorted(cluster.others())):
                     Program.kill_process(dice.choice(victims))
                     happened[what] += 1
