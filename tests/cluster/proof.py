@@ -200,13 +200,13 @@ def _every_file_is_known(cluster: Cluster, counted: Counted) -> None:
     if cluster.s3 is not None:
         objects = [key.removeprefix("pipeline/") for key in cluster.s3.objects()]
         counted.objects = len(objects)
-        unrecorded = [key for key in objects if key not in known and not _ALWAYS.fullmatch(key)]
+        unrecorded = [key for key in objects if re.sub(r"^(logs/runs/\d+)-[0-9a-f]+", r"\1", key) not in known and not _ALWAYS.fullmatch(key)]
         counted.unrecorded_objects = sum(key.startswith("downloads/") for key in unrecorded)  # a later run deletes them after a day
         unknown = [f"object {key}" for key in unrecorded if not key.startswith("downloads/")]
         known = {key for key in known if key.startswith("logs/")}
     for data in {node.folder / "var" if cluster.s3 is not None else cluster.folder / "shared" for node in cluster.nodes}:
         unknown += [f"{data.parent.name}: {key}" for path in data.rglob("*") if not path.is_dir()
-                    if (key := path.relative_to(data).as_posix()) not in known and not _ALWAYS.fullmatch(key)]
+                    if re.sub(r"^(logs/runs/\d+)-[0-9a-f]+", r"\1", key := path.relative_to(data).as_posix()) not in known and not _ALWAYS.fullmatch(key)]
     assert not unknown, f"files that belong to nothing: {sorted(unknown)}"
 
 
