@@ -31,7 +31,7 @@ def remove_page_files(data_dir: Path, *, keep: Collection[int] = ()) -> int:
     keep: the ids of runs that may be in progress.
     """
     kept = {str(number) for number in keep}
-    left = [file for file in (data_dir / "logs" / "runs").glob("*.page") if file.stem not in kept]
+    left = [file for file in (data_dir / "logs" / "runs").glob("*.page") if file.stem.partition("-")[0] not in kept]
     for file in left:
         file.unlink(missing_ok=True)
     return len(left)
