@@ -18,7 +18,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.s3 import S3Server
 from tests.servers.smtp import SmtpServer
 
-SPIDERS = {"a": 8, "b": 8, "c": 50, "d": 50}
+SPIDERS = {"a": 8, "b": 8, "c": 50, "d": 30}
 """The spiders with the numbers of their pages. A pass of c takes longer than a lease lasts; a pass of d spans two nodes."""
 SHARED = "d"
 TO = ("you@example.com", "other@example.com")
