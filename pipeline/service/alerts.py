@@ -16,11 +16,14 @@ from pipeline.heartbeat.snapshot.spider_status import due_for_success
 from pipeline.mail import alerts
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.service.status import StatusSource
+from pipeline.store.crawl import mendings
 from pipeline.store.files.run_logs import run_log
 from pipeline.store.mail.alerts import AlertCondition, AlertKind, alert_history, failures_and_success
 
 CATCH_UP = timedelta(minutes=10)
 """For this long after the service has started, no new alert about a late spider is sent, because missed slots are being caught up."""
+SEARCH = timedelta(minutes=3)
+"""On a shared store, how long the alert that a run of another node is suspect waits for the search for new rules."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -50,9 +53,11 @@ class AlertSender:
         if not table.to and not table.notify:
             return
         try:
-            late = await self._late()
+            late, finishing = await self._late(), frozenset(self._finishing())
+            if state.store.shared:
+                finishing |= await state.ask(mendings.requested_since, utc_now() - SEARCH)
             message = await asyncio.to_thread(alerts.check, state.store, state.settings, late=late, now=utc_now(),
-                                              log_of=self._log_of, waiting=frozenset(self._finishing())) if late is not None else None
+                                              log_of=self._log_of, waiting=finishing) if late is not None else None
         except (PipelineError, OSError) as error:
             logger.error("the alerts could not be checked: %s", error)  # noqa: TRY400
             return

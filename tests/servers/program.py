@@ -26,15 +26,15 @@ ENGINE = "fast_engine = false\n" if os.environ.get("TEST_ENGINE") == "scrapy" el
 """For [pipeline]: every test of crawls also runs on Scrapy's own engine (`make fallback`)."""
 
 
-def eventually(question: Callable[[], T], *, within_s: float = 20.0) -> T:
-    """The first true answer; AssertionError with the last one when the time is over."""
+def eventually(question: Callable[[], T], *, within_s: float = 20.0, every_s: float = 0.02) -> T:
+    """The first true answer; AssertionError with the last one when the time is over. every_s: longer where an answer costs much."""
     deadline = time.monotonic() + within_s
     while True:
         answer = question()
         if answer or time.monotonic() > deadline:
             assert answer, f"not within {within_s} s: {question}"
             return answer
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 class Program:

@@ -145,6 +145,13 @@ def interrupted(store: Store) -> list[StoredMending]:
         return [_of(row) for row in connection.execute(select(mendings).where(mendings.c.state == MendingState.APPLYING.value))]
 
 
+def requested_since(store: Store, since: datetime) -> frozenset[int]:
+    """Return the ids of the runs for which a search was requested after `since` and has not ended."""
+    with store.read() as connection:
+        return frozenset(connection.execute(select(mendings.c.run_id).where(
+            mendings.c.state == MendingState.WAITING.value, mendings.c.created_at > since)).scalars())
+
+
 def states(connection: Connection) -> dict[str, tuple[int, MendingState, str]]:
     """Return a mapping from each spider to the pass and the state of its last search, and why its new rules were not applied."""
     rows = connection.execute(select(mendings.c.spider, mendings.c.pass_id, mendings.c.state, mendings.c.report))
