@@ -23,6 +23,7 @@ DIGEST = '[digests.d]\nspiders = ["s"]\nto = ["me@site.lan"]\n'
 SERVER = '[mail]\nhost = "mail.lan"\n'
 
 REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginning and a part of the line that check prints
+    "procrastinate on SQLite": ('[cluster]\ndispatcher = "procrastinate"\n' + SPIDER, "cluster.dispatcher: procrastinate needs PostgreSQL, and the database is SQLite; set [pipeline] database"),
     "a secret in an unset variable": (SERVER + 'user = "me"\npassword = { env = "NO_SUCH_VARIABLE" }\n' + SPIDER,
                                       "mail.password: the environment variable NO_SUCH_VARIABLE is not set; set the variable"),
     "a secret in a missing file": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\nfields = { u = "me", password = { file = "no-file" } }\n',
@@ -68,6 +69,9 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
     "a database of another kind": ('[pipeline]\ndatabase = "oracle://x/y"\n' + SPIDER, "pipeline.database: "),
 }
 WARNINGS: dict[str, tuple[str, str]] = {
+    "a queue on SQLite": (SPIDER.replace("start", 'queue = "eu"\nstart', 1), "spiders.s.queue: has no effect, because the database is SQLite, so that one service performs all runs"),
+    "a queue without a spider": ('[pipeline]\ndatabase = "postgresql://here/d"\n[cluster]\nqueues = ["defaults"]\n' + SPIDER,
+                                 "cluster.queues: no spider has the queue 'defaults' (did you mean 'default'?); queues of spiders: default"),
     "a password in a URL": ('[spiders.s]\nspider = "watch"\nstart = ["http://me:hidden@site.lan/"]\n', "spiders.s.start[0]: the URL contains a password"),
     "a password of a proxy in its URL": ('[proxies]\noffice = "http://me:hidden@127.0.0.1:3128"\n' + SPIDER + 'proxy = "office"\n', "proxies.office: the URL contains a password"),
     "a password of a monitor in its URL": ('[heartbeat]\nbeat = "https://me:hidden@monitor.lan/1"\n' + SPIDER, "heartbeat.beat: the URL contains a password"),
