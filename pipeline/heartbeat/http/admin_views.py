@@ -27,6 +27,7 @@ STREAMS = 64
 _DIGEST_POLICY = ("sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
                   "form-action 'none'; frame-ancestors 'self'")
 _T = TypeVar("_T")
+_Key = TypeVar("_Key", str, int)
 
 
 class AdminViews:
@@ -90,17 +91,20 @@ class AdminViews:
 
     async def _body(self, request: web.Request) -> web.Response:
         """Return a sent message as a page in a sandbox that allows no scripts, forms or network requests."""
-        text, kind = _or_404(await asyncio.to_thread(self._actions.body, _number(request)))
+        text, kind = _or_404(await self._from_files(self._actions.body, _number(request)))
         return web.Response(text=text, content_type=kind, headers={
             "Content-Security-Policy": _DIGEST_POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """Return a stored file, or the range of bytes that the request asks for (RFC 9110, 14)."""
+        return await send_file(_or_404(await self._from_files(self._actions.stored_file, request.match_info["key"])), request)
+
+    async def _from_files(self, read: Callable[[_Key], _T], key: _Key) -> _T:
+        """Return what `read` returns. If the object store does not answer, the response is 503."""
         try:
-            found = await asyncio.to_thread(self._actions.stored_file, request.match_info["key"])
+            return await asyncio.to_thread(read, key)
         except StoreError as error:
             raise web.HTTPServiceUnavailable(text=f"{self._actions.mask(str(error))}\n") from error
-        return await send_file(_or_404(found), request)
 
     async def _runs_feed(self, request: web.Request) -> web.Response:
         return self._feed(request, "runs", feeds.runs_ended(await self._snapshot(), self._authorizer.service_id), page="/")
