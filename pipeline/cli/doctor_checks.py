@@ -11,16 +11,16 @@ import shutil
 import ssl
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 import pipeline
+from pipeline.cli.cluster_checks import check_cluster
 from pipeline.cli.connections import try_connections
+from pipeline.cli.finding import Finding, State
 from pipeline.cli.service_status import ask_status
 from pipeline.cli.settings_check import Remark, remarks_on
 from pipeline.cli.settings_check.secrets import check_secrets, named_secrets
@@ -39,37 +39,11 @@ from pipeline.store.health.database_facts import database_facts
 from pipeline.store.mail.refused_addresses import refused_addresses
 from pipeline.text import counted, size_for_people, span_for_people
 
+__all__ = ["Finding", "State", "examine"]
+
 DISTRIBUTION = "crawl-to-inbox"
 CLOCK_SLACK = timedelta(seconds=5)
 _TIME_ERROR = 5  # the return value of adjtimex(2) if the clock is not synchronized
-
-
-class State(StrEnum):
-    """The severity of a finding.
-
-    warning: something works, but should be examined. problem: something does not work, or is not secure.
-    """
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check.
-
-    check: name of the check. found: what the check found. fix: how to fix the problem; "" if there is nothing to fix.
-    """
-
-    check: str
-    state: State
-    found: str
-    fix: str = ""
-
-    @classmethod
-    def of(cls, check: str, error: PipelineError) -> Finding:
-        return cls(check, State.PROBLEM, f"{error.where}: {error.what}" if error.where else error.what, error.fix)
 
 
 def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Iterator[Finding]:
@@ -246,6 +220,8 @@ def _database(settings: Settings, now: datetime) -> Iterator[Finding]:
         return
     try:
         yield from _store(store, now)
+        if store.shared:
+            yield from check_cluster(store, settings, now)
     except PipelineError as error:
         yield Finding.of("database", error)
     finally:
@@ -287,6 +263,8 @@ def _service(settings: Settings) -> Iterator[Finding]:
         yield Finding("jobs", State.OK, _jobs_line(found["jobs"]))
     health = str(found["health"])
     for reason in found["reasons"]:
+        if str(reason).startswith("nodes: "):
+            continue  # check_cluster() reports this
         yield Finding("service", State.PROBLEM if health == "failing" else State.WARNING, str(reason), "see `pipeline status`")
     if health == "ok":
         yield Finding("service", State.OK, "the service is running, and its health is ok")

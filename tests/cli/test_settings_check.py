@@ -20,6 +20,7 @@ SPIDER = '[spiders.s]\nstart = "http://site.lan/"\ndownload = ["a.pdf"]\n'
 ITEMS = SPIDER + "[spiders.s.items]\neach = \"li\"\nkey = [\"title\"]\nfields = { title = \"a\", price = { css = \"b\", type = \"price\" } }\n"
 FEED = '[spiders.s]\nspider = "feed"\nstart = "http://site.lan/feed"\n'
 DIGEST = '[digests.d]\nspiders = ["s"]\nto = ["me@site.lan"]\n'
+SHARED = '[pipeline]\ndatabase = "postgresql://127.0.0.1/x"\nstorage = "s3://files"\n[cluster]\n'
 SERVER = '[mail]\nhost = "mail.lan"\n'
 
 REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginning and a part of the line that check prints
@@ -72,6 +73,9 @@ WARNINGS: dict[str, tuple[str, str]] = {
     "a queue on SQLite": (SPIDER.replace("start", 'queue = "eu"\nstart', 1), "spiders.s.queue: has no effect, because the database is SQLite, so that one service performs all runs"),
     "a queue without a spider": ('[pipeline]\ndatabase = "postgresql://here/d"\n[cluster]\nqueues = ["defaults"]\n' + SPIDER,
                                  "cluster.queues: no spider has the queue 'defaults' (did you mean 'default'?); queues of spiders: default"),
+    "a cluster without PostgreSQL": ("[cluster]\nworker = false\n" + SPIDER, "cluster.worker: has no effect, because the database is SQLite"),
+    "a queue that no worker takes": (SHARED + 'queues = ["us"]\n' + SPIDER + 'queue = "us"\n[spiders.t]\nstart = "http://site.lan/"\ndownload = ["a.pdf"]\nqueue = "eu"\n', "spiders.t.queue: no worker with these settings takes the queue 'eu'"),
+    "nodes without shared files": (SHARED.partition("storage")[0] + "[cluster]\nworker = false\n" + SPIDER, "pipeline.storage: each node keeps its files to itself"),
     "a password in a URL": ('[spiders.s]\nspider = "watch"\nstart = ["http://me:hidden@site.lan/"]\n', "spiders.s.start[0]: the URL contains a password"),
     "a password of a proxy in its URL": ('[proxies]\noffice = "http://me:hidden@127.0.0.1:3128"\n' + SPIDER + 'proxy = "office"\n', "proxies.office: the URL contains a password"),
     "a password of a monitor in its URL": ('[heartbeat]\nbeat = "https://me:hidden@monitor.lan/1"\n' + SPIDER, "heartbeat.beat: the URL contains a password"),

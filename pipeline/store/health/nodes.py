@@ -103,7 +103,7 @@ def report(store: Store, found: NodeReport, *, clock: Callable[[], datetime] = u
     own = table.c.owner == store.owner
     values: dict[str, Any] = {**vars(found), "roles": list(found.roles), "queues": list(found.queues), "seen_at": _NOW}
     with store.write_unlocked() as connection:
-        values["clock_skew_s"] = skew_s = _clock_skew_s(connection, clock)
+        values["clock_skew_s"] = skew_s = clock_skew_of(connection, clock)
         if not connection.execute(update(table).where(own).values(values)).rowcount:
             connection.execute(insert(table).values(values | {"owner": store.owner, "started_at": _NOW}))
         started_at = select(table.c.started_at).where(own).scalar_subquery()
@@ -150,7 +150,7 @@ def _delete(connection: Connection, owners: list[str]) -> None:
         connection.execute(delete(table).where(table.c.owner.in_(owners)))
 
 
-def _clock_skew_s(connection: Connection, clock: Callable[[], datetime]) -> float:
+def clock_skew_of(connection: Connection, clock: Callable[[], datetime]) -> float:
     """Return how many seconds this machine's clock is ahead of the database's clock.
 
     The answer takes a while to arrive. Within this time, the difference is unknown and counts as 0.
