@@ -52,7 +52,7 @@ def test_a_service_without_what_only_its_children_need_delivers_the_demo_digest(
     (program.folder / "settings.toml").write_text(text, "utf-8")
     script = ("import asyncio, sys\nfrom pipeline.service import ServiceOptions, serve\nfrom pipeline.settings import load\n"
               "code = asyncio.run(serve(load('settings.toml'), ServiceOptions(once=True)))\n"
-              "spared = 'scrapy twisted alembic requests selectolax lxml cryptography css_inline nh3 obstore psycopg'.split()\n"
+              "spared = 'scrapy twisted alembic requests selectolax lxml cryptography css_inline nh3 obstore psycopg procrastinate'.split()\n"
               "loaded = [name for name in spared if name in sys.modules]\n"
               "print('LOADED', loaded)\nsys.exit(code)\n")
     done = subprocess.run([sys.executable, "-c", script], cwd=program.folder, capture_output=True, text=True,
@@ -315,7 +315,6 @@ def test_after_a_kill_the_next_start_checks_for_damage_and_incomplete_files(prog
     assert program.log().count("was not stopped cleanly last time") == before == 1
 
 
-@pytest.mark.dispatchers
 def test_a_run_due_in_quiet_hours_starts_by_itself_when_they_end(program: Program, site: PageSite) -> None:
     site.pages = {"/": "<p>x</p>"}
     spider = f'[spiders.s]\nstart = "{site.url}/"\nschedule = "every 1h"\nrobots = false\n'
@@ -345,11 +344,11 @@ def test_stop_ends_a_run_at_a_checkpoint_and_the_next_run_continues_its_pass(pro
     tables = f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\nschedule = "every 1h"\nrobots = false\n{ITEMS}'
     program.write(tables)
     program.serve()
-    eventually(lambda: "/5" in site.paths())
+    eventually(lambda: "/5" in site.paths(), within_s=60)
     assert program.run("stop", "1", "--no-wait").stdout == "s run 1: the stop is requested\n"
-    eventually(lambda: "run 1 stops at a checkpoint" in program.log())
+    eventually(lambda: "run 1 stops at a checkpoint" in program.log(), within_s=60)
     release.set()
-    eventually(lambda: "run 1: stopped" in program.log())
+    eventually(lambda: "run 1: stopped" in program.log(), within_s=60)
     assert program.stop() == 0
     program.serve()  # a restart does not resume what a person has stopped
     assert program.run("stop", "s").stderr == "no run of s waits or is in progress\n"
@@ -366,13 +365,13 @@ def test_stop_ends_a_run_in_the_foreground_and_a_run_that_waits(program: Program
     program.write(f'[spiders.s]\nstart = "{site.url}/0"\nfollow = ["a"]\noverlap = "queue"\nrobots = false\n{ITEMS}')
     with ThreadPoolExecutor() as threads:
         running = threads.submit(program.run, "run", "s")
-        eventually(lambda: "/5" in site.paths())
+        eventually(lambda: "/5" in site.paths(), within_s=60)
         store = program.open_store(migrate=False)
         now = datetime.now(UTC)
         waiting = runs.claim_slot(store, "s", "next", due_at=now, reason="schedule", now=now, overlap="queue")
         assert waiting is not None
         stopped = threads.submit(program.run, "stop", "s", "--json")
-        eventually(lambda: "a person has asked to stop the run" in (program.data / "logs" / "runs" / "1.log").read_text())
+        eventually(lambda: "a person has asked to stop the run" in (program.data / "logs" / "runs" / "1.log").read_text(), within_s=60)
         release.set()
         assert [(run["run"], run["outcome"]) for run in json.loads(stopped.result().stdout)] == [(1, "stopped"), (waiting.id, "stopped")]
         assert running.result().returncode == 1

@@ -91,16 +91,16 @@ class ProcrastinateDispatcher:
         await asyncio.to_thread(prepare_tables, self._store)
         app = App(connector=PsycopgConnector(kwargs=driver_arguments(self._store.engine), min_size=1, max_size=3, timeout=10.0))
         for name, perform in ((jobs.PERFORM_RUN, self._perform_run), (jobs.FOLLOW_RUN, self._follow_run),
-                           (jobs.BUILD_DIGEST, self._build_digest), (jobs.DELIVER, self._deliver)):
+                              (jobs.BUILD_DIGEST, self._build_digest), (jobs.DELIVER, self._deliver)):
             app.task(name=name, pass_context=True)(perform)
         self._offered = self._offer()
         async with app.open_async():
             self._app = app
             changed = asyncio.create_task(self._changed.wait())
             workers = [asyncio.create_task(app.run_worker_async(
-                queues=queues, concurrency=concurrency, listen_notify=True, delete_jobs="always", install_signal_handlers=False,
-                fetch_job_polling_interval=POLL_S, abort_job_polling_interval=POLL_S, update_heartbeat_interval=HEARTBEAT_S, stalled_worker_timeout=STALLED_S, shutdown_graceful_timeout=0))
-                for queues, concurrency in self._queues()]
+                queues=queues, concurrency=concurrency, listen_notify=True, fetch_job_polling_interval=POLL_S, abort_job_polling_interval=POLL_S,
+                update_heartbeat_interval=HEARTBEAT_S, stalled_worker_timeout=STALLED_S, shutdown_graceful_timeout=0, delete_jobs="always",
+                install_signal_handlers=False)) for queues, concurrency in self._queues()]
             try:
                 await asyncio.wait([*workers, changed], return_when=asyncio.FIRST_COMPLETED)
             finally:
