@@ -57,11 +57,11 @@ class ObjectFiles(FileStore):
         found = self.client.head(key)
         if found is None:
             raise FileNotFoundError(key)
-        copy = self._cache.find(key, found.etag)
-        if copy is not None:
-            return copy
+        known = self._cache.find(key, found.etag)
+        if known is not None:
+            return known
         hasher = hashlib.sha256()
-        with self._temporary(key) as (temporary, file):
+        with self._temporary() as (temporary, file):
             for start in range(0, found.size_bytes, PART_BYTES):
                 part = self.client.read(key, start, min(start + PART_BYTES, found.size_bytes), etag=found.etag)
                 hasher.update(part)
@@ -95,7 +95,7 @@ class ObjectFiles(FileStore):
         mode: without meaning, since nothing but the copy of this node is a file.
         """
         self.path(key)
-        with self._temporary(key) as (temporary, file):
+        with self._temporary() as (temporary, file):
             yield file
             file.flush()
             if sync:
@@ -169,7 +169,7 @@ class ObjectFiles(FileStore):
             path.unlink(missing_ok=True)
 
     @contextmanager
-    def _temporary(self, key: str) -> Iterator[tuple[Path, BinaryIO]]:
+    def _temporary(self) -> Iterator[tuple[Path, BinaryIO]]:
         try:
             path = self._cache.temporary()
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from pipeline.store.files.object_cache import ObjectCache
 from pipeline.store.files.object_files import ObjectFiles
 from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.store.files.open_files import read_url
+from pipeline.store.maintenance.retention import RetentionRule, RetentionRules, prune
+from pipeline.store.open import open_store
 from tests.servers.s3 import Fault, S3Server
 from tests.store.files.test_file_stores import LARGE, object_storage
 
@@ -97,6 +100,19 @@ def test_a_copy_is_served_only_if_it_is_what_was_stored(s3: S3Server, tmp_path: 
     with s3.failing("refuse"), pytest.raises(StoreError):
         there.quick.local("a")  # nobody knows whether it is still this version
     assert [path.name[0] for path in (tmp_path / "there" / "cache" / "objects").iterdir()] != ["."]
+
+
+def test_retention_deletes_objects_and_the_logs_of_this_node(s3: S3Server, tmp_path: Path) -> None:
+    store = open_store(tmp_path, storage=object_storage(s3))
+    store.files.write_all({"logs/runs/1.log": b"log", "logs/runs/2.log": b"log", "pages/s/a.html": b"page", "downloads/s/a.pdf": b"file"})
+    (tmp_path / "logs" / "digests").mkdir(parents=True)
+    (tmp_path / "logs" / "digests" / "1.log").write_bytes(b"log")
+    rules = RetentionRules(logs=RetentionRule(timedelta(days=30)), pages=RetentionRule(timedelta(days=7)))
+    done = prune(store, rules, now=datetime.now(UTC) + timedelta(days=10))
+    assert (done.files, sorted(s3.objects())) == (1, ["a/prefix/downloads/s/a.pdf", "a/prefix/logs/runs/1.log", "a/prefix/logs/runs/2.log"])
+    done = prune(store, rules, now=datetime.now(UTC) + timedelta(days=31))
+    assert (done.files, sorted(s3.objects())) == (3, ["a/prefix/downloads/s/a.pdf"])
+    store.close()
 
 
 @pytest.mark.parametrize(("endpoint", "allow", "uses_http"), [

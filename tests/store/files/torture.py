@@ -185,6 +185,8 @@ def main() -> None:
         try:
             for number in range(options.rounds):
                 torture.round(number)
+                if number % 10 == 9:
+                    print(f"{number + 1} rounds, {sum(torture.ends.values())} processes", flush=True)
         finally:
             torture.close()
     ends = ", ".join(f"{count} {'done' if end == DONE else 'failed' if end == FAILED else 'killed'}" for end, count in torture.ends.most_common())
