@@ -284,7 +284,7 @@ class Service:
             every(PROGRESS_EVERY_S, "progress", self._supervisor.log_progress)
         if self._node is not None:
             every(REPORT_EVERY_S, "node", self._node.report, first_s=0.0)
-            every(RECOVER_EVERY_S, "waiting runs", self._look_for_runs)
+            every(RECOVER_EVERY_S, "waiting work", self._look_for_work)
 
     def _not_ready(self) -> str:
         """Return why this process does not do its work, for /readyz; "" if it does."""
@@ -301,8 +301,11 @@ class Service:
             concurrency=capacity.runs() if works else 0, running=self._worker.running,
             load=load_of_machine(), leader=self._is_leader(), stopping=self._state.stopping.is_set(), settings=self._fingerprint)
 
-    async def _look_for_runs(self) -> None:
+    async def _look_for_work(self) -> None:
+        """Look for runs and messages of other nodes, which wake this process only through the jobs of procrastinate."""
         self._state.wake_dispatcher()
+        if not self._worker.builds_digests:
+            self._wake_outbox()
 
     async def _claim_once(self) -> None:
         """For `serve --once`: claim what is due now, and stop the service when its work is done.

@@ -248,8 +248,9 @@ def renew_run(store: Store, run: Run, *, now: datetime) -> bool:
 def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] | None = None) -> list[Run]:
     """End every run in progress whose lease has expired, and create a new run for its pass.
 
-    Returns the ended runs. The leases of dead processes on this machine are ended first. Runs of living processes are kept, even if
-    their leases have expired because the clock was changed or the machine was suspended.
+    Returns the ended runs. The leases of dead processes on this machine are ended first. Runs of living processes on this machine are
+    kept, even if their leases have expired because the clock was changed or the machine was suspended. On a shared store, they are not:
+    there, leases are compared with the clock of the server, and a process that cannot renew the lease of its run ends the run.
     performing: the ids of the runs that this process is still performing; its other runs are ended when their leases expire. None
     means that this process is still performing all its runs.
     """
@@ -258,7 +259,7 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
         now = leases.shared_time(connection, now)
         expired = [run_of(row) for row in connection.execute(select(runs).where(
             runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), leases.free(runs, now)))]
-        lost = [run for run in expired if not _is_performed(run, store.owner, performing)]
+        lost = [run for run in expired if not _is_performed(run, store, performing)]
         for run in lost:
             ended = Outcome.STOPPED if run.stop_requested_at is not None else Outcome.ABANDONED
             connection.execute(update(runs).where(runs.c.id == run.id).values(
@@ -271,10 +272,10 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
         return lost
 
 
-def _is_performed(run: Run, own: str, performing: Collection[int] | None) -> bool:
-    if run.lease_owner == own and performing is not None:
-        return run.id in performing
-    return bool(leases.owner_is_alive(run.lease_owner, own))
+def _is_performed(run: Run, store: Store, performing: Collection[int] | None) -> bool:
+    if run.lease_owner == store.owner:
+        return performing is None or run.id in performing
+    return not store.shared and bool(leases.owner_is_alive(run.lease_owner, store.owner))
 
 
 def resume_stopped(store: Store, *, now: datetime, quiet_only: bool = False) -> list[Run]:
