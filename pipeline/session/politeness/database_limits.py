@@ -246,8 +246,8 @@ class DatabaseLimits:
             logger.warning("requests wait until the database, which keeps the limits of hosts, responds again: %s", error)
         with self._changed:
             if now - self._unavailable_since >= UNAVAILABLE_S:
-                self._give_up(StoreError(f"a request has waited for {UNAVAILABLE_S:.0f} s, because the limits of hosts in the database cannot be "
-                                         f"used: {error.what}", where=error.where, fix=error.fix, retry=True))
+                self._give_up(StoreError(f"a request has waited for {UNAVAILABLE_S:.0f} s for the database, which keeps the limits of hosts",
+                                         where=error.where, fix=error.fix, retry=True))
             self._changed.wait_for(lambda: self._closed, _RETRY_S)
 
     def _give_up(self, error: StoreError) -> None:
