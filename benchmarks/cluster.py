@@ -220,7 +220,7 @@ def chains(port: int, count: int) -> tuple[list[str], str]:
 def tree(port: int, hosts: int, processes: int) -> str:
     """Return the settings of the spider of the large crawl."""
     listed = ", ".join(f'"{host_of(number)}:{port}"' for number in range(hosts))
-    return SPIDER.format(name="tree", start=f"http://{host_of(0)}:{port}/tree/0", more=f"concurrency = 4\nprocesses = {processes}\nhosts = [{listed}]")
+    return SPIDER.format(name="tree", start=f"http://{host_of(0)}:{port}/tree/0", more=f"concurrency = 16\nprocesses = {processes}\nhosts = [{listed}]")
 
 
 def one_round(kind: str, given: argparse.Namespace, server: Postgres, workers: int) -> Measured:
