@@ -55,7 +55,7 @@ class PipelineTable(Table):
     timezone: ZoneName = "UTC"
     """IANA time zone of schedules and of displayed times."""
     max_runs: int = Field(2, ge=1, le=64)
-    """Maximum number of runs at the same time."""
+    """Maximum number of runs at the same time; with PostgreSQL, of each process that performs runs."""
     contact: str = ""
     """Address that is added to the User-Agent header, so that the operator of a site can contact you."""
     database: str | Secret | None = None

@@ -89,7 +89,7 @@ class ProcrastinateDispatcher:
     async def _take_jobs(self) -> None:
         """Perform jobs until the settings change, stop() is called or the connection to the database is lost."""
         await asyncio.to_thread(prepare_tables, self._store)
-        app = App(connector=PsycopgConnector(kwargs=driver_arguments(self._store.engine), min_size=1, max_size=3, timeout=10.0))
+        app = App(connector=PsycopgConnector(kwargs=driver_arguments(self._store.engine), min_size=1, max_size=3, timeout=5.0))
         for name, perform in ((jobs.PERFORM_RUN, self._perform_run), (jobs.FOLLOW_RUN, self._follow_run),
                               (jobs.BUILD_DIGEST, self._build_digest), (jobs.DELIVER, self._deliver)):
             app.task(name=name, pass_context=True)(perform)
