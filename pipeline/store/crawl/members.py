@@ -142,7 +142,7 @@ def join(store: Store, run: Run, *, owner: str, most: int, now: datetime) -> Mem
 def _insert(connection: Connection, run: Run, *, owner: str, leader: bool, now: datetime) -> Member:
     report: dict[str, Json] = {"leader": True} if leader else {}
     row_id = connection.execute(insert(run_members).values(
-        run_id=run.id, joined_at=now, report=report, lease_owner=owner, lease_until=now + leases.TTL, attempt=1,
+        run_id=run.id, joined_at=now, report=report, lease_owner=owner, attempt=1, lease_until=leases.shared_time(connection, now) + leases.TTL,
     ).returning(run_members.c.id)).scalar_one()
     return Member(int(row_id), run, owner, leader)
 
@@ -160,7 +160,7 @@ def record(connection: Connection, member: Member, report: Mapping[str, Json], *
     add(total, committed)
     new = {**report, "progress": {name: value for name, value in asdict(total).items() if value}} | ({"leader": True} if member.leader else {})
     connection.execute(update(run_members).where(run_members.c.id == member.id).values(
-        report=new, lease_until=datetime.now(UTC) + leases.TTL))
+        report=new, lease_until=leases.shared_time(connection, datetime.now(UTC)) + leases.TTL))
     if cookies is not None:
         _write_file(connection, member.run.spider, f"{COOKIES}{member.id}", cookies)
 
@@ -252,9 +252,10 @@ def release(store: Store, member: Member, ids: Sequence[int] | None) -> None:
 
 def look(store: Store, member: Member) -> View:
     """Return the state of the run that the member works on, as of one moment."""
-    run, now = member.run, datetime.now(UTC)
+    run = member.run
     of_pass = frontier.c.pass_id == run.pass_id
     with store.read() as connection:
+        now = leases.shared_time(connection, datetime.now(UTC))
         in_progress = connection.execute(select(runs.c.id).where(_in_progress(run))).first() is not None
         others = [Other(row.id, bool(row.report.get("leader")), row.ended_at is None, _is_lost(row, member, now), row.report)
                   for row in _rows(connection, run)]
@@ -269,7 +270,7 @@ def look(store: Store, member: Member) -> View:
 def _is_lost(row: Row[Any], member: Member, now: datetime) -> bool:
     """Return whether the process of a member has ended without saying so, as far as this process can know.
 
-    The leader is never lost: it holds the lease of the run, and a lost run ends.
+    The leader is never lost: it holds the lease of the run, and a lost run ends. now: the result of leases.shared_time().
     """
     if row.ended_at is not None or row.id == member.id or row.report.get("leader"):
         return False
@@ -281,7 +282,8 @@ def _is_lost(row: Row[Any], member: Member, now: datetime) -> bool:
 def free_lost(store: Store, leader: Member, ids: Sequence[int], *, now: datetime) -> list[int]:
     """End the members among `ids` that are still lost, and free their rows. Return the ids of the ended members."""
     with store.write(spider=leader.run.spider) as connection:
-        lost = [row.id for row in _rows(connection, leader.run) if row.id in ids and _is_lost(row, leader, now)]
+        shared = leases.shared_time(connection, now)
+        lost = [row.id for row in _rows(connection, leader.run) if row.id in ids and _is_lost(row, leader, shared)]
         _end(connection, leader.run, lost, now)
         return lost
 
@@ -344,6 +346,12 @@ def _write_file(connection: Connection, spider: str, name: str, content: bytes) 
     statement = insert_of(connection)(session_files).values(spider=spider, name=name, version=1, **row)
     connection.execute(statement.on_conflict_do_update(
         index_elements=["spider", "name"], set_=row | {"version": session_files.c.version + 1}))
+
+
+def end_with_run(connection: Connection, run: Run, now: datetime) -> None:
+    """End all members of a run that ends, in the same transaction. The next run of the pass frees their rows."""
+    connection.execute(update(run_members).where(run_members.c.run_id == run.id, run_members.c.ended_at.is_(None)).values(
+        ended_at=now, lease_owner="", lease_until=None))
 
 
 def progress_of(connection: Connection, run: Run) -> Progress:

@@ -197,6 +197,7 @@ def end_run(store: Store, run: Run, ending: Ending, progress: Progress | None, *
         leases.end(connection, runs, run.id, owner=run.lease_owner, ended_at=now, outcome=ending.outcome.value,
                    error="; ".join(filter(None, (doubt, ending.error))), error_kind=ending.error_kind, complete=ending.complete, suspect=suspect,
                    progress=asdict(progress), transfers=[])
+        members.end_with_run(connection, run, now)
         if follow_ups is not None:
             follow_ups.begin(connection, run, outcome=ending.outcome, open_pass=ending.keep_open, can_help=ending.retry,
                          now=now)
@@ -266,6 +267,7 @@ def abandon_expired(store: Store, *, now: datetime, performing: Collection[int] 
                 ended_at=now, outcome=ended.value, lease_owner="", lease_until=None, transfers=[],
                 progress=asdict(members.progress_of(connection, run)), error_kind=STOP_REQUESTED if ended is Outcome.STOPPED else "",
                 error="the process of the run ended before the run was finished"))
+            members.end_with_run(connection, run, now)
             if ended is Outcome.ABANDONED:
                 _resume(connection, run, now)
             jobs.defer_waiting(connection, run.spider)

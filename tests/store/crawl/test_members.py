@@ -86,6 +86,7 @@ def test_members_commit_nothing_after_their_run_has_ended(store: Store) -> None:
     committed(store, other, rows[-1])
     ended = runs.end_run(store, run, runs.Ending(runs.Outcome.KILLED, keep_open=True), None, now=NOW)
     assert ended.progress.pages == 1  # not only what the leader has reported
+    assert not any(each.at_work for each in members.look(store, other).members)
     with pytest.raises(LeaseLostError):
         committed(store, other, rows[0])
     assert members.join(store, run, owner="me", most=9, now=NOW) is None
