@@ -29,8 +29,8 @@ def check(settings: Settings) -> Iterator[Remark]:
         yield Remark(error.where or "pipeline.storage", error.what, error.fix)
     left = [name for name in ("downloads", "pages", "messages") if _has_files(settings.data_dir / name)]
     if left:
-        yield Remark("pipeline.storage", f"data_dir still has files that are not in the object store ({', '.join(left)})",
-                     "copy these folders to it, as docs/data.md says, and delete them", suspicious=True)
+        yield Remark("pipeline.storage", f"data_dir still has files in {', '.join(left)}, which are not used any more",
+                     "copy what the object store lacks, as docs/data.md says, and delete them", suspicious=True)
     if (table.access_key is None) != (table.secret_key is None):
         yield Remark("pipeline.s3", "has only one of access_key and secret_key, which belong together", "add the other one, or remove both")
 
