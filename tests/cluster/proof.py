@@ -56,6 +56,8 @@ class Counted:
     requests: int = 0
     pages_of_nodes: Counter[str] = field(default_factory=Counter)
     """Of the spider that spans two nodes: how many pages each node fetched."""
+    members: int = 0
+    """How many processes joined its runs."""
     runs: Counter[str] = field(default_factory=Counter)
     second_copies: Counter[str] = field(default_factory=Counter)
     repeated_logins: Counter[str] = field(default_factory=Counter)
@@ -75,6 +77,7 @@ def prove(cluster: Cluster, faults: Sequence[Fault]) -> Counted:
         if not any(fault.kind == "wrong clock" for fault in faults):
             _runs_follow_each_other(connection)
         counted.runs.update(connection.execute(select(runs.c.outcome)).scalars())
+        counted.members = len(connection.execute(select(run_members.c.id)).all())
         counted.changes = len(connection.execute(select(changes.c.id)).all())
     shown = {(name, key): value for name in cluster.spiders for key, value in site.shown[name].items()}
     assert stored == shown, f"the store is not what the site shows: {sorted(set(stored.items()) ^ set(shown.items()))}"
