@@ -49,9 +49,22 @@ def shared_time(connection: Connection, now: datetime) -> datetime:
     here_s = time.monotonic()
     compared_s, error = connection.info.get("clock error", (float("-inf"), timedelta()))
     if here_s - compared_s > _COMPARE_EVERY_S:
-        error = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one() - datetime.now(UTC)
+        before = datetime.now(UTC)
+        server = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+        error = clock_error(before, server, datetime.now(UTC))
         connection.info["clock error"] = (here_s, error)
     return now + error if abs(error) > _SMALL_ERROR else now
+
+
+def clock_error(before: datetime, server: datetime, after: datetime) -> timedelta:
+    """Return how far the server's clock is ahead of this machine's clock: the smallest error that explains the three times.
+
+    server: the server's time at some moment between `before` and `after`. The answer may have been late, because the network was cut or
+    this process was suspended meanwhile; a late answer alone is no error.
+    """
+    if before <= server <= after:
+        return timedelta()
+    return server - (after if server > after else before)
 
 
 def new_owner() -> str:

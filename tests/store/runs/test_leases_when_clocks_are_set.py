@@ -147,3 +147,10 @@ def _another_run(store: Store, now: datetime) -> int:
     run = runs.claim_slot(store, "books", "1", due_at=now, reason="schedule", now=now)
     assert run is not None
     return run.id
+
+
+@pytest.mark.parametrize(("server_s", "error_s"), [(0, 0), (4, 0), (9, 0), (69, 60), (3609, 3600), (-60, -60)])
+def test_an_answer_that_comes_late_is_no_error_of_a_clock(server_s: int, error_s: int) -> None:
+    """The server was asked at 0 s, and its answer arrived at 9 s, by the clock of this machine."""
+    server = NOW + timedelta(seconds=server_s)
+    assert leases.clock_error(NOW, server, NOW + timedelta(seconds=9)) == timedelta(seconds=error_s)
