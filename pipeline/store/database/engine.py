@@ -68,10 +68,10 @@ class Store:
         """Open a writing transaction that does not wait for the write lock (PostgreSQL). Raises StoreError.
 
         It is only for rows that no other process changes, such as the row of this process in `nodes`, and for statements that are
-        correct whatever other transactions do meanwhile.
+        correct whatever other transactions do meanwhile. A migration in progress is not waited for either.
         """
         with self._translating(), self.engine.connect() as connection, connection.begin():
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+            postgresql.begin_unlocked(connection)
             yield connection
 
     @contextmanager

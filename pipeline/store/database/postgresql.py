@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database.schema import metadata, schema_versions
-from pipeline.store.database.schema_version import HEAD, OLDEST_PROGRAM, UNSUPPORTED, too_old
+from pipeline.store.database.schema_version import HEAD, OLDEST_PROGRAM, too_old
 from pipeline.text import counted
 
 SIZE = "SELECT pg_database_size(current_database())"
@@ -53,12 +53,6 @@ WRITERS = 0x63746F69
 
 PostgreSQL keeps locks with one number and locks with two numbers apart.
 """
-
-
-_REFUSE_UNSUPPORTED = f"""IF to_regclass('schema_versions') IS NOT NULL THEN
-    IF ({OLDEST_PROGRAM}) > '{HEAD}' THEN RAISE USING ERRCODE = '{UNSUPPORTED}', MESSAGE = ({OLDEST_PROGRAM}); END IF;
-END IF;"""
-"""The check in PL/pgSQL whether this program may write: it raises an exception whose message is the oldest program that may."""
 
 
 def open_engine(url: URL) -> Engine:
@@ -100,12 +94,31 @@ def begin(connection: Connection, *, write: bool, durable: bool, spider: str = "
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
         locks = f"pg_advisory_xact_lock({WRITERS})" if not spider else \
             f"pg_advisory_xact_lock_shared({WRITERS}), pg_advisory_xact_lock({WRITERS}, {_number_of(spider)})"
-        # One block, because each round trip would lengthen every write. Each statement in it sees what was committed before the
-        # statement began: the check follows the lock, so it sees a migration that this transaction has waited for.
-        connection.exec_driver_sql(f"DO $$ BEGIN PERFORM set_config('synchronous_commit', '{'on' if durable else 'off'}', true), {locks}; "
-                                   f"{_REFUSE_UNSUPPORTED} END $$")
+        connection.exec_driver_sql(f"SELECT set_config('synchronous_commit', '{'on' if durable else 'off'}', true), {locks}")
+        _refuse_unsupported(connection)
     else:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def begin_unlocked(connection: Connection) -> None:
+    """Start a writing transaction that takes no lock, if this program is not too old for the database."""
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
+    _refuse_unsupported(connection)
+
+
+def _refuse_unsupported(connection: Connection) -> None:
+    """Raise SchemaVersionError if a newer version has migrated the database, so that this program must not write to it.
+
+    The query follows the locks, so it sees the migration for which this transaction has waited. As a statement of its own, it is
+    prepared once in each session; a DO block with it and the locks would be compiled each time, and take three times as long.
+    """
+    if not connection.info.get("has_versions"):
+        connection.info["has_versions"] = connection.exec_driver_sql("SELECT to_regclass('schema_versions') IS NOT NULL").scalar()
+        if not connection.info["has_versions"]:  # the tables have yet to be created or migrated
+            return
+    needed = connection.exec_driver_sql(OLDEST_PROGRAM).scalar()
+    if needed is not None and needed > HEAD:
+        raise too_old(needed, connection.engine.url.render_as_string(hide_password=True))
 
 
 def _number_of(spider: str) -> int:
@@ -208,8 +221,6 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     if state == "53100":
         return DiskFullError(f"the database cannot be written: {reason}", where=where,
                              fix="free some disk space on the database server; no committed data was lost", retry=True)
-    if state == UNSUPPORTED:
-        return too_old(error.orig.diag.message_primary, where)  # type: ignore[union-attr]
     if state in _BY_STATE:
         what, fix, retry = _BY_STATE[state]
         return StoreError(f"{what}: {reason}", where=where, fix=fix, retry=retry)

@@ -15,8 +15,6 @@ HEAD = "0008"
 """The number of the last migration of this program; a test compares this number with migrations/."""
 WORKS_WITH = "0008"
 """The oldest program that works with a database of migration HEAD; a test compares this number with migrations/."""
-UNSUPPORTED = "CT001"
-"""The SQLSTATE of the exception that PostgreSQL raises for a program that is too old for the database."""
 OLDEST_PROGRAM = "SELECT max(works_with) FROM schema_versions"
 
 

@@ -77,6 +77,7 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN queue"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN stop_requested_at"))
+        connection.execute(text("DROP INDEX ix_frontier_held"))
         connection.execute(text("ALTER TABLE frontier DROP COLUMN member_id"))
         connection.execute(text("DROP TABLE mendings"))
         connection.execute(text("ALTER TABLE downloads DROP COLUMN failed_passes"))

@@ -19,6 +19,7 @@ from pipeline.store.database.schema import nodes
 from pipeline.store.database.schema_version import HEAD, WORKS_WITH, SchemaVersionError
 from pipeline.store.maintenance import backup
 from pipeline.store.runs import runs
+from pipeline.store.session_files import JAR, files_of
 from tests.servers.pages import PageSite
 from tests.servers.postgres import Postgres
 from tests.servers.program import Program, eventually
@@ -152,6 +153,15 @@ def test_a_migration_waits_for_readers_while_writers_go_on_and_names_the_nodes_t
     migration.join()
     assert migrate.revision(store) == CONTRACT
     assert "too old for it and stop now: old-node" in caplog.text
+
+
+@pytest.mark.needs("postgres")
+def test_writes_without_the_write_lock_are_refused_too(shared: Store, scripts: Path) -> None:
+    files_of(shared, "shop").file(JAR).replace(b"cookies")
+    migrate.upgrade(shared, to=CONTRACT, scripts=scripts)
+    with pytest.raises(SchemaVersionError, match=REFUSED):
+        files_of(shared, "shop").file(JAR).replace(b"others")
+    assert files_of(shared, "shop").file(JAR).read() == b"cookies"
 
 
 @pytest.mark.needs("postgres")
