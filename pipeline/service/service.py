@@ -245,17 +245,21 @@ class Service:
     async def _work(self) -> None:
         """Run the loops and the timed jobs until a stop is requested, and then stop them.
 
-        The runs are stopped first, then the outbox, and then the jobs.
+        The leadership is given up first. Then the runs are stopped, then the outbox, and then the jobs.
         """
         state = self._state
         slots = self._claim_once if self._options.once else self._scheduler.run
-        tasks = [asyncio.create_task(state.keep_running(loop)) for loop in (slots, self._monitors.run, self._leadership.run)]
+        tasks = [asyncio.create_task(state.keep_running(loop)) for loop in (slots, self._monitors.run)]
+        leading = asyncio.create_task(state.keep_running(self._leadership.run))
         if self._outbox is not None:
             self._outbox.start()
         self._worker.start()
         self._add_jobs()
         await state.stopping.wait()
         self._monitors.service_stopping()
+        leading.cancel()
+        await asyncio.wait({leading})
+        await self._leadership.stop()  # another service plans from now on, and does not wait for the runs of this one
         grace_s = state.settings.pipeline.shutdown_grace
         if self._node is not None:
             state.spawn(self._node.report())
@@ -266,7 +270,6 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._leadership.stop()
         if self._node is not None:
             await self._node.leave()
 
