@@ -9,7 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-VARIANTS: dict[str, tuple[list[str], ...]] = {"tests.crawl.torture": ([], ["--joining", "--histories", "30"])}
+VARIANTS: dict[str, tuple[list[str], ...]] = {
+    "tests.crawl.torture": ([], ["--joining", "--histories", "30"]),
+    "tests.session.politeness.torture": ([], ["--delay", "0.1"], ["--kill", "--concurrency", "2"],
+                                         ["--outage", "13", "--concurrency", "2", "--seconds", "24"]),
+}
 """The arguments of each call of a module that is called more than once."""
 
 

@@ -24,7 +24,7 @@ from pipeline.store import Store
 from pipeline.store.runs import host_limits as table
 from pipeline.store.runs.leases import owner_is_alive
 
-RENEW_S = 1.0
+RENEW_S = 0.5
 """How often permits are renewed. A process that waits for a permit is noticed after this time at the latest."""
 UNAVAILABLE_S = 60.0
 """Requests fail if they have waited this long for the database."""

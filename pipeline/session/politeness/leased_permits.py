@@ -12,6 +12,8 @@ from pipeline.store.runs import host_limits as table
 
 IDLE_S = 3.0
 """A permit that was not used for this long is given back."""
+IDLE_SHARED_S = 1.0
+"""The same, if other processes use the host."""
 IDLE_WANTED_S = 0.1
 """The same, if other processes wait for a permit."""
 ROTATE_S = 3.0
@@ -101,6 +103,9 @@ class LeasedPermits:
             del self._permits[number]
             return True
         self.serve(now)
+        if permit.idle is not None and self._others and len(self._permits) > self._share:  # other processes may need it for a burst
+            del self._permits[number]
+            return True
         return False
 
     def wish(self, now: float) -> table.Wish | None:
@@ -147,7 +152,7 @@ class LeasedPermits:
             else:
                 del self._permits[number]
                 continue
-            idle_s = IDLE_WANTED_S if self._contended else IDLE_S
+            idle_s = IDLE_WANTED_S if self._contended else IDLE_SHARED_S if self._others else IDLE_S
             if permit.idle is not None and (at - permit.idle >= idle_s or self._is_others(permit, at)):
                 del self._permits[number]
                 returned.append(number)
@@ -157,4 +162,8 @@ class LeasedPermits:
         """Return whether other processes wait, and this process has had this permit for long or has more than its share."""
         if not self._contended:
             return False
-        return now - permit.since >= ROTATE_S or len(self._permits) > max(1, self.count // (self._others + 1))
+        return now - permit.since >= ROTATE_S or len(self._permits) > self._share
+
+    @property
+    def _share(self) -> int:
+        return max(1, self.count // (self._others + 1))

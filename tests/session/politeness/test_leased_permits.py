@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.session.politeness.leased_permits import IDLE_S, ROTATE_S, STARVING_S, LeasedPermits, Waiter
+from pipeline.session.politeness.leased_permits import (
+    IDLE_S,
+    IDLE_SHARED_S,
+    ROTATE_S,
+    STARVING_S,
+    LeasedPermits,
+    Waiter,
+)
 from pipeline.store.runs.host_limits import PERMIT_S, HostUse, Renewed, Wish
 
 MINE = frozenset({0, 1})
@@ -39,7 +46,9 @@ def test_an_expired_permit_starts_no_request_until_it_is_renewed() -> None:
 
 
 @pytest.mark.parametrize(("count", "others", "waiting", "at", "returned"), [
-    (4, 1, False, IDLE_S / 2, []),
+    (4, 1, False, 0.5, []),
+    (4, 1, False, IDLE_SHARED_S, [0, 1]),
+    (4, 0, False, IDLE_SHARED_S, []),
     (4, 0, False, IDLE_S, [0, 1]),
     (4, 1, True, 0.05, []),  # its share, and just used
     (4, 1, True, 0.5, [0, 1]),
@@ -58,6 +67,16 @@ def test_a_permit_in_use_is_returned_when_its_request_ends() -> None:
     assert permits.put_back(0, 0.6) is False  # the only one is its share
     assert permits.take(0, 0.7) == 0
     assert permits.put_back(0, ROTATE_S) is True
+
+
+def test_a_permit_beyond_the_share_is_returned_at_once_if_other_processes_use_the_host() -> None:
+    permits = two_permits()
+    assert (permits.take(0, 0), permits.take(0, 0)) == (0, 1)
+    permits.renewed(Renewed(MINE, waiting=False, others=3), 0.1)
+    permits.waiters.append(Waiter(0, 0.1))
+    assert permits.put_back(1, 0.2) is False  # another request uses it
+    assert permits.put_back(1, 0.3) is True
+    assert permits.put_back(0, 0.3) is False
 
 
 def test_requests_starve_if_none_of_their_kind_is_sent_for_a_while() -> None:
