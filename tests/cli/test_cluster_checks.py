@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from pipeline import __version__
 from pipeline.cli.cluster_checks import check_cluster
 from pipeline.cli.finding import Finding, State
+from pipeline.errors import StoreError
 from pipeline.settings import Settings, load
 from pipeline.settings.fingerprint import fingerprint
 from pipeline.store import Store, open_store
@@ -19,7 +24,9 @@ from pipeline.store.database.schema_version import HEAD
 from pipeline.store.health import nodes
 from pipeline.store.health.nodes import NodeReport
 from pipeline.store.runs import runs
+from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
+from tests.servers.program import eventually
 
 pytestmark = pytest.mark.needs("postgres")
 ALL = ("scheduler", "outbox", "worker")
@@ -84,10 +91,46 @@ def test_runs_that_no_worker_takes_are_named(store: Store, settings: Settings) -
     assert (found.found, found.fix) == ("1 run of the queue eu cannot start, because no worker takes this queue", "start `pipeline worker --queues eu`")
 
 
-def test_a_pooler_that_changes_sessions_is_recognized(store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answers of the server are those behind PgBouncer with pool_mode = transaction, which is not installed here."""
-    numbers = iter([1, 2, 2, 1, 1, 2])
-    monkeypatch.setattr("pipeline.store.health.cluster_facts._backend", lambda connection: next(numbers))
+@pytest.fixture
+def pooler(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[Callable[[str], str]]:
+    """Start PgBouncer with lines of its configuration, and return the URL of a new database behind it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(lines: str) -> str:
+        folder, port = tmp_path_factory.mktemp("pgbouncer"), free_port()
+        url = urlsplit(postgres.new_database())
+        for parent in (folder, folder.parent, folder.parent.parent):
+            parent.chmod(0o755)  # for the user of the pooler, which must not be root
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={url.port} user={url.username}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+            f"auth_type = any\nunix_socket_dir =\n{lines}")
+        user = ["-u", "postgres"] if os.getuid() == 0 else []
+        started.append(subprocess.Popen(["pgbouncer", "-q", *user, str(folder / "pgbouncer.ini")], stderr=subprocess.DEVNULL))
+        eventually(lambda: _answers(port))
+        return f"postgresql://{url.username}@127.0.0.1:{port}{url.path}"
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.needs("pgbouncer")
+@pytest.mark.parametrize(("mode", "state"), [("transaction", State.PROBLEM), ("session", State.OK)])
+def test_a_pooler_that_changes_sessions_is_recognized(pooler: Callable[[str], str], settings: Settings, tmp_path: Path, mode: str, state: State) -> None:
+    store = open_store(tmp_path / "data", pooler(f"pool_mode = {mode}\nignore_startup_parameters = options\n"))
     (found,) = findings(store, settings)["notifications"]
-    assert found.state is State.PROBLEM
-    assert "pool_mode = session" in found.fix
+    store.close()
+    assert found.state is state
+    assert ("pool_mode = session" in found.fix) == (state is State.PROBLEM)
+
+
+@pytest.mark.needs("pgbouncer")
+def test_a_pooler_that_refuses_the_settings_of_a_session_is_named(pooler: Callable[[str], str], tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"a connection pooler refuses.*ignore_startup_parameters = options"):
+        open_store(tmp_path / "data", pooler("pool_mode = session\n"))

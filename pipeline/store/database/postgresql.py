@@ -224,6 +224,9 @@ def translated(error: DBAPIError, where: str) -> StoreError | DiskFullError:
     if state in _BY_STATE:
         what, fix, retry = _BY_STATE[state]
         return StoreError(f"{what}: {reason}", where=where, fix=fix, retry=retry)
+    if "unsupported startup parameter" in reason:
+        return StoreError(f"a connection pooler refuses the settings of a session: {reason}", where=where,
+                          fix="let [pipeline] database name the server itself; or set pool_mode = session and ignore_startup_parameters = options in PgBouncer")
     lost = state is None and isinstance(error, (OperationalError, InterfaceError))
     if lost or error.connection_invalidated or (state or "").startswith("08"):
         return StoreError(f"the database does not respond: {reason}", where=where,
