@@ -14,6 +14,7 @@ from pipeline.store.files.open_files import read_url
 from pipeline.text import size_for_people
 
 TIMEOUT_S = 30.0
+MAX_REDIRECTS = 5
 MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -52,17 +53,29 @@ class SettingsSource:
 
 def _from_web(url: str) -> bytes:
     import requests  # noqa: PLC0415  most services read a file
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise _unreadable(url, "settings are read only from https://… and s3://… , and from http://… of this machine",
-                          "use https, because whoever changes the settings on their way decides what this machine runs")
+    address = url
     try:
-        with requests.get(url, timeout=TIMEOUT_S, stream=True) as response:
-            response.raise_for_status()
-            return b"".join(_bounded(response.iter_content(65_536)))
+        for _ in range(MAX_REDIRECTS + 1):
+            _refuse_unprotected(url, address)
+            with requests.get(address, timeout=TIMEOUT_S, stream=True, allow_redirects=False) as response:
+                response.raise_for_status()
+                if response.next is None:
+                    return b"".join(_bounded(response.iter_content(65_536)))
+                address = response.next.url or ""
     except requests.RequestException as error:
         answer = f"the web server answers {error.response.status_code}" if error.response is not None else f"the request failed ({type(error).__name__})"
         raise _unreadable(url, answer) from error
+    raise _unreadable(url, f"the web server redirects more than {MAX_REDIRECTS} times")
+
+
+def _refuse_unprotected(url: str, address: str) -> None:
+    """Raise UsageError if others could change the settings on their way. address: the URL, or one to which it redirects."""
+    parts = urlsplit(address)
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        return
+    what = "" if address == url else f"the web server redirects to {_without_credentials(address)}, and "
+    raise _unreadable(url, f"{what}settings are read only from https://… and s3://… , and from http://… of this machine",
+                      "use https, because whoever changes the settings on their way decides what this machine runs")
 
 
 def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
