@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mailbox
 import sqlite3
+import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,6 +146,9 @@ def test_after_the_move_nothing_is_told_or_fetched_again(postgres: Postgres, s3:
     assert len(site.asked) == asked
     assert program.run("run", "s").returncode == 0
     assert program.run("serve", "--once").returncode == 0
+    assert program.run("backup", "b.tar").returncode == 0
+    with tarfile.open(program.folder / "b.tar") as archive:
+        assert not [name for name in archive.getnames() if "sqlite3" in name.rpartition("/")[2] and "cache" not in name]
     assert len(mailbox.Maildir(program.data / "mail", create=False)) == 1
     assert [run["outcome"] for run in program.history()] == ["succeeded", "succeeded"]
     again = program.run("migrate-store")
