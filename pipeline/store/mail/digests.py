@@ -103,7 +103,7 @@ def take_oldest(store: Store, digest_id: int, *, owner: str, now: datetime, ttl:
     """
     with store.write(durable=True) as connection:
         name = select(digests.c.name).where(digests.c.id == digest_id).scalar_subquery()
-        postponed = (digests.c.lease_owner == "") & ~leases.free(digests, now)
+        postponed = (digests.c.lease_owner == "") & ~leases.free(digests, leases.shared_time(connection, now))
         oldest = connection.execute(select(digests.c.id).where(
             digests.c.name == name, digests.c.closed_at.is_(None), ~postponed).order_by(digests.c.id).limit(1)).scalar()
         if oldest is None or not leases.take(connection, digests, digests.c.id == oldest, owner=owner, now=now, ttl=ttl, own_too=True):
@@ -121,7 +121,7 @@ class WaitingClaim:
 
 
 def waiting_claims(store: Store, *, now: datetime) -> list[WaitingClaim]:
-    """Return the unfinished claims that no process builds, the oldest first."""
+    """Return the unfinished claims that no process builds, the oldest first. now: the result of leases.shared_time()."""
     wanted = select(digests.c.id, digests.c.name, digests.c.lease_until).where(
         digests.c.closed_at.is_(None), leases.free(digests, now) | (digests.c.lease_owner == "")).order_by(digests.c.id)
     with store.read() as connection:
@@ -251,8 +251,9 @@ def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: da
     The longest pause is leases.LONGEST. Runs that end during the pause get another claim. Nothing is written if another process
     has taken the claim.
     """
-    until = now + min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), leases.LONGEST)
+    pause = min(FIRST_PAUSE * 2 ** min(claim.attempt - 1, 16), leases.LONGEST)
     with store.write(durable=True) as connection:
+        until = leases.shared_time(connection, now) + pause
         connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
             error=error[:2000], lease_owner="", lease_until=until))
         jobs.defer_digest(connection, claim.id, claim.name, at=until)

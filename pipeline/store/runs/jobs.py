@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from pipeline.model import Run
+from pipeline.model import MessageState, Run
 from pipeline.store.database.schema import runs
 from pipeline.text import counted
 
@@ -45,6 +45,14 @@ _DEFER = text(
     "SELECT procrastinate_defer_jobs_v1(array_agg(ROW(queue, task, priority, lock, queueing_lock, args, at)::procrastinate_job_to_defer_v1 ORDER BY n)) "
     "FROM jsonb_to_recordset(CAST(:jobs AS jsonb)) AS job (n integer, queue varchar, task varchar, priority integer, lock text, queueing_lock text, "
     "args jsonb, at timestamptz)")
+
+_DELETE_DONE = text(f"""
+    DELETE FROM procrastinate_jobs j WHERE status = 'todo' AND CASE task_name
+    WHEN '{PERFORM_RUN}' THEN NOT EXISTS (
+        SELECT 1 FROM runs r WHERE r.id = (j.args->>'run_id')::bigint AND r.started_at IS NULL AND r.ended_at IS NULL)
+    WHEN '{FOLLOW_RUN}' THEN NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = (j.args->>'run_id')::bigint AND r.ended_at IS NULL)
+    WHEN '{BUILD_DIGEST}' THEN NOT EXISTS (SELECT 1 FROM digests d WHERE d.id = (j.args->>'digest_id')::bigint AND d.closed_at IS NULL)
+    WHEN '{DELIVER}' THEN NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = (j.args->>'message_id')::bigint AND m.state = '{MessageState.WAITING.value}') END""")  # noqa: S608  our own tables
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +146,12 @@ def _defer_all(connection: Connection, found: Sequence[Mapping[str, Any]]) -> No
         if error.connection_invalidated:
             raise
         logger.warning("%s could not be deferred, and will be deferred again: %s", counted(len(found), "job"), error.orig)
+
+
+def delete_done(connection: Connection) -> None:
+    """Delete the waiting jobs whose work is done, because no process takes them (`dispatcher = "local"`)."""
+    if has_tables(connection):
+        connection.execute(_DELETE_DONE)
 
 
 def has_tables(connection: Connection) -> bool:

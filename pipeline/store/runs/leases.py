@@ -46,13 +46,13 @@ def shared_time(connection: Connection, now: datetime) -> datetime:
     """
     if connection.dialect.name != "postgresql":
         return now
-    here_s = time.monotonic()
-    compared_s, error = connection.info.get("clock error", (float("-inf"), timedelta()))
-    if here_s - compared_s > _COMPARE_EVERY_S:
-        before = datetime.now(UTC)
+    here_s, before = time.monotonic(), datetime.now(UTC)
+    compared_s, compared_at, error = connection.info.get("clock error", (float("-inf"), before, timedelta()))
+    passed_s = here_s - compared_s
+    if passed_s > _COMPARE_EVERY_S or abs(before - compared_at - timedelta(seconds=passed_s)) > _SMALL_ERROR:  # or the clock was set
         server = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
         error = clock_error(before, server, datetime.now(UTC))
-        connection.info["clock error"] = (here_s, error)
+        connection.info["clock error"] = (here_s, before, error)
     return now + error if abs(error) > _SMALL_ERROR else now
 
 

@@ -329,8 +329,9 @@ def give_back(store: Store, run: Run, *, now: datetime, wait: timedelta) -> None
     wait: how long no process starts the run, so that it does not return to this process at once.
     """
     with store.write(durable=True) as connection:
-        leases.end(connection, runs, run.id, owner=run.lease_owner, started_at=None, not_before=now + wait)
-        jobs.defer_run(connection, run, at=now + wait)
+        until = leases.shared_time(connection, now) + wait
+        leases.end(connection, runs, run.id, owner=run.lease_owner, started_at=None, not_before=until)
+        jobs.defer_run(connection, run, at=until)
 
 
 def end_unknown(store: Store, known: Collection[str], *, owner: str, now: datetime, wait: timedelta) -> list[Run]:

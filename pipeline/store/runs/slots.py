@@ -16,14 +16,17 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from pipeline.model import Outcome, Progress, Run, Transfer
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import cursors, passes, paused, runs, slots
-from pipeline.store.runs import jobs
+from pipeline.store.runs import jobs, leases
 
 PASS_MAX_AGE = timedelta(hours=24)
 """An open pass older than this is outdated: the next slot starts a new pass instead of resuming it."""
 PASS_MAX_RUNS = 8
 """The maximum number of attempts at one pass. After the last attempt, the next slot starts a new pass."""
 KILL_GRACE = timedelta(seconds=2)
-"""How long a run that replaces a killed run waits, so that the process of the killed run notices the loss of its lease."""
+"""How long a run that replaces a killed run waits, so that the process of the killed run notices the loss of its lease.
+
+With PostgreSQL, it waits until the lease would have expired, if this is later: a process that is cut off from the database ends before.
+"""
 
 Overlap = Literal["skip", "queue", "kill"]
 
@@ -118,10 +121,16 @@ def claim(connection: Connection, wanted: SlotClaim, *, now: datetime) -> Run | 
             pass_id = other.pass_id  # start_run decides which pass the queued run works on
         else:
             _end(connection, other.id, Outcome.KILLED, "this run was replaced by the run of the next slot (overlap = \"kill\")", now)
-            values["not_before"] = now + KILL_GRACE
+            values["not_before"] = _after_kill(connection, other.lease_until, now)
     if pass_id is None:
         pass_id = pass_for(connection, wanted.spider, slot_id, now)
     return insert_run(connection, pass_id=pass_id, **values)
+
+
+def _after_kill(connection: Connection, lease_until: datetime | None, now: datetime) -> datetime:
+    """Return when a run may start that replaces a killed run with this lease."""
+    earliest = leases.shared_time(connection, now) + KILL_GRACE
+    return earliest if lease_until is None or connection.dialect.name != "postgresql" else max(earliest, lease_until)
 
 
 def _run(connection: Connection, run_id: int) -> Run:
@@ -130,7 +139,7 @@ def _run(connection: Connection, run_id: int) -> Run:
 
 def _unended(connection: Connection, spider: str) -> Sequence[Any]:
     """Return the spider's runs that have not ended, waiting runs first."""
-    return connection.execute(select(runs.c.id, runs.c.pass_id, runs.c.started_at, runs.c.reason).where(
+    return connection.execute(select(runs.c.id, runs.c.pass_id, runs.c.started_at, runs.c.reason, runs.c.lease_until).where(
         runs.c.spider == spider, runs.c.ended_at.is_(None)).order_by(runs.c.started_at.is_not(None), runs.c.id)).all()
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pipeline.errors import PipelineError
 from pipeline.model import Run
 from pipeline.store import Store
+from pipeline.store.runs import jobs
 from pipeline.store.runs.runs import start_run
 from pipeline.workers.dispatcher.base import Capacity, Work
 from pipeline.workers.dispatcher.held import held_spiders
@@ -73,7 +74,13 @@ class LocalDispatcher:
         self._woken.set()
 
     async def sweep(self) -> None:
-        """Do nothing: there are no jobs."""
+        """Delete jobs that no process takes, if the database was used with procrastinate before. Raises StoreError."""
+        if self._store.shared:
+            await asyncio.to_thread(self._delete_done_jobs)
+
+    def _delete_done_jobs(self) -> None:
+        with self._store.write_unlocked() as connection:
+            jobs.delete_done(connection)
 
     @property
     def busy(self) -> bool:

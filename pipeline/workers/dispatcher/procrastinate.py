@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import Run
 from pipeline.store import Store
 from pipeline.store.database.postgresql import driver_arguments
-from pipeline.store.runs import jobs
+from pipeline.store.runs import jobs, leases
 from pipeline.store.runs.runs import get_run, start_run
 from pipeline.workers.dispatcher.base import Capacity, Work
 from pipeline.workers.dispatcher.held import held_spiders, starts_at
@@ -39,6 +39,8 @@ LONGEST_RETRY_S = 10.0
 """After the database did not answer: the seconds until the first attempt to use it again, and the most between two attempts."""
 FULL_S = 2.0
 """How long a job waits if its process performs as many runs as it may. This happens only after the database did not answer."""
+EARLY = timedelta(seconds=1)
+"""The least time after which a job comes again that came before its run may start."""
 POLL_S = 2.0
 """How often a process looks for jobs of which no notification has reached it, such as those that waited for their time."""
 OTHER_JOBS = 3
@@ -183,18 +185,20 @@ class ProcrastinateDispatcher:
         If the run must wait until a certain time, its job comes again at this time. If another run of the spider is in progress, its end
         defers the job again.
         """
-        now, settings = datetime.now(UTC), self._capacity.settings()
+        here, settings = datetime.now(UTC), self._capacity.settings()
         found = get_run(self._store, run_id)
         if found is None or found.started_at is not None or found.ended_at is not None:
             return None
+        with self._store.read() as connection:
+            now = leases.shared_time(connection, here)  # the server decides by its clock when a job is due
         at = starts_at(found, held_spiders(self._store, settings, now, [found.spider]), now)
         if at is None and len(self._performing) > self._capacity.runs():
             at = now + timedelta(seconds=FULL_S)
         if at is not None:
-            with self._store.write(spider=found.spider) as connection:
-                jobs.defer_run(connection, found, at=at)
+            with self._store.write(spider=found.spider) as connection:  # never at once: a job that came early would come again and again
+                jobs.defer_run(connection, found, at=max(at, now + EARLY))
             return None
-        return start_run(self._store, run_id, owner=self._store.owner, now=now, limit=self._capacity.runs(), spider=found.spider)
+        return start_run(self._store, run_id, owner=self._store.owner, now=here, limit=self._capacity.runs(), spider=found.spider)
 
     async def _follow_run(self, context: JobContext, run_id: int) -> None:
         if self._work.follow_run is not None:

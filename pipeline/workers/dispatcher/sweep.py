@@ -19,7 +19,7 @@ from pipeline.store.database.schema import digests as digests_table
 from pipeline.store.database.schema import runs
 from pipeline.store.from_settings import queues_of
 from pipeline.store.mail import digests
-from pipeline.store.runs import jobs
+from pipeline.store.runs import jobs, leases
 from pipeline.store.runs.runs import waiting_runs
 from pipeline.store.runs.slots import run_of
 from pipeline.workers.dispatcher.held import held_spiders, starts_at
@@ -47,10 +47,15 @@ class Sweeper:
         stalled = list(await manager.get_stalled_jobs(seconds_since_heartbeat=self._stalled_s))
         doing = list(await manager.list_jobs_async(status=Status.DOING.value))
         for job in (*stalled, *await self._never_finished(doing)):
-            await _hand_out_again(manager, job)
+            await _hand_out_again(manager, job, await asyncio.to_thread(self._now))
         if began >= self._next:
             await self._defer_missing(manager, settings, [*doing, *await manager.list_jobs_async(status=Status.TODO.value)])
             self._next = began + PAUSE * (time.monotonic() - began)
+
+    def _now(self) -> datetime:
+        """Return the time by the clock of the database server, which decides when a job is due."""
+        with self._store.read() as connection:
+            return leases.shared_time(connection, datetime.now(UTC))
 
     async def _never_finished(self, doing: Iterable[Job]) -> list[Job]:
         """Return the jobs in progress whose work was done at the last sweep already.
@@ -72,7 +77,7 @@ class Sweeper:
                 or job.task_name == jobs.DELIVER]
 
     async def _defer_missing(self, manager: JobManager, settings: Settings, found: Iterable[Job]) -> None:
-        now, store = datetime.now(UTC), self._store
+        now, store = await asyncio.to_thread(self._now), self._store
         live: dict[str | None, list[Job]] = {}
         for job in found:
             live.setdefault(job.queueing_lock, []).append(job)
@@ -81,7 +86,7 @@ class Sweeper:
         held = await asyncio.to_thread(held_spiders, store, settings, now, {run.spider for run in waiting})
         queues = queues_of(settings)
         wrong = [run for run in waiting if _is_wrong(live.get(jobs.run_lock(run.id), ()), run, queues.get(run.spider, jobs.DEFAULT_QUEUE),
-                                                     starts_at(run, held, now))][:MOST]
+                                                     starts_at(run, held, now), now)][:MOST]
         for run in wrong:
             for job in live.get(jobs.run_lock(run.id), ()):
                 assert job.id is not None
@@ -91,22 +96,22 @@ class Sweeper:
             await asyncio.to_thread(_defer, store, wrong, {run.id: starts_at(run, held, now) for run in wrong}, queues, lost)
 
 
-async def _hand_out_again(manager: JobManager, job: Job) -> None:
+async def _hand_out_again(manager: JobManager, job: Job, now: datetime) -> None:
     assert job.id is not None
     try:
-        await manager.retry_job_by_id_async(job.id, retry_at=datetime.now(UTC))
+        await manager.retry_job_by_id_async(job.id, retry_at=now)
     except UniqueViolation:  # its row has another job
         await manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
     except ConnectorException:  # the job has ended in the meantime
         return
 
 
-def _is_wrong(live: Iterable[Job], run: Run, queue: str, at: datetime | None) -> bool:
+def _is_wrong(live: Iterable[Job], run: Run, queue: str, at: datetime | None, now: datetime) -> bool:
     """Return whether a waiting run needs a new job: it has none, or only one that is too late or in another queue."""
     for job in live:
         if job.status == Status.DOING.value:
             return False
-        too_late = job.scheduled_at is not None and job.scheduled_at > (at or datetime.now(UTC)) + TOLERANCE
+        too_late = job.scheduled_at is not None and job.scheduled_at > (at or now) + TOLERANCE
         return too_late or job.queue != queue or run.queue != queue
     return True
 
