@@ -68,21 +68,23 @@ def defer_run(connection: Connection, run: Run, *, at: datetime | None = None) -
 
     at: when the job is due; None means the run's `not_before`.
     """
-    at = at or run.not_before
-    # A job that waits for its time has no lock, because it would block the jobs of the spider that are due earlier.
-    _defer(connection, PERFORM_RUN, run.queue, {"run_id": run.id}, priority=MANUAL_PRIORITY if run.reason == "manual" else 0,
-           lock=f"spider:{run.spider}" if at is None else None, queueing_lock=run_lock(run.id), at=at)
+    _defer_run(connection, run.id, run.spider, queue=run.queue, reason=run.reason, at=at or run.not_before)
 
 
-def defer_waiting(connection: Connection, spider: str, *, queue: str | None = None) -> None:
+def defer_waiting(connection: Connection, spider: str) -> None:
     """Defer a job for each waiting run of a spider whose run in progress has ended, because its job may have come too early."""
     if connection.dialect.name != "postgresql":
         return
-    waiting = select(runs.c.id, runs.c.reason, runs.c.queue, runs.c.not_before).where(
+    waiting = select(runs.c.id, runs.c.queue, runs.c.reason, runs.c.not_before).where(
         runs.c.spider == spider, runs.c.started_at.is_(None), runs.c.ended_at.is_(None))
     for row in connection.execute(waiting).all():
-        _defer(connection, PERFORM_RUN, row.queue, {"run_id": row.id}, priority=MANUAL_PRIORITY if row.reason == "manual" else 0,
-               lock=f"spider:{spider}" if row.not_before is None else None, queueing_lock=run_lock(row.id), at=row.not_before)
+        _defer_run(connection, row.id, spider, queue=row.queue, reason=row.reason, at=row.not_before)
+
+
+def _defer_run(connection: Connection, run_id: int, spider: str, *, queue: str, reason: str, at: datetime | None) -> None:
+    # A job that waits for its time has no lock, because it would block the jobs of the spider that are due earlier.
+    _defer(connection, PERFORM_RUN, queue, {"run_id": run_id}, priority=MANUAL_PRIORITY if reason == "manual" else 0,
+           lock=f"spider:{spider}" if at is None else None, queueing_lock=run_lock(run_id), at=at)
 
 
 def defer_follower(connection: Connection, run: Run) -> None:
