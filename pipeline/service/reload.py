@@ -31,6 +31,8 @@ class Reloader:
         self._source = source or SettingsSource(state.settings.file)
         self._lock = asyncio.Lock()
         self._checked = version_of(state.settings.file)
+        self._is_late = False
+        """Whether the last reload failed because the URL of the settings could not be read."""
 
     async def reload(self) -> None:
         """Replace the settings, or log why they were not replaced.
@@ -39,6 +41,7 @@ class Reloader:
         """
         async with self._lock:
             self._checked = version_of(self._state.settings.file)
+            self._is_late = False
             try:
                 fresh = await asyncio.to_thread(self._source.load)
                 fresh, waiting = keep_until_restart(self._state.settings, fresh)
@@ -47,6 +50,7 @@ class Reloader:
                 logger.error("the settings were not reloaded, because the file has problems:\n%s", error)  # noqa: TRY400
                 return
             except UsageError as error:
+                self._is_late = True
                 self._state.settings_error = "not reloaded, because the URL of the settings cannot be read"
                 logger.error("the settings were not reloaded: %s", error)  # noqa: TRY400
                 return
@@ -86,7 +90,7 @@ class Reloader:
         except UsageError as error:
             logger.warning("%s", error)
             return
-        if has_changed:
+        if has_changed or self._is_late:
             await self.reload()
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.service.reload import Reloader
 from pipeline.service.settings_source import SettingsSource
+from pipeline.service.state import ServiceState
+from pipeline.store import open_store
 from tests.servers.pages import Answer, PageSite
 
 SETTINGS = b"[spiders.s]\nstart = 'http://127.0.0.1/'\n"
@@ -41,3 +46,20 @@ def test_settings_that_others_could_change_are_refused(site: PageSite, folder: P
     assert message in str(refused.value)
     assert "secret" not in str(refused.value)
     assert not list(folder.iterdir())
+
+
+def test_a_reload_that_the_web_server_prevented_is_made_up_for(site: PageSite, folder: Path) -> None:
+    async def work(state: ServiceState, reloader: Reloader) -> None:
+        site.pages["/node.toml"] = Answer(status=503)
+        await reloader.reload()
+        assert "cannot be read" in state.settings_error
+        site.pages["/node.toml"] = Answer(SETTINGS)
+        await reloader.check()
+        assert not state.settings_error, "the server answers again, and the status is still degraded"
+
+    site.pages["/node.toml"] = Answer(SETTINGS)
+    source = SettingsSource(f"{site.url}/node.toml")
+    settings = source.load()
+    with closing(open_store(folder / "var")) as store:
+        state = ServiceState(store, settings)
+        asyncio.run(work(state, Reloader(state, lambda fresh: None, source)))
