@@ -204,16 +204,21 @@ def _every_file_is_known(cluster: Cluster, counted: Counted) -> None:
     if cluster.s3 is not None:
         objects = [key.removeprefix("pipeline/") for key in cluster.s3.objects()]
         counted.objects = len(objects)
-        unrecorded = [key for key in objects if re.sub(r"^(logs/runs/\d+)-[0-9a-f]+", r"\1", key) not in known and not _ALWAYS.fullmatch(key)]
+        unrecorded = [key for key in objects if _without_member(key) not in known and not _ALWAYS.fullmatch(key)]
         counted.unrecorded_objects = sum(key.startswith("downloads/") for key in unrecorded)  # a later run deletes them after a day
         unknown = [f"object {key}" for key in unrecorded if not key.startswith("downloads/")]
         known = {key for key in known if key.startswith("logs/")}
     for data in {node.folder / "var" if cluster.s3 is not None else cluster.folder / "shared" for node in cluster.nodes}:
         unknown += [f"{data.parent.name}: {key}" for path in data.rglob("*") if not path.is_dir()
-                    if re.sub(r"^(logs/runs/\d+)-[0-9a-f]+", r"\1", key := path.relative_to(data).as_posix()) not in known and not _ALWAYS.fullmatch(key)]
+                    if _without_member(key := path.relative_to(data).as_posix()) not in known and not _ALWAYS.fullmatch(key)]
     counted.parts_of_killed_processes = sum(bool(_PART.search(key)) for key in unknown)  # the next run of the spider on this node deletes them
     unknown = [key for key in unknown if not _PART.search(key)]
     assert not unknown, f"files that belong to nothing: {sorted(unknown)}"
+
+
+def _without_member(key: str) -> str:
+    """The key of a run's log, for the log of a process that joined the run."""
+    return re.sub(r"^(logs/runs/\d+)-[0-9a-f]+", r"\1", key)
 
 
 _PART = re.compile(r": downloads/./\.parts/[\w-]+\.part$")
