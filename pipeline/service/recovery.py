@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError, StoreError
 from pipeline.run_log import remove_page_files
 from pipeline.service.state import ServiceState, about, utc_now
 from pipeline.store import Store
+from pipeline.store.files.scratch import remove_left_scratch
 from pipeline.store.health.status_queries import running
 from pipeline.store.runs import leases, runs
 
@@ -38,6 +39,9 @@ def check_store(store: Store, *, unclean: bool) -> None:
         with store.read() as connection:
             found = running(connection)
         remove_page_files(store.data_dir, keep=[run.id for run in found if leases.owner_is_alive(run.lease_owner, store.owner)])
+        remove_left_scratch(store)
+        if store.files.is_remote:  # the files in data_dir are this node's
+            store.files.sweep()
     if not unclean:
         return
     swept = store.files.sweep() + remove_page_files(store.data_dir)

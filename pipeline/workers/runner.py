@@ -22,6 +22,7 @@ from pipeline.store import Store
 from pipeline.store.crawl.commit import progress_so_far
 from pipeline.store.crawl.frontier import set_page_aside
 from pipeline.store.files.run_logs import upload_run_logs
+from pipeline.store.files.scratch import remove_scratch
 from pipeline.store.mail import digests
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
@@ -295,7 +296,8 @@ class Runner:
         finally:
             self._children.discard(child)
             child.kill()
-        await child.wait()
+            await child.wait()
+            await asyncio.to_thread(remove_scratch, self._store, claim.id)
         try:
             error: PipelineError | None = child.result()
         except EOFError:

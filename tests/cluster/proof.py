@@ -129,9 +129,11 @@ def _runs_follow_each_other(connection: Connection) -> None:
         assert one.spider != following.spider or one.ended_at <= following.started_at, f"run {following.id} began before run {one.id} had ended"
 
 
-def _excuse(faults: Iterable[Fault], node: int, since: float, until: float) -> str:
-    """The kind of a fault that touched the node meanwhile; "" if there was none."""
-    return next((fault.kind for fault in faults if fault.touches(node, since, until)), "")
+def _excuse(faults: Iterable[Fault], server: str, node: int, since: float, until: float) -> str:
+    """The kind of a fault because of which the node may have lost the server's answer or its own note of it; "" if there was none."""
+    cuts = {f"cut off from the {other}" for other in ("site", "mail", "storage")} - {f"cut off from the {server}"}
+    return next((fault.kind for fault in faults if fault.touches(node, since, until)
+                 and fault.kind not in cuts and not fault.kind.startswith("object store")), "")
 
 
 def _accepted_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> dict[str, bytes]:
@@ -147,7 +149,7 @@ def _accepted_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) 
             counted.copies += 1
             if first is None:
                 continue
-            excuse = _excuse(faults, _node(cluster, first.peer), first.at - 0.5, first.at + NOTE_WINDOW_S)
+            excuse = _excuse(faults, "mail", _node(cluster, first.peer), first.at - 0.5, first.at + NOTE_WINDOW_S)
             assert excuse, f"{name} was accepted for {recipient} from {first.peer}, and sent again by {one.peer} {one.at - first.at:.1f} s later"
             counted.second_copies[excuse] += 1
     for name in contents:
@@ -230,7 +232,7 @@ def _logged_in_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted)
     counted.logins, counted.session_ends = len(cluster.site.logins), sum(cluster.site.session_ends.values())
     for login in cluster.site.logins:
         if login.needless:
-            excuse = _excuse(faults, _node(cluster, login.before_peer), login.before_at - 0.5, login.before_at + LOGIN_WINDOW_S)
+            excuse = _excuse(faults, "site", _node(cluster, login.before_peer), login.before_at - 0.5, login.before_at + LOGIN_WINDOW_S)
             assert excuse, (f"{login.spider}: {login.peer} logged in {login.at - login.before_at:.1f} s after {login.before_peer}, "
                             "whose session was still valid")
             counted.repeated_logins[excuse] += 1

@@ -23,6 +23,7 @@ from pipeline.mail.render.pictures import FetchPictures, PictureLoader
 from pipeline.model import REBUILD_STEPS, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import Settings
 from pipeline.store import Store
+from pipeline.store.files.scratch import scratch_of_digest
 from pipeline.store.mail import digests as stored
 from pipeline.text import clean_line
 
@@ -104,7 +105,7 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
     renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, pictures=pictures)
     drafts: list[DraftMessage] = []
     html_keys: list[str] = []
-    with scratch_folder(store.files.path(f"{FOLDER}/.rendering-{claim.id}")) as scratch:
+    with scratch_folder(scratch_of_digest(store, claim.id)) as scratch:
         by_mail = [content for content in contents if content.table.everyone]
         for mail in renderer.mails(by_mail, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
             if len(drafts) % MAILS_PER_CHECK == 0 and not stored.renew(store, claim.id, owner=owner, now=now):
