@@ -17,7 +17,7 @@ from tests.servers.program import Program
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-LARGE = bytes(range(256)) * 100_000  # more than one part of an upload
+LARGE = bytes(range(256)) * 70_000  # more than one part of an upload
 FILES = {"downloads/shop/a.pdf": LARGE, "messages/1.eml": b"mail", "pages/shop/x.html": b""}
 
 
