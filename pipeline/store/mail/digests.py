@@ -98,15 +98,15 @@ def claim(store: Store, name: str, spiders: Sequence[str], slot_key: str, *, own
 def take_oldest(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> DigestClaim | None:
     """Lease the oldest unfinished claim with the same digest as this claim, and return it.
 
-    Returns None if there is none, or if another process has leased it: this process then builds the newer claims, too. Claims that are
-    postponed are passed over.
+    Returns None if there is none, or if it is leased: who builds it then builds the newer claims, too. This may be another job of this
+    process. Claims that are postponed are passed over.
     """
     with store.write(durable=True) as connection:
         name = select(digests.c.name).where(digests.c.id == digest_id).scalar_subquery()
         postponed = (digests.c.lease_owner == "") & ~leases.free(digests, leases.shared_time(connection, now))
         oldest = connection.execute(select(digests.c.id).where(
             digests.c.name == name, digests.c.closed_at.is_(None), ~postponed).order_by(digests.c.id).limit(1)).scalar()
-        if oldest is None or not leases.take(connection, digests, digests.c.id == oldest, owner=owner, now=now, ttl=ttl, own_too=True):
+        if oldest is None or not leases.take(connection, digests, digests.c.id == oldest, owner=owner, now=now, ttl=ttl):
             return None
         return _stored_claim(connection, oldest)
 

@@ -7,9 +7,10 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from pipeline.model import Outcome, Run
+from pipeline.store.crawl import members
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import runs
-from pipeline.store.runs import leases
+from pipeline.store.runs import jobs, leases
 from pipeline.store.runs.slots import run_of
 
 STOP_REQUESTED = "StopRequested"
@@ -33,6 +34,8 @@ def request_stop(store: Store, *, spider: str | None = None, run_id: int | None 
                 connection.execute(of_run.values(
                     ended_at=now, outcome=Outcome.STOPPED.value, error_kind=STOP_REQUESTED, error=STOPPED_BY_PERSON, stop_requested_at=now,
                     lease_owner="", lease_until=None, transfers=[]))
+                members.end_with_run(connection, run, now)
+                jobs.defer_waiting(connection, run.spider)
             elif run.stop_requested_at is None:
                 connection.execute(of_run.values(stop_requested_at=now))
         ids = [run.id for run in found]

@@ -203,6 +203,40 @@ def test_a_claimed_digest_is_built_and_a_message_delivered_by_the_jobs_of_any_pr
     asyncio.run(main())
 
 
+def test_two_jobs_of_one_digest_in_one_process_do_not_build_the_same_claim(shared: World) -> None:
+    """A job that waited for its time has no lock, so the job of a newer claim may be in progress at the same time."""
+    now = datetime.now(UTC)
+    ended = runs.start_run(shared.store, shared.due("a").id, owner="me", now=now, limit=1)
+    assert ended is not None
+    runs.end_run(shared.store, ended, runs.Ending(Outcome.SUCCEEDED), None, now=now)
+    older, newer = (digests.claim(shared.store, "d", ["a"], key, owner=None, now=now, scheduled=True, even_empty=True) for key in "12")
+    assert older is not None
+    assert newer is not None
+    taken = digests.take_oldest(shared.store, newer.id, owner="here", now=now)
+    assert taken is not None
+    assert taken.id == older.id
+    assert digests.take_oldest(shared.store, older.id, owner="here", now=now) is None
+    digests.give_back(shared.store, taken, owner="here", until=now)
+    again = digests.take_oldest(shared.store, older.id, owner="here", now=now)
+    assert again is not None
+    assert again.id == older.id
+
+
+def test_a_stop_of_a_run_whose_process_has_died_lets_the_next_run_of_the_spider_start(shared: World) -> None:
+    async def main() -> None:
+        shared.write(spiders("a"))
+        machine, _, rest = shared.store.owner.split(":")
+        dead = runs.start_run(shared.store, shared.due("a").id, owner=f"{machine}:4194300.1:{rest}", now=datetime.now(UTC), limit=1)
+        assert dead is not None
+        shared.due("a", key="next")
+        sql(shared, "DELETE FROM procrastinate_jobs")
+        assert [run.outcome for run in request_stop(shared.store, run_id=dead.id, now=datetime.now(UTC))] == [Outcome.STOPPED]
+        shared.release.set()
+        async with shared.dispatching():
+            await until(lambda: shared.performed)
+    asyncio.run(main())
+
+
 # Tables
 
 
