@@ -94,8 +94,9 @@ class Faults:
                 node.start()
 
     def _without_database(self, node: Node, since: float) -> bool:
+        """Whether the node may have lost its database: the server ends the transaction of a process that is suspended for too long."""
         return any(fault.touches(node.number, since, time.monotonic()) for fault in self.record
-                   if fault.kind.startswith(("PostgreSQL", "cut off from the database")))
+                   if fault.kind.startswith(("PostgreSQL", "cut off from the database", "SIGSTOP")))
 
     def _begin(self, kind: str, node: int, for_s: float, undo: Callable[[], None]) -> bool:
         fault = Fault(kind, node)
