@@ -27,7 +27,7 @@ class SettingsSource:
 
     def __init__(self, address: str, *, port: int | None = None) -> None:
         self.url = address if "://" in address else None
-        self.file = Path(f"{PurePosixPath(urlsplit(address).path).stem or 'settings'}.from-url.toml" if self.url else address)
+        self.file = Path(_local_name(address) if self.url else address)
         self._port = port
 
     def load(self) -> Settings:
@@ -49,6 +49,14 @@ class SettingsSource:
             return False
         replace_file(self.file, content)
         return True
+
+
+def _local_name(url: str) -> str:
+    """Return the name of the file to which a URL is copied. Raises UsageError if it is not a URL."""
+    try:
+        return f"{PurePosixPath(urlsplit(url).path).stem or 'settings'}.from-url.toml"
+    except ValueError as error:
+        raise UsageError(f"this is not a URL: {error}", where="--settings") from error
 
 
 def _from_web(url: str) -> bytes:

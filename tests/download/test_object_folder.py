@@ -14,6 +14,7 @@ import pytest
 from pipeline.download.storage.object_folder import ObjectDownloadFolder
 from pipeline.download.storage.retention import delete_left_behind, delete_surplus
 from pipeline.errors import StoreError
+from pipeline.store.database.schema_version import count_as_restored
 from pipeline.store.files.object_files import ObjectFiles
 from pipeline.store.open import open_store
 from tests.download.conftest import Bench
@@ -102,6 +103,12 @@ def test_versions_beyond_the_limit_and_objects_that_no_row_names_are_deleted(sho
     s3.put("downloads/books/orphan.bin", b"of a killed process")
     s3.put("downloads/books/.uploads/7-aa.part-bb", b"of another one")
     delete_left_behind(shop.store, settings, now=now)  # another node may be about to record them
+    assert len(s3.objects()) == 3
+    new = open_store(tmp_path / "new", storage=object_storage(s3, ""))  # its database has no rows of the objects
+    with new.write() as connection:
+        count_as_restored(connection, now + timedelta(minutes=1))
+    delete_left_behind(new, settings, now=now + timedelta(days=2))
+    new.close()
     assert len(s3.objects()) == 3
     delete_left_behind(shop.store, settings, now=now + timedelta(days=2))
     assert s3.objects() == {"downloads/books/a (2).bin": b"two"}

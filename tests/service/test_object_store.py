@@ -126,11 +126,14 @@ def test_settings_of_an_object_store_are_checked(program: Program, site: PageSit
     text = file.read_text("utf-8")
     for change, said in (
             ((s3.storage("crawls"), "gs://bucket"), "only object stores with the protocol of Amazon S3"),
+            ((s3.storage("crawls"), "s3://key:hidden@bucket"), "pipeline.storage: this is not the URL of a bucket"),
             ((s3.url, "http://s3.example"), "has no TLS"),
             (('secret_key = { env = "S3_SECRET" }\n', ""), "has only one of access_key and secret_key"),
             ((f'storage = "{s3.storage("crawls")}"\n', ""), "pipeline.s3: has no effect")):
         file.write_text(text.replace(*change), "utf-8")
-        assert said in "\n".join(check_settings(str(file)).lines())
+        lines = "\n".join(check_settings(str(file)).lines())
+        assert said in lines
+        assert "hidden" not in lines
     file.write_text(text, "utf-8")
     with s3.failing("refuse"):
         problem = dict(try_connections(load(str(file))))["storage"]

@@ -63,3 +63,10 @@ def test_a_reload_that_the_web_server_prevented_is_made_up_for(site: PageSite, f
     with closing(open_store(folder / "var")) as store:
         state = ServiceState(store, settings)
         asyncio.run(work(state, Reloader(state, lambda fresh: None, source)))
+
+
+@pytest.mark.parametrize("url", ["https://[::1/s.toml", "file:///etc/passwd", "s3://me:secret@bucket/s.toml", "https://me:secret@127.0.0.1:1/s.toml?key=secret"])
+def test_a_url_that_cannot_be_used_is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        SettingsSource(url).load()
+    assert "secret" not in str(refused.value)

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pipeline.download.storage.open_folder import open_folder
 from pipeline.settings import Settings
 from pipeline.store import Store
+from pipeline.store.database import schema_version
 from pipeline.store.files import download_queue
 from pipeline.store.files import versions as stored
 from pipeline.store.files.versions import Version
@@ -171,14 +172,17 @@ def delete_left_behind(store: Store, settings: Settings, *, now: datetime) -> No
     """Delete the objects that killed processes uploaded and no row names. Raise StoreError.
 
     On the disk, the next attempt of the download finds such a file; in an object store, another node may have made that attempt.
+    Objects that are older than the tables of this database are kept: another database may have their rows.
     """
     if not store.files.is_remote:
         return
+    with store.read() as connection:
+        complete_since = schema_version.complete_since(connection).replace(microsecond=0)  # as precise as the times of objects
     from pipeline.download.storage.object_folder import ObjectDownloadFolder  # noqa: PLC0415  files on the disk do not need obstore
     for spider in settings.spiders:
         with open_folder(store, spider) as folder:
             assert isinstance(folder, ObjectDownloadFolder)
             for found in folder.left_behind(now):
-                if not download_queue.is_recorded(store, found.key):
+                if found.modified_at >= complete_since and not download_queue.is_recorded(store, found.key):
                     store.files.remove(found.key)
                     _log.info("%s: deleted %s, which an interrupted process had uploaded", spider, found.key)

@@ -81,7 +81,8 @@ class PipelineTable(Table):
             try:
                 split_storage_url(storage)
             except ValueError as error:
-                raise PydanticCustomError("storage", "{why}", {"why": str(error)}) from error
+                kind = "secret" if re.search("[@?]", storage) else "storage"  # a secret is not shown
+                raise PydanticCustomError(kind, "{why}", {"why": str(error)}) from error
         return storage
 
     @field_validator("database")

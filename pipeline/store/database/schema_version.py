@@ -7,9 +7,12 @@ of two versions can share a database during an upgrade: CONTRIBUTING.md, "How to
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, func, inspect, select, update
 
 from pipeline.errors import StoreError
+from pipeline.store.database.schema.cluster import schema_versions
 
 HEAD = "0008"
 """The number of the last migration of this program; a test compares this number with migrations/."""
@@ -28,6 +31,17 @@ def revision_of(connection: Connection) -> str | None:
         return None
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return None if found is None else str(found)
+
+
+def complete_since(connection: Connection) -> datetime:
+    """Return since when the database has the rows of everything that its programs store: the creation of its tables, or the last restore."""
+    found = connection.execute(select(func.max(schema_versions.c.migrated_at))).scalar()
+    return datetime.max.replace(tzinfo=UTC) if found is None else found
+
+
+def count_as_restored(connection: Connection, now: datetime) -> None:
+    """Note that a backup was restored: rows that were written between the backup and now may be missing."""
+    connection.execute(update(schema_versions).values(migrated_at=now))
 
 
 def oldest_program(connection: Connection) -> str | None:

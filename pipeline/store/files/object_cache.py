@@ -39,10 +39,15 @@ class ObjectCache:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return self.folder / f".{time.monotonic_ns():x}.{os.getpid()}-{threading.get_ident()}.tmp"
 
-    def find(self, key: str, etag: str) -> Path | None:
-        """Return the path of the copy, and count it as used; None if there is no copy."""
+    def find(self, key: str, etag: str, size_bytes: int) -> Path | None:
+        """Return the path of the copy, and count it as used; None if there is no copy, or only a part of it.
+
+        Copies are not synced to the disk, so that a power failure can leave a part of a copy.
+        """
         path = self.path(key, etag)
         try:
+            if path.stat().st_size != size_bytes:
+                return None
             os.utime(path)
         except FileNotFoundError:
             return None

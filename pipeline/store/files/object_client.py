@@ -46,6 +46,8 @@ _CREDENTIALS = "check access_key and secret_key in [pipeline.s3], or the AWS_* v
 _NO_CREDENTIALS = re.compile(r"https?://(?:169\.254\.169\.254|169\.254\.170\.2|fd00:ec2::254)")
 """The servers that give credentials to programs on a cloud machine: they are asked if there are no other credentials."""
 _SETTINGS = "check [pipeline] storage and [pipeline.s3]"
+_BUCKET_KNOWN_S = 30.0
+"""For how long the bucket is known to exist after the object store has said so."""
 
 _Result = TypeVar("_Result")
 
@@ -88,15 +90,27 @@ class ObjectClient:
             self._quick = self._transfers = _opened(storage, _IMPATIENT_TIMEOUT_S, retries=1)
         self._never = threading.Event()
         self._process = os.getpid()
+        self._bucket_seen_at = float("-inf")
 
     def head(self, key: str) -> ObjectHead | None:
-        """Return what the store knows about an object; None if there is none."""
+        """Return what the store knows about an object; None if there is none. Raises StoreError if there is no bucket."""
         try:
             found = self._call(key, lambda: obstore.get(self._quick, key, options={"head": True}))
         except FileNotFoundError:
+            self._require_bucket()
             return None
         meta = found.meta
         return ObjectHead(key, meta["size"], meta["last_modified"], meta["e_tag"] or "", str(found.attributes.get(_SHA256, "")))
+
+    def _require_bucket(self) -> None:
+        """Raise StoreError if there is no bucket: the status 404 of a request for an object does not say whether only the object is missing."""
+        if time.monotonic() - self._bucket_seen_at < _BUCKET_KNOWN_S:
+            return
+        try:
+            self._call("", lambda: next(iter(obstore.list(self._quick, chunk_size=1)), []))
+        except FileNotFoundError as error:
+            raise self._no_bucket() from error
+        self._bucket_seen_at = time.monotonic()
 
     def read(self, key: str, start: int, end: int, *, etag: str = "") -> bytes:
         """Return a range of an object: at most PART_BYTES. Raises FileNotFoundError."""
@@ -159,7 +173,10 @@ class ObjectClient:
         try:
             return self._call(key, call)
         except FileNotFoundError as error:
-            raise StoreError("the bucket does not exist", where=self.where, fix=_SETTINGS) from error
+            raise self._no_bucket() from error
+
+    def _no_bucket(self) -> StoreError:
+        return StoreError("the bucket does not exist", where=self.where, fix=_SETTINGS)
 
     def _call(self, key: str, call: Callable[[], _Result]) -> _Result:
         """Call, and repeat the call while it fails for a reason that may pass. Raises StoreError, FileNotFoundError, AlreadyExistsError."""

@@ -57,7 +57,7 @@ class ObjectFiles(FileStore):
         found = self.client.head(key)
         if found is None:
             raise FileNotFoundError(key)
-        known = self._cache.find(key, found.etag)
+        known = self._cache.find(key, found.etag, found.size_bytes) if found.etag else None
         if known is not None:
             return known
         hasher = hashlib.sha256()

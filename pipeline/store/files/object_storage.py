@@ -11,6 +11,7 @@ from pipeline.settings import Settings
 from pipeline.settings.fields.storage_url import split_storage_url
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ENDPOINT = 'write a URL such as "https://minio.example.com"; the variable AWS_ENDPOINT_URL has the same form'
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -36,16 +37,31 @@ class ObjectStorage:
 
     @property
     def uses_http(self) -> bool:
-        """Whether the endpoint has no TLS. Raises UsageError if such an endpoint is on another machine and the settings do not allow it."""
+        """Whether the endpoint has no TLS.
+
+        Raises UsageError if the endpoint is not valid, or has no TLS on another machine without a setting that allows it.
+        """
         endpoint = self.endpoint or next((value for name in _ENDPOINTS if (value := os.environ.get(name))), "")
-        try:
-            scheme, host = urlsplit(endpoint).scheme, urlsplit(endpoint).hostname or ""
-        except ValueError as error:
-            raise UsageError("the endpoint is not a URL", where="pipeline.s3.endpoint") from error
+        scheme, host = _checked(endpoint) if endpoint else ("", "")
         if scheme == "http" and not self.allow_http and host not in _LOOPBACK:
             raise UsageError(f"the endpoint {host} has no TLS, so others in the network could read the files", where="pipeline.s3.endpoint",
                              fix="write https, or set [pipeline.s3] allow_http = true")
         return scheme == "http"
+
+
+def _checked(endpoint: str) -> tuple[str, str]:
+    """Return the scheme and the host of an endpoint. Raises UsageError, without the URL if it contains secrets, if it is not the URL of a server."""
+    try:
+        parts = urlsplit(endpoint)
+        _ = parts.port
+    except ValueError as error:
+        raise UsageError("the endpoint is not a URL", where="pipeline.s3.endpoint", fix=_ENDPOINT) from error
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError("the endpoint contains more than scheme, host and port", where="pipeline.s3.endpoint",
+                         fix="write credentials as secrets: access_key and secret_key in [pipeline.s3]")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError("the endpoint is not an http(s) URL", where="pipeline.s3.endpoint", fix=_ENDPOINT)
+    return parts.scheme, parts.hostname
 
 
 def storage_of(settings: Settings, *, with_keys: bool = True) -> ObjectStorage | None:

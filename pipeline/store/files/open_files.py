@@ -40,7 +40,7 @@ def read_url(url: str) -> bytes:
     try:
         bucket, key = split_storage_url(url)
     except ValueError as error:
-        raise UsageError(str(error), where=url) from error
+        raise UsageError(str(error), where="s3://…" if "@" in url or "?" in url else url) from error
     require_extra()
     from pipeline.store.files.object_client import ObjectClient  # noqa: PLC0415  files on disk do not need obstore
     client = ObjectClient(ObjectStorage(bucket))

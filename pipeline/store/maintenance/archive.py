@@ -33,6 +33,8 @@ DATABASE = "database"
 OBJECTS = "objects"
 """The list of the files that are in an object store and not in the archive: a line of JSON for each, with key, size and SHA-256."""
 FILES = "files/"
+PARTS = ".parts"
+"""The name of the folders of partial downloads. A finished download may have any name, such as "yarn.lock"."""
 SQLITE_FILES = ("pipeline.sqlite3", "pipeline.sqlite3-wal", "pipeline.sqlite3-shm")
 STAGING = ".restoring"
 REPLACED = "replaced"

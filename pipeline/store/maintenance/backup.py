@@ -32,6 +32,7 @@ from pipeline.store.maintenance.archive import (
     MOST_FILES,
     NOT_BACKED_UP,
     OBJECTS,
+    PARTS,
     REPLACED,
     HashingReader,
     Manifest,
@@ -124,12 +125,14 @@ def _files(data_dir: Path, *, besides: set[Path]) -> Iterator[Path]:
     These are all files except the database, logs, locks, temporary files, partial downloads and copies of objects.
     """
     away = {path.absolute() for path in besides}
+    downloads = data_dir / "downloads"
     for folder, folders, names in os.walk(data_dir):
         top = Path(folder) == data_dir
         folders[:] = sorted(name for name in folders if (not top or _is_kept(name)) and Path(folder, name) != data_dir / OBJECT_COPIES)
         for name in sorted(names):
             path = Path(folder, name)
-            half = name.endswith((".part", ".lock")) or (name.startswith(".") and name.endswith(".tmp"))
+            is_part = Path(folder).name == PARTS if downloads in path.parents else name.endswith((".part", ".lock"))
+            half = is_part or (name.startswith(".") and name.endswith(".tmp"))
             if not half and (not top or _is_kept(name)) and not path.is_symlink() and path.is_file() \
                     and path.absolute() not in away:
                 yield path

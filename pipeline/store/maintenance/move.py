@@ -23,6 +23,7 @@ from pipeline.store.database.engine import Store
 from pipeline.store.database.packed_json import PackedJson, unpacked
 from pipeline.store.database.schema import metadata, nodes, pulse, schema_versions, session_files
 from pipeline.store.files.file_store import FileStore
+from pipeline.store.maintenance.archive import PARTS
 from pipeline.store.maintenance.restore import refuse_running
 from pipeline.store.moved import mark_as_moved
 from pipeline.store.session_files import NAMES, LocalSessionFiles
@@ -183,7 +184,7 @@ def _copy_files(source: FileStore, target: FileStore) -> tuple[int, int]:
     count = size_bytes = 0
     for prefix in STORED_FILES:
         for found in source.list(prefix):
-            if found.key.endswith(".part"):
+            if f"/{PARTS}/" in found.key:
                 continue
             count, size_bytes = count + 1, size_bytes + found.size_bytes
             there = target.info(found.key)

@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import delete, select, update
@@ -17,6 +17,7 @@ from pipeline.model import MessageState
 from pipeline.store.database import migrate, postgresql
 from pipeline.store.database.engine import Store, prepare_store
 from pipeline.store.database.schema import messages, metadata, nodes, pulse, runs
+from pipeline.store.database.schema_version import count_as_restored
 from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.store.files.open_files import open_files
 from pipeline.store.maintenance.archive import DATABASE, OBJECTS, REPLACED, SQLITE_FILES, STAGING, Manifest, unpack
@@ -196,6 +197,7 @@ def _settle(data_dir: Path, url: str | None, storage: ObjectStorage | None, mani
         with store.write(durable=True) as connection:
             connection.execute(delete(pulse))
             connection.execute(delete(nodes))
+            count_as_restored(connection, datetime.now(UTC))
             waiting = messages.c.state == MessageState.WAITING.value
             parked = 0
             if not resend:

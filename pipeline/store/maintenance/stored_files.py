@@ -43,23 +43,51 @@ class _BufferedReader:
         self._reader = reader
         self._buffer = memoryview(b"")
 
-    def read(self, size: int) -> bytes:
+    def fill(self) -> None:
         if not self._buffer:
             self._buffer = memoryview(self._reader.read(8 * CHUNK_BYTES))
+
+    def read(self, size: int) -> bytes:
+        self.fill()
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return bytes(taken) if len(taken) == size or not taken else bytes(taken) + self.read(size - len(taken))
 
 
 def add_objects(archive: tarfile.TarFile, files: FileStore) -> Iterator[tuple[str, str]]:
-    """Copy the objects into the archive; yield the name in the archive and the SHA-256 of each. An object deleted meanwhile is left out."""
-    for found in list_objects(files):
-        head = tarfile.TarInfo(FILES + found.key)
-        head.size, head.mode, head.mtime = found.size_bytes, 0o600, int(found.modified_at.timestamp())
-        if files.info(found.key) is None:
+    """Copy the objects into the archive; yield the name in the archive and the SHA-256 of each. An object deleted meanwhile is left out.
+
+    The beginning of an object, which is most often all of it, is read before the archive gets its head: it may be replaced or deleted
+    between two requests.
+    """
+    for key in (each.key for each in list_objects(files)):
+        opened = _opened(files, key)
+        if opened is None:
             continue
-        reading = HashingReader(cast("IO[bytes]", _BufferedReader(ObjectReader(files, found))))
+        found, content = opened
+        head = tarfile.TarInfo(FILES + key)
+        head.size, head.mode, head.mtime = found.size_bytes, 0o600, int(found.modified_at.timestamp())
+        reading = HashingReader(cast("IO[bytes]", content))
         archive.addfile(head, cast("IO[bytes]", reading))  # addfile only calls read()
         yield head.name, reading.sha256
+
+
+def _opened(files: FileStore, key: str) -> tuple[StoredFileInfo, _BufferedReader] | None:
+    """Read the beginning of the newest version of an object. Return None if there is no such object any more."""
+    for last in (False, False, True):
+        found = files.info(key)
+        if found is None:
+            return None
+        content = _BufferedReader(ObjectReader(files, found))
+        try:
+            content.fill()
+        except FileNotFoundError:
+            return None
+        except StoreError as error:
+            if last or not error.retry:
+                raise
+        else:
+            return found, content
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def list_objects(files: FileStore) -> Iterator[StoredFileInfo]:

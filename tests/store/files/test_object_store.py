@@ -57,6 +57,9 @@ def test_a_store_that_refuses_is_not_asked_again(s3: S3Server, tmp_path: Path) -
     with pytest.raises(StoreError, match="the bucket does not exist") as failure:
         ObjectFiles(tmp_path, storage).write("a", b"x")
     assert not failure.value.retry
+    with pytest.raises(StoreError, match="NoSuchBucket"):
+        ObjectFiles(tmp_path, storage).exists("a")  # nobody knows whether the object is gone
+    assert not ObjectFiles(tmp_path, object_storage(s3)).exists("a")
 
 
 def test_missing_credentials_are_named() -> None:
@@ -84,8 +87,8 @@ def test_the_cache_deletes_the_least_recently_used_copies_that_nobody_opens_now(
         path.write_bytes(bytes(100))
         added = others.add(path, f"k{number}.pdf", "etag")
         os.utime(added, times=(time.time(), time.time() - age_s))
-    assert cache.find("k0.pdf", "etag")  # used again, and so the newest
-    assert cache.find("k0.pdf", "other etag") is None
+    assert cache.find("k0.pdf", "etag", 100)  # used again, and so the newest
+    assert cache.find("k0.pdf", "other etag", 100) is None
     cache.prune()
     assert [bool(cache.path(f"k{number}.pdf", "etag").exists()) for number in range(4)] == [True, False, False, True]
 
@@ -97,6 +100,8 @@ def test_a_copy_is_served_only_if_it_is_what_was_stored(s3: S3Server, tmp_path: 
     asked = s3.connections
     assert there.local("a").read_bytes() == b"content"
     assert s3.connections <= asked + 1  # only asked whether it has changed
+    next(path for path in (tmp_path / "there" / "cache" / "objects").iterdir()).write_bytes(b"con")  # as after a power failure
+    assert there.local("a").read_bytes() == b"content"
     with s3.failing("refuse"), pytest.raises(StoreError):
         there.quick.local("a")  # nobody knows whether it is still this version
     assert [path.name[0] for path in (tmp_path / "there" / "cache" / "objects").iterdir()] != ["."]
@@ -128,6 +133,16 @@ def test_http_to_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         _ = ObjectStorage("files").uses_http
 
 
+@pytest.mark.parametrize(("endpoint", "said"), [
+    ("minio.example:9000", "is not an http"), ("127.0.0.1:9000", "is not an http"), ("file:///etc", "is not an http"), ("https://", "is not an http"),
+    ("https://me:hidden@minio.example", "more than scheme, host and port"), ("https://minio.example/?key=hidden", "more than scheme, host and port"),
+    ("https://[::1", "is not a URL"), ("https://minio.example:x", "is not a URL")])
+def test_an_endpoint_is_the_url_of_a_server_without_secrets(endpoint: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as failure:
+        _ = ObjectStorage("files", endpoint=endpoint).uses_http
+    assert "hidden" not in str(failure.value)
+
+
 def test_an_object_is_read_by_its_url_with_the_credentials_of_the_environment(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in s3.environment().items():
         monkeypatch.setenv(name, value)
@@ -137,3 +152,6 @@ def test_an_object_is_read_by_its_url_with_the_credentials_of_the_environment(s3
         read_url(s3.storage("conf/none.toml"))
     with pytest.raises(UsageError, match="only object stores with the protocol of Amazon S3"):
         read_url("ftp://x/y")
+    with pytest.raises(UsageError, match="not the URL of a bucket") as failure:
+        read_url("s3://key:hidden@bucket/settings.toml")
+    assert "hidden" not in str(failure.value)

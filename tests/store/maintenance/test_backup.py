@@ -53,7 +53,8 @@ def filled(store: Store) -> None:
     store.files.write("jars/shop.txt", b"cookies")
     store.files.write("messages/1.eml", b"mail")
     store.files.write("downloads/shop/a.pdf", b"x" * 100_000)
-    store.files.write("downloads/shop/b.pdf.part", b"half")
+    store.files.write("downloads/shop/yarn.lock", b"a file of the site")
+    store.files.write("downloads/shop/.parts/7-ab.part", b"half")
     store.files.write("logs/runs/1.log", b"long")
     outbox.enqueue(store, DRAFT, now=NOW)
 
@@ -70,11 +71,11 @@ def test_a_restore_brings_back_the_backed_up_data(store: Store, request: pytest.
     done = backup.back_up(store, archive, now=NOW, version="1")
     assert archive.stat().st_mode & 0o777 == 0o600
     assert names_in(archive) == {"database", "files/jars/shop.txt", "files/messages/1.eml", "files/downloads/shop/a.pdf",
-                                 "manifest.json"}
-    assert done.files == 3
+                                 "files/downloads/shop/yarn.lock", "manifest.json"}
+    assert done.files == 4
     place, url = elsewhere(store, request, tmp_path / "new")
     restored = restore_backup(place, url, archive, replace=False, resend=False, now=NOW)
-    assert (restored.files, restored.lost, restored.kept, restored.parked) == (3, 0, None, 1)
+    assert (restored.files, restored.lost, restored.kept, restored.parked) == (4, 0, None, 1)
     again = open_store(place, url)
     assert [item.data for item in items.present(again, "shop")] == [item.data for item in items.present(store, "shop")]
     assert (place / "jars" / "shop.txt").read_bytes() == b"cookies"

@@ -11,8 +11,10 @@ import pytest
 from pipeline.errors import StoreError
 from pipeline.store import open_store
 from pipeline.store.files.object_storage import ObjectStorage
+from pipeline.store.files.open_files import open_files
 from pipeline.store.maintenance.backup import back_up
 from pipeline.store.maintenance.restore import restore_backup
+from pipeline.store.maintenance.stored_files import add_objects
 from tests.servers.program import Program
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
@@ -47,6 +49,20 @@ def test_files_are_restored_to_either_kind_of_storage(s3: S3Server, tmp_path: Pa
     store.close()
     if after:
         assert not list((tmp_path / "new").glob("downloads/**/*.pdf"))
+
+
+def test_objects_that_are_replaced_or_deleted_during_a_backup_do_not_end_it(s3: S3Server, tmp_path: Path) -> None:
+    files = open_files(tmp_path, storage(s3, "p"))
+    files.write_all({f"pages/shop/{name}.html": b"old" for name in "abc"})
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        adding = add_objects(archive, files)
+        names = [next(adding)[0]]
+        s3.put("p/pages/shop/b.html", b"newer")
+        s3.delete("p/pages/shop/c.html")
+        names += [name for name, _ in adding]
+    with tarfile.open(tmp_path / "b.tar") as archive:
+        assert archive.getnames() == names == ["files/pages/shop/a.html", "files/pages/shop/b.html"]
+        assert archive.getmember(names[1]).size == 5
 
 
 def test_another_object_is_replaced_only_with_replace(s3: S3Server, tmp_path: Path) -> None:
