@@ -185,7 +185,7 @@ class SpiderTable(Table):
     """Number of processes that fetch one pass together and share `concurrency`. With "auto", a run of a built-in spider starts with one
     process. If one core limits a large crawl, more processes join it, up to four and up to the number of cores. A spider written in
     Python always has one process. On PostgreSQL with procrastinate, the processes may be on several nodes."""
-    queue: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    queue: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,40}$")  # a notification of PostgreSQL has no room for more
     """Queue of the runs. With PostgreSQL, only workers with this queue perform them, such as "browser" or "eu"."""
     delay: Duration = 0.0
     """Minimum time between two requests to one host. The requests of all spiders with a delay are counted together."""

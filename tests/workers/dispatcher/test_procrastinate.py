@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StoreError
+from pipeline.errors import SettingsError, StoreError
 from pipeline.model import DraftMessage, Outcome
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -64,6 +64,16 @@ def test_a_job_carries_an_id_and_has_the_queue_the_lock_and_the_priority_of_its_
         ("perform_run", "eu", {"run_id": run.id}, "todo", "spider:a", 0),
         ("perform_run", "default", {"run_id": manual.id}, "todo", "spider:b", jobs.MANUAL_PRIORITY)]
     assert (shared.get(run).queue, shared.get(manual).queue) == ("eu", "default")
+
+
+def test_a_job_has_a_queue_with_the_longest_name_that_the_settings_allow(shared: World) -> None:
+    longest = "q" * 40
+    shared.write(spiders("a", more=f'queue = "{longest}"'))
+    shared.store.use_queues({"a": longest})
+    shared.due("a")
+    assert [job[1] for job in jobs_of(shared)] == [longest]
+    with pytest.raises(SettingsError):
+        shared.write(spiders("a", more=f'queue = "{longest}q"'))
 
 
 def test_the_jobs_of_many_slots_that_are_due_together_are_deferred_in_one_statement(shared: World) -> None:
