@@ -66,11 +66,6 @@ class Session:
         return self._requests.auth
 
     @property
-    def own_hosts(self) -> frozenset[str]:
-        """The hosts named in the settings of the spider."""
-        return self._requests.hosts
-
-    @property
     def timeout_s(self) -> float:
         """The timeout of one request, in seconds."""
         return self._requests.timeout_s

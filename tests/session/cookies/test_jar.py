@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipeline.errors import CookieError
 from pipeline.session import Jar, describe
 from pipeline.session.cookies.cookie import make_cookie, text_of
-from pipeline.session.cookies.jar import HOST_BYTES, HOST_COOKIES, JAR_BYTES, JAR_COOKIES
+from pipeline.session.cookies.cookie_store import HOST_BYTES, HOST_COOKIES, JAR_BYTES, JAR_COOKIES
 from pipeline.session.cookies.netscape import read_netscape, write_netscape
 from tests.servers.site import Site
 from tests.session.conftest import OpenSession
