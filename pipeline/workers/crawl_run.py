@@ -27,7 +27,7 @@ from pipeline.crawl.processes.follower import FollowerRelogin, join
 from pipeline.crawl.processes.leader import FollowerSockets, shares
 from pipeline.crawl.processes.membership import FollowerMembership, LeaderMembership, shared_session
 from pipeline.crawl.spider_import import spider_class
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StoreError
 from pipeline.model import DRY_RUN, Outcome, Progress, Run
 from pipeline.run_log import page_file
 from pipeline.session import Session, open_session, prepare
@@ -48,6 +48,7 @@ from pipeline.workers.run_downloads import RunDownloads
 from pipeline.workers.stop_request import StopRequest
 
 PROGRESS_EVERY_S = 1.0
+END_PATIENCE_S = 30.0
 NEW_LOGIN_S = 15.0
 """How long, in seconds, a process that joins a run waits until the leader has replaced an expired login."""
 STOP_GRACE_S = 10.0
@@ -97,8 +98,7 @@ class CrawlRun:
         finally:
             self._ended.set()
             reporter.join()
-        end_run(self._store, self._run, ending, self._figures(), now=datetime.now(UTC),
-                follow_ups=FollowUps.of(self._settings, self._run.spider))
+        end_patiently(self._store, self._run, ending, self._figures(), FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:
         """Perform the run and return its ending.
@@ -244,6 +244,24 @@ class CrawlRun:
             logger.info("a person has asked to stop the run: it stops at a checkpoint")
             if not self._stop:  # the parent process may have asked first
                 self._stop.ask()
+
+
+def end_patiently(store: Store, run: Run, ending: Ending, progress: Progress, follow_ups: FollowUps) -> None:
+    """Store how the run ended. While the database does not respond, as during its restart, try again for END_PATIENCE_S.
+
+    Otherwise a run that succeeded would be stored as killed. Raises StoreError, LeaseLostError, DiskFullError.
+    """
+    deadline_s = time.monotonic() + END_PATIENCE_S
+    while True:
+        try:
+            end_run(store, run, ending, replace(progress), now=datetime.now(UTC), follow_ups=follow_ups)
+        except StoreError as error:
+            if not error.retry or time.monotonic() >= deadline_s:
+                raise
+            logger.warning("the end of the run could not be stored, and is stored again: %s", error)
+        else:
+            return
+        time.sleep(PROGRESS_EVERY_S)
 
 
 def follow(store: Store, settings: Settings, run: Run, leader: socket.socket) -> None:
