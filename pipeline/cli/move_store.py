@@ -65,7 +65,12 @@ def _object_store(settings: Settings, storage: str | None) -> FileStore | None:
     except ValueError as error:
         raise UsageError(str(error), where="--storage") from error
     with_storage = settings.model_copy(update={"pipeline": settings.pipeline.model_copy(update={"storage": storage})})
-    return open_files(settings.data_dir, storage_of(with_storage))
+    where = storage_of(with_storage)
+    files = open_files(settings.data_dir, where)
+    assert where is not None
+    from pipeline.store.files.object_probe import probe
+    probe(where)  # fails within seconds; an upload is repeated for 90 seconds
+    return files
 
 
 def _prepare(source: Store) -> None:

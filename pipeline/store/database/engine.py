@@ -101,8 +101,9 @@ class Store:
 
     @property
     def where(self) -> str:
-        """The URL of the database, without the password."""
-        return self.engine.url.render_as_string(hide_password=True)
+        """The URL of the database, as settings.toml has it, without the password."""
+        url = self.engine.url
+        return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
     @property
     def kind(self) -> str:

@@ -98,7 +98,7 @@ def test_every_row_arrives_and_ids_go_on_where_they_were(old: Store, new: Store)
 
 def test_the_old_database_is_refused_afterwards_until_its_mark_is_deleted(old: Store, new: Store) -> None:
     move(old, new, now=NOW)
-    with pytest.raises(StoreError, match=r"was moved to postgresql.*set \[pipeline\] database") as refused:
+    with pytest.raises(StoreError, match=r"was moved to postgresql://.*set \[pipeline\] database") as refused:
         open_store(old.data_dir)
     Path(refused.value.fix.rpartition(" ")[2]).unlink()
     open_store(old.data_dir).close()
@@ -153,6 +153,15 @@ def test_after_the_move_nothing_is_told_or_fetched_again(postgres: Postgres, s3:
     assert len(site.asked) == asked, "a slot of before the move was claimed again"
     assert len(mailbox.Maildir(program.data / "mail", create=False)) == 1
     assert [run["outcome"] for run in program.history()] == ["succeeded", "succeeded"]
+
+
+def test_an_object_store_that_does_not_answer_ends_the_move_before_it_begins(s3: S3Server, program: Program) -> None:
+    program.write("")
+    program.environment |= s3.environment()
+    with s3.failing("refuse"):
+        done = program.run("migrate-store", "--to", "postgresql://127.0.0.1:9/x", "--storage", s3.storage("here"))
+    assert done.returncode == 8
+    assert done.stderr.startswith("s3://files/here/.probes/"), done.stderr
 
 
 def test_a_service_that_runs_is_named(postgres: Postgres, program: Program) -> None:
