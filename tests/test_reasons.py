@@ -80,6 +80,8 @@ EXAMPLES = [
      "der Lauf hat 1200 MB Speicher belegt; memory_limit ist 1000 MB"),
     ("the process of the run ended unexpectedly with signal 9; see 7.log in data_dir/logs/runs", "运行的进程意外结束，信号 9；请查看 data_dir/logs/runs 中的 7.log",
      "der Prozess des Laufs endete unerwartet mit Signal 9; siehe 7.log in data_dir/logs/runs"),
+    ("the process of the run could not store its result in the database; see 7.log in data_dir/logs/runs", "运行的进程无法将结果存入数据库；请查看 data_dir/logs/runs 中的 7.log",
+     "der Prozess des Laufs konnte sein Ergebnis nicht in der Datenbank speichern; siehe 7.log in data_dir/logs/runs"),
     ("the file has 3.1 MB; at most 1.0 MB are allowed; increase downloads.max_size", "文件大小为 3.1 MB；最多允许 1.0 MB；请增大 downloads.max_size",
      "die Datei hat 3,1 MB; höchstens 1,0 MB sind erlaubt; erhöhen Sie downloads.max_size"),
     ("5 pages refused: 403 from a.test", "5 个页面被拒绝：a.test 返回 403", "5 Seiten verweigert: 403 von a.test"),

@@ -84,7 +84,7 @@ def _leader(found: ClusterDatabase) -> Finding:
         return Finding("leader", State.WARNING if is_needed else State.OK, "no service holds the lock of the leader, so no schedule is planned",
                        "run this command again; if this lasts, see the logs of the services" if is_needed else "")
     name = leader.name if leader is not None else f"a session from {found.leader.address} (server process {found.leader.pid})"
-    return Finding("leader", State.OK, f"{name} holds the lock of the leader since {found.leader.since:%Y-%m-%d %H:%M:%S %Z}")
+    return Finding("leader", State.OK, f"{name} holds the lock of the leader; it is connected since {found.leader.since:%Y-%m-%d %H:%M:%S %Z}")
 
 
 def _notifications(store: Store) -> Finding:

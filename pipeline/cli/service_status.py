@@ -76,6 +76,9 @@ def status_table(found: dict[str, Any]) -> None:
     console.print(table, highlight=False)
     if found.get("nodes"):
         console.print(node_table(found["nodes"]), highlight=False)
+    if not found.get("store", {}).get("readable", True):
+        console.print("runs, outbox and disk: unknown, because the database cannot be read")
+        return
     outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
     refused = f", {counted(outbox['refused'], 'address')} refused" if outbox.get("refused") else ""
     console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked{refused}   "

@@ -24,13 +24,14 @@ from typing import Any
 
 from pipeline import logs
 from pipeline.crawl.crawler import PRELOAD
-from pipeline.errors import PipelineError, SpiderError
+from pipeline.errors import PipelineError, SpiderError, StoreError
 from pipeline.model import DigestClaim
 from pipeline.run_log import Capture, RunLog
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store_of
 from pipeline.workers.crawl_run import CrawlRun, follow, take_part
+from pipeline.workers.lease_fence import UNSTORED
 from pipeline.workers.process import START_FOLLOWER
 from pipeline.workers.signals import STOP_SIGNALS
 from pipeline.workers.stop_request import StopRequest
@@ -70,6 +71,9 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         _perform(work, settings, pipe, *arguments)
+    except StoreError as error:
+        logger.exception("the process could not use the database")
+        raise SystemExit(UNSTORED if error.retry else 1) from error
     except Exception as error:
         logger.exception("the process failed before it could report an error")
         raise SystemExit(1) from error

@@ -13,6 +13,8 @@ from pipeline.store.runs.leases import TTL
 
 FENCED = 75
 """The exit code of a process that has ended because it could not renew the lease of its run (EX_TEMPFAIL in sysexits.h)."""
+UNSTORED = 74
+"""The exit code of a process that could not store its result, because the database failed (EX_IOERR in sysexits.h)."""
 LIMIT_S = TTL.total_seconds() - 3
 """How long after the last renewal the process ends. Three seconds later, the lease expires."""
 CHECK_EVERY_S = 0.25

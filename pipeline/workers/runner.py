@@ -30,7 +30,7 @@ from pipeline.store.runs.stop_requests import stop_is_requested
 from pipeline.text import counted
 from pipeline.workers.followers import FollowerProcesses
 from pipeline.workers.forkserver import warm_up
-from pipeline.workers.lease_fence import FENCED, LIMIT_S
+from pipeline.workers.lease_fence import FENCED, LIMIT_S, UNSTORED
 from pipeline.workers.members import MAX_PAGES_SET_ASIDE, MemberRunner, has_members
 from pipeline.workers.prepared_process import PreparedProcess
 from pipeline.workers.process import Child
@@ -265,6 +265,9 @@ class Runner:
             return found
         if reason is None and code == FENCED:
             reason = Ending(Outcome.KILLED, f"the lease of the run could not be renewed for {LIMIT_S:.0f} s, because the database did not respond",
+                            "StoreError", keep_open=True, retry=True)
+        elif reason is None and code == UNSTORED:
+            reason = Ending(Outcome.KILLED, f"the process of the run could not store its result in the database; see {log_file.name} in data_dir/logs/runs",
                             "StoreError", keep_open=True, retry=True)
         elif reason is None:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

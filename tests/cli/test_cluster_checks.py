@@ -66,7 +66,7 @@ def test_nothing_is_wrong_when_all_is_well(store: Store, settings: Settings) -> 
     lock.release()
     assert {each.state for some in found.values() for each in some} == {State.OK}
     assert found["nodes"][0].found == "n1 (scheduler, outbox, worker)"
-    assert found["leader"][0].found.startswith("n1 holds the lock of the leader since 20")
+    assert found["leader"][0].found.startswith("n1 holds the lock of the leader; it is connected since 20")
     assert found["versions"][0].found == f"the database has schema {HEAD}; 1 process with this version"
     assert found["notifications"][0].found == "LISTEN and NOTIFY work"
     assert " connections to the database server are in use" in found["connections"][0].found
