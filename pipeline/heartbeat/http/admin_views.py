@@ -17,7 +17,7 @@ from pipeline.heartbeat.http import atom as feeds
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.auth import Authorizer, Handler
 from pipeline.heartbeat.http.pages import PageRenderer
-from pipeline.heartbeat.http.stored_files import send_file
+from pipeline.heartbeat.http.stored_files import in_file_thread, send_file
 from pipeline.heartbeat.snapshot.schema import Snapshot
 from pipeline.model import Run
 
@@ -70,12 +70,12 @@ class AdminViews:
 
     async def _spider(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = _or_404(await asyncio.to_thread(self._actions.spider, name))
+        found = _or_404(await in_file_thread(self._actions.spider, name))
         snapshot = await self._snapshot()
         return self._html("spider.html", now=snapshot, spider=snapshot["spiders"].get(name), page=found)
 
     async def _run(self, request: web.Request) -> web.Response:
-        found = _or_404(await asyncio.to_thread(self._actions.run, _number(request)))
+        found = _or_404(await in_file_thread(self._actions.run, _number(request)))
         return self._html("run.html", now=await self._snapshot(), page=found, run=found.run)
 
     async def _digests(self, request: web.Request) -> web.Response:
@@ -102,7 +102,7 @@ class AdminViews:
     async def _from_files(self, read: Callable[[_Key], _T], key: _Key) -> _T:
         """Return what `read` returns. If the object store does not answer, the response is 503."""
         try:
-            return await asyncio.to_thread(read, key)
+            return await in_file_thread(read, key)
         except StoreError as error:
             raise web.HTTPServiceUnavailable(text=f"{self._actions.mask(str(error))}\n") from error
 
@@ -111,7 +111,7 @@ class AdminViews:
 
     async def _changes_feed(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = _or_404(await asyncio.to_thread(self._actions.spider, name))
+        found = _or_404(await in_file_thread(self._actions.spider, name))
         return self._feed(request, f"{name}: changes", list(feeds.changed_items(found.changes, self._authorizer.service_id)),
                           page=f"/spiders/{quote(name)}")
 
@@ -148,7 +148,7 @@ class AdminViews:
     async def _stream(self, number: int, response: web.StreamResponse) -> None:
         last = ""
         while not self._stopping.is_set():
-            run, log = await asyncio.to_thread(self._live, number)
+            run, log = await in_file_thread(self._live, number)
             event = json.dumps({**self._pages.live(run), "log": log})
             # If nothing has changed, send a comment: only by writing can the server detect that the client closed the connection.
             await response.write(f"event: progress\ndata: {event}\n\n".encode() if event != last else b":\n\n")

@@ -8,8 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import quote
 
 from aiohttp import ETag, hdrs, web
@@ -29,6 +33,23 @@ _CHUNK_BYTES = 64 * 1024
 _OBJECT_CHUNK_BYTES = 2 * 1024 * 1024
 """How much of an object is read by one request to the object store."""
 _SAVED_PAGE = re.compile(r"pages/[^/]+/[0-9a-f]{32}-[^/]+")
+
+
+_READERS = 8
+_Result = TypeVar("_Result")
+
+
+async def in_file_thread(call: Callable[..., _Result], *arguments: object) -> _Result:
+    """Call a function that may wait for the object store, in one of a few threads that do nothing else.
+
+    If the object store does not answer, these calls wait for each other, but the service goes on: `asyncio.to_thread` stays free.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_file_threads(), partial(call, *arguments))
+
+
+@cache
+def _file_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_READERS, thread_name_prefix="stored files")
 
 
 @dataclass(frozen=True)
@@ -96,7 +117,7 @@ class StoredObjectResponse(web.StreamResponse):
             return writer
         for at in range(start, end, _OBJECT_CHUNK_BYTES):
             last = min(at + _OBJECT_CHUNK_BYTES, end)
-            await self.write(await asyncio.to_thread(self._found.files.read, info.key, at, last, etag=info.etag))
+            await self.write(await in_file_thread(partial(self._found.files.read, info.key, at, last, etag=info.etag)))
         await self.write_eof()
         return writer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +18,7 @@ from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.database.schema import download_files, downloads
 from tests.heartbeat.conftest import NOW
+from tests.servers.program import eventually
 from tests.store.files.test_file_stores import object_storage
 
 TOKEN = Token("t0ken" * 8)
@@ -158,3 +160,14 @@ class TestInAnObjectStore:
             assert get(server, f"/files/{quote(key)}").status_code == 404, key
         with s3.failing("refuse"):
             assert get(server, path).status_code == 503
+
+    @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+    def test_other_pages_are_shown_while_many_files_wait_for_an_object_store_that_does_not_answer(self, server, s3) -> None:
+        before = s3.connections
+        with ThreadPoolExecutor(40) as pool:
+            with s3.failing("hang"):
+                waiting = [pool.submit(get, server, f"/files/{quote(PDF)}") for _ in range(40)]
+                eventually(lambda: s3.connections >= before + 4)
+                assert get(server, "/outbox").status_code == 200
+                assert not any(each.done() for each in waiting), "the page waited for the files"
+            assert {each.result().status_code for each in waiting} <= {200, 503}
