@@ -224,7 +224,7 @@ def _without_member(key: str) -> str:
 
 
 _PART = re.compile(r": downloads/./\.parts/[\w-]+\.part$")
-_ALWAYS = re.compile(r"heartbeat-token|clock|serve\.lock|jars/.+|hosts/.+|cache/.+|pages/login-.\.html|\.settings/.*")
+_ALWAYS = re.compile(r"database-id|heartbeat-token|clock|serve\.lock|jars/.+|hosts/.+|cache/.+|pages/login-.\.html|\.settings/.*")
 
 
 def _logged_in_once(cluster: Cluster, faults: Sequence[Fault], counted: Counted) -> None:

@@ -16,6 +16,7 @@ from pipeline.download.storage.retention import delete_left_behind, delete_surpl
 from pipeline.errors import StoreError
 from pipeline.store.database.schema_version import count_as_restored
 from pipeline.store.files.object_files import ObjectFiles
+from pipeline.store.files.prefix_owner import OWNER
 from pipeline.store.open import open_store
 from tests.download.conftest import Bench
 from tests.download.storage.test_retention import limits
@@ -103,15 +104,29 @@ def test_versions_beyond_the_limit_and_objects_that_no_row_names_are_deleted(sho
     s3.put("downloads/books/orphan.bin", b"of a killed process")
     s3.put("downloads/books/.uploads/7-aa.part-bb", b"of another one")
     delete_left_behind(shop.store, settings, now=now)  # another node may be about to record them
-    assert len(s3.objects()) == 3
+    assert len(s3.objects()) == 4
     new = open_store(tmp_path / "new", storage=object_storage(s3, ""))  # its database has no rows of the objects
     with new.write() as connection:
         count_as_restored(connection, now + timedelta(minutes=1))
     delete_left_behind(new, settings, now=now + timedelta(days=2))
     new.close()
-    assert len(s3.objects()) == 3
+    assert len(s3.objects()) == 4
     delete_left_behind(shop.store, settings, now=now + timedelta(days=2))
-    assert s3.objects() == {"downloads/books/a (2).bin": b"two"}
+    assert s3.objects().keys() == {OWNER, "downloads/books/a (2).bin"}
+
+
+def test_a_database_deletes_no_objects_below_the_prefix_of_another(shop: Bench, s3: S3Server, tmp_path: Path,
+                                                                caplog: pytest.LogCaptureFixture) -> None:
+    shop.get(shop.server.put("/a.bin", b"one"))
+    settings, now = limits(tmp_path, "versions = 1"), datetime.now(UTC)
+    other = open_store(tmp_path / "other", storage=object_storage(s3, ""))
+    with other.write() as connection:
+        count_as_restored(connection, now - timedelta(days=9))
+    delete_left_behind(shop.store, settings, now=now)
+    delete_left_behind(other, settings, now=now + timedelta(days=2))
+    assert s3.objects().keys() == {OWNER, "downloads/books/a.bin"}
+    assert "another database uses the same [pipeline] storage" in caplog.text
+    other.close()
 
 
 def test_an_object_that_was_replaced_or_deleted_is_left_alone_and_fetched_again(shop: Bench, s3: S3Server) -> None:

@@ -20,6 +20,7 @@ from pipeline.store import Store
 from pipeline.store.database import schema_version
 from pipeline.store.files import download_queue
 from pipeline.store.files import versions as stored
+from pipeline.store.files.prefix_owner import OWNER, owns_files
 from pipeline.store.files.versions import Version
 from pipeline.text import size_for_people
 
@@ -172,12 +173,18 @@ def delete_left_behind(store: Store, settings: Settings, *, now: datetime) -> No
     """Delete the objects that killed processes uploaded and no row names. Raise StoreError.
 
     On the disk, the next attempt of the download finds such a file; in an object store, another node may have made that attempt.
-    Objects that are older than the tables of this database are kept: another database may have their rows.
+    Objects that are older than the tables of this database are kept: another database may have their rows. For the same reason, nothing
+    is deleted if another database was the first to use this prefix of the bucket.
     """
     if not store.files.is_remote:
         return
     with store.read() as connection:
         complete_since = schema_version.complete_since(connection).replace(microsecond=0)  # as precise as the times of objects
+        own = schema_version.database_id(connection)
+    if not owns_files(store.files, own):
+        _log.warning("another database uses the same [pipeline] storage: files that interrupted processes have uploaded are not deleted. Give each "
+                     "database a prefix of its own; if the other database is no longer in use, delete the object %s", OWNER)
+        return
     from pipeline.download.storage.object_folder import ObjectDownloadFolder  # noqa: PLC0415  files on the disk do not need obstore
     for spider in settings.spiders:
         with open_folder(store, spider) as folder:

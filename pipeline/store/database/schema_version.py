@@ -39,6 +39,12 @@ def complete_since(connection: Connection) -> datetime:
     return datetime.max.replace(tzinfo=UTC) if found is None else found
 
 
+def database_id(connection: Connection) -> str:
+    """Return a text that tells this database from others: when its first tables were created, or when it was last restored."""
+    found = connection.execute(select(func.min(schema_versions.c.migrated_at))).scalar()
+    return "" if found is None else found.isoformat()
+
+
 def count_as_restored(connection: Connection, now: datetime) -> None:
     """Note that a backup was restored: rows that were written between the backup and now may be missing."""
     connection.execute(update(schema_versions).values(migrated_at=now))

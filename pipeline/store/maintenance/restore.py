@@ -20,6 +20,7 @@ from pipeline.store.database.schema import messages, metadata, nodes, pulse, run
 from pipeline.store.database.schema_version import count_as_restored
 from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.store.files.open_files import open_files
+from pipeline.store.files.prefix_owner import forget_owner
 from pipeline.store.maintenance.archive import DATABASE, OBJECTS, REPLACED, SQLITE_FILES, STAGING, Manifest, unpack
 from pipeline.store.maintenance.stored_files import Upload, missing_objects
 from pipeline.store.open import UNFINISHED_RESTORE as UNFINISHED
@@ -207,6 +208,8 @@ def _settle(data_dir: Path, url: str | None, storage: ObjectStorage | None, mani
             keys = connection.execute(select(messages.c.file_key).where(
                 messages.c.state.in_((MessageState.WAITING.value, MessageState.PARKED.value)))).scalars().all()
             lost = sum(not store.files.exists(key) for key in keys)
+        if store.files.is_remote:
+            forget_owner(store.files)  # the restored database has another id
     finally:
         store.close()
     return Restored(manifest.made_at, manifest.count, parked, lost, kept=None)
