@@ -5,6 +5,7 @@ conftest.py runs it after every test that wrote a settings.toml: the secrets are
 
 from __future__ import annotations
 
+import re
 import tomllib
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ OURS = ("pipeline.sqlite3", "serve.lock", "heartbeat-token")
 """A folder with one of these is a data_dir."""
 SHORTEST = 6
 """Shorter values turn up by chance."""
+WITHOUT_PASSWORD = re.compile(r"postgresql://[^:@/]+@[^@]+")
+"""The URL of a database without a password. Messages name the database, and hide only a password."""
 LARGEST = 20_000_000
 
 
@@ -41,7 +44,7 @@ def secrets_of(folder: Path, environment: Mapping[str, str]) -> dict[str, Path |
                 found[environment[place].strip()] = None
             elif kind == "file" and path.is_file():
                 found[path.read_text("utf-8", "replace").strip()] = path.resolve()
-    return {value: path for value, path in found.items() if len(value) >= SHORTEST}
+    return {value: path for value, path in found.items() if len(value) >= SHORTEST and not WITHOUT_PASSWORD.fullmatch(value)}
 
 
 def _references(value: Any) -> Iterator[tuple[str, str]]:
