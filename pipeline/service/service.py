@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pipeline
-from pipeline.demo import DemoSite
 from pipeline.errors import UsageError
 from pipeline.heartbeat.connections.open_files import OPEN_FILES_FIX, open_files_for, raise_open_files
 from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
@@ -226,6 +225,7 @@ class Service:
         stack.push_async_callback(self._heartbeat.stop)
         log_addresses(settings, self._heartbeat, on_terminal=self._options.show_progress)
         if settings.demo is not None and SCHEDULER in self._roles:
+            from pipeline.demo import DemoSite  # noqa: PLC0415  most settings have no demo site
             password_file = settings.data_dir / "demo-password"
             site = DemoSite(host=settings.demo.host, port=settings.demo.port, password_file=password_file)
             await site.start()

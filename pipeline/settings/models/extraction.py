@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 import cssselect
 import jmespath
-import regex
 from jmespath.exceptions import JMESPathError
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -83,6 +82,7 @@ def _check_jmes(value: str | None) -> str | None:
 
 def _check_regex(value: str | None) -> str | None:
     if value is not None:
+        import regex  # noqa: PLC0415  importing it takes 20 ms, and many settings have no regular expression
         try:
             regex.compile(value)
         except regex.error as error:
