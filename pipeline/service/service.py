@@ -318,15 +318,20 @@ class Service:
         state = self._state
         await self._due_slots.claim()
         while not state.stopping.is_set():
+            was_busy = self._is_busy()  # work that ends during the queries below may have put a message into the outbox after its query
             held = await self._supervisor.held()
             queues = self._worker.capacity.accepted_queues()
             waiting = [run for run in await state.ask(runs.waiting_runs) if run.spider not in held and (not queues or run.queue in queues)]
             next_delivery = await state.ask(outbox.next_due)
-            if not (waiting or self._worker.busy or state.busy or self._digests.busy) and (
+            if not (waiting or was_busy or self._is_busy()) and (
                     next_delivery is None or next_delivery > utc_now() + timedelta(seconds=5)):
                 state.stop()
                 return
             await asyncio.sleep(0.1)
+
+    def _is_busy(self) -> bool:
+        """Return whether a run, what follows a run, or the building of a digest is in progress."""
+        return self._worker.busy or self._state.busy or self._digests.busy
 
     async def _after_run(self, run: Run) -> None:
         await asyncio.gather(self._digests.build_after(run), self._mender.after_run(run))
