@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
@@ -54,6 +54,12 @@ class Progress:
     downloads_failed: int = 0
     download_bytes: int = 0
     waiting: int = 0
+
+    def add(self, more: Progress, *, known: Progress | None = None) -> None:
+        """Add the counters of `more` to these. known: what `more` contains and was added before."""
+        for each in fields(Progress):
+            value = getattr(more, each.name) - (getattr(known, each.name) if known is not None else 0)
+            setattr(self, each.name, getattr(self, each.name) + value)
 
 
 @dataclass(frozen=True)

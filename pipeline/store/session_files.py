@@ -20,6 +20,7 @@ from sqlalchemy import Connection, insert, select
 from pipeline.atomic_write import replace_file
 from pipeline.errors import SessionError
 from pipeline.model import Run
+from pipeline.store.database.bulk import insert_of
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import runs, session_files
 from pipeline.store.runs import leases
@@ -157,16 +158,10 @@ class DatabaseFile(SessionFile):
             return connection.execute(select(session_files.c.version).filter_by(**self._key)).scalar() or 0
 
     def replace(self, data: bytes, *, version: int | None = None) -> int | None:
-        from sqlalchemy.dialects.postgresql import insert as insert_or_update  # noqa: PLC0415  not needed with SQLite
-        row = {"content": data, "version": (version or 0) + 1, "changed_at": datetime.now(UTC)}
-        writing = insert_or_update(session_files).values(**self._key, **row).on_conflict_do_update(
-            index_elements=[session_files.c.spider, session_files.c.name],
-            set_=row | {"version": session_files.c.version + 1},
-            where=None if version is None else session_files.c.version == version).returning(session_files.c.version)
         with self._store.write_unlocked() as connection:
             if self._run is not None:
                 leases.verify_and_hold(connection, runs, self._run.id, owner=self._run.lease_owner)
-            return connection.execute(writing).scalar()
+            return put(connection, **self._key, data=data, version=version)
 
 
 @dataclass(frozen=True)
@@ -219,6 +214,18 @@ def copy_all(source: SessionFiles, target: SessionFiles) -> None:
     for name in NAMES:
         if (data := source.file(name).read()) is not None:
             target.file(name).replace(data)
+
+
+def put(connection: Connection, spider: str, name: str, data: bytes, *, version: int | None = None) -> int | None:
+    """Replace a file in the database, and return its new version.
+
+    version: as in SessionFile.replace. connection: a writing transaction, in which the caller verifies the lease that it needs.
+    """
+    row = {"content": data, "version": (version or 0) + 1, "changed_at": datetime.now(UTC)}
+    found: int | None = connection.execute(insert_of(connection)(session_files).values(spider=spider, name=name, **row).on_conflict_do_update(
+        index_elements=[session_files.c.spider, session_files.c.name], set_=row | {"version": session_files.c.version + 1},
+        where=None if version is None else session_files.c.version == version).returning(session_files.c.version)).scalar()
+    return found
 
 
 def versions(connection: Connection, spider: str) -> Mapping[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.page_archive import PageArchive
 from pipeline.errors import PipelineError, StoreError
-from pipeline.model import FrontierState, Page, Progress, Request
+from pipeline.model import FrontierState, Page, Request
 from pipeline.store.crawl.commit import Committed, SeenRequests, commit_pages
 from pipeline.store.crawl.compare import Comparison
 from pipeline.store.crawl.frontier import Queued, enqueue, forget
@@ -194,8 +194,7 @@ class Committer:
 
     def _succeed(self, batch: list[_Waiting], done: Committed) -> None:
         context, progress = self._context, self._context.progress
-        for name in (entry.name for entry in fields(Progress)):
-            setattr(progress, name, getattr(progress, name) + getattr(done.progress, name))
+        progress.add(done.progress)
         progress.waiting += len(done.queued) - len(done.forgotten) - sum(waiting.page.frontier_id is not None for waiting in batch)
         for page, future, _ in batch:
             if page.error:

@@ -206,8 +206,7 @@ class LeaderMembership(StoreMembership):
         before = self._counted or Progress(waiting=total.waiting)  # the leader counted the waiting rows when it opened the frontier
         if total.pages != before.pages:
             self._context.on_downloads()
-        for name in (each.name for each in fields(Progress)):
-            setattr(progress, name, getattr(progress, name) + getattr(total, name) - getattr(before, name))
+        progress.add(total, known=before)
         self._counted = total
 
     async def _take_cookies(self, at_work: Sequence[int], view: View) -> None:

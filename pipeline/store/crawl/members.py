@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,10 +22,11 @@ from pipeline.errors import LeaseLostError
 from pipeline.hosts import place_of
 from pipeline.model import FrontierState, Json, Progress, Run
 from pipeline.store.crawl.frontier import Queued, queued_of
-from pipeline.store.database.bulk import insert_of, is_one_of
+from pipeline.store.database.bulk import is_one_of
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import frontier, passes, run_members, runs, session_files
 from pipeline.store.runs import leases
+from pipeline.store.session_files import DatabaseFile, put, versions
 
 SESSION = "run"
 """The name in `session_files` of the session that the leader shares with the other members."""
@@ -117,7 +118,7 @@ def lead(store: Store, run: Run, session: bytes, *, followers: int, request: Cal
         connection.execute(delete(session_files).where(
             session_files.c.spider == run.spider,
             session_files.c.name.startswith(COOKIES), session_files.c.name.not_in([f"{COOKIES}{each}" for each in others])))
-        _write_file(connection, run.spider, SESSION, session)
+        put(connection, run.spider, SESSION, session)
         member = _insert(connection, run, owner=run.lease_owner, leader=True, now=now)
         for _ in range(followers - len(others)):
             request(connection, run)
@@ -157,12 +158,12 @@ def record(connection: Connection, member: Member, report: Mapping[str, Json], *
     """
     stored = _verify(connection, member)
     total = added_up([stored])
-    add(total, committed)
+    total.add(committed)
     new = {**report, "progress": {name: value for name, value in asdict(total).items() if value}} | ({"leader": True} if member.leader else {})
     connection.execute(update(run_members).where(run_members.c.id == member.id).values(
         report=new, lease_until=leases.shared_time(connection, datetime.now(UTC)) + leases.TTL))
     if cookies is not None:
-        _write_file(connection, member.run.spider, f"{COOKIES}{member.id}", cookies)
+        put(connection, member.run.spider, f"{COOKIES}{member.id}", cookies)
 
 
 def _verify(connection: Connection, member: Member) -> Mapping[str, Json]:
@@ -259,12 +260,10 @@ def look(store: Store, member: Member) -> View:
         in_progress = connection.execute(select(runs.c.id).where(_in_progress(run))).first() is not None
         others = [Other(row.id, bool(row.report.get("leader")), row.ended_at is None, _is_lost(row, member, now), row.report)
                   for row in _rows(connection, run)]
-        versions = {row.name: row.version for row in connection.execute(select(
-            session_files.c.name, session_files.c.version).where(session_files.c.spider == run.spider))}
         free, held, held_here = (connection.execute(select(frontier.c.id).where(of_pass, where).limit(1)).first() is not None
                                  for where in (and_(_WAITING, _FREE), _HELD, frontier.c.member_id == member.id))
         here = any(other.id == member.id and other.at_work for other in others)
-        return View(in_progress and here, others, free=free, held=held, held_here=held_here, versions=versions)
+        return View(in_progress and here, others, free=free, held=held, held_here=held_here, versions=versions(connection, run.spider))
 
 
 def _is_lost(row: Row[Any], member: Member, now: datetime) -> bool:
@@ -275,8 +274,7 @@ def _is_lost(row: Row[Any], member: Member, now: datetime) -> bool:
     if row.ended_at is not None or row.id == member.id or row.report.get("leader"):
         return False
     alive = leases.owner_is_alive(row.lease_owner, ":".join(member.owner.split(":")[:3]))
-    expired = row.lease_until is None or row.lease_until <= now or row.lease_until > now + leases.LONGEST
-    return alive is False or (expired and not alive)
+    return alive is False or (leases.is_free(row.lease_until, now) and not alive)
 
 
 def free_lost(store: Store, leader: Member, ids: Sequence[int], *, now: datetime) -> list[int]:
@@ -330,22 +328,12 @@ def share_session(store: Store, leader: Member, session: bytes) -> None:
     """Store the session for the other members. Raises LeaseLostError."""
     with store.write(spider=leader.run.spider) as connection:
         leases.verify(connection, runs, leader.run.id, owner=leader.run.lease_owner)
-        _write_file(connection, leader.run.spider, SESSION, session)
+        put(connection, leader.run.spider, SESSION, session)
 
 
 def read_file(store: Store, run: Run, name: str) -> bytes:
     """Return the row of `session_files` with this name; b"" if there is none."""
-    with store.read() as connection:
-        found = connection.execute(select(session_files.c.content).where(
-            session_files.c.spider == run.spider, session_files.c.name == name)).scalar()
-        return bytes(found) if found is not None else b""
-
-
-def _write_file(connection: Connection, spider: str, name: str, content: bytes) -> None:
-    row = {"content": content, "changed_at": datetime.now(UTC)}
-    statement = insert_of(connection)(session_files).values(spider=spider, name=name, version=1, **row)
-    connection.execute(statement.on_conflict_do_update(
-        index_elements=["spider", "name"], set_=row | {"version": session_files.c.version + 1}))
+    return DatabaseFile(store, run.spider, name, run).read() or b""
 
 
 def end_with_run(connection: Connection, run: Run, now: datetime) -> None:
@@ -368,11 +356,6 @@ def added_up(reports: Sequence[Mapping[str, Json]]) -> Progress:
     """Return the sum of what several members have committed."""
     total = Progress()
     for report in reports:
-        add(total, Progress(**report.get("progress", {})))
+        total.add(Progress(**report.get("progress", {})))
     return total
-
-
-def add(total: Progress, more: Progress) -> None:
-    for name in (each.name for each in fields(Progress)):
-        setattr(total, name, getattr(total, name) + getattr(more, name))
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, and_, delete, insert, literal_column, or
 from pipeline.store.database.column_types import Instant
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import nodes as table
+from pipeline.store.runs import leases
 
 REPORT_EVERY_S = 5.0
 GONE_AFTER = timedelta(seconds=15)
@@ -28,7 +29,7 @@ MAX_SKEW_S = 2.0
 
 _NOW = literal_column("(extract(epoch FROM now()) * 1000000)::bigint", Instant)
 """The time of the database server's clock at the start of the transaction."""
-_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::float8, set_config('synchronous_commit', 'off', true)")
+_CLOCK = text("SELECT clock_timestamp(), set_config('synchronous_commit', 'off', true)")
 
 
 class NodeState(StrEnum):
@@ -155,12 +156,9 @@ def clock_skew_of(connection: Connection, clock: Callable[[], datetime]) -> floa
 
     The answer takes a while to arrive. Within this time, the difference is unknown and counts as 0.
     """
-    asked_s = clock().timestamp()
-    database_s = float(connection.execute(_CLOCK).one()[0])
-    answered_s = clock().timestamp()
-    if database_s < asked_s:
-        return asked_s - database_s
-    return min(0.0, answered_s - database_s)
+    asked = clock()
+    server = connection.execute(_CLOCK).one()[0]
+    return -leases.clock_error(asked, server, clock()).total_seconds()
 
 
 def _node(row: Row[Any]) -> Node:

@@ -159,6 +159,11 @@ def free(table: Table, now: datetime) -> ColumnElement[bool]:
     return or_(table.c.lease_until.is_(None), table.c.lease_until <= now, table.c.lease_until > now + LONGEST)
 
 
+def is_free(lease_until: datetime | None, now: datetime) -> bool:
+    """Return whether a row with this `lease_until` has no lease, or an expired one, as `free` says in SQL."""
+    return lease_until is None or lease_until <= now or lease_until > now + LONGEST
+
+
 def take(connection: Connection, table: Table, where: ColumnElement[bool], *, owner: str, now: datetime,
          ttl: timedelta = TTL, order_by: Sequence[Any] = (), limit: int = 1, own_too: bool = False) -> list[int]:
     """Lease up to `limit` free rows that match `where`, add one to their `attempt`, and return their ids.
