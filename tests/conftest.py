@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import trustme
 
+from pipeline.store import open_store
 from tests.leaks import leaks, secrets_of
 from tests.servers import ports
 from tests.servers.authority import Authority
@@ -124,6 +125,14 @@ def postgres() -> Iterator[Postgres]:
     started = Postgres()
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database that has the tables: copying it is faster than making them."""
+    url = postgres.new_database()
+    open_store(tmp_path_factory.mktemp("template"), url).close()
+    return url.rpartition("/")[2]
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from tests.cluster.faults import EVERYWHERE, Fault
 from tests.cluster.namespaces import node_of
 from tests.cluster.site import FILES, Request
 from tests.servers.smtp import Received
-from tests.service.proof import changes_in, parsed
+from tests.service.proof import last_told, parsed
 
 NOTE_WINDOW_S = 3.0
 """How long a node may take, on a busy machine, from a server's acceptance to its own note of it."""
@@ -162,15 +162,7 @@ def _node(cluster: Cluster, peer: str) -> int:
 
 
 def _told_once(order: Sequence[tuple[str, str]], contents: dict[str, bytes], stored: dict[tuple[str, str], Any], counted: Counted) -> None:
-    """The digests of one name link up: what one says an item was is what the one before said it had become."""
-    last: dict[tuple[str, str], Any] = {}
-    for digest, name in order:
-        for change in changes_in(contents[name]):
-            key, before, after = (digest, change["key"]), change["before"], change["after"]
-            if change["change"] == "back":  # what it was before it went
-                before = {}
-            assert before == last.get(key, {}), f"{key}: told {before} after {last.get(key)}"
-            last[key] = after
+    last, _ = last_told(order, contents)
     counted.digests = len(order)
     believed = {(digest, key): item["value"] for (digest, key), item in last.items() if item}
     assert believed == stored, f"a change was never told: {sorted(set(believed.items()) ^ set(stored.items()))}"

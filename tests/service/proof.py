@@ -130,10 +130,13 @@ def _accepted_once(received: Sequence[Received], refused: set[tuple[str, str]], 
     return contents
 
 
-def _told_once(order: Sequence[tuple[str, str]], contents: dict[str, bytes], stored: dict[tuple[str, str], Any],
-               told: Told) -> None:
-    """The digests of one name link up: what one says an item was is what the one before said it had become."""
+def last_told(order: Sequence[tuple[str, str]], contents: dict[str, bytes]) -> tuple[dict[tuple[str, str], Any], int]:
+    """What the digests say each item is in the end, by digest and key, and the number of changes.
+
+    The digests of one name link up: what one says an item was is what the one before said it had become.
+    """
     last: dict[tuple[str, str], Any] = {}
+    changes = 0
     for digest, name in order:
         for change in changes_in(contents[name]):
             key, before, after = (digest, change["key"]), change["before"], change["after"]
@@ -141,7 +144,13 @@ def _told_once(order: Sequence[tuple[str, str]], contents: dict[str, bytes], sto
                 before = {}
             assert before == last.get(key, {}), f"{key}: told {before} after {last.get(key)}"
             last[key] = after
-            told.changes += 1
+            changes += 1
+    return last, changes
+
+
+def _told_once(order: Sequence[tuple[str, str]], contents: dict[str, bytes], stored: dict[tuple[str, str], Any],
+               told: Told) -> None:
+    last, told.changes = last_told(order, contents)
     told.digests = len(order)
     believed = {(TOLD_BY[digest], key): item["value"] for (digest, key), item in last.items() if item}
     assert believed == stored, "a change was never told"

@@ -12,14 +12,6 @@ from pipeline.store import Store, open_store
 from tests.servers.postgres import Postgres
 
 
-@pytest.fixture(scope="session")
-def migrated(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a database that has the tables: copying it is faster than making them."""
-    url = postgres.new_database()
-    open_store(tmp_path_factory.mktemp("template"), url).close()
-    return url.rpartition("/")[2]
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     url = None

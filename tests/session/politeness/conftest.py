@@ -15,14 +15,6 @@ from pipeline.store import open_store
 from tests.servers.postgres import Postgres
 
 
-@pytest.fixture(scope="session")
-def tables(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a database that has the tables: copying it is faster than making them."""
-    url = postgres.new_database()
-    open_store(tmp_path_factory.mktemp("tables"), url).close()
-    return url.rpartition("/")[2]
-
-
 @pytest.fixture(params=["files", pytest.param("postgresql", marks=pytest.mark.needs("postgres"))])
 def new_limits(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], HostLimits]]:
     """Returns limits as a further process of a run has them."""
@@ -31,7 +23,7 @@ def new_limits(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
         return
     server: Postgres = request.getfixturevalue("postgres")
     with ExitStack() as opened:
-        store = opened.enter_context(closing(open_store(tmp_path, server.new_database(request.getfixturevalue("tables")))))
+        store = opened.enter_context(closing(open_store(tmp_path, server.new_database(request.getfixturevalue("migrated")))))
 
         def new() -> HostLimits:
             limits = DatabaseLimits(store)

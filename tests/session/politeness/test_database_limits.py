@@ -23,8 +23,8 @@ HOST = "a.example:80"
 
 
 @pytest.fixture
-def store(postgres: Postgres, tables: str, tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(tmp_path, postgres.new_database(tables))) as opened:
+def store(postgres: Postgres, migrated: str, tmp_path: Path) -> Iterator[Store]:
+    with closing(open_store(tmp_path, postgres.new_database(migrated))) as opened:
         yield opened
 
 
@@ -101,6 +101,6 @@ def test_a_request_costs_no_query_as_long_as_the_process_has_a_permit(store: Sto
 
 
 @pytest.mark.needs("postgres")
-def test_processes_on_two_nodes_never_exceed_the_limits(postgres: Postgres, tables: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert torture.main(["--processes", "2", "--concurrency", "2", "--delay", "0.02", "--answer", "0.05", "--seconds", "1", "--kill"], postgres, tables) == 0
+def test_processes_on_two_nodes_never_exceed_the_limits(postgres: Postgres, migrated: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert torture.main(["--processes", "2", "--concurrency", "2", "--delay", "0.02", "--answer", "0.05", "--seconds", "1", "--kill"], postgres, migrated) == 0
     assert "limits kept" in capsys.readouterr().out

@@ -39,6 +39,12 @@ def sql(world: World, statement: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in found] if found.returns_rows else []
 
 
+def lose_process_of_jobs(world: World) -> None:
+    """Make all jobs look as if a process had taken them and was killed a minute ago."""
+    sql(world, "WITH gone AS (INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 minute') RETURNING id) "
+               "UPDATE procrastinate_jobs SET status = 'doing', worker_id = gone.id FROM gone")
+
+
 async def swept_until(dispatcher: Dispatcher, question: Callable[[], object]) -> None:
     """Sweep as the leader does, until the question is answered with yes."""
     sweeping = asyncio.create_task(_sweep(dispatcher))
@@ -112,8 +118,7 @@ def test_the_job_of_a_killed_process_is_handed_out_again(shared: World) -> None:
     async def main() -> None:
         shared.write(spiders("a"))
         run = shared.due("a")
-        sql(shared, "WITH gone AS (INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 minute') RETURNING id) "
-                    "UPDATE procrastinate_jobs SET status = 'doing', worker_id = gone.id FROM gone")
+        lose_process_of_jobs(shared)
         shared.release.set()
         async with shared.dispatching() as dispatcher:
             await swept_until(dispatcher, lambda: shared.get(run).ended_at)

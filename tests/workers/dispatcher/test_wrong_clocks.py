@@ -12,7 +12,7 @@ from pipeline.store.runs import leases, runs
 from pipeline.workers.dispatcher import procrastinate, sweep
 from tests.workers.dispatcher.conftest import World, until
 from tests.workers.dispatcher.test_dispatchers import spiders
-from tests.workers.dispatcher.test_procrastinate import sql, swept_until
+from tests.workers.dispatcher.test_procrastinate import lose_process_of_jobs, sql, swept_until
 
 pytestmark = pytest.mark.needs("postgres")
 
@@ -54,8 +54,7 @@ def test_a_leader_whose_clock_is_ahead_hands_out_the_job_of_a_killed_process_at_
     async def main() -> None:
         shared.write(spiders("a"))
         run = shared.due("a")
-        sql(shared, "WITH gone AS (INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 minute') RETURNING id) "
-                    "UPDATE procrastinate_jobs SET status = 'doing', worker_id = gone.id FROM gone")
+        lose_process_of_jobs(shared)
         shared.release.set()
         set_clock(shared, clock, timedelta(hours=1))
         async with shared.dispatching() as dispatcher:
