@@ -87,13 +87,11 @@ class DigestBuilder:
         async with self._locks[name], self._places:
             claim = None
             try:
-                claim = await asyncio.to_thread(digests.claim, self._state.store, name, digest.spiders, slot_key, owner=self._owner,
-                                                now=utc_now(), scheduled=scheduled,
-                                                even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
+                claim = await self._claim(name, slot_key, scheduled=scheduled, owner=self._owner)
                 if claim is None:
                     return True
                 claimed = claim.slot_key == slot_key  # if not, an earlier, unfinished claim was built
-                await self._runner.build_digest(claim, self._owner)
+                await self._runner.digests.build(claim, self._owner)
             except PipelineError as error:
                 await self._failed(name, claim, error)
             else:
@@ -102,14 +100,18 @@ class DigestBuilder:
 
     async def _claim_for_any(self, name: str, slot_key: str, *, scheduled: bool) -> bool:
         """Claim the runs for a digest that any process builds. Return False if the store could not be written."""
-        digest = self._state.settings.digests[name]
         try:
-            await asyncio.to_thread(digests.claim, self._state.store, name, digest.spiders, slot_key, owner=None, now=utc_now(),
-                                    scheduled=scheduled, even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
+            await self._claim(name, slot_key, scheduled=scheduled, owner=None)
         except PipelineError as error:
             await self._failed(name, None, error)
             return False
         return True
+
+    async def _claim(self, name: str, slot_key: str, *, scheduled: bool, owner: str | None) -> DigestClaim | None:
+        """Claim the runs that a digest has yet to report. owner: the owner of the claim's lease; None leaves the claim to any process."""
+        digest = self._state.settings.digests[name]
+        return await asyncio.to_thread(digests.claim, self._state.store, name, digest.spiders, slot_key, owner=owner, now=utc_now(),
+                                       scheduled=scheduled, even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
 
     async def build_claimed(self, digest_id: int) -> None:
         """Build the digest of a claim, and the other unfinished claims with the same digest, the oldest first.
@@ -124,7 +126,7 @@ class DigestBuilder:
                 if (until := self._waits_until(name)) is not None:
                     await asyncio.to_thread(digests.give_back, self._state.store, claim, owner=self._owner, until=until)
                     return
-                await self._runner.build_digest(claim, self._owner)
+                await self._runner.digests.build(claim, self._owner)
                 self._on_message()
         except PipelineError as error:
             await self._failed(name, claim, error)

@@ -17,14 +17,9 @@ from pipeline.store.crawl import members
 from pipeline.store.crawl.members import Member
 from pipeline.store.runs.runs import Ending, get_run
 from pipeline.workers.lease_fence import LIMIT_S
-from pipeline.workers.process import Child
+from pipeline.workers.process import MAX_PAGES_SET_ASIDE, STOP_LIMIT_S, WATCH_EVERY_S, Child
 
-MAX_PAGES_SET_ASIDE = 20
-"""The maximum number of pages that one run skips because they killed its process. If one more page does so, the run ends."""
-WATCH_EVERY_S = 1.0
 RENEW_EVERY_S = 3.0
-STOP_LIMIT_S = 30.0
-"""How long, in seconds, a process may take to stop before it is killed."""
 
 logger = logging.getLogger(__name__)
 

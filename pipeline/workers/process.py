@@ -26,6 +26,12 @@ from pipeline.workers.prepared_process import PreparedProcess
 
 START_FOLLOWER = "start a follower"
 """The message with which the leader process of a run asks its parent to start a follower process."""
+WATCH_EVERY_S = 1.0
+"""How often, in seconds, a process is checked against its limits."""
+STOP_LIMIT_S = 30.0
+"""How long, in seconds, a process may take to stop at a checkpoint before it is killed."""
+MAX_PAGES_SET_ASIDE = 20
+"""The maximum number of pages that one run skips because they killed its process. If one more page does so, the run ends."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -1,4 +1,4 @@
-"""Perform runs and digests in child processes, enforce their limits, and store how killed runs ended."""
+"""Perform runs in child processes, enforce their limits, and store how killed runs ended."""
 
 from __future__ import annotations
 
@@ -7,47 +7,36 @@ import logging
 import signal
 import socket
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from pipeline.errors import LeaseLostError, PipelineError, SpiderError
-from pipeline.model import DRY_RUN, DigestClaim, Outcome, Run
+from pipeline.errors import LeaseLostError, PipelineError
+from pipeline.model import DRY_RUN, Outcome, Run
 from pipeline.run_log import page_at_work, page_file
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.crawl.commit import progress_so_far
 from pipeline.store.crawl.frontier import set_page_aside
 from pipeline.store.files.run_logs import upload_run_logs
-from pipeline.store.files.scratch import remove_scratch
-from pipeline.store.mail import digests
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import Ending, end_run, get_run, renew_run
 from pipeline.store.runs.stop_requests import stop_is_requested
-from pipeline.text import counted
+from pipeline.workers.digests import DigestRunner
 from pipeline.workers.followers import FollowerProcesses
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.lease_fence import FENCED, LIMIT_S, UNSTORED
-from pipeline.workers.members import MAX_PAGES_SET_ASIDE, MemberRunner, has_members
+from pipeline.workers.members import MemberRunner, has_members
 from pipeline.workers.prepared_process import PreparedProcess
-from pipeline.workers.process import Child
+from pipeline.workers.process import MAX_PAGES_SET_ASIDE, STOP_LIMIT_S, WATCH_EVERY_S, Child
 
-WATCH_EVERY_S = 1.0
 RENEW_EVERY_S = 5.0
-STOP_LIMIT_S = 30.0
-"""How long, in seconds, a child may take to stop at a checkpoint before it is killed."""
 RETRY_WRITE_S = 1.0
 """If the ending of a run cannot be stored because the disk is full: the seconds until the next attempt."""
 PAGE_SIGNALS = frozenset({signal.SIGPROF, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT})
 """The signals that show that a page ended the process: the page exceeded its CPU limit (SIGPROF) or crashed a parser."""
-DIGEST_LIMIT_S = 600.0
-"""How long, in seconds, a process may take to render a digest before it is killed."""
-RENEW_DIGEST_EVERY_S = 10.0
-DEATHS_PER_PRESENTATION = 3
-"""Whenever this many processes were killed while rendering a digest, a simpler presentation of the digest is used."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +72,7 @@ class Runner:
         self.performing: set[int] = set()
         """The ids of the runs in progress. This object will store how these runs end."""
         self.members = MemberRunner(store, self)
-        self._deaths: Counter[int] = Counter()
-        """For each digest, by the id of its claim: how many processes were killed before they had rendered the digest."""
+        self.digests = DigestRunner(store, self)
 
     def log_file(self, kind: str, number: int) -> Path:
         return self.settings.data_dir / "logs" / kind / f"{number}.log"
@@ -113,8 +101,9 @@ class Runner:
                 if not again or self._must_stop(run):
                     break
                 run = await asyncio.to_thread(self._with_progress, run)
-            await asyncio.to_thread(upload_run_logs, self._store, run, self.performing)
-            return await self._end(run, reason, code, log_file)
+            ended = await self._end(run, reason, code, log_file)
+            await asyncio.to_thread(upload_run_logs, self._store, ended, self.performing)  # may wait for the object store: the run has ended
+            return ended
         finally:
             noted.unlink(missing_ok=True)
 
@@ -279,41 +268,6 @@ class Runner:
         except LeaseLostError:
             return get_run(self._store, run.id) or run
 
-    async def build_digest(self, claim: DigestClaim, owner: str) -> None:
-        """Render a claimed digest in a child process.
-
-        Raise the error that the child reported; the claim stays in the store, so that rendering will be tried again.
-        """
-        log_file = self.log_file("digests", claim.id)
-        deaths = self._deaths[claim.id]
-        less = (min(deaths // DEATHS_PER_PRESENTATION, 2),
-                f"{counted(deaths, 'process')} ended before the digest was rendered; see {log_file.name} in data_dir/logs/digests",
-                ) if deaths >= DEATHS_PER_PRESENTATION else (0, "")
-        child = Child("digest", self.settings, log_file, claim, owner, less)
-        deadline = time.monotonic() + DIGEST_LIMIT_S
-        try:
-            await asyncio.to_thread(child.start)
-            self._children.add(child)
-            while await child.wait(min(RENEW_DIGEST_EVERY_S, max(0.0, deadline - time.monotonic()))) is None and time.monotonic() < deadline:
-                await asyncio.to_thread(digests.renew, self._store, claim.id, owner=owner, now=datetime.now(UTC))
-        finally:
-            self._children.discard(child)
-            child.kill()
-            await child.wait()
-            await asyncio.to_thread(remove_scratch, self._store, claim.id)
-        try:
-            error: PipelineError | None = child.result()
-        except EOFError:
-            self._deaths[claim.id] += 1
-            if not self._store.shared:
-                await asyncio.to_thread(self._store.files.sweep, "messages")  # the process may have left an incomplete file
-            error = SpiderError("the process ended before the digest was rendered", where=f"digests.{claim.name}",
-                                fix=f"see {log_file.name} in data_dir/logs/digests; the digest is rendered again", retry=True)
-        await asyncio.to_thread(child.close)
-        if error is not None:
-            raise error
-        self._deaths.pop(claim.id, None)
-
     def _must_stop(self, run: Run) -> bool:
         return self._stopping or run.id in self._stop_requests
 
@@ -330,4 +284,5 @@ class Runner:
         self._stopping = True
         for child in self._children:
             child.stop()
+        self.digests.stop()
         self.members.stop()
