@@ -18,6 +18,7 @@ def check(settings: Settings) -> Iterator[Remark]:
             yield Remark("pipeline.s3", "has no effect, because files are in data_dir", 'add storage = "s3://bucket/prefix" to [pipeline], or remove the table',
                          suspicious=True)
         return
+    from pipeline.store.files.file_store import FOLDERS
     from pipeline.store.files.object_storage import storage_of
     from pipeline.store.files.open_files import require_extra
     try:
@@ -27,7 +28,7 @@ def check(settings: Settings) -> Iterator[Remark]:
         _ = storage.uses_http
     except PipelineError as error:
         yield Remark(error.where or "pipeline.storage", error.what, error.fix)
-    left = [name for name in ("downloads", "pages", "messages") if _has_files(settings.data_dir / name)]
+    left = [name for name in FOLDERS if _has_files(settings.data_dir / name)]
     if left:
         yield Remark("pipeline.storage", f"data_dir still has files in {', '.join(left)}, which are not used any more",
                      "copy what the object store lacks, as docs/data.md says, and delete them", suspicious=True)

@@ -18,7 +18,7 @@ from pipeline.download.storage import filenames
 from pipeline.download.storage.download_folder import DownloadFolder, IsRecorded
 from pipeline.download.storage.part_files import PartFile
 from pipeline.errors import DownloadError, StoreError
-from pipeline.store.files.file_store import StoredFileInfo
+from pipeline.store.files.file_store import FileStore, StoredFileInfo
 from pipeline.store.files.object_client import PART_BYTES
 from pipeline.store.files.object_files import ObjectFiles
 from pipeline.store.files.object_upload import WHOLE_BYTES, create, upload
@@ -83,12 +83,6 @@ class ObjectDownloadFolder(DownloadFolder):
             self._files.remove(key)
         return True
 
-    def left_behind(self, now: datetime) -> Iterator[StoredFileInfo]:
-        """Yield the objects of this spider that were stored more than LEFT_BEHIND ago, recorded or not."""
-        for found in self._files.list(f"{self._prefix}/"):
-            if now - found.modified_at > LEFT_BEHIND:
-                yield found
-
     def _upload_large(self, key: str, part: PartFile, sha256: str) -> None:
         with self._uploading:
             upload(self._files.client, key, part.file, sha256=sha256, size_bytes=part.size)
@@ -132,3 +126,7 @@ class ObjectDownloadFolder(DownloadFolder):
             raise DownloadError(f"the path of the file has more than {MAX_KEY_BYTES} bytes, which object stores do not allow", where=key[:100],
                                 fix="shorten downloads.path")
 
+
+def left_behind(files: FileStore, spider: str, now: datetime) -> Iterator[StoredFileInfo]:
+    """Yield the objects of a spider that were stored more than LEFT_BEHIND ago, recorded or not."""
+    return (found for found in files.list(f"downloads/{spider}/") if now - found.modified_at > LEFT_BEHIND)

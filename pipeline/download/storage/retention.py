@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from pipeline.download.storage.open_folder import open_folder
 from pipeline.settings import Settings
@@ -185,11 +186,10 @@ def delete_left_behind(store: Store, settings: Settings, *, now: datetime) -> No
         _log.warning("another database uses the same [pipeline] storage: files that interrupted processes have uploaded are not deleted. Give each "
                      "database a prefix of its own; if the other database is no longer in use, delete the object %s", OWNER)
         return
-    from pipeline.download.storage.object_folder import ObjectDownloadFolder  # noqa: PLC0415  files on the disk do not need obstore
+    from pipeline.download.storage.object_folder import left_behind  # noqa: PLC0415  files on the disk do not need obstore
     for spider in settings.spiders:
-        with open_folder(store, spider) as folder:
-            assert isinstance(folder, ObjectDownloadFolder)
-            for found in folder.left_behind(now):
-                if found.modified_at >= complete_since and not download_queue.is_recorded(store, found.key):
-                    store.files.remove(found.key)
-                    _log.info("%s: deleted %s, which an interrupted process had uploaded", spider, found.key)
+        keys = (found.key for found in left_behind(store.files, spider, now) if found.modified_at >= complete_since)
+        while batch := list(islice(keys, _BATCH)):
+            for key in sorted(set(batch) - download_queue.recorded(store, batch)):
+                store.files.remove(key)
+                _log.info("%s: deleted %s, which an interrupted process had uploaded", spider, key)

@@ -316,7 +316,12 @@ def same_content(store: Store, spider: str, sha256: str, size_bytes: int) -> lis
         ).order_by(download_files.c.id)).scalars())
 
 
+def recorded(store: Store, keys: Sequence[str]) -> set[str]:
+    """Return those of the file keys that finished downloads have."""
+    with store.read() as connection:
+        return set(connection.execute(select(download_files.c.key).where(download_files.c.key.in_(keys))).scalars())
+
+
 def is_recorded(store: Store, key: str) -> bool:
     """Whether a finished download has this file key."""
-    with store.read() as connection:
-        return connection.execute(select(download_files.c.id).where(download_files.c.key == key)).first() is not None
+    return bool(recorded(store, [key]))

@@ -17,6 +17,9 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.errors import StoreError
 
+FOLDERS = ("downloads", "messages", "pages", "pictures")
+"""The folders of the files to which the database, mails and pages refer. The keys of logs, which nothing refers to, begin with "logs/"."""
+
 
 @dataclass(frozen=True)
 class StoredFileInfo:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from pipeline.errors import StoreError
-from pipeline.store.files.file_store import FileStore, StoredFileInfo
+from pipeline.store.files.file_store import FOLDERS, FileStore, StoredFileInfo
 from pipeline.store.maintenance.archive import CHUNK_BYTES, FILES, HashingReader
 
-PREFIXES = ("downloads/", "messages/", "pages/", "pictures/")
+PREFIXES = tuple(f"{folder}/" for folder in FOLDERS)
 """The files of an object store that a backup contains. As with files in data_dir, logs are left out."""
 _THREADS = 8
 _AT_ONCE = 1000
