@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pipeline
 from pipeline.cli.finding import Finding, State
-from pipeline.heartbeat.snapshot.nodes import ClusterFacts, cluster_reasons
+from pipeline.heartbeat.snapshot.nodes import ClusterFacts, cluster_problems
 from pipeline.settings import Settings
 from pipeline.settings.fingerprint import fingerprint
 from pipeline.store import Store
@@ -40,11 +40,10 @@ def check_cluster(store: Store, settings: Settings, now: datetime) -> Iterator[F
 
 def _nodes(store: Store, settings: Settings, now: datetime, alive: list[Node]) -> Iterator[Finding]:
     with store.read() as connection:
-        reasons = list(cluster_reasons(ClusterFacts.read(connection, settings, now), now, settings.zone))
-    for reason in reasons:
-        what, _, fix = reason.removeprefix("nodes: ").rpartition("; ")
-        yield Finding("nodes", State.PROBLEM if "clock" in what else State.WARNING, what, fix)
-    if not reasons:
+        problems = list(cluster_problems(ClusterFacts.read(connection, settings, now), now, settings.zone))
+    for problem in problems:
+        yield Finding("nodes", State.PROBLEM if problem.is_clock else State.WARNING, problem.what, problem.fix)
+    if not problems:
         names = ", ".join(f"{node.name} ({', '.join(node.roles)})" for node in alive)
         yield Finding("nodes", State.OK, names or "no service and no worker runs")
 

@@ -53,13 +53,13 @@ def nodes(settings_file: str, *, as_json: bool, forget: str | None) -> None:
             known = ", ".join(sorted({node.name for node in stored.nodes(store) if node.state is stored.NodeState.GONE})) or "none"
             raise UsageError(f"no process of a node named {forget!r} is gone", where="--forget", fix=f"gone nodes: {known}")
         click.echo(f"{len(gone)} forgotten: {', '.join(sorted({node.name for node in gone}))}", err=as_json)
-    found = stored.nodes(store)
+    found = [{**vars(node), "state": node.state.value} for node in stored.nodes(store)]
     if as_json:
-        click.echo(to_json([{**vars(node), "state": node.state.value} for node in found]))
+        click.echo(to_json(found))
     else:
         from rich.console import Console
 
         from pipeline.cli.service_status import node_table
         console = Console(width=None if sys.stdout.isatty() else 200)
-        console.print(node_table([{**vars(node), "state": node.state.value} for node in found]) if found else "no process is running", highlight=False)
-    raise SystemExit(1 if any(node.state is stored.NodeState.GONE for node in found) else 0)
+        console.print(node_table(found) if found else "no process is running", highlight=False)
+    raise SystemExit(1 if any(node["state"] == stored.NodeState.GONE for node in found) else 0)

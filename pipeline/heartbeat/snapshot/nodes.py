@@ -56,20 +56,36 @@ def queue_status(facts: ClusterFacts, now: datetime) -> list[QueueStatus]:
             for each in facts.waiting]
 
 
-def cluster_reasons(facts: ClusterFacts, now: datetime, zone: tzinfo) -> Iterator[str]:
+@dataclass(frozen=True)
+class ClusterProblem:
+    """Why the nodes are not ok. what: a sentence without its end; fix: what to do. is_clock: whether it is a wrong clock."""
+
+    what: str
+    fix: str
+    is_clock: bool = False
+
+
+def cluster_problems(facts: ClusterFacts, now: datetime, zone: tzinfo) -> Iterator[ClusterProblem]:
     """Yield why the nodes are not ok: a node is gone, its clock is wrong, or nobody does some of the work."""
     for node in facts.nodes:
         roles = ", ".join(node.roles)
         if node.state is NodeState.GONE:
-            yield (f"nodes: {quoted(node.name)} ({roles}) is gone, last seen at {iso(node.seen_at, zone)}; if it will not return, run "
-                   f"`pipeline nodes --forget {quoted(node.name)}`")
+            yield ClusterProblem(f"{quoted(node.name)} ({roles}) is gone, last seen at {iso(node.seen_at, zone)}",
+                                 f"if it will not return, run `pipeline nodes --forget {quoted(node.name)}`")
         elif node.has_wrong_clock:
-            yield (f"nodes: the clock of {quoted(node.name)} ({roles}) is {span_for_people(abs(node.clock_skew_s))} "
-                   f"{'ahead of' if node.clock_skew_s > 0 else 'behind'} the clock of the database server; set up time synchronization (NTP)")
+            yield ClusterProblem(f"the clock of {quoted(node.name)} ({roles}) is {span_for_people(abs(node.clock_skew_s))} "
+                                 f"{'ahead of' if node.clock_skew_s > 0 else 'behind'} the clock of the database server",
+                                 "set up time synchronization (NTP)", is_clock=True)
     alive = [node for node in facts.nodes if node.state is NodeState.ALIVE]
     if alive and not any("scheduler" in node.roles for node in alive):
-        yield "nodes: no process plans the schedules; start `pipeline serve`"
+        yield ClusterProblem("no process plans the schedules", "start `pipeline serve`")
     for queue in facts.waiting:
         if queue.oldest_at is not None and (now - queue.oldest_at).total_seconds() > WAITS_AFTER_S and alive and not facts.workers_of(queue.queue):
-            yield (f"nodes: {counted(queue.waiting, 'run')} of the queue {quoted(queue.queue)} cannot start, because no worker takes this queue; "
-                   f"start `pipeline worker --queues {quoted(queue.queue)}`")
+            yield ClusterProblem(f"{counted(queue.waiting, 'run')} of the queue {quoted(queue.queue)} cannot start, because no worker takes this queue",
+                                 f"start `pipeline worker --queues {quoted(queue.queue)}`")
+
+
+def cluster_reasons(facts: ClusterFacts, now: datetime, zone: tzinfo) -> Iterator[str]:
+    """Yield the problems of the nodes as reasons of the health."""
+    for problem in cluster_problems(facts, now, zone):
+        yield f"nodes: {problem.what}; {problem.fix}"

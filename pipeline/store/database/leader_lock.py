@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
+from pipeline.store.database.postgresql import connect
+from pipeline.text import clean_line
 
 if TYPE_CHECKING:
     import psycopg
@@ -46,7 +48,7 @@ class LeaderLock:
         import psycopg  # noqa: PLC0415  only installed where PostgreSQL is used
         try:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = connect(self._engine, options=_SERVER, **_CLIENT)
             if self._is_held:
                 self._connection.execute("COMMIT; BEGIN; SELECT 1")
                 return True
@@ -56,7 +58,7 @@ class LeaderLock:
                 self._is_held = True
         except psycopg.Error as error:
             self.release()
-            raise StoreError(f"the session of the leader was lost: {' '.join(str(error).split())}", where=self._where, retry=True) from error
+            raise StoreError(f"the session of the leader was lost: {clean_line(str(error))}", where=self._where, retry=True) from error
         return self._is_held
 
     def release(self) -> None:
@@ -66,9 +68,3 @@ class LeaderLock:
             with contextlib.suppress(Exception):  # if the session is broken, the server has released the lock, or will soon
                 connection.execute(f"COMMIT; SELECT pg_advisory_unlock({LEADER})")
             connection.close()
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        import psycopg  # noqa: PLC0415  only installed where PostgreSQL is used
-        _, found = self._engine.dialect.create_connect_args(self._engine.url)
-        options = " ".join([str(found.get("options", "")), *(f"-c {name}={value}" for name, value in _SERVER.items())]).strip()
-        return psycopg.connect(**{**found, **_CLIENT, "options": options}, autocommit=True)

@@ -18,9 +18,10 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import URL, Column, Connection, Engine, MetaData, String, Table, create_engine, inspect, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -29,6 +30,9 @@ from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database.schema import metadata, schema_versions
 from pipeline.store.database.schema_version import HEAD, OLDEST_PROGRAM, too_old
 from pipeline.text import counted
+
+if TYPE_CHECKING:
+    import psycopg
 
 SIZE = "SELECT pg_database_size(current_database())"
 VERSION = "SHOW server_version"
@@ -65,15 +69,31 @@ def open_engine(url: URL) -> Engine:
 
 
 def _arguments(url: URL) -> dict[str, Any]:
-    settings = {"lock_timeout": LOCK_TIMEOUT_S, "statement_timeout": STATEMENT_TIMEOUT_S,
-                "idle_in_transaction_session_timeout": IDLE_TIMEOUT_S}
-    options = " ".join(f"-c {name}={seconds * 1000}" for name, seconds in settings.items())
+    options = {"lock_timeout": LOCK_TIMEOUT_S * 1000, "statement_timeout": STATEMENT_TIMEOUT_S * 1000,
+               "idle_in_transaction_session_timeout": IDLE_TIMEOUT_S * 1000}
     return {
         "connect_timeout": CONNECT_TIMEOUT_S, "application_name": "pipeline", "client_encoding": "utf8",
-        "options": f"{url.query.get('options', '')} {options}".strip(),
+        "options": _with_options(url.query.get("options", ""), options),
         "keepalives_idle": LOST_AFTER_S // 3, "keepalives_interval": LOST_AFTER_S // 3, "keepalives_count": 2,
         "tcp_user_timeout": LOST_AFTER_S * 1000,
     }
+
+
+def _with_options(given: object, options: Mapping[str, int]) -> str:
+    """Return the parameter `options` of a connection: what the URL has given, and then settings of the server for the session."""
+    return " ".join([str(given), *(f"-c {name}={value}" for name, value in options.items())]).strip()
+
+
+def connect(engine: Engine, *, options: Mapping[str, int] = MappingProxyType({}), **arguments: Any) -> psycopg.Connection[Any]:
+    """Open a session outside the engine's pool, in which each statement is a transaction of its own. Raises psycopg.Error.
+
+    options: settings of the server for this session. arguments: of psycopg.connect().
+    """
+    import psycopg  # noqa: PLC0415  only installed where PostgreSQL is used
+    found = engine.dialect.create_connect_args(engine.url)[1]
+    if options:
+        found["options"] = _with_options(found.get("options", ""), options)
+    return psycopg.connect(**{**found, **arguments}, autocommit=True)
 
 
 def driver_arguments(engine: Engine) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.leader_lock import LEADER
+from pipeline.store.database.postgresql import connect
 from pipeline.store.database.schema_version import oldest_program, revision_of
 from pipeline.store.health.nodes import Node, clock_skew_of, read_nodes, utc_now
+from pipeline.text import clean_line
 
 if TYPE_CHECKING:
     import psycopg
@@ -82,7 +84,7 @@ def delivers_notifications(store: Store) -> bool:
             sender.execute("NOTIFY pipeline_doctor")
             return any(True for _ in listener.notifies(timeout=LISTEN_TIMEOUT_S, stop_after=1))
     except psycopg.Error as error:
-        raise StoreError(f"notifications cannot be tested: {' '.join(str(error).split())}", where=store.where, retry=True) from error
+        raise StoreError(f"notifications cannot be tested: {clean_line(str(error))}", where=store.where, retry=True) from error
 
 
 def _backend(connection: psycopg.Connection[Any]) -> int:
@@ -93,7 +95,6 @@ def _backend(connection: psycopg.Connection[Any]) -> int:
 def _connect(store: Store) -> psycopg.Connection[Any]:
     import psycopg  # noqa: PLC0415  as above
     try:
-        _, found = store.engine.dialect.create_connect_args(store.engine.url)
-        return psycopg.connect(**{**found, "connect_timeout": 10, "application_name": "pipeline doctor"}, autocommit=True)
+        return connect(store.engine, connect_timeout=10, application_name="pipeline doctor")
     except psycopg.Error as error:
-        raise StoreError(f"the database does not respond: {' '.join(str(error).split())}", where=store.where, retry=True) from error
+        raise StoreError(f"the database does not respond: {clean_line(str(error))}", where=store.where, retry=True) from error

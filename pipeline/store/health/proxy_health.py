@@ -1,4 +1,4 @@
-"""The health of a spider's proxies, in one small JSON file without credentials.
+"""The health of a spider's proxies, as JSON without credentials in one of the session's files.
 
 The spider's session writes the file, and the heartbeat reads it.
 """

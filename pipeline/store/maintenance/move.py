@@ -22,13 +22,14 @@ from pipeline.store.database import migrate
 from pipeline.store.database.engine import Store
 from pipeline.store.database.packed_json import PackedJson, unpacked
 from pipeline.store.database.schema import metadata, nodes, pulse, schema_versions, session_files
-from pipeline.store.files.file_store import FileStore
+from pipeline.store.files.file_store import FOLDERS, FileStore
 from pipeline.store.maintenance.archive import PARTS
 from pipeline.store.maintenance.restore import refuse_running
 from pipeline.store.moved import mark_as_moved
 from pipeline.store.session_files import NAMES, LocalSessionFiles
+from pipeline.text import clean_line
 
-STORED_FILES = ("downloads/", "messages/", "pages/", "pictures/", "logs/runs/")
+STORED_FILES = (*(f"{folder}/" for folder in FOLDERS), "logs/runs/")
 """The files of data_dir that an object store holds."""
 _OF_SERVICES = frozenset({schema_versions, pulse, nodes})
 """Tables that the services of the new database fill themselves."""
@@ -203,4 +204,4 @@ def _naming_errors(target: Store) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise StoreError(f"the rows could not be copied: {' '.join(str(error).split())}", where=target.where, fix="nothing was changed") from error
+        raise StoreError(f"the rows could not be copied: {clean_line(str(error))}", where=target.where, fix="nothing was changed") from error
