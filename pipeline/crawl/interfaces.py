@@ -1,4 +1,4 @@
-"""Interfaces between the modules of a crawl: meta keys, and protocols of the committer and followers."""
+"""Interfaces between the modules of a crawl: meta keys, and protocols of the committer, the followers and the members."""
 
 from __future__ import annotations
 

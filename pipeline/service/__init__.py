@@ -1,4 +1,4 @@
-"""The service (`pipeline serve`).
+"""The service (`pipeline serve` and `pipeline worker`).
 
 Each module contains one part of the service, and service.py combines the parts.
 """

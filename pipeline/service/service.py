@@ -178,7 +178,7 @@ class Service:
         """Return the work that the leader repeats, apart from claiming the slots of spiders and digests."""
         return [
             Duty(RECOVER_SHARED_EVERY_S if self._state.store.shared else RECOVER_EVERY_S, "recovery", self._recovery.again),
-            Duty(SWEEP_EVERY_S, "lost jobs", self._worker.sweep),
+            *([Duty(SWEEP_EVERY_S, "lost jobs", self._worker.sweep)] if self._state.store.shared else []),
             Duty(DIGEST_RETRY_S, "unreported runs", self._digests.build_unreported, first_s=0.0),
             Duty(ALERTS_EVERY_S, "alerts", self._alerts.send),
             Duty(MEND_EVERY_S, "searches for new rules", self._mender.again, first_s=0.0),

@@ -29,7 +29,7 @@ def queues_of(settings: Settings) -> dict[str, str]:
 
 
 def is_shared(settings: Settings) -> bool:
-    """Return whether several services may share the database of the settings, as Store.shared tells of an open store.
+    """Return whether several services may share the database of the settings, as Store.shared says for an open store.
 
     Raises UsageError if a secret cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Files in data_dir."""
+"""The local file store: files in data_dir, each written to a temporary file and then renamed."""
 
 from __future__ import annotations
 

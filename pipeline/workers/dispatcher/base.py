@@ -70,7 +70,7 @@ class Dispatcher(Protocol):
     async def sweep(self) -> None:
         """Repair what other processes have left: jobs that were lost, and those of processes that were killed. Raises StoreError.
 
-        The scheduler leader calls this method every few seconds.
+        The scheduler leader calls this method every few seconds, if several services share the store.
         """
 
     @property

@@ -75,8 +75,7 @@ class LocalDispatcher:
 
     async def sweep(self) -> None:
         """Delete jobs that no process takes, if the database was used with procrastinate before. Raises StoreError."""
-        if self._store.shared:
-            await asyncio.to_thread(self._delete_done_jobs)
+        await asyncio.to_thread(self._delete_done_jobs)
 
     def _delete_done_jobs(self) -> None:
         with self._store.write_unlocked() as connection:
