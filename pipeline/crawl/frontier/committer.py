@@ -53,7 +53,7 @@ class Committer:
     """Commits the pages of a crawl batch by batch, in a separate thread.
 
     on_queued: called with the new rows of the frontier. on_committed: called with the frontier ids of committed pages.
-    on_forgotten: called with the ids of rows removed from the frontier. on_fatal: called with the error if the store fails.
+    on_forgotten: called after forget() with the ids of the rows that were removed from the frontier. on_fatal: called with the error if the store fails.
     """
 
     def __init__(self, context: CrawlContext, on_queued: Callable[[Sequence[Queued]], None],
@@ -68,6 +68,8 @@ class Committer:
         self._requests: list[Request] = []
         self._links: list[tuple[bool, Links]] = []  # the bool is True to remove the links from the frontier, and False to add them
         self._unqueued = 0
+        self._nothing_to_forget = asyncio.Event()
+        self._nothing_to_forget.set()
         self._wake = asyncio.Event()
         self._closing = False
         self._comparison = Comparison.of_spider(context.table)
@@ -105,6 +107,7 @@ class Committer:
         """Remove tentative links from the frontier, because the page that contains them will be fetched again."""
         self._links.append((True, links))
         self._unqueued += 1
+        self._nothing_to_forget.clear()
         self._wake.set()
 
     def enqueue(self, request: Request) -> None:
@@ -117,6 +120,15 @@ class Committer:
     def idle(self) -> bool:
         """Whether all requests passed to enqueue() and queue_links() are in the frontier and were passed to `on_queued`."""
         return not self._unqueued
+
+    @property
+    def forgetting(self) -> bool:
+        """Whether some links passed to forget() are still in the frontier, so that their rows must not be fetched or committed."""
+        return not self._nothing_to_forget.is_set()
+
+    async def forgotten(self) -> None:
+        """Return when all links passed to forget() were removed and `on_forgotten` was called, or when the store has failed."""
+        await self._nothing_to_forget.wait()
 
     async def close(self) -> None:
         """Commit all waiting pages and requests, then stop the thread."""
@@ -145,7 +157,9 @@ class Committer:
                 self._fail(batch, StoreError(f"a page could not be committed: {error!r}"))
             else:
                 self._unqueued -= len(requests) + len(links)
-                self._succeed(batch, done)
+                if not any(forgotten for forgotten, _ in self._links):
+                    self._nothing_to_forget.set()
+                self._succeed(batch, done, forgot=any(forgotten for forgotten, _ in links))
 
     def _write(self, batch: list[_Waiting], requests: list[Request], links: list[tuple[bool, Links]]) -> Committed:
         context = self._context
@@ -192,7 +206,7 @@ class Committer:
                     done.queued.append(row)
         return done
 
-    def _succeed(self, batch: list[_Waiting], done: Committed) -> None:
+    def _succeed(self, batch: list[_Waiting], done: Committed, *, forgot: bool) -> None:
         context, progress = self._context, self._context.progress
         progress.add(done.progress)
         progress.waiting += len(done.queued) - len(done.forgotten) - sum(waiting.page.frontier_id is not None for waiting in batch)
@@ -205,12 +219,13 @@ class Committer:
             if page.downloads:
                 context.on_downloads()
         self._on_committed(page.frontier_id for page, _, _ in batch if page.frontier_id is not None)
-        self._on_queued(done.queued)
-        if done.forgotten:
+        if forgot:
             self._on_forgotten(done.forgotten)
+        self._on_queued(done.queued)
 
     def _fail(self, batch: list[_Waiting], error: PipelineError) -> None:
         for waiting in batch:
             if not waiting.done.done():
                 waiting.done.set_exception(error)
         self._on_fatal(error)
+        self._nothing_to_forget.set()

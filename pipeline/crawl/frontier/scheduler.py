@@ -57,6 +57,7 @@ class FrontierScheduler(RowScheduler):
         self._opened_s = time.monotonic()
         self._unproved: UnprovedPages | None = None  # None if the session has no login
         self._forgotten: set[int] = set()
+        self._committed_since_refill: set[int] = set()
         self._unconditional: set[int] = set()  # rows whose cached page may have been fetched without a valid login
 
     def open(self, spider: Spider) -> None:
@@ -194,6 +195,7 @@ class FrontierScheduler(RowScheduler):
         if self._capped() or not self._has_room():
             return None
         if len(self._window) < self.refill_below and self._more_in_store and self._refilling is None:
+            self._committed_since_refill.clear()
             self._refilling = asyncio.create_task(self._refill())
         if not self._window:
             return None
@@ -245,9 +247,15 @@ class FrontierScheduler(RowScheduler):
         self._wake()
 
     def _on_committed(self, ids: Iterable[int]) -> None:
-        self._under_way.difference_update(ids)
+        ids = set(ids)
+        self._under_way -= ids
+        if self._refilling is not None:
+            self._committed_since_refill |= ids
 
     def _on_queued(self, queued: Sequence[Queued]) -> None:
+        if queued:  # a refill may have returned these rows already, or still return them
+            known = {entry[1] for entry in self._window} | self._under_way | self._forgotten
+            queued = [row for row in queued if row.id not in known]
         room = WINDOW - len(self._window)
         for entry in queued[:room]:
             heapq.heappush(self._window, (-entry.request.priority, entry.id, entry))
@@ -267,8 +275,7 @@ class FrontierScheduler(RowScheduler):
             return
         finally:
             self._refilling = None
-        held = {entry[1] for entry in self._window} | self._under_way | self._forgotten
-        self._on_queued([entry for entry in found if entry.id not in held])
+        self._on_queued([row for row in found if row.id not in self._committed_since_refill])
         if len(found) == WINDOW:
             self._more_in_store = True
         self._wake()

@@ -78,9 +78,10 @@ class UnprovedPages:
     def has_room(self, under_way: int) -> bool:
         """Return whether one more page may be fetched while `under_way` pages are in flight.
 
-        If the session has expired before without any sign, only a few pages may be in flight.
+        If the session has expired before without any sign, only a few pages may be in flight. No page is fetched while links are
+        being removed from the frontier, because the page could be that of such a link.
         """
-        return self._room == MAX_HELD or under_way < self._room
+        return not self._committer.forgetting and (self._room == MAX_HELD or under_way < self._room)
 
     def enqueue(self, request: Request) -> None:
         self._committer.enqueue(request)
@@ -204,6 +205,9 @@ class UnprovedPages:
 
         Return False if the session has expired.
         """
+        await self._committer.forgotten()  # drops the held pages whose links are being removed
+        if self._context.fatal is not None:
+            raise self._context.fatal
         held, epoch = len(self._held), self._epoch
         if not await asyncio.to_thread(self._login_state.verify, epoch, time.monotonic()) or epoch != self._epoch:
             return False

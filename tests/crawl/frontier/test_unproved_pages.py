@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from pipeline.crawl.frontier import committer
 from pipeline.model import ChangeKind, Outcome
 from pipeline.store.crawl import items
 from pipeline.store.runs import runs
@@ -59,6 +62,25 @@ def test_pages_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls
     assert walled.logins == 2
     assert crawls.counts(run)["items"].pages == PAGES + 1  # a page that is fetched again is counted once
     assert texts(crawls) == WHOLE
+    assert "/register" not in [asked.path for asked in site.asked[-PAGES:]]
+
+
+@pytest.mark.parametrize("where", ["/p/0", "/p/11"])
+def test_links_that_are_removed_slowly_are_not_fetched(crawls: Crawls, site: PageSite, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow disk, the links of pages that are fetched again are still in the frontier while the crawl goes on."""
+    walled = walled_site(site, WALLS["a page for all with status 200"])
+    forget = committer.forget
+
+    def forget_slowly(*arguments: Any) -> None:
+        time.sleep(1)
+        forget(*arguments)
+    monkeypatch.setattr(committer, "forget", forget_slowly)
+    crawls.write(settings(site))
+    assert crawls.run().complete
+    expire_once_at(walled, where)
+    run = crawls.run()
+    assert (run.complete, run.progress.new, run.progress.unchanged, walled.logins) == (True, 0, PAGES + 1, 2), run.error
+    assert crawls.counts(run)["items"].pages == PAGES + 1
     assert "/register" not in [asked.path for asked in site.asked[-PAGES:]]
 
 
