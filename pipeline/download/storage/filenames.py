@@ -13,8 +13,6 @@ import unicodedata
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from pathvalidate import sanitize_filename
-
 MAX_BYTES = 150
 """The maximum length of a name, in bytes. File systems allow 255 bytes, but a suffix such as " (2)" and, on Windows, the path of
 the folder need space too.
@@ -78,6 +76,7 @@ def safe(text: str) -> str:
     """Return a safe path component made from any text; "" if no safe character is left."""
     if not text:
         return ""
+    from pathvalidate import sanitize_filename  # noqa: PLC0415  4 ms of a start: the service itself names no files
     name = unicodedata.normalize("NFC", text[:4096].replace("\\", "/")).rstrip("/").rpartition("/")[2]
     # Cc: control characters, Cf: invisible and bidirectional marks, Cs: lone surrogates, Co: private use, Cn: unassigned, Zl, Zp:
     # line and paragraph separators.

@@ -20,7 +20,6 @@ from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.admin_views import AdminViews
 from pipeline.heartbeat.http.auth import Authorizer, Handler, HttpConnection
 from pipeline.heartbeat.http.error_log import ErrorLogFilter
-from pipeline.heartbeat.http.metrics import exposition
 from pipeline.heartbeat.http.pages import PageRenderer
 from pipeline.heartbeat.http.request_bodies import FORM_BYTES, has_body, refusal
 from pipeline.heartbeat.protocols.commands.status import health, status
@@ -188,6 +187,7 @@ class HttpApp:
         return web.Response(text=f"{status(await self._responder.snapshot())}\n", content_type="application/json")
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        from pipeline.heartbeat.http.metrics import exposition  # noqa: PLC0415  9 ms of a start: only for metrics
         body, content_type = exposition(await self._responder.snapshot(), request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 

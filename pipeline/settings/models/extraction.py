@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 import cssselect
-import jmespath
-from jmespath.exceptions import JMESPathError
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -72,9 +70,10 @@ def _check_xpath(value: str | None) -> str | None:
 
 def _check_jmes(value: str | None) -> str | None:
     if value is not None:
+        import jmespath  # noqa: PLC0415  2 ms of a start: only where a rule is JMESPath
         try:
             jmespath.compile(value)
-        except JMESPathError as error:
+        except jmespath.exceptions.JMESPathError as error:
             raise PydanticCustomError("selector", "{found} is not a JMESPath expression: {why}", {
                 "found": repr(value), "why": str(error).partition("\n")[0].removesuffix(", for expression:")}) from error
     return value
