@@ -16,7 +16,8 @@
     │   └── LeaseLostError       8   another process has taken over the work
     ├── HeartbeatError           9   the port is in use, or the service does not answer
     │   └── HeartbeatBusyError  11   the service is too busy for another connection
-    └── SpiderError             10   the spider's own code or rules failed
+    ├── SpiderError             10   the spider's own code or rules failed
+    └── BrowserError            12   the browser is missing, does not start, or has crashed
 
 The numbers are exit codes. An error message says what happened, where, and how to fix it. The attribute `retry` of a
 fetch, download or delivery error says whether another attempt can succeed.
@@ -158,6 +159,10 @@ class HeartbeatBusyError(HeartbeatError):
 
 class SpiderError(PipelineError):
     exit_code = 10
+
+
+class BrowserError(PipelineError):
+    exit_code = 12
 
 
 def family(name: str) -> type[PipelineError]:

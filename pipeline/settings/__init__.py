@@ -20,17 +20,18 @@ from pipeline.settings.models.extraction import (
     ItemsTable,
     PagesTable,
     SelectorTable,
-    WatchTable,
     selector,
 )
 from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.login import CookiesTable, LoginStepTable, LoginTable
 from pipeline.settings.models.mail import MAIL_PROVIDERS, AlertsTable, DkimTable, Language, MailTable, OAuth2Table
+from pipeline.settings.models.render import BrowserTable, RenderTable, StepTable
 from pipeline.settings.models.request import AuthTable, Pairs, RequestTable
 from pipeline.settings.models.root import DemoTable, PipelineTable, Proxy, ProxyTable, Settings
 from pipeline.settings.models.spider import BannedTable, SpiderTable
+from pipeline.settings.models.watch import VisualTable, WatchTable
 
-__all__ = ["MAIL_PROVIDERS", "RECIPIENT", "AlertsTable", "AuthTable", "BannedTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DisplayTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
+__all__ = ["MAIL_PROVIDERS", "RECIPIENT", "AlertsTable", "AuthTable", "BannedTable", "BrowserTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DisplayTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
-           "ProxyTable", "RecipientsTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "Table", "WatchTable", "load", "load_for_heartbeat", "nearest",
+           "ProxyTable", "RecipientsTable", "RenderTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderTable", "StepTable", "Table", "VisualTable", "WatchTable", "load", "load_for_heartbeat", "nearest",
            "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets", "selector"]

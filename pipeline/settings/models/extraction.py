@@ -361,16 +361,3 @@ class PagesTable(Table):
         if self.state is not None and self.where != "form":
             raise PydanticCustomError("pages", "`state` can be used only with where = \"form\"")
         return self
-
-
-class WatchTable(Table):
-    """What `spider = "watch"` compares: the text of a page or of a part of it, with white space collapsed."""
-
-    part: Selector | None = None
-    """Selector of the part of the page to compare. By default the whole body is compared."""
-    ignore: tuple[str, ...] = ()
-    """Regular expressions. Matching text is removed before lines are compared."""
-    name: Selector | None = None
-    """Selector of the item's name. The default is the title of the page."""
-
-    _ignore = field_validator("ignore")(check_regexes)

@@ -123,6 +123,9 @@ class LoginTable(LoginStepTable):
     """The header that contains the token."""
     expired: ExpiredTable = ExpiredTable()
     """How a response shows that the login has expired."""
+    browser: bool = False
+    """Whether the form is filled in and submitted in a browser, because it exists only after JavaScript was executed. Needs the extra
+    `browser`."""
 
     @field_validator("fields", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Table
 from pipeline.settings.fields.secret import Secret
+from pipeline.settings.models.render import Render
 
 Pairs = dict[str, Any] | tuple[tuple[str, Any], ...]
 
@@ -58,6 +59,8 @@ class RequestTable(Table):
     """Encoding of the response, if the response declares a wrong encoding."""
     auth: AuthTable | None = None
     """HTTP authentication of this request."""
+    render: Render | Literal[False] | None = None
+    """Whether this page is rendered in a browser: "browser", a table, or false. The default is `render` of the spider."""
 
     @field_validator("encoding")
     @classmethod

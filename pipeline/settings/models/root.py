@@ -24,6 +24,7 @@ from pipeline.settings.models.cluster import ClusterTable
 from pipeline.settings.models.digest import DigestTable
 from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.mail import AlertsTable, MailTable
+from pipeline.settings.models.render import BrowserTable
 from pipeline.settings.models.spider import SpiderTable
 
 _PASSWORD_IN_URL = re.compile(r"://[^:/?#@]*:[^@]+@|[?&](ssl)?password=[^&]")
@@ -204,6 +205,8 @@ class Settings(Table):
     """How messages are sent."""
     proxies: dict[str, Proxy] = Field(default_factory=dict)
     """Proxies by name: a URL, a table, or a list of URLs and tables, which is a pool."""
+    browser: BrowserTable = BrowserTable()
+    """Which browser renders pages."""
     cluster: ClusterTable = ClusterTable()
     """How several nodes share the work. Only used with PostgreSQL."""
     alerts: AlertsTable = AlertsTable()

@@ -28,12 +28,13 @@ from pipeline.settings.models.extraction import (
     ItemsTable,
     PagesTable,
     Selector,
-    WatchTable,
     check_extra,
     check_regexes,
 )
 from pipeline.settings.models.login import CookiesTable, LoginTable, check_statuses
+from pipeline.settings.models.render import Render
 from pipeline.settings.models.request import CONTROL_CHARACTERS, AuthTable, Start, check_encoding, check_headers
+from pipeline.settings.models.watch import WatchTable
 
 
 def _check_host(place: str) -> str:
@@ -147,6 +148,8 @@ class SpiderTable(Table):
     drop_params: tuple[str, ...] = ()
     """Names of parameters to remove from the query and the path of links. Tracking parameters (utm_…, gclid, fbclid …) are always
     removed."""
+    render: Render | None = None
+    """Whether pages are rendered in a browser before rules are applied: "browser", or a table. Without it, no browser is started."""
     pages: PagesTable | None = None
     """Numbered pages of a listing, which are requested by page number, offset or cursor in the URL, a form or a JSON body."""
     items: ItemsTable | None = None
@@ -234,7 +237,12 @@ class SpiderTable(Table):
     display: DisplayTable = DisplayTable()
     """How digests show the fields of the items."""
     args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments for a spider that is written in Python."""
+    """Keyword arguments for a spider that is written in Python, as `scrapy crawl -a` passes them."""
+    project: str | None = None
+    """A Scrapy project whose settings and components the spider uses: a folder with a scrapy.cfg file, or a module with settings. `spider`
+    may then be a name that `scrapy list` shows."""
+    jar: Literal["kept", "fresh"] = "kept"
+    """For a spider that logs in itself: whether each pass goes on with the cookies of the pass before ("kept") or starts without cookies."""
     beat: Secret | HttpUrl | None = None
     """An https URL of an external monitor (dead man's switch), to which the start and the success or failure of each run are reported."""
 

@@ -1,0 +1,50 @@
+"""[spiders.NAME.watch]: what `spider = "watch"` compares, as text and as a picture."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+
+from pipeline.settings.fields.scalars import Table
+from pipeline.settings.models.extraction import Selector, check_extra, check_regexes
+
+
+class VisualTable(Table):
+    """How `spider = "watch"` compares pictures of a page. `visual = true` stands for the defaults. Needs the extra `browser`."""
+
+    threshold: float = Field(0.1, ge=0, le=1)
+    """How different a pixel must be to count as changed, from 0 (any difference) to 1; measured as people perceive colours."""
+    min_change: float = Field(0.001, ge=0, le=1)
+    """Share of the pixels that must have changed for a change to be reported."""
+    ignore: tuple[str, ...] = ()
+    """CSS selectors of elements that are hidden in the picture, such as advertisements and clocks."""
+
+    @model_validator(mode="after")
+    def _installed(self) -> VisualTable:
+        check_extra("playwright", "browser")
+        return self
+
+
+def _visual(value: object) -> object:
+    return {} if value is True else None if value is False else value
+
+
+Visual = Annotated[VisualTable | None, BeforeValidator(_visual),
+                   WithJsonSchema({"anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/VisualTable"}]})]
+
+
+class WatchTable(Table):
+    """What `spider = "watch"` compares: the text of a page or of a part of it, with white space collapsed."""
+
+    part: Selector | None = None
+    """Selector of the part of the page to compare. By default the whole body is compared."""
+    ignore: tuple[str, ...] = ()
+    """Regular expressions. Matching text is removed before lines are compared."""
+    name: Selector | None = None
+    """Selector of the item's name. The default is the title of the page."""
+
+    visual: Visual = None
+    """Whether pictures of the page are compared, too: true, or a table."""
+
+    _ignore = field_validator("ignore")(check_regexes)
