@@ -114,6 +114,10 @@ class Session:
         """Return the TLS context for a host. Raises UsageError if ca_file cannot be read."""
         return self._tls.context_for(host)
 
+    def has_tls_exception(self, host: str) -> bool:
+        """Return whether `insecure_tls` or `ca_file` applies to a host, so that a browser cannot verify its certificate."""
+        return self._tls.is_exception(host)
+
     def client(self, before: Callable[[str], None] = lambda url: None) -> Client:
         """Return a new client for one thread, with the session's cookie jar. The caller must close the client.
 

@@ -34,6 +34,10 @@ class TlsContexts:
         """
         return False if self.insecure_hosts else str(self._ca_file) if self._ca_file else True
 
+    def is_exception(self, host: str) -> bool:
+        """Return whether the certificates of a host are verified otherwise than by the well-known authorities alone."""
+        return self._ca_file is not None or normal_host(host) in self.insecure_hosts
+
     def context_for(self, host: str | None = None) -> ssl.SSLContext:
         """Return the TLS context for a host.
 
