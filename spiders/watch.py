@@ -1,4 +1,4 @@
-"""The built-in spider `watch`: the text of each page, or of a part of each page, is an item."""
+"""The built-in spider `watch`: the text, and a picture if wanted, of each page, or of a part of each page, is an item."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import regex
 from scrapy.http import Response
 
+from pipeline.crawl.browser.visual import picture_of
 from pipeline.crawl.built_in import BuiltInSpider, TriedRule
 from pipeline.crawl.collector import Found
 from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFailedError
@@ -27,7 +28,7 @@ class WatchSpider(BuiltInSpider):
     """Watches the text of pages. An item has the fields url, name and text.
 
     The text consists of the lines of the page, without empty lines and without the matches of `ignore`. Text that is not HTML
-    is unchanged.
+    is unchanged. With `visual`, the item has the field picture, too, which pipeline.crawl.browser.visual adds.
     """
 
     name = "watch"
@@ -74,7 +75,8 @@ class WatchSpider(BuiltInSpider):
         if not html and is_binary(document.text):
             yield Found(rejected=[RejectedItem({"url": url}, "the response is not text, but binary data")])
             return
-        counts = {}
+        picture = picture_of(response)
+        counts = {} if picture is None else {f"watch.visual.ignore[{place}]": (count, 0) for place, count in enumerate(picture.hidden)}
         try:
             if html or self._is_named:
                 names = self._name.values(document)
@@ -96,7 +98,7 @@ class WatchSpider(BuiltInSpider):
                     yield Found(rejected=[RejectedItem({"url": url, "name": name}, reason)], counts=counts)
                     return
                 text = "\n".join(page_text(part) if self._is_html else part for part in parts)
-            yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}], counts=counts)
+            yield Found(items=[{"url": url, "name": name, "text": self._noise.without(text)}], counts=counts, picture=picture)
         except RuleFailedError as reason:
             yield Found(rejected=[RejectedItem({"url": url}, str(reason))])
 

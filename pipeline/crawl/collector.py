@@ -22,6 +22,8 @@ from scrapy.http import HtmlResponse, Response, TextResponse
 from scrapy.pipelines import ItemPipelineManager
 from scrapy.spiders import Spider
 
+from pipeline.crawl.browser.picture import Picture, PictureRules
+from pipeline.crawl.browser.visual import VisualWatch
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.extract.page_text import is_binary
@@ -56,7 +58,7 @@ class Found:
 
     offsite: links that are not followed because they lead to other hosts; a note of the run mentions them. redirected_host: a
     host that counts as part of the site because a start URL redirected to it; "" means none. counts: the matches of the rules that
-    were applied to the page (see `Page.counts`).
+    were applied to the page (see `Page.counts`). picture: the picture of the page, if the spider compares pictures.
     """
 
     items: list[dict[str, Json]] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Found:
     offsite: list[str] = field(default_factory=list)
     redirected_host: str = ""
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    picture: Picture | None = None
 
 
 class RejectedItemError(Exception):
@@ -80,6 +83,8 @@ class PageCollector:
         self._context = context_of(crawler)
         self._key = key_fields(crawler)
         self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
+        rules = PictureRules.of(self._context.table) if self._context.table.spider == "watch" else None
+        self._visual = VisualWatch(self._context, rules) if rules is not None else None
         self._in_progress: set[int] = set()
         self._examinations = _EXAMINATIONS
 
@@ -107,11 +112,11 @@ class PageCollector:
                     entries = limited(entries, frontier_id)
                 async for entry in entries:
                     await self._add(page, entry)
-            elif limit is None or self._pipelines:
+            elif limit is None or self._pipelines or self._visual is not None:
                 for entry in entries if limit is None else limit.steps(entries, frontier_id):
                     await self._add(page, entry)
             else:
-                with limit.step(frontier_id):  # without item pipelines there is no await in _add
+                with limit.step(frontier_id):  # without item pipelines and pictures there is no await in _add
                     for entry in entries:
                         await self._add(page, entry)
         except CloseSpider:
@@ -166,7 +171,7 @@ class PageCollector:
                 self._context.add_host(entry.redirected_host)
                 page.redirected_host = entry.redirected_host
             for data in entry.items:
-                self._add_item(page, data)
+                self._add_item(page, data if self._visual is None else await self._visual.with_picture(data, entry.picture))
             for rejected in entry.rejected:
                 self._reject(page, rejected.data, rejected.reason)
         elif isinstance(entry, scrapy.Request):

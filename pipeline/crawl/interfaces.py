@@ -39,6 +39,9 @@ NOT_BEFORE = "pipeline_not_before"
 UNCONDITIONAL = "pipeline_whole"
 """The meta key of a request that must not be conditional, so that the response is the whole page and not a 304."""
 
+RENDERED = "rendered"
+"""The meta key with what a browser has rendered for a request; only in memory."""
+
 
 class HostPausedError(Exception):
     """The host of a request is paused (Retry-After). The request will be sent after the pause."""

@@ -17,9 +17,10 @@ from pipeline.model.mail import (
     RecipientResult,
     RecipientState,
 )
+from pipeline.model.pictures import PICTURE, PICTURES, PagePicture, is_same_picture
 from pipeline.model.runs import DRY_RUN, Health, Outcome, Progress, Run
 
-__all__ = ["DRY_RUN", "REBUILD_STEPS", "Again", "Change", "ChangeKind", "DigestClaim", "Download", "DownloadState", "DraftMessage",
-           "FrontierState", "Health", "Item", "Json", "LoginCookie", "Message", "MessageState", "Outcome", "Page", "PictureRequest",
+__all__ = ["DRY_RUN", "PICTURE", "PICTURES", "REBUILD_STEPS", "Again", "Change", "ChangeKind", "DigestClaim", "Download", "DownloadState", "DraftMessage",
+           "FrontierState", "Health", "Item", "Json", "LoginCookie", "Message", "MessageState", "Outcome", "Page", "PagePicture", "PictureRequest",
            "Progress", "QueuedDownload", "Rebuild", "RecipientResult", "RecipientState", "Reject", "Request", "Run", "StoredFile",
-           "Transfer", "together"]
+           "Transfer", "is_same_picture", "together"]

@@ -21,7 +21,7 @@ While this file exists, data_dir holds a mixture of old and restored data.
 """
 
 
-_FOLDERS_OF_A_DATABASE = ("downloads", "messages", "pages", "logs/runs")
+_FOLDERS_OF_A_DATABASE = ("downloads", "messages", "pages", "screenshots", "logs/runs")
 """Folders in data_dir whose files are useless without the database."""
 
 _log = logging.getLogger(__name__)

@@ -15,6 +15,9 @@ from pipeline.settings.models.extraction import check_extra, check_regexes
 
 Blocked = Literal["images", "fonts", "media", "styles", "trackers"]
 
+SEEN_BLOCKED = ("media", "trackers")
+"""What a page of which a picture is taken does not load by default."""
+
 _ACTIONS = ("click", "fill", "select", "press", "scroll", "wait")
 
 

@@ -32,7 +32,7 @@ from pipeline.settings.models.extraction import (
     check_regexes,
 )
 from pipeline.settings.models.login import CookiesTable, LoginTable, check_statuses
-from pipeline.settings.models.render import Render
+from pipeline.settings.models.render import SEEN_BLOCKED, Render
 from pipeline.settings.models.request import CONTROL_CHARACTERS, AuthTable, Start, check_encoding, check_headers
 from pipeline.settings.models.watch import WatchTable
 
@@ -245,6 +245,17 @@ class SpiderTable(Table):
     """For a spider that logs in itself: whether each pass goes on with the cookies of the pass before ("kept") or starts without cookies."""
     beat: Secret | HttpUrl | None = None
     """An https URL of an external monitor (dead man's switch), to which the start and the success or failure of each run are reported."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rendered_for_pictures(cls, given: Any) -> Any:
+        """Have the pages rendered of which pictures are compared, with everything that one sees of them."""
+        watch, render = (given.get("watch"), given.get("render")) if isinstance(given, dict) else (None, None)
+        visual = watch.get("visual") if isinstance(watch, dict) else getattr(watch, "visual", None)
+        if visual in (None, False) or given.get("spider") != "watch" or (render not in (None, "browser") and not isinstance(render, dict)):
+            return given
+        own = render if isinstance(render, dict) else {}
+        return {**given, "render": {"block": SEEN_BLOCKED, **own}}
 
     @field_validator("beat")
     @classmethod

@@ -18,7 +18,12 @@ class VisualTable(Table):
     min_change: float = Field(0.001, ge=0, le=1)
     """Share of the pixels that must have changed for a change to be reported."""
     ignore: tuple[str, ...] = ()
-    """CSS selectors of elements that are hidden in the picture, such as advertisements and clocks."""
+    """CSS selectors of elements that are left out of the picture, such as advertisements and clocks."""
+
+    @field_validator("ignore", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _installed(self) -> VisualTable:
@@ -45,6 +50,6 @@ class WatchTable(Table):
     """Selector of the item's name. The default is the title of the page."""
 
     visual: Visual = None
-    """Whether pictures of the page are compared, too: true, or a table."""
+    """Whether pictures of the page, or of `part`, are compared, too: true, or a table. The pages are then rendered in a browser (see `render`)."""
 
     _ignore = field_validator("ignore")(check_regexes)

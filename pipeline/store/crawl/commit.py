@@ -232,7 +232,8 @@ def _compare(run: Run, found: dict[str, dict[str, Json]], known: dict[str, Any],
                 if row.data == data:
                     compared.unchanged.append(row.id)
                 else:
-                    compared.quiet.append({"row": row.id, "new_data": data, "kept": None if reported == data else reported})
+                    kept = comparison.kept(reported, data)
+                    compared.quiet.append({"row": row.id, "new_data": data, "kept": None if kept == data else kept})
                 continue
             kind = ChangeKind.CHANGED if row.present else ChangeKind.BACK
             before = comparison.before(reported, data)

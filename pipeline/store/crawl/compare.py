@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.model import Json, Page
+from pipeline.model import PICTURE, Json, Page, is_same_picture
 from pipeline.price import amount_of, same, same_currency
 from pipeline.settings import SpiderTable
 
@@ -22,14 +22,19 @@ class Comparison:
 
     ignore: the fields whose changes are not reported.
     min_change: maps a numeric field to the smallest change that is reported, and whether this is a percentage of the reported value.
+    pictures: the fields with the records of pictures (see `PagePicture`), whose first value is not a change.
     """
 
     ignore: frozenset[str] = frozenset()
     min_change: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
+    pictures: frozenset[str] = frozenset()
 
     @classmethod
     def of_spider(cls, spider: SpiderTable) -> Comparison:
-        return cls(frozenset(spider.items.ignore), spider.items.min_change) if spider.items is not None else cls()
+        pictures = frozenset([PICTURE]) if spider.spider == "watch" else frozenset[str]()
+        if spider.items is None:
+            return cls(pictures=pictures)
+        return cls(frozenset(spider.items.ignore), spider.items.min_change, pictures)
 
     def same(self, reported: dict[str, Json], found: dict[str, Json]) -> bool:
         """Return whether there is no change to report.
@@ -41,6 +46,7 @@ class Comparison:
             return True
         names = dict.fromkeys([*reported, *found])
         return all(name in self.ignore or same(reported.get(name), found.get(name))
+                   or (name in self.pictures and is_same_picture(reported.get(name), found.get(name)))
                    or self._too_small(name, reported.get(name), found.get(name)) for name in names)
 
     def _too_small(self, name: str, before: Json, after: Json) -> bool:
@@ -60,11 +66,21 @@ class Comparison:
         reported: the item's fields when a change was last reported. found: the fields now. The result has the reported fields, but
         the ignored fields have their values from `found`.
         """
+        reported = self.kept(reported, found)
         if not self.ignore:
             return reported
         kept = {name: found.get(name) if name in self.ignore else value for name, value in reported.items()
                 if name not in self.ignore or name in found}
         return kept | {name: found[name] for name in self.ignore if name in found}
+
+    def kept(self, reported: dict[str, Json], found: dict[str, Json]) -> dict[str, Json]:
+        """Return the fields with which the next state of the item is compared if there is no change to report.
+
+        reported: the item's fields when a change was last reported. found: the fields now, of which a first picture is taken over.
+        """
+        first = {name: found[name] for name in self.pictures if name in found and reported.get(name) != found[name]
+                 and is_same_picture(reported.get(name), found[name])}
+        return reported | first if first else reported
 
 
 class RuleCount(NamedTuple):

@@ -53,6 +53,14 @@ def known_keys(store: Store, spider: str, keys: Iterable[str]) -> set[str]:
         return {stored[key] for key in found}
 
 
+def reported(store: Store, spider: str, key: str) -> dict[str, Json] | None:
+    """Return the fields of an item when a change of it was last reported; None if the spider has no such item, on the site or gone."""
+    wanted = select(items.c.data, items.c.reported).where(items.c.spider == spider, items.c.key == storable_key(key))
+    with store.read() as connection:
+        row = connection.execute(wanted).one_or_none()
+    return None if row is None else row.data if row.reported is None else row.reported
+
+
 def latest(store: Store, spider: str, *, limit: int) -> list[dict[str, Json]]:
     """Return the fields of at most `limit` items that are still on the site.
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.errors import StoreError
 
-FOLDERS = ("downloads", "messages", "pages", "pictures")
+FOLDERS = ("downloads", "messages", "pages", "pictures", "screenshots")
 """The folders of the files to which the database, mails and pages refer. The keys of logs, which nothing refers to, begin with "logs/"."""
 
 

@@ -1,0 +1,1 @@
+"""Pages in a browser: rendering, pictures, and the comparison of pictures."""

@@ -1,0 +1,190 @@
+"""Take a picture of a page that is rendered in a browser, when everything on it has loaded and nothing moves any more."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+
+from pipeline.errors import FetchError
+from pipeline.picture_difference import difference, opened
+from pipeline.settings import SelectorTable, SpiderTable
+from pipeline.text import clean_line, shown_url
+
+if TYPE_CHECKING:
+    from playwright.async_api import FloatRect, Page, Request, Response
+
+MAX_HEIGHT = 16_000
+"""Maximum height of a picture in pixels. Browsers repeat or cut larger ones."""
+_SETTLE_S = 5.0
+"""How long a page may take until two pictures in a row are the same."""
+_LOAD_S = 15.0
+"""How long images and fonts may take to load after the page is complete."""
+_KINDS = frozenset({"document", "font", "image", "script", "stylesheet"})
+"""Types of the resources without which a page does not look complete."""
+_LATER = frozenset({408, 425, 429})
+"""The client errors (4xx) that another attempt may not get."""
+_BLOCKED = ("net::ERR_BLOCKED_BY_CLIENT", "net::ERR_ABORTED")
+"""Failures of requests that this program has blocked, or that the page itself has given up."""
+_MAX_NAMED = 20
+
+
+@cache
+def _settle_script() -> str:
+    return Path(__file__).with_name("settle.js").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class PictureRules:
+    """What a picture shows.
+
+    part: selector of Playwright for the part of the page; "" takes the whole page. hide: CSS selectors of elements that are left out.
+    is_compared: whether pictures are taken until the page does not move any more. threshold, min_change: how much two pictures in a row may
+    differ then, as in VisualTable.
+    """
+
+    part: str = ""
+    hide: tuple[str, ...] = ()
+    is_compared: bool = True
+    threshold: float = 0.1
+    min_change: float = 0.001
+
+    @classmethod
+    def of(cls, table: SpiderTable) -> PictureRules | None:
+        """Return the rules for the pages of a spider; None if no pictures are taken."""
+        visual = table.watch.visual if table.spider == "watch" else None
+        wanted = table.render.screenshot if table.render is not None else None
+        if visual is None and wanted is None:
+            return None
+        part = part_selector(table.watch.part) if visual is not None or wanted == "part" else ""
+        if visual is None:
+            return cls(part, is_compared=False)
+        return cls(part, visual.ignore, threshold=visual.threshold, min_change=visual.min_change)
+
+
+def part_selector(part: SelectorTable | None) -> str:
+    """Return a selector of Playwright for a part of a page; "" if the part is no element, such as a match of a regular expression."""
+    if part is None:
+        return ""
+    if part.css is not None:
+        return re.sub(r"\s*::(?:text|attr\([^)]*\))", "", part.css)
+    return f"xpath={part.xpath}" if part.xpath is not None else ""
+
+
+class Picture(NamedTuple):
+    """A picture of a page as PNG.
+
+    problem: why the picture must not be compared with others, such as an image that did not load; "" if it is complete. cut: whether the page
+    is higher than the picture. hidden: for each selector of `hide`, the number of elements that it left out.
+    """
+
+    png: bytes = b""
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+    cut: bool = False
+    hidden: tuple[int, ...] = ()
+
+
+class LoadRecord:
+    """Records which images, fonts, style sheets and scripts of a page could not be loaded. Make it before the page is navigated.
+
+    Only failures that another attempt may not have are recorded: an image that the site does not have is missing in each picture.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._failed: dict[str, str] = {}
+        self._listeners: dict[Literal["requestfailed", "response"], Any] = {"requestfailed": self._on_failure, "response": self._on_response}
+        for event, listener in self._listeners.items():
+            page.on(event, listener)
+
+    def close(self) -> None:
+        for event, listener in self._listeners.items():
+            self._page.remove_listener(event, listener)
+
+    @property
+    def problem(self) -> str:
+        """Why the page does not look complete; "" if nothing failed."""
+        return next(iter(self._failed.values()), "")
+
+    def _on_failure(self, request: Request) -> None:
+        reason = request.failure or "unknown"
+        if not reason.startswith(_BLOCKED):
+            self._note(request, reason.removeprefix("net::"))
+
+    def _on_response(self, response: Response) -> None:
+        status = response.status
+        if status >= 500 or status in _LATER:
+            self._note(response.request, f"HTTP {status}")
+        elif status < 400:
+            self._failed.pop(response.url, None)  # the page has requested it once more
+
+    def _note(self, request: Request, reason: str) -> None:
+        if request.resource_type in _KINDS and len(self._failed) < _MAX_NAMED:
+            kind = "frame" if request.resource_type == "document" else request.resource_type.replace("sheet", " sheet")
+            self._failed.setdefault(request.url, f"the {kind} {shown_url(request.url)} did not load ({clean_line(reason, 60)})")
+
+
+class _Area(TypedDict):
+    """What settle.js returns: the area of the picture in CSS pixels, and why the page is not complete."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    problem: str
+    hidden: list[int]
+    invalid: str
+
+
+async def take_picture(page: Page, rules: PictureRules, record: LoadRecord, *, timeout_s: float) -> Picture:
+    """Take a picture of a page. The page is scrolled to its end and back, and its styles are changed: take its content before.
+
+    Raises FetchError if a selector of `hide` is not valid, playwright.async_api.Error if the page has crashed.
+    """
+    from playwright.async_api import TimeoutError as PlaywrightTimeoutError  # noqa: PLC0415  an extra, which only pictures need
+
+    end = time.monotonic() + timeout_s
+    try:
+        part = await page.query_selector_all(rules.part) if rules.part else None
+        area: _Area = await page.evaluate(_settle_script(), {
+            "hide": rules.hide, "part": part, "maxHeight": MAX_HEIGHT, "waitMs": 1000 * min(_LOAD_S, timeout_s)})
+        if area["invalid"]:
+            raise FetchError(f"the browser does not know the selector {clean_line(area['invalid'], 100)!r}", where="watch.visual.ignore",
+                             fix="correct the CSS selector")
+        if area["problem"] or record.problem:
+            return Picture(problem=area["problem"] or record.problem, hidden=tuple(area["hidden"]))
+        shot = await _still(page, area, rules, end)
+    except PlaywrightTimeoutError:
+        return Picture(problem="the picture could not be taken in time")
+    if isinstance(shot, str):
+        return Picture(problem=shot, hidden=tuple(area["hidden"]))
+    if record.problem:
+        return Picture(problem=record.problem, hidden=tuple(area["hidden"]))
+    height = round(min(area["height"], MAX_HEIGHT))
+    return Picture(shot, round(area["width"]), height, cut=area["height"] > MAX_HEIGHT, hidden=tuple(area["hidden"]))
+
+
+async def _still(page: Page, area: _Area, rules: PictureRules, end: float) -> bytes | str:
+    """Return a picture that is the same as the one before it, or the reason why there is none."""
+    clip: FloatRect = {"x": area["x"], "y": area["y"], "width": area["width"], "height": min(area["height"], MAX_HEIGHT)}
+    shoot = partial(page.screenshot, full_page=True, clip=clip, animations="disabled", caret="hide", scale="css", type="png")
+    still_by = min(end, time.monotonic() + _SETTLE_S)
+    before: bytes = await shoot(timeout=1000 * max(0.1, end - time.monotonic()))
+    while rules.is_compared:
+        after: bytes = await shoot(timeout=1000 * max(0.1, end - time.monotonic()))
+        if after == before or _is_same(before, after, rules):
+            return after
+        if time.monotonic() > still_by:
+            return "the page does not stop moving; add the selector of what moves to watch.visual.ignore"
+        before = after
+    return before
+
+
+def _is_same(before: bytes, after: bytes, rules: PictureRules) -> bool:
+    found = difference(opened(before), opened(after), threshold=rules.threshold)
+    return not found.pixels or found.share < rules.min_change
