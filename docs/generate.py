@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.mail.formats.columns import table_format
-from pipeline.registry import ATTACHMENT_FORMATS, BUILT_IN_SPIDERS, load
+from pipeline.registry import ATTACHMENT_FORMATS, BUILT_IN_SPIDERS, IMPORT_FORMATS, load
 from pipeline.settings.reference import reference
 
 DOCS = Path(__file__).parent
@@ -23,9 +23,11 @@ def pages() -> dict[Path, str]:
                for name, spider in ((name, load(found.spider_class)) for name, found in BUILT_IN_SPIDERS.items())]
     formats = [(f"`{name}`", table_format(name).description) for name in ATTACHMENT_FORMATS]
     commands = [(f"`{command.name} {command.argument}`".replace(" `", "`"), command.help) for command in COMMANDS.values()]
+    imports = [(f"`{name}`", load(target).does) for name, target in IMPORT_FORMATS.items()]
     return {DOCS / "settings-reference.md": reference(),
             DOCS / "spiders.md": _with_table("spiders.md", "built-in spider", spiders),
             DOCS / "digests.md": _with_table("digests.md", "format", formats),
+            DOCS / "import.md": _with_table("import.md", "KIND", imports),
             DOCS / "heartbeat.md": _with_table("heartbeat.md", "command", commands)}
 
 

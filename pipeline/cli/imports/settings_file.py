@@ -1,0 +1,52 @@
+"""Add an import to the settings: the recipients of its digest, and a new file of settings.d that is valid with all other settings."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic_write import create_file
+from pipeline.cli.imports.imported import Imported
+from pipeline.errors import UsageError
+from pipeline.settings import Settings, load
+from pipeline.settings.files import part_folder
+
+
+def digest_table(imported: Imported, settings: Settings | None, to: Sequence[str]) -> dict[str, Any] | None:
+    """Return the digest with all spiders of the import; None if nobody is known who would receive it.
+
+    Its recipients are those of `to`, or else those of the import, or else those of [alerts] or of the first digest of the settings.
+    """
+    recipients = list(to) or imported.recipients
+    if not recipients and not imported.notify and settings is not None:
+        recipients = list(settings.alerts.to) or next((list(digest.to) for digest in settings.digests.values() if digest.to), [])
+    if not recipients and not imported.notify:
+        return None
+    table: dict[str, Any] = {"spiders": [spider.name for spider in imported.spiders]}
+    if recipients:
+        table["to"] = recipients
+    if imported.notify:
+        table["notify"] = imported.notify
+    return table
+
+
+def write(settings: Settings, name: str, text: str) -> Path:
+    """Write a new file NAME.toml to settings.d, and return its path. It has the mode of the settings file.
+
+    Raises SettingsError, and writes nothing, if all settings together would not be valid, or UsageError if the file exists.
+    """
+    main = Path(settings.file)
+    path = part_folder(main) / f"{name}.toml"
+    if path.exists():
+        raise UsageError("the file already exists and was not changed", where=str(path), fix="remove it, or give another name with --name")
+    load(main, drafts={path: text})
+    try:
+        path.parent.mkdir(exist_ok=True)
+        if not create_file(path, text.encode()):
+            raise UsageError("the file already exists and was not changed", where=str(path), fix="remove it, or give another name with --name")
+        path.chmod(stat.S_IMODE(main.stat().st_mode))
+    except OSError as error:
+        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
+    return path
