@@ -1,0 +1,184 @@
+"""The browser of a session: pages with the session's cookies, from a pool, in a browser that is started when needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from pipeline.errors import BrowserError, FetchError
+from pipeline.session.browser.context_pages import ContextPages, LentPage
+from pipeline.session.browser.cookies import ContextCookies
+from pipeline.session.browser.emulation import Emulation
+from pipeline.session.browser.guard_proxy import GuardProxy
+from pipeline.session.browser.launch import RunningBrowser, start
+from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.session import Session
+from pipeline.text import clean_line
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+MAX_STARTS = 6
+"""How often a browser is started in one run: once, and again after each crash."""
+
+logger = logging.getLogger(__name__)
+
+
+class SessionBrowser:
+    """A browser that shares the cookies, proxies and rules of a session. It belongs to one event loop.
+
+    max_pages: how many pages are open at once. Nothing is started before the first page. guard: the only way of the browser to the network.
+    """
+
+    def __init__(self, session: Session, program: BrowserProgram, *, max_pages: int) -> None:
+        self.guard = GuardProxy(session, max_bytes=program.max_load_bytes)
+        self._session = session
+        self._program = program
+        self._max_pages = max_pages
+        self._places = asyncio.Semaphore(max_pages)
+        self._starting = asyncio.Lock()
+        self._running: RunningBrowser | None = None
+        self._starts = 0
+        self._contexts: dict[tuple[Emulation, int], ContextPages] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def page(self, emulation: Emulation) -> AsyncIterator[Page]:
+        """Lend a blank page, in the context for this emulation, for a `with` block.
+
+        The context has the cookies of the jar when the block begins; cookies that the page has set are in the jar when it ends. The
+        page is used again, unless the block raises an error. A block must remove listeners and scripts that it has added to the page.
+        Starts the browser if it is not running. Raises BrowserError if it cannot be started; with retry=True if the browser or
+        the page has crashed, whatever error of Playwright or FetchError this has caused in the block.
+        """
+        from playwright.async_api import Error  # noqa: PLC0415  crawls without a browser do not load it
+        async with self._places:
+            running = await self._running_browser()
+            try:
+                pages, lent = await self._take(running, emulation)
+            except Error as error:
+                if not _says_ended(error):
+                    raise BrowserError(f"no page could be opened: {clean_line(error.message, 300)}", where="browser", retry=True) from error
+                running.note_end()
+                raise _ended() from error
+            ended_well = False
+            try:
+                yield lent.page
+                ended_well = True
+            except (Error, FetchError, TimeoutError) as error:
+                await self._return(running, pages, lent, reuse=False)
+                if (crash := _crash(running, lent)) is not None:
+                    raise crash from error
+                raise
+            finally:
+                await self._return(running, pages, lent, reuse=ended_well)
+            if (crash := _crash(running, lent)) is not None:
+                raise crash
+
+    async def _return(self, running: RunningBrowser, pages: ContextPages, lent: LentPage, *, reuse: bool) -> None:
+        """Take the page back, also if this task is cancelled. Does nothing the second time."""
+        if not lent.returned:
+            lent.returned = True
+            returning = asyncio.create_task(self._give_back(running, pages, lent, reuse=reuse))
+            self._closing.add(returning)
+            returning.add_done_callback(self._closing.discard)
+            await asyncio.shield(returning)
+
+    async def _running_browser(self) -> RunningBrowser:
+        async with self._starting:
+            if self._running is not None and not self._running.works:
+                logger.warning("the browser has ended unexpectedly: it is started again for the next page")
+                await self._end()
+            if self._running is None:
+                if self._starts >= MAX_STARTS:
+                    raise BrowserError(f"the browser has ended unexpectedly {self._starts} times", where="browser",
+                                       fix="see the log of the run; memory_limit, the machine's memory or /dev/shm may be too small")
+                self._starts += 1
+                if not self.guard.server:
+                    await self.guard.start()
+                self._running = await start(self._program, self.guard)
+            return self._running
+
+    async def _take(self, running: RunningBrowser, emulation: Emulation) -> tuple[ContextPages, LentPage]:
+        pages = await self._pages(running, emulation)
+        try:
+            return pages, await pages.take()
+        except BaseException:
+            pages.in_use -= 1
+            raise
+
+    async def _pages(self, running: RunningBrowser, emulation: Emulation) -> ContextPages:
+        """Return the pages of the context for an emulation and the current login, with one more in use.
+
+        The context of an older login is closed after its last page: its cookies would otherwise replace those of the new login.
+        """
+        state = self._session.login_state
+        epoch = 0 if state is None else state.epoch
+        async with self._starting:
+            found = self._contexts.get((emulation, epoch))
+            if found is None:
+                for key, old in list(self._contexts.items()):
+                    if old.epoch != epoch and not old.in_use:
+                        del self._contexts[key]
+                        await old.close()
+                found = self._contexts[emulation, epoch] = await self._new_context(running, emulation, epoch)
+            others = [pages for pages in self._contexts.values() if pages is not found]
+            if not found.idle and sum(pages.in_use + pages.idle for pages in self._contexts.values()) >= self._max_pages:
+                await next((pages for pages in others if pages.idle), found).close_idle()
+            found.in_use += 1
+            return found
+
+    async def _new_context(self, running: RunningBrowser, emulation: Emulation, epoch: int) -> ContextPages:
+        context = await running.browser.new_context(
+            **emulation.options(running.playwright.devices, self._session.user_agent), accept_downloads=False)
+        if running.guard is not None:
+            await running.guard.authenticate(context)
+        return ContextPages(context, ContextCookies(self._session.jar, context), epoch)
+
+    async def _give_back(self, running: RunningBrowser, pages: ContextPages, lent: LentPage, *, reuse: bool) -> None:
+        """Take over the cookies of the page, and make it blank or close it."""
+        from playwright.async_api import Error  # noqa: PLC0415
+        pages.in_use -= 1
+        if not running.works:
+            return
+        state = self._session.login_state
+        current = state is None or not state.is_stale(pages.epoch)
+        try:
+            if current:
+                await pages.cookies.take()
+            await pages.give_back(lent, reuse=reuse and current)
+        except Error:  # without a site's doing
+            running.note_end()
+
+    async def close(self) -> None:
+        """End the browser. Pages in use fail."""
+        while self._closing:
+            await asyncio.wait(self._closing)
+        async with self._starting:
+            await self._end()
+        await self.guard.close()
+
+    async def _end(self) -> None:
+        self._contexts.clear()
+        running, self._running = self._running, None
+        if running is not None:
+            await running.end()
+
+
+def _crash(running: RunningBrowser, lent: LentPage) -> BrowserError | None:
+    """Return the error to raise if the browser or the page has crashed; otherwise None."""
+    if not running.works:
+        return _ended()
+    return BrowserError("the page crashed its process in the browser", fix="the page is requested again", retry=True) if lent.crashed else None
+
+
+def _says_ended(error: Exception) -> bool:
+    """Return whether an error of Playwright says that the browser or the driver has ended."""
+    return "has been closed" in str(error) or "Connection closed" in str(error)
+
+
+def _ended() -> BrowserError:
+    return BrowserError("the browser has ended unexpectedly", fix="the page is requested again, in a new browser", retry=True)

@@ -1,0 +1,134 @@
+"""Starts the browser of a session, with all of its traffic through the guard proxy, and ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import BrowserError
+from pipeline.session.browser.guard_proxy import GuardProxy
+from pipeline.session.browser.profile import Profile, delete_left_profiles
+from pipeline.session.browser.program import INSTALL_PROGRAM, BrowserProgram
+from pipeline.text import clean_line
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Playwright
+
+END_S = 5.0
+"""How long, in seconds, the browser and the driver may take to end."""
+QUIET = ("--disable-crash-reporter", "--disable-domain-reliability", "--no-pings", "--disable-default-apps", "--disable-gpu")
+"""Arguments against traffic and processes that no page needs, besides those that Playwright gives itself."""
+_DECISIVE = re.compile(r"\]\s*\[?.*(:FATAL:|error while loading|not found|: ERROR:(?!.*(dbus|crashpad)))")
+"""A line of the browser's output that says why it ended."""
+_SANDBOX = ("No usable sandbox", "SUID sandbox", "Operation not permitted")
+
+logger = logging.getLogger(__name__)
+
+
+class RunningBrowser:
+    """A browser and the driver that controls it. Its attributes: playwright, browser, and guard, its only way to the network."""
+
+    def __init__(self, playwright: Playwright, browser: Browser, guard: GuardProxy | None, profile: Profile | None) -> None:
+        self.playwright = playwright
+        self.browser = browser
+        self.guard = guard
+        self._profile = profile
+        self._has_ended = False
+        browser.on("disconnected", lambda browser: self.note_end())
+
+    def note_end(self) -> None:
+        """Record that the browser has ended, or no longer does what it is told."""
+        self._has_ended = True
+
+    @property
+    def works(self) -> bool:
+        return not self._has_ended and self.browser.is_connected()
+
+    async def end(self) -> None:
+        """End the browser and the driver, whatever state they are in."""
+        await _within(END_S, self.browser.close())
+        await _within(END_S, self.playwright.stop())
+        if self._profile is not None:
+            await asyncio.to_thread(self._profile.delete)
+
+
+async def start(program: BrowserProgram, guard: GuardProxy) -> RunningBrowser:
+    """Start a browser, or connect to one. Raises BrowserError.
+
+    guard: the started proxy through which all connections of the browser go. A browser on another machine cannot use it.
+    """
+    from playwright.async_api import async_playwright  # noqa: PLC0415  crawls without a browser do not load it
+    playwright = await async_playwright().start()
+    try:
+        if program.remote is not None:
+            return await _connect(playwright, program, program.remote)
+        return await _launch(playwright, program, guard)
+    except BaseException:
+        await asyncio.shield(_within(END_S, playwright.stop()))
+        raise
+
+
+async def _launch(playwright: Playwright, program: BrowserProgram, guard: GuardProxy) -> RunningBrowser:
+    from playwright.async_api import Error  # noqa: PLC0415
+    path = program.path(playwright.chromium.executable_path)
+    await asyncio.to_thread(delete_left_profiles, program.folder)
+    profile = await asyncio.to_thread(Profile, program.folder)
+    is_root = os.geteuid() == 0
+    if is_root:
+        logger.info("the browser runs without its sandbox, because this program runs as root")
+    try:
+        browser = await playwright.chromium.launch(
+            executable_path=profile.start_script(path), headless=True, chromium_sandbox=not is_root, env={**profile.environment()},
+            artifacts_dir=profile.folder / "files", args=[*QUIET, *guard.browser_arguments()], proxy={"server": guard.server, "bypass": "<-loopback>"},
+            timeout=program.start_timeout_s * 1000, handle_sigint=False, handle_sigterm=False, handle_sighup=False)
+    except Error as error:
+        await asyncio.to_thread(profile.delete)
+        raise _not_started(error, path, program) from error
+    except BaseException:
+        await asyncio.to_thread(profile.delete)
+        raise
+    return RunningBrowser(playwright, browser, guard, profile)
+
+
+async def _connect(playwright: Playwright, program: BrowserProgram, remote: str) -> RunningBrowser:
+    from playwright.async_api import Error  # noqa: PLC0415
+    try:
+        browser = await playwright.chromium.connect_over_cdp(remote, timeout=program.start_timeout_s * 1000)
+    except Error as error:
+        raise BrowserError(f"the browser cannot be reached: {_first_line(error)}", where="browser.remote", retry=True,
+                           fix="start it with --remote-debugging-port, and check the URL") from error
+    return RunningBrowser(playwright, browser, None, None)
+
+
+def _not_started(error: Exception, path: str, program: BrowserProgram) -> BrowserError:
+    text = str(error)
+    if "Timeout" in text and "exceeded" in text:
+        return BrowserError(f"the browser did not start within {program.start_timeout_s:g} s", where=path, retry=True,
+                            fix="increase [browser] start_timeout if this machine is slow")
+    if any(mark in text for mark in _SANDBOX):
+        return BrowserError("the browser cannot use its sandbox", where=path,
+                            fix="allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0), "
+                            "or install the package chromium-sandbox")
+    if "EACCES" in text:
+        return BrowserError("the browser cannot be started from data_dir, which allows no programs (noexec)", where=str(program.folder),
+                            fix="use a data_dir on a file system without noexec")
+    reason = next((line for line in text.splitlines() if _DECISIVE.search(line)), "") or _first_line(error)
+    return BrowserError(f"the browser did not start: {clean_line(reason, 300)}", where=path, retry=True,
+                        fix=f"start `{Path(path).name} --version` by hand; if that fails, {INSTALL_PROGRAM}")
+
+
+def _first_line(error: Exception) -> str:
+    return clean_line(str(error).strip().split("\n", 1)[0], 300)
+
+
+async def _within(seconds: float, work: Awaitable[Any]) -> None:
+    """Wait for work that may hang or fail because the browser or the driver has ended."""
+    from playwright.async_api import Error  # noqa: PLC0415
+    with contextlib.suppress(TimeoutError, Error, OSError):
+        await asyncio.wait_for(work, seconds)
