@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.crawl.scrapy.project.setting_table import SETTING_TABLE
 from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.mail.formats.columns import table_format
 from pipeline.registry import ATTACHMENT_FORMATS, BUILT_IN_SPIDERS, IMPORT_FORMATS, load
@@ -24,7 +25,9 @@ def pages() -> dict[Path, str]:
     formats = [(f"`{name}`", table_format(name).description) for name in ATTACHMENT_FORMATS]
     commands = [(f"`{command.name} {command.argument}`".replace(" `", "`"), command.help) for command in COMMANDS.values()]
     imports = [(f"`{name}`", load(target).does) for name, target in IMPORT_FORMATS.items()]
+    settings = [(f"`{name}`", use.in_words) for name, use in sorted(SETTING_TABLE.items())]
     return {DOCS / "settings-reference.md": reference(),
+            DOCS / "scrapy-projects.md": _with_table("scrapy-projects.md", "setting", settings),
             DOCS / "spiders.md": _with_table("spiders.md", "built-in spider", spiders),
             DOCS / "digests.md": _with_table("digests.md", "format", formats),
             DOCS / "import.md": _with_table("import.md", "KIND", imports),

@@ -30,6 +30,7 @@ from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID
+from pipeline.crawl.scrapy.project.item_signals import ItemSignals
 from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
 from pipeline.documents.scripted_pages import script_message
@@ -111,14 +112,14 @@ class PageCollector:
                     limited = limit.async_steps if self._context.table.is_built_in else limit.noted
                     entries = limited(entries, frontier_id)
                 async for entry in entries:
-                    await self._add(page, entry)
-            elif limit is None or self._pipelines or self._visual is not None:
+                    await self._add(page, entry, response)
+            elif limit is None or self._visual is not None or not self._context.table.is_built_in:
                 for entry in entries if limit is None else limit.steps(entries, frontier_id):
-                    await self._add(page, entry)
+                    await self._add(page, entry, response)
             else:
-                with limit.step(frontier_id):  # without item pipelines and pictures there is no await in _add
+                with limit.step(frontier_id):  # a built-in spider without pictures yields a Found, for which there is no await in _add
                     for entry in entries:
-                        await self._add(page, entry)
+                        await self._add(page, entry, response)
         except CloseSpider:
             self._context.capped = True
             await self._commit(response, page)
@@ -150,6 +151,10 @@ class PageCollector:
         assert isinstance(scheduler, RowScheduler)
         return scheduler
 
+    @cached_property
+    def _item_signals(self) -> ItemSignals:
+        return ItemSignals(self._crawler)
+
     @property
     def _spider(self) -> Spider:
         assert self._crawler.spider is not None
@@ -161,7 +166,7 @@ class PageCollector:
         assert isinstance(processor, ItemProcessor)
         return processor
 
-    async def _add(self, page: _PageOutput, entry: Any) -> None:
+    async def _add(self, page: _PageOutput, entry: Any, response: Response) -> None:
         if isinstance(entry, Found):
             page.links += entry.links
             page.downloads += entry.downloads
@@ -184,14 +189,23 @@ class PageCollector:
         elif isinstance(entry, Download):
             page.downloads.append(entry)
         elif entry is not None:
-            if self._pipelines:
-                given = entry
-                try:
-                    entry = await self._item_processor.run_pipelines(entry)
-                except DropItem as reason:
-                    self._reject(page, ItemAdapter(given).asdict(), f"dropped by an item pipeline of the spider: {reason}")
-                    return
-            self._add_item(page, ItemAdapter(entry).asdict())
+            await self._add_yielded_item(page, entry, response)
+
+    async def _add_yielded_item(self, page: _PageOutput, given: Any, response: Response) -> None:
+        """Pass an item through the item pipelines, and send the signals about it that Scrapy's scraper would send."""
+        item, signals = given, self._item_signals
+        if self._pipelines:
+            try:
+                item = await self._item_processor.run_pipelines(given)
+            except DropItem as reason:
+                await signals.dropped(given, reason, response)
+                self._reject(page, ItemAdapter(given).asdict(), f"dropped by an item pipeline of the spider: {reason}")
+                return
+            except Exception as error:
+                await signals.failed(given, error, response)
+                raise
+        self._add_item(page, ItemAdapter(item).asdict())
+        await signals.scraped(item, response)
 
     def _add_item(self, page: _PageOutput, data: dict[str, Any]) -> None:
         try:

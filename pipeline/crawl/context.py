@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
+    from pipeline.crawl.scrapy.project.project import ScrapyProject
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ class CrawlContext:
     keep_unseen: bool = False
     keep_pages: bool = False
     fast_engine: bool = True
+    observers: list[object] = field(default_factory=list)  # listeners of signals, to which Scrapy has only weak references
+    project: ScrapyProject | None = None  # the Scrapy project of the spider
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # decoded bodies
 
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:

@@ -21,6 +21,12 @@ from pipeline.crawl.processes.leader import FollowerGroup, FollowerSockets
 from pipeline.crawl.processes.scaling import Scaling
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
+from pipeline.crawl.scrapy.project import legacy
+from pipeline.crawl.scrapy.project.adoption import ADOPTED
+from pipeline.crawl.scrapy.project.components import ADD_ON
+from pipeline.crawl.scrapy.project.project import given_in, project_settings
+from pipeline.crawl.scrapy.project.setting_table import departure_lines, departures
+from pipeline.crawl.scrapy.project.watch_crawl import CrawlWatch
 from pipeline.crawl.spider_import import described
 from pipeline.crawl.verdict import verdict
 from pipeline.model import Json, Request
@@ -64,6 +70,21 @@ _SPIDER_MIDDLEWARES = {
     "scrapy.spidermiddlewares.depth.DepthMiddleware": 900,
 }
 
+_HTTP_CACHE = {"scrapy.downloadermiddlewares.httpcache.HttpCacheMiddleware": 900}
+"""A further middleware of Scrapy for spiders written in Python. It does nothing unless the settings of the spider ask for it."""
+_PROJECT_MIDDLEWARES = {"scrapy.downloadermiddlewares.stats.DownloaderStats": 850}
+"""A further middleware of Scrapy for the spiders of projects."""
+_EXTENSIONS = {f"scrapy.extensions.{name}": 0 for name in ("memdebug.MemoryDebugger", "closespider.CloseSpider", "feedexport.FeedExporter")}
+"""The extensions of Scrapy for spiders written in Python. They do nothing unless the settings of the spider ask for it."""
+_PROJECT_EXTENSIONS = {f"scrapy.extensions.{name}": 0 for name in (
+    "corestats.CoreStats", "logcount.LogCount", "logstats.LogStats", "memusage.MemoryUsage")}
+"""Further extensions of Scrapy for the spiders of projects."""
+_PROJECT_HANDLERS = {"data": "scrapy.core.downloader.handlers.datauri.DataURIDownloadHandler",
+                     "s3": "scrapy.core.downloader.handlers.s3.S3DownloadHandler",
+                     "ftp": "scrapy.core.downloader.handlers.ftp.FTPDownloadHandler"}
+"""Further download handlers of Scrapy for projects. A project must name the handler for "file" itself, since a page may have links to files."""
+_LAST = 10**9
+
 _RETRIED = [each for each in RETRY_EXCEPTIONS if "handlers.http11" not in str(each)]
 """Scrapy's RETRY_EXCEPTIONS without the exceptions of Scrapy's HTTP handler, which is slow to import and not used."""
 
@@ -96,10 +117,47 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
 
     The settings that protect the run override those in a spider's custom_settings.
     """
+    table, project = context.table, context.project
+    built_in = table.is_built_in
+    left_out = _FOR_PYTHON_SPIDERS if built_in else frozenset()
+    replaced = _FOR_BUILT_IN if built_in else {}
+    settings = ScrapySettings() if project is None else project.settings.copy()
+    # A project's own values replace these, except for values that `adopted` has compared with the table in settings.toml.
+    settings.setdict(_defaults_of(context), priority="project" if project is None else "command")
+    if project is not None:
+        settings.setdict({name: getattr(table, key) for name, key in ADOPTED.items() if key != "user_agent"}
+                         | {"USER_AGENT": context.session.user_agent}, priority="cmdline")
+    settings.setdict({
+        "DOWNLOADER_MIDDLEWARES_BASE": {name: place for name, place in _DOWNLOADER_MIDDLEWARES.items() if name not in left_out} | (
+            {} if built_in else _HTTP_CACHE) | ({} if project is None else _PROJECT_MIDDLEWARES),
+        "SPIDER_MIDDLEWARES_BASE": {
+            replaced.get(name, name): place for name, place in _SPIDER_MIDDLEWARES.items() if name not in left_out},
+        "EXTENSIONS_BASE": ({} if built_in else _EXTENSIONS) | ({} if project is None else _PROJECT_EXTENSIONS) | ({"scrapy.extensions.throttle.AutoThrottle": 0} if table.throttle else {}),
+        "AUTOTHROTTLE_ENABLED": table.throttle,
+        "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.scrapy.handler.SessionHandler",
+                                   "https": "pipeline.crawl.scrapy.handler.SessionHandler"} | ({} if project is None else _PROJECT_HANDLERS),
+        "SCHEDULER": _scheduler_of(context),
+        "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
+        "JOBDIR": None,
+        "TWISTED_REACTOR_ENABLED": project is not None and project.has_reactor,
+        "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",
+        "ASYNCIO_EVENT_LOOP": None,
+        "TELNETCONSOLE_ENABLED": False,
+        "REMOTE_CONTROL_ENABLED": False,
+        "DOWNLOAD_VERIFY_CERTIFICATES": True,
+        "DOWNLOAD_TIMEOUT": table.timeout,
+        "DOWNLOAD_MAXSIZE": table.max_page_size,
+        "DOWNLOAD_WARNSIZE": 0,
+        "HTTPPROXY_ENABLED": False,
+        "ROBOTSTXT_OBEY": table.robots,
+    }, priority="cmdline")
+    return settings
+
+
+def _defaults_of(context: CrawlContext) -> dict[str, Any]:
+    """Return the values that the settings of a spider may replace."""
     table = context.table
-    left_out = _FOR_PYTHON_SPIDERS if table.is_built_in else frozenset()
-    replaced = _FOR_BUILT_IN if table.is_built_in else {}
-    settings = ScrapySettings({
+    return {
         "CONCURRENT_ITEMS": 1,  # Scrapy starts this many tasks for each response; the tasks have no work, because PageCollector passes no items on
         # Members on several nodes have 16 requests in flight each, since only the requests to one host are limited together.
         "CONCURRENT_REQUESTS": max(16 // (1 if context.membership is not None else table.first_processes), table.concurrency),
@@ -112,31 +170,10 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "RETRY_GIVE_UP_LOG_LEVEL": "INFO",
         "WARN_ON_GENERATOR_RETURN_VALUE": False,
         "USER_AGENT": context.session.user_agent,
-        "STATS_DUMP": False,
-    }, priority="project")
-    settings.setdict({
-        "DOWNLOADER_MIDDLEWARES_BASE": {
-            name: place for name, place in _DOWNLOADER_MIDDLEWARES.items() if name not in left_out},
-        "SPIDER_MIDDLEWARES_BASE": {
-            replaced.get(name, name): place for name, place in _SPIDER_MIDDLEWARES.items() if name not in left_out},
-        "EXTENSIONS_BASE": {"scrapy.extensions.throttle.AutoThrottle": 0} if table.throttle else {},
-        "AUTOTHROTTLE_ENABLED": table.throttle,
+        "STATS_DUMP": context.project is not None,
         "AUTOTHROTTLE_START_DELAY": max(table.delay, 1.0),
         "AUTOTHROTTLE_TARGET_CONCURRENCY": float(table.concurrency),
-        "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.scrapy.handler.SessionHandler",
-                                   "https": "pipeline.crawl.scrapy.handler.SessionHandler"},
-        "SCHEDULER": _scheduler_of(context),
-        "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
-        "TWISTED_REACTOR_ENABLED": False,
-        "TELNETCONSOLE_ENABLED": False,
-        "REMOTE_CONTROL_ENABLED": False,
-        "DOWNLOAD_VERIFY_CERTIFICATES": True,
-        "DOWNLOAD_TIMEOUT": table.timeout,
-        "DOWNLOAD_MAXSIZE": table.max_page_size,
-        "DOWNLOAD_WARNSIZE": 0,
-        "HTTPPROXY_ENABLED": False,
-    }, priority="cmdline")
-    return settings
+    }
 
 
 def _scheduler_of(context: CrawlContext) -> str:
@@ -150,7 +187,19 @@ def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
     """Return a Scrapy crawler for a run. Scrapy components get the run's context by calling context_of(crawler)."""
     crawler = crawler_class(fast=context.fast_engine)(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
+    if not context.table.is_built_in:
+        crawler.settings.set("ADDONS", {**crawler.settings["ADDONS"], ADD_ON: _LAST}, priority="cmdline")
+        context.observers.append(CrawlWatch(crawler, context))
+        for line in _notes_on_settings(context, spidercls, crawler.settings):
+            context.note(line)
     return crawler
+
+
+def _notes_on_settings(context: CrawlContext, spidercls: type[Spider], ours: ScrapySettings) -> list[str]:
+    """Return what the run says about the settings of the spider that are not used as in Scrapy."""
+    given = given_in(project_settings(context.project, spidercls))
+    lines = departure_lines(departures(given, ours, context.table.model_fields_set))
+    return [*lines, *([legacy.START_REQUESTS] if legacy.is_legacy(spidercls) else [])]
 
 
 async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,
@@ -173,8 +222,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
     crawler.signals.connect(start_failed, signal=signals.spider_error)
     stopper = asyncio.create_task(_stop_when(stop, crawler, context))
     try:
-        arguments = {} if context.table.is_built_in else context.table.args
-        await crawler.crawl_async(**arguments)
+        await crawler.crawl_async(**_arguments(context))
     finally:
         stopper.cancel()
         if scaling is not None:
@@ -184,6 +232,15 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         await _finish(crawler, context)
         context.session.jar.save()
     return verdict(context, stopped=stop.is_set())
+
+
+def _arguments(context: CrawlContext) -> dict[str, Any]:
+    """Return the arguments of the spider. A project's spider gets numbers and truth values as text, as from `scrapy crawl -a`."""
+    table = context.table
+    if table.is_built_in or context.project is None:
+        return {} if table.is_built_in else table.args
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, (int, float)) else value
+            for name, value in table.args.items()}
 
 
 async def crawl_as_member(context: CrawlContext, spidercls: type[Spider]) -> None:
@@ -229,17 +286,20 @@ async def _stop_when(stop: asyncio.Event, crawler: Crawler, context: CrawlContex
 def _named(spidercls: type[Spider], name: str, context: CrawlContext) -> type[Spider]:
     """Return a subclass with the spider's name and start requests from the settings.
 
-    A start() that the spider defines itself is kept.
+    A start() that the spider defines itself is kept. The spider of a project also keeps its name, which its settings and code may use.
     """
-    attributes: dict[str, Any] = {"name": name, "custom_settings": spidercls.custom_settings}
+    attributes: dict[str, Any] = {"name": name if context.project is None else spidercls.name, "custom_settings": spidercls.custom_settings}
+    bases: tuple[type, ...] = (spidercls,)
     if context.is_follower or context.first:
         attributes["start"] = _no_start
+    elif legacy.is_legacy(spidercls):
+        attributes["start"], bases = legacy.start, (spidercls, legacy.StartRequests)
     elif context.starts and spidercls.start is Spider.start:
         async def start(self: Spider) -> AsyncIterator[scrapy.Request]:
             for index, declared in enumerate(context.starts):
                 yield _start_request(context, index, declared)
         attributes["start"] = start
-    return type(spidercls.__name__, (spidercls,), attributes | {"__module__": spidercls.__module__})
+    return type(spidercls.__name__, bases, attributes | {"__module__": spidercls.__module__})
 
 
 async def _no_start(spider: Spider) -> AsyncIterator[scrapy.Request]:

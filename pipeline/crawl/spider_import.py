@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import traceback
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.settings import nearest
 
 
 def spider_class(name: str, folder: Path) -> type[Spider]:
-    """Import and return a spider's class. name: the name of a built-in spider, or "module:Class".
+    """Import and return a spider's class. name: the name of a built-in spider, "module:Class" or "file.py:Class".
 
     folder: the folder of settings.toml, in which modules are looked up first. Raise SpiderError with the reason when the class
     cannot be imported; the reason names the file and the line.
@@ -24,7 +25,7 @@ def spider_class(name: str, folder: Path) -> type[Spider]:
     module_name, _, class_name = (BUILT_IN_SPIDERS[name].spider_class if name in BUILT_IN_SPIDERS else name).partition(":")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    module = _imported(module_name, name, folder)
+    module = _of_file(module_name, folder) if module_name.endswith(".py") else _imported(module_name, name, folder)
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Spider)):
         own = [each for each, value in vars(module).items()
@@ -55,16 +56,55 @@ def _imported(module_name: str, name: str, folder: Path) -> ModuleType:
         if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
             raise SpiderError(f"there is no module {error.name}", where=name,
                               fix=f"put the module beside settings.toml, in {folder}") from error
-        raise SpiderError(f"the module could not be imported: {_place(error, folder)}it imports {error.name}, which is not installed",
-                          where=name, fix=f"install the package that contains {error.name}, or correct the import") from error
-    except SyntaxError as error:
-        raise SpiderError(f"the module could not be imported: {type(error).__name__}{_place(error, folder, error)}{error.msg}",
-                          where=name, fix="correct this line") from error
-    except SystemExit as error:
-        raise SpiderError(f"the module could not be imported: {_place(error, folder)}it ends the process (SystemExit) instead of defining "
-                          "a class", where=name, fix="call such code only under `if __name__ == \"__main__\":`") from error
-    except Exception as error:
-        raise SpiderError(f"the module could not be imported: {_place(error, folder)}{type(error).__name__}: {error}".rstrip(": "), where=name) from error
+        raise import_error(error, name, folder) from error
+    except (Exception, SystemExit) as error:
+        raise import_error(error, name, folder) from error
+
+
+def import_error(error: BaseException, name: str, folder: Path, *, is_project: bool = False) -> SpiderError:
+    """Return the error of an import as a SpiderError that names the file and the line.
+
+    name: what settings.toml names. folder: the folder of the user's code. is_project: whether the import is that of a Scrapy project.
+    """
+    fix, place = "", _place(error, folder)
+    match error:
+        case ModuleNotFoundError() if error.name is not None:
+            why = f"{place}it imports {error.name}, which is not installed"
+            fix = f"install the package that contains {error.name}, or correct the import"
+        case SyntaxError():
+            why, fix = f"{type(error).__name__}{_place(error, folder, error)}{error.msg}", "correct this line"
+        case SystemExit():
+            why = f"{place}it ends the process (SystemExit) instead of defining a class"
+            fix = "call such code only under `if __name__ == \"__main__\":`"
+        case _:
+            why = f"{place}{type(error).__name__}: {error}".rstrip(": ")
+    return SpiderError(f"the Scrapy project could not be imported: {why}" if is_project else f"the module could not be imported: {why}",
+                       where=name, fix=fix)
+
+
+def _of_file(name: str, folder: Path) -> ModuleType:
+    """Import the module in a Python file. The module gets the name with which an import statement would find the file, if there is one.
+
+    The names of some modules are not valid in import statements, such as toscrape-css.py. name: the path of the file, relative to folder.
+    """
+    file = (folder / Path(name).expanduser()).resolve()
+    if not file.is_file():
+        raise SpiderError("the file does not exist", where=str(file), fix="correct `spider`")
+    parts = file.relative_to(folder.resolve()).with_suffix("").parts if file.is_relative_to(folder.resolve()) else (file.stem,)
+    module_name = ".".join(parts)
+    if len(parts) > 1 and not any("." in part for part in parts):
+        module = _imported(module_name, name, folder)
+        if module.__file__ is not None and Path(module.__file__).resolve() == file:
+            return module
+    spec = importlib.util.spec_from_file_location(module_name.replace(".", "_"), file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise import_error(error, name, folder) from error
+    return module
 
 
 def _place(error: BaseException, folder: Path, syntax: SyntaxError | None = None) -> str:

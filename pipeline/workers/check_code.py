@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 from scrapy import Spider
 
+from pipeline.crawl.scrapy.project.adoption import adopted
+from pipeline.crawl.scrapy.project.legacy import is_legacy
+from pipeline.crawl.scrapy.project.project import given_in, load_spider, project_settings
 from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import SpiderError
 from pipeline.mail.render.sample import check_template
@@ -30,9 +33,13 @@ def check_code(settings: Settings, kind: str, name: str) -> None:
 def _check_spider(settings: Settings, name: str) -> None:
     table = settings.spiders[name]
     resource.setrlimit(resource.RLIMIT_DATA, (table.memory_limit, table.memory_limit))
-    spidercls = spider_class(table.spider, settings.folder)
+    if table.project is None:
+        spidercls = spider_class(table.spider, settings.folder)
+    else:
+        project, spidercls, _ = load_spider(table.project, table.spider, settings.folder)
+        adopted(table, given_in(project_settings(project, spidercls)))
     _check_arguments(table, spidercls)
-    if spidercls.start is not Spider.start:
+    if spidercls.start is not Spider.start or is_legacy(spidercls):
         return
     if not table.start and not getattr(spidercls, "start_urls", ()):
         raise SpiderError("the spider has nothing to fetch", where=table.spider,

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,6 +26,9 @@ from pipeline.crawl.processes.cookie_exchange import SharedSession
 from pipeline.crawl.processes.follower import FollowerRelogin, join
 from pipeline.crawl.processes.leader import FollowerSockets, shares
 from pipeline.crawl.processes.membership import FollowerMembership, LeaderMembership, shared_session
+from pipeline.crawl.scrapy.project.adoption import adopted
+from pipeline.crawl.scrapy.project.project import ScrapyProject, given_in, load_spider, project_settings
+from pipeline.crawl.scrapy.project.reactor import run_on_reactor
 from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import PipelineError, StoreError
 from pipeline.model import DRY_RUN, Outcome, Progress, Run
@@ -35,7 +38,7 @@ from pipeline.session.politeness.host_limits import HostBudget, host_limits_of
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
 from pipeline.store import Store
-from pipeline.store.crawl import members
+from pipeline.store.crawl import frontier, members
 from pipeline.store.crawl.members import Member
 from pipeline.store.mail import login_cookies
 from pipeline.store.runs import host_pauses, jobs
@@ -76,6 +79,8 @@ class CrawlRun:
             FollowerSockets(followers, shares(self._spider)[1])
         self._clock = clock
         self._quiet_until: datetime | None = None
+        self._project: ScrapyProject | None = None
+        self._reactor_loop: asyncio.AbstractEventLoop | None = None
         self._progress = replace(run.progress)  # not all numbers are zero if an earlier process of this run was killed
         self._dry_run = run.reason == DRY_RUN
         self._has_members = not self._dry_run and has_members(store, settings, self._spider)
@@ -105,7 +110,7 @@ class CrawlRun:
 
         End the run immediately during quiet hours, or while a host of the spider is paused.
         """
-        spidercls = spider_class(self._spider.spider, self._settings.folder)
+        spidercls = self._load_spider()
         here = self._clock().astimezone(self._settings.zone)
         if (until := quiet_until(self._spider.quiet, here)) is not None:
             return Ending(Outcome.STOPPED, f"paused for quiet hours until {until:%H:%M}", QUIET, keep_open=True)
@@ -122,9 +127,26 @@ class CrawlRun:
             return ending
         return replace(ending, error=f"paused for quiet hours until {self._quiet_until:%H:%M}; {ending.error}", error_kind=QUIET)
 
+    def _load_spider(self) -> type[Any]:
+        """Import the class of the spider. If it belongs to a Scrapy project, load the project, and adopt the values of its settings."""
+        spider = self._spider
+        if spider.project is None:
+            return spider_class(spider.spider, self._settings.folder)
+        self._project, spidercls, self._reactor_loop = load_spider(spider.project, spider.spider, self._settings.folder)
+        self._spider = adopted(spider, given_in(project_settings(self._project, spidercls)))
+        return spidercls
+
+    def _run_loop(self, work: Callable[[], Coroutine[Any, Any, Ending]]) -> Ending:
+        if self._reactor_loop is not None:
+            return run_on_reactor(self._reactor_loop, work)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work())
+
     def _crawl_and_download(self, spidercls: type[Any], paused: Mapping[str, datetime]) -> Ending:
         spider = self._spider
         session = open_session(self._run.spider, spider, self._settings, files_of(self._store, self._run.spider, run=self._run))
+        if spider.jar == "fresh" and not frontier.counts(self._store, self._run.pass_id):  # this is the first run of the pass
+            session.jar.clear()
         session.ensure_login()
         self._record_login(session)
         budget = self._open_budget(paused)
@@ -137,7 +159,7 @@ class CrawlRun:
             store=self._store, run=self._run, session=session, progress=self._progress,
             table=spider if self._has_members else _with_share(spider, shares(spider)[0]),
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
-            keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider), fast_engine=self._settings.pipeline.fast_engine,
+            project=self._project, keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider), fast_engine=self._settings.pipeline.fast_engine,
             page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
         if self._has_members:
             if earlier := members.read_file(self._store, self._run, members.SESSION):  # of a killed leader: newer than its logins
@@ -148,8 +170,7 @@ class CrawlRun:
         if not self._dry_run:
             downloads.start()
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                ending = runner.run(self._crawl(context, spidercls))
+            ending = self._run_loop(lambda: self._crawl(context, spidercls))
             if ending.outcome is Outcome.SUCCEEDED and not self._stop and not self._dry_run:
                 downloads.drain()
         finally:

@@ -36,7 +36,7 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
 
 @click.group()
 def cookies() -> None:
-    """Import or list the cookies of a spider."""
+    """Import, list or remove the cookies of a spider."""
 
 
 @cookies.command("import")
@@ -53,6 +53,23 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
         session = open_session(spider, table, settings, stored)
         count = session.bring_in(file, table.start[0].url if table.start else (table.login and table.login.url) or "")
     click.echo(f"{spider}: {counted(count, 'cookie')} imported")
+
+
+@cookies.command("clear")
+@settings_option
+@click.argument("spider")
+def cookies_clear(settings_file: str, spider: str) -> None:
+    """Remove all cookies of a spider, so that its next run starts without a login. Not while the spider runs."""
+    from pipeline.session import open_session
+    from pipeline.store.from_settings import session_files_of
+    settings = load_settings(settings_file)
+    table = settings.spiders[spider_name(settings, spider)]
+    with session_files_of(settings, spider) as stored:
+        jar = open_session(spider, table, settings, stored).jar
+        count = len(jar)
+        jar.clear()
+        jar.save()
+    click.echo(f"{spider}: {counted(count, 'cookie')} removed")
 
 
 @cookies.command("show")

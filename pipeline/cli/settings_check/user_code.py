@@ -38,8 +38,9 @@ def check(settings: Settings, *, time_limit_s: float = TIME_LIMIT_S) -> Iterator
 def _spiders(settings: Settings) -> Iterator[_Code]:
     seen = set()
     for name, spider in settings.spiders.items():
-        if not spider.is_built_in and (spider.spider, bool(spider.start)) not in seen:
-            seen.add((spider.spider, bool(spider.start)))
+        code = (spider.project, spider.spider, bool(spider.start))
+        if not spider.is_built_in and code not in seen:
+            seen.add(code)
             yield _Code(f"spiders.{name}.spider", "spider", name)
 
 

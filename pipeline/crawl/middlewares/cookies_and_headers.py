@@ -14,6 +14,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import EPOCH, START
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import with_own
+from pipeline.session.cookies.jar import Jar
 from pipeline.session.responses.encodings import declared_encoding, detected_encoding
 from pipeline.session.trusted_origins import origin_of, referer_for
 
@@ -38,12 +39,29 @@ class RefusePrivateAddresses(_Middleware):
 
 
 class SessionCookies(_Middleware):
-    """Sends and stores cookies with the session's cookie jar, which the login and the downloads also use."""
+    """Sends and stores cookies with the session's cookie jar, which the login and the downloads also use.
+
+    Requests with the meta key `cookiejar` use further jars, one for each value of the key, which are only in memory.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        if not crawler.settings.getbool("COOKIES_ENABLED") and self._context.session.login_state is None:
+            raise NotConfigured
+        self._jars: dict[Any, Jar] = {}
+
+    def _jar(self, request: Request) -> Jar:
+        name = request.meta.get("cookiejar")
+        if name is None:
+            return self._context.session.jar
+        if name not in self._jars:
+            self._jars[name] = Jar()
+        return self._jars[name]
 
     def process_request(self, request: Request) -> None:
         if request.meta.get("dont_merge_cookies"):
             return
-        header = self._context.session.jar.header(request.url)
+        header = self._jar(request).header(request.url)
         if request.cookies:
             header = with_own(header, _pairs(request.cookies))
         if header:
@@ -56,8 +74,7 @@ class SessionCookies(_Middleware):
         if login_state is not None and login_state.is_stale(request.meta.get(EPOCH, 0)):
             return response  # the request was sent before the last login: the response's cookies would replace those of the new login
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
-            self._context.session.jar.store(request.url, response.headers.getlist("Set-Cookie"),
-                                            served=response.headers.get("Date") or b"")
+            self._jar(request).store(request.url, response.headers.getlist("Set-Cookie"), served=response.headers.get("Date") or b"")
         return response
 
 

@@ -136,6 +136,10 @@ class ConnectedSignals(SignalManager):
         heard = id(signal) in self._heard or id(dispatcher.Any) in self._heard
         return super().send_catch_log(signal, **kwargs) if heard else []
 
+    async def send_catch_log_async(self, signal: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+        heard = id(signal) in self._heard or id(dispatcher.Any) in self._heard
+        return await super().send_catch_log_async(signal, **kwargs) if heard else []
+
 
 class DirectDownloader(Downloader):
     """Downloads a request immediately, without Scrapy's queue, if no delay or limit makes it wait."""

@@ -36,6 +36,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.http_clients import HttpClients, PeerResponse, StaleConnectionError
 from pipeline.crawl.scrapy.octet_headers import received_headers
+from pipeline.crawl.scrapy.project.request_proxy import META, request_proxy
 from pipeline.crawl.scrapy.proxy_errors import is_of_tunnel, refuses_password
 from pipeline.crawl.scrapy.response_protocol import UnusableResponseError
 from pipeline.hosts import place_of
@@ -95,21 +96,32 @@ class SessionHandler(BaseDownloadHandler):
             if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
                 raise HostPausedError  # the host's pause began while this request was waiting
             while True:
-                proxy = session.proxy_for(request.url)
+                own = self._own_proxy(request)
+                proxy = own or session.proxy_for(request.url)
                 if proxy is not None:
                     request.meta[PROXY] = shown_proxy(proxy)
                 try:
                     response = await self._fetch(request, proxy)
                 except (DownloadConnectionRefusedError, DownloadFailedError) as error:
-                    if proxy is None or not is_proxy_error(error, proxy) or not session.change_proxy(proxy):
+                    if proxy is None or own or not is_proxy_error(error, proxy) or not session.change_proxy(proxy):
                         raise
                 else:
-                    if proxy is not None and proxy != self._working_proxy:
+                    if proxy is not None and not own and proxy != self._working_proxy:
                         self._working_proxy = proxy
                         session.proxy_worked()
                     self._check_whole(request, response)
                     self._context.on_response(request, response)
                     return response
+
+    def _own_proxy(self, request: Request) -> str | None:
+        """Return the proxy that the spider or a middleware of its project has chosen for a request; None if there is none.
+
+        If settings.toml has a proxy for the spider, this proxy is used for all requests.
+        """
+        if META not in request.meta or self._context.table.proxy is None:
+            return request_proxy(request) if META in request.meta else None
+        self._context.note("the meta key proxy of the spider's requests has no effect, because settings.toml has a `proxy` for the spider")
+        return None
 
     async def _fetch(self, request: Request, proxy: str | None) -> Response:
         """Send a request through this proxy, or directly if `proxy` is None. Raise Scrapy's exceptions in place of aiohttp's.

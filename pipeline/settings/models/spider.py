@@ -6,7 +6,15 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pipeline.registry import BUILT_IN_SPIDERS, DEFAULT_SPIDER
@@ -109,6 +117,8 @@ def _spider_hint(value: str) -> str:
     """Return what a text that names no spider probably means, such as " (did you mean 'feed'?)"; "" if that is unknown."""
     if match := re.fullmatch(r"(?:\./)?([\w/]+)\.py(?::(\w+))?", value):
         return f' (a module is written as "{match[1].replace("/", ".")}:{match[2] or "Class"}")'
+    if match := re.fullmatch(r"([\w./-]+\.py)", value):
+        return f' (write the class after the file, as in "{match[1]}:Class")'
     if match := re.fullmatch(r"([A-Za-z_][\w.]*)\.([A-Z]\w*)", value):
         return f' (did you mean "{match[1]}:{match[2]}"?)'
     return f" (did you mean {_OTHER_NAMES[value.lower()]!r}?)" if value.lower() in _OTHER_NAMES else nearest(value, BUILT_IN_SPIDERS)
@@ -117,8 +127,11 @@ def _spider_hint(value: str) -> str:
 class SpiderTable(Table):
     """A spider: what it fetches, extracts and downloads, when it runs, and its limits."""
 
+    project: str | None = None
+    """A Scrapy project whose settings and components the spider uses: a folder with a scrapy.cfg file, or a module with settings. `spider`
+    may then be a name that `scrapy list` shows. See scrapy-projects.md."""
     spider: str = DEFAULT_SPIDER
-    """Name of a built-in spider (see spiders.md), or your own class as "module:Class"."""
+    """Name of a built-in spider (see spiders.md), or your own class as "module:Class" or "file.py:Class"."""
     tags: tuple[str, ...] = ()
     """Tags by which digests and their groups select spiders."""
     schedule: Schedules = ()
@@ -238,11 +251,9 @@ class SpiderTable(Table):
     """How digests show the fields of the items."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for a spider that is written in Python, as `scrapy crawl -a` passes them."""
-    project: str | None = None
-    """A Scrapy project whose settings and components the spider uses: a folder with a scrapy.cfg file, or a module with settings. `spider`
-    may then be a name that `scrapy list` shows."""
     jar: Literal["kept", "fresh"] = "kept"
-    """For a spider that logs in itself: whether each pass goes on with the cookies of the pass before ("kept") or starts without cookies."""
+    """For a spider that logs in itself: whether each pass goes on with the cookies of the pass before ("kept") or starts without cookies
+    ("fresh")."""
     beat: Secret | HttpUrl | None = None
     """An https URL of an external monitor (dead man's switch), to which the start and the success or failure of each run are reported."""
 
@@ -269,8 +280,10 @@ class SpiderTable(Table):
 
     @field_validator("spider")
     @classmethod
-    def _spider_name(cls, value: str) -> str:
-        if value in BUILT_IN_SPIDERS or re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+    def _spider_name(cls, value: str, info: ValidationInfo) -> str:
+        if value in BUILT_IN_SPIDERS or re.fullmatch(r"([A-Za-z_][\w.-]*|[^:]+\.py):[A-Za-z_]\w*", value):
+            return value
+        if info.data.get("project") is not None and value and not CONTROL_CHARACTERS.search(value) and ":" not in value:
             return value
         raise PydanticCustomError("spider", "there is no built-in spider {found}{hint}; give one of {known}, or your own class as \"module:Class\"",
                                   {"found": repr(value), "known": ", ".join(BUILT_IN_SPIDERS), "hint": _spider_hint(value)})
@@ -333,6 +346,10 @@ class SpiderTable(Table):
 
     @model_validator(mode="after")
     def _has_work(self) -> SpiderTable:
+        if self.project is not None and "spider" not in self.model_fields_set:
+            raise PydanticCustomError("spider", "`project` needs `spider`: the name of one of its spiders, as `scrapy list` shows it")
+        if self.jar == "fresh" and self.cookies is not None:
+            raise PydanticCustomError("cookies", "give either `cookies` or jar = \"fresh\", which would remove the imported cookies")
         if self.is_built_in and not self.start:
             raise PydanticCustomError("start", "`start` is missing: give at least one URL")
         if self.auth is not None and not self.start:
@@ -357,7 +374,7 @@ class SpiderTable(Table):
     @property
     def is_built_in(self) -> bool:
         """Whether `spider` names a built-in spider, not a user's class."""
-        return self.spider in BUILT_IN_SPIDERS
+        return self.project is None and self.spider in BUILT_IN_SPIDERS
 
     @property
     def item_fields(self) -> tuple[str, ...] | None:
