@@ -149,7 +149,7 @@ class GuardProxy:
                         return
                     request = parse_request(head)
                 except (RequestError, HeadError) as error:
-                    _LOG.warning("A request of the browser was refused: %s", error)
+                    _LOG.warning("The proxy of the browser cannot read a request: %s", error)
                     await browser.write(_ANSWERS[400])
                     return
                 if not hmac.compare_digest(request.credentials, self._credentials):

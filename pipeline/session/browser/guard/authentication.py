@@ -37,11 +37,11 @@ async def authenticate(context: BrowserContext, url: str, username: str, passwor
         await answers.settled()
         status = response.status if response is not None else 0
     except Error as error:
-        raise BrowserError("the browser cannot reach its proxy in this process", fix="try again", retry=True) from error
+        raise BrowserError("the browser cannot use its proxy in this process", fix="try again", retry=True) from error
     finally:
         await page.close()
     if status != 200:
-        raise BrowserError("the browser did not accept the credentials of its proxy", fix="try again", retry=True)
+        raise BrowserError("the browser cannot use its proxy in this process", fix="try again", retry=True)
 
 
 class _Answers:

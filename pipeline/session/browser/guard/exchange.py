@@ -81,7 +81,7 @@ class Exchange:
         while left is None and not body.over:
             yield body.canonical(await self._from_browser())
         if body.followed:
-            raise RequestError("another request follows a chunked body at once")
+            raise RequestError("the browser's request is followed by another at once")
         while left:
             data = await self._from_browser()
             if len(data) > left:
@@ -137,7 +137,7 @@ class Exchange:
                 raise no_http(error, self.site.proxy or "") from error
             raise
         if not raw:
-            raise ConnectionResetError("the connection was closed before a response arrived")
+            raise ConnectionResetError
         return raw
 
     def _check_proxy_refusal(self, head: Head) -> None:

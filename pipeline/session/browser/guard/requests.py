@@ -77,15 +77,15 @@ def parse_request(head: bytes) -> ProxyRequest:
     """Parse the head of a request, including the empty line at its end. Raises RequestError."""
     lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
     if len(lines) > MAX_LINES:
-        raise RequestError("the request has too many headers")
+        raise RequestError("the browser's request has too many headers")
     line = _REQUEST_LINE.fullmatch(lines[0])
     if line is None or not head.endswith(b"\r\n\r\n"):
-        raise RequestError("the request is not valid HTTP")
+        raise RequestError("the browser's request is not valid HTTP")
     fields: list[tuple[bytes, bytes]] = []
     for each in lines[1:]:
         field = _FIELD.fullmatch(each)
         if field is None:
-            raise RequestError("a header of the request is not valid")
+            raise RequestError("the browser's request has a header that is not valid")
         fields.append((field[1], field[2].rstrip(b" \t")))
     method, version = line[1], line[3]
     host, port, target = _connect_target(line[2]) if method == b"CONNECT" else _http_target(line[2])
@@ -101,7 +101,7 @@ def _connect_target(target: bytes) -> tuple[str, int, bytes]:
     found = _AUTHORITY.fullmatch(target.decode("latin-1"))
     host, _ = host_and_port(f"//{found[1]}") if found else ("", 0)
     if found is None or not host or not 0 < int(found[2]) < 65_536:
-        raise RequestError("the host of a CONNECT request is not valid")
+        raise RequestError("the browser's request is a CONNECT to a host that is not valid")
     return host, int(found[2]), b""
 
 
@@ -109,13 +109,13 @@ def _http_target(target: bytes) -> tuple[str, int, bytes]:
     """Return host, port and the rest of an http URL. Other URLs need a tunnel, and other forms are for servers, not for proxies."""
     text = target.decode("latin-1")
     if text[:7].lower() != "http://":
-        raise RequestError("the target of the request is not an http URL")
+        raise RequestError("the browser's request has a target that is not an http URL")
     host, port = host_and_port(text)
     authority = re.match(r"[^/?#\\]*", text[7:])
     assert authority is not None
     rest = target[7 + authority.end():].partition(b"#")[0]
     if not host or not port or (rest and rest[:1] not in b"/?"):
-        raise RequestError("the host of the URL is not valid")
+        raise RequestError("the browser's request has a URL whose host is not valid")
     return host, port, rest if rest[:1] == b"/" else b"/" + rest
 
 
@@ -125,7 +125,7 @@ def _length(fields: list[tuple[bytes, bytes]]) -> int | None:
     if not lengths and [each.lower() for each in codings] == [b"chunked"]:
         return None
     if codings or len(lengths) > 1 or not re.fullmatch(rb"\d{1,15}", lengths[0] if lengths else b"0"):
-        raise RequestError("the size of the request's body is ambiguous")
+        raise RequestError("the browser's request has a body of ambiguous size")
     return int(lengths[0]) if lengths else 0
 
 

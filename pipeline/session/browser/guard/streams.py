@@ -94,7 +94,7 @@ class BufferedStream:
                 if not data and not self._ahead:
                     return b""
                 if not data:
-                    raise ConnectionResetError("the connection ended within the headers")
+                    raise ConnectionResetError
                 self._ahead += data
 
     @property
