@@ -230,7 +230,7 @@ async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio
         if context.followers is not None:
             await context.followers.close()
         await _finish(crawler, context)
-        context.session.jar.save()
+        context.session.save()
     return verdict(context, stopped=stop.is_set())
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pipeline
 from pipeline.hosts import host_of, normal_host
@@ -20,9 +22,21 @@ from pipeline.session.requests import reveal, with_params
 from pipeline.session.session import Session
 from pipeline.session.transport.tls import TlsContexts
 from pipeline.session.trusted_origins import TrustedOrigins
+from pipeline.session.web_storage import WebStorage
 from pipeline.settings import Settings, SpiderTable
 from pipeline.store.from_settings import is_shared
-from pipeline.store.session_files import IMPORTED, JAR, PROXIES, LocalSessionFiles, SessionFile, SessionFiles
+from pipeline.store.session_files import (
+    IMPORTED,
+    JAR,
+    PROXIES,
+    WEB_STORAGE,
+    LocalSessionFiles,
+    SessionFile,
+    SessionFiles,
+)
+
+if TYPE_CHECKING:
+    from pipeline.session.browser.blocking import BlockingBrowser
 
 
 def open_session(name: str, spider: SpiderTable, settings: Settings, stored: SessionFiles | None = None) -> Session:
@@ -42,11 +56,21 @@ def open_session(name: str, spider: SpiderTable, settings: Settings, stored: Ses
         default = spider.start[0].url if spider.start else (spider.login and spider.login.url) or ""
         import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=stored.file(IMPORTED),
                        last_login=files.last_login, now_s=time.time())
+    needs_browser = spider.render is not None or (spider.login is not None and spider.login.browser)
     ca_file = settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None
     return Session(
         jar, files, requests=_request_rules(name, spider, settings),
         login=LoginRules(spider.login, _first_get(spider), spider.login_cookies),
-        proxies=_proxies(spider, settings, stored.file(PROXIES)), tls=TlsContexts(ca_file, _insecure_hosts(spider)), ssrf_guard=_ssrf_guard(spider))
+        proxies=_proxies(spider, settings, stored.file(PROXIES)), tls=TlsContexts(ca_file, _insecure_hosts(spider)), ssrf_guard=_ssrf_guard(spider),
+        storage=WebStorage.open(stored.file(WEB_STORAGE)) if spider.login is not None and needs_browser else None,
+        open_browser=partial(_open_browser, spider, settings) if spider.login is not None and needs_browser else None)
+
+
+def _open_browser(spider: SpiderTable, settings: Settings, session: Session) -> BlockingBrowser:
+    """Return a browser for the login of a spider."""
+    from pipeline.session.browser import blocking, browser, program  # noqa: PLC0415  loads Playwright, which few spiders need
+    return blocking.BlockingBrowser(lambda: browser.SessionBrowser(session, program.BrowserProgram.of(settings.browser, settings.data_dir), max_pages=1), spider.render,
+                           session.storage or WebStorage(), session.trusted, max_bytes=spider.max_page_size)
 
 
 def _request_rules(name: str, spider: SpiderTable, settings: Settings) -> RequestRules:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import CookieError
 from pipeline.model import LoginCookie
@@ -25,27 +27,50 @@ from pipeline.session.proxies.selection import ProxyRoute, ProxySelection
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.transport.tls import TlsContexts
 from pipeline.session.trusted_origins import TrustedOrigins
+from pipeline.session.web_storage import WebStorage
+
+if TYPE_CHECKING:
+    from pipeline.session.login.browser_login import LoginBrowser
 
 
 class Session:
     """The session that the page requests and the file downloads of a spider share.
 
-    Thread-safe, except that each thread needs its own client.
+    Thread-safe, except that each thread needs its own client. storage: the web storage of the spider's sites, which browsers use; None if
+    none is kept, because the spider has no login. open_browser: returns a browser for a session, for logins and the pages on which they
+    are checked; None if the spider needs no browser for them.
     """
 
     def __init__(self, jar: Jar, files: LoginFiles, *, requests: RequestRules, login: LoginRules, proxies: ProxySelection,
-                 tls: TlsContexts, ssrf_guard: SsrfGuard) -> None:
+                 tls: TlsContexts, ssrf_guard: SsrfGuard, storage: WebStorage | None = None,
+                 open_browser: Callable[[Session], LoginBrowser] | None = None) -> None:
         self.name = files.spider
         self.jar = jar
+        self.storage = storage
+        self._makes_login = False
         self.ssrf_guard = ssrf_guard
         self._files = files
         self._requests = requests
         self._proxies = proxies
         self._tls = tls
-        self._login = SessionLogin(login, requests, files, jar=jar, proxies=proxies, open_client=self._client)
+        self._open_browser = open_browser
+        self._login = SessionLogin(
+            login, requests, files, jar=jar, storage=WebStorage() if storage is None else storage, proxies=proxies, open_client=self._client,
+            open_browser=None if open_browser is None else self._browser)
 
     def __repr__(self) -> str:
         return f"<Session {self.name}: {self.jar!r}, proxy {shown_proxy(self.proxy) if self.proxy else 'none'}>"
+
+    def _browser(self, *, anonymous: bool = False) -> LoginBrowser:
+        """Return a browser for the login of this session. Like its client, it never changes the proxy and never logs in again."""
+        assert self._open_browser is not None
+        if anonymous:
+            session = Session(Jar(), self._files, requests=replace(self._requests, auth=None), login=LoginRules(None, "", ()),
+                              proxies=self._proxies.fixed(), tls=self._tls, ssrf_guard=self.ssrf_guard)
+        else:
+            session = copy.copy(self)
+            session._proxies, session._makes_login = self._proxies.fixed(), True
+        return self._open_browser(session)
 
     @property
     def user_agent(self) -> str:
@@ -82,8 +107,8 @@ class Session:
 
     @property
     def login_state(self) -> LoginState | None:
-        """The state of the login; None if the spider has no login."""
-        return self._login.state
+        """The state of the login; None if the spider has no login, or if this session makes the login."""
+        return None if self._makes_login else self._login.state
 
     @property
     def checkable(self) -> bool:
@@ -158,6 +183,24 @@ class Session:
     def login_cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
         """Return when the last login took place, and its cookies that have an expiry time; None if there was no login."""
         return self._login.cookies()
+
+    def save(self) -> None:
+        """Save the cookie jar and the web storage, if they have changed. Raises errors as Jar.save."""
+        self.jar.save()
+        if self.storage is not None:
+            self.storage.save()
+
+    def checkpoint(self) -> None:
+        """Save the cookie jar and the web storage before pages are committed. Raises errors as Jar.checkpoint."""
+        self.jar.checkpoint()
+        if self.storage is not None:
+            self.storage.checkpoint()
+
+    def keep_in_memory(self) -> None:
+        """Never save the cookie jar and the web storage again, because another process saves them."""
+        self.jar.keep_in_memory()
+        if self.storage is not None:
+            self.storage.keep_in_memory()
 
     def adopt(self, token: str, epoch: int, *, checkable: bool = True) -> None:
         """Use the login that another process of the same run made.

@@ -1,4 +1,4 @@
-"""The small private files of a spider's session: its cookie jar, the state of its login, and the health of its proxies.
+"""The small private files of a spider's session: its cookie jar, its web storage, its login, and the health of its proxies.
 
 With SQLite, they are files in data_dir/jars. If several services share the database, they are rows of the table `session_files`,
 so that the next run on any node continues the session.
@@ -37,7 +37,9 @@ LAST_LOGIN = "way"
 """The time and the names of the cookies of the last login."""
 PROXIES = "proxy"
 """The health of the spider's proxies."""
-NAMES = (JAR, IMPORTED, CHECK_PAGE, TOKEN, LAST_LOGIN, PROXIES)
+WEB_STORAGE = "storage"
+"""The localStorage, sessionStorage and IndexedDB of the spider's sites, as browsers keep them."""
+NAMES = (JAR, IMPORTED, CHECK_PAGE, TOKEN, LAST_LOGIN, PROXIES, WEB_STORAGE)
 MAX_BYTES = 64 * 2**20
 """Not more of a file is read. The program never writes a file of this size."""
 

@@ -176,7 +176,7 @@ class CrawlRun:
         finally:
             downloads.stop()
             budget.release()
-            session.jar.save()
+            session.save()
             self._record_login(session)
         return ending if self._dry_run else self._downloads.final_ending(ending, stopped=bool(self._stop))
 
@@ -315,7 +315,7 @@ def take_part(store: Store, settings: Settings, member: Member, stop: StopReques
         context = _context_of_follower(store, settings, run, page_limit, shares(spider)[1])
         context.is_follower = True
         session = context.session
-        session.jar.keep_in_memory()  # only the leader saves the cookie jar
+        session.keep_in_memory()  # only the leader saves the cookie jar
         session.jar.clear()
         fence = LeaseFence()
         fence.watch(threading.Event())

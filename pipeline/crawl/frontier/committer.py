@@ -166,7 +166,7 @@ class Committer:
         pages = [waiting.page for waiting in batch]
         # The cookie jar is saved first: a committed page is not fetched again, so the page's new cookies must not be lost.
         if context.membership is None or context.membership.member.leader:
-            context.session.jar.checkpoint()
+            context.session.checkpoint()
         try:
             pages = self._archive.save(pages) if context.keep_pages else pages
         except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pipeline.model import Json
 from pipeline.session.cookies.cookie import Cookie, CookieKey
@@ -20,22 +20,25 @@ from pipeline.session.cookies.jar import Jar
 class SharedSession:
     """The session of the leader, as shared with the other members of a run.
 
-    epoch: the number of the current login. token: the API token of the login. checkable: whether the login can be checked.
+    epoch: the number of the current login. token: the API token of the login. checkable: whether the login can be checked. storage:
+    the web storage that browsers use, as WebStorage.packed; "" if the session has none.
     """
 
     epoch: int
     token: str
     checkable: bool
     cookies: tuple[Cookie, ...]
+    storage: str = field(default="", repr=False)
 
     def packed(self) -> bytes:
-        return json.dumps({"epoch": self.epoch, "token": self.token, "checkable": self.checkable,
+        return json.dumps({"epoch": self.epoch, "token": self.token, "checkable": self.checkable, "storage": self.storage,
                            "cookies": [asdict(cookie) for cookie in self.cookies]}).encode()
 
     @classmethod
     def unpacked(cls, data: bytes) -> SharedSession:
         found = json.loads(data)
-        return cls(found["epoch"], found["token"], found["checkable"], tuple(Cookie(**cookie) for cookie in found["cookies"]))
+        return cls(found["epoch"], found["token"], found["checkable"], tuple(Cookie(**cookie) for cookie in found["cookies"]),
+                   found.get("storage", ""))
 
 
 class CookieExchange:

@@ -182,7 +182,7 @@ async def join(leader: socket.socket, make_context: Callable[[int], CrawlContext
         return
     context = make_context(first.concurrency)
     context.is_follower = True
-    context.session.jar.keep_in_memory()  # only the leader saves the cookie jar
+    context.session.keep_in_memory()  # only the leader saves the cookie jar
     context.session.jar.clear()
     leader_client = LeaderClient(context, reader, writer)
     context.committer = leader_client

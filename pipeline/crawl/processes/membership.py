@@ -159,7 +159,7 @@ class LeaderMembership(StoreMembership):
         self._counted: Progress | None = None
         self._cookies: dict[int, ReceivedCookies] = {}
         self._read_versions: dict[str, int] = {}
-        self._shared = (-1, -1)
+        self._shared = (-1, -1, -1)
         self._told_closing = False
         self._logging_in: asyncio.Task[None] | None = None
         for name in (each.name for each in fields(Progress)):  # the reports of all members, also of a killed leader, are added
@@ -248,7 +248,7 @@ class LeaderMembership(StoreMembership):
         session = self._context.session
         login_state = session.login_state
         proved = login_state.proved if login_state is not None else 0
-        now = (session.jar.version, proved)
+        now = (session.jar.version, proved, session.storage.version if session.storage is not None else 0)
         if now == self._shared or self._epoch != proved:
             return
         await asyncio.to_thread(members.share_session, self._context.store, self.member, shared_session(self._context))
@@ -304,6 +304,8 @@ class FollowerMembership(StoreMembership):
         if session.epoch < epoch:
             return
         self._cookies.take(session.cookies, new_login=session.epoch != epoch)
+        if here.storage is not None and session.storage:
+            here.storage.take(session.storage.encode())
         here.adopt(session.token, session.epoch, checkable=session.checkable)
 
     def ask_login(self, epoch: int) -> None:
@@ -353,4 +355,4 @@ def shared_session(context: CrawlContext) -> bytes:
     """Return the session of this process, to be shared with the other members."""
     session = context.session
     return SharedSession(session.login_state.proved if session.login_state is not None else 0, session.token, session.checkable,
-                         tuple(session.jar)).packed()
+                         tuple(session.jar), session.storage.packed().decode() if session.storage is not None else "").packed()

@@ -21,7 +21,7 @@ class SessionUpdate:
     """The changes of the session in one process, to be applied in another process.
 
     epoch: the number of the current login. token: the API token of the login. cookies: the new and changed cookies. removed: the
-    removed cookies. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts
+    removed cookies. storage: the web storage of the session, if it has changed. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts
     that links may lead to. robots: each robots.txt that was fetched, by URL.
     """
 
@@ -29,6 +29,7 @@ class SessionUpdate:
     token: str = ""
     cookies: list[Cookie] = field(default_factory=list)
     removed: list[CookieKey] = field(default_factory=list)
+    storage: bytes | None = field(default=None, repr=False)
     paused: dict[str, float] = field(default_factory=dict)
     added_hosts: list[str] = field(default_factory=list)
     robots: dict[str, RobotsTxt] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class SessionSync:
         self._context = context
         self._known: dict[CookieKey, Cookie] = {}
         self._jar_version = -1
+        self._storage_version = 0  # a session without web storage shares none
         self._paused: dict[str, float] = {}
         self._robots: set[str] = set()
 
@@ -78,6 +80,9 @@ class SessionSync:
             update.cookies = [cookie for place, cookie in here.items() if self._known.get(place) != cookie]
             update.removed = [place for place in self._known if place not in here]
             self._known, self._jar_version = here, version
+        storage = session.storage
+        if storage is not None and storage.version != self._storage_version:
+            self._storage_version, update.storage = storage.version, storage.packed()
         self._paused |= update.paused
         update.added_hosts = list(self._context.added_hosts)
         robots = self._context.known_robots
@@ -103,6 +108,9 @@ class SessionSync:
         for place in update.removed:
             self._known.pop(place, None)
             session.jar.remove(place)
+        if update.storage is not None and session.storage is not None:
+            session.storage.take(update.storage)
+            self._storage_version = session.storage.version
         session.adopt(update.token, update.epoch)
 
     @property

@@ -14,6 +14,7 @@ from pipeline.session.browser.cookies import ContextCookies
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.guard_proxy import GuardProxy
 from pipeline.session.browser.launch import RunningBrowser, start
+from pipeline.session.browser.page_storage import PageStorage
 from pipeline.session.browser.program import BrowserProgram
 from pipeline.session.session import Session
 from pipeline.text import clean_line
@@ -132,11 +133,12 @@ class SessionBrowser:
             return found
 
     async def _new_context(self, running: RunningBrowser, emulation: Emulation, epoch: int) -> ContextPages:
+        storage = PageStorage(self._session.storage, self._session.trusted) if self._session.storage is not None else None
         context = await running.browser.new_context(
-            **emulation.options(running.playwright.devices, self._session.user_agent), accept_downloads=False)
+            storage_state=storage.state() if storage is not None else None, **emulation.options(running.playwright.devices, self._session.user_agent), accept_downloads=False)
         if running.guard is not None:
             await running.guard.authenticate(context)
-        return ContextPages(context, ContextCookies(self._session.jar, context), epoch)
+        return ContextPages(context, ContextCookies(self._session.jar, context), storage, epoch)
 
     async def _give_back(self, running: RunningBrowser, pages: ContextPages, lent: LentPage, *, reuse: bool) -> None:
         """Take over the cookies of the page, and make it blank or close it."""
@@ -148,7 +150,7 @@ class SessionBrowser:
         current = state is None or not state.is_stale(pages.epoch)
         try:
             if current:
-                await pages.cookies.take()
+                await pages.take_over(lent)
             await pages.give_back(lent, reuse=reuse and current)
         except Error:  # without a site's doing
             running.note_end()

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from pipeline.session.browser.cookies import ContextCookies
+from pipeline.session.browser.page_storage import PageStorage
 from pipeline.session.trusted_origins import shown_origin
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ class LentPage:
 class ContextPages:
     """The pages of one context. epoch: the login whose cookies the context has. in_use: the number of pages in use."""
 
-    def __init__(self, context: BrowserContext, cookies: ContextCookies, epoch: int) -> None:
+    def __init__(self, context: BrowserContext, cookies: ContextCookies, storage: PageStorage | None, epoch: int) -> None:
         self.context = context
         self.cookies = cookies
+        self._storage = storage
         self.epoch = epoch
         self.in_use = 0
         self._idle: list[LentPage] = []
@@ -85,8 +87,20 @@ class ContextPages:
         return len(self._idle)
 
     async def take(self) -> LentPage:
-        """Return a blank page, with the cookies of the jar in its context."""
+        """Return a blank page, with the cookies of the jar and the session's web storage in its context."""
         await self.cookies.give()
+        lent = await self._blank()
+        if self._storage is not None:
+            await self._storage.before(lent.page)
+        return lent
+
+    async def take_over(self, lent: LentPage) -> None:
+        """Take over the cookies of the context, and the web storage of a page in use."""
+        await self.cookies.take()
+        if self._storage is not None and lent.works:
+            await self._storage.after(lent.page)
+
+    async def _blank(self) -> LentPage:
         while self._idle:
             lent = self._idle.pop()
             if lent.works:

@@ -23,11 +23,11 @@ from pipeline.session.login.submission import (
 from pipeline.session.page import Page
 from pipeline.urls import absolute
 
-_LOGIN = re.compile(
+LOGIN_WORDS = re.compile(
     r"log.?[io]n|sign.?in|session|authent|anmeld|einlogg|connexion|connecter|identifi|iniciar|acceder|entrar|accedi|inlogg"
     r"|logga|logg inn|zaloguj|přihl|giri[sş]|belép|kirjaudu|войти|вход|увійти|σύνδεση|ログイン|サインイン|登录|登入|로그인"
     r"|تسجيل الدخول|התחבר", re.IGNORECASE)
-_OTHER = re.compile(
+OTHER_WORDS = re.compile(
     r"regist|sign.?up|join|creat|new.?(user|account|member)|subscri|newsletter|forgot|reset|recover|lost|konto (er|an)"
     r"|neues? konto|vergessen|inscri|oubli|crear|olvid|recuper|cadastr|criar|esquec|iscri|dimentic|opret|skapa|zarejestr"
     r"|kayıt|üye ol|rekisterö|зарегистр|регистр|забыл|εγγραφή|新規|会員登録|注册|註冊|忘记|회원가입|إنشاء|הרשמ", re.IGNORECASE)
@@ -185,7 +185,7 @@ def _likeness(form: Form, wanted: frozenset[str]) -> int:
                          for control in form.controls))
     labels = " ".join(control.label for control in form.controls if control.kind in BUTTONS)
     for text, weight in ((form.action, 2), (labels, 2), (form.marks, 1)):
-        points += weight * ((_LOGIN.search(text) is not None) - (_OTHER.search(text) is not None))
+        points += weight * ((LOGIN_WORDS.search(text) is not None) - (OTHER_WORDS.search(text) is not None))
     return points
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -39,18 +40,31 @@ KeepPage = Callable[[bytes], Path]
 IsWanted = Callable[[Page], bool]
 
 
+class RenderedPages(Protocol):
+    """A browser of the session, for the pages that the spider renders."""
+
+    def renders(self, url: str) -> bool: ...
+
+    def render(self, url: str, is_wanted: IsWanted, *, timeout_s: float) -> Page:
+        """Open a page, and return it as soon as `is_wanted` accepts it, or when it does not change any more.
+
+        Raises ProxyError, TlsError, FetchError or BrowserError.
+        """
+
+
 class Login:
     """Logs in one spider through one client.
 
     rules: the rules for the requests of the login; only the origins in `rules.body_origins` receive the password. where: the name
     of the settings table, for error messages; keep_page: a function that saves the page of a failed login; take_token: a function
-    that is called with the token that an API returned.
+    that is called with the token that an API returned; rendered: a browser for the pages on which login.check is tested, or None.
     """
 
     def __init__(self, table: LoginTable, client: Client, rules: RequestRules, *, where: str, keep_page: KeepPage,
-                 take_token: Callable[[str], None], clock: Callable[[], float] = time.time) -> None:
+                 take_token: Callable[[str], None], rendered: RenderedPages | None = None, clock: Callable[[], float] = time.time) -> None:
         self._table = table
         self._client = client
+        self._rendered = rendered
         self._rules = rules
         self._where = where
         self._keep_page = keep_page
@@ -59,14 +73,14 @@ class Login:
         self._clock = clock
 
     def holds_at(self, url: str, *, by_access: bool = False, certain: bool = False) -> bool:
-        """Fetch `url` with GET, and return whether the page shows that the session is logged in.
+        """Open `url`, in a browser if the spider renders it, and return whether the page shows that the session is logged in.
 
         By default, the session is logged in if login.check matches on the page. by_access: instead, the session is logged in if
         the page has no error status and is not the login page; certain: whether to raise FetchError if the server responds with
         status 429 or 5xx, instead of returning False. Raises ProxyError, TlsError, FetchError or LoginError.
         """
         shows = self._is_accessible if by_access else self._proves
-        page = self._get(url, shows)
+        page = self._look_at(url, (lambda page: False) if by_access else shows)
         holds = shows(page)
         if not holds and certain and (page.answer.status >= 500 or page.answer.status == 429):
             raise FetchError(f"the page on which login.check is tested responded with status {page.answer.status}", where=shown_url(url),
@@ -116,17 +130,21 @@ class Login:
         """
         page = after
         if self._table.token is not None:
-            if not (token := self._read(after.value, self._table.token, "token")):
+            if not (token := self._read(self._has_token(after).value, self._table.token, "token")):
                 raise self._error(self._why_no_token(before, after), after)
             if not _TOKEN.fullmatch(token):
                 raise self._error(Refusal("login.token selected a text with characters that are not allowed in a header", "", "correct login.token"),
                                   after)
             self._take_token(token)
         if self._table.check_url is not None and after.answer.status < 500:
-            page = self._get(self._table.check_url, self._proves)
+            page = self._look_at(self._table.check_url, self._proves)
         if self._proves(page):
             return "" if self._tells_secret(page.answer.url) else page.answer.url
         raise self._error(self._why_refused(before, after), after)
+
+    def _has_token(self, after: Page) -> Page:
+        """Return the page to which login.token is applied. after: the page after the login."""
+        return after
 
     def _why_no_token(self, before: Page | None, answer: Page) -> Refusal:
         status, refusal = answer.answer.status, self._why_refused(before, answer)
@@ -135,8 +153,12 @@ class Login:
                            "correct login.token")
         return refusal
 
+    def _asks_again(self, after: Page) -> bool:
+        """Return whether the page after a failed login has the login form again."""
+        return not self._table.json_ and self._form_of(after, self._table) is not None
+
     def _why_refused(self, before: Page | None, after: Page) -> Refusal:
-        form_again = not self._table.json_ and self._form_of(after, self._table) is not None
+        form_again = self._asks_again(after)
         refusal = explain(before, after, form_again=form_again)
         if form_again and after.answer.status < 400 and not refusal.said and not self._carries_cookies(after.answer.url):
             return Refusal("after the login, the site shows the login form again and has set no cookie that could identify the session", "",
@@ -188,6 +210,12 @@ class Login:
                         "Content-Type": submission.content_type}
         return self._fetch(submission.method, submission.url, is_wanted, headers=headers, body=submission.body)
 
+    def _look_at(self, url: str, is_wanted: IsWanted) -> Page:
+        """Return the page on which login.check is tested, as the spider itself gets it: rendered in a browser, or as it was sent."""
+        if self._rendered is not None and self._rendered.renders(url):
+            return self._rendered.render(url, is_wanted, timeout_s=self._rules.timeout_s)
+        return self._get(url, is_wanted)
+
     def _get(self, url: str, is_wanted: IsWanted) -> Page:
         return self._fetch("GET", url, is_wanted)
 
@@ -214,20 +242,8 @@ class Login:
         return "Cookie" in self._client.prepare_request(requests.Request("GET", url)).headers
 
     def _why_no_form(self, page: Page, step: LoginStepTable) -> Refusal:
-        status = page.answer.status
-        if status >= 500:
-            return Refusal(f"the login page responded with a server error (status {status})", "", "try again later", retry=True)
-        if asks_captcha(page):
-            return Refusal("the login page asks for a captcha", "",
-                           "log in with a browser and import its cookies: `pipeline cookies import`")
-        if not forms_of(page) and asks_for_scripts(page):
-            return Refusal("the login page requires a browser that runs scripts", "",
-                           "log in with a browser and import its cookies: `pipeline cookies import`")
-        if status == 401 and "WWW-Authenticate" in page.answer.headers:
-            return Refusal("the login page requires HTTP authentication", "",
-                           "set or correct auth = { type = \"basic\", user = …, password = … } for this spider")
-        if status >= 400:
-            return Refusal(f"the login page responded with status {status}", "", "correct login.url")
+        if refusal := self._why_unusable(page):
+            return refusal
         forms = forms_of(page)
         if framed := self._framed_form(page, step):
             return Refusal(f"the login form is not on the login page itself, but in a frame at {shown_url(framed)}", "",
@@ -235,12 +251,38 @@ class Login:
         if step.form is not None:
             return Refusal("login.form selects no form on the login page, which has " + (counted(len(forms), "form") if forms else "none"), "",
                            "correct login.form")
-        known = [name for form in forms for name in form.names]
-        missing = [name + nearest(name, known) for name in (*step.fields, *step.totp)]
-        listed = clean_line(", ".join(known), 120) or "none"
         frames = "" if any(form.has_password for form in forms) else clean_line(", ".join(map(shown_url, frames_of(page)[:3])), 300)
-        return Refusal(f"{_no_field(len(forms))} {' or '.join(missing)}; fields found: {listed}{frames and f'; the form may be in a frame, at {frames}'}", "",
+        refusal = self._lacks_fields((*step.fields, *step.totp), [name for form in forms for name in form.names], forms=len(forms), frames=frames)
+        if frames or any(form.has_password for form in forms) or page.document.lexbor.css_first("script") is None:
+            return refusal
+        return replace(refusal, fix="correct login.fields or login.url, or set login.browser = true if the form is built by JavaScript")
+
+    def _lacks_fields(self, names: Iterable[str], known: Sequence[str], *, forms: int, frames: str = "") -> Refusal:
+        """Return the reason that the fields `names` are not on the login page.
+
+        known: the fields on the page. forms: the number of its forms. frames: the addresses of frames that may have the form.
+        """
+        missing = [name + nearest(name, known) for name in names]
+        listed = clean_line(", ".join(known), 120) or "none"
+        return Refusal(f"{_no_field(forms)} {' or '.join(missing)}; fields found: {listed}{frames and f'; the form may be in a frame, at {frames}'}", "",
                        "correct login.fields or login.url" + (", or set login.url to the frame that shows the form" if frames else ""))
+
+    def _why_unusable(self, page: Page) -> Refusal | None:
+        """Return why a page cannot be used for a login at all; None if it merely lacks the form."""
+        status = page.answer.status
+        if status >= 500:
+            return Refusal(f"the login page responded with a server error (status {status})", "", "try again later", retry=True)
+        if asks_captcha(page):
+            return Refusal("the login page asks for a captcha", "",
+                           "log in with a browser and import its cookies: `pipeline cookies import`")
+        if not forms_of(page) and asks_for_scripts(page):
+            return Refusal("the login page requires a browser that runs scripts", "", _needs_browser(self._table))
+        if status == 401 and "WWW-Authenticate" in page.answer.headers:
+            return Refusal("the login page requires HTTP authentication", "",
+                           "set or correct auth = { type = \"basic\", user = …, password = … } for this spider")
+        if status >= 400:
+            return Refusal(f"the login page responded with status {status}", "", "correct login.url")
+        return None
 
     def _framed_form(self, page: Page, step: LoginStepTable, depth: int = 1) -> str:
         """Return the URL of the frame that contains the form of `step`; "" if no frame contains the form.
@@ -278,6 +320,13 @@ def _revealed(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _revealed(entry) for name, entry in value.items()}
     return [_revealed(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _needs_browser(table: LoginTable) -> str:
+    """Return how to log in at a site that requires a browser."""
+    if table.browser:  # a challenge that recognizes a browser without a person
+        return "log in with a browser and import its cookies: `pipeline cookies import`"
+    return "set login.browser = true, so that a browser fills in the form"
 
 
 def _no_field(forms: int) -> str:

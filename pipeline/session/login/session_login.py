@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.errors import FetchError, LoginError, ProxyError
@@ -24,8 +26,12 @@ from pipeline.session.private_file import write_private
 from pipeline.session.proxies.selection import ProxyRoute, ProxySelection
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.trusted_origins import TrustedOrigins
+from pipeline.session.web_storage import WebStorage
 from pipeline.settings import LoginTable
 from pipeline.store.session_files import CHECK_PAGE, LAST_LOGIN, TOKEN, SessionFile, SessionFiles
+
+if TYPE_CHECKING:
+    from pipeline.session.login.browser_login import LoginBrowser
 
 UNCHECKABLE = ("items are never reported as gone: login.check matches only on the response to the login, so that an expired session "
                "cannot be detected; set login.check_url to a page on which login.check matches")
@@ -85,23 +91,35 @@ class OpenClient(Protocol):
                  login: ClientLogin | None = None) -> Client: ...
 
 
+class OpenBrowser(Protocol):
+    """A function that returns a browser, which starts when it opens its first page.
+
+    anonymous: whether the browser has no cookies and no storage, instead of those of the session.
+    """
+
+    def __call__(self, *, anonymous: bool = False) -> LoginBrowser: ...
+
+
 class SessionLogin:
     """Logs in a session, one thread at a time, and checks whether the session is still logged in.
 
     state: the state shared by all threads and tasks; None if the spider has no login. checkable: whether the login can be checked
     later. The value is False if no page is known on which login.check matches for a logged-in client and for no other client. In
-    this case, an expired session cannot be detected.
+    this case, an expired session cannot be detected. open_browser: opens a browser for a login in a browser, and for pages that the
+    spider renders; None if the spider needs none.
     """
 
-    def __init__(self, rules: LoginRules, requests: RequestRules, files: LoginFiles, *, jar: Jar, proxies: ProxySelection,
-                 open_client: OpenClient) -> None:
+    def __init__(self, rules: LoginRules, requests: RequestRules, files: LoginFiles, *, jar: Jar, storage: WebStorage, proxies: ProxySelection,
+                 open_client: OpenClient, open_browser: OpenBrowser | None = None) -> None:
         self._rules = rules
         self._requests = requests
         self._table = table = rules.table
         self._files = files
         self._jar = jar
+        self._storage = storage
         self._proxies = proxies
         self._open_client = open_client
+        self._open_browser = open_browser
         self._where = f"spiders.{files.spider}.login"
         self._origins = TrustedOrigins(login_urls(table), "login.origins")
         self._login_rules = replace(requests, body_origins=self._origins)
@@ -125,8 +143,8 @@ class SessionLogin:
         """
         if self._table is None:
             return True
-        with self._client() as client:
-            return self._holds(self._login_through(self._table, client), self._table)
+        with self._login(self._table) as login:
+            return self._holds(login, self._table)
 
     def ensure(self, *, fresh: bool = False) -> bool:
         """Log in, unless the session is already logged in. Return whether a new login was made.
@@ -140,15 +158,17 @@ class SessionLogin:
         with self._lock:
             if not (fresh and self._table.sends):
                 return self._log_in(self._table, unless_it_holds=True)
-            before = list(self._jar)
+            before, stored = list(self._jar), self._storage.snapshot()
             self._jar.clear()
+            self._storage.clear()
             try:
                 return self._log_in(self._table, unless_it_holds=False)
             except BaseException:
                 self._jar.clear()
                 for cookie in before:
                     self._jar.set_cookie(cookie)
-                self._jar.save()
+                self._storage.replace(stored)
+                self._save()
                 raise
 
     def cookies(self) -> tuple[datetime, list[LoginCookie]] | None:
@@ -179,6 +199,9 @@ class SessionLogin:
         """
         return self._open_client(self._proxies.pinned(), rules=self._login_rules)
 
+    def _anonymous_client(self) -> Client:
+        return self._open_client(self._proxies.pinned(), jar=Jar(), rules=replace(self._requests, auth=None), login=ClientLogin())
+
     def _log_in_again(self) -> None:
         """Log in again, because a response has shown that the login has expired."""
         assert self._table is not None
@@ -197,8 +220,7 @@ class SessionLogin:
                 return made
 
     def _log_in_once(self, table: LoginTable, *, unless_it_holds: bool) -> bool:
-        with self._client() as client:
-            login = self._login_through(table, client)
+        with self._login(table) as login:
             try:
                 made = not (unless_it_holds and self._holds(login, table))
                 if made:
@@ -208,21 +230,43 @@ class SessionLogin:
                     self._remember_check_page(self._find_check_page(table, login, login.log_in()))
                     self._remember_login(last_login.fresh(before, self._jar))
             finally:
-                self._jar.save()
+                self._save()
         self._proxies.worked()
         return made
 
-    def _login_through(self, table: LoginTable, client: Client) -> Login:
-        return Login(table, client, self._login_rules, where=self._where, keep_page=self._keep_page, take_token=self._take_token)
+    def _save(self) -> None:
+        self._jar.save()
+        self._storage.save()
+
+    @contextmanager
+    def _login(self, table: LoginTable, *, anonymous: bool = False) -> Iterator[Login]:
+        """Return the login through a new client, and through a browser where the settings say so. Both are closed at the end.
+
+        anonymous: whether both have no cookies, instead of those of the session.
+        """
+        browser = self._open_browser(anonymous=anonymous) if self._open_browser is not None else None
+        try:
+            with self._anonymous_client() if anonymous else self._client() as client:
+                yield self._login_through(table, client, browser)
+        finally:
+            if browser is not None:
+                browser.close()
+
+    def _login_through(self, table: LoginTable, client: Client, browser: LoginBrowser | None = None) -> Login:
+        new: Callable[..., Login] = Login
+        if table.browser and browser is not None:
+            from pipeline.session.login import browser_login  # noqa: PLC0415  loads Playwright, which only such logins need
+            new = partial(browser_login.BrowserLogin, browser)
+        return new(table, client, self._login_rules, where=self._where, keep_page=self._keep_page, take_token=self._take_token, rendered=browser)
 
     def _holds(self, login: Login, table: LoginTable) -> bool:
         """Return whether the login is valid. To find out, fetch check_url or the check page found at the last login.
 
-        If the session has no cookies and no token, return False without a request. If the site fails, try again, because a login
+        If the session has no cookies, no token and no web storage, return False without a request. If the site fails, try again, because a login
         that is still valid must not be replaced; if the site still fails, return False or raise the error.
         """
         url, by_access = self._check_page(table)
-        if not url or not (self._jar.alive() or self.token):
+        if not url or not (self._jar.alive() or self.token or self._storage):
             return False
         for wait_s in _CHECK_AGAIN_S:
             try:
@@ -243,8 +287,8 @@ class SessionLogin:
         url, by_access = self._check_page(table)
         for wait_s in (*_CHECK_AGAIN_S, None):
             try:
-                with self._client() as client:
-                    return self._login_through(table, client).holds_at(url, by_access=by_access, certain=True)
+                with self._login(table) as login:
+                    return login.holds_at(url, by_access=by_access, certain=True)
             except (FetchError, ProxyError) as error:
                 if wait_s is None or not error.retry:
                     raise
@@ -276,9 +320,7 @@ class SessionLogin:
         if table.check_url is not None or (led_to and not table.json_ and login.holds_at(led_to)):
             return led_to
         start = self._rules.start
-        with self._open_client(self._proxies.pinned(), jar=Jar(), rules=replace(self._requests, auth=None),
-                               login=ClientLogin()) as client:
-            anonymous = self._login_through(table, client)
+        with self._login(table, anonymous=True) as anonymous:
             for by_access in (False, True) if start else ():
                 if login.holds_at(start, by_access=by_access) and not anonymous.holds_at(start, by_access=by_access):
                     return f"{start} {_BY_ACCESS}" if by_access else start

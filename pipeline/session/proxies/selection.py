@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +53,12 @@ class ProxySelection:
         """Return a route that always uses the proxy that is current at the time of this call."""
         current = self.current
         return ProxyRoute(self.url_for if self._environment is not None else lambda url: current)
+
+    def fixed(self) -> ProxySelection:
+        """Return a copy that always uses the proxy that is current at the time of this call."""
+        fixed = copy.copy(self)
+        fixed._pool = None
+        return fixed
 
     def change(self, failed: str | None) -> bool:
         """Suspend a proxy that is down or banned, and select another proxy. Return False if no other proxy can be used.

@@ -1,0 +1,1 @@
+"""Fills in and submits login forms in a browser."""
