@@ -54,6 +54,26 @@ def import_jobs(settings_file: str, kind: str, file: Path, *, config: Path | Non
     _finish(imported, settings, **options)
 
 
+@click.command("import-scrapy")
+@_options
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--crontab", type=click.Path(path_type=Path), metavar="FILE",
+              help="Take schedules and arguments from the lines of this crontab that start spiders with scrapy or scrapyd.")
+@click.option("--schedule", metavar="TEXT", default="@daily", show_default=True, help="Schedule of the spiders, without --crontab.")
+def import_scrapy(settings_file: str, path: Path, *, crontab: Path | None, schedule: str, **options: Any) -> None:
+    """Turn the spiders of a Scrapy project into tables of the settings. PATH is the folder with scrapy.cfg.
+
+    The project is loaded as `scrapy list` does, in a process of its own, which executes its code. It is not changed.
+    """
+    from pipeline.cli.imports.imported import Imported
+    from pipeline.cli.imports.scrapy_project import read_project
+    _check_schedule(schedule)
+    settings = _settings(settings_file, needed=options["writes"])
+    imported = Imported("scrapy", str(path), _taken(settings))
+    read_project(path, crontab, imported, settings_folder=Path(settings_file).absolute().parent, schedule=schedule)
+    _finish(imported, settings, **options)
+
+
 def _check_schedule(text: str) -> None:
     from pipeline.settings.fields.schedule import parse_when
     try:

@@ -25,6 +25,8 @@ def read_watches(path: Path, config: Path | None, imported: Imported) -> None:
     if not watches:
         raise UsageError("the file has no watches of changedetection.io", where=str(path),
                          fix="give a backup (changedetection-backup-….zip), the data folder, or url-watches.json")
+    if _table(settings, "application").get("all_paused"):
+        imported.note("all watches are paused in the settings of the file; the spiders have schedules")
     _read_notifications(_table(settings, "application").get("notification_urls"), imported)
     for uuid, watch in watches.items():
         if isinstance(watch, Mapping):
