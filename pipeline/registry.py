@@ -33,7 +33,7 @@ _ITEM_RULES = ("items.each", "items.fields", "items.details")
 
 BUILT_IN_SPIDERS: dict[str, RegisteredSpider] = {
     "crawl": RegisteredSpider("spiders.crawl:CrawlSpider", declares_items=True, ignores=("watch",), args=()),
-    "watch": RegisteredSpider("spiders.watch:WatchSpider", fields=("url", "name", "text"), ignores=(*_RULES, *_ITEM_RULES), args=()),
+    "watch": RegisteredSpider("spiders.watch:WatchSpider", fields=("url", "name", "text", "picture"), ignores=(*_RULES, *_ITEM_RULES), args=()),
     "feed": RegisteredSpider("spiders.feed:FeedSpider", fields=("id", "url", "title", "author", "published", "summary", "tags", "feed"),
                              ignores=(*_RULES, *_ITEM_RULES, "watch"), args=("files", "ids")),
     "sitemap": RegisteredSpider("spiders.sitemap:SitemapSpider", fields=("url", "lastmod", "changefreq", "priority"),

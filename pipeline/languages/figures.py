@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, tzinfo
+from decimal import Decimal
 
 from pipeline.languages.phrase import locale_of
 
@@ -21,6 +22,13 @@ def percent(share: float, language: str) -> str:
     from babel.numbers import format_percent  # noqa: PLC0415  see locale_of
 
     return format_percent(share, locale=locale_of(language))
+
+
+def exact_percent(share: Decimal, language: str) -> str:
+    """Return a share (0 to 1) with all of its decimals, such as "3.4%" or "0.07%"."""
+    from babel.numbers import format_percent  # noqa: PLC0415  see locale_of
+
+    return format_percent(share, locale=locale_of(language), decimal_quantization=False)
 
 
 def size(size_bytes: float, language: str) -> str:

@@ -116,6 +116,14 @@ class Wording(Texts):
     pictures_failed: Phrase
     pictures_left: Phrase
     pictures_need_pillow: Phrase
+    page_picture_changed: Phrase
+    page_picture_share: Phrase
+    page_picture_where: Phrase
+    page_picture_place: Phrase
+    page_picture_before: Phrase
+    page_picture_now: Phrase
+    page_picture_marked: Phrase
+    page_picture_alt: Phrase
     test_subject: Phrase
     test_text: Phrase
 

@@ -7,6 +7,7 @@ import re
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from pipeline.model import PICTURES
 from pipeline.price import is_price
 from pipeline.text import clean_text
 
@@ -19,7 +20,7 @@ def field_text(value: Any) -> str:
     """Return a field's value as text.
 
     A string is returned unchanged, 130.0 becomes "130", and a price is returned as the site writes it. The entries of a list of
-    scalars or prices are joined with commas. Any other value is returned as JSON.
+    scalars or prices are joined with commas. The stored picture of a page becomes its key. Any other value is returned as JSON.
     """
     if isinstance(value, str):
         return value
@@ -29,6 +30,8 @@ def field_text(value: Any) -> str:
         return str(int(value))
     if is_price(value):
         return str(value["text"])
+    if isinstance(value, dict) and str(value.get("file", "")).startswith(f"{PICTURES}/"):
+        return str(value["file"])
     if isinstance(value, list) and value and all(map(is_price, value)):
         return ", ".join(str(entry["text"]) for entry in value)
     if isinstance(value, list) and all(isinstance(entry, (str, int, float)) for entry in value):

@@ -125,20 +125,38 @@ class LoadRecord:
 
     def _note(self, request: Request, reason: str) -> None:
         if request.resource_type in _KINDS and len(self._failed) < _MAX_NAMED:
-            kind = "frame" if request.resource_type == "document" else request.resource_type.replace("sheet", " sheet")
+            kind = "frame" if request.resource_type == "document" else request.resource_type
             self._failed.setdefault(request.url, f"the {kind} {shown_url(request.url)} did not load ({clean_line(reason, 60)})")
 
 
 class _Area(TypedDict):
-    """What settle.js returns: the area of the picture in CSS pixels, and why the page is not complete."""
+    """What settle.js returns: the area of the picture in CSS pixels, and what is missing ("" if nothing is).
+
+    late: the URL of an image that has not loaded. invalid: a selector that the browser does not know.
+    """
 
     x: float
     y: float
     width: float
     height: float
-    problem: str
+    problem: Literal["image", "font", "hidden", "missing", ""]
+    late: str
     hidden: list[int]
     invalid: str
+
+
+def _problem_of(area: _Area) -> str:
+    match area["problem"]:
+        case "image":
+            return f"the image {shown_url(area['late'])} did not load in time"
+        case "font":
+            return "a font did not load in time"
+        case "hidden":
+            return "the watched part is not visible"
+        case "missing":
+            return "the watched part was not found on the page"
+        case _:
+            return ""
 
 
 async def take_picture(page: Page, rules: PictureRules, record: LoadRecord, *, timeout_s: float) -> Picture:
@@ -156,8 +174,8 @@ async def take_picture(page: Page, rules: PictureRules, record: LoadRecord, *, t
         if area["invalid"]:
             raise FetchError(f"the browser does not know the selector {clean_line(area['invalid'], 100)!r}", where="watch.visual.ignore",
                              fix="correct the CSS selector")
-        if area["problem"] or record.problem:
-            return Picture(problem=area["problem"] or record.problem, hidden=tuple(area["hidden"]))
+        if problem := _problem_of(area) or record.problem:
+            return Picture(problem=problem, hidden=tuple(area["hidden"]))
         shot = await _still(page, area, rules, end)
     except PlaywrightTimeoutError:
         return Picture(problem="the picture could not be taken in time")
@@ -180,7 +198,7 @@ async def _still(page: Page, area: _Area, rules: PictureRules, end: float) -> by
         if after == before or _is_same(before, after, rules):
             return after
         if time.monotonic() > still_by:
-            return "the page does not stop moving; add the selector of what moves to watch.visual.ignore"
+            return "the page does not stop moving (add what moves to watch.visual.ignore)"
         before = after
     return before
 

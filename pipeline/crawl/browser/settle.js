@@ -1,7 +1,7 @@
 // Makes a page ready for a picture: hides elements, loads what is loaded only when it is seen, waits for images and fonts.
 // Returns the area of the picture in CSS pixels, or why the page is not complete. Only standard interfaces of pages.
 async ({ hide, part, maxHeight, waitMs }) => {
-  const result = { x: 0, y: 0, width: 0, height: 0, problem: "", hidden: [], invalid: "" };
+  const result = { x: 0, y: 0, width: 0, height: 0, problem: "", late: "", hidden: [], invalid: "" };
   for (const selector of hide) {
     try {
       result.hidden.push(document.querySelectorAll(selector).length);
@@ -26,12 +26,12 @@ async ({ hide, part, maxHeight, waitMs }) => {
   scrollTo(0, 0);
   await frame();
 
-  const shown = (image) => (image.currentSrc || image.src || "an image").slice(0, 200).replace(/\?.*/, "");
+  const shown = (image) => (image.currentSrc || image.src).slice(0, 2000);
   const loading = () => [...document.images].filter((image) => (image.currentSrc || image.getAttribute("src")) && !image.complete);
   while (loading().length && performance.now() < end) await new Promise((done) => setTimeout(done, 25));
-  if (loading().length) return { ...result, problem: `the image ${shown(loading()[0])} did not load in time` };
+  if (loading().length) return { ...result, problem: "image", late: shown(loading()[0]) };
   const fonts = await Promise.race([document.fonts.ready.then(() => true), new Promise((done) => setTimeout(done, Math.max(0, end - performance.now())))]);
-  if (!fonts) return { ...result, problem: "a font did not load in time" };
+  if (!fonts) return { ...result, problem: "font" };
 
   if (part === null) {
     const body = document.body ?? root;
@@ -40,7 +40,7 @@ async ({ hide, part, maxHeight, waitMs }) => {
     return result;
   }
   const boxes = part.map((element) => element.getBoundingClientRect()).filter((box) => box.width >= 1 && box.height >= 1);
-  if (!boxes.length) return { ...result, problem: part.length ? "the watched part is not visible" : "the watched part was not found on the page" };
+  if (!boxes.length) return { ...result, problem: part.length ? "hidden" : "missing" };
   result.x = Math.max(0, Math.floor(Math.min(...boxes.map((box) => box.left)) + scrollX));
   result.y = Math.max(0, Math.floor(Math.min(...boxes.map((box) => box.top)) + scrollY));
   result.width = Math.ceil(Math.max(...boxes.map((box) => box.right)) + scrollX) - result.x;

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.mail.filters import FilteredChanges
+from pipeline.mail.render.page_pictures import with_net_pictures
 from pipeline.mail.render.render import KEEP
 from pipeline.mail.summary import (
     DigestSummary,
@@ -65,6 +66,7 @@ def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[i
                             rejected=[items for items in rejected if items.spider in spiders],
                             fewer=[values for values in fewer if values.spider in spiders],
                             failed=[files for files in failed if files.spider in spiders and not by_item])
+        with_net_pictures(summary, store.files, settings.spiders)
         if not all(wanted.problems for wanted in filters):
             summary.problems.clear()
             summary.rejected.clear()

@@ -27,6 +27,7 @@ from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
 from pipeline.mail.render.group_view import Grouping
+from pipeline.mail.render.page_pictures import PagePictures, page_pictures_of
 from pipeline.mail.render.pictures import PictureLoader, Pictures, pictures_of
 from pipeline.mail.render.render import (
     COUNTS_ONLY,
@@ -148,7 +149,8 @@ class DigestRenderer:
             name=self._name, subject=table.subject, language=table.language, zone=zone, now=self._now, templates=templates,
             charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language), is_again=self._level.notice.is_again,
             links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table),
-            grouping=grouping_of(table, self._settings, words), pictures=self._pictures_of(content, rules))
+            grouping=grouping_of(table, self._settings, words), pictures=self._pictures_of(content, rules),
+            page_pictures=self._page_pictures_of(content, rules))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
@@ -172,6 +174,13 @@ class DigestRenderer:
         found = pictures_of(content.summary, rules, self._pictures,
                             words=wording(table.language), seed=compose.domain_of(self._settings.mail.from_))
         return replace(found, note=self._mask(found.note))
+
+    def _page_pictures_of(self, content: RecipientsContent, rules: Mapping[str, FieldRules]) -> PagePictures:
+        table = content.table
+        if table.images is False or not self._level.as_configured:
+            return PagePictures()
+        return page_pictures_of(content.summary, self._store.files, rules, FileLinks(self._settings.heartbeat.file_url, self._mask),
+                                words=wording(table.language), seed=compose.domain_of(self._settings.mail.from_))
 
     def _packed(self, content: RecipientsContent, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
         table, summary = content.table, content.summary

@@ -16,9 +16,10 @@ from pipeline.mail.render.fields.field_view import Detail, FieldView, FieldViewe
 from pipeline.mail.render.fields.figures import figure_of
 from pipeline.mail.render.fields.formats import FieldRules, short_url
 from pipeline.mail.render.fields.machine_values import is_empty, is_for_machines
+from pipeline.mail.render.page_shot import PageShot, pair_of, picture_text
 from pipeline.mail.render.sanitize import plain
 from pipeline.mail.render.thumbnails import ItemPicture
-from pipeline.model import Change, ChangeKind
+from pipeline.model import PICTURE, Change, ChangeKind, PagePicture
 from pipeline.settings import DisplayTable
 from pipeline.text import clean_line
 
@@ -36,7 +37,8 @@ _NO_RULES = FieldRules()
 class ItemView:
     """One item, in the form in which a mail shows it.
 
-    spider: the spider's name to show; "" if the digest has only one spider. compact: whether all fields are shown on one line.
+    spider: the spider's name to show; "" if the digest has only one spider. compact: whether all fields are shown on one line. shots: how the
+    page of the item looks.
     """
 
     title: str
@@ -46,6 +48,7 @@ class ItemView:
     charts: Sequence[Chart] = ()
     compact: bool = False
     picture: ItemPicture | None = None
+    shots: Sequence[PageShot] = ()
 
     @property
     def price(self) -> FieldView | None:
@@ -71,7 +74,8 @@ class ItemViewer:
     def _fields(self) -> FieldViewer:
         return FieldViewer(self.words, self.zone)
 
-    def item(self, change: Change, charts: Sequence[Chart], detail: Detail, picture: ItemPicture | None = None) -> ItemView:
+    def item(self, change: Change, charts: Sequence[Chart], detail: Detail, picture: ItemPicture | None = None,
+             shots: Sequence[PageShot] = ()) -> ItemView:
         display = self._rules_of(change).display
         title, link = self.title(change), link_of(visible(_data(change), display), visible_key(change, display))
         compact = change.kind in self.compact_kinds
@@ -80,7 +84,7 @@ class ItemViewer:
         if picture is not None and change.kind is not ChangeKind.CHANGED:
             fields = [view for view in fields if view.name != picture.field or view.html is not None]
         return ItemView(clean_line(title, 160) or clean_line(visible_key(change, display), 160) or "—", link,
-                        change.spider if self.show_spider else "", fields, charts, compact, picture)
+                        change.spider if self.show_spider else "", fields, charts, compact, picture, shots)
 
     def title(self, change: Change) -> str:
         display = self._rules_of(change).display
@@ -102,11 +106,18 @@ class ItemViewer:
         rules = self._rules_of(change)
         visible = _chosen(change.fields, rules)
         most = _MAX_CHOSEN if rules.display.show else _MAX_FIELDS[ChangeKind.CHANGED]
-        views = [self._fields.change(name, change.before.get(name), change.after.get(name), rules, detail) for name in visible[:most]]
+        views = [self._changed_field(change, name, rules, detail) for name in visible[:most]]
         unseen = visible[most:] if visible else change.fields
         if unseen:
             views.append(self._named(self.words.other_fields if visible else self.words.headings["changed"].lower(), unseen, rules))
         return views
+
+    def _changed_field(self, change: Change, name: str, rules: FieldRules, detail: Detail) -> FieldView:
+        before, after = pair_of(change) if name == PICTURE else (None, None)
+        if after is None:
+            return self._fields.change(name, change.before.get(name), change.after.get(name), rules, detail)
+        text = picture_text(before, after, self.words)
+        return FieldView(name, text, label=rules.label_of(name), plain=[text], told=picture_text(before, after, self.words, places=0))
 
     def _plain_fields(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
         """Return the fields of a new, returned or gone item; for an item with many fields, the names of the others at the end.
@@ -118,7 +129,7 @@ class ItemViewer:
 
         def is_shown(name: str) -> bool:
             value = data[name]
-            if is_empty(value) or self._text(change, name, value) == title or (link and safe_link(value) == link):
+            if is_empty(value) or (name == PICTURE and PagePicture.of(value, change.spider) is not None) or self._text(change, name, value) == title or (link and safe_link(value) == link):
                 return False
             return not rules.formatted or _is_chosen(name, rules) or not is_for_machines(name, value, sources=rules.sources)
 

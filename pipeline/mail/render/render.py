@@ -33,6 +33,8 @@ from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.group_view import Grouping, ShownItems
 from pipeline.mail.render.item_view import ItemView, ItemViewer
+from pipeline.mail.render.page_pictures import PagePictures
+from pipeline.mail.render.page_shot import PageShot
 from pipeline.mail.render.pictures import Pictures
 from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
 from pipeline.mail.render.thumbnails import ItemPicture
@@ -65,7 +67,7 @@ class RenderOptions:
     built-in templates. charts: the charts of each change, by the change's id. rules: by spider, how the fields of its items are shown.
     details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
     problems; "" if there is none. is_again: whether a person requested the mail again. grouping: the groups of spiders. links: the
-    links of files. footer: what the footer offers. pictures: the pictures of items.
+    links of files. footer: what the footer offers. pictures: the pictures of items. page_pictures: the pictures of their pages.
     """
 
     name: str
@@ -83,6 +85,7 @@ class RenderOptions:
     links: FileLinks = field(default_factory=FileLinks)
     footer: FooterOptions = field(default_factory=FooterOptions)
     pictures: Pictures = field(default_factory=Pictures)
+    page_pictures: PagePictures = field(default_factory=PagePictures)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     @cache
     def item(kind: ChangeKind, position: int, places: int, length: int) -> ItemView:
         change = summary.top[kind][position]
-        return viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length), options.pictures.items.get(change.id))
+        return viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length), options.pictures.items.get(change.id),
+                           options.page_pictures.shots.get(change.id, ()))
 
     texts = headline(summary, viewer, options, words)
     view: dict[str, Any] = {}
@@ -131,7 +135,8 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         raise UsageError(f"the HTML of the mail has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
                          where=f"digest {options.name}", fix="shorten the template")
     text = _BLANK_LINES.sub("\n\n", _run(environment, "digest.txt", view).strip()) + "\n"
-    shown: list[Chart | ItemPicture] = [*chain.from_iterable(options.charts.values()), *options.pictures.items.values()]
+    shown: list[Chart | ItemPicture | PageShot] = [*chain.from_iterable(options.charts.values()), *options.pictures.items.values(),
+                                                   *chain.from_iterable(options.page_pictures.shots.values())]
     pictures = list({each.cid: each.picture for each in shown if each.cid in html}.values())
     return Rendered(view["subject"], text, html, pictures, shows_items=bool(detail.items or not summary.total))
 
@@ -180,7 +185,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, shown: ShownItems, opti
         "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),
         "foot": footer_view(options.name, options.footer, words), "unsubscribe": options.footer.unsubscribe,
         "again": words.sent_again if options.is_again else "",
-        "pictures_note": options.pictures.note,
+        "pictures_note": words.comma.join(filter(None, dict.fromkeys([options.page_pictures.note, options.pictures.note]))),
     }
 
 

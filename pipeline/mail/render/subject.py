@@ -193,7 +193,7 @@ def _changed(first: FirstChange, words: Wording) -> Iterator[tuple[FieldView, st
     for field in first.item.fields:
         found = _change(field, words)
         if found:
-            is_clear = _is_title(field, first.item) or (_is_price(field.old) and _is_price(field.new)) or (
+            is_clear = bool(field.told) or _is_title(field, first.item) or (_is_price(field.old) and _is_price(field.new)) or (
                 len(first.item.fields) == 1 and all(_says_what_it_is(text, words) for text in (field.old, field.new)))
             yield field, found if is_clear else words.subject["field"].format(field=field.label, change=found)
 
@@ -206,7 +206,7 @@ def _says_what_it_is(text: str, words: Wording) -> bool:
 def _change(field: FieldView, words: Wording) -> str:
     """Return the first place at which a field changed, as old → new, or as text that was added or removed; "" if there is none."""
     if not field.places:
-        return ""
+        return field.told
     old, new = (isolated(_cut(text, _VALUE)) for text in _first_difference(field.places[0]))
     if old and new:
         found = f"{old} {words.arrow} {new}"

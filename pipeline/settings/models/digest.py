@@ -155,9 +155,10 @@ class DigestTable(RecipientsTable, DisplayTable):
     the attachments are zipped first; with "split", they are sent in further mails. A table that is too large is always zipped first."""
     charts: tuple[str, ...] = ()
     """Numeric fields whose history the mail shows as charts, for each item that changed. Needs the extra `charts`."""
-    images: bool = False
+    images: bool | None = None
     """Whether the mail shows a small picture of each item that has one: the field with the format "image", or a field with a name such as
-    image, photo or cover. Pictures are fetched with the session of the spider. Needs the extra `images`."""
+    image, photo or cover. Pictures are fetched with the session of the spider. Needs the extra `images`. The pictures of watched pages
+    (`watch.visual`) are shown unless this is false."""
     templates: str | None = None
     """Folder whose digest.html and digest.txt replace the built-in templates."""
     thread: bool = False

@@ -158,7 +158,7 @@ class RetentionTable(Table):
     runs: KeepTable = KeepTable.model_validate("365d")
     """Runs of each spider, with their changes and digests. The last 20 runs and the last successful run are always kept."""
     pages: KeepTable = KeepTable.model_validate({"age": "7d", "count": 1_000_000})
-    """Records of fetched pages, and pages saved for digests."""
+    """Records of fetched pages, pages saved for digests, and pictures of watched pages. The last picture of each page is always kept."""
     messages: KeepTable = KeepTable.model_validate({"age": "90d", "count": 10_000})
     """Messages that were sent or dropped."""
     logs: KeepTable = KeepTable.model_validate({"age": "30d", "count": 10_000})

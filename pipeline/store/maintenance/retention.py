@@ -1,4 +1,4 @@
-"""Delete old runs, changes, page records, sent messages, logs and saved pages, as [retention] says.
+"""Delete old runs, changes, page records, sent messages, logs, saved pages and pictures of pages, as [retention] says.
 
 Transactions are small, so that no other process waits long, and an interrupted deletion continues the next time. Data that
 a digest has yet to report, that the outbox has yet to send or that an open pass needs is never deleted. The last runs of a
@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 
-from pipeline.model import MessageState, Outcome
+from pipeline.model import PICTURE, PICTURES, MessageState, Outcome, PagePicture
 from pipeline.settings import Settings
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
@@ -41,6 +41,7 @@ from pipeline.store.database.schema import (
     digests,
     download_files,
     frontier,
+    items,
     messages,
     pages,
     passes,
@@ -299,6 +300,7 @@ class _Pruner:
             self._old_files(LocalFiles(self._store.data_dir), "logs/", self._rules.logs, frozenset())
         if self._rules.pages:
             self._old_files(self._store.files, "pages/", self._rules.pages, self._pages_to_tell())
+            self._old_files(self._store.files, f"{PICTURES}/", self._rules.pages, self._pictures_in_use())
 
     def _pages_to_tell(self) -> set[str]:
         """Return the keys of the saved pages that a digest has yet to attach."""
@@ -307,6 +309,18 @@ class _Pruner:
             return {key for spider in spiders for key in connection.execute(
                 select(changes.c.page_key).where(changes.c.page_key != "", changes.c.run_id.in_(self._needed(spider))
                                                  ).distinct()).scalars()}
+
+    def _pictures_in_use(self) -> set[str]:
+        """Return the keys of the pictures of pages with which the next pictures are compared, or which a digest has yet to show."""
+        keys: set[str] = set()
+        for spider in {found.key.split("/")[1] for found in self._store.files.list(f"{PICTURES}/") if found.key.count("/") > 1}:
+            with self._store.read() as connection:
+                stored = connection.execute(select(items.c.data, items.c.reported).where(items.c.spider == spider)).all()
+                told = connection.execute(select(changes.c.before, changes.c.after).where(
+                    changes.c.spider == spider, changes.c.run_id.in_(self._needed(spider)))).all()
+            for row in (*stored, *told):
+                keys.update(picture.file for data in row if (picture := PagePicture.of((data or {}).get(PICTURE), spider)) is not None)
+        return keys
 
     def _old_files(self, files: FileStore, prefix: str, keep: RetentionRule, still: Collection[str]) -> None:
         """Delete the files that the rule does not keep in each folder. still: the keys of files that must be kept."""

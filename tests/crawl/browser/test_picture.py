@@ -121,7 +121,7 @@ def test_a_font_or_style_sheet_that_did_not_load_is_named(take: Take, site: Page
     assert "the font http" in take(site.url).problem
     site.pages["/s.css"] = Answer("busy", 500)
     site.pages["/"] = HEAD + "<link rel=stylesheet href=/s.css><p>text"
-    assert "the style sheet http" in take(site.url).problem
+    assert "the stylesheet http" in take(site.url).problem
 
 
 def test_animations_and_carets_are_the_same_in_each_picture(take: Take, site: PageSite) -> None:

@@ -11,7 +11,18 @@ import pytest
 from sqlalchemy import Table, func, select
 
 from pipeline.cli import data_files
-from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page, RecipientResult, Request, Run
+from pipeline.model import (
+    PICTURE,
+    DraftMessage,
+    Item,
+    MessageState,
+    Outcome,
+    Page,
+    PagePicture,
+    RecipientResult,
+    Request,
+    Run,
+)
 from pipeline.settings import load
 from pipeline.store import Store
 from pipeline.store.crawl import commit, frontier
@@ -213,3 +224,26 @@ def test_the_prune_command_follows_the_settings_and_says_what_it_deleted(tmp_pat
     assert data_files.prune(settings) == "deleted 1 files"
     assert [path.name for path in logs.iterdir()] == ["0.log"]
     assert data_files.prune(settings) == "nothing to delete: [retention] keeps everything that is stored"
+
+
+def test_the_picture_that_the_next_one_is_compared_with_stays_however_old_it_is(store: Store) -> None:
+    def found(picture: PagePicture, at: datetime) -> None:
+        runs.claim_slot(store, "shop", f"{at:%Y-%m-%dT%H:%M}", due_at=at, reason="schedule", now=at)
+        run = runs.start_run(store, None, owner="me", now=at, limit=9)
+        assert run is not None
+        store.files.write(picture.file, b"png")
+        os.utime(store.files.path(picture.file), (at.timestamp(), at.timestamp()))
+        done = commit.commit_pages(store, run, [Page("http://shop/", 200, at, items=(Item("one", {PICTURE: picture.as_json()}),))], now=at)
+        runs.end_run(store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), done.progress, now=at)
+
+    found(PagePicture("screenshots/shop/1.png", 1, 1), NOW - 90 * DAY)
+    tell(store, NOW - 90 * DAY)
+    found(PagePicture("screenshots/shop/2.png", 1, 1, "screenshots/shop/1.png", 0.5), NOW - 80 * DAY)
+    store.files.write("screenshots/shop/orphan.png", b"png")  # its process was killed before the page was committed
+    os.utime(store.files.path("screenshots/shop/orphan.png"), (0, (NOW - 60 * DAY).timestamp()))
+    prune(store, waiting())
+    assert files(store, "screenshots/shop") == {"1.png", "2.png"}  # the digest has yet to show both
+    tell(store, NOW - 80 * DAY)
+    prune(store, waiting())
+    assert files(store, "screenshots/shop") == {"2.png"}
+    assert not prune(store, waiting())

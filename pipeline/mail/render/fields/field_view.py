@@ -51,7 +51,8 @@ class FieldView:
     how many places are not shown; "" if all are shown. old, new: both values of a change that is shown as old → new. delta, percent:
     how much a number changed, with signs, such as "+£0.50" and "+1.6%"; "" for anything else. direction: "up" or "down", or "" if no
     difference is known. tone: "good", "bad" or "neutral". reading: in which direction old and new are read. plain: the places, or else the
-    value, as lines of plain text. is_price: whether the value is a number with a currency.
+    value, as lines of plain text. is_price: whether the value is a number with a currency. told: how the value changed, in words, for a
+    value that is no text; "" for any other.
     """
 
     name: str
@@ -72,6 +73,7 @@ class FieldView:
     links: list[tuple[str, str]] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
     is_price: bool = False
+    told: str = ""
 
     @property
     def arrow(self) -> str:
