@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from pipeline.settings.fields.secret import Secret
 
@@ -170,3 +171,16 @@ def _network(value: object) -> object:
 
 
 Network = Annotated[str, BeforeValidator(_network)]
+
+
+class AlsoAccepts:
+    """Annotates a type whose validator also accepts other values, such as true for the defaults of a table, in the JSON schema.
+
+    schema: the JSON schema of the other values.
+    """
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = schema
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [self._schema, handler(core_schema)]}

@@ -6,10 +6,10 @@ import re
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.fields.scalars import SECRET_WORDS, Duration, Size, Table
+from pipeline.settings.fields.scalars import SECRET_WORDS, AlsoAccepts, Duration, Size, Table
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.extraction import check_extra, check_regexes
 
@@ -114,7 +114,7 @@ def _render(value: object) -> object:
     return value
 
 
-Render = Annotated[RenderTable, BeforeValidator(_render), WithJsonSchema({"anyOf": [{"const": "browser"}, {"$ref": "#/$defs/RenderTable"}]})]
+Render = Annotated[RenderTable, BeforeValidator(_render), AlsoAccepts({"const": "browser"})]
 
 
 class BrowserTable(Table):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from pipeline.settings.fields.scalars import Table
+from pipeline.settings.fields.scalars import AlsoAccepts, Table
 from pipeline.settings.models.extraction import Selector, check_extra, check_regexes
 
 
@@ -35,8 +35,7 @@ def _visual(value: object) -> object:
     return {} if value is True else None if value is False else value
 
 
-Visual = Annotated[VisualTable | None, BeforeValidator(_visual),
-                   WithJsonSchema({"anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/VisualTable"}]})]
+Visual = Annotated[VisualTable | None, BeforeValidator(_visual), AlsoAccepts({"type": "boolean"})]
 
 
 class WatchTable(Table):
