@@ -86,7 +86,7 @@ class GuardProxy:
         """Return the arguments with which Chromium must be started, so that no connection passes by the proxy."""
         return [
             "--disable-quic",  # HTTP/3 and WebTransport use UDP
-            "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+            "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",  # WebRTC; the name depends on the kind of build
             "--webrtc-ip-handling-policy=disable_non_proxied_udp",
             "--dns-prefetch-disable",
             "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # the browser itself resolves no name

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 
 from pipeline.session import Session
 from pipeline.session.browser.guard.connector import Resolve, resolve_host
@@ -108,7 +109,7 @@ OpenGuard = Callable[..., Client]
 def guarded() -> Iterator[OpenGuard]:
     """Starts a guard proxy for a session."""
     with ExitStack() as stack:
-        run = stack.enter_context(loop_thread())
+        run = stack.enter_context(loop_thread(uvloop.new_event_loop))  # the loop of a crawl
 
         def opened(session: Session, *, max_bytes: int | None = None, resolve: Resolve = resolve) -> Client:
             guard = GuardProxy(session, max_bytes=max_bytes, resolve=resolve)

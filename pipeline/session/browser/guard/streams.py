@@ -44,9 +44,13 @@ class SocketStream:
         return data
 
     async def write(self, data: bytes) -> None:
-        self._writer.write(data)
-        async with asyncio.timeout(_WRITE_S):
-            await self._writer.drain()
+        transport = self._writer.transport
+        if transport.is_closing():
+            raise ConnectionResetError
+        transport.write(data)
+        if transport.get_write_buffer_size():
+            async with asyncio.timeout(_WRITE_S):
+                await self._writer.drain()
 
     def close(self, *, abort: bool = False) -> None:
         if abort:
