@@ -24,8 +24,8 @@ from pipeline.crawl.scrapy.engine import crawler_class, is_tested
 from pipeline.crawl.scrapy.project import legacy
 from pipeline.crawl.scrapy.project.adoption import ADOPTED
 from pipeline.crawl.scrapy.project.components import ADD_ON
-from pipeline.crawl.scrapy.project.project import given_in, project_settings
-from pipeline.crawl.scrapy.project.setting_table import departure_lines, departures
+from pipeline.crawl.scrapy.project.findings import findings, protected_settings
+from pipeline.crawl.scrapy.project.project import project_settings
 from pipeline.crawl.scrapy.project.watch_crawl import CrawlWatch
 from pipeline.crawl.spider_import import described
 from pipeline.crawl.verdict import verdict
@@ -138,18 +138,8 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
                                    "https": "pipeline.crawl.scrapy.handler.SessionHandler"} | ({} if project is None else _PROJECT_HANDLERS),
         "SCHEDULER": _scheduler_of(context),
         "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
-        "JOBDIR": None,
         "TWISTED_REACTOR_ENABLED": project is not None and project.has_reactor,
-        "TWISTED_REACTOR": "twisted.internet.asyncioreactor.AsyncioSelectorReactor",
-        "ASYNCIO_EVENT_LOOP": None,
-        "TELNETCONSOLE_ENABLED": False,
-        "REMOTE_CONTROL_ENABLED": False,
-        "DOWNLOAD_VERIFY_CERTIFICATES": True,
-        "DOWNLOAD_TIMEOUT": table.timeout,
-        "DOWNLOAD_MAXSIZE": table.max_page_size,
-        "DOWNLOAD_WARNSIZE": 0,
-        "HTTPPROXY_ENABLED": False,
-        "ROBOTSTXT_OBEY": table.robots,
+        **protected_settings(table),
     }, priority="cmdline")
     return settings
 
@@ -190,16 +180,9 @@ def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
     if not context.table.is_built_in:
         crawler.settings.set("ADDONS", {**crawler.settings["ADDONS"], ADD_ON: _LAST}, priority="cmdline")
         context.observers.append(CrawlWatch(crawler, context))
-        for line in _notes_on_settings(context, spidercls, crawler.settings):
+        for line in findings(context.table, spidercls, project_settings(context.project, spidercls)):
             context.note(line)
     return crawler
-
-
-def _notes_on_settings(context: CrawlContext, spidercls: type[Spider], ours: ScrapySettings) -> list[str]:
-    """Return what the run says about the settings of the spider that are not used as in Scrapy."""
-    given = given_in(project_settings(context.project, spidercls))
-    lines = departure_lines(departures(given, ours, context.table.model_fields_set))
-    return [*lines, *([legacy.START_REQUESTS] if legacy.is_legacy(spidercls) else [])]
 
 
 async def crawl(context: CrawlContext, spidercls: type[Spider], *, stop: asyncio.Event,

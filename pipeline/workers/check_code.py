@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from scrapy import Spider
 
 from pipeline.crawl.scrapy.project.adoption import adopted
+from pipeline.crawl.scrapy.project.findings import check_components, component_findings, findings
 from pipeline.crawl.scrapy.project.legacy import is_legacy
 from pipeline.crawl.scrapy.project.project import given_in, load_spider, project_settings
 from pipeline.crawl.spider_import import spider_class
@@ -17,28 +18,37 @@ from pipeline.mail.render.sample import check_template
 from pipeline.settings import Settings, SpiderTable
 
 
-def check_code(settings: Settings, kind: str, name: str) -> None:
-    """Raise the PipelineError that the code would cause.
+def check_code(settings: Settings, kind: str, name: str) -> list[str]:
+    """Raise the PipelineError that the code would cause. Return what else is to be known about the code, in sentences.
 
     kind: "spider" imports the class of the spider `name`; the name of a template renders this template of the digest `name`.
     """
     if kind == "spider":
-        _check_spider(settings, name)
-        return
+        return _check_spider(settings, name)
     table = settings.digests[name]
     assert table.templates is not None
     check_template(settings.folder / table.templates, kind, table.language, settings.zone, now=datetime.now(UTC))
+    return []
 
 
-def _check_spider(settings: Settings, name: str) -> None:
-    table = settings.spiders[name]
+def _check_spider(settings: Settings, name: str) -> list[str]:
+    table, project = settings.spiders[name], None
     resource.setrlimit(resource.RLIMIT_DATA, (table.memory_limit, table.memory_limit))
     if table.project is None:
         spidercls = spider_class(table.spider, settings.folder)
     else:
         project, spidercls, _ = load_spider(table.project, table.spider, settings.folder)
-        adopted(table, given_in(project_settings(project, spidercls)))
+    scrapy_settings = project_settings(project, spidercls)
+    check_components(scrapy_settings, project.folder if project is not None else settings.folder)
+    if project is not None:
+        table = adopted(table, given_in(scrapy_settings))
     _check_arguments(table, spidercls)
+    _check_start(table, spidercls)
+    return [*findings(table, spidercls, scrapy_settings), *component_findings(scrapy_settings)]
+
+
+def _check_start(table: SpiderTable, spidercls: type[Spider]) -> None:
+    """Raise SpiderError if a spider has no start requests, or no method for their responses."""
     if spidercls.start is not Spider.start or is_legacy(spidercls):
         return
     if not table.start and not getattr(spidercls, "start_urls", ()):

@@ -137,14 +137,14 @@ def _lower_priority(nice: int) -> None:
         Path("/proc/self/autogroup").write_text(str(nice), "ascii")
 
 
-def _send_result(pipe: Connection, work: Callable[[], None]) -> None:
-    """Call `work`, then send the parent process the PipelineError that `work` raised; None if it raised none."""
+def _send_result(pipe: Connection, work: Callable[[], list[str] | None]) -> None:
+    """Call `work`, then send the parent process the PipelineError that `work` raised; its return value if it raised none."""
     try:
-        work()
+        found = work()
     except PipelineError as error:
         pipe.send(error)
     else:
-        pipe.send(None)
+        pipe.send(found)
 
 
 def _write_result(task: str, report: str, *arguments: Any) -> None:

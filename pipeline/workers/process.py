@@ -55,6 +55,7 @@ class Child:
         work, arguments: the arguments with which the child calls entry.enter(). prepared: an existing process to use; None means
         that a process is forked from the forkserver.
         """
+        self._sent: PipelineError | list[str] | None = None
         if prepared is not None:
             self._process: BaseProcess = prepared.process
             self._pipe = prepared.pipe
@@ -138,8 +139,13 @@ class Child:
         """
         if not self._pipe.poll():
             raise EOFError
-        found = self._pipe.recv()
-        return found if isinstance(found, PipelineError) else None
+        self._sent = self._pipe.recv()
+        return self._sent if isinstance(self._sent, PipelineError) else None
+
+    @property
+    def remarks(self) -> list[str]:
+        """The sentences that the process sent in place of an error; [] before result() was called."""
+        return self._sent if isinstance(self._sent, list) else []
 
     def memory_bytes(self) -> int:
         """Return the resident memory of the process; 0 on a system without /proc."""

@@ -61,10 +61,10 @@ async def _check_all(settings: Settings, wanted: list[_Code], time_limit_s: floa
     with tempfile.TemporaryDirectory(prefix="pipeline-check-") as folder:
         found = await asyncio.gather(*(_check_one(settings, code, Path(folder, str(number)), free, time_limit_s)
                                        for number, code in enumerate(wanted)))
-    return [remark for remark in found if remark is not None]
+    return [remark for remarks in found for remark in remarks]
 
 
-async def _check_one(settings: Settings, code: _Code, log_file: Path, free: asyncio.Semaphore, time_limit_s: float) -> Remark | None:
+async def _check_one(settings: Settings, code: _Code, log_file: Path, free: asyncio.Semaphore, time_limit_s: float) -> list[Remark]:
     from pipeline.workers.process import Child
     doing = f"importing {settings.spiders[code.name].spider}" if code.kind == "spider" else f"rendering {code.kind}"
     async with free:
@@ -73,15 +73,17 @@ async def _check_one(settings: Settings, code: _Code, log_file: Path, free: asyn
             await asyncio.to_thread(child.start)
             ended = await child.wait(time_limit_s)
             if ended is None:
-                return Remark(code.key, f"{doing} did not end within {time_limit_s:g} s", "check the code for an endless loop, or for a "
-                              "wait for the network")
+                return [Remark(code.key, f"{doing} did not end within {time_limit_s:g} s", "check the code for an endless loop, or for a "
+                               "wait for the network")]
             error = child.result()
         except EOFError:
             how = f"was killed by signal {-ended}" if ended is not None and ended < 0 else f"ended with exit code {ended}"
-            return Remark(code.key, f"the process {how} while {doing}", "correct the code")
+            return [Remark(code.key, f"the process {how} while {doing}", "correct the code")]
         except PipelineError as failed:
             error = failed
         finally:
             child.kill()
             child.close()
-    return Remark.of(code.key, error) if error is not None else None
+    if error is not None:
+        return [Remark.of(code.key, error)]
+    return [Remark(code.key, sentence, suspicious=True) for sentence in child.remarks]

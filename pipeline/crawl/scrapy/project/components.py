@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
-from scrapy.utils.misc import load_object
 
 from pipeline.crawl.context import CrawlContext, context_of
+from pipeline.crawl.scrapy.project.findings import component_findings
 
 ADD_ON = "pipeline.crawl.scrapy.project.components.MergedComponents"
 """The add-on's name in the setting ADDONS, in which it has the highest number."""
@@ -50,10 +50,8 @@ class MergedComponents:
     def update_settings(self, settings: BaseSettings) -> None:
         self._merge_downloader_middlewares(settings)
         self._merge_spider_middlewares(settings)
-        own = [scheme for scheme, handler in settings.getdict("DOWNLOAD_HANDLERS").items() if scheme in ("http", "https") and handler]
-        if own:
-            self._context.note(f"the project's own download handler fetches {' and '.join(own)} without the session's proxy, the check of "
-                               "private addresses and `max_page_size`")
+        for line in component_findings(settings):
+            self._context.note(line)
         extensions = _by_name(settings.get("EXTENSIONS"))
         for name in _PORTS:
             if extensions.pop(name, None) is not None:
@@ -97,16 +95,8 @@ class MergedComponents:
         given.pop(COLLECTOR, None)
         first = min((number for number in given.values() if number is not None), default=base[COLLECTOR])
         base[COLLECTOR] = min(base[COLLECTOR], first - 1)
-        for name, number in given.items():
-            if number is not None and _is_outdated(load_object(name)):
-                self._context.note(f"{_name(name)}.process_start_requests() is not called, because Scrapy no longer has this method; "
-                                   "rename it to process_start() and make it an asynchronous generator")
         settings.set("SPIDER_MIDDLEWARES_BASE", base, priority="cmdline")
         settings.set("SPIDER_MIDDLEWARES", given, priority="cmdline")
-
-
-def _is_outdated(middleware: Any) -> bool:
-    return hasattr(middleware, "process_start_requests") and not hasattr(middleware, "process_start")
 
 
 def _by_name(components: Mapping[Any, Any] | None) -> dict[Any, Any]:

@@ -31,7 +31,7 @@ class CrawlWatch:
             return
         self._context.capped = True
         if reason != _UNNAMED:
-            self._context.capped_by = self._context.capped_by or f"closed early ({clean_line(reason, 80)})"
+            self._context.note(f"closed early ({clean_line(reason, 80)})")
 
     def _feed_written(self, slot: Any) -> None:
         uri = clean_line(shown_url(slot.uri) if "://" in slot.uri else slot.uri, 200)
