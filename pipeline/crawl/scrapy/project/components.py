@@ -10,6 +10,7 @@ from scrapy.settings import BaseSettings
 
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.scrapy.project.findings import component_findings
+from pipeline.crawl.scrapy.project.own_handlers import limited
 
 ADD_ON = "pipeline.crawl.scrapy.project.components.MergedComponents"
 """The add-on's name in the setting ADDONS, in which it has the highest number."""
@@ -52,6 +53,9 @@ class MergedComponents:
         self._merge_spider_middlewares(settings)
         for line in component_findings(settings):
             self._context.note(line)
+        handlers = settings.getdict("DOWNLOAD_HANDLERS")
+        settings.set("DOWNLOAD_HANDLERS", {scheme: limited(handler) if handler and scheme in ("http", "https") else handler
+                                           for scheme, handler in handlers.items()}, priority="cmdline")
         extensions = _by_name(settings.get("EXTENSIONS"))
         for name in _PORTS:
             if extensions.pop(name, None) is not None:

@@ -55,8 +55,8 @@ def component_findings(settings: BaseSettings) -> Iterator[str]:
     """Yield what is to be known about the components of a spider, in sentences. settings: after all add-ons, if they have been applied."""
     own = [scheme for scheme, handler in settings.getdict("DOWNLOAD_HANDLERS").items() if scheme in ("http", "https") and handler]
     if own:
-        yield (f"the project's own download handler fetches {' and '.join(own)} without the session's proxy, the check of private addresses "
-               "and `max_page_size`")
+        yield (f"the project's own download handler fetches {' and '.join(own)}: whether it uses the session's proxy is unknown, private addresses are "
+               "checked only for the pages themselves, and `max_page_size` only after a page was received")
     for each, number in settings.getdict("SPIDER_MIDDLEWARES").items():
         middleware: Any = load_object(each) if number is not None else None
         if hasattr(middleware, "process_start_requests") and not hasattr(middleware, "process_start"):

@@ -57,7 +57,7 @@ SETTING_TABLE: Mapping[str, SettingUse] = {
     **_each("DOWNLOADER_MIDDLEWARES SPIDER_MIDDLEWARES", "used",
             why="merged by their numbers with those of this program, which take the places of some of Scrapy's"),
     **_each("EXTENSIONS", "used"),
-    **_each("DOWNLOAD_HANDLERS", "used", why="a handler of the project for http or https does without the session's proxy, address check and size limits"),
+    **_each("DOWNLOAD_HANDLERS", "used", why="a handler of the project for http or https does its own networking, see above"),
     **_each("DUPEFILTER_CLASS DUPEFILTER_DEBUG", "used", why="if the class is not Scrapy's own; after a kill it starts anew"),
     **_each("HTTPCACHE_ALWAYS_STORE HTTPCACHE_DBM_MODULE HTTPCACHE_DIR HTTPCACHE_ENABLED HTTPCACHE_EXPIRATION_SECS HTTPCACHE_GZIP "
             "HTTPCACHE_IGNORE_HTTP_CODES HTTPCACHE_IGNORE_MISSING HTTPCACHE_IGNORE_RESPONSE_CACHE_CONTROLS HTTPCACHE_IGNORE_SCHEMES "

@@ -23,9 +23,9 @@ def test_what_is_replaced_or_without_effect_is_named_by_check_and_in_the_runs_li
     """)
     project.toml('delay = "0s"\n')
     wanted = ("settings.toml is used instead of these Scrapy settings: DOWNLOAD_DELAY (delay), DOWNLOAD_TIMEOUT (timeout), ROBOTSTXT_OBEY (robots)",
-              "these Scrapy settings have no effect: JOBDIR (the frontier is in the store, so a killed run is continued without it), LOG_FILE (each "
+              ("these Scrapy settings have no effect: JOBDIR (the frontier is in the store, so a killed run is continued without it), LOG_FILE (each "
               "run has its own log in data_dir), SCHEDULER (requests wait in the frontier in the store), TELNETCONSOLE_ENABLED (it would let other "
-              "programs execute code in the run)")
+              "programs execute code in the run)"))
     checked = project.program.run("check")
     assert checked.returncode == 0, checked.stdout
     line = project.run()
