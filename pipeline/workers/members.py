@@ -127,7 +127,7 @@ class MemberRunner:
             if self._stopping and stop_deadline is None:
                 child.stop()
                 stop_deadline = now + STOP_LIMIT_S
-            memory = child.memory_bytes()
+            memory = await asyncio.to_thread(child.memory_bytes)
             if memory > memory_limit_bytes:
                 child.kill()
                 return Ending(Outcome.KILLED, f"the run used {memory / 1e6:.0f} MB of memory; memory_limit is {memory_limit_bytes / 1e6:.0f} MB")

@@ -74,6 +74,6 @@ async def _watch(child: Child, limit_s: float, memory_limit_bytes: int, is_stopp
             return "the process was stopped"
         if time.monotonic() >= deadline:
             return f"the process was stopped after {limit_s:.0f} s"
-        if (memory := child.memory_bytes()) > memory_limit_bytes:
+        if (memory := await asyncio.to_thread(child.memory_bytes)) > memory_limit_bytes:
             return f"the process was stopped, because it used {memory / 1e6:.0f} MB of memory (memory_limit is {memory_limit_bytes / 1e6:.0f} MB)"
     return ""

@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError, SpiderError
 from pipeline.settings import Settings
+from pipeline.workers import process_tree
 from pipeline.workers.forkserver import ENTRY
 from pipeline.workers.prepared_process import PreparedProcess
 
@@ -32,7 +33,6 @@ STOP_LIMIT_S = 30.0
 """How long, in seconds, a process may take to stop at a checkpoint before it is killed."""
 MAX_PAGES_SET_ASIDE = 20
 """The maximum number of pages that one run skips because they killed its process. If one more page does so, the run ends."""
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def _begin(work: str, settings: Settings, log_file: str, pipe: Connection, arguments: tuple[Any, ...]) -> None:
@@ -123,14 +123,16 @@ class Child:
             self._pipe.send("stop")
 
     def kill(self) -> None:
-        """Kill the process and all processes that it has started."""
+        """Kill the process and all processes that it has started, also those that left its process group, as a browser does."""
         if self.pid is None:
             return
+        below = process_tree.descendants(self.pid)
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:  # the process is not yet the leader of its process group, or has just ended
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
+        process_tree.kill(below)
 
     def result(self) -> PipelineError | None:
         """Return the error that the process sent before it ended; None if the process reported success.
@@ -148,11 +150,8 @@ class Child:
         return self._sent if isinstance(self._sent, list) else []
 
     def memory_bytes(self) -> int:
-        """Return the resident memory of the process; 0 on a system without /proc."""
-        try:
-            return int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
-        except (OSError, IndexError):
-            return 0
+        """Return the memory of the process and of all processes that it has started; 0 on a system without /proc."""
+        return process_tree.memory_bytes(self.pid) if self.pid is not None else 0
 
     def close(self) -> None:
         self._pipe.close()

@@ -202,7 +202,7 @@ class Runner:
                     return None
             if self._must_stop(run) and stop_deadline is None:
                 stop_deadline = now + STOP_LIMIT_S
-            memory = child.memory_bytes() + followers.memory_bytes()
+            memory = await asyncio.to_thread(lambda: child.memory_bytes() + followers.memory_bytes())
             if memory > memory_limit_bytes and followers.optional and followers.running:
                 logger.warning("%s run %d: the processes of the run use %.0f MB of memory in total, and memory_limit is %.0f MB; the run continues with one "
                                "process", run.spider, run.id, memory / 1e6, memory_limit_bytes / 1e6)

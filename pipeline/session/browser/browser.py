@@ -70,6 +70,8 @@ class SessionBrowser:
                 yield lent.page
                 ended_well = True
             except (Error, FetchError, TimeoutError) as error:
+                if "ERR_ABORTED" in str(error):
+                    await lent.may_have_crashed()
                 await self._return(running, pages, lent, reuse=False)
                 if (crash := _crash(running, lent)) is not None:
                     raise crash from error

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 RESET_S = 2.0
 """How long, in seconds, a page may take to become blank again, or to close."""
+CRASH_NEWS_S = 0.5
 USES = 50
 """How often a page is used before it is closed, since pages collect memory."""
 
@@ -23,11 +24,11 @@ _LEAVE = "() => { document.open(); document.close(); sessionStorage.clear() }"
 
 
 class LentPage:
-    """A page in use. crashed: whether its renderer process has ended; returned: whether its use has ended; uses: how often it was used."""
+    """A page in use. crashed: whether its renderer process has crashed; returned: whether its use has ended; uses: how often it was used."""
 
     def __init__(self, page: Page, protocol: CDPSession) -> None:
         self.page = page
-        self.crashed = False
+        self._crash = asyncio.Event()
         self.returned = False
         self.uses = 0
         self._protocol = protocol
@@ -37,7 +38,16 @@ class LentPage:
         page.on("framenavigated", self._note_origin)
 
     def _note_crash(self, page: Page) -> None:
-        self.crashed = True
+        self._crash.set()
+
+    @property
+    def crashed(self) -> bool:
+        return self._crash.is_set()
+
+    async def may_have_crashed(self) -> None:
+        """Wait a moment for the news of a crash, which may come after the error that it has caused."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._crash.wait(), CRASH_NEWS_S)
 
     def _note_origin(self, frame: Frame) -> None:
         if origin := shown_origin(frame.url):  # about:blank and the like have the origin of another frame
