@@ -29,7 +29,7 @@ _LONGEST_REASON = 600
 _BY_ERROR = {
     "FetchError": "fetch", "TlsError": "tls", "ProxyError": "proxy", "LoginError": "login", "CookieError": "cookie", "SessionError": "session",
     "DownloadError": "download", "TryLaterError": "download", "DiskFullError": "disk", "StoreError": "store", "LeaseLostError": "store",
-    "SpiderError": "spider", "UsageError": "settings", "SettingsError": "settings",
+    "SpiderError": "spider", "UsageError": "settings", "SettingsError": "settings", "BrowserError": "browser",
 }
 """The key in [alert.steps] by the class of the error that ended a run."""
 _BY_OUTCOME = {Outcome.TIMED_OUT: "timed_out", Outcome.KILLED: "killed", Outcome.ABANDONED: "abandoned"}
@@ -188,7 +188,7 @@ class AlertViewer:
             said.append(tries["retries"].format(n=condition.retries))
         if run.progress.pages:
             said.append(tries["pages"].format(n=run.progress.pages, failed=run.progress.pages_failed))
-        if run.error_kind in ("FetchError", "TlsError", "ProxyError") and table.retries:
+        if run.error_kind in ("FetchError", "TlsError", "ProxyError", "BrowserError") and table.retries:
             said.append(tries["requests"].format(n=table.retries + 1))
         if table.login is not None:
             said.append(tries["login"])

@@ -176,7 +176,7 @@ def _crash(running: RunningBrowser, lent: LentPage) -> BrowserError | None:
     """Return the error to raise if the browser or the page has crashed; otherwise None."""
     if not running.works:
         return _ended()
-    return BrowserError("the page crashed its process in the browser", fix="the page is requested again", retry=True) if lent.crashed else None
+    return BrowserError("the page crashed its process in the browser", retry=True) if lent.crashed else None
 
 
 def _says_ended(error: Exception) -> bool:
@@ -185,4 +185,4 @@ def _says_ended(error: Exception) -> bool:
 
 
 def _ended() -> BrowserError:
-    return BrowserError("the browser has ended unexpectedly", fix="the page is requested again, in a new browser", retry=True)
+    return BrowserError("the browser has ended unexpectedly", retry=True)

@@ -46,7 +46,7 @@ class Emulation:
             if found is None:
                 near = difflib.get_close_matches(self.device, devices, n=3, cutoff=0.4)
                 raise BrowserError(f"there is no device named {self.device!r}", where="render.device",
-                                   fix=f"use a name that Playwright knows, such as {' or '.join(map(repr, near or ['iPhone 15', 'Pixel 7']))}")
+                                   fix=f"use a name that Playwright knows, such as {', '.join(map(repr, near or ['iPhone 15', 'Pixel 7']))}")
             options = {name: found[name] for name in ("user_agent", "viewport", "device_scale_factor", "is_mobile", "has_touch") if name in found}
             options["user_agent"] = f"{options['user_agent']} {user_agent}" if user_agent.startswith(PROGRAM_NAME) else user_agent
         if self.viewport is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import BrowserError
 from pipeline.session.browser.guard_proxy import GuardProxy
 from pipeline.session.browser.profile import Profile, delete_left_profiles
-from pipeline.session.browser.program import INSTALL_PROGRAM, BrowserProgram
+from pipeline.session.browser.program import BrowserProgram
 from pipeline.text import clean_line
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _not_started(error: Exception, path: str, program: BrowserProgram) -> Browse
                             fix="use a data_dir on a file system without noexec")
     reason = next((line for line in text.splitlines() if _DECISIVE.search(line)), "") or _first_line(error)
     return BrowserError(f"the browser did not start: {clean_line(reason, 300)}", where=path, retry=True,
-                        fix=f"start `{Path(path).name} --version` by hand; if that fails, {INSTALL_PROGRAM}")
+                        fix="`pipeline doctor` tests the browser")
 
 
 def _first_line(error: Exception) -> str:
