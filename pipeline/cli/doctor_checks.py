@@ -62,7 +62,7 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")
     for name, look in (("settings", _remarks(settings)), ("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
-                       ("open files", _open_files(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
+                       ("open files", _open_files(settings)), ("browser", _browser(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
         try:
             yield from look
         except OSError as error:
@@ -192,6 +192,24 @@ def _open_files(settings: Settings) -> Iterator[Finding]:
         yield Finding("open files", State.WARNING, short, f"{OPEN_FILES_FIX.format(wanted)}; or decrease heartbeat.max_connections")
     else:
         yield Finding("open files", State.OK, f"the limit allows the {wanted} open files that the service needs")
+
+
+def _browser(settings: Settings) -> Iterator[Finding]:
+    """Check the browser, if a spider needs one."""
+    if not any(spider.uses_browser for spider in settings.spiders.values()):
+        return
+    from pipeline.session.browser.installed import examine as examine_browser
+    from pipeline.session.browser.program import BrowserProgram
+    try:
+        program = BrowserProgram.of(settings.browser, settings.data_dir)
+        if program.remote is not None:
+            yield Finding("browser", State.OK, "on another machine, not tested")
+            return
+        found = examine_browser(program)
+    except PipelineError as error:
+        yield Finding.of("browser", error)
+    else:
+        yield Finding("browser", State.OK, f"{found.version}, {found.path}{'; without its sandbox, because this command runs as root' if found.runs_as_root else ''}")
 
 
 def _clock() -> Iterator[Finding]:

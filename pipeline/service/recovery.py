@@ -11,6 +11,7 @@ from datetime import timedelta
 from pipeline.errors import PipelineError, StoreError
 from pipeline.run_log import remove_page_files
 from pipeline.service.state import ServiceState, about, utc_now
+from pipeline.session.browser.profile import FOLDER, delete_left_profiles
 from pipeline.store import Store
 from pipeline.store.files.scratch import remove_left_scratch
 from pipeline.store.health.status_queries import running
@@ -24,7 +25,7 @@ logger = logging.getLogger("pipeline.service")
 
 
 def check_store(store: Store, *, unclean: bool) -> None:
-    """Check the database for damage, and delete incomplete files after an unclean stop. Raises StoreError.
+    """Check the database for damage, and delete incomplete files and browser profiles after an unclean stop. Raises StoreError.
 
     unclean: whether the service was not stopped cleanly last time.
     A database that several services share is checked at each start, because it is unknown whether the other services stopped
@@ -42,6 +43,7 @@ def check_store(store: Store, *, unclean: bool) -> None:
         remove_left_scratch(store)
         if store.files.is_remote:  # the files in data_dir are this node's
             store.files.sweep()
+    delete_left_profiles(store.data_dir / FOLDER)
     if not unclean:
         return
     swept = store.files.sweep() + remove_page_files(store.data_dir)

@@ -129,3 +129,21 @@ def test_too_few_open_files_are_reported_and_with_far_too_few_the_service_does_n
     assert (too_few.returncode, too_few.stdout) == (2, "")
     assert "the limit of open files is 60, but the service needs at least 128" in too_few.stderr
     assert "Traceback" not in too_few.stderr
+
+
+@pytest.mark.needs("chromium")
+def test_the_browser_is_tested_only_if_a_spider_needs_one(tmp_path: Path) -> None:
+    def found(toml: str) -> list[Finding]:
+        return [finding for finding in doctor_checks.examine(write(tmp_path, toml), now=datetime.now(UTC), connect=False) if finding.check == "browser"]
+
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho no luck >&2\nexit 3\n", "utf-8")
+    broken.chmod(0o700)
+    assert found("") == []
+    works, = found('[spiders.s]\nstart = "http://x.lan/"\nrender = "browser"\n')
+    assert works.state is State.OK
+    assert re.search(r"(Chrom\w+|Headless).* \d+\..*/", works.found)
+    fails, = found(f'[browser]\nexecutable = "{broken}"\n[spiders.s]\nstart = "http://x.lan/"\nrender = "browser"\n')
+    assert fails.state is State.PROBLEM
+    assert "no luck" in fails.found
+    assert "playwright install chromium" in fails.fix

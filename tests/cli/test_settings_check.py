@@ -34,6 +34,7 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
                                     "spiders.s.login.totp.code: not a valid secret for one-time codes; use the Base32 letters"),
     "a data_dir that cannot be created": ('[pipeline]\ndata_dir = "/proc/x"\n' + SPIDER, "pipeline.data_dir: the folder /proc/x cannot be created in /proc"),
     "a data_dir that is a file": ('[pipeline]\ndata_dir = "word"\n' + SPIDER, "pipeline.data_dir: "),
+    "a browser that is missing": ('[browser]\nexecutable = "no-such-browser"\n' + SPIDER + 'render = "browser"\n', "browser.executable: no-such-browser is not a program (spiders.s)"),
     "no spider": ("", "spiders: there is no spider, so there is nothing to do; write one with `pipeline new spider NAME --from URL`"),
     "a DKIM key that is no key": (SERVER + '[mail.dkim]\ndomain = "site.lan"\nselector = "a"\nkey = { file = "word" }\n' + SPIDER,
                                   "mail.dkim.key: the secret is not a private key in PEM format"),
@@ -70,6 +71,9 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
     "a database of another kind": ('[pipeline]\ndatabase = "oracle://x/y"\n' + SPIDER, "pipeline.database: "),
 }
 WARNINGS: dict[str, tuple[str, str]] = {
+    "a browser for nobody": ("[browser]\nstart_timeout = \"9s\"\n" + SPIDER, "browser: has no effect, because no spider has `render`"),
+    "a browser elsewhere": ('[browser]\nremote = "http://browser.lan:9222"\n' + SPIDER + 'render = "browser"\n',
+                            "browser.remote: the browser on another machine cannot use the guard proxy"),
     "a queue on SQLite": (SPIDER.replace("start", 'queue = "eu"\nstart', 1), "spiders.s.queue: has no effect, because the database is SQLite, so that one service performs all runs"),
     "a queue without a spider": ('[pipeline]\ndatabase = "postgresql://here/d"\n[cluster]\nqueues = ["defaults"]\n' + SPIDER,
                                  "cluster.queues: no spider has the queue 'defaults' (did you mean 'default'?); queues of spiders: default"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.cli.settings_check import (
+    browser,
     cluster,
     contradictions,
     credentials,
@@ -28,7 +29,7 @@ from pipeline.settings.valid_part import load_valid_part
 from pipeline.text import escape_line
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Remark]], ...] = (
-    data_dir.check, object_store.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, cluster.check, without_effect.check, user_code.check)
+    data_dir.check, object_store.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, cluster.check, without_effect.check, user_code.check, browser.check)
 
 
 @dataclass

@@ -20,7 +20,7 @@ from pipeline.session.session import Session
 from pipeline.text import clean_line
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
 MAX_STARTS = 6
 """How often a browser is started in one run: once, and again after each crash."""
@@ -102,7 +102,7 @@ class SessionBrowser:
                 self._starts += 1
                 if not self.guard.server:
                     await self.guard.start()
-                self._running = await start(self._program, self.guard)
+                self._running = await start(self._program, self.guard, has_proxy=self._session.proxy is not None)
             return self._running
 
     async def _take(self, running: RunningBrowser, emulation: Emulation) -> tuple[ContextPages, LentPage]:
@@ -135,12 +135,26 @@ class SessionBrowser:
             return found
 
     async def _new_context(self, running: RunningBrowser, emulation: Emulation, epoch: int) -> ContextPages:
+        options = emulation.options(running.playwright.devices, self._session.user_agent)
+        if running.is_remote and running.guard is not None:
+            options["proxy"] = {"server": running.guard.server, "bypass": "<-loopback>"}
         storage = PageStorage(self._session.storage, self._session.trusted) if self._session.storage is not None else None
-        context = await running.browser.new_context(
-            storage_state=storage.state() if storage is not None else None, **emulation.options(running.playwright.devices, self._session.user_agent), accept_downloads=False)
+        context = await running.browser.new_context(storage_state=storage.state() if storage is not None else None, **options, accept_downloads=False)
         if running.guard is not None:
             await running.guard.authenticate(context)
+        else:
+            await context.route("**/*", self._check_url)
         return ContextPages(context, ContextCookies(self._session.jar, context), storage, epoch)
+
+    async def _check_url(self, route: Route) -> None:
+        """Refuse a private address in a URL that a browser on another machine requests. The names in URLs are not resolved."""
+        try:
+            self._session.ssrf_guard.check_url(route.request.url)
+        except FetchError as error:
+            logger.warning("a request of the browser was refused: %s", error)
+            await route.abort("blockedbyclient")
+        else:
+            await route.continue_()
 
     async def _give_back(self, running: RunningBrowser, pages: ContextPages, lent: LentPage, *, reuse: bool) -> None:
         """Take over the cookies of the page, and make it blank or close it."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import re
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pipeline.errors import BrowserError
 from pipeline.session.browser.guard_proxy import GuardProxy
@@ -32,12 +33,16 @@ logger = logging.getLogger(__name__)
 
 
 class RunningBrowser:
-    """A browser and the driver that controls it. Its attributes: playwright, browser, and guard, its only way to the network."""
+    """A browser and the driver that controls it.
+
+    guard: its only way to the network; None for a browser on another machine. is_remote: whether another program has started it.
+    """
 
     def __init__(self, playwright: Playwright, browser: Browser, guard: GuardProxy | None, profile: Profile | None) -> None:
         self.playwright = playwright
         self.browser = browser
         self.guard = guard
+        self.is_remote = profile is None
         self._profile = profile
         self._has_ended = False
         browser.on("disconnected", lambda browser: self.note_end())
@@ -58,16 +63,17 @@ class RunningBrowser:
             await asyncio.to_thread(self._profile.delete)
 
 
-async def start(program: BrowserProgram, guard: GuardProxy) -> RunningBrowser:
+async def start(program: BrowserProgram, guard: GuardProxy, *, has_proxy: bool) -> RunningBrowser:
     """Start a browser, or connect to one. Raises BrowserError.
 
-    guard: the started proxy through which all connections of the browser go. A browser on another machine cannot use it.
+    guard: the started proxy through which all connections of the browser go. A browser on another machine cannot use it. has_proxy:
+    whether the guard itself uses a proxy, so that nothing may be requested without the guard.
     """
     from playwright.async_api import async_playwright  # noqa: PLC0415  crawls without a browser do not load it
     playwright = await async_playwright().start()
     try:
         if program.remote is not None:
-            return await _connect(playwright, program, program.remote)
+            return await _connect(playwright, program, program.remote, guard, has_proxy=has_proxy)
         return await _launch(playwright, program, guard)
     except BaseException:
         await asyncio.shield(_within(END_S, playwright.stop()))
@@ -96,14 +102,27 @@ async def _launch(playwright: Playwright, program: BrowserProgram, guard: GuardP
     return RunningBrowser(playwright, browser, guard, profile)
 
 
-async def _connect(playwright: Playwright, program: BrowserProgram, remote: str) -> RunningBrowser:
+async def _connect(playwright: Playwright, program: BrowserProgram, remote: str, guard: GuardProxy, *, has_proxy: bool) -> RunningBrowser:
     from playwright.async_api import Error  # noqa: PLC0415
+    is_here = _is_this_machine(urlsplit(remote).hostname or "")
+    if has_proxy and not is_here:
+        raise BrowserError("a browser on another machine cannot use the proxy of the spider, and nothing is requested without the proxy",
+                           where="browser.remote", fix="use a browser on this machine, or remove `proxy` from the spider")
     try:
         browser = await playwright.chromium.connect_over_cdp(remote, timeout=program.start_timeout_s * 1000)
     except Error as error:
         raise BrowserError(f"the browser cannot be reached: {_first_line(error)}", where="browser.remote", retry=True,
                            fix="start it with --remote-debugging-port, and check the URL") from error
-    return RunningBrowser(playwright, browser, None, None)
+    if not is_here:
+        logger.warning("the browser on another machine does not use the guard proxy: private addresses are recognized only in URLs, and `headers`, "
+                       "`ca_file` and `insecure_tls` of the spider have no effect on what the browser loads")
+    return RunningBrowser(playwright, browser, guard if is_here else None, None)
+
+
+def _is_this_machine(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _not_started(error: Exception, path: str, program: BrowserProgram) -> BrowserError:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from pipeline.errors import BrowserError
 
+FOLDER = "cache/browsers"
+"""The folder in data_dir with the temporary folders of browsers."""
 _PREFIX = "browser-"
 _MARKER = "used"
 _ELSEWHERE = "tmp-elsewhere"

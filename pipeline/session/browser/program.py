@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.errors import BrowserError
+from pipeline.session.browser.profile import FOLDER
 from pipeline.settings import BrowserTable, Secret
 
 ON_PATH = ("/usr/lib/chromium/chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -17,8 +18,6 @@ ON_PATH = ("/usr/lib/chromium/chromium-headless-shell", "chromium", "chromium-br
 itself: the script of the same name stays between the driver and the browser, so that the browser would outlive a killed driver."""
 INSTALL_PACKAGE = "run `pip install 'crawl-to-inbox[browser]'`"
 INSTALL_PROGRAM = "run `playwright install chromium` or `apt install chromium`, or set [browser] executable"
-FOLDER = "cache/browsers"
-"""The folder in data_dir with the temporary profiles of browsers."""
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ class SpiderTable(Table):
     time_limit: Duration = 6 * 3600.0
     """Time limit for one run. A run that exceeds the limit is ended."""
     memory_limit: Size = Field(2 * 10**9, validate_default=False)
-    """Memory limit for the process of a run. A run that exceeds the limit is ended."""
+    """Memory limit for the processes of a run, with those that they start, such as a browser. A run that exceeds the limit is ended."""
     page_cpu_limit: Duration = 20.0
     """CPU time limit for parsing and extracting one page. A page that exceeds the limit is skipped for the rest of the pass."""
     downloads: DownloadsTable = DownloadsTable()
@@ -385,6 +385,11 @@ class SpiderTable(Table):
         if self.items is not None and self.items.all_fields and "items.fields" not in registered.ignores:
             return tuple(self.items.all_fields)
         return () if registered.declares_items else registered.fields
+
+    @property
+    def uses_browser(self) -> bool:
+        """Whether the settings ask for a browser. A spider in Python may ask for one by itself."""
+        return self.render is not None or any(start.render for start in self.start) or (self.login is not None and self.login.browser)
 
     @property
     def first_processes(self) -> int:

@@ -184,3 +184,39 @@ def test_sites_see_the_emulation(pages: PageSite, open_with: OpenSession, tmp_pa
     assert asked[0].headers["User-Agent"].startswith("crawl-to-inbox/")
     assert "iPhone" in asked[1].headers["User-Agent"]
     assert "crawl-to-inbox/" in asked[1].headers["User-Agent"]
+
+
+def test_a_browser_that_runs_already_is_used_through_the_guard_proxy(pages: PageSite, open_with: OpenSession, tmp_path: Path) -> None:
+    session = open_with(pages.url + "/")
+
+    async def work() -> None:
+        running = await asyncio.create_subprocess_exec(
+            "chromium", "--headless", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={tmp_path / 'own'}", stderr=asyncio.subprocess.PIPE)
+        assert running.stderr is not None
+        line = b""
+        while b"DevTools listening on" not in line:
+            line = await asyncio.wait_for(running.stderr.readline(), DEADLINE_S)
+        browser = SessionBrowser(session, BrowserProgram(tmp_path / "browsers", remote=line.split()[-1].decode()), max_pages=1)
+        async with browser.page(PLAIN) as page:
+            await page.goto(pages.url)
+            assert await page.title() == "hello"
+        assert browser.guard.received_bytes
+        await browser.close()
+        assert running.returncode is None  # it belongs to somebody else
+        running.terminate()
+        await running.communicate()
+
+    asyncio.run(work())
+
+
+def test_nothing_is_requested_without_the_proxy_of_the_spider_by_a_browser_elsewhere(open_with: OpenSession, tmp_path: Path) -> None:
+    session = open_with("http://site.test/", 'proxy = "office"', before='[proxies]\noffice = "http://127.0.0.1:9"')
+
+    async def work() -> None:
+        browser = SessionBrowser(session, BrowserProgram(tmp_path / "browsers", remote="http://192.0.2.1:9222"), max_pages=1)
+        with pytest.raises(BrowserError, match="nothing is requested without the proxy"):
+            async with browser.page(PLAIN):
+                pass
+        await browser.close()
+
+    asyncio.run(work())
