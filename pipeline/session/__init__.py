@@ -8,6 +8,7 @@ from pipeline.session.from_settings import open_session
 from pipeline.session.login.session_login import UNCHECKABLE
 from pipeline.session.requests import PreparedStart, prepare
 from pipeline.session.session import Session
+from pipeline.session.web_storage import describe_storage
 
-__all__ = ["UNCHECKABLE", "CookieLine", "Jar", "PreparedStart", "Session", "describe", "open_session", "prepare",
+__all__ = ["UNCHECKABLE", "CookieLine", "Jar", "PreparedStart", "Session", "describe", "describe_storage", "open_session", "prepare",
            "read_cookies", "translate"]

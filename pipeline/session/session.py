@@ -184,6 +184,12 @@ class Session:
         """Return when the last login took place, and its cookies that have an expiry time; None if there was no login."""
         return self._login.cookies()
 
+    def clear(self) -> None:
+        """Remove all cookies and the web storage."""
+        self.jar.clear()
+        if self.storage is not None:
+            self.storage.clear()
+
     def save(self) -> None:
         """Save the cookie jar and the web storage, if they have changed. Raises errors as Jar.save."""
         self.jar.save()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pipeline.model import Json
 from pipeline.session.trusted_origins import shown_origin
 from pipeline.store.session_files import SessionFile
-from pipeline.text import clean_line, size_for_people
+from pipeline.text import clean_line, counted, size_for_people
 
 ORIGIN_BYTES = 2 * 2**20
 """Maximum size of the storage of one origin that is kept."""
@@ -153,6 +153,18 @@ class WebStorage:
     def take(self, data: bytes) -> None:
         """Replace the storage with that of another process of the run. data: see `packed`."""
         self.replace(_unpacked(data))
+
+
+def describe_storage(storage: WebStorage | None) -> list[str]:
+    """Return a line for each entry of the storage, for `pipeline cookies show`, with masked values."""
+    lines = []
+    for origin, stored in sorted((storage.snapshot() if storage is not None else {}).items()):
+        for kind, entries in (("localStorage", stored.local), ("sessionStorage", stored.session)):
+            lines += [f"{clean_line(origin, 200)}  {kind}  {clean_line(name, 80)} = ••• ({counted(len(value), 'character')})"
+                      for name, value in sorted(entries.items())]
+        if stored.databases:
+            lines.append(f"{clean_line(origin, 200)}  {counted(len(stored.databases), 'IndexedDB database')}")
+    return lines
 
 
 def _packed(origins: Mapping[str, OriginStorage]) -> bytes:

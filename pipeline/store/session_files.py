@@ -40,6 +40,8 @@ PROXIES = "proxy"
 WEB_STORAGE = "storage"
 """The localStorage, sessionStorage and IndexedDB of the spider's sites, as browsers keep them."""
 NAMES = (JAR, IMPORTED, CHECK_PAGE, TOKEN, LAST_LOGIN, PROXIES, WEB_STORAGE)
+SECRETS_OF_LOGIN = (TOKEN, WEB_STORAGE)
+"""The files that identify a logged-in user, besides the cookie jar."""
 MAX_BYTES = 64 * 2**20
 """Not more of a file is read. The program never writes a file of this size."""
 

@@ -146,7 +146,7 @@ class CrawlRun:
         spider = self._spider
         session = open_session(self._run.spider, spider, self._settings, files_of(self._store, self._run.spider, run=self._run))
         if spider.jar == "fresh" and not frontier.counts(self._store, self._run.pass_id):  # this is the first run of the pass
-            session.jar.clear()
+            session.clear()
         session.ensure_login()
         self._record_login(session)
         budget = self._open_budget(paused)

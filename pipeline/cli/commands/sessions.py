@@ -29,7 +29,8 @@ def login(settings_file: str, spider: str, *, fresh: bool) -> None:
         made = session.ensure_login(fresh=fresh)
     held = "the session of the imported cookies is still logged in" if not table.login.sends else \
         "the session is still logged in; the password was not tried (to try the password, add --fresh)"
-    click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in the cookie jar")
+    stored_by = f", and web storage of {counted(len(session.storage.snapshot()), 'site')}" if session.storage else ""
+    click.echo(f"{spider}: {'logged in' if made else held}; {counted(len(session.jar.alive()), 'cookie')} in the cookie jar{stored_by}")
     if not session.checkable:
         click.echo(f"{spider}: {UNCHECKABLE}")
 
@@ -59,9 +60,10 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
 @settings_option
 @click.argument("spider")
 def cookies_clear(settings_file: str, spider: str) -> None:
-    """Remove all cookies of a spider, so that its next run starts without a login. Not while the spider runs."""
+    """Remove all cookies, the token and the web storage of a spider, so that its next run starts without a login. Not while it runs."""
     from pipeline.session import open_session
     from pipeline.store.from_settings import session_files_of
+    from pipeline.store.session_files import SECRETS_OF_LOGIN
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
     with session_files_of(settings, spider) as stored:
@@ -69,6 +71,9 @@ def cookies_clear(settings_file: str, spider: str) -> None:
         count = len(jar)
         jar.clear()
         jar.save()
+        for name in SECRETS_OF_LOGIN:
+            if stored.file(name).read():
+                stored.file(name).replace(b"")
     click.echo(f"{spider}: {counted(count, 'cookie')} removed")
 
 
@@ -76,8 +81,8 @@ def cookies_clear(settings_file: str, spider: str) -> None:
 @settings_option
 @click.argument("spider")
 def cookies_show(settings_file: str, spider: str) -> None:
-    """List the cookies of a spider, with their values masked."""
-    from pipeline.session import describe, open_session
+    """List the cookies and the web storage of a spider, with their values masked."""
+    from pipeline.session import describe, describe_storage, open_session
     from pipeline.store.from_settings import session_files_of
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
@@ -90,3 +95,5 @@ def cookies_show(settings_file: str, spider: str) -> None:
             verb = "expired" if cookie.expired else "expires"
             ends = f"{verb} {cookie.expires.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}"
         click.echo(f"{cookie.domain}{cookie.path}  {cookie.name} = {cookie.value}  {ends}  {' '.join(cookie.flags)}")
+    for line in describe_storage(session.storage):
+        click.echo(line)

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.settings.fields.scalars import SECRET_WORDS, HttpUrl, Table
 from pipeline.settings.fields.secret import Secret
-from pipeline.settings.models.extraction import Selector, check_css
+from pipeline.settings.models.extraction import Selector, check_css, check_extra
 
 
 def check_statuses(value: tuple[int, ...]) -> tuple[int, ...]:
@@ -118,7 +118,8 @@ class LoginTable(LoginStepTable):
     json_: bool = Field(False, alias="json")
     """Whether the fields are sent to `url` in a POST request as JSON, for an API without a form."""
     token: Selector | None = None
-    """Selector of the token in the response to the login. The token is sent to the login's site in the header `token_header`."""
+    """Selector of the token in the response to the login; with `browser`, in the web storage of the page as a JSON object. The token is sent to
+    the login's site in the header `token_header`."""
     token_header: str = "Authorization: Bearer {token}"  # noqa: S105  a template
     """The header that contains the token."""
     expired: ExpiredTable = ExpiredTable()
@@ -153,6 +154,11 @@ class LoginTable(LoginStepTable):
                                       "If you log in with imported cookies instead, remove `url`, `steps`, `json` and `token`")
         if self.json_ and (self.steps or self.totp or self.form):
             raise PydanticCustomError("login", "`steps`, `totp` and `form` cannot be used with json = true, which sends the fields to an API instead of a form")
+        if self.browser and (self.json_ or not self.sends):
+            raise PydanticCustomError("login", "`browser` is only for a login whose form is filled in: remove it, or json = true" if self.json_ else
+                                      "`browser` is only for a login whose form is filled in: set `url` and `fields`, or remove `browser`")
+        if self.browser:
+            check_extra("playwright", "browser")
         if self.token is None and "token_header" in self.model_fields_set:
             raise PydanticCustomError("login", "`token_header` can be used only together with `token`, the selector of the token in the response")
         return self
