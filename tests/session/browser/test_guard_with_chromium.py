@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Error, Page, async_playwright
 
+from pipeline.errors import BrowserError
 from pipeline.session import Session
 from pipeline.session.browser.guard.connector import resolve_host
 from pipeline.session.browser.guard_proxy import GuardProxy
+from pipeline.session.browser.program import BrowserProgram
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port
@@ -75,15 +79,24 @@ async def resolve(host: str, port: int) -> list[str]:
     return ["127.0.0.1"] if host.endswith(".test") else await resolve_host(host, port)
 
 
+def chosen() -> str:
+    """The browser that the program would choose: a headless shell where there is one."""
+    return BrowserProgram(Path("unused")).path("")
+
+
+PROGRAMS = {"chromium": lambda: shutil.which("chromium"), "the browser of the program": chosen}
+"""Two builds of the same browser, which differ in what they do at the edges."""
+
+
 @asynccontextmanager
-async def rendering(session: Session, *, max_bytes: int | None = None) -> AsyncIterator[Rendering]:
-    """Chromium behind a guard proxy, as the program starts it."""
-    guard = GuardProxy(session, max_bytes=max_bytes, resolve=resolve)
+async def rendering(session: Session, program: Callable[[], str | None] = chosen) -> AsyncIterator[Rendering]:
+    """A browser behind a guard proxy, as the program starts it."""
+    guard = GuardProxy(session, resolve=resolve)
     await guard.start()
     try:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", proxy={"server": guard.server, "bypass": "<-loopback>"}, args=["--no-sandbox", *guard.browser_arguments()])
+                executable_path=program(), proxy={"server": guard.server, "bypass": "<-loopback>"}, args=["--no-sandbox", *guard.browser_arguments()])
             context = await browser.new_context(ignore_https_errors=False)
             await guard.authenticate(context)
             yield Rendering(guard, browser, context)
@@ -151,7 +164,9 @@ def silent() -> Iterator[tuple[int, list[object]]]:
     assert came == []
 
 
-def test_whatever_a_page_tries_nothing_arrives_at_a_private_server(silent: tuple[int, list[object]], open_with: OpenSession) -> None:
+@pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS)
+def test_whatever_a_page_tries_nothing_arrives_at_a_private_server(build: Callable[[], str | None], silent: tuple[int, list[object]],
+                                                                   open_with: OpenSession) -> None:
     attacker = Attacker(silent[0])
     expected = {*PARTS, *ELEMENTS, *PAGES} - UNSEEN
     refused: set[str] = set()
@@ -162,7 +177,7 @@ def test_whatever_a_page_tries_nothing_arrives_at_a_private_server(silent: tuple
 
     async def run() -> None:
         nonlocal rendered
-        async with rendering(open_with(attacker.site.url + "/", f'hosts = ["{attacker.site.host}"]')) as rendered:
+        async with rendering(open_with(attacker.site.url + "/", f'hosts = ["{attacker.site.host}"]'), build) as rendered:
             await attacker.attack(rendered.context)
             await until(done, lambda: f"never tried: {expected - refused}")
     rendered: Rendering
@@ -186,13 +201,15 @@ def test_the_same_towards_an_allowed_server_works(open_with: OpenSession) -> Non
             within(run())
 
 
-def test_no_notation_of_an_address_and_no_other_protocol_reaches_a_private_server(silent: tuple[int, list[object]], site: PageSite, open_with: OpenSession) -> None:
+@pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS)
+def test_no_notation_of_an_address_and_no_other_protocol_reaches_a_private_server(build: Callable[[], str | None], silent: tuple[int, list[object]],
+                                                                                  site: PageSite, open_with: OpenSession) -> None:
     port = silent[0]
     hosts = ["127.0.0.1", "localhost", "127.1", "0x7f.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "a.localhost"]
     site.pages = {"/": "<title>a</title>"}
 
     async def run() -> None:
-        async with rendering(open_with(site.url + "/", f'hosts = ["{site.host}"]')) as rendered:
+        async with rendering(open_with(site.url + "/", f'hosts = ["{site.host}"]'), build) as rendered:
             page = await rendered.context.new_page()
             await page.goto(site.url + "/")
             for host in hosts:
@@ -233,17 +250,22 @@ def test_no_site_gets_the_proxys_credentials(site: PageSite, open_with: OpenSess
     async def run() -> None:
         async with rendering(open_with(site.url + "/", f'hosts = ["{site.host}"]')) as rendered:
             for path in ("/401", "/407"):
-                with pytest.raises(Error):
+                with suppress(Error):  # a headless shell shows the first page
                     await (await rendered.context.new_page()).goto(site.url + path)
             assert "status 407, which only proxies use" in str(rendered.guard.reason_for(site.url))
             page = await rendered.context.new_page()
             await page.goto(site.url + "/")
             assert await page.inner_text("body") == "works"
             other = await rendered.browser.new_context()
-            with pytest.raises(Error):  # each context needs the credentials
+            before = len(site.asked)
+            with suppress(Error):  # each context needs the credentials
                 await (await other.new_page()).goto(site.url + "/")
+            assert len(site.asked) == before
             await rendered.guard.authenticate(other)
             await (await other.new_page()).goto(site.url + "/")
+            await other.close()
+            with pytest.raises(BrowserError, match="cannot use its proxy"):
+                await rendered.guard.authenticate(other)
     within(run())
     assert all("Authorization" not in asked.headers and "Proxy-Authorization" not in asked.headers for asked in site.asked)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import BrowserError
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext, CDPSession
+    from playwright.async_api import BrowserContext, CDPSession, Page
 
 _TIMEOUT_S = 30.0
 
@@ -24,32 +24,36 @@ async def authenticate(context: BrowserContext, url: str, username: str, passwor
     """
     from playwright.async_api import Error  # noqa: PLC0415  # this module is loaded without Playwright, too
 
-    page = await context.new_page()
+    failed = BrowserError("the browser cannot use its proxy in this process", fix="try again", retry=True)
     try:
-        devtools = await context.new_cdp_session(page)
-        answers = _Answers(devtools, username, password)
-        devtools.on("Fetch.requestPaused", answers.on_request)
-        devtools.on("Fetch.authRequired", answers.on_question)
-        await devtools.send("Fetch.enable", {"handleAuthRequests": True})
-        response = await page.goto(url, timeout=_TIMEOUT_S * 1000)
-        await devtools.send("Fetch.disable")
-        await devtools.detach()
-        await answers.settled()
-        status = response.status if response is not None else 0
-    except Error as error:
-        raise BrowserError("the browser cannot use its proxy in this process", fix="try again", retry=True) from error
-    finally:
+        page = await context.new_page()
+        status = await _sign_in(page, await context.new_cdp_session(page), url, {"username": username, "password": password})
         await page.close()
+    except Error as error:
+        raise failed from error
     if status != 200:
-        raise BrowserError("the browser cannot use its proxy in this process", fix="try again", retry=True)
+        raise failed
+
+
+async def _sign_in(page: Page, devtools: CDPSession, url: str, credentials: dict[str, str]) -> int:
+    """Open the URL, and return the status of the response."""
+    answers = _Answers(devtools, credentials)
+    devtools.on("Fetch.requestPaused", answers.on_request)
+    devtools.on("Fetch.authRequired", answers.on_question)
+    await devtools.send("Fetch.enable", {"handleAuthRequests": True})
+    response = await page.goto(url, timeout=_TIMEOUT_S * 1000)
+    await devtools.send("Fetch.disable")
+    await answers.settled()
+    await devtools.detach()
+    return response.status if response is not None else 0
 
 
 class _Answers:
     """Continues the requests of a page, and answers the proxy's question for credentials. No site can ask here: the URL is the proxy's."""
 
-    def __init__(self, devtools: CDPSession, username: str, password: str) -> None:
+    def __init__(self, devtools: CDPSession, credentials: dict[str, str]) -> None:
         self._devtools = devtools
-        self._credentials = {"username": username, "password": password}
+        self._credentials = credentials
         self._asked: set[str] = set()
         self._sending: set[asyncio.Task[Any]] = set()
 
