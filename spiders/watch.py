@@ -15,6 +15,7 @@ from pipeline.crawl.built_in import BuiltInSpider, TriedRule
 from pipeline.crawl.collector import Found
 from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFailedError
 from pipeline.crawl.extract.page_text import NoiseFilter, is_binary, is_html, is_html_type, page_text, plain_text
+from pipeline.crawl.interfaces import IS_RENDERED
 from pipeline.documents.regexes import search
 from pipeline.documents.scripted_pages import script_message, shows_nothing
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
@@ -87,7 +88,7 @@ class WatchSpider(BuiltInSpider):
                 name = unquote(urlsplit(url).path.rpartition("/")[2])
             if self._part is None:
                 text = page_text(document.text) if html else plain_text(document.text)
-                if html and len(text) <= _SHORT and shows_nothing(document) and (reason := script_message(document)):
+                if html and len(text) <= _SHORT and shows_nothing(document) and (reason := script_message(document, is_rendered=IS_RENDERED in response.flags)):
                     yield Found(rejected=[RejectedItem({"url": url, "name": name}, reason)])
                     return
             else:

@@ -27,7 +27,7 @@ NOT_IN_MAILS = (
 """Errors of settings and of the program itself."""
 COMPOSED = (
     r"the login had expired", r"right after a new login", r"of the `auth` setting", r"^7 7; fields found", r"which has \{", r"^7?7?7: ?7$", r"; or delete the line", r"^77$", r"^7through$",
-    r"^7; ", r"\{through\}", r"^7: the", r"^7Connection", r"^7 77$", r"rstrip", r"ended unexpectedly with 7",
+    r"^7; ", r"\{through\}", r"^7: the", r"^7Connection", r"^7 77$", r"rstrip", r"ended unexpectedly with 7", r"^7 7 s$",
 )
 """Sentences whose middle is a sentence, too; the table of examples has them."""
 

@@ -29,7 +29,7 @@ from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
-from pipeline.crawl.interfaces import FRONTIER_ID
+from pipeline.crawl.interfaces import FRONTIER_ID, IS_RENDERED, RENDERED
 from pipeline.crawl.scrapy.project.item_signals import ItemSignals
 from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
@@ -39,6 +39,7 @@ from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.failure_reasons import is_challenge
 from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line, shown_url
+from pipeline.urls import bare
 
 _CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
 _BY_CHALLENGE = ("the page is the challenge of a bot protection; log in with a browser and import its cookies with "
@@ -237,6 +238,7 @@ class PageCollector:
                 self._context.failures.add(f"{shown_url(response.url)} has {len(entries):,} {kind}; only the first "
                                            f"{MAX_PER_PAGE:,} are used", "SpiderError", transient=False)
                 del entries[MAX_PER_PAGE:]
+        self._add_rendered(response, page)
         error, transient = _page_error(response, page)
         binary = _is_binary(response, page)
         if binary and not response.meta.get("depth"):
@@ -252,6 +254,16 @@ class PageCollector:
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
 
+    def _add_rendered(self, response: Response, page: _PageOutput) -> None:
+        """Add the downloads that a rendered page has started, and which patterns of `render.only` match the page."""
+        rules = self._context.render_rules
+        if not rules.may_render:
+            return
+        page.counts |= rules.counts(response.url)
+        rendered = response.meta.get(RENDERED)
+        if rendered is not None:
+            page.downloads += [Download(url, referer=bare(rendered.url)) for url in rendered.downloads]
+
     def _obstacle(self, response: Response, page: _PageOutput) -> str:
         """Return why a page on which hardly anything was found has none of the site's content; "" if nothing suggests so.
 
@@ -263,7 +275,7 @@ class PageCollector:
             return ""
         document = Document(url=response.url, status=response.status, text=lambda: response.text, headers=dict,
                             encoding=response.encoding, body=response.body)
-        found = script_message(document) if response.status < 400 and self._examinations else ""
+        found = script_message(document, is_rendered=IS_RENDERED in response.flags) if response.status < 400 and self._examinations else ""
         if not found and not page.has_output and _CHALLENGE.search(response.body) and is_challenge(document):
             found = _BY_CHALLENGE
         self._examinations = max(0, self._examinations - (not found))

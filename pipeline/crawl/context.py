@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
+from pipeline.crawl.browser.render_rules import RenderRules
 from pipeline.crawl.extract.links import hosts_of
 from pipeline.crawl.interfaces import EPOCH, SAFE_TO_REPLAY, Followers, Membership, PageWriter
 from pipeline.crawl.page_limit import PageLimit
@@ -19,7 +20,7 @@ from pipeline.model import Json, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
 from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.session.politeness.robots import FORBIDDEN, Robots, RobotsTxt
-from pipeline.settings import SpiderTable
+from pipeline.settings import BrowserTable, SpiderTable
 from pipeline.store import Store
 from pipeline.store.crawl import items
 
@@ -98,6 +99,7 @@ class CrawlContext:
     is_follower: bool = False
     membership: Membership | None = None  # if several processes, on any nodes, commit the pages of the run
     fatal: PipelineError | None = None
+    render_rules: RenderRules = field(init=False)  # which pages are rendered in a browser
     hosts: HostSet = field(init=False)  # the hosts that links may lead to
     added_hosts: list[str] = field(default_factory=list)  # hosts that start URLs redirected to
     offsite: set[str] = field(default_factory=set)  # links that are not followed because they lead to other hosts
@@ -111,6 +113,8 @@ class CrawlContext:
     fast_engine: bool = True
     observers: list[object] = field(default_factory=list)  # listeners of signals, to which Scrapy has only weak references
     project: ScrapyProject | None = None  # the Scrapy project of the spider
+    browser: BrowserTable = field(default_factory=BrowserTable)
+    check_robots: Callable[[str], Awaitable[None]] | None = None  # raises PipelineError if robots.txt forbids a URL; set by the middleware ObeyRobots
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # decoded bodies
 
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:
@@ -122,6 +126,7 @@ class CrawlContext:
 
     def __post_init__(self) -> None:
         self.hosts = hosts_of(self.table)
+        self.render_rules = RenderRules.of(self.table)
         self._committer: PageWriter | None = None
 
     @property

@@ -134,8 +134,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
             replaced.get(name, name): place for name, place in _SPIDER_MIDDLEWARES.items() if name not in left_out},
         "EXTENSIONS_BASE": ({} if built_in else _EXTENSIONS) | ({} if project is None else _PROJECT_EXTENSIONS) | ({"scrapy.extensions.throttle.AutoThrottle": 0} if table.throttle else {}),
         "AUTOTHROTTLE_ENABLED": table.throttle,
-        "DOWNLOAD_HANDLERS_BASE": {"http": "pipeline.crawl.scrapy.handler.SessionHandler",
-                                   "https": "pipeline.crawl.scrapy.handler.SessionHandler"} | ({} if project is None else _PROJECT_HANDLERS),
+        "DOWNLOAD_HANDLERS_BASE": dict.fromkeys(("http", "https"), _handler_of(context)) | ({} if project is None else _PROJECT_HANDLERS),
         "SCHEDULER": _scheduler_of(context),
         "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
         "TWISTED_REACTOR_ENABLED": project is not None and project.has_reactor,
@@ -171,6 +170,11 @@ def _scheduler_of(context: CrawlContext) -> str:
         return "pipeline.crawl.processes.member_scheduler.MemberScheduler"
     return ("pipeline.crawl.processes.follower.FollowerScheduler" if context.is_follower
             else "pipeline.crawl.frontier.scheduler.FrontierScheduler")
+
+
+def _handler_of(context: CrawlContext) -> str:
+    return ("pipeline.crawl.scrapy.render_handler.RenderHandler" if context.render_rules.may_render
+            else "pipeline.crawl.scrapy.handler.SessionHandler")
 
 
 def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
@@ -311,5 +315,6 @@ def _start_url(start: PreparedStart) -> str:
 def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:
     """Return a `meta` dict with the index of the start request in the settings; {} if the request is only a URL."""
     start = context.starts[index]
-    plain = start == PreparedStart("GET", start.url) and not context.table.start[index].encoding
+    table = context.table.start[index]
+    plain = start == PreparedStart("GET", start.url) and not table.encoding and table.render is None
     return {} if plain else {START: index}

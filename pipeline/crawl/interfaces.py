@@ -40,7 +40,11 @@ UNCONDITIONAL = "pipeline_whole"
 """The meta key of a request that must not be conditional, so that the response is the whole page and not a 304."""
 
 RENDERED = "rendered"
-"""The meta key with what a browser has rendered for a request; only in memory."""
+"""The meta key, only in memory, with the Rendered of the page, without its body, if the page was opened in a browser."""
+
+
+IS_RENDERED = "rendered"
+"""The flag of a response whose body is the DOM of a page, as HTML in UTF-8."""
 
 
 class HostPausedError(Exception):

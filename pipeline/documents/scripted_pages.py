@@ -12,7 +12,8 @@ from pipeline.documents.document import Document
 from pipeline.model import Json
 
 BUILDS_WITH_SCRIPTS = "the page builds its content with JavaScript"
-_ADVICE = "which this program does not run; look for a feed or a JSON URL that the page loads"
+_ADVICE = "which needs a browser; set `render`, or look for a feed or a JSON URL that the page loads"
+NOT_READY = "the page had no content yet when it was taken from the browser; say with `render.wait_for` what shows that it is complete"
 
 _ROOT_IDS = ("root", "app", "__next", "___gatsby", "__nuxt", "__layout", "svelte", "svelte-app", "react-root", "react-app", "reactroot",
              "app-root", "app-container", "app-mount", "appmount", "application", "ember-app", "ember-bootstrap-body", "q-app", "mount",
@@ -52,21 +53,23 @@ _SAFE_ID = re.compile(r"[A-Za-z_][\w-]*")
 _STATE = re.compile(r"(?:window|self|globalThis)\s*(?:\.\s*|\[\s*[\"'])_*\w*(?:STATE|DATA|PROPS|PRELOAD|APOLLO|STORE)\w*", re.IGNORECASE)
 
 
-def script_message(document: Document) -> str:
+def script_message(document: Document, *, is_rendered: bool = False) -> str:
     """Return why a page has no content for rules, and what to do: it builds its content with JavaScript. Return "" for any other page.
 
     Such a page has scripts and no text but that of its header and footer. It may have a little text if it has an empty root element of
     a framework, and also a script of a framework or a text that asks for JavaScript. The challenge of a bot protection is not such a
-    page, and neither is a page that only redirects.
+    page, and neither is a page that only redirects. is_rendered: whether the page was rendered in a browser.
     """
     scripts = [script for script in document.lexbor.css("script") if _runs(script)]
     body = document.lexbor.css_first("body")
     if not scripts or body is None or not _builds_content(document, body, scripts):
         return ""
+    if is_rendered:
+        return NOT_READY
     state = _state(document)
     if not state:
         return f"{BUILDS_WITH_SCRIPTS}, {_ADVICE}"
-    return f"{BUILDS_WITH_SCRIPTS}, which this program does not run; but its data is in the page: read it with {state}"
+    return f"{BUILDS_WITH_SCRIPTS}, which needs a browser; but its data is in the page: read it with {state}"
 
 
 def shows_nothing(document: Document) -> bool:

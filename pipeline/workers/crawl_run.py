@@ -159,7 +159,8 @@ class CrawlRun:
             store=self._store, run=self._run, session=session, progress=self._progress,
             table=spider if self._has_members else _with_share(spider, shares(spider)[0]),
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
-            project=self._project, keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider), fast_engine=self._settings.pipeline.fast_engine,
+            project=self._project, browser=self._settings.browser, fast_engine=self._settings.pipeline.fast_engine,
+            keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider),
             page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
         if self._has_members:
             if earlier := members.read_file(self._store, self._run, members.SESSION):  # of a killed leader: newer than its logins
@@ -361,7 +362,7 @@ def _context_of_follower(store: Store, settings: Settings, run: Run, page_limit:
         store=store, run=run, table=_with_share(spider, concurrency),
         session=open_session(run.spider, spider, settings, files_of(store, run.spider, run=run)),
         starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
-        budget=_budget(store, spider), page_limit=page_limit,
+        budget=_budget(store, spider), page_limit=page_limit, browser=settings.browser,
         keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)
 
 

@@ -57,7 +57,7 @@ class Crawls:
         session.ensure_login()
         context = CrawlContext(store=self.store, run=run, table=spider, session=session, progress=Progress(),
                                starts=tuple(prepare(start) for start in spider.start), on_downloads=lambda: None,
-                               keep_pages=self.settings.keeps_pages(name), fast_engine=self.settings.pipeline.fast_engine)
+                               browser=self.settings.browser, keep_pages=self.settings.keeps_pages(name), fast_engine=self.settings.pipeline.fast_engine)
 
         async def work() -> runs.Ending:
             stop = asyncio.Event()

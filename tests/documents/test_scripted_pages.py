@@ -86,7 +86,7 @@ def message(html: str) -> str:
 @pytest.mark.parametrize("html", SHELLS.values(), ids=SHELLS)
 def test_a_page_of_a_framework_without_content_is_recognized(html: str) -> None:
     assert message("<!doctype html>" + html) == BUILDS_WITH_SCRIPTS + (
-        ", which this program does not run; look for a feed or a JSON URL that the page loads")
+        ", which needs a browser; set `render`, or look for a feed or a JSON URL that the page loads")
 
 
 @pytest.mark.parametrize("html", OTHERS.values(), ids=OTHERS)
@@ -103,4 +103,4 @@ def test_any_other_page_is_not(html: str) -> None:
 ])
 def test_data_in_the_page_is_named_with_the_rule_that_reads_it(script: str, read_with: str) -> None:
     found = message(f"<html><body><div id=root></div>{script}<script src=/a.js></script></body></html>")
-    assert found == f"{BUILDS_WITH_SCRIPTS}, which this program does not run; but its data is in the page: read it with {read_with} and `jmes`"
+    assert found == f"{BUILDS_WITH_SCRIPTS}, which needs a browser; but its data is in the page: read it with {read_with} and `jmes`"

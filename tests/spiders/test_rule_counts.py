@@ -206,7 +206,7 @@ def test_a_spider_written_in_python_may_find_nothing() -> None:
 
 
 SHELL = "<!doctype html><html><body><noscript>Enable JavaScript</noscript><div id=root></div><script src=/main.js></script></body></html>"
-NEEDS_SCRIPTS = ("the page builds its content with JavaScript, which this program does not run; look for a feed or a JSON URL that the page "
+NEEDS_SCRIPTS = ("the page builds its content with JavaScript, which needs a browser; set `render`, or look for a feed or a JSON URL that the page "
                  "loads")
 CHALLENGE = "<html><title>Just a moment...</title><body>Enable JavaScript and cookies to continue<script>_cf_chl_opt={}</script></body></html>"
 

@@ -15,6 +15,9 @@ _LENGTH = 200
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """Yield the results of `try` as lines of text."""
     yield f"{shown_url(found['url'])}: HTTP {found['status']}, {counted(found['characters'], 'character')}"
+    if found.get("rendered"):
+        yield "rendered in a browser"
+    yield from found.get("left_out_of_page", ())
     if found.get("session"):
         yield f"session: {found['session']}"
     if "selectors" in found:

@@ -27,7 +27,7 @@ SHOWN = 5
 _LENGTH = 120
 
 
-def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider]) -> dict[str, Json]:
+def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: type[BuiltInSpider], *, is_rendered: bool = False) -> dict[str, Json]:
     """Return a report with the first matches of each rule on a page, and the items and links of the page.
 
     body: the undecoded body of the page, which the spiders `feed` and `sitemap` parse themselves. Raise SpiderError if the spider
@@ -40,7 +40,7 @@ def try_spider(table: SpiderTable, document: Document, body: bytes, spidercls: t
         _add_item_rules(table, document, found)
     else:
         _add_yield(table, document, body, spidercls, found)
-    found["obstacle"] = "" if found["items"] else script_message(document)
+    found["obstacle"] = "" if found["items"] else script_message(document, is_rendered=is_rendered)
     return found
 
 

@@ -30,7 +30,7 @@ from scrapy.utils.asyncgen import as_async_generator
 from twisted.python.failure import Failure
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE
+from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE, RENDERED
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
@@ -40,7 +40,7 @@ from pipeline.session.proxies.config import shown_proxy
 from pipeline.store.crawl.frontier import Queued
 from pipeline.urls import absolute
 
-_OWN_META = frozenset({"depth", "verbatim_url", "is_start_request", "download_timeout", "download_slot", "download_latency"})
+_OWN_META = frozenset({"depth", "verbatim_url", "is_start_request", "download_timeout", "download_slot", "download_latency", RENDERED})
 
 logger = logging.getLogger(__name__)
 
@@ -193,11 +193,12 @@ def translate_error(error: BaseException, request: scrapy.Request, proxy: str | 
     proxy: the proxy through which the request was sent, or None.
     """
     url = request.url
-    if isinstance(error, PipelineError):
-        return error, error.retry
+    cause = error.__cause__
+    ours = cause if isinstance(cause, PipelineError) else error  # the cause if a rendered page failed, which was retried
+    if isinstance(ours, PipelineError):
+        return ours, ours.retry
     if isinstance(error, IgnoreRequest):
         return FetchError(str(error) or "a middleware of the spider rejected the request", where=url), False
-    cause = error.__cause__
     if proxy and (fault := proxy_fault(cause, url, proxy)):
         return fault, True  # transient, since the page may be available through a working proxy
     if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):

@@ -11,7 +11,7 @@ from scrapy.http import Request, Response, TextResponse
 from scrapy.spidermiddlewares.referer import RefererMiddleware
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import EPOCH, START
+from pipeline.crawl.interfaces import EPOCH, IS_RENDERED, START
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import with_own
 from pipeline.session.cookies.jar import Jar
@@ -170,7 +170,7 @@ class PageEncoding(_Middleware):
     """
 
     def process_response(self, request: Request, response: Response) -> Response:
-        if not isinstance(response, TextResponse):
+        if not isinstance(response, TextResponse) or IS_RENDERED in response.flags:
             return response
         content_type = (response.headers.get("Content-Type") or b"").decode("latin-1")
         encoding = declared_encoding(response.body, content_type, self._override(request))

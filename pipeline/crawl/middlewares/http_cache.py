@@ -20,7 +20,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import UNCONDITIONAL
+from pipeline.crawl.interfaces import RENDERED, START, UNCONDITIONAL
 from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
 from pipeline.crawl.scrapy.octet_headers import received_headers
 from pipeline.text import counted, size_for_people
@@ -46,6 +46,7 @@ class Revalidate:
         if not context.table.revalidate:
             raise NotConfigured
         self._max_bytes = context.table.page_cache
+        self._render_rules = context.render_rules
         self._cache = PageCache(context.store.data_dir / "cache" / f"{context.run.spider}.sqlite3", self._max_bytes)
         crawler.signals.connect(self._closed, signal=signals.spider_closed)
 
@@ -54,6 +55,8 @@ class Revalidate:
         return cls(crawler)
 
     def process_request(self, request: Request) -> None:
+        if self._render_rules.table_for(request.url, method=request.method, start=request.meta.get(START), meta=request.meta) is not None:
+            return  # the DOM may differ although the document has not changed
         if request.meta.pop(_OURS, False):
             for name in _CONDITIONS:
                 request.headers.pop(name, None)
@@ -77,7 +80,7 @@ class Revalidate:
                 return request.replace(dont_filter=True, meta={**request.meta, UNCONDITIONAL: True})
             self._cache.touch(request.url)
             return _rebuilt(kept, response)
-        if response.status == 200 and _may_be_kept(request) and _has_validator(response):
+        if response.status == 200 and RENDERED not in request.meta and _may_be_kept(request) and _has_validator(response):
             varied = _varied(response.headers, request)
             if varied is not None:
                 self._cache.put(request.url, CachedPage(_pairs(response.headers), varied, response.body))

@@ -38,6 +38,7 @@ class ObeyRobots:
         if not self._context.table.robots:
             raise NotConfigured
         self._max_bytes = max(PARSED_BYTES, self._context.table.max_page_size)
+        self._context.check_robots = self._check
         self._known: dict[str, asyncio.Future[RobotsTxt]] = {}
 
     @classmethod
@@ -48,7 +49,10 @@ class ObeyRobots:
         """Raise FetchError if robots.txt forbids the URL of the request."""
         if request.callback is NO_CALLBACK or request.meta.get("dont_obey_robotstxt"):
             return
-        place = robots_url(request.url)
+        await self._check(request.url)
+
+    async def _check(self, url: str) -> None:
+        place = robots_url(url)
         known = self._known.get(place)
         if known is None:
             known = self._known[place] = asyncio.get_running_loop().create_future()
@@ -57,7 +61,7 @@ class ObeyRobots:
             finally:
                 if not known.done():  # this task was cancelled, because the crawl is ending
                     known.cancel()
-        (known.result() if known.done() else await asyncio.shield(known)).check(request.url)
+        (known.result() if known.done() else await asyncio.shield(known)).check(url)
 
     async def _read(self, place: str) -> RobotsTxt:
         request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes})

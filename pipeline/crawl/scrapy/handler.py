@@ -10,6 +10,7 @@ import ipaddress
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import aiohttp
@@ -91,10 +92,7 @@ class SessionHandler(BaseDownloadHandler):
         If the proxy fails, send the request through the next proxy of the pool.
         """
         session = self._session
-        # Without a Twisted reactor, Scrapy updates its count of requests in flight too late; this semaphore is exact.
-        async with self._semaphores[place_of(request.url)], self._budget.turn(request.url):
-            if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
-                raise HostPausedError  # the host's pause began while this request was waiting
+        async with self._turn(request):
             while True:
                 own = self._own_proxy(request)
                 proxy = own or session.proxy_for(request.url)
@@ -122,6 +120,15 @@ class SessionHandler(BaseDownloadHandler):
             return request_proxy(request) if META in request.meta else None
         self._context.note("the meta key proxy of the spider's requests has no effect, because settings.toml has a `proxy` for the spider")
         return None
+
+    @asynccontextmanager
+    async def _turn(self, request: Request) -> AsyncIterator[None]:
+        """Wait until the limits of its host allow a request, and hold them during the `async with` statement."""
+        # Without a Twisted reactor, Scrapy updates its count of requests in flight too late; this semaphore is exact.
+        async with self._semaphores[place_of(request.url)], self._budget.turn(request.url):
+            if request.callback is not NO_CALLBACK and self._budget.left_alone_s(request.url):
+                raise HostPausedError  # the host's pause began while this request was waiting
+            yield
 
     async def _fetch(self, request: Request, proxy: str | None) -> Response:
         """Send a request through this proxy, or directly if `proxy` is None. Raise Scrapy's exceptions in place of aiohttp's.

@@ -9,16 +9,31 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.fields.scalars import SECRET_WORDS, AlsoAccepts, Duration, Size, Table
+from pipeline.settings.fields.scalars import SECRET_WORDS, AlsoAccepts, Duration, Size, Table, duration_s
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.extraction import check_extra, check_regexes
 
 Blocked = Literal["images", "fonts", "media", "styles", "trackers"]
 
+NETWORK_IDLE = "networkidle"
 SEEN_BLOCKED = ("media", "trackers")
 """What a page of which a picture is taken does not load by default."""
 
 _ACTIONS = ("click", "fill", "select", "press", "scroll", "wait")
+
+
+def wait_s(condition: str) -> float | None:
+    """Return the seconds of a condition of `wait_for` that is a time, such as "2s"; None for a selector and "networkidle"."""
+    return float(str(duration_s(condition))) if condition[:1].isdigit() else None  # no CSS selector begins with a digit
+
+
+def _condition(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("render", "the text is empty; write a CSS selector, \"networkidle\" or a time such as \"2s\"")
+    if value.lower().replace("_", "").replace("-", "") == NETWORK_IDLE:
+        return NETWORK_IDLE
+    wait_s(value)
+    return value
 
 
 class StepTable(Table):
@@ -42,6 +57,11 @@ class StepTable(Table):
     """How often the step is performed. Clicks end early when the element is gone, as with a button that loads more."""
     optional: bool = False
     """Whether the step is left out if its element does not appear, such as a banner that is shown once."""
+
+    @field_validator("wait")
+    @classmethod
+    def _wait_condition(cls, value: str | None) -> str | None:
+        return value if value is None else _condition(value)
 
     @model_validator(mode="after")
     def _one_action(self) -> StepTable:
@@ -83,6 +103,13 @@ class RenderTable(Table):
     pdf: bool = False
     """Whether each page is stored as a PDF file, too, like a download."""
 
+    @property
+    def blocked(self) -> frozenset[Blocked]:
+        """What a page does not load. For pictures, images, fonts and styles are loaded, unless the settings name them in `block`."""
+        if (self.screenshot is None and not self.pdf) or "block" in self.model_fields_set:
+            return frozenset(self.block)
+        return frozenset(self.block) - {"images", "fonts", "styles"}
+
     @field_validator("wait_for", "only", "block", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
@@ -97,6 +124,11 @@ class RenderTable(Table):
             except (ZoneInfoNotFoundError, ValueError, OSError) as error:
                 raise PydanticCustomError("timezone", "{found} is not a time zone; write a name such as \"Europe/Berlin\"", {"found": repr(value)}) from error
         return value
+
+    @field_validator("wait_for")
+    @classmethod
+    def _conditions(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_condition, values))
 
     _patterns = field_validator("only")(check_regexes)
 

@@ -20,6 +20,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     assert issubclass(spidercls, BuiltInSpider)  # the command `try` has already refused spiders written in Python
     with open_pages(settings, name, files_of(store, name)) as pages:
         fetched = pages.get(options["url"])
-        found = try_spider(pages.spider, fetched.document, fetched.body, spidercls)
+        found = try_spider(pages.spider, fetched.document, fetched.body, spidercls, is_rendered=fetched.is_rendered)
+        found["rendered"], found["left_out_of_page"] = fetched.is_rendered, list(fetched.notes)
         found["session"] = session_note(pages.session, fetched.page)
     return found

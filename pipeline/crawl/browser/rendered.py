@@ -1,0 +1,44 @@
+"""What is rendered, and the result: plain data that needs neither a browser nor Scrapy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pipeline.crawl.browser.picture import Picture, PictureRules
+from pipeline.settings import RenderTable
+
+
+class RenderRequest(NamedTuple):
+    """A request for a page.
+
+    cookies: cookies of this request, besides those of the session. picture: what the picture of the page shows; None if none is taken.
+    """
+
+    url: str
+    method: str
+    headers: Mapping[str, str]
+    body: bytes
+    table: RenderTable
+    cookies: Mapping[str, str] = {}
+    picture: PictureRules | None = None
+
+
+class Rendered(NamedTuple):
+    """A rendered page, or a response as it was sent: a redirect, an error status, or a body that is not HTML.
+
+    url: the URL of the document. headers: without those that describe the body or set cookies, which the browser has stored. body: the DOM as HTML
+    in UTF-8, or the body as sent. notes: what was left out of the page. unsure: why the page may lack content; "" if nothing suggests so.
+    downloads: URLs of files that the page has started to download. is_html: whether the body is the DOM.
+    """
+
+    url: str
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    notes: tuple[str, ...] = ()
+    picture: Picture | None = None
+    pdf: bytes | None = None
+    downloads: tuple[str, ...] = ()
+    unsure: str = ""
+    is_html: bool = False

@@ -1,0 +1,134 @@
+"""Render pages in the session's browser, and download all other pages as SessionHandler does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from scrapy import Request
+from scrapy.crawler import Crawler
+from scrapy.exceptions import DownloadFailedError
+from scrapy.http import Headers, Response
+from scrapy.http.request import NO_CALLBACK
+from scrapy.responsetypes import responsetypes
+
+from pipeline.crawl.browser.picture import PictureRules
+from pipeline.crawl.browser.rendered import Rendered, RenderRequest
+from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
+from pipeline.crawl.scrapy.handler import SessionHandler
+from pipeline.errors import FetchError, PipelineError
+from pipeline.session.browser.net_errors import NotShownError
+from pipeline.settings import RenderTable
+from pipeline.text import shown_url
+
+if TYPE_CHECKING:
+    from pipeline.crawl.browser.renderer import Renderer
+    from pipeline.session.browser.browser import SessionBrowser
+
+_MOST_NOTES = 5
+"""The maximum number of notes about the content of rendered pages. Further ones are only logged."""
+
+logger = logging.getLogger(__name__)
+
+
+class RenderHandler(SessionHandler):
+    """The download handler of spiders that may render pages. The browser is started for the first page that is rendered."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._browser: SessionBrowser | None = None
+        self._renderers: dict[float, Renderer] = {}
+        self._notes: set[str] = set()
+        self._pictures = PictureRules.of(self._context.table) if self._context.table.spider == "watch" else None
+
+    async def download_request(self, request: Request) -> Response:
+        table = None if request.callback is NO_CALLBACK else self._context.render_rules.table_for(
+            request.url, method=request.method, start=request.meta.get(START), meta=request.meta)
+        request.meta.pop(RENDERED, None)
+        if table is None:
+            return await super().download_request(request)
+        async with self._turn(request):
+            self._session.ssrf_guard.check_url(request.url)
+            rendered = await self._render(request, table)
+            response = _response_of(rendered, request)
+            self._context.on_response(request, response)
+            return response
+
+    async def _render(self, request: Request, table: RenderTable) -> Rendered:
+        """Render a page. Raise DownloadFailedError if another attempt may succeed, so that Scrapy repeats the request."""
+        renderer = self._renderer(request.meta.get("download_timeout", self._timeout_s))
+        headers = {name.decode("latin-1"): values[-1].decode("latin-1") for name, values in request.headers.items() if values}
+        for name in self.crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"):
+            headers.pop(name, None) if name not in self._session.headers else None  # the browser has its own
+        try:
+            rendered = await renderer.render(RenderRequest(
+                request.url, request.method, headers, request.body, table, cookies=_own_cookies(request), picture=self._pictures))
+        except PipelineError as error:
+            if isinstance(error, NotShownError):  # another attempt at once would take as long again
+                raise FetchError(error.what, where=error.where, fix=error.fix, retry=True) from error
+            if not error.retry:
+                raise
+            raise DownloadFailedError(str(error)) from error
+        for note in rendered.notes:
+            self._note(note)
+        if rendered.unsure:  # the items of the page are used, but none is gone because of it
+            self._context.failures.add(f"{shown_url(request.url)}: {rendered.unsure}", "FetchError", transient=True)
+        return rendered
+
+    def _renderer(self, timeout_s: float) -> Renderer:
+        found = self._renderers.get(timeout_s)
+        if found is None:
+            from pipeline.crawl.browser.renderer import Renderer  # noqa: PLC0415  spiders that render no page do not load Playwright
+            from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
+            from pipeline.session.browser.program import BrowserProgram  # noqa: PLC0415  as above
+            context = self._context
+            if self._browser is None:
+                self._browser = SessionBrowser(self._session, BrowserProgram.of(context.browser, context.store.data_dir), max_pages=context.table.concurrency)
+            found = self._renderers[timeout_s] = Renderer(
+                self._browser, timeout_s=timeout_s, max_bytes=self._max_bytes, max_load_bytes=context.browser.max_load,
+                check_document=self._check_document)
+        return found
+
+    async def _check_document(self, url: str) -> None:
+        """Raise PipelineError if a document that a page loads, such as a frame, must not be fetched."""
+        self._session.ssrf_guard.check_url(url)
+        if self._context.check_robots is not None:
+            await self._context.check_robots(url)
+
+    def _note(self, note: str) -> None:
+        if note in self._notes:
+            return
+        self._notes.add(note)
+        if len(self._notes) <= _MOST_NOTES:
+            self._context.note(note)
+        else:
+            logger.warning("%s", note)
+
+    async def close(self) -> None:
+        for renderer in self._renderers.values():
+            for refusal in renderer.refusals():
+                self._note(refusal)
+        if self._browser is not None:
+            await asyncio.shield(self._browser.close())
+        await super().close()
+
+
+def _own_cookies(request: Request) -> dict[str, str]:
+    """Return the cookies that the request itself has. Scrapy accepts a dict or a list of dicts."""
+    if isinstance(request.cookies, dict):
+        return {str(name): str(value) for name, value in request.cookies.items()}
+    return {str(entry["name"]): str(entry["value"]) for entry in request.cookies or ()}
+
+
+def _response_of(rendered: Rendered, request: Request) -> Response:
+    """Return a Scrapy response. The result of the rendering without its body is in the `meta` of the request."""
+    headers = Headers()
+    for name, value in rendered.headers:
+        if name.lower() != "content-type" or not rendered.is_html:
+            headers.appendlist(name, value)
+    if rendered.is_html:
+        headers["Content-Type"] = "text/html; charset=utf-8"
+    request.meta[RENDERED] = rendered._replace(body=b"")
+    kind = responsetypes.from_args(headers=headers, url=rendered.url, body=rendered.body)
+    return kind(url=rendered.url, status=rendered.status, headers=headers, body=rendered.body, flags=[IS_RENDERED] if rendered.is_html else None)

@@ -1,0 +1,161 @@
+"""Crawls of pages that JavaScript builds: links, downloads, failures, notes, and spiders written in Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.crawl.conftest import Crawls
+from tests.servers.pages import Answer, PageSite
+
+APP = """<!doctype html><title>shop</title><div id=app>Loading</div><script>
+fetch('/data.json').then(answer => answer.json()).then(found => {
+  app.innerHTML = found.map(each => `<li><a href="/item/${each}">${each}</a></li>`).join('');
+});
+</script>"""
+RULES = """
+follow = ["li a"]
+items.each = "body:has(h1)"
+items.key = ["name"]
+items.fields = { name = "h1", price = ".price" }
+"""
+
+
+def shop(site: PageSite) -> None:
+    site.pages |= {
+        "/": APP,
+        "/data.json": Answer('["red", "blue"]', headers={"Content-Type": "application/json"}),
+        "/item/red": "<script>document.write('<h1>Red</h1><b class=price>10 EUR</b>')</script>",
+        "/item/blue": Answer("<script>document.write('<h1>Blue</h1><b class=price>20 EUR</b>')</script>", headers={"ETag": '"1"'}),
+    }
+
+
+@pytest.mark.needs("chromium")
+def test_items_and_links_come_from_the_pages_as_scripts_have_built_them(crawls: Crawls, site: PageSite) -> None:
+    shop(site)
+    crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nrender = {{ wait_for = 'li, h1' }}\n{RULES}")
+    run = crawls.run()
+    assert (run.outcome.value, run.complete, run.error) == ("succeeded", True, "")
+    assert {name: item["price"] for name, item in crawls.items().items()} == {"Red": "10 EUR", "Blue": "20 EUR"}
+    crawls.run()
+    assert not [asked for asked in site.asked if "If-None-Match" in asked.headers]  # the DOM may differ although the document is the same
+
+
+@pytest.mark.needs("chromium")
+def test_only_pages_that_match_only_are_rendered_and_an_unused_pattern_is_said(crawls: Crawls, site: PageSite) -> None:
+    shop(site)
+    site.pages["/item/red"] = "<h1>Red</h1><script>document.write('<b class=price>10 EUR</b>')</script>"
+    crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nrender = {{ only = ['/$', '/never/'], wait_for = 'li' }}\n{RULES}")
+    run = crawls.run()
+    assert [asked.path for asked in site.asked if "Sec-Fetch-Mode" not in asked.headers and asked.path != "/robots.txt"] in (
+        ["/item/red", "/item/blue"], ["/item/blue", "/item/red"], ["/data.json", "/item/red", "/item/blue"], ["/data.json", "/item/blue", "/item/red"])
+    assert crawls.items()["Red"].get("price") is None
+    assert "`render.only[1]` matched nothing on 3 pages" in run.error
+    assert "`render.only[0]`" not in run.error
+
+
+@pytest.mark.needs("chromium")
+def test_pages_that_fail_say_why_and_the_pass_is_not_complete(crawls: Crawls, site: PageSite) -> None:
+    site.pages |= {
+        "/": "<h1>Fine</h1>",
+        "/waits": "<p>never</p>",
+        "/step": "<p>no button</p>",
+        "/cut": Answer("<h1>Cut</h1>" + "x" * 5000, cut=200),
+        "/large": "<h1>Large</h1><script>document.write('y'.repeat(300000))</script>",
+        "/forever": "<script>location.reload()</script>",
+        "/inner": "<h1>Inner</h1><script>fetch('http://169.254.169.254/latest/').catch(() => {})</script>",
+        "/lacks": "<h1>Lacks</h1><script>fetch('/broken.json').catch(() => {})</script>",
+        "/broken.json": Answer('{"a": 1' * 1000, headers={"Content-Type": "application/json"}, cut=100),
+    }
+    starts = ", ".join([f"'{site.url}{path}'" for path in site.pages if path not in ("/waits", "/step", "/broken.json")] + [
+        f"{{ url = '{site.url}/waits', render = {{ wait_for = '.price' }} }}",
+        f"{{ url = '{site.url}/step', render = {{ steps = [{{ fill = '#user', value = {{ env = 'TEST_STEP_SECRET' }} }}] }} }}"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEST_STEP_SECRET", "hush-hush")
+        crawls.write(f"[spiders.s]\nstart = [{starts}]\nrender = 'browser'\nretries = 0\ntimeout = '4s'\nmax_page_size = '200kB'\n"
+                     "items.each = 'body:has(h1)'\nitems.key = ['name']\nitems.fields.name = 'h1'")
+        run = crawls.run()
+    assert not run.complete
+    assert sorted(crawls.items()) == ["Fine", "Inner", "Lacks"]
+    errors = dict(failed_pages(crawls))
+    assert "the selector '.price' did not appear within 4 s" in errors["/waits"]
+    assert "step 1 (fill '#user') failed: the element did not appear within" in errors["/step"]
+    assert "hush-hush" not in "".join(errors.values())
+    assert "Content-Length" in errors["/cut"] or "cut short: 200 of 5,012 bytes" in errors["/cut"]
+    assert "the page is larger than 200.0 kB" in errors["/large"]
+    assert "loads itself again and again" in errors["/forever"]
+    assert "169.254.169.254 failed: the host has the private address 169.254.169.254" in run.error
+    assert "a request of a page to 127.0.0.1 failed" in run.error
+    assert "so the page may lack content" in run.error
+
+
+def failed_pages(crawls: Crawls) -> list[tuple[str, str]]:
+    """The path and the error of each page that failed."""
+    from sqlalchemy import select
+
+    from pipeline.store.database.schema import frontier
+    with crawls.store.read() as connection:
+        return [(row.url.split("/", 3)[3].join(("/", "")), row.error) for row in connection.execute(select(frontier.c.url, frontier.c.error))]
+
+
+@pytest.mark.needs("chromium")
+def test_a_download_that_a_page_starts_ends_in_the_download_queue(crawls: Crawls, site: PageSite) -> None:
+    site.pages |= {
+        "/": "<h1>Report</h1><a id=a href=/report.bin>get</a><a id=b download=x href='data:text/plain,made'>made</a><script>"
+             "setTimeout(() => { a.click(); b.click() }, 10)</script>",
+        "/report.bin": Answer(b"z" * 5000, headers={"Content-Type": "application/octet-stream", "Content-Disposition": "attachment"}),
+    }
+    crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nrender = {{ wait_for = '500ms' }}\nitems.each = 'body'\nitems.key = ['name']\n"
+                 "items.fields.name = 'h1'".replace("500ms", "0.5s"))
+    run = crawls.perform()
+    assert run.complete, run.error
+    assert [file.read_bytes() for file in (crawls.folder / "data" / "downloads" / "s").glob("*.bin")] == [b"z" * 5000]
+    assert "a file that scripts made (data:) was left out" in run.error
+
+
+@pytest.mark.needs("chromium")
+def test_a_spider_in_python_asks_for_rendering_by_meta(crawls: Crawls, site: PageSite) -> None:
+    shop(site)
+    (crawls.folder / "own.py").write_text(textwrap.dedent("""
+        import scrapy
+
+        class OwnSpider(scrapy.Spider):
+            key = "name"
+
+            def parse(self, response):
+                yield {"name": "start", "rendered": bool(response.css("li"))}
+                yield response.follow("/?a", self.parse_rendered, meta={"render": {"wait_for": "li"}})
+                yield response.follow("/?b", self.parse_broken, meta={"render": {"wait": "li"}})
+
+            def parse_rendered(self, response):
+                yield {"name": "asked", "rendered": bool(response.css("li"))}
+                yield response.follow("/?c", self.parse_rendered, meta=response.meta)
+
+            def parse_broken(self, response):
+                yield {"name": "broken"}
+        """))
+    crawls.write(f"[spiders.s]\nspider = 'own:OwnSpider'\nstart = '{site.url}/'\n")
+    run = crawls.run()
+    assert {name: item["rendered"] for name, item in crawls.items().items()} == {"start": False, "asked": True}
+    assert "meta.render" in run.error
+
+
+def test_spiders_that_render_nothing_do_not_load_playwright(crawls: Crawls, site: PageSite) -> None:
+    site.pages["/"] = "<h1>plain</h1>"
+    crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nitems.each = 'body'\nitems.key = ['name']\nitems.fields.name = 'h1'\n")
+    code = textwrap.dedent(f"""
+        import sys
+        import pipeline.workers.entry
+        from pathlib import Path
+        from pipeline.store import open_store
+        from tests.crawl.conftest import Crawls
+        crawls = Crawls(Path({str(crawls.folder)!r}), open_store(Path({str(crawls.folder / "other")!r})))
+        crawls.settings = __import__("pipeline.settings").settings.load(crawls.folder / "settings.toml")
+        assert crawls.run().complete
+        print([name for name in sys.modules if name.startswith("playwright")])
+        """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
