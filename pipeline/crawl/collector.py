@@ -28,6 +28,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
+from pipeline.crawl.frontier.page_archive import slug
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID, IS_RENDERED, RENDERED
 from pipeline.crawl.scrapy.project.item_signals import ItemSignals
@@ -38,6 +39,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.failure_reasons import is_challenge
 from pipeline.session.login.http_auth import challenges_in
+from pipeline.store.files import page_files
 from pipeline.text import clean_line, shown_url
 from pipeline.urls import bare
 
@@ -87,6 +89,8 @@ class PageCollector:
         self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
         rules = PictureRules.of(self._context.table) if self._context.table.spider == "watch" else None
         self._visual = VisualWatch(self._context, rules) if rules is not None else None
+        self._page_files = page_files.PageFiles(self._context.store.data_dir, self._context.run.spider)
+        self._page_files.remove_old()
         self._in_progress: set[int] = set()
         self._examinations = _EXAMINATIONS
 
@@ -263,6 +267,19 @@ class PageCollector:
         rendered = response.meta.get(RENDERED)
         if rendered is not None:
             page.downloads += [Download(url, referer=bare(rendered.url)) for url in rendered.downloads]
+            if self._visual is None and rendered.picture is not None:
+                if rendered.picture.png:
+                    page.downloads.append(self._page_file(rendered.url, "png", rendered.picture.png))
+                if rendered.picture.problem:
+                    self._context.note(f"the picture of {shown_url(rendered.url)} was not taken: {rendered.picture.problem}")
+            if rendered.pdf is not None:
+                page.downloads.append(self._page_file(rendered.url, "pdf", rendered.pdf))
+
+    def _page_file(self, url: str, kind: page_files.Kind, data: bytes) -> Download:
+        """Return the download of a file that the browser has made of a page."""
+        target = page_files.url_of(bare(url), kind)
+        self._page_files.put(target, data)
+        return Download(target, name=f"{slug(url).removesuffix('.html').removesuffix('.htm')}.{kind}", referer=bare(url))
 
     def _obstacle(self, response: Response, page: _PageOutput) -> str:
         """Return why a page on which hardly anything was found has none of the site's content; "" if nothing suggests so.

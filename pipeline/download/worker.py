@@ -14,6 +14,7 @@ import requests
 
 from pipeline.download.active_transfers import ActiveTransfer, ActiveTransfers
 from pipeline.download.limits import MIB, DownloadLimits, RateLimiter
+from pipeline.download.page_file import store_page_file
 from pipeline.download.recorder import ResultRecorder
 from pipeline.download.response.buffers import Buffers
 from pipeline.download.response.request import Translate
@@ -28,6 +29,7 @@ from pipeline.session.client import Client
 from pipeline.session.login.expiry import LoginState
 from pipeline.store.database.engine import Store
 from pipeline.store.files import download_queue as queue
+from pipeline.store.files import page_files
 from pipeline.text import clean_line, shown_url, size_for_people
 
 _log = logging.getLogger(__name__)
@@ -95,10 +97,7 @@ class DownloadWorker:
         """
         wanted = transfer.wanted
         try:
-            with self._site.admit(wanted.url, transfer.stopped):
-                found = fetch(tools, wanted, _Records(self._store, wanted),
-                              TransferEvents(transfer.stopped, transfer.on_response,
-                                             lambda count: self._count_bytes(transfer, count)))
+            found = self._fetch(tools, transfer)
         except StoppedError:
             if self._transfers.stopping:
                 return  # the transfer was stopped: the scheduler will return all leased downloads to the queue
@@ -126,6 +125,14 @@ class DownloadWorker:
         finally:
             transfer.close_connection()
         self._transfers.remove(wanted)
+
+    def _fetch(self, tools: TransferTools, transfer: ActiveTransfer) -> Fetched | NotModified:
+        wanted = transfer.wanted
+        records = _Records(self._store, wanted)
+        if (kind := page_files.kind_of(wanted.url)) is not None:
+            return store_page_file(tools, wanted, records, kind, page_files.PageFiles(self._store.data_dir, wanted.spider).get(wanted.url))
+        with self._site.admit(wanted.url, transfer.stopped):
+            return fetch(tools, wanted, records, TransferEvents(transfer.stopped, transfer.on_response, lambda count: self._count_bytes(transfer, count)))
 
     def _add_result(self, client: requests.Session, wanted: QueuedDownload, found: Fetched | NotModified | PipelineError) -> None:
         login_epoch = client.epoch if isinstance(client, Client) else 0

@@ -17,6 +17,7 @@ def check(settings: Settings) -> Iterator[Remark]:
     """Yield a warning for each setting without effect."""
     for name, spider in settings.spiders.items():
         yield from _rules(f"spiders.{name}", spider)
+        yield from _rendered(f"spiders.{name}", spider)
         yield from _arguments(f"spiders.{name}", spider)
         if settings.pipeline.storage is not None and spider.downloads.link_duplicates:
             yield Remark(f"spiders.{name}.downloads.link_duplicates", "has no effect, because an object store has no hard links",
@@ -46,6 +47,19 @@ def _rules(key: str, spider: SpiderTable) -> Iterator[Remark]:
             why = f"fetches pages only with a table [{key}.items]" if needs_items else f"does not use `{path}`"
             yield Remark(f"{key}.{path}", f"has no effect, because spider = \"{spider.spider}\" {why}",
                          "add this table" if needs_items else "remove it, or choose another spider", suspicious=True)
+
+
+def _rendered(key: str, spider: SpiderTable) -> Iterator[Remark]:
+    """Yield a warning for each setting that has no effect because pages are rendered in a browser."""
+    table = spider.render
+    if table is None:
+        return
+    if not table.only and not any(start.render is False for start in spider.start):
+        for name in ("encoding", "revalidate", "page_cache"):
+            if name in spider.model_fields_set and getattr(spider, name):
+                yield Remark(f"{key}.{name}", "has no effect, because all pages are rendered in a browser", "remove it", suspicious=True)
+    if table.screenshot == "part" and spider.watch.part is None:
+        yield Remark(f"{key}.render.screenshot", "shows the whole page, because `watch.part` is missing", "add watch.part", suspicious=True)
 
 
 def _arguments(key: str, spider: SpiderTable) -> Iterator[Remark]:

@@ -13,7 +13,7 @@ from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
-from pipeline.crawl.browser.picture import PictureRules
+from pipeline.crawl.browser.picture import PictureRules, part_selector
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
 from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
 from pipeline.crawl.scrapy.handler import SessionHandler
@@ -40,7 +40,6 @@ class RenderHandler(SessionHandler):
         self._browser: SessionBrowser | None = None
         self._renderers: dict[float, Renderer] = {}
         self._notes: set[str] = set()
-        self._pictures = PictureRules.of(self._context.table) if self._context.table.spider == "watch" else None
 
     async def download_request(self, request: Request) -> Response:
         table = None if request.callback is NO_CALLBACK else self._context.render_rules.table_for(
@@ -63,7 +62,7 @@ class RenderHandler(SessionHandler):
             headers.pop(name, None) if name not in self._session.headers else None  # the browser has its own
         try:
             rendered = await renderer.render(RenderRequest(
-                request.url, request.method, headers, request.body, table, cookies=_own_cookies(request), picture=self._pictures))
+                request.url, request.method, headers, request.body, table, cookies=_own_cookies(request), picture=self._picture_of(table)))
         except PipelineError as error:
             if isinstance(error, NotShownError):  # another attempt at once would take as long again
                 raise FetchError(error.what, where=error.where, fix=error.fix, retry=True) from error
@@ -75,6 +74,15 @@ class RenderHandler(SessionHandler):
         if rendered.unsure:  # the items of the page are used, but none is gone because of it
             self._context.failures.add(f"{shown_url(request.url)}: {rendered.unsure}", "FetchError", transient=True)
         return rendered
+
+    def _picture_of(self, table: RenderTable) -> PictureRules | None:
+        """Return what the picture of a page shows; None if none is taken."""
+        spider = self._context.table
+        if spider.spider == "watch" and (rules := PictureRules.of(spider)) is not None:
+            return rules
+        if table.screenshot is None:
+            return None
+        return PictureRules(part_selector(spider.watch.part) if table.screenshot == "part" else "", is_compared=False)
 
     def _renderer(self, timeout_s: float) -> Renderer:
         found = self._renderers.get(timeout_s)

@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 
+from pipeline.workers.pages import try_rules
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 
@@ -159,3 +160,48 @@ def test_spiders_that_render_nothing_do_not_load_playwright(crawls: Crawls, site
         """)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.needs("chromium")
+def test_pictures_and_pdf_files_of_pages_are_stored_like_downloads(crawls: Crawls, site: PageSite) -> None:
+    site.pages |= {"/": "<script>document.write('<h1>Report</h1><img src=/dot.png>')</script>", "/dot.png": Answer(DOT, headers={"Content-Type": "image/png"})}
+    crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nrender = {{ screenshot = 'page', pdf = true }}\nitems.each = 'body'\nitems.key = ['name']\n"
+                 "items.fields.name = 'h1'")
+    for _ in range(2):
+        run = crawls.perform()
+        assert run.complete, run.error
+        assert run.error == ""
+    assert "/dot.png" in site.paths()  # pictures show images
+    files = sorted(file for file in (crawls.folder / "data" / "downloads" / "s").glob("*.*") if file.is_file())
+    assert [file.suffix for file in files if file.suffix == ".png"] == [".png"]  # the same picture is one version
+    assert {file.read_bytes()[:4] for file in files} == {b"%PDF", b"\x89PNG"}
+
+
+DOT = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082")
+
+
+@pytest.mark.needs("chromium")
+def test_try_shows_what_the_rules_find_on_the_rendered_page(crawls: Crawls, site: PageSite) -> None:
+    shop(site)
+    site.pages["/old"] = Answer("", 302, {"Location": "/"})
+    crawls.write(f"[spiders.s]\nstart = '{site.url}/old'\nrender = {{ wait_for = 'li' }}\nrobots = false\nfollow = ['li a']\nitems.each = 'li'\nitems.key = ['name']\n"
+                 "items.fields.name = 'a'")
+    found = try_rules.perform(crawls.store, crawls.settings, "s", {"url": f"{site.url}/old"})
+    assert found["url"] == f"{site.url}/"
+    assert found["rendered"] is True
+    assert [item["name"] for item in found["items"]] == ["red", "blue"]  # type: ignore[union-attr,call-overload,index]
+    assert found["links"] == [f"{site.url}/item/red", f"{site.url}/item/blue"]
+
+
+@pytest.mark.needs("chromium")
+def test_a_page_that_was_taken_too_early_makes_no_item_gone(crawls: Crawls, site: PageSite) -> None:
+    shop(site)
+    site.pages["/"] = APP.replace("Loading", "")
+    toml = f"[spiders.s]\nstart = '{site.url}/'\nrender = {{{{ wait_for = '{{}}' }}}}\nitems.each = 'li'\nitems.key = ['name']\nitems.fields.name = 'a'\n"
+    crawls.write(toml.format("li"))
+    assert crawls.run().complete
+    site.pages["/data.json"] = Answer("[]", headers={"Content-Type": "application/json"})
+    crawls.write(toml.format("div"))
+    run = crawls.run()
+    assert "say with `render.wait_for` what shows that it is complete" in run.error
+    assert sorted(crawls.items()) == ["blue", "red"]
