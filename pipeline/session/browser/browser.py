@@ -16,6 +16,7 @@ from pipeline.session.browser.guard_proxy import GuardProxy
 from pipeline.session.browser.launch import RunningBrowser, start
 from pipeline.session.browser.page_storage import PageStorage
 from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.browser.trusted_headers import TrustedHeaders
 from pipeline.session.session import Session
 from pipeline.text import clean_line
 
@@ -144,7 +145,7 @@ class SessionBrowser:
             await running.guard.authenticate(context)
         else:
             await context.route("**/*", self._check_url)
-        return ContextPages(context, ContextCookies(self._session.jar, context), storage, epoch)
+        return ContextPages(context, ContextCookies(self._session.jar, context), storage, TrustedHeaders(self._session), epoch)
 
     async def _check_url(self, route: Route) -> None:
         """Refuse a private address in a URL that a browser on another machine requests. The names in URLs are not resolved."""

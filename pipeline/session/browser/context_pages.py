@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.session.browser.cookies import ContextCookies
 from pipeline.session.browser.page_storage import PageStorage
+from pipeline.session.browser.trusted_headers import TrustedHeaders
 from pipeline.session.trusted_origins import shown_origin
 
 if TYPE_CHECKING:
@@ -83,10 +84,11 @@ class LentPage:
 class ContextPages:
     """The pages of one context. epoch: the login whose cookies the context has. in_use: the number of pages in use."""
 
-    def __init__(self, context: BrowserContext, cookies: ContextCookies, storage: PageStorage | None, epoch: int) -> None:
+    def __init__(self, context: BrowserContext, cookies: ContextCookies, storage: PageStorage | None, headers: TrustedHeaders, epoch: int) -> None:
         self.context = context
         self.cookies = cookies
         self._storage = storage
+        self._headers = headers
         self.epoch = epoch
         self.in_use = 0
         self._idle: list[LentPage] = []
@@ -119,7 +121,10 @@ class ContextPages:
             self._own.discard(lent.page)
         page = await self.context.new_page()
         self._own.add(page)
-        return LentPage(page, await self.context.new_cdp_session(page))
+        protocol = await self.context.new_cdp_session(page)
+        if self._headers.are_needed:
+            await self._headers.add_to(page, protocol)
+        return LentPage(page, protocol)
 
     async def give_back(self, lent: LentPage, *, reuse: bool) -> None:
         """Make a page blank for its next use, or close it, and close the windows that it has opened."""

@@ -220,3 +220,22 @@ def test_nothing_is_requested_without_the_proxy_of_the_spider_by_a_browser_elsew
         await browser.close()
 
     asyncio.run(work())
+
+
+def test_secret_headers_reach_only_trusted_origins_whatever_requests_them(pages: PageSite, open_with: OpenSession, tmp_path: Path) -> None:
+    allow = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*"}
+    with PageSite({"/away": Answer("x", headers=allow), "/there": Answer("x", headers=allow)}) as other:
+        pages.pages |= {"/api": Answer("x"), "/leave": Answer(status=302, headers={"Location": f"{other.url}/there"})}
+        session = open_with(pages.url + "/", f'hosts = ["127.0.0.1:{other.host.rpartition(":")[2]}"]\nheaders = {{ X-Key = "geheim" }}')
+
+        async def work() -> None:
+            async with browser_of(session, tmp_path) as browser:
+                for _ in range(2):  # the second time in a page that is used again
+                    async with browser.page(PLAIN) as page:
+                        await page.goto(pages.url)
+                        await page.evaluate(f"Promise.all(['/api', '{other.url}/away', '/leave'].map(url => fetch(url).then(answer => answer.text())))")
+
+        asyncio.run(work())
+        assert {asked.path: asked.headers.get("X-Key") for asked in pages.asked if asked.path != "/favicon.ico"} == dict.fromkeys(("/", "/api", "/leave"), "geheim")
+        assert [asked.path for asked in other.asked if asked.headers.get("X-Key")] == []
+        assert sorted(asked.path for asked in other.asked) == ["/away", "/away", "/there", "/there"]
