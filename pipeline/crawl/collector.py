@@ -185,6 +185,10 @@ class PageCollector:
             for rejected in entry.rejected:
                 self._reject(page, rejected.data, rejected.reason)
         elif isinstance(entry, scrapy.Request):
+            if self._scheduler.dupe_filter is not None:
+                entry = self._scheduler.dupe_filter.new(entry)
+                if entry is None:
+                    return
             try:
                 page.links.append(to_model(entry, self._spider))
             except NotStorableError:

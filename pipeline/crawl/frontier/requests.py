@@ -32,6 +32,7 @@ from twisted.python.failure import Failure
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE, RENDERED
 from pipeline.crawl.scrapy import engine_control
+from pipeline.crawl.scrapy.project.dupe_filter import ProjectDupeFilter
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
@@ -62,6 +63,7 @@ class RowScheduler(BaseScheduler):
         self._resend: deque[scrapy.Request] = deque()  # retries and redirects, to be sent next
         self._delayed: list[tuple[float, int, scrapy.Request]] = []  # a heap of requests to send later: time, number, request
         self._sequence = itertools.count()
+        self.dupe_filter = None if self._context.table.is_built_in else ProjectDupeFilter.of(crawler)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:

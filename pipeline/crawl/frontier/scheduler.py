@@ -124,6 +124,11 @@ class FrontierScheduler(RowScheduler):
         if FRONTIER_ID in request.meta:
             self._send_again(request)
             return True
+        if self.dupe_filter is not None:
+            new = self.dupe_filter.new(request)
+            if new is None:
+                return False
+            request = new
         try:
             self._context.committer.enqueue(to_model(request, self._spider))
         except NotStorableError as error:

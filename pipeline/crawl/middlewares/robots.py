@@ -20,6 +20,8 @@ from pipeline.crawl.frontier.requests import translate_error
 from pipeline.crawl.scrapy.handler import PROXY
 from pipeline.session.politeness.robots import PARSED_BYTES, RobotsTxt, robots_url
 
+_OF_ROBOTS = "pipeline_robots_txt"
+"""The meta key of a request for robots.txt. Requests of media pipelines have no callback, too, but robots.txt applies to them."""
 _PRIORITY = 1000  # higher than the priority of pages, which wait for robots.txt
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class ObeyRobots:
 
     async def process_request(self, request: Request) -> None:
         """Raise FetchError if robots.txt forbids the URL of the request."""
-        if request.callback is NO_CALLBACK or request.meta.get("dont_obey_robotstxt"):
+        if _OF_ROBOTS in request.meta or request.meta.get("dont_obey_robotstxt"):
             return
         await self._check(request.url)
 
@@ -64,7 +66,7 @@ class ObeyRobots:
         (known.result() if known.done() else await asyncio.shield(known)).check(url)
 
     async def _read(self, place: str) -> RobotsTxt:
-        request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes})
+        request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes, _OF_ROBOTS: True})
         robots = self._context.known_robots.get(place)  # another process of the run may have fetched this robots.txt
         if robots is None:
             robots = self._context.known_robots[place] = await self._fetch(request)

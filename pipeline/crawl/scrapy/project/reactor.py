@@ -12,6 +12,8 @@ import uvloop
 from pipeline.errors import SpiderError
 
 T = TypeVar("T")
+_PATIENCE_S = 2.0
+"""How long, in seconds, tasks that are left after the crawl may take to end when they are cancelled."""
 
 
 def install_reactor() -> asyncio.AbstractEventLoop:
@@ -46,4 +48,9 @@ def run_on_reactor(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine
 
     running.callWhenRunning(begin)
     running.run(installSignalHandlers=False)
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=_PATIENCE_S))
     return tasks[0].result()
