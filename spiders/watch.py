@@ -17,6 +17,7 @@ from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFai
 from pipeline.crawl.extract.page_text import NoiseFilter, is_binary, is_html, is_html_type, page_text, plain_text
 from pipeline.crawl.interfaces import IS_RENDERED
 from pipeline.documents.regexes import search
+from pipeline.documents.removal import without_elements
 from pipeline.documents.scripted_pages import script_message, shows_nothing
 from pipeline.settings import SelectorTable, SpiderTable, WatchTable
 from spiders.crawl import document_of
@@ -28,7 +29,7 @@ _SHORT = 400
 class WatchSpider(BuiltInSpider):
     """Watches the text of pages. An item has the fields url, name and text.
 
-    The text consists of the lines of the page, without empty lines and without the matches of `ignore`. Text that is not HTML
+    The text consists of the lines of the page, without the elements of `without`, empty lines and the matches of `ignore`. Text that is not HTML
     is unchanged. With `visual`, the item has the field picture, too, which pipeline.crawl.browser.visual adds.
     """
 
@@ -46,6 +47,7 @@ class WatchSpider(BuiltInSpider):
         self._is_html = part is not None and part.type == "html"
         self._is_named = table.name is not None
         self._name = CompiledRule(table.name if table.name is not None else SelectorTable(page="title"))
+        self._without = table.without
         self._noise = NoiseFilter(table.ignore)
 
     @classmethod
@@ -54,12 +56,15 @@ class WatchSpider(BuiltInSpider):
 
     @classmethod
     def own_rules(cls, table: SpiderTable, document: Document) -> Iterator[TriedRule]:
-        """Yield the rules for `part` and `name`, and a rule for each pattern of `ignore`."""
+        """Yield the rules for `part` and `name`, and a rule for each selector of `without` and each pattern of `ignore`."""
         watch = table.watch
-        for name, rule in (("watch.part", watch.part), ("watch.name", watch.name)):
+        for place, selector in enumerate(watch.without):
+            yield TriedRule(f"watch.without[{place}]", selector, partial(_values, SelectorTable(css=selector), document))
+        page = without_elements(document, watch.without)[0] if watch.without else document
+        for name, rule, read in (("watch.part", watch.part, page), ("watch.name", watch.name, document)):
             if rule is not None:
-                yield TriedRule(name, rule, partial(_values, rule, document))
-        lines = _lines(watch.part, document)
+                yield TriedRule(name, rule, partial(_values, rule, read))
+        lines = _lines(watch.part, page)
         for place, pattern in enumerate(watch.ignore):
             yield TriedRule(f"watch.ignore[{place}]", pattern, partial(_matches, pattern, lines))
 
@@ -86,13 +91,17 @@ class WatchSpider(BuiltInSpider):
                     counts["watch.name"] = (len(names), 0)
             else:
                 name = unquote(urlsplit(url).path.rpartition("/")[2])
+            page = document
+            if self._without and html:
+                page, removed = without_elements(document, self._without)
+                counts |= {f"watch.without[{place}]": (count, 0) for place, count in enumerate(removed)}
             if self._part is None:
-                text = page_text(document.text) if html else plain_text(document.text)
+                text = page_text(page.text) if html else plain_text(page.text)
                 if html and len(text) <= _SHORT and shows_nothing(document) and (reason := script_message(document, is_rendered=IS_RENDERED in response.flags)):
                     yield Found(rejected=[RejectedItem({"url": url, "name": name}, reason)])
                     return
             else:
-                parts = [str(part) for part in self._part.values(document)]
+                parts = [str(part) for part in self._part.values(page)]
                 counts["watch.part"] = (len(parts), 0)
                 if not parts:
                     reason = "the watched part was not found on the page"

@@ -170,8 +170,8 @@ def at(site: PageSite, text: str) -> str:
 
 def test_every_recipe_is_followed_here() -> None:
     titles = re.findall(r"^### (.+)$", RECIPES, re.MULTILINE)
-    assert titles == ["A built-in spider", "A mail transport", "An attachment format", "A heartbeat command", "A settings key",
-                      "A language", "A notification channel"]
+    assert titles == ["A built-in spider", "A mail transport", "An attachment format", "A heartbeat command", "An import format",
+                      "A settings key", "A language", "A notification channel"]
     assert "```" not in RECIPES.partition("### A notification channel")[2]
 
 
@@ -248,6 +248,22 @@ def test_the_heartbeat_command_is_answered(copy: Copy, shop: PageSite) -> None:
     copy.check()
     assert copy.changed() == recipe.files | {"docs/heartbeat.md"}
     assert recipe.files == {"pipeline/heartbeat/protocols/commands/failing.py", REGISTRY}
+
+
+def test_the_import_format_is_read_and_its_spider_runs(copy: Copy, shop: PageSite) -> None:
+    recipe = Recipe.titled("An import format")
+    copy.write(recipe.settings)
+    copy.follow(recipe)
+    (copy.folder / "urls.txt").write_text(f"{shop.url}/ Terms\n\nftp://old.example/ Old\n", "utf-8")
+    imported, checked, ran = map(copy.done, recipe.commands)
+    assert "created settings.d/list.toml: 1 spider, 1 job not carried over" in imported
+    assert "line 3: not carried over: its URL begins with ftp:" in imported
+    assert "1 spider, 1 digest: no problems" in checked
+    assert "1 new" in ran
+    assert "| `list` | a text file with a URL and a title in each line |" in (copy.repository / "docs" / "import.md").read_text("utf-8")
+    copy.check()
+    assert copy.changed() == recipe.files | {"docs/import.md"}
+    assert recipe.files == {"pipeline/cli/imports/url_list.py", REGISTRY}
 
 
 def test_the_settings_key_is_checked_and_used(copy: Copy) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.crawl.extract.page_text import is_html, page_text, plain_text
+from pipeline.errors import SettingsError
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 
@@ -134,3 +135,26 @@ def test_binary_content_is_reported_and_not_stored(crawls: Crawls, site: PageSit
     crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{site.url}/x"')
     site.pages = {"/x": Answer(b"PK\x03\x04\x00\x00\xff\xfe\x00", headers={"Content-Type": kind})}
     assert (crawls.run().progress.rejected, crawls.items()) == (1, {})
+
+
+def test_elements_are_removed_before_the_text_is_compared(crawls: Crawls, site: PageSite) -> None:
+    crawls.write(f"""
+        [spiders.s]
+        spider = "watch"
+        start = "{site.url}/"
+        [spiders.s.watch]
+        without = ["nav", ".ad, .clock", "nav b", "#gone"]
+    """)
+    site.pages = {"/": page("<p>first<i class=clock>12:00</i></p><div class=ad>buy <div class=ad>now</div></div>")}
+    run = crawls.run()
+    assert [item["text"] for item in crawls.items().values()] == ["first"]
+    assert crawls.counts(run) == {"watch.without[0]": (1, 1, 1, 0), "watch.without[1]": (1, 1, 3, 0), "watch.without[2]": (1, 0, 0, 0),
+                                  "watch.without[3]": (1, 0, 0, 0)}
+    site.pages = {"/": page("<p>first<i class=clock>12:01</i></p>").replace("menu", "<b>another menu</b>")}
+    assert crawls.run().progress.unchanged == 1
+
+
+@pytest.mark.parametrize("wrong", ["p::text", "p[", "//p", ""])
+def test_only_selectors_of_elements_can_be_removed(crawls: Crawls, wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"watch\.without"):
+        crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "http://a.example/"\nwatch = {{ without = ["{wrong}"] }}')

@@ -8,7 +8,14 @@ from typing import Any
 
 from pipeline.cli.imports.imported import ImportedSpider
 from pipeline.cli.imports.json_paths import jq_to_jmes, jsonpath_to_jmes
-from pipeline.cli.imports.page_rules import css_to_xpath, drop_lines, keep_lines, regex_problem, xpath_part
+from pipeline.cli.imports.page_rules import (
+    css_to_xpath,
+    drop_lines,
+    keep_lines,
+    regex_problem,
+    selector_problem,
+    xpath_part,
+)
 from pipeline.cli.imports.requests import is_secret
 
 _SLASHED = re.compile(r"/(.*?)/([a-z]*)", re.DOTALL)
@@ -131,7 +138,13 @@ def _kept(watch: Mapping[str, Any], tags: list[Mapping[str, Any]], spider: Impor
 
 def _subtract(selectors: list[str], table: dict[str, Any], spider: ImportedSpider) -> None:
     for each in selectors:
-        spider.leave_out("subtractive_selectors", f"{each}: parts of a page cannot be left out; use `watch.ignore` with a regular expression for its lines")
+        kind, expression = _kind(each)
+        if kind == "css" and (problem := selector_problem(expression)):
+            spider.leave_out("subtractive_selectors", problem)
+        elif kind == "css":
+            table.setdefault("without", []).append(expression)
+        else:
+            spider.leave_out("subtractive_selectors", f"{each}: elements that are left out have CSS selectors")
 
 
 def _price(watch: Mapping[str, Any], spider: ImportedSpider) -> None:

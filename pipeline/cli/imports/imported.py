@@ -32,7 +32,10 @@ class ImportedSpider:
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def leave_out(self, key: object, why: str) -> None:
-        self.left_out.append((clean_line(str(key), 60), clean_line(why, 300)))
+        """Record a value that was not carried over or has another effect, once for each key and reason."""
+        entry = (clean_line(str(key), 60), clean_line(why, 300))
+        if entry not in self.left_out:
+            self.left_out.append(entry)
 
 
 class Imported:

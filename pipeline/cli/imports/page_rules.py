@@ -6,6 +6,9 @@ import re
 from typing import Any
 
 import regex
+from pydantic_core import PydanticCustomError
+
+from pipeline.settings.models.extraction import check_css_of_elements
 
 _NOT_ELEMENTS = re.compile(r"(/text\(\)|@[\w:*-]+)\s*\]?\)?\s*$|^\s*(string|normalize-space|concat|count|sum|number|name)\s*\(")
 """Matches XPath expressions whose results are no elements."""
@@ -40,6 +43,15 @@ def regex_problem(pattern: str) -> str:
         regex.compile(pattern)
     except (regex.error, RecursionError) as error:
         return f"it is not a regular expression: {error}"
+    return ""
+
+
+def selector_problem(selector: str) -> str:
+    """Return why a text cannot be an entry of `watch.without`; "" if it can."""
+    try:
+        check_css_of_elements(selector)
+    except PydanticCustomError as error:
+        return error.message()
     return ""
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 from pipeline.cli.imports.imported import Imported, ImportedSpider
 from pipeline.cli.imports.json_paths import jq_to_jmes
-from pipeline.cli.imports.page_rules import css_part, drop_lines, grouped, keep_lines, regex_problem, xpath_part
+from pipeline.cli.imports.page_rules import (
+    css_part,
+    drop_lines,
+    grouped,
+    keep_lines,
+    regex_problem,
+    selector_problem,
+    xpath_part,
+)
 
 _NOT_NEEDED = frozenset(["html2text", "strip", "striplines", "beautify", "absolute_links", "pretty-xml", "format-xml"])
 """Filters that only change the form of a text that `watch` compares line by line, with white space collapsed."""
@@ -41,6 +49,7 @@ class FilterChain:
         self._spider = spider
         self._part: Any = None
         self._css = ""
+        self._without: list[str] = []
         self._ignore: list[str] = []
         self._is_text = False
         self._has_filters = False
@@ -91,7 +100,7 @@ class FilterChain:
             if options.get(option):
                 self._spider.leave_out(f"{key}: {option}", "it has no counterpart")
         if excluded := options.get("exclude"):
-            self._exclude(str(excluded), f"{key}: exclude", is_css=kind == "css")
+            self._exclude(str(excluded), css, f"{key}: exclude")
         skip, most = (number if isinstance(number := options.get(name), int) and number > 0 else 0 for name in ("skip", "maxitems"))
         if self._part is not None:
             if not css or not self._css or "," in css + self._css:
@@ -104,8 +113,13 @@ class FilterChain:
         except ValueError as error:
             self._spider.leave_out(key, str(error))
 
-    def _exclude(self, expression: str, key: str, *, is_css: bool) -> None:
-        self._spider.leave_out(key, "parts of an element cannot be left out; use `watch.ignore` with a regular expression for its lines")
+    def _exclude(self, expression: str, part: str, key: str) -> None:
+        """Remove elements inside the selected ones."""
+        inside = [f"{outer.strip()} {inner.strip()}" for outer in part.split(",") for inner in expression.split(",")]
+        if not part or any(selector_problem(each) for each in inside):
+            self._spider.leave_out(key, "elements that are left out have CSS selectors; write them as `watch.without`")
+        else:
+            self._without += inside
 
     def _json(self, options: Mapping[str, Any], key: str) -> None:
         path = jq_to_jmes(str(options.get("query") or ""))
@@ -147,7 +161,7 @@ class FilterChain:
 
     def finish(self, imported: Imported) -> None:
         """Write the table `watch` of the spider."""
-        watch = {name: value for name, value in (("part", self._part), ("ignore", self._ignore)) if value}
+        watch = {name: value for name, value in (("part", self._part), ("without", self._without), ("ignore", self._ignore)) if value}
         if watch:
             self._spider.table["watch"] = watch
         if not self._is_text and not self._spider.table.get("pdf"):

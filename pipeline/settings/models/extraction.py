@@ -28,6 +28,17 @@ def check_css(value: str | None) -> str | None:
     return value
 
 
+def check_css_of_elements(value: str) -> None:
+    """Raise PydanticCustomError if a text is not a CSS selector of elements that lexbor can find."""
+    check_css(value)
+    from selectolax.lexbor import LexborHTMLParser, SelectolaxError  # noqa: PLC0415  only where elements are removed
+    try:
+        LexborHTMLParser("<i></i>").css(value)
+    except SelectolaxError as error:
+        raise PydanticCustomError("selector", "{found} is not a selector of elements; write a CSS selector without ::text and ::attr",
+                                  {"found": repr(value)}) from error
+
+
 def _unknown_pseudo(css: str) -> str:
     """Return what is wrong with the pseudo-classes and pseudo-elements of a CSS selector; "" if nothing is wrong.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.settings.fields.scalars import AlsoAccepts, Table
-from pipeline.settings.models.extraction import Selector, check_extra, check_regexes
+from pipeline.settings.models.extraction import Selector, check_css_of_elements, check_extra, check_regexes
 
 
 class VisualTable(Table):
@@ -43,6 +43,8 @@ class WatchTable(Table):
 
     part: Selector | None = None
     """Selector of the part of the page to compare. By default the whole body is compared."""
+    without: tuple[str, ...] = ()
+    """CSS selectors of elements that are removed from the page before its text is compared, such as menus, clocks and advertisements."""
     ignore: tuple[str, ...] = ()
     """Regular expressions. Matching text is removed before lines are compared."""
     name: Selector | None = None
@@ -52,3 +54,15 @@ class WatchTable(Table):
     """Whether pictures of the page, or of `part`, are compared, too: true, or a table. The pages are then rendered in a browser (see `render`)."""
 
     _ignore = field_validator("ignore")(check_regexes)
+
+    @field_validator("without", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("without")
+    @classmethod
+    def _removable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for selector in value:
+            check_css_of_elements(selector)
+        return value

@@ -106,6 +106,8 @@ def test_a_job_of_webchanges_is_read_in_its_dialect(imports: Importer, copied: C
     ([{"xpath": "//h2/text()"}], {"part": {"xpath": "//h2/text()"}}, []),
     ([{"css": {"selector": "li", "skip": 1}}], {"part": {"xpath": "(//li)[position() > 1]", "type": "html"}}, []),
     ([{"css": "a, b"}, {"css": "i"}], {"part": "a, b"}, ["filter: css"]),
+    ([{"css": {"selector": "body", "exclude": "a, i"}}], {"part": "body", "without": ["body a", "body i"]}, []),
+    ([{"xpath": {"path": "//p", "exclude": "//a"}}], {"part": {"xpath": "//p", "type": "html"}}, ["filter: xpath: exclude"]),
     ([{"re.sub": "href"}, "html2text"], None, ["filter: re.sub"]),
     (["html2text", {"re.sub": {"pattern": "(a)(b)", "repl": r"\2\1"}}], None, ["filter: re.sub"]),
     (["html2text", {"re.sub": {"pattern": "[0-9]+", "repl": "N"}}], {"ignore": ["(?:[0-9]+)"]}, ["filter: re.sub"]),
