@@ -14,7 +14,8 @@ from typing import Any
 
 from scrapy import Spider
 from scrapy.spiderloader import get_spider_loader
-from scrapy.utils.project import get_project_settings
+
+from pipeline.crawl.scrapy.project.project import open_project
 
 
 def main(folder: str) -> None:
@@ -29,11 +30,7 @@ def main(folder: str) -> None:
 
 
 def _listed(folder: str) -> dict[str, Any]:
-    os.chdir(folder)
-    sys.path.insert(0, folder)
-    for name in ("SCRAPY_SETTINGS_MODULE", "SCRAPY_PROJECT"):  # the project of the shell
-        os.environ.pop(name, None)
-    settings = get_project_settings()
+    settings = open_project(folder, Path.cwd()).settings
     loader = get_spider_loader(settings)
     spiders = [{"name": name, "args": _arguments(loader.load(name))} for name in sorted(loader.list())]
     return {"project": settings.get("BOT_NAME", ""), "spiders": spiders}

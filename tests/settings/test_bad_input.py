@@ -69,7 +69,7 @@ def needing(kind: type[click.Parameter]) -> dict[tuple[str, ...], click.Command]
 
 WITH_SETTINGS = {words: command for words, command in ALL.items() if words[0] not in ("init", "schema", "new")}
 ARGUMENTS = {"spider": "nobody", "spiders": "nobody", "url": "x", "name": "nobody", "number": "99", "file": "missing",
-             "text": "x"}
+             "text": "x", "kind": "urlwatch"}
 
 
 def filled(command: click.Command) -> list[str]:

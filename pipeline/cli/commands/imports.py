@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from pipeline.cli.options import settings_option
 from pipeline.errors import UsageError
@@ -83,9 +84,10 @@ def _check_schedule(text: str) -> None:
 
 
 def _settings(settings_file: str, *, needed: bool) -> Settings | None:
-    """Return the present settings; None if there is no settings file and nothing is written."""
+    """Return the present settings; None if nothing is written, no file was named with --settings, and the default one does not exist."""
     from pipeline.cli.options import load_settings
-    if not needed and not Path(settings_file).exists():
+    is_default = click.get_current_context().get_parameter_source("settings_file") is ParameterSource.DEFAULT
+    if not needed and is_default and not Path(settings_file).exists():
         return None
     return load_settings(settings_file)
 

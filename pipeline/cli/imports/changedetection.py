@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pipeline.cli.imports.changedetection_rules import read_browser, read_rules
+from pipeline.cli.imports.changedetection_rules import PROCESSOR_FILES, read_browser, read_rules
 from pipeline.cli.imports.imported import Imported, ImportedSpider, ImportFormat
 from pipeline.cli.imports.requests import SpiderRequest, unusable_url
 from pipeline.cli.imports.source_files import SourceFolder, parse_json, read_file
@@ -53,6 +53,10 @@ def _read(path: Path) -> dict[str, Any]:
                 found = parse_json(folder.read(file), f"{path}: {file}")
                 if isinstance(found, dict):
                     entries[file.rpartition("/")[0] or str(found.get("uuid"))] = found
+        for name in PROCESSOR_FILES:
+            for file in folder.names(name):
+                if (uuid := file.rpartition("/")[0]) in watching:
+                    watching[uuid] = {**watching[uuid], name: parse_json(folder.read(file), f"{path}: {file}")}
     finally:
         folder.close()
     settings = {**_table(data, "settings")}

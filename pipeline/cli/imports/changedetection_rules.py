@@ -19,6 +19,8 @@ from pipeline.cli.imports.page_rules import (
 from pipeline.cli.imports.requests import is_secret
 
 _SLASHED = re.compile(r"/(.*?)/([a-z]*)", re.DOTALL)
+PROCESSOR_FILES = ("restock_diff.json", "image_ssim_diff.json")
+"""Files beside watch.json with the settings of a processor. They are in the watch under their name."""
 _LEFT_OUT = {
     "trigger_text": "use `keywords` or `where` of a digest",
     "text_should_not_be_present": "use `where` of a digest, such as where = [\"text !~ sold out\"]",
@@ -44,8 +46,7 @@ def read_rules(watch: Mapping[str, Any], application: Mapping[str, Any], tags: l
         table["ignore"] = ignore
     _subtract(_texts(watch, tags, "subtractive_selectors") + _lines(application.get("global_subtractive_selectors")), table, spider)
     if processor == "image_ssim_diff":
-        table["visual"] = True
-        spider.leave_out("processor", "pictures are compared pixel by pixel as people perceive colours; see `threshold` of `watch.visual`")
+        table["visual"] = _visual(watch.get("image_ssim_diff.json"), spider)
     elif processor not in (None, "", "text_json_diff"):
         spider.leave_out("processor", f"{processor} has no counterpart; the text of the page is compared")
     if table:
@@ -156,14 +157,32 @@ def _price(watch: Mapping[str, Any], spider: ImportedSpider) -> None:
         "price": {"data": "json-ld", "jmes": f"{offer} | [0]", "type": "price", "required": True},
         "availability": {"data": "json-ld", "jmes": f"{offer}.availability | [0]", "default": ""}}}
     spider.leave_out("processor", "price and availability are read from the JSON-LD of the page; if it has none, `pipeline suggest URL` proposes rules")
-    for key, why in (("price_change_threshold_percent", "use `min_change` of `items`"), ("include_filters", "write a rule for the field `price`"),
+    for key, why in (("include_filters", "write a rule for the field `price`"),
                      ("subtractive_selectors", "write a rule for the field `price`")):
         if watch.get(key):
             spider.leave_out(key, why)
-    restock = watch.get("restock_settings")
+    config = watch.get("restock_diff.json")
+    config = config.get("restock_diff") if isinstance(config, Mapping) else None
+    restock = config if isinstance(config, Mapping) else watch.get("restock_settings")
     for key, value in restock.items() if isinstance(restock, Mapping) else ():
-        if value not in (None, "", False) and not (key in ("follow_price_changes", "in_stock_processing") and value in (True, "in_stock_only")):
-            spider.leave_out(f"restock_settings: {key}", "use `where` of a digest, such as where = [\"price < 100\"], or `min_change` of `items`")
+        if key == "price_change_threshold_percent" and isinstance(value, (int, float)) and value > 0:
+            spider.table["items"]["min_change"] = {"price": f"{value:g}%"}
+        elif key == "follow_price_changes" and value is False:
+            spider.table["items"]["ignore"] = ["price"]
+        elif value not in (None, "", False) and value not in (True, "in_stock_only"):
+            spider.leave_out(f"restock_settings: {key}", "use `where` of a digest, such as where = [\"price < 100\"]")
+
+
+def _visual(config: object, spider: ImportedSpider) -> Any:
+    """Return `visual` for the settings of the processor that compares pictures."""
+    spider.leave_out("processor", "colours are compared as people perceive them; see `threshold` of `watch.visual`")
+    visual: dict[str, Any] = {}
+    for key, value in config.items() if isinstance(config, Mapping) else ():
+        if key == "min_change_percentage" and isinstance(value, (int, float)) and 0 <= value <= 100:
+            visual["min_change"] = value / 100
+        elif value not in (None, "") and key != "selection_mode":
+            spider.leave_out(key, "`part` selects the element of which pictures are compared" if key == "bounding_box" else "it has no counterpart")
+    return visual or True
 
 
 def read_browser(watch: Mapping[str, Any], application: Mapping[str, Any], spider: ImportedSpider) -> None:

@@ -163,6 +163,8 @@ class SpiderRequest:
         name = self._imported.proxy(str(url).strip())
         if name is None:
             self._spider.leave_out(key, "it is not the URL of an HTTP or SOCKS5 proxy")
+        elif self._spider.table.get("proxy", name) != name:
+            self._spider.leave_out(key, f"a spider has one proxy, which is {self._spider.table['proxy']}; this one is in [proxies.{name}]")
         else:
             self._spider.table["proxy"] = name
 

@@ -191,6 +191,10 @@ class _Job:
         if self._keys.get("enabled") is False:
             spider.table["schedule"] = None
             spider.leave_out("enabled", "the job is disabled, so the spider has no schedule")
+        if (kind := self._keys.get("kind")) not in (None, "url", "browser"):
+            spider.leave_out("kind", f"{kind} is a job of hooks.py, which is not run; the page is fetched as it is")
+        if note := self._keys.get("note"):
+            spider.leave_out("note", f"it is only kept here: {note}")
         if visible := self._keys.get("user_visible_url"):
             spider.leave_out("user_visible_url", f"digests link to the page itself, not to {visible}")
         for key, value in self._keys.items():

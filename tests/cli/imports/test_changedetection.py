@@ -53,11 +53,16 @@ def test_a_watch_of_a_backup_runs_as_a_spider(imports: Importer, backup: Path, s
 
 
 def test_steps_in_a_browser_prices_and_pictures_are_carried_over(imports: Importer, folder: Path, site: PageSite) -> None:
+    (next(folder.glob("6ac86481*")) / "image_ssim_diff.json").write_text('{"min_change_percentage": 2, "bounding_box": "1,2,3,4", "selection_mode": "draw"}')
+    (next(folder.glob("eba78ec3*")) / "restock_diff.json").write_text('{"restock_diff": {"price_change_threshold_percent": 5, "price_change_max": 9.5}}')
     tables = imports("changedetection", folder)
     board = tables["spiders"]["board"]
     assert board["render"] == {"wait_for": ["2s"], "steps": [
         {"click": "#ok", "optional": True}, {"fill": "#q", "value": "pens"}, {"press": "Enter"}, {"wait": "2s"}]}
-    assert board["watch"] == {"visual": True}
+    assert board["watch"] == {"visual": {"min_change": 0.02}}
+    assert "board: bounding_box: `part` selects the element" in imports.out
+    assert tables["spiders"]["pen"]["items"]["min_change"] == {"price": "5%"}
+    assert "pen: restock_settings: price_change_max: use `where` of a digest" in imports.out
     assert "board: browser_steps: 3 Enter text in field: the value looks like a password" in imports.out
     assert "board: browser_steps: 6 Execute JS: it has no counterpart" in imports.out
     assert tables["proxies"][board["proxy"]] == {"url": "http://127.0.0.1:9", "user": "crawler", "password": {"env": "PROXY_PASSWORD"}}

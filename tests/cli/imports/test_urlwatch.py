@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from pipeline.cli.imports.imported import ImportedSpider
 from pipeline.cli.imports.watch_filters import FilterChain
+from pipeline.cli.main import main
 from tests.cli.imports.conftest import Importer
 from tests.servers.pages import Answer, PageSite
 
@@ -92,7 +94,7 @@ def test_a_job_of_webchanges_is_read_in_its_dialect(imports: Importer, copied: C
     assert board["auth"] == {"user": "me", "password": {"env": "BOARD_PASSWORD"}}
     assert tables["proxies"][board["proxy"]] == {"url": "socks5://127.0.0.1:1080"}
     assert tables["spiders"]["api"]["revalidate"] is False
-    for line in ("prices: additions_only: digests show added and removed lines", "prices: differ: digests show the changed lines",
+    for line in ("prices: note: it is only kept here: of the shop", "prices: additions_only: digests show added and removed lines", "prices: differ: digests show the changed lines",
                  "prices: filters: re.findall: whole lines with a match are compared", "board: block_elements: websocket cannot be blocked",
                  "board: wait_for_selector: the state 'hidden' cannot be waited for", "board: init_script: no script is run in the page",
                  "api: data: token: the field looks like a secret", "api: ignore_connection_errors: a page that fails is tried again"):
@@ -125,3 +127,30 @@ def test_filters_become_the_table_watch_or_are_named(filters: object, watch: obj
     chain.finish(Imported("urlwatch", "urls.yaml"))
     assert spider.table.get("watch") == watch
     assert [key for key, _ in spider.left_out] == lost
+
+
+def test_a_job_of_hooks_and_a_second_proxy_are_named(imports: Importer, tmp_path: Path) -> None:
+    (tmp_path / "urls.yaml").write_text("kind: custom-login\nurl: http://a.example/\nusername: me\npassword: s3cret\n"
+                                        "http_proxy: http://one.example:1\nhttps_proxy: socks5://two.example:2\n")
+    tables = imports("urlwatch", tmp_path / "urls.yaml", "--to", "me@site.example")
+    assert "kind: custom-login is a job of hooks.py, which is not run" in imports.out
+    assert "https_proxy: a spider has one proxy, which is proxy; this one is in [proxies.proxy-2]" in imports.out
+    assert "password: it has no counterpart" in imports.out
+    assert tables["spiders"]["a"]["proxy"] == "proxy"
+    assert "s3cret" not in imports.text + imports.out
+
+
+def test_a_package_that_is_missing_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.settings.models.extraction.find_spec", lambda name: None)
+    (tmp_path / "settings.toml").write_text("")
+    (tmp_path / "urls.yaml").write_text("navigate: http://a.example/\n")
+    arguments = ["import", "urlwatch", "urls.yaml", "--to", "me@site.example"]
+    shown = CliRunner().invoke(main, arguments)
+    assert shown.exit_code == 0
+    assert 'render = "browser"' in shown.stdout
+    assert "pip install 'crawl-to-inbox[browser]'" in shown.stderr
+    refused = CliRunner().invoke(main, [*arguments, "--write"])
+    assert refused.exit_code == 2
+    assert "then import the file again; nothing was written" in refused.stderr
+    assert not (tmp_path / "settings.d").exists()
