@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, urlsplit
 
+from pipeline.cli.imports.requests import is_secret
+
 _VARIABLE = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(.*)")
 _WHEN = re.compile(r"\s*(@\w+|(?:\S+\s+){4}\S+)\s+(.*)")
 _MENTIONS = re.compile(r"\bscrapy\b|\bscrapyd|/schedule\.json\b")
+_USER_INFO = re.compile(r"://[^/@\s]*@")
 _RESERVED = frozenset(["project", "spider", "setting", "jobid", "priority", "_version"])
 _WITH_VALUE = frozenset(["-o", "--output", "-O", "--overwrite-output", "-t", "--output-format", "-s", "--set", "--logfile", "-L", "--loglevel",
                          "--profile", "--pidfile"])
@@ -123,6 +126,7 @@ def _read_scrapy(words: list[str], crawl: CrontabCrawl) -> None:
 
 def _option(option: str, value: str, crawl: CrontabCrawl) -> None:
     name, _, rest = value.partition("=")
+    value = _USER_INFO.sub("://", f"{name}=…" if is_secret(name) else value)
     if option == "-a":
         crawl.args[name] = rest
     elif option in ("-s", "--set"):

@@ -12,6 +12,7 @@ from pipeline.cli.imports.requests import SpiderRequest, unusable_url
 from pipeline.cli.imports.source_files import read_yaml
 from pipeline.cli.imports.watch_filters import FilterChain
 from pipeline.errors import UsageError
+from pipeline.text import shown_url
 
 _WITHOUT_EFFECT = frozenset(["name", "url", "navigate", "kind", "note", "index_number", "guid", "loop", "filter", "filters", "enabled", "tags", "user_visible_url", "use_browser"])
 
@@ -196,7 +197,7 @@ class _Job:
         if note := self._keys.get("note"):
             spider.leave_out("note", f"it is only kept here: {note}")
         if visible := self._keys.get("user_visible_url"):
-            spider.leave_out("user_visible_url", f"digests link to the page itself, not to {visible}")
+            spider.leave_out("user_visible_url", f"digests link to the page itself, not to {shown_url(str(visible))}")
         for key, value in self._keys.items():
             if key not in _WITHOUT_EFFECT and value is not False:
                 spider.leave_out(key, LEFT_OUT.get(key) or "it has no counterpart")

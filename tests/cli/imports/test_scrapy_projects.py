@@ -124,6 +124,11 @@ def test_a_line_is_read_as_a_shell_reads_it(line: str, spider: str, args: dict[s
     assert (crawl.spider, crawl.args, crawl.schedule, problems) == (spider, args, "0 1 * * *", [])
 
 
+def test_no_secret_of_a_line_is_listed() -> None:
+    (crawl,), _ = read_crontab("0 1 * * * scrapy crawl books -s AWS_SECRET=s3cret -o s3://key:s3cret@bucket/out.json -s PROXY=http://me:s3cret@p.example/")
+    assert [key for key, _ in crawl.left_out] == ["-s AWS_SECRET=…", "-o s3://bucket/out.json", "-s PROXY=http://p.example/"]
+
+
 def test_a_folder_without_a_project_and_code_that_fails_are_named(project: Path) -> None:
     with pytest.raises(UsageError, match=r"has no scrapy.cfg.*; give .*shop"):
         read(project.parent)
