@@ -1,4 +1,4 @@
-"""The proxy through which all traffic of a session's browser passes: protects against SSRF, and applies the session's proxies and TLS.
+"""The proxy for all traffic of a session's browser: SSRF guard, the session's proxies and TLS.
 
 Chromium is started so that it can reach nothing but this proxy. Whatever makes a connection (a redirect, an iframe, fetch, a WebSocket, a
 service worker), its host and its resolved address are checked here, so a page cannot make the browser reach a private address.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 512
 _FIRST_HEAD_S = 30.0
+_CLOSE_S = 5.0
 _HANDSHAKE = b"\x16"  # the first byte of a TLS connection (RFC 8446, 5.1)
 _ANSWERS = {
     200: b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -80,7 +81,9 @@ class GuardProxy:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         if self._listener is not None:
-            await self._listener.wait_closed()
+            with suppress(TimeoutError):  # a client that reads nothing may keep its connection
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._listener.wait_closed()
 
     def browser_arguments(self) -> list[str]:
         """Return the arguments with which Chromium must be started, so that no connection passes by the proxy."""
@@ -102,9 +105,9 @@ class GuardProxy:
         return self._failures.refusals()
 
     def reason_for(self, url: str) -> PipelineError | None:
-        """Return why the last connection to the host and port of a URL (http, https, ws, wss) failed; None if it did not.
+        """Return why the last connection to the host and port of a URL failed; None if it did not.
 
-        Refused private addresses and all other problems of sites are FetchError or TlsError, problems of the session's proxies
+        The URL is an http, https, ws or wss URL. Refused private addresses and all other problems of sites are FetchError or TlsError, problems of the session's proxies
         ProxyError.
         """
         return self._failures.reason_for(url)
@@ -137,29 +140,14 @@ class GuardProxy:
             browser.close()
 
     async def _serve(self, browser: BufferedStream) -> None:
-        """Serve the requests on one connection of the browser. Each of them is authenticated and checked for itself."""
+        """Serve the requests on one connection of the browser. Each is authenticated and checked for itself."""
         site: Connection | None = None
         served: tuple[str, int] | None = None
         limit_s = _FIRST_HEAD_S
         try:
             while True:
-                try:
-                    head = await browser.head(limit_s)
-                    if not head:
-                        return
-                    request = parse_request(head)
-                except (RequestError, HeadError) as error:
-                    _LOG.warning("The proxy of the browser cannot read a request: %s", error)
-                    await browser.write(_ANSWERS[400])
-                    return
-                if not hmac.compare_digest(request.credentials, self._credentials):
-                    await browser.write(_ANSWERS[407])
-                    return
-                if request.host == self.sign_in_host:
-                    await browser.write(_ANSWERS[400 if request.is_connect else 200])
-                    return
-                if not self._is_allowed(request):
-                    await _refuse(browser, request)
+                request = await self._next_request(browser, limit_s)
+                if request is None:
                     return
                 if request.is_connect:
                     await self._tunnel(browser, request)
@@ -175,6 +163,27 @@ class GuardProxy:
             if site is not None:
                 site.stream.close()
 
+    async def _next_request(self, browser: BufferedStream, limit_s: float) -> ProxyRequest | None:
+        """Return the next request that may be served. Otherwise respond to it, and return None."""
+        try:
+            head = await browser.head(limit_s)
+            if not head:
+                return None
+            request = parse_request(head)
+        except (RequestError, HeadError) as error:
+            _LOG.warning("The proxy of the browser cannot read a request: %s", error)
+            await browser.write(_ANSWERS[400])
+            return None
+        if not hmac.compare_digest(request.credentials, self._credentials):
+            await browser.write(_ANSWERS[407])
+        elif request.host == self.sign_in_host:
+            await browser.write(_ANSWERS[400 if request.is_connect else 200])
+        elif self._is_allowed(request):
+            return request
+        elif request.is_connect:
+            await browser.write(_ANSWERS[502])  # a plain request gets no response, since a page could read it like one of the site
+        return None
+
     def _is_allowed(self, request: ProxyRequest) -> bool:
         try:
             self._session.ssrf_guard.check_url(request.url)
@@ -184,9 +193,9 @@ class GuardProxy:
         return True
 
     async def _forward(self, browser: BufferedStream, request: ProxyRequest, site: Connection | None) -> Connection | None:
-        """Forward a plain HTTP request. Return the connection to the site if it can be used again; otherwise the browser's is to be closed.
+        """Forward a plain HTTP request. Return the connection to the site if it can be used again.
 
-        site: the connection of the request before, or None.
+        If it cannot, the connection to the browser is to be closed, too. site: the connection of the request before, or None.
         """
         while True:
             kept = site
@@ -199,7 +208,7 @@ class GuardProxy:
                 await exchange.run()
             except ProxyFailedError as fault:
                 site.stream.close()
-                if self._connector.can_change(fault, site.proxy):
+                if self._connector.can_change(fault, site.proxy) and request.length == 0:  # a body has been read from the browser
                     site = None
                     continue
                 self._failed(request, fault.error)
@@ -240,12 +249,13 @@ class GuardProxy:
             site.stream.close()
 
     async def _terminate_tls(self, browser: BufferedStream, site: Connection, request: ProxyRequest) -> tuple[Stream, Stream] | None:
-        """If the browser begins TLS, perform the handshakes with the site and the browser. Return both ends, or None if the site's fails.
+        """If the browser begins TLS, perform the handshakes. Return both ends, or None if the site's handshake fails.
 
         The site's certificate is verified with the session's TLS context for the host, which the browser does not know. A tunnel that
         begins with anything else, such as a WebSocket without TLS, stays as it is.
         """
-        first = await browser.read()
+        async with asyncio.timeout(IDLE_S):
+            first = await browser.read()
         browser.put_back(first)
         if first[:1] != _HANDSHAKE:
             return browser, site.stream
@@ -284,12 +294,6 @@ class GuardProxy:
     def _failed(self, request: ProxyRequest, error: PipelineError) -> None:
         _LOG.debug("A connection of the browser to %s failed: %s", request.place, error)
         self._failures.failed(request.host, request.port, error)
-
-
-async def _refuse(browser: BufferedStream, request: ProxyRequest) -> None:
-    """Let a request fail. A plain one gets no response, since a page could read it like one of the site."""
-    if request.is_connect:
-        await browser.write(_ANSWERS[502])
 
 
 def _exchange_fault(error: Exception, exchange: Exchange) -> FetchError | ProxyError:

@@ -290,7 +290,10 @@ def test_the_next_proxy_of_a_pool_is_used_when_one_is_down(site: PageSite, open_
     with start_http_proxy("user:password") as refusing, start_http_proxy() as working:
         pool = f'[proxies]\npool = ["http://127.0.0.1:{free_port()}", "socks5://127.0.0.1:{free_port()}", "http://{refusing}", "http://{working}"]\n'
         client = guarded(only(site, open_with, 'proxy = "pool"', before=pool))
-        assert client.get(site.url + "/") == (200, b"")
+        with pytest.raises(http.client.RemoteDisconnected):  # the body went to the proxy that refuses the password
+            client.get(site.url + "/", "POST", b"body")
+        assert "refused the user name or password" in str(client.guard.reason_for(site.url))
+        assert client.get(site.url + "/", "POST", b"body") == (200, b"body")
         status, connection = client.tunnel(site.host)
         connection.close()
         assert status == 200

@@ -49,7 +49,10 @@ async def _sign_in(page: Page, devtools: CDPSession, url: str, credentials: dict
 
 
 class _Answers:
-    """Continues the requests of a page, and answers the proxy's question for credentials. No site can ask here: the URL is the proxy's."""
+    """Continues the requests of the page, and answers the proxy's question for credentials.
+
+    No site can ask here: the URL is the proxy's.
+    """
 
     def __init__(self, devtools: CDPSession, credentials: dict[str, str]) -> None:
         self._devtools = devtools

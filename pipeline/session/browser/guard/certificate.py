@@ -1,4 +1,4 @@
-"""Makes the key and the certificate that the guard proxy shows to the browser for hosts whose TLS it terminates."""
+"""Makes the certificate that the guard proxy shows to the browser for hosts whose TLS it terminates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(now: datetime) -> tuple[ssl.SSLContext, str]:
-    """Return a server's TLS context with a new key, and the base64 SHA-256 of this key (its SubjectPublicKeyInfo).
+    """Return a server's TLS context with a new key, and the base64 SHA-256 of its SubjectPublicKeyInfo.
 
     Chromium accepts any certificate with this key for any host, if it is started with the hash in the argument
     --ignore-certificate-errors-spki-list. Nobody else knows the key: it exists in memory only, but for the moment in which ssl reads it.

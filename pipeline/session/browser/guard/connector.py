@@ -111,7 +111,7 @@ class Connector:
             raise site_fault(error) from error
 
     async def _checked_addresses(self, request: ProxyRequest) -> list[str]:
-        """Return the addresses of the request's host that the SSRF guard allows. Raises FetchError if it allows none."""
+        """Return the addresses of the host that the SSRF guard allows. Raises FetchError if it allows none."""
         allowed: list[str] = []
         refusal: FetchError | None = None
         for each in await self._resolve(request.host, request.port):
@@ -126,7 +126,7 @@ class Connector:
         return allowed
 
     async def _dial(self, addresses: list[str], port: int) -> SocketStream:
-        """Connect to the first of several addresses that responds (RFC 8305). Names are not accepted here, so nothing is resolved again."""
+        """Connect to the first of several addresses that responds (RFC 8305). Nothing is resolved again here."""
         infos = [(socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (each, port)) for each in addresses]
         connected = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_EYEBALLS_S)
         return await self._opened(connected)
@@ -192,7 +192,7 @@ class Connector:
             raise refused_tunnel(head.status, request.url, proxy)
 
     async def _through_socks(self, request: ProxyRequest, proxy: str) -> Connection:
-        """Connect through a SOCKS5 proxy. With socks5h the proxy resolves the name; otherwise it gets a checked address."""
+        """Connect through a SOCKS5 proxy. With socks5h it resolves the name; otherwise it gets a checked address."""
         host = request.host
         if not proxy.startswith("socks5h:"):
             try:

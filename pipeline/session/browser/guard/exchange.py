@@ -1,4 +1,4 @@
-"""Forwards one plain HTTP request to a site, and its response to the browser, without holding a body in memory."""
+"""Forwards one plain HTTP request and its response, without holding a body in memory."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ class Exchange:
         self.reusable = self.reusable and sent.is_set()
 
     async def _send(self, sent: asyncio.Event) -> None:
-        """Send the body of the request; then wait until the browser sends something else. Raises BrowserClosedError if it closes instead."""
+        """Send the body of the request; then wait until the browser sends something else.
+
+        Raises BrowserClosedError if the browser closes its connection instead.
+        """
         try:
             async for data in self._body():
                 await self.site.stream.write(data)
@@ -141,14 +144,12 @@ class Exchange:
         return raw
 
     def _check_proxy_refusal(self, head: Head) -> None:
-        """Raise ProxyFailedError if the session's proxy refused its credentials, and FetchError if the site itself claims to be a proxy.
+        """Raise ProxyFailedError if the session's proxy refused its credentials, or FetchError for a 407 of the site.
 
         The browser would take a status 407 for the guard proxy's, and forget its credentials.
         """
         if self.site.forwarding and refused_by_proxy(head):
-            fault = refused_credentials(self.site.proxy or "")
-            fault.other = fault.other and self.request.length == 0  # the body has been read from the browser
-            raise fault
+            raise refused_credentials(self.site.proxy or "")
         if head.status == 407:
             raise FetchError("the server responded with status 407, which only proxies use", fix="check the URL")
 
@@ -171,7 +172,7 @@ class Exchange:
         self.reusable = kept and whole
 
     async def _forward_chunks(self) -> bool:
-        """Forward a chunked body. Return whether nothing but the body has arrived, so that the connection can be used again."""
+        """Forward a chunked body. Return whether nothing but the body has arrived."""
         body, count = ChunkedBody(), 0
         while not body.over:
             data = await self._from_site()
@@ -200,7 +201,7 @@ def _keeps_alive(head: Head) -> bool:
 
 
 def _cleaned(head: Head, *, keep_alive: bool) -> Head:
-    """Return the head of a response for the browser, without the headers that concern the connection to the site only."""
+    """Return the head of a response without the headers that concern the connection to the site only."""
     fields = tuple(field for field in head.fields if field[0].lower() not in _HOP_BY_HOP)
     return replace(head, fields=fields if keep_alive else (*fields, (b"Connection", b"close")))
 

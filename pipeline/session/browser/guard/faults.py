@@ -1,4 +1,4 @@
-"""Translates failures of connections to sites and proxies into FetchError, TlsError and ProxyError, with the sentences of the other clients."""
+"""Translates failures of connections into FetchError, TlsError and ProxyError, as the other clients do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _SOCKS_AUTH = ("auth", "credentials")
 
 
 class ProxyFailedError(Exception):
-    """A proxy failed. error: what to tell; other: whether the request may be sent through another proxy, since no site has got it yet."""
+    """A proxy failed.
+
+    error: what to tell; other: whether the request may be sent through another proxy, since no site has got it yet.
+    """
 
     def __init__(self, error: ProxyError, *, other: bool) -> None:
         super().__init__(str(error))
@@ -30,7 +33,10 @@ class ProxyFailedError(Exception):
 
 
 def site_fault(error: Exception, *, connected: bool = False, proxy: str | None = None) -> FetchError:
-    """Return the FetchError or TlsError for a failed connection to a site. connected: whether the connection had been established."""
+    """Return the FetchError or TlsError for a failed connection to a site.
+
+    connected: whether the connection had been established. proxy: the proxy on the way, for the message.
+    """
     if isinstance(error, FetchError):
         return error
     if isinstance(error, ssl.SSLError):
@@ -67,7 +73,7 @@ def proxy_down(error: Exception, proxy: str) -> ProxyFailedError:
 
 
 def socks_fault(error: Exception, url: str, proxy: str) -> ProxyFailedError:
-    """Return the fault of a SOCKS proxy. Only a refusal of the site's address concerns the site and not the proxy."""
+    """Return the fault of a SOCKS proxy. Only an error code in its reply concerns the site."""
     said = str(error)
     if isinstance(error, (ProxyConnectionError, ProxyTimeoutError)) or not isinstance(error, SocksError):
         return proxy_down(error, proxy)

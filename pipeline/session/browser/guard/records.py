@@ -17,7 +17,7 @@ _SCHEMES = {"ws": "http", "wss": "https"}
 
 
 class FailureRecord:
-    """The last failure at each host and port, until a connection to it works; and the refusals that nobody has asked for yet."""
+    """The last failure at each host and port, until a connection to it works; and the latest refusals."""
 
     def __init__(self) -> None:
         self._failures: OrderedDict[tuple[str, int], PipelineError] = OrderedDict()
@@ -38,7 +38,10 @@ class FailureRecord:
         self._failures.pop((host, port), None)
 
     def reason_for(self, url: str) -> PipelineError | None:
-        """Return why the last request for the host and port of a URL (http, https, ws or wss) failed; None if it did not."""
+        """Return why the last request for the host and port of a URL failed; None if it did not.
+
+        The URL is an http, https, ws or wss URL.
+        """
         scheme, colon, rest = url.partition(":")
         host, port = host_and_port(_SCHEMES.get(scheme.lower(), scheme) + colon + rest)
         error = self._failures.get((host, port))
@@ -53,9 +56,9 @@ class FailureRecord:
 
 
 class PageLoad:
-    """How much arrived from sites while a page was open. Pages that are open at the same time share what arrives equally.
+    """How much arrived from sites while a page was open.
 
-    exceeded: set when the page's share is larger than the limit.
+    Pages that are open at the same time share what arrives equally. exceeded: set when the page's share is larger than the limit.
     """
 
     def __init__(self) -> None:
@@ -68,7 +71,10 @@ class PageLoad:
 
 
 class LoadMeter:
-    """Counts the bytes received from sites, in all and for each open page. max_bytes: the limit for a page; None means no limit."""
+    """Counts the bytes received from sites, in all and for each open page.
+
+    max_bytes: the limit for a page; None means no limit.
+    """
 
     def __init__(self, max_bytes: int | None) -> None:
         self.received_bytes = 0

@@ -1,4 +1,4 @@
-"""Parses the requests that the browser sends to its proxy, strictly: whatever is ambiguous is refused (RFC 9112)."""
+"""Parses the requests of the browser to its proxy (RFC 9112). Whatever is ambiguous is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ProxyRequest:
 
     @property
     def url(self) -> str:
-        """The URL for the selection of a proxy and for checks. What a tunnel carries is not known; mostly it is https."""
+        """The URL for the selection of a proxy and for checks. A tunnel counts as https, as it mostly is."""
         return f"https://{self.place}" if self.is_connect else f"http://{self.place}/"
 
     def head(self, *, proxied: bool = False, authorization: str = "") -> bytes:
@@ -106,7 +106,10 @@ def _connect_target(target: bytes) -> tuple[str, int, bytes]:
 
 
 def _http_target(target: bytes) -> tuple[str, int, bytes]:
-    """Return host, port and the rest of an http URL. Other URLs need a tunnel, and other forms are for servers, not for proxies."""
+    """Return host, port and the rest of an http URL.
+
+    Other URLs need a tunnel, and other forms of a request are for servers, not for proxies.
+    """
     text = target.decode("latin-1")
     if text[:7].lower() != "http://":
         raise RequestError("the browser's request has a target that is not an http URL")
@@ -120,7 +123,7 @@ def _http_target(target: bytes) -> tuple[str, int, bytes]:
 
 
 def _length(fields: list[tuple[bytes, bytes]]) -> int | None:
-    """Return the size of the body; None if it is chunked. Raises RequestError if several headers tell it, or in an odd form."""
+    """Return the size of the body; None if it is chunked. Raises RequestError if that is ambiguous."""
     lengths, codings = _values(fields, b"content-length"), _values(fields, b"transfer-encoding")
     if not lengths and [each.lower() for each in codings] == [b"chunked"]:
         return None

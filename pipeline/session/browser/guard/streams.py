@@ -1,4 +1,4 @@
-"""Byte streams with timeouts: over a socket, with bytes that were read ahead, and with TLS over any other stream."""
+"""Byte streams: over a socket, with bytes that were read ahead, and with TLS over any other stream."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WRITE_S = 60.0
 
 
 class Stream(Protocol):
-    """A connection, or a layer over one. The methods raise OSError or TimeoutError if the connection breaks."""
+    """A connection, or a layer over one. Its methods raise OSError or TimeoutError if it breaks."""
 
     async def read(self) -> bytes:
         """Return the next received bytes, at most CHUNK_BYTES; b"" at the end of the stream."""
@@ -33,7 +33,7 @@ class Stream(Protocol):
 
 
 class SocketStream:
-    """A stream over a TCP connection of asyncio. received: a function that is called with the number of each read's bytes."""
+    """A stream over a TCP connection of asyncio. received: called with the number of bytes of each read."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: Callable[[int], None] = lambda count: None) -> None:
         self._reader, self._writer, self._received = reader, writer, received
@@ -83,7 +83,7 @@ class BufferedStream:
         self._ahead[:0] = data
 
     async def head(self, timeout_s: float) -> bytes:
-        """Return the bytes up to and including the next empty line; b"" if the stream ends before its first byte.
+        """Return the bytes up to and including the next empty line; b"" if the stream ends before them.
 
         Raises HeadError for more than MAX_HEAD_BYTES, ConnectionResetError if the stream ends within the head, and TimeoutError.
         """
@@ -162,7 +162,10 @@ class TlsStream:
 
 
 async def relay(one: Stream, other: Stream) -> None:
-    """Pass on what arrives on each of two streams to the other, until one of them ends or both are idle for IDLE_S; then close both."""
+    """Pass on what arrives on each of two streams to the other; close both when one of them ends.
+
+    They are closed, too, if nothing arrives on either for IDLE_S.
+    """
     passed = 0
 
     async def pump(source: Stream, target: Stream) -> None:
