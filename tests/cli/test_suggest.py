@@ -43,6 +43,17 @@ def spider(site: PageSite, more: str = "") -> str:
     return f'[spiders.shop]\nstart = "{site.url}/"\n{more}'
 
 
+@pytest.mark.needs("chromium")
+def test_suggest_with_render_reads_the_page_that_scripts_have_built(run: Run, site: PageSite) -> None:
+    site.pages = {"/list": f"<div id=root></div><script>setTimeout(() => {{ root.innerHTML = `{SHOP}` }}, 50)</script>"}
+    assert "set `render`" in " ".join(run("suggest", f"{site.url}/list").output.split())
+    done = run("suggest", "--render", f"{site.url}/list")
+    assert done.exit_code == 0, done.output
+    table = tomllib.loads(done.output.partition("writes and tries it")[2])["spiders"]["site"]
+    assert table["items"]["each"] == "article.product"
+    assert table["render"] == {"wait_for": "article.product"}
+
+
 def test_suggest_needs_no_settings_and_writes_nothing(run: Run, site: PageSite, tmp_path: Path) -> None:
     site.pages = {"/list": SHOP}
     done = run("suggest", f"{site.url}/list")

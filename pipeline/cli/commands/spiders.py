@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _proposal_option = click.option("--proposal", type=click.IntRange(1, 3), default=1, show_default=True, metavar="N",
                                 help="Number of the proposal to use.")
+_render_option = click.option("--render", is_flag=True, help="Render the page in a browser first, and propose `render`.")
 _SUGGEST_LIMIT_S = 120.0
 
 
@@ -27,15 +28,16 @@ _SUGGEST_LIMIT_S = 120.0
 @settings_option
 @click.argument("url")
 @click.option("--spider", metavar="NAME", help="Fetch the page with the session of this spider: its cookies, login and proxy.")
+@_render_option
 @_proposal_option
 @json_option
-def suggest(settings_file: str, url: str, *, spider: str | None, proposal: int, as_json: bool) -> None:
+def suggest(settings_file: str, url: str, *, spider: str | None, render: bool, proposal: int, as_json: bool) -> None:
     """Propose the settings of a spider from one page of a site: what its items are, and their fields.
 
     Works without a settings file.
     """
     from pipeline.cli.pages.suggest import chosen, lines
-    found = _proposals(settings_file, url, spider)
+    found = _proposals(settings_file, url, spider, render=render)
     if found["proposals"]:
         chosen(found, proposal)  # an error if there is no such proposal
     for line in [to_json(found)] if as_json else lines(found, proposal, spider):
@@ -44,16 +46,18 @@ def suggest(settings_file: str, url: str, *, spider: str | None, proposal: int, 
         raise SystemExit(1)
 
 
-def _proposals(settings_file: str, url: str, spider: str | None, as_name: str = "", keys: dict[str, Any] | None = None) -> dict[str, Any]:
+def _proposals(settings_file: str, url: str, spider: str | None, as_name: str = "", keys: dict[str, Any] | None = None, *,
+               render: bool) -> dict[str, Any]:
     """Return the result of the task `suggest`.
 
-    spider: see _session_of. as_name: the name of the spider in the proposed table. keys: keys to add to the table.
+    spider: see _session_of. as_name: the name of the spider in the proposed table. keys: keys to add to the table. render: whether the page is
+    rendered in a browser.
     """
     from pipeline.cli.pages.child import perform
     from pipeline.cli.pages.plain_session import name_for
     with _session_of(settings_file, url, spider, "suggest") as (settings, session):
-        return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url), "keys": keys or {}}, limit_s=_SUGGEST_LIMIT_S,
-                       where=shown_url(url))
+        return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url), "keys": keys or {}, "render": render},
+                       limit_s=_SUGGEST_LIMIT_S, where=shown_url(url))
 
 
 @contextmanager
@@ -185,16 +189,17 @@ def new() -> None:
 @click.argument("name")
 @click.option("--from", "url", metavar="URL", help="Write settings.d/NAME.toml with the settings that `pipeline suggest URL` proposes.")
 @click.option("--spider", metavar="OTHER", help="With --from: fetch the page with the session of this spider, and copy its login, cookies and proxy.")
+@_render_option
 @_proposal_option
-def new_spider(settings_file: str, name: str, *, url: str | None, spider: str | None, proposal: int) -> None:
+def new_spider(settings_file: str, name: str, *, url: str | None, spider: str | None, render: bool, proposal: int) -> None:
     """Write the settings of a new spider from a page of its site (--from), or a template of a Python spider.
 
     Without --from, write spiders/NAME.py beside the settings file, and print the table to add to the settings file.
     """
     from pipeline.cli import new_spider as new
     if url is None:
-        if spider is not None:
-            raise UsageError("--spider needs --from", where="new spider")
+        if spider is not None or render:
+            raise UsageError(f"{'--spider' if spider is not None else '--render'} needs --from", where="new spider")
         path, table = new.write_spider(Path(settings_file).absolute().parent, name)
         click.echo(f"created {path}; add this table to {settings_file}:\n\n{table}")
         return
@@ -203,7 +208,7 @@ def new_spider(settings_file: str, name: str, *, url: str | None, spider: str | 
     settings = load_settings(settings_file)
     new.check_name(settings, name)
     keys = new.session_keys(settings, spider_name(settings, spider)) if spider is not None else {}
-    proposals = _proposals(settings_file, url, spider, name, keys)
+    proposals = _proposals(settings_file, url, spider, name, keys, render=render)
     found = chosen(proposals, proposal)
     path = new.write_table(settings, name, found["toml"], url)
     click.echo(f"created {path} from proposal {proposal} ({certainty(found)})")

@@ -33,7 +33,7 @@ def plain_settings(url: str, base: Settings | None) -> Iterator[Settings]:
         raise UsageError(f"{url!r} is not a URL that can be fetched: {error.errors()[0]['msg']}") from error
     with tempfile.TemporaryDirectory(prefix="pipeline-page-") as folder:
         place = base.pipeline.model_copy(update={"data_dir": folder, "database": None})
-        yield Settings(pipeline=place, logs=base.logs, spiders={NAME: spider}, file=base.file)
+        yield Settings(pipeline=place, logs=base.logs, browser=base.browser, spiders={NAME: spider}, file=base.file)
 
 
 def name_for(url: str) -> str:

@@ -64,10 +64,10 @@ class RenderRules:
     def _asked(self, value: Any) -> RenderTable | None:
         if value is False:
             return None
-        if value is True:
-            return self._table or RenderTable()
+        if value is True and self._table is not None:
+            return self._table
         try:
-            found: RenderTable = TypeAdapter(Render).validate_python(value)
+            found: RenderTable = TypeAdapter(Render).validate_python("browser" if value is True else value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, ("meta", RENDER, *first["loc"])))

@@ -16,8 +16,9 @@ from pipeline.crawl.suggest import Proposal, spider_toml, suggest
 from pipeline.crawl.suggest.proposal import SHOWN_ROWS
 from pipeline.errors import PipelineError
 from pipeline.model import Json
+from pipeline.session.browser.program import BrowserProgram
 from pipeline.session.politeness.robots import Robots
-from pipeline.settings import Settings, SpiderTable
+from pipeline.settings import RenderTable, Settings, SpiderTable
 from pipeline.store import Store
 from pipeline.store.session_files import files_of
 from pipeline.text import shown_url
@@ -35,9 +36,11 @@ LIKELY = 0.5
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
     """Return the proposals for the page options["url"], fetched with the session of the spider `name`, with the TOML of each.
 
-    options["as"]: the name of the spider in the TOML; options["keys"]: keys that are added to each proposed table. If there is no
-    proposal, "seen" says in sentences what the page is. Raises FetchError if the site responded with an error status.
+    options["as"]: the name of the spider in the TOML; options["keys"]: keys that are added to each proposed table. options["render"]: whether the
+    page is rendered in a browser, as the proposed table then says. If there is no proposal, "seen" says in sentences what the page is. Raises FetchError if the site responded with an error status.
     """
+    if options["render"]:
+        settings = _with_render(settings, name)
     with open_pages(settings, name, files_of(store, name)) as pages:
         fetched = pages.get(options["url"])
         note = session_note(pages.session, fetched.page)
@@ -61,7 +64,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
             for proposal in proposals:
                 proposal.notes.extend(_refusals(proposal.table["start"], robots))
     return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
-            "proposals": [_described(proposal, options["as"], options["keys"]) for proposal in proposals],
+            "proposals": [_described(proposal, options["as"], options["keys"] | (_rendered(proposal) if options["render"] else {})) for proposal in proposals],
             "seen": seen}
 
 
@@ -76,6 +79,21 @@ def _of_lists(document: Document) -> list[Proposal]:
 def _described(proposal: Proposal, name: str, keys: dict[str, Json]) -> dict[str, Json]:
     table = {"schedule": SCHEDULE, **proposal.table, **keys}
     return {**asdict(proposal), "table": table, "toml": spider_toml(name, table)}
+
+
+def _with_render(settings: Settings, name: str) -> Settings:
+    """Return settings in which the pages of a spider are rendered. Raises BrowserError if that is not possible."""
+    BrowserProgram.of(settings.browser, settings.data_dir)
+    spider = settings.spiders[name]
+    table = spider.render or RenderTable(wait_for=("networkidle",))  # its items are not known yet
+    return settings.model_copy(update={"spiders": {**settings.spiders, name: spider.model_copy(update={"render": table})}})
+
+
+def _rendered(proposal: Proposal) -> dict[str, Json]:
+    """Return the key `render` for a proposed table: it waits for the items of the page."""
+    each = proposal.table.get("items", {}).get("each")
+    is_css = isinstance(each, str) and not each.startswith(("/", "(", "./"))
+    return {"render": {"wait_for": each} if is_css else "browser"}
 
 
 def _with_rows(proposals: Iterable[Proposal], pages: PageFetcher, folder: Path, seen: list[str]) -> Iterator[Proposal]:
