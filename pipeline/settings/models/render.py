@@ -50,7 +50,7 @@ class StepTable(Table):
     press: str | None = None
     """Key to press, such as "Enter" or "Control+A"."""
     scroll: Literal["end"] | None = None
-    """"end" scrolls to the end of the page until the page does not grow any more."""
+    """Where to scroll: "end" scrolls to the end of the page until the page does not grow any more."""
     wait: str | None = None
     """What to wait for: a CSS selector, "networkidle", or a time such as "2s"."""
     times: int = Field(1, ge=1, le=1000)
