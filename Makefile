@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 2))") --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test parsers fallback check docs bench torture lock clean
+.PHONY: help install run demo test parsers applications fallback check docs bench torture lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY)  ## create .venv with the locked dependencies and the pipeline command
 
@@ -32,6 +32,9 @@ test: install  ## run the tests
 
 parsers:  ## install the MIME parsers that the tests of mails compare with Python's (needs node 20 and npm)
 	cd tests/mail/parsers && npm install --silent --no-audit --no-fund --ignore-scripts --no-package-lock
+
+applications:  ## install the web applications that the tests crawl in a browser (needs node 20 and npm)
+	cd tests/applications && npm install --silent --no-audit --no-fund --ignore-scripts --no-package-lock
 
 fallback: install  ## run the tests of crawls again, on Scrapy's own engine
 	TEST_ENGINE=scrapy $(PYTEST) tests/crawl tests/spiders

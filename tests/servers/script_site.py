@@ -20,7 +20,7 @@ const draw = html => setTimeout(() => { app.innerHTML = html; }, 60);
 const token = () => keep ? keep.getItem("token") : null;
 async function home() {
   const answer = await api("/api/me", keep ? {headers: {Authorization: `Bearer ${token()}`}} : {});
-  if (answer.status === 401) { if (keep) keep.removeItem("token"); return login(); }
+  if (answer.status === 401) { if (keep) keep.removeItem("token"); history.replaceState({}, "", "/"); return login(); }
   const me = await answer.json();
   app.innerHTML = `<p id=user>${me.name}</p><a href=/logout>Log out</a><ul>${me.items.map(each => `<li><b>${each}</b></li>`).join("")}</ul>`;
 }
@@ -76,7 +76,8 @@ home();
 class ScriptSite:
     """mode: one (labels, a disabled button), plain (no form element), two (two pages), code (three, the last for a code), never.
 
-    storage: localStorage, sessionStorage, or null for a cookie. says: whether the page shows why a login failed.
+    storage: localStorage, sessionStorage, or null for a cookie. says: whether the page shows why a login failed. expires_at: the number of the
+    request for the user's data at which all sessions end.
     """
 
     def __init__(self, mode: str, storage: str, *, says: bool) -> None:  # noqa: C901  the handler belongs to this site
@@ -86,6 +87,8 @@ class ScriptSite:
         self.logins: list[str] = []
         self.tokens: set[str] = set()
         self.status = 401
+        self.asked = 0
+        self.expires_at = 0
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -93,6 +96,9 @@ class ScriptSite:
 
             def do_GET(self) -> None:
                 if self.path == "/api/me":
+                    site.asked += 1
+                    if site.asked == site.expires_at:
+                        site.expire()
                     cookie = (self.headers.get("Cookie") or "").partition("sid=")[2].partition(";")[0]
                     token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") if site.keeps else cookie
                     self._tell(*((200, {"name": USER, "items": site.items}) if token in site.tokens else (401, {"detail": "log in first"})))

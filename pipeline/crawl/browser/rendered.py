@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pipeline.crawl.browser.picture import Picture, PictureRules
@@ -13,6 +13,7 @@ class RenderRequest(NamedTuple):
     """A request for a page.
 
     cookies: cookies of this request, besides those of the session. picture: what the picture of the page shows; None if none is taken.
+    is_login_page: returns whether a URL that a script shows in place of this page is the login page.
     """
 
     url: str
@@ -22,6 +23,7 @@ class RenderRequest(NamedTuple):
     table: RenderTable
     cookies: Mapping[str, str] = {}
     picture: PictureRules | None = None
+    is_login_page: Callable[[str], bool] = lambda url: False
 
 
 class Rendered(NamedTuple):

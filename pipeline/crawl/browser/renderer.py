@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-from playwright.async_api import Dialog, Download, Error, Page, Request
+from playwright.async_api import Dialog, Download, Error, Frame, Page, Request
 
 from pipeline.crawl.browser.page_requests import PageRequests, too_large
 from pipeline.crawl.browser.picture import LoadRecord, take_picture
@@ -196,6 +196,7 @@ class _Rendering:
         page.on("download", self._download)
         page.on("requestfailed", self._request_failed)
         page.on("crash", self._crashed)
+        page.on("framenavigated", self._navigated)
         self._record = LoadRecord(page) if self._request.picture is not None else None
         try:
             yield
@@ -207,6 +208,7 @@ class _Rendering:
             page.remove_listener("download", self._download)
             page.remove_listener("requestfailed", self._request_failed)
             page.remove_listener("crash", self._crashed)
+            page.remove_listener("framenavigated", self._navigated)
 
     async def _dismiss(self, dialog: Dialog) -> None:
         with suppress(Error):
@@ -223,6 +225,11 @@ class _Rendering:
 
     def _crashed(self, page: Page) -> None:
         self._requests.leave(net_errors.crashed(self._request.url))
+
+    def _navigated(self, frame: Frame) -> None:
+        """End the rendering if a script shows the login page in place of the page, without a document of its own (history.pushState)."""
+        if frame == self._page.main_frame and not self._requests.in_steps and self._request.is_login_page(frame.url):
+            self._requests.leave(Rendered(self._request.url, 302, [("Location", frame.url)], b""))
 
     def _request_failed(self, request: Request) -> None:
         """Note a request of the page that failed on the network or was refused."""

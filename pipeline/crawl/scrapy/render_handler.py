@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scrapy import Request
@@ -62,7 +63,8 @@ class RenderHandler(SessionHandler):
             headers.pop(name, None) if name not in self._session.headers else None  # the browser has its own
         try:
             rendered = await renderer.render(RenderRequest(
-                request.url, request.method, headers, request.body, table, cookies=_own_cookies(request), picture=self._picture_of(table)))
+                request.url, request.method, headers, request.body, table, cookies=_own_cookies(request), picture=self._picture_of(table),
+                is_login_page=partial(self._is_login_page, request.url)))
         except PipelineError as error:
             if isinstance(error, NotShownError):  # another attempt at once would take as long again
                 raise FetchError(error.what, where=error.where, fix=error.fix, retry=True) from error
@@ -103,6 +105,11 @@ class RenderHandler(SessionHandler):
         self._session.ssrf_guard.check_url(url)
         if self._context.check_robots is not None:
             await self._context.check_robots(url)
+
+    def _is_login_page(self, asked: str, url: str) -> bool:
+        """Return whether `url` is the login page although the page `asked` was requested."""
+        login_state = self._session.login_state
+        return login_state is not None and login_state.expiry.is_login_page(url, asked=asked)
 
     def _note(self, note: str) -> None:
         if note in self._notes:

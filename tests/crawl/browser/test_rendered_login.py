@@ -1,0 +1,44 @@
+"""A crawl with the real child of a site whose login, pages and session exist only after JavaScript was executed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.servers.program import Program
+from tests.servers.script_site import PASSWORD, script_site
+
+SETTINGS = """
+[browser]
+executable = "/usr/bin/chromium"
+[spiders.s]
+start = "URL/home"
+render = { wait_for = "li" }
+robots = false
+retries = 0
+items.each = "li"
+items.key = ["name"]
+items.fields = { name = "b" }
+[spiders.s.login]
+url = "URL/"
+browser = true
+check = "#user"
+fields = { user-name = "ada" }
+steps = [{ fields = { password = { env = "SCRIPT_PASSWORD" } } }]
+"""
+
+
+@pytest.mark.needs("chromium")
+def test_a_session_in_the_storage_that_ends_in_mid_run_is_renewed_when_a_script_shows_the_login_page(program: Program) -> None:
+    program.environment["SCRIPT_PASSWORD"] = PASSWORD
+    with script_site("two", "localStorage") as site:
+        site.expires_at = 3  # after the login and its check
+        program.write(SETTINGS.replace("URL", site.url))
+        done = program.run("run", "s", timeout_s=180)
+        assert "1 page, 2 items, 2 new" in done.stdout, done.stdout + done.stderr
+        assert len(site.logins) == 2
+        asked = site.asked
+        site.items.append("milk")
+        done = program.run("run", "s", timeout_s=180)
+        assert "1 page, 3 items, 1 new" in done.stdout, done.stdout + done.stderr
+        assert len(site.logins) == 2
+        assert site.asked > asked
