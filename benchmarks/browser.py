@@ -36,7 +36,8 @@ from benchmarks._single_page_app import PRODUCTS, log_of, single_page_app
 from benchmarks.site import below, pss_bytes
 from tests.servers.ports import free_port
 
-CHROMIUM = Path("/usr/bin/chromium")
+PROGRAMS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
+"""Debian's; the first is what Playwright itself starts where it has installed its own browsers."""
 AT_A_TIME = 4
 LOOK_S = 0.2
 
@@ -213,9 +214,9 @@ def measured(command: list[str], folder: Path, url: str, counts: Callable[[str],
                     after[2] + after[3] - before[2] - before[3], watch.memory_bytes)
 
 
-def ours(url: str, folder: Path, *, more: str = "") -> Measured:
+def ours(url: str, browser: Path, folder: Path, *, more: str = "") -> Measured:
     """`pipeline run` in the folder. more: further settings of `render`."""
-    (folder / "settings.toml").write_text(SETTINGS.format(url=url, chromium=CHROMIUM, at_a_time=AT_A_TIME, more=more))
+    (folder / "settings.toml").write_text(SETTINGS.format(url=url, chromium=browser, at_a_time=AT_A_TIME, more=more))
     begun = datetime.now().astimezone()
 
     def counts(printed: str) -> tuple[int, int, float]:
@@ -240,12 +241,12 @@ def script(code: str, url: str, folder: Path, *arguments: str) -> Measured:
     return measured([str(PEERS), str(file), url, *arguments], folder, url, counts, preexec_fn=give_way, env=os.environ | {"HOME": str(folder)})
 
 
-def scrapy_playwright(url: str, folder: Path) -> Measured:
-    return script(SCRAPY_PLAYWRIGHT, url, folder, str(folder / "items.jsonl"), str(CHROMIUM))
+def scrapy_playwright(url: str, browser: Path, folder: Path) -> Measured:
+    return script(SCRAPY_PLAYWRIGHT, url, folder, str(folder / "items.jsonl"), str(browser))
 
 
-def changedetection(url: str, folder: Path) -> Measured:
-    return script(CHANGEDETECTION, url, folder, str(free_port()), str(CHROMIUM))
+def changedetection(url: str, browser: Path, folder: Path) -> Measured:
+    return script(CHANGEDETECTION, url, folder, str(free_port()), str(browser))
 
 
 OURS, ALL, SCRAPY, CHANGES = "ours", "ours, all loaded", "scrapy-playwright", "changedetection.io"
@@ -260,11 +261,11 @@ def is_installed(module: str) -> bool:
 
 
 def print_results(rounds: dict[str, list[Measured]]) -> None:
-    print(f"{'min / median / max':20}{'seconds':>24}{'pages/s after the first':>27}{'first page s':>21}{'CPU ms/page':>20}{'memory MB':>18}")
+    print(f"{'min / median / max':20}{'seconds':>25}{'pages/s after the first':>27}{'first page s':>24}{'CPU ms/page':>24}{'memory MB':>21}")
     for label, found in rounds.items():
-        print(f"{label:20}{spread([each.seconds for each in found], '6.2f'):>24}{spread([(each.pages - 1) / each.pages_s for each in found], '6.1f'):>27}"
-              f"{spread([each.first_s for each in found], '5.2f'):>21}{spread([1e3 * each.cpu_s / each.pages for each in found], '4.0f'):>20}"
-              f"{spread([each.memory_bytes / 1e6 for each in found], '4.0f'):>18}")
+        print(f"{label:20}{spread([each.seconds for each in found], '6.2f'):>25}{spread([(each.pages - 1) / each.pages_s for each in found], '6.1f'):>27}"
+              f"{spread([each.first_s for each in found], '5.2f'):>24}{spread([1e3 * each.cpu_s / each.pages for each in found], '4.0f'):>24}"
+              f"{spread([each.memory_bytes / 1e6 for each in found], '4.0f'):>21}")
     for label, other, goal in GOALS:
         if label in rounds and other in rounds:
             ratios = [theirs.seconds / own.seconds for own, theirs in zip(rounds[label], rounds[other], strict=True)]
@@ -283,15 +284,17 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--delay-ms", type=int, default=0, help="how long the application's API takes to answer")
+    parser.add_argument("--browser", type=Path, help="Chromium for all of them; by default Debian's headless shell, or else its chromium")
     parser.add_argument("--only", nargs="*", help="labels of the programs to measure")
     given = parser.parse_args()
-    if not CHROMIUM.exists():
-        print(f"skipped: {CHROMIUM} is not installed")
+    browser = given.browser or next(filter(Path.exists, PROGRAMS), None)
+    if browser is None:
+        print("skipped: Chromium is not installed")
         return
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what a command leaves behind is ours when that ends
     with TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name, single_page_app(given.pages, delay_ms=given.delay_ms) as url:
-        programs = {OURS: partial(ours, url), ALL: partial(ours, url, more=", block = []"),
-                    SCRAPY: partial(scrapy_playwright, url), CHANGES: partial(changedetection, url)}
+        programs = {OURS: partial(ours, url, browser), ALL: partial(ours, url, browser, more=", block = []"),
+                    SCRAPY: partial(scrapy_playwright, url, browser), CHANGES: partial(changedetection, url, browser)}
         programs = {label: program for label, program in programs.items() if given.only is None or label in given.only}
         for label in [label for label in programs if label in MODULES and not is_installed(MODULES[label])]:
             print(f"{label} is left out: see the first lines of this file")
@@ -310,7 +313,7 @@ def main() -> None:
                     sys.exit(f"{label}: {found}, but the application has {given.pages} pages with {PRODUCTS} items each")
                 rounds[label].append(found)
             print(f"round {number + 1} of {given.rounds} done; load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
-    print(f"{given.pages} pages, {given.rounds} rounds; load {os.getloadavg()[0]:.1f}")
+    print(f"{given.pages} pages, {given.rounds} rounds, {browser.name}; load {os.getloadavg()[0]:.1f}")
     print_results(rounds)
 
 

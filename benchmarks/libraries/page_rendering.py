@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import uvloop
-from playwright.async_api import Browser, BrowserContext, CDPSession, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, CDPSession, Error, Page, Route, async_playwright
 
 from benchmarks._crawlers import HERE, spread
 from benchmarks._single_page_app import single_page_app
@@ -45,7 +45,7 @@ class Way:
     until: Literal["load", "domcontentloaded", "commit"] = "commit"
     content: Literal["content", "evaluate", "one evaluate", "cdp", "dom"] = "content"
     navigate: Literal["goto", "location", "cdp"] = "goto"
-    intercept: Literal["nothing", "continue", "abort images", "cdp block"] = "nothing"
+    intercept: Literal["nothing", "continue", "abort images", "cdp block", "cdp fetch", "cdp fetch documents"] = "nothing"
     proxy: Literal["nothing", "same process"] = "nothing"
     listen: bool = False
     cached: bool = True
@@ -93,6 +93,11 @@ WAYS = (
     replace(BASE, label="all together, 6 pages", executable=SHELL, content="one evaluate", intercept="cdp block", pages=6),
     replace(BASE, label="all together, --process-per-site", executable=SHELL, content="one evaluate", intercept="cdp block", arguments=("--process-per-site",)),
     replace(BASE, label="all together, --in-process-gpu", executable=SHELL, content="one evaluate", intercept="cdp block", arguments=("--in-process-gpu",)),
+    replace(BASE, label="all together, about:blank between pages", executable=SHELL, content="one evaluate", intercept="cdp block", between=True),
+    replace(BASE, label="all together, goto until load", executable=SHELL, content="one evaluate", intercept="cdp block", until="load"),
+    replace(BASE, label="all together, wait_for_selector and evaluate", executable=SHELL, content="evaluate", intercept="cdp block"),
+    replace(BASE, label="all together, but images and documents by CDP Fetch", executable=SHELL, content="one evaluate", intercept="cdp fetch"),
+    replace(BASE, label="all together, but only documents by CDP Fetch", executable=SHELL, content="one evaluate", intercept="cdp fetch documents"),
     replace(BASE, label="all together, by CDP", executable=SHELL, content="cdp", navigate="cdp", intercept="cdp block"),
 )
 
@@ -112,6 +117,7 @@ class Rendering:
         self._way = way
         self._browser = browser
         self._options = options
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, urls: list[str]) -> float:
         """Render all, and return when the first was complete."""
@@ -140,7 +146,7 @@ class Rendering:
 
     async def _new_page(self, context: BrowserContext) -> tuple[Page, CDPSession | None]:
         page, way = await context.new_page(), self._way
-        cdp = await context.new_cdp_session(page) if "cdp" in (way.navigate, way.content) or way.intercept == "cdp block" or not way.cached else None
+        cdp = await context.new_cdp_session(page) if "cdp" in (way.navigate, way.content) or way.intercept.startswith("cdp") or not way.cached else None
         if way.intercept == "continue":
             await page.route("**/*", lambda route: route.continue_())
         elif way.intercept == "abort images":
@@ -149,6 +155,9 @@ class Rendering:
             assert cdp is not None
             await cdp.send("Network.enable")
             await cdp.send("Network.setBlockedURLs", {"urls": ["*.png"]})
+        elif way.intercept.startswith("cdp fetch"):
+            assert cdp is not None
+            await self._fetch_by_cdp(cdp, images=way.intercept == "cdp fetch")
         if not way.cached:
             assert cdp is not None
             await cdp.send("Network.enable")
@@ -157,6 +166,18 @@ class Rendering:
             for event in ("request", "response", "requestfinished"):
                 page.on(event, lambda _: None)
         return page, cdp
+
+    async def _fetch_by_cdp(self, cdp: CDPSession, *, images: bool) -> None:
+        """Continue documents, at their request and their response, and fail images."""
+        async def paused(event: dict[str, Any]) -> None:
+            blocked = event["resourceType"] == "Image"
+            with suppress(Error):
+                await cdp.send("Fetch.failRequest" if blocked else "Fetch.continueRequest",
+                               {"requestId": event["requestId"], **({"errorReason": "BlockedByClient"} if blocked else {})})
+
+        cdp.on("Fetch.requestPaused", lambda event: self._tasks.add(asyncio.create_task(paused(event))))
+        patterns = [{"urlPattern": "*", "resourceType": "Document", "requestStage": stage} for stage in ("Request", "Response")]
+        await cdp.send("Fetch.enable", {"patterns": patterns + ([{"urlPattern": "*", "resourceType": "Image"}] if images else [])})
 
     async def _render(self, page: Page, cdp: CDPSession | None, url: str) -> str:
         way = self._way
