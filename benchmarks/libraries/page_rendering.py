@@ -24,6 +24,7 @@ from playwright.async_api import Browser, BrowserContext, CDPSession, Error, Pag
 from benchmarks._crawlers import HERE, spread
 from benchmarks._single_page_app import single_page_app
 from benchmarks.cluster import tree_cpu_s
+from benchmarks.site import below, pss_bytes
 
 CHROMIUM, SHELL = "/usr/bin/chromium", "/usr/bin/chromium-headless-shell"
 ARGUMENTS = ("--no-sandbox", "--disable-quic", "--disable-background-networking", "--no-first-run", "--disable-component-update", "--disable-sync")
@@ -49,14 +50,15 @@ class Way:
     proxy: Literal["nothing", "same process"] = "nothing"
     listen: bool = False
     cached: bool = True
-    between: bool = False
-    """Whether the page is emptied (about:blank) after use."""
+    between: Literal["nothing", "goto", "commit", "cdp", "open"] = "nothing"
+    """How the page is emptied after use: by goto until load or commit, by CDP Page.navigate, or by document.open()."""
     pages: int = 4
     executable: str = CHROMIUM
     arguments: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     loop: Literal["uvloop", "asyncio"] = "uvloop"
-    channel: str | None = None
+    node: str = ""
+    """NODE_OPTIONS of Playwright's driver."""
 
 
 BASE = Way("reused page, goto until commit, wait_for_selector, content()")
@@ -64,7 +66,7 @@ WAYS = (
     BASE,
     replace(BASE, label="a new page for each URL", fresh="page"),
     replace(BASE, label="a new context for each URL", fresh="context"),
-    replace(BASE, label="about:blank between pages", between=True),
+    replace(BASE, label="about:blank between pages", between="goto"),
     replace(BASE, label="goto until load", until="load"),
     replace(BASE, label="goto until domcontentloaded", until="domcontentloaded"),
     replace(BASE, label="location.href in place of goto", navigate="location"),
@@ -93,11 +95,18 @@ WAYS = (
     replace(BASE, label="all together, 6 pages", executable=SHELL, content="one evaluate", intercept="cdp block", pages=6),
     replace(BASE, label="all together, --process-per-site", executable=SHELL, content="one evaluate", intercept="cdp block", arguments=("--process-per-site",)),
     replace(BASE, label="all together, --in-process-gpu", executable=SHELL, content="one evaluate", intercept="cdp block", arguments=("--in-process-gpu",)),
-    replace(BASE, label="all together, about:blank between pages", executable=SHELL, content="one evaluate", intercept="cdp block", between=True),
+    *(replace(BASE, label=f"all together, {label}", executable=SHELL, content="one evaluate", intercept="cdp block", between=between) for label, between in (
+        ("about:blank between pages", "goto"), ("about:blank until commit", "commit"), ("about:blank by CDP", "cdp"), ("document.open between pages", "open"))),
     replace(BASE, label="all together, goto until load", executable=SHELL, content="one evaluate", intercept="cdp block", until="load"),
     replace(BASE, label="all together, wait_for_selector and evaluate", executable=SHELL, content="evaluate", intercept="cdp block"),
     replace(BASE, label="all together, but images and documents by CDP Fetch", executable=SHELL, content="one evaluate", intercept="cdp fetch"),
     replace(BASE, label="all together, but only documents by CDP Fetch", executable=SHELL, content="one evaluate", intercept="cdp fetch documents"),
+    replace(BASE, label="all together, driver with small heap spaces", executable=SHELL, content="one evaluate", intercept="cdp block",
+            node="--max-semi-space-size=1"),
+    replace(BASE, label="all together, renderers with small heap spaces", executable=SHELL, content="one evaluate", intercept="cdp block",
+            arguments=("--js-flags=--max-semi-space-size=1",)),
+    replace(BASE, label="all together, renderers with small heap and caches", executable=SHELL, content="one evaluate", intercept="cdp block",
+            arguments=("--js-flags=--max-semi-space-size=1 --optimize-for-size", "--enable-low-end-device-mode")),
     replace(BASE, label="all together, by CDP", executable=SHELL, content="cdp", navigate="cdp", intercept="cdp block"),
 )
 
@@ -107,7 +116,8 @@ class Measured:
     s: float
     cpu_s: float
     start_s: float
-    first_s: float
+    memory_bytes: int
+    """Of all processes, after the last page (PSS)."""
 
 
 class Rendering:
@@ -119,9 +129,9 @@ class Rendering:
         self._options = options
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, urls: list[str]) -> float:
-        """Render all, and return when the first was complete."""
-        waiting, done = iter(urls), list[float]()
+    async def run(self, urls: list[str]) -> int:
+        """Render all, and return the memory that all processes have at the end."""
+        waiting = iter(urls)
         context = await self._browser.new_context(**self._options)
 
         async def work() -> None:
@@ -132,17 +142,27 @@ class Rendering:
                     page, cdp = await self._new_page(own)
                 html = await self._render(page, cdp, url)
                 assert html.count("<article") == 10, (url, html)
-                done.append(time.perf_counter())
-                if self._way.between:
-                    await page.goto("about:blank")
+                await self._empty(page, cdp)
                 if self._way.fresh != "nothing":
                     await page.close()
                 if own is not context:
                     await own.close()
 
         await asyncio.gather(*(work() for _ in range(self._way.pages)))
+        memory_bytes = sum(map(pss_bytes, below(os.getpid())))
         await context.close()
-        return done[0]
+        return memory_bytes
+
+    async def _empty(self, page: Page, cdp: CDPSession | None) -> None:
+        if self._way.between == "goto":
+            await page.goto("about:blank")
+        elif self._way.between == "commit":
+            await page.goto("about:blank", wait_until="commit")
+        elif self._way.between == "cdp":
+            assert cdp is not None
+            await cdp.send("Page.navigate", {"url": "about:blank"})
+        elif self._way.between == "open":
+            await page.evaluate("() => { document.open(); document.close() }")
 
     async def _new_page(self, context: BrowserContext) -> tuple[Page, CDPSession | None]:
         page, way = await context.new_page(), self._way
@@ -259,8 +279,8 @@ async def measure(way: Way, urls: list[str]) -> Measured:
             proxy={"server": proxy, "bypass": "<-loopback>"} if way.proxy == "same process" else None)
         start_s = time.perf_counter() - begun_s
         begun_s, cpu_s = time.perf_counter(), tree_cpu_s(os.getpid())
-        first_s = await Rendering(way, browser, {}).run(urls)
-        found = Measured(time.perf_counter() - begun_s, tree_cpu_s(os.getpid()) - cpu_s, start_s, first_s - begun_s)
+        memory_bytes = await Rendering(way, browser, {}).run(urls)
+        found = Measured(time.perf_counter() - begun_s, tree_cpu_s(os.getpid()) - cpu_s, start_s, memory_bytes)
         await browser.close()
     return found
 
@@ -282,9 +302,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.measure is not None:
         way = WAYS[given.measure]
+        if way.node:
+            os.environ["NODE_OPTIONS"] = way.node
         run: Callable[[Awaitable[Measured]], Measured] = uvloop.run if way.loop == "uvloop" else asyncio.run  # type: ignore[assignment]
         found = run(measure(way, [f"{given.url}/page/{number}" for number in range(given.pages)]))
-        print(json.dumps([found.s, found.cpu_s, found.start_s, found.first_s]))
+        print(json.dumps([found.s, found.cpu_s, found.start_s, found.memory_bytes]))
         return
     ways = [way for way in WAYS if way is BASE or any(word in way.label for word in given.only)]
     rounds: dict[Way, list[Measured]] = {way: [] for way in ways}
@@ -298,12 +320,13 @@ def main() -> None:
                     rounds[way].append(measured)
             print(f"round {number + 1} of {given.rounds} done; load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
     print(f"{given.pages} pages, {given.rounds} rounds, min / median / max; load {os.getloadavg()[0]:.1f}")
-    print(f"{'':58}{'pages/s':>22}{'times the first':>22}{'CPU ms/page':>20}{'start s':>20}")
+    print(f"{'':58}{'pages/s':>22}{'times the first':>22}{'CPU ms/page':>20}{'start s':>20}{'memory MB':>20}")
     for way, measured in rounds.items():
         if len(measured) == given.rounds:
             print(f"{way.label:58}{spread([given.pages / each.s for each in measured], '.1f'):>22}"
                   f"{spread([base.s / each.s for base, each in zip(rounds[BASE], measured, strict=True)], '.2f'):>22}"
-                  f"{spread([1e3 * each.cpu_s / given.pages for each in measured], '.0f'):>20}{spread([each.start_s for each in measured], '.2f'):>20}")
+                  f"{spread([1e3 * each.cpu_s / given.pages for each in measured], '.0f'):>20}{spread([each.start_s for each in measured], '.2f'):>20}"
+                  f"{spread([each.memory_bytes / 1e6 for each in measured], '.0f'):>20}")
 
 
 if __name__ == "__main__":
