@@ -36,6 +36,24 @@ _SCROLL = """async (waitMs) => {
 }"""
 
 
+_APPEARS = """([selector, limitMs]) => new Promise(done => {
+    const end = found => { observer.disconnect(); clearInterval(timer); done(found) };
+    const look = () => {
+        try { if (document.querySelector(selector)) end(true) } catch (error) { end(false) }
+    };
+    const until = performance.now() + limitMs;
+    const check = () => {  // also for what no mutation tells, such as `:checked`
+        if (performance.now() > until || Array.from(document.querySelectorAll('*')).some(each => each.shadowRoot)) end(false);
+        else look();
+    };
+    const observer = new MutationObserver(look);
+    const timer = setInterval(check, 250);
+    observer.observe(document, {childList: true, subtree: true, attributes: true});
+    look();
+})"""
+"""Waits until a selector matches. False if this needs Playwright's selector engine: another language than CSS, or a page with shadow roots."""
+
+
 async def wait_for(page: Page, conditions: Sequence[str], *, timeout_s: float, limit_s: float | None = None) -> None:
     """Wait until each condition holds: a CSS selector matches, no request is sent for half a second, or a time such as "2s" has passed.
 
@@ -51,14 +69,25 @@ async def wait_for(page: Page, conditions: Sequence[str], *, timeout_s: float, l
                 await asyncio.sleep(min(pause_s, left_s))
             elif condition == NETWORK_IDLE:
                 await page.wait_for_load_state("networkidle", timeout=left_s * 1000)
-            else:
-                await page.wait_for_selector(condition, state="attached", timeout=left_s * 1000)
-        except PlaywrightTimeoutError as error:
+            elif not await _appears_soon(page, condition, left_s):
+                await page.wait_for_selector(condition, state="attached", timeout=max(1.0, (deadline - loop.time()) * 1000))
+        except (PlaywrightTimeoutError, TimeoutError) as error:
             raise not_in_time(condition, limit_s or timeout_s) from error
         except Error as error:
             if reason := invalid_selector(str(error)):
                 raise FetchError(f"the selector '{clean_line(condition, 100)}' is not valid: {reason}", fix="correct `render.wait_for`") from error
             raise
+
+
+async def _appears_soon(page: Page, selector: str, timeout_s: float) -> bool:
+    """Wait until a selector matches. Return False if it must be waited for by Playwright's selector engine.
+
+    The engine is loaded anew into each document that it is used in, which costs a third of the CPU time of an average page.
+    """
+    try:
+        return bool(await asyncio.wait_for(page.evaluate(_APPEARS, [selector, timeout_s * 1000]), timeout_s + 1))
+    except Error:  # another document has replaced the page, or the page is gone
+        return False
 
 
 def not_in_time(condition: str, timeout_s: float) -> NotShownError:
