@@ -11,6 +11,7 @@ from scrapy.settings import BaseSettings
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.scrapy.project.findings import component_findings
 from pipeline.crawl.scrapy.project.own_handlers import limited
+from pipeline.model import DRY_RUN
 
 ADD_ON = "pipeline.crawl.scrapy.project.components.MergedComponents"
 """The add-on's name in the setting ADDONS, in which it has the highest number."""
@@ -49,6 +50,9 @@ class MergedComponents:
         return cls(context_of(crawler))
 
     def update_settings(self, settings: BaseSettings) -> None:
+        if self._context.run.reason == DRY_RUN and settings.getdict("FEEDS"):
+            settings.set("FEEDS", {}, priority="cmdline")
+            self._context.note("the feeds of the spider are not written in a dry run")
         self._merge_downloader_middlewares(settings)
         self._merge_spider_middlewares(settings)
         for line in component_findings(settings):

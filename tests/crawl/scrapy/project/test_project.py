@@ -154,3 +154,7 @@ def test_everything_that_a_project_brings_is_used(project: Project) -> None:
             "scraped 1 dropped 1 pages 3 seen 2") in log, log
     assert "Dumping Scrapy stats" in log
     assert "Scrapy settings" not in line, line
+    for feed in project.file("out").iterdir():
+        feed.unlink()
+    assert project.program.run("run", "s", "--dry-run").returncode == 0
+    assert list(project.file("out").iterdir()) == []
