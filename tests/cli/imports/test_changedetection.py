@@ -97,3 +97,16 @@ def test_the_list_of_an_older_version_is_read(imports: Importer, folder: Path) -
     assert {name: (table["spider"], table.get("schedule")) for name, table in was.items()} == {
         name.removesuffix("-2"): (table["spider"], table.get("schedule")) for name, table in now.items()}
     assert was["lamp"]["tags"] == ["Lamps"]
+
+
+@pytest.mark.needs("chromium")
+def test_the_steps_of_a_watch_are_performed_in_a_browser(imports: Importer, site: PageSite, tmp_path: Path) -> None:
+    site.pages = {"/": "<title>Board</title><main></main><aside>ad</aside><button id=more onclick=\"this.previousSibling.previousSibling.innerHTML = '<p>one<p>two'\">"
+                       "</button>"}
+    steps = [{"operation": "Click element", "selector": "#more", "optional_value": ""}]
+    watch = {"url": f"{site.url}/", "title": "Board", "fetch_backend": "html_webdriver", "subtractive_selectors": ["aside"], "browser_steps": steps}
+    (tmp_path / "url-watches.json").write_text(json.dumps({"watching": {"a": watch}}), "utf-8")
+    imports("changedetection", tmp_path / "url-watches.json", "--to", "me@site.example")
+    imports.ran("board")
+    item, = map(json.loads, imports.program.run("items", "board").stdout.splitlines())
+    assert item["text"] == "one\ntwo"
