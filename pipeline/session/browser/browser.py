@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_STARTS = 6
 """How often a browser is started in one run: once, and again after each crash."""
+GIVE_BACK_S = 15.0
+"""How long, in seconds, it may take to read the cookies of a page in use and to make the page blank. A browser that takes longer is ended."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +62,17 @@ class SessionBrowser:
         async with self._places:
             running = await self._running_browser()
             try:
-                pages, lent = await self._take(running, emulation)
-            except Error as error:
-                if not _says_ended(error):
+                async with asyncio.timeout(self._program.start_timeout_s) as limit, running.until_end(limit):
+                    pages, lent = await self._take(running, emulation)
+            except (Error, TimeoutError) as error:
+                if isinstance(error, Error) and not _says_ended(error) and running.works:
                     raise BrowserError(f"no page could be opened: {clean_line(error.message, 300)}", where="browser", retry=True) from error
                 running.note_end()
                 raise _ended() from error
             ended_well = False
             try:
-                yield lent.page
+                async with asyncio.timeout(None) as limit, running.until_end(limit):  # calls of the driver may wait for ever for a killed browser
+                    yield lent.page
                 ended_well = True
             except (Error, FetchError, TimeoutError) as error:
                 if "ERR_ABORTED" in str(error):
@@ -103,7 +107,11 @@ class SessionBrowser:
                 self._starts += 1
                 if not self.guard.server:
                     await self.guard.start()
-                self._running = await start(self._program, self.guard, has_proxy=self._session.proxy is not None)
+                try:
+                    async with asyncio.timeout(2 * self._program.start_timeout_s):
+                        self._running = await start(self._program, self.guard, has_proxy=self._session.proxy is not None)
+                except TimeoutError as error:
+                    raise _ended() from error
             return self._running
 
     async def _take(self, running: RunningBrowser, emulation: Emulation) -> tuple[ContextPages, LentPage]:
@@ -166,10 +174,11 @@ class SessionBrowser:
         state = self._session.login_state
         current = state is None or not state.is_stale(pages.epoch)
         try:
-            if current:
-                await pages.take_over(lent)
-            await pages.give_back(lent, reuse=reuse and current)
-        except Error:  # without a site's doing
+            async with asyncio.timeout(GIVE_BACK_S) as limit, running.until_end(limit):
+                if current:
+                    await pages.take_over(lent)
+                await pages.give_back(lent, reuse=reuse and current)
+        except (Error, TimeoutError):  # without a site's doing
             running.note_end()
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -47,11 +47,28 @@ class RunningBrowser:
         self.is_remote = profile is None
         self._profile = profile
         self._has_ended = False
+        self._limits: set[asyncio.Timeout] = set()
         browser.on("disconnected", lambda browser: self.note_end())
 
     def note_end(self) -> None:
         """Record that the browser has ended, or no longer does what it is told."""
         self._has_ended = True
+        for limit in self._limits:
+            with contextlib.suppress(RuntimeError):  # it has just expired by itself
+                limit.reschedule(0)
+        self._limits.clear()
+
+    @contextlib.asynccontextmanager
+    async def until_end(self, limit: asyncio.Timeout) -> AsyncIterator[None]:
+        """While the `with` block runs, let a timeout expire when the browser ends. The calls of the driver may then never return."""
+        if not self.works:
+            limit.reschedule(0)
+        else:
+            self._limits.add(limit)
+        try:
+            yield
+        finally:
+            self._limits.discard(limit)
 
     @property
     def works(self) -> bool:
