@@ -190,7 +190,7 @@ class Rounds:
         (self.folder / "settings.toml").write_text(SETTINGS.format(port=free_port(), start=start), "utf-8")
         ended = subprocess.run([sys.executable, "-m", "pipeline", "run", "s"], cwd=self.folder, capture_output=True, text=True, check=False,
                                env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=END_WITHIN_S)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stdout}{ended.stderr}"
         assert list((self.folder / "var" / "cache" / "browsers").iterdir()) == []
 
 
