@@ -50,7 +50,7 @@ class OriginStorage:
         """Return the storage in the form of `packed`. Raises ValueError for another form."""
         local, session, databases = found.get("local", {}), found.get("session", {}), found.get("databases", [])
         if not (_is_entries(local) and _is_entries(session) and isinstance(databases, list)):
-            raise ValueError("not the storage of an origin")
+            raise ValueError(sorted(found))
         return cls(local, session, tuple(databases))
 
 

@@ -10,11 +10,10 @@ from typing import Any, Protocol, TypeVar
 
 from playwright.async_api import Error
 from playwright.async_api import Page as Tab
-from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from pipeline.errors import LoginError
 from pipeline.session.browser.login.activity import Activity
-from pipeline.session.browser.login.form import FormWords, FoundForm, fill_in, find_form, submit
+from pipeline.session.browser.login.form import FormWords, FoundForm, NotFilledError, fill_in, find_form, submit
 from pipeline.session.browser.login.password_guard import PasswordGuard
 from pipeline.session.login.failure_reasons import Refusal, complaint, explain
 from pipeline.session.login.forms import LOGIN_WORDS, OTHER_WORDS, forms_of
@@ -123,7 +122,7 @@ class BrowserLogin(Login):
         try:
             filled = await fill_in(tab, found, self._values(step), step.form, _WORDS, timeout_s=self._rules.timeout_s)
             problem = await submit(tab, filled)
-        except PlaywrightTimeoutError as error:
+        except NotFilledError as error:
             raise self._error(Refusal("the fields of the login form cannot be filled in", "", "correct login.fields or login.form"), page) from error
         if problem:
             raise self._error(Refusal(problem, complaint(page, await self._document(here)), "correct login.fields"), page)

@@ -104,25 +104,32 @@ async def _find_in(frame: Frame, names: tuple[str, ...], form: str | None, words
         await handle.dispose()
 
 
+class NotFilledError(Exception):
+    """A field of the form cannot be filled in."""
+
+
 async def fill_in(page: Page, found: FoundForm, values: Mapping[str, str], form: str | None, words: FormWords, *, timeout_s: float) -> FoundForm:
-    """Fill in the fields of a form, and return the form as it is afterwards. Raises Playwright's Error if a field cannot be filled in."""
+    """Fill in the fields of a form, and return the form as it is afterwards. Raises NotFilledError."""
     for at, name in enumerate(found.names):
-        element, kind = found.fields[at], found.kinds[at]
-        try:
-            await _fill(page, element, kind, values[name], timeout_s)
-        except PlaywrightTimeoutError:
-            raise
-        except Error:  # many applications draw the form anew after the first field
-            found = await find_form(page, found.names, form, words)
-            await _fill(page, found.fields[at], found.kinds[at], values[name], timeout_s)
+        for last in (False, True):
+            try:
+                if (element := found.fields[at]) is not None:
+                    await _fill(page, element, found.kinds[at], values[name], timeout_s)
+                    break
+                if last:
+                    raise NotFilledError
+                found = await find_form(page, found.names, form, words)
+            except Error as error:
+                if last or isinstance(error, PlaywrightTimeoutError):
+                    raise NotFilledError from error
+                with contextlib.suppress(Error):  # many applications draw the form anew after the first field
+                    found = await find_form(page, found.names, form, words)
     with contextlib.suppress(Error):  # a form for a code may submit itself
         return await find_form(page, found.names, form, words)
     return found
 
 
-async def _fill(page: Page, element: ElementHandle | None, kind: str, value: str, timeout_s: float) -> None:
-    if element is None:
-        raise Error("the field is not on the page")
+async def _fill(page: Page, element: ElementHandle, kind: str, value: str, timeout_s: float) -> None:
     if kind == "select":
         try:
             await element.select_option(value=value, timeout=1000)
