@@ -37,10 +37,7 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
             yield "    " + (value if isinstance(value, str) else _one_line(value))
         if len(values) > 3:
             yield f"    … and {len(values) - 3} more"
-    if found.get("obstacle"):
-        yield found["obstacle"]
-    if found.get("left_out"):
-        yield found["left_out"]
+    yield from (f"picture: {found[name]}" if name == "picture" else found[name] for name in ("picture", "obstacle", "left_out") if found.get(name))
 
 
 def _expression_lines(selectors: list[dict[str, Any]]) -> Iterator[str]:

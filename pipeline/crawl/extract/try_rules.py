@@ -10,6 +10,7 @@ import scrapy
 from scrapy.http import Response
 from scrapy.responsetypes import responsetypes
 
+from pipeline.crawl.browser.picture import Picture
 from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.extract import CompiledRule, Document, ItemRules, LinkRules, RuleFailedError
 from pipeline.crawl.extract.items import all_rules
@@ -22,6 +23,7 @@ from pipeline.model import Json
 from pipeline.session import UNCHECKABLE, Session
 from pipeline.session.page import Page
 from pipeline.settings import FieldTable, ItemsTable, SelectorTable, SpiderTable
+from pipeline.text import size_for_people
 
 SHOWN = 5
 _LENGTH = 120
@@ -92,6 +94,16 @@ def _add_yield(table: SpiderTable, document: Document, body: bytes, spidercls: t
         found["items"] += page.items
         found["links"] += [link.url for link in page.links]
         found["rejected"] += [{"reason": rejected.reason, "data": rejected.data} for rejected in page.rejected]
+
+
+def picture_line(picture: Picture | None) -> str:
+    """Return what `pipeline try` says about the picture of a page."""
+    if picture is None:
+        return "none, because the page is no HTML page that is rendered"
+    if picture.problem:
+        return f"none that can be compared: {picture.problem}"
+    cut = " (only the first part of the page)" if picture.cut else ""
+    return f"{picture.width} x {picture.height} pixels, {size_for_people(len(picture.png))}{cut}"
 
 
 def scrapy_response(document: Document, body: bytes) -> Response:

@@ -14,7 +14,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from pipeline.heartbeat.snapshot.schema import Snapshot
-from pipeline.model import Change
+from pipeline.model import Change, PagePicture
 from pipeline.text import counted
 
 ENTRIES = 100
@@ -70,7 +70,8 @@ def _name(change: Change) -> str:
 
 def _fields(change: Change) -> str:
     def said(value: object) -> str:
-        return "–" if value is None or value == "" else str(value)
+        picture = PagePicture.of(value, change.spider)
+        return picture.file if picture is not None else "–" if value is None or value == "" else str(value)
 
     return "; ".join(f"{name}: {said(change.after.get(name))}" if not change.before else
                      f"{name}: {said(change.before.get(name))} → {said(change.after.get(name))}" for name in change.fields)

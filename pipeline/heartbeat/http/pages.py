@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -14,7 +15,7 @@ from markupsafe import Markup
 from pipeline.heartbeat.http.atom import xml_text
 from pipeline.heartbeat.snapshot.schema import PastRun, Snapshot
 from pipeline.heartbeat.snapshot.spider_status import RECENT
-from pipeline.model import Change, Run
+from pipeline.model import Change, PagePicture, Run
 from pipeline.text import counted, escape_line, size_for_people, span_for_people, stamp
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -104,6 +105,9 @@ def took(run: Run) -> str:
 def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
     """Return each field that a change affects: its name, its value before the change and its value after."""
     def short(value: object) -> str:
+        picture = PagePicture.of(value, change.spider)
+        if picture is not None:
+            return Markup('<a href="/files/{}">{} x {}</a>').format(quote(picture.file), picture.width, picture.height)
         return _short("" if value is None else plain(context, str(value)))
 
     return [(plain(context, name), short(change.before.get(name)), short(change.after.get(name)))

@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractStreamWriter
 from sqlalchemy import select
 
 from pipeline.errors import StoreError
+from pipeline.model import PICTURES
 from pipeline.registry import ATTACHMENT_FORMATS
 from pipeline.store import FileStore, Store
 from pipeline.store.database.schema import download_files
@@ -32,7 +33,8 @@ _ATTACHMENT = re.compile(rf"messages/\d+(?:-\d+)?-[^/]+\.(?:{'|'.join(ATTACHMENT
 _CHUNK_BYTES = 64 * 1024
 _OBJECT_CHUNK_BYTES = 2 * 1024 * 1024
 """How much of an object is read by one request to the object store."""
-_SAVED_PAGE = re.compile(r"pages/[^/]+/[0-9a-f]{32}-[^/]+")
+_SAVED_PAGE = re.compile(rf"(?:pages|{PICTURES})/[^/]+/[0-9a-f]{{32}}-[^/]+")
+"""Keys of saved pages, and of pictures of pages."""
 
 
 _READERS = 8

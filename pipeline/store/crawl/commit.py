@@ -113,7 +113,7 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)  # a member knows the lease of its run
         seen_items, done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
-        _add_coverage(connection, run, batch, seen_items)
+        _add_coverage(connection, run, batch, [comparison.without_pictures(data) for data in seen_items] if comparison.pictures else seen_items)
         _keep_rejects(connection, run, batch, done.progress, now=now)
         if links:
             done.queued = add_to_frontier(connection, run.pass_id, links)

@@ -73,6 +73,10 @@ class Comparison:
                 if name not in self.ignore or name in found}
         return kept | {name: found[name] for name in self.ignore if name in found}
 
+    def without_pictures(self, found: dict[str, Json]) -> dict[str, Json]:
+        """Return the fields without pictures: that no page has one is no sign of a broken rule."""
+        return {name: value for name, value in found.items() if name not in self.pictures}
+
     def kept(self, reported: dict[str, Json], found: dict[str, Json]) -> dict[str, Json]:
         """Return the fields with which the next state of the item is compared if there is no change to report.
 

@@ -26,9 +26,10 @@ CONTENT = b"0123456789" * 1000
 NAME = 'Größe "1"; a\u00a0b.pdf'
 PDF = "downloads/books/größe 1.pdf"
 PAGE = f"pages/books/{'a1' * 16}-site.test_1.html"
+PICTURE_OF_PAGE = f"screenshots/shop/{'b2' * 16}-site.test_1.png"
 COMPRESSED = f"{PDF}.gz"  # another file, with a name that web servers take for a compressed copy
-OFFERED = [PDF, PAGE, "messages/12-morning-2026-11-22.csv", "messages/12-2-morning-2026-11-22-pages.zip"]
-OTHERS = ["jars/books.txt", "pipeline.sqlite", "heartbeat-token", "messages/12-1.eml", "messages/12-1.html", "pages/login-books.html",
+OFFERED = [PDF, PAGE, PICTURE_OF_PAGE, "messages/12-morning-2026-11-22.csv", "messages/12-2-morning-2026-11-22-pages.zip"]
+OTHERS = ["jars/books.txt", "pipeline.sqlite", "heartbeat-token", "messages/12-1.eml", "messages/12-1.html", "pages/login-books.html", "screenshots/shop/x.png",
           "downloads/books/part.pdf.part", "downloads/books/doomed.pdf", COMPRESSED, "logs/runs/1.log"]
 
 RANGES_AND_CONDITIONS = [
