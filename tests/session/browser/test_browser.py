@@ -239,3 +239,39 @@ def test_secret_headers_reach_only_trusted_origins_whatever_requests_them(pages:
         assert {asked.path: asked.headers.get("X-Key") for asked in pages.asked if asked.path != "/favicon.ico"} == dict.fromkeys(("/", "/api", "/leave"), "geheim")
         assert [asked.path for asked in other.asked if asked.headers.get("X-Key")] == []
         assert sorted(asked.path for asked in other.asked) == ["/away", "/away", "/there", "/there"]
+
+
+def test_pages_of_an_older_login_do_not_replace_the_cookies_of_the_new_one(pages: PageSite, open_with: OpenSession, tmp_path: Path) -> None:
+    pages.pages |= {"/old": Answer("x", headers={"Set-Cookie": "sid=old; Path=/"}), "/seen": Answer("x")}
+    session = open_with(pages.url + "/", login=f'url = "{pages.url}/login"')
+
+    async def work() -> None:
+        async with browser_of(session, tmp_path) as browser:
+            async with browser.page(PLAIN) as page:
+                await page.goto(pages.url)
+                session.adopt("", 1)  # another process of the run has logged in
+                session.jar.store(pages.url, [b"sid=new; Path=/"])
+                async with browser.page(PLAIN) as other:
+                    await page.goto(f"{pages.url}/old")
+                    await other.goto(f"{pages.url}/seen")
+            assert session.jar.header(pages.url) == b"sid=new"
+
+    asyncio.run(work())
+    assert next(asked for asked in pages.asked if asked.path == "/seen").headers["Cookie"] == "sid=new"
+
+
+def test_the_cookies_of_pages_that_are_open_at_the_same_time_all_arrive(pages: PageSite, open_with: OpenSession, tmp_path: Path) -> None:
+    pages.pages |= {f"/{number}": Answer("x", headers={"Set-Cookie": f"c{number}={number}; Path=/"}) for number in range(8)}
+    session = open_with(pages.url + "/")
+
+    async def work() -> None:
+        async with browser_of(session, tmp_path, max_pages=4) as browser:
+            async def one(number: int) -> None:
+                async with browser.page(PLAIN) as page:
+                    await page.goto(f"{pages.url}/{number}")
+                    session.jar.store(pages.url, [f"plain{number}={number}".encode()])
+
+            await asyncio.gather(*map(one, range(8)))
+
+    asyncio.run(work())
+    assert sorted(cookie.name for cookie in session.jar) == sorted([*(f"c{n}" for n in range(8)), *(f"plain{n}" for n in range(8))])
