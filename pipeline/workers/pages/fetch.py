@@ -39,13 +39,13 @@ class PageFetcher:
         self.spider = spider
         self.session = session
         self._client = client
-        self._rendered = rendered
+        self.rendered = rendered
 
     def get(self, url: str) -> FetchedPage:
         """Fetch a page, in a browser if the settings say so. Raises the PipelineError of the request."""
         spider = self.spider
-        if (table := self._rendered.table_for(url)) is not None:
-            answer, notes, is_dom = self._rendered.get(url, table)
+        if (table := self.rendered.table_for(url)) is not None:
+            answer, notes, is_dom = self.rendered.get(url, table)
             return self._fetched(Page(answer, "utf-8" if is_dom else spider.encoding), is_rendered=is_dom, notes=notes)
         page = Page(fetch(self._client, "GET", url, max_bytes=spider.max_page_size, timeout_s=spider.timeout), spider.encoding)
         page = follow_refreshes(self._client, page, method="GET", is_wanted=lambda page: False, encoding=spider.encoding,

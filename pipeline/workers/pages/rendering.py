@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from requests.structures import CaseInsensitiveDict
 
+from pipeline.crawl.browser.picture import Picture, PictureRules
 from pipeline.crawl.browser.render_rules import RenderRules
 from pipeline.crawl.browser.rendered import RenderRequest
 from pipeline.errors import FetchError
@@ -38,6 +39,10 @@ class SinglePages:
         self._runner: asyncio.Runner | None = None
         self._browser: SessionBrowser | None = None
         self._renderer: Renderer | None = None
+        self.picture_rules: PictureRules | None = None
+        """What a picture of each page shows; None takes no pictures."""
+        self.picture: Picture | None = None
+        """The picture of the last page."""
 
     def table_for(self, url: str) -> RenderTable | None:
         """Return how a page is rendered; None if it is fetched without a browser. A start URL may have a table of its own."""
@@ -57,7 +62,8 @@ class SinglePages:
         renderer = self._opened()
         for hops in range(MAX_REDIRECTS + 1):
             self._session.ssrf_guard.check_url(url)
-            found = await renderer.render(RenderRequest(url, "GET", {}, b"", table))
+            found = await renderer.render(RenderRequest(url, "GET", {}, b"", table, picture=self.picture_rules))
+            self.picture = found.picture
             headers = CaseInsensitiveDict(found.headers)
             if not is_redirect(found.status, location="Location" in headers):
                 if found.is_html:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
+from pipeline.cli.main import main
 from pipeline.model import PICTURE, Change, PagePicture
 from pipeline.picture_difference import opened
 from pipeline.store.crawl import items
@@ -101,3 +103,9 @@ def test_with_screenshot_a_change_of_the_text_shows_the_page_of_now_without_comp
     (change,), _ = watch.run()
     assert change.fields == ["text"]
     assert picture(change.after).file != picture(first.after).file
+
+
+def test_try_says_which_picture_would_be_taken(watch: Watch) -> None:
+    watch.site.pages["/"] = "<title>Shop</title><p>text"
+    done = CliRunner().invoke(main, ["try", "--settings", str(watch.crawls.folder / "settings.toml"), "s", watch.site.url + "/"])
+    assert "\npicture: 1280 x 800 pixels, " in done.output
