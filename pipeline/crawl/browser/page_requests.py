@@ -76,6 +76,14 @@ class PageRequests:
         self._cdp.on("Fetch.requestPaused", self._paused)
         await self._cdp.send("Fetch.enable", {"patterns": [*documents, *blocking.patterns(self._blocked_kinds)]})
 
+    async def bypass_service_workers(self) -> None:
+        """Let the site answer what the page requests from now on, and not a service worker that another page of the site has installed.
+
+        A service worker answers from its cache also if the site is down or the page is gone, and its responses are not paused.
+        """
+        await self._cdp.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0})  # needed for the next command
+        await self._cdp.send("Network.setBypassServiceWorker", {"bypass": True})
+
     async def close(self) -> None:
         """Stop watching the page, which may be used again."""
         for task in self._tasks:

@@ -144,8 +144,7 @@ class _Rendering:
         """Open the page, wait until it is complete, perform the steps, and return the content."""
         page, request, requests = self._page, self._request, self._requests
         table, loop = request.table, asyncio.get_running_loop()
-        referer = next((value for name, value in request.headers.items() if name.lower() == "referer"), None)
-        await page.goto(request.url, wait_until="commit", timeout=0, referer=referer)
+        await self._open()
         self._phase = "the page did not finish loading within"
         await page.wait_for_load_state("load", timeout=0)
         if table.wait_for:
@@ -167,6 +166,20 @@ class _Rendering:
             self._phase = "the picture of the page could not be taken within"
             picture = await take_picture(page, request.picture, self._record, timeout_s=deadline - loop.time())
         return Rendered(requests.url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True)
+
+    async def _open(self) -> None:
+        """Open the page. The site itself answers, and not a service worker of it."""
+        page, request, requests = self._page, self._request, self._requests
+        referer = next((value for name, value in request.headers.items() if name.lower() == "referer"), None)
+        knows_worker = bool(page.context.service_workers)
+        if knows_worker:
+            await requests.bypass_service_workers()
+        await page.goto(request.url, wait_until="commit", timeout=0, referer=referer)
+        if not requests.status and not knows_worker:  # a service worker that does not run at this moment has answered
+            await requests.bypass_service_workers()
+            await page.goto(request.url, wait_until="commit", timeout=0, referer=referer)
+        if not requests.status:
+            raise FetchError("something else than the site has answered in the browser", retry=True)
 
     def _with_notes(self, found: Rendered) -> Rendered:
         # A condition of `wait_for` or a step has shown that the page is complete, whatever requests failed.

@@ -93,6 +93,32 @@ def test_pages_that_fail_say_why_and_the_pass_is_not_complete(crawls: Crawls, si
     assert "so the page may lack content" in run.error
 
 
+WORKER = """
+addEventListener('install', event => skipWaiting());
+addEventListener('activate', event => event.waitUntil(clients.claim()));
+addEventListener('fetch', event => {
+  if (event.request.mode == 'navigate') event.respondWith(new Response('<h1>From a cache</h1>', {headers: {'Content-Type': 'text/html'}}));
+});"""
+
+
+@pytest.mark.needs("chromium")
+def test_the_site_answers_and_not_a_service_worker_that_one_of_its_pages_has_installed(crawls: Crawls, site: PageSite) -> None:
+    site.pages |= {
+        "/": "<h1>First</h1><script>navigator.serviceWorker.register('/worker.js');"
+             "navigator.serviceWorker.ready.then(() => document.body.className = 'ready')</script>",
+        "/worker.js": Answer(WORKER, headers={"Content-Type": "text/javascript"}),
+        "/fine": "<body class=ready><h1>Fine</h1>",
+        "/down": Answer("<h1>Down</h1>", 503),
+    }
+    starts = ", ".join(f"'{site.url}{path}'" for path in ("/", "/fine", "/down"))
+    crawls.write(f"[spiders.s]\nstart = [{starts}]\nrender = {{ wait_for = '.ready' }}\nconcurrency = 1\nretries = 0\n"
+                 "items.each = 'body:has(h1)'\nitems.key = ['name']\nitems.fields.name = 'h1'")
+    run = crawls.run()
+    assert sorted(crawls.items()) == ["Fine", "First"]
+    assert not run.complete
+    assert "503" in dict(failed_pages(crawls))["/down"]
+
+
 def failed_pages(crawls: Crawls) -> list[tuple[str, str]]:
     """The path and the error of each page that failed."""
     from sqlalchemy import select
