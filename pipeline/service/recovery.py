@@ -11,7 +11,6 @@ from datetime import timedelta
 from pipeline.errors import PipelineError, StoreError
 from pipeline.run_log import remove_page_files
 from pipeline.service.state import ServiceState, about, utc_now
-from pipeline.session.browser.profile import FOLDER, delete_left_profiles
 from pipeline.store import Store
 from pipeline.store.files.scratch import remove_left_scratch
 from pipeline.store.health.status_queries import running
@@ -43,7 +42,9 @@ def check_store(store: Store, *, unclean: bool) -> None:
         remove_left_scratch(store)
         if store.files.is_remote:  # the files in data_dir are this node's
             store.files.sweep()
-    delete_left_profiles(store.data_dir / FOLDER)
+    if (store.data_dir / "cache" / "browsers").exists():  # of a browser that was started here before
+        from pipeline.session.browser.profile import FOLDER, delete_left_profiles  # noqa: PLC0415  loads everything that sessions need
+        delete_left_profiles(store.data_dir / FOLDER)
     if not unclean:
         return
     swept = store.files.sweep() + remove_page_files(store.data_dir)
