@@ -53,6 +53,10 @@ def test_items_are_printed_as_json_lines_csv_and_xlsx(crawled: Program, site: Pa
     assert crawled.run("items", "s", "--format", "xlsx", "--output", "items.xlsx").returncode == 0
     with zipfile.ZipFile(crawled.folder / "items.xlsx") as archive:
         assert "<f>" not in archive.read("xl/worksheets/sheet1.xml").decode()
+    assert crawled.run("items", "s", "--output", "items.CSV").returncode == 0
+    assert (crawled.folder / "items.CSV").read_text("utf-8").splitlines()[1:] == crawled.run("items", "s", "--format", "csv").stdout.splitlines()[1:]
+    assert crawled.run("items", "s", "--output", "items.txt").returncode == 0
+    assert json.loads((crawled.folder / "items.txt").read_text("utf-8").splitlines()[0]) == items[0]
     changes = [json.loads(line) for line in crawled.run("items", "s", "--changes").stdout.splitlines()]
     assert {change["change"] for change in changes} == {"new"}
 

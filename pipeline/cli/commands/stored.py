@@ -70,12 +70,12 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
 @click.command()
 @settings_option
 @click.argument("spider")
-@click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), default="jsonl", show_default=True)
+@click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), help="The default is the ending of the file of --output, or else jsonl.")
 @click.option("--changes", is_flag=True, help="Print the changes instead of the present items.")
 @click.option("--rejects", is_flag=True, help="Print the rejected items, with the reason and the page.")
 @click.option("--key", help="Print only the item with this key, or with --changes the changes of this item.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
-def items(settings_file: str, spider: str, form: str, key: str | None, output: Path | None, *, changes: bool,
+def items(settings_file: str, spider: str, form: str | None, key: str | None, output: Path | None, *, changes: bool,
           rejects: bool) -> None:
     """Print the stored items of a spider."""
     from pipeline.cli.item_export import export
@@ -87,4 +87,6 @@ def items(settings_file: str, spider: str, form: str, key: str | None, output: P
             click.echo(to_json({"at": entry.at.isoformat(), "run": entry.run_id, "url": entry.url, "reason": entry.reason,
                               "data": entry.data}))
         return
+    ending = output.suffix.removeprefix(".").lower() if output is not None else ""
+    form = form or (ending if ending in ATTACHMENT_FORMATS else "jsonl")
     export(store, spider_name(settings, spider), form=form, changes=changes, output=output, key=key)

@@ -7,8 +7,10 @@ from typing import Any, Self
 
 from scrapy.crawler import Crawler
 from scrapy.settings import BaseSettings
+from scrapy.utils.misc import load_object
 
 from pipeline.crawl.context import CrawlContext, context_of
+from pipeline.crawl.scrapy.project import legacy
 from pipeline.crawl.scrapy.project.findings import component_findings
 from pipeline.crawl.scrapy.project.own_handlers import limited
 from pipeline.model import DRY_RUN
@@ -57,6 +59,7 @@ class MergedComponents:
         self._merge_spider_middlewares(settings)
         for line in component_findings(settings):
             self._context.note(line)
+        settings.set("SPIDER_MIDDLEWARES", dict(_adapted(settings.getdict("SPIDER_MIDDLEWARES"))), priority="cmdline")
         handlers = settings.getdict("DOWNLOAD_HANDLERS")
         settings.set("DOWNLOAD_HANDLERS", {scheme: limited(handler) if handler and scheme in ("http", "https") else handler
                                            for scheme, handler in handlers.items()}, priority="cmdline")
@@ -116,6 +119,13 @@ def _entries(components: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
     for key, number in components.items():
         name = _name(key)
         yield (name if name.startswith(("scrapy.", "pipeline.")) else key), number
+
+
+def _adapted(middlewares: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield spider middlewares, with those that were written for older versions of Scrapy in a form that it accepts."""
+    for key, number in middlewares.items():
+        middleware = load_object(key) if number is not None else None
+        yield (legacy.with_lists(middleware) if isinstance(middleware, type) and legacy.takes_lists(middleware) else key), number
 
 
 def _name(component: Any) -> str:

@@ -62,6 +62,9 @@ def component_findings(settings: BaseSettings) -> Iterator[str]:
         if hasattr(middleware, "process_start_requests") and not hasattr(middleware, "process_start"):
             yield (f"{middleware.__qualname__}.process_start_requests() is not called, because Scrapy no longer has this method; "
                    "rename it to process_start() and make it an asynchronous generator")
+        if legacy.takes_lists(middleware):
+            yield (f"{middleware.__qualname__}.process_spider_output() is not an asynchronous generator, as Scrapy wants it now; "
+                   "it gets the output of each page as a list")
 
 
 def check_components(settings: BaseSettings, folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""Spiders that were written for older versions of Scrapy: start_requests()."""
+"""Code that was written for older versions of Scrapy: start_requests() of spiders, process_spider_output() of spider middlewares."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -35,3 +36,27 @@ async def start(spider: Any) -> AsyncIterator[Any]:
     """Yield what start_requests() of a spider returns; this becomes the start() of the spider."""
     async for each in as_async_generator(spider.start_requests() or ()):
         yield each
+
+
+def takes_lists(middleware: Any) -> bool:
+    """Return whether process_spider_output() of a spider middleware is no asynchronous generator, so that Scrapy would refuse the middleware."""
+    method = getattr(middleware, "process_spider_output", None)
+    return inspect.isfunction(method) and not (inspect.isasyncgenfunction(method) or inspect.iscoroutinefunction(method)
+                                               or hasattr(middleware, "process_spider_output_async"))
+
+
+def with_lists(middleware: type) -> type:
+    """Return a subclass of such a middleware that Scrapy accepts. Its process_spider_output() gets the whole output of a callback as a list."""
+    method: Any = middleware.process_spider_output  # type: ignore[attr-defined]
+    wants_spider = "spider" in inspect.signature(method).parameters
+
+    async def process_spider_output(self: Any, response: Any, result: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        for each in method(self, response, [found async for found in result]) or ():
+            yield each
+
+    async def with_spider(self: Any, response: Any, result: AsyncIterator[Any], spider: Any) -> AsyncIterator[Any]:
+        for each in method(self, response, [found async for found in result], spider) or ():
+            yield each
+
+    return type(middleware.__name__, (middleware,), {"__module__": middleware.__module__, "__qualname__": middleware.__qualname__,
+                                                     "process_spider_output": with_spider if wants_spider else process_spider_output})

@@ -21,6 +21,40 @@ def test_start_requests_is_called_and_what_scrapy_wants_now_is_said(project: Pro
     assert "warning: spiders.s.spider: the spider has start_requests()" in project.program.run("check").stderr
 
 
+def test_a_spider_middleware_that_is_no_asynchronous_generator_gets_lists(project: Project) -> None:
+    project.site.pages = PAGES
+    project.settings('SPIDER_MIDDLEWARES = {"shop.middlewares.Classic": 543, "shop.middlewares.WithoutSpider": 700, "shop.middlewares.Modern": 800}')
+    project.write("shop/middlewares.py", """
+        class Classic:
+            def __init__(self, word):
+                self.word = word
+
+            @classmethod
+            def from_crawler(cls, crawler):
+                return cls(crawler.settings["BOT_NAME"])
+
+            def process_spider_output(self, response, result, spider):
+                for each in result:
+                    yield {**each, "by": self.word + " " + spider.name} if isinstance(each, dict) else each
+
+        class WithoutSpider:
+            def process_spider_output(self, response, result):
+                return [{**each, "all": len(result)} if isinstance(each, dict) else each for each in result]
+
+        class Modern:
+            async def process_spider_output(self, response, result):
+                async for each in result:
+                    yield each
+    """)
+    project.write("shop/spiders/products.py", SPIDER)
+    project.toml()
+    line = project.run()
+    assert "Classic.process_spider_output() is not an asynchronous generator" in line
+    assert "Modern" not in line
+    assert [(item["by"], item["all"]) for item in project.items()] == [("shop products", 1)] * 2
+    assert "warning: spiders.s.spider: WithoutSpider.process_spider_output() is not" in project.program.run("check").stderr
+
+
 def test_a_module_with_an_odd_name_is_loaded_by_its_path(project: Project) -> None:
     project.site.pages = PAGES
     project.settings()
