@@ -29,6 +29,8 @@ QUIET = ("--disable-crash-reporter", "--disable-domain-reliability", "--no-pings
 """Arguments against traffic and processes that no page needs, besides those that Playwright gives itself."""
 _DECISIVE = re.compile(r"\]\s*\[?.*(:FATAL:|error while loading|not found|: ERROR:(?!.*(dbus|crashpad)))")
 """A line of the browser's output that says why it ended."""
+_URL = re.compile(r"\b(?:https?|wss?)://\S+")
+"""A URL in a message. That of a browser on another machine may contain a password or a token."""
 _SANDBOX = ("No usable sandbox", "SUID sandbox", "Operation not permitted")
 
 logger = logging.getLogger(__name__)
@@ -144,8 +146,9 @@ async def _connect(playwright: Playwright, program: BrowserProgram, remote: str,
     try:
         browser = await playwright.chromium.connect_over_cdp(remote, timeout=program.start_timeout_s * 1000)
     except Error as error:
-        raise BrowserError(f"the browser cannot be reached: {_first_line(error)}", where="browser.remote", retry=True,
-                           fix="start it with --remote-debugging-port, and check the URL") from error
+        # The cause is left out, since the messages of Playwright contain the URL in another form, which no mask would find in a log.
+        raise BrowserError(f"the browser cannot be reached: {_URL.sub('its URL', _first_line(error))}", where="browser.remote", retry=True,
+                           fix="start it with --remote-debugging-port, and check the URL") from None
     if not is_here:
         logger.warning("the browser on another machine does not use the guard proxy: private addresses are recognized only in URLs, and `headers`, "
                        "`ca_file` and `insecure_tls` of the spider have no effect on what the browser loads")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -207,6 +208,21 @@ def test_a_browser_that_runs_already_is_used_through_the_guard_proxy(pages: Page
         await running.communicate()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+def test_an_error_about_a_browser_elsewhere_does_not_contain_its_password_or_token(open_with: OpenSession, tmp_path: Path, scheme: str) -> None:
+    async def work(place: str) -> None:
+        remote = f"{scheme}://user:hush-password@{place}/json?token=hush-token"
+        browser = SessionBrowser(open_with("http://site.test/"), BrowserProgram(tmp_path / "browsers", remote=remote), max_pages=1)
+        with pytest.raises(BrowserError, match="404") as caught:
+            async with browser.page(PLAIN):
+                pass
+        assert "hush" not in "".join(traceback.format_exception(caught.value))
+        await browser.close()
+
+    with PageSite() as site:
+        asyncio.run(work(site.host))
 
 
 def test_nothing_is_requested_without_the_proxy_of_the_spider_by_a_browser_elsewhere(open_with: OpenSession, tmp_path: Path) -> None:
