@@ -7,7 +7,6 @@ service worker), its host and its resolved address are checked here, so a page c
 from __future__ import annotations
 
 import asyncio
-import base64
 import hmac
 import logging
 import secrets
@@ -26,6 +25,7 @@ from pipeline.session.browser.guard.faults import ProxyFailedError, hung_up, sit
 from pipeline.session.browser.guard.records import FailureRecord, LoadMeter, PageLoad
 from pipeline.session.browser.guard.requests import ProxyRequest, RequestError, parse_request
 from pipeline.session.browser.guard.streams import IDLE_S, BufferedStream, SocketStream, Stream, TlsStream, relay
+from pipeline.session.login.http_auth import basic
 from pipeline.session.responses.errors import CutShortError, HeadError
 from pipeline.session.session import Session
 
@@ -58,7 +58,7 @@ class GuardProxy:
         self.sign_in_host = f"{secrets.token_hex(16)}.invalid"
         self.server = ""
         self._tls, self.spki = make_certificate(datetime.now(UTC))
-        self._credentials = b"Basic " + base64.b64encode(f"{self.username}:{self.password}".encode())
+        self._credentials = basic(self.username, self.password).encode()
         self._session = session
         self._meter = LoadMeter(max_bytes)
         self._failures = FailureRecord()

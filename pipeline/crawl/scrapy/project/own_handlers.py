@@ -17,12 +17,12 @@ from scrapy.http import Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
-from w3lib.http import basic_auth_header
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.project.request_proxy import META
 from pipeline.hosts import place_of
+from pipeline.session.login.http_auth import basic
 from pipeline.session.proxies.config import credentials_of, shown_proxy
 from pipeline.text import size_for_people
 
@@ -90,7 +90,7 @@ class LimitedHandler(BaseDownloadHandler):
             return
         request.meta[META] = shown_proxy(proxy)
         if credentials := credentials_of(proxy):
-            request.headers["Proxy-Authorization"] = basic_auth_header(*credentials)
+            request.headers["Proxy-Authorization"] = basic(*credentials)
 
     async def close(self) -> None:
         if hasattr(self._handler, "close"):
