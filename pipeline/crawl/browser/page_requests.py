@@ -27,6 +27,7 @@ MOST_RELOADS = 5
 """How often a page may load itself again, such as after a script has set a cookie."""
 
 _CHUNK_BYTES = 1 << 20
+_CLOSE_S = 2.0
 _HTML = frozenset(("", "text/html", "application/xhtml+xml"))
 _ATTACHMENT = re.compile(r"\s*attachment\b", re.IGNORECASE)
 _OF_THE_BROWSER = frozenset(("accept", "accept-encoding", "cookie", "host", "connection", "content-length", "user-agent"))
@@ -92,8 +93,9 @@ class PageRequests:
         if self.left.done() and not self.left.cancelled():
             self.left.exception()  # otherwise asyncio logs an error that nobody has read
         self.left.cancel()
-        with suppress(Error):
-            await self._cdp.detach()
+        with suppress(Error, TimeoutError):  # a page whose script never ends does not answer
+            async with asyncio.timeout(_CLOSE_S):
+                await self._cdp.detach()
 
     def leave(self, outcome: Rendered | PipelineError) -> None:
         """End the rendering with a response as it was sent, or with an error. Only the first call has an effect."""

@@ -110,7 +110,9 @@ class ContextPages:
         """Take over the cookies of the context, and the web storage of a page in use."""
         await self.cookies.take()
         if self._storage is not None and lent.works:
-            await self._storage.after(lent.page)
+            with contextlib.suppress(TimeoutError):  # a page whose script never ends does not answer
+                async with asyncio.timeout(RESET_S):
+                    await self._storage.after(lent.page)
 
     async def _blank(self) -> LentPage:
         while self._idle:

@@ -93,6 +93,17 @@ def test_pages_that_fail_say_why_and_the_pass_is_not_complete(crawls: Crawls, si
     assert "so the page may lack content" in run.error
 
 
+@pytest.mark.needs("chromium")
+def test_a_page_whose_script_never_ends_fails_and_the_next_pages_are_rendered(crawls: Crawls, site: PageSite) -> None:
+    site.pages |= {"/endless": "<h1>Endless</h1><script>onload = () => { for (;;); }</script>", "/fine": "<h1>Fine</h1>"}
+    crawls.write(f"[spiders.s]\nstart = ['{site.url}/endless', '{site.url}/fine']\nrender = 'browser'\nconcurrency = 1\nretries = 0\ntimeout = '4s'\n"
+                 "time_limit = '2m'\nitems.each = 'body:has(h1)'\nitems.key = ['name']\nitems.fields.name = 'h1'")
+    run = crawls.run()
+    assert sorted(crawls.items()) == ["Fine"]
+    assert not run.complete
+    assert "within 4 s" in dict(failed_pages(crawls))["/endless"]
+
+
 WORKER = """
 addEventListener('install', event => skipWaiting());
 addEventListener('activate', event => event.waitUntil(clients.claim()));
