@@ -79,6 +79,14 @@ class RejectedItemError(Exception):
     """An item cannot be stored; the message says why."""
 
 
+class _PipelineFailedError(Exception):
+    """An item pipeline of the spider has raised the exception `reason`."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class PageCollector:
     """The outermost spider middleware: commits all output of a callback and passes nothing on to Scrapy."""
 
@@ -129,8 +137,11 @@ class PageCollector:
             self._context.capped = True
             await self._commit(response, page)
             raise
+        except _PipelineFailedError as error:
+            await self._commit_failed(response, error.reason)
         except Exception as error:  # noqa: BLE001  a spider may raise anything; the crawl continues
             await self._commit_failed(response, error)
+            self._item_signals.spider_failed(error, response)
         else:
             await self._commit(response, page)
         finally:
@@ -147,6 +158,7 @@ class PageCollector:
 
     async def _fail(self, response: Response, exception: Exception) -> AsyncIterator[Any]:
         await self._commit_failed(response, exception)
+        self._item_signals.spider_failed(exception, response)
         return
         yield
 
@@ -185,20 +197,24 @@ class PageCollector:
             for rejected in entry.rejected:
                 self._reject(page, rejected.data, rejected.reason)
         elif isinstance(entry, scrapy.Request):
-            if self._scheduler.dupe_filter is not None:
-                entry = self._scheduler.dupe_filter.new(entry)
-                if entry is None:
-                    return
-            try:
-                page.links.append(to_model(entry, self._spider))
-            except NotStorableError:
-                page.in_memory.append(entry)
+            self._add_request(page, entry)
         elif isinstance(entry, Request):
             page.links.append(entry)
         elif isinstance(entry, Download):
             page.downloads.append(entry)
         elif entry is not None:
             await self._add_yielded_item(page, entry, response)
+
+    def _add_request(self, page: _PageOutput, request: scrapy.Request) -> None:
+        if not self._item_signals.scheduled(request):
+            return
+        new = request if self._scheduler.dupe_filter is None else self._scheduler.dupe_filter.new(request)
+        if new is None:
+            return
+        try:
+            page.links.append(to_model(new, self._spider))
+        except NotStorableError:
+            page.in_memory.append(new)
 
     async def _add_yielded_item(self, page: _PageOutput, given: Any, response: Response) -> None:
         """Pass an item through the item pipelines, and send the signals about it that Scrapy's scraper would send."""
@@ -212,7 +228,7 @@ class PageCollector:
                 return
             except Exception as error:
                 await signals.failed(given, error, response)
-                raise
+                raise _PipelineFailedError(error) from error
         self._add_item(page, ItemAdapter(item).asdict())
         await signals.scraped(item, response)
 
@@ -332,9 +348,16 @@ class ItemProcessor(ItemPipelineManager):
     async def run_pipelines(self, item: Any) -> Any:
         """Pass an item through the spider's item pipelines and return the result.
 
-        Raise DropItem if a pipeline drops the item.
+        If it is None, since many pipelines only write items and return nothing, return the given item. Raise DropItem if a pipeline
+        drops the item.
         """
-        return await super().process_item_async(item)
+        result = await super().process_item_async(item)
+        if result is not None:
+            return result
+        assert self.crawler is not None
+        context_of(self.crawler).note("an item pipeline of the spider returns nothing, so the items are used as they were given to the "
+                                      "pipelines; add `return item` to its process_item()")
+        return item
 
     async def process_item_async(self, item: Any) -> Any:
         item = await self.run_pipelines(item)

@@ -7,6 +7,7 @@ import resource
 from datetime import UTC, datetime
 
 from scrapy import Spider
+from scrapy.spiders import CrawlSpider, CSVFeedSpider, XMLFeedSpider
 
 from pipeline.crawl.scrapy.project.adoption import adopted
 from pipeline.crawl.scrapy.project.findings import check_components, component_findings, findings
@@ -16,6 +17,8 @@ from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import SpiderError
 from pipeline.mail.render.sample import check_template
 from pipeline.settings import Settings, SpiderTable
+
+_OWN_CALLBACKS = (CrawlSpider, CSVFeedSpider, XMLFeedSpider)
 
 
 def check_code(settings: Settings, kind: str, name: str) -> list[str]:
@@ -48,13 +51,16 @@ def _check_spider(settings: Settings, name: str) -> list[str]:
 
 
 def _check_start(table: SpiderTable, spidercls: type[Spider]) -> None:
-    """Raise SpiderError if a spider has no start requests, or no method for their responses."""
+    """Raise SpiderError if a spider has no start requests, or no method for their responses.
+
+    The spiders of _OWN_CALLBACKS pass responses to other methods than parse().
+    """
     if spidercls.start is not Spider.start or is_legacy(spidercls):
         return
     if not table.start and not getattr(spidercls, "start_urls", ()):
         raise SpiderError("the spider has nothing to fetch", where=table.spider,
                           fix="set `start` in settings.toml, or define `start_urls` or `start()` in the class")
-    if getattr(spidercls, "parse", None) is getattr(Spider, "parse", None):
+    if getattr(spidercls, "parse", None) is getattr(Spider, "parse", None) and not issubclass(spidercls, _OWN_CALLBACKS):
         raise SpiderError("the class has no method parse(), which Scrapy calls with each start page", where=table.spider,
                           fix="define parse(self, response)")
 

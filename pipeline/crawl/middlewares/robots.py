@@ -66,7 +66,7 @@ class ObeyRobots:
         (known.result() if known.done() else await asyncio.shield(known)).check(url)
 
     async def _read(self, place: str) -> RobotsTxt:
-        request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes, _OF_ROBOTS: True})
+        request = Request(place, priority=_PRIORITY, callback=NO_CALLBACK, meta={"download_maxsize": self._max_bytes, _OF_ROBOTS: True, "allow_offsite": True})
         robots = self._context.known_robots.get(place)  # another process of the run may have fetched this robots.txt
         if robots is None:
             robots = self._context.known_robots[place] = await self._fetch(request)

@@ -1,4 +1,4 @@
-"""Send the signals about items that Scrapy's scraper sends: item_scraped, item_dropped and item_error, and write their log lines.
+"""Send the signals that Scrapy would send about what a page yields, and write the log lines about items.
 
 Extensions, such as the feed exporter, listen to them.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from scrapy import signals
+from scrapy import Request, signals
 from scrapy.crawler import Crawler
-from scrapy.exceptions import DropItem
+from scrapy.exceptions import DropItem, IgnoreRequest
 from scrapy.http import Response
 from scrapy.logformatter import LogFormatter
 from scrapy.utils.log import logformatter_adapter
@@ -20,7 +20,7 @@ logger = logging.getLogger("scrapy.core.scraper")
 
 
 class ItemSignals:
-    """The signals about the items that a page yields. PageCollector sends them, since it passes no items on to the scraper."""
+    """The signals about the output of a page and about errors. PageCollector sends them, since it passes nothing on to the scraper."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -41,6 +41,19 @@ class ItemSignals:
         self._log(self._crawler.logformatter.item_error(item, error, response, self._spider), exc_info=error)
         await self._crawler.signals.send_catch_log_async(signals.item_error, item=item, response=response, spider=self._spider,
                                                          failure=Failure(error))  # type: ignore[no-untyped-call]
+
+    def scheduled(self, request: Request) -> bool:
+        """Send request_scheduled, and return whether the request may be fetched: Scrapy's OffsiteMiddleware refuses it outside allowed_domains."""
+        answers = self._crawler.signals.send_catch_log(signals.request_scheduled, request=request, spider=self._spider, dont_log=IgnoreRequest)
+        return not any(isinstance(answer, Failure) and isinstance(answer.value, IgnoreRequest) for _, answer in answers)
+
+    def spider_failed(self, error: Exception, response: Response) -> None:
+        """Send spider_error, which CLOSESPIDER_ERRORCOUNT counts, and count the error in the statistics."""
+        self._crawler.signals.send_catch_log(signals.spider_error, failure=Failure(error), response=response,  # type: ignore[no-untyped-call]
+                                             spider=self._spider)
+        assert self._crawler.stats is not None
+        self._crawler.stats.inc_value("spider_exceptions/count")
+        self._crawler.stats.inc_value(f"spider_exceptions/{type(error).__name__}")
 
     @property
     def _spider(self) -> Any:
