@@ -71,7 +71,7 @@ def test_suggest_needs_no_settings_and_writes_nothing(run: Run, site: PageSite, 
 
 
 @pytest.mark.parametrize(("page", "said"), [
-    (Answer("<script src=/app.js></script><div id=root></div>"), "builds its content with JavaScript"),
+    (Answer("<script src=/app.js></script><div id=root></div>"), "builds its content with JavaScript, which needs a browser; add `--render`"),
     (Answer("<p>Loading</p><script src=/a.js></script><noscript>Please enable JavaScript</noscript>"), "builds its content with JavaScript"),
     (Answer(f"{NAVIGATION}<div id=root></div><script src=/app.js></script>{FOOTER}"), "builds its content with JavaScript"),
     (Answer(ONLY_FORM), "the page asks for a password"),

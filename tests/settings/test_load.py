@@ -36,6 +36,13 @@ def test_a_bad_duration_shows_how_one_is_written(tmp_path: Path, value: str) -> 
     assert '"30s"' in said
 
 
+@pytest.mark.parametrize("value", ["true", '"chromium"'])
+def test_a_bad_way_to_render_shows_how_it_is_written(tmp_path: Path, value: str) -> None:
+    said = problem(tmp_path, f'[spiders.s]\nstart = "http://x/"\nrender = {value}\n')
+    assert "spiders.s.render: " in said
+    assert 'write "browser" or a table' in said
+
+
 def test_paths_start_at_the_file(tmp_path: Path) -> None:
     settings = loaded(tmp_path, '[pipeline]\ndata_dir = "data"\n')
     assert settings.data_dir == tmp_path / "data"

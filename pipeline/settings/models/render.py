@@ -141,8 +141,9 @@ class RenderTable(Table):
 def _render(value: object) -> object:
     if value == "browser":
         return {}
-    if isinstance(value, str):
-        raise PydanticCustomError("render", "{found} is not a way to render pages; write \"browser\" or a table", {"found": repr(value)})
+    if isinstance(value, str) or value is True:
+        raise PydanticCustomError("render", "{found} is not a way to render pages; write \"browser\" or a table",
+                                  {"found": "true" if value is True else repr(value)})
     return value
 
 

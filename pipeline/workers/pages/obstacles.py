@@ -29,7 +29,7 @@ def obstacle(fetched: FetchedPage) -> str:
     if is_binary(document.text[:_LONG_TEXT]) or not _is_text(document):
         return f"the page is not HTML, XML or JSON (Content-Type: {document.headers.get('content-type') or 'none'})"
     if scripted := script_message(document, is_rendered=fetched.is_rendered):
-        return scripted
+        return scripted.replace("set `render`", "add `--render`")
     if asks_for_scripts(page):
         return "the page is the challenge of a bot protection; log in with a browser and import its cookies with `pipeline cookies import`"
     if len(page_text(document.text[:_READ])) > _LONG_TEXT:
