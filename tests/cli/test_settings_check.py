@@ -117,6 +117,7 @@ GOOD = {
     "fields to show and one direction for all": ITEMS + '[spiders.s.display]\nhide = ["title"]\nformats = { price = "number" }\n' + DIGEST + 'show = ["price"]\ngood = "down"\n',
     "the demo's password": "[demo]\n" + SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\n'
                            'fields = { password = { file = "var/demo-password" } }\n',
+    "pictures of pages": "[spiders.s]\nstart = 'http://site.lan/'\nrender = { screenshot = 'page' }\n",
     "a certificate with its key": '[heartbeat]\ncertificate = "one.pem"\nkey = "one.key"\n' + SPIDER,
 }
 

@@ -24,7 +24,8 @@ def check(settings: Settings) -> Iterator[Remark]:
 
 def _items(key: str, spider: SpiderTable) -> Iterator[Remark]:
     """Yield a warning if a spider extracts nothing, or if nothing identifies its items."""
-    if spider.item_fields == () and not spider.download:
+    keeps_pages = spider.render is not None and (spider.render.screenshot is not None or spider.render.pdf)
+    if spider.item_fields == () and not spider.download and not keeps_pages:
         yield Remark(key, "the spider has neither `items` nor `download`, so it only fetches pages", "add a table "
                      f"[{key}.items] with the fields to extract; `pipeline suggest {shown_url(spider.start[0].url)}` proposes one", suspicious=True, depends_on=(key, "items"))
     elif spider.items is not None and spider.items.fields and not spider.items.key and "url" not in spider.items.all_fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from pipeline.text import clean_line, counted, shown_url, size_for_people
 
 _DATA = frozenset(("fetch", "xhr", "script"))
 """Kinds of requests without whose responses the scripts of a page may lack its content."""
+_PDF_TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)\d{14}")
 _MOST_NOTES = 10
 _GRACE_S = 1.0
 """How long after the time limit a step may say that it is what has not succeeded in time."""
@@ -160,7 +162,7 @@ class _Rendering:
         body = await snapshot(page, requests.url, self._max_bytes)
         if body is None:
             raise too_large(request.url, self._max_bytes)
-        pdf = await page.pdf(format="A4", print_background=True) if table.pdf else None
+        pdf = _without_time(await page.pdf(format="A4", print_background=True)) if table.pdf else None
         picture = None
         if request.picture is not None and self._record is not None:  # last, since it changes the page
             self._phase = "the picture of the page could not be taken within"
@@ -282,3 +284,8 @@ def _same_site(host: str, other: str) -> bool:
     while count < min(len(labels), len(others)) and labels[-1 - count] == others[-1 - count]:
         count += 1
     return count > 1 and not is_public_suffix(".".join(labels[-count:]))
+
+
+def _without_time(pdf: bytes) -> bytes:
+    """Return a PDF file with a fixed time in place of the one at which it was made, so that an unchanged page has an unchanged file."""
+    return _PDF_TIME.sub(rb"\g<1>20000101000000", pdf)
