@@ -46,7 +46,7 @@ def spider(site: PageSite, more: str = "") -> str:
 @pytest.mark.needs("chromium")
 def test_suggest_with_render_reads_the_page_that_scripts_have_built(run: Run, site: PageSite) -> None:
     site.pages = {"/list": f"<div id=root></div><script>setTimeout(() => {{ root.innerHTML = `{SHOP}` }}, 50)</script>"}
-    assert "set `render`" in " ".join(run("suggest", f"{site.url}/list").output.split())
+    assert "add `--render`" in " ".join(run("suggest", f"{site.url}/list").output.split())
     done = run("suggest", "--render", f"{site.url}/list")
     assert done.exit_code == 0, done.output
     table = tomllib.loads(done.output.partition("writes and tries it")[2])["spiders"]["site"]
