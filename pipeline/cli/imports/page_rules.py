@@ -32,11 +32,6 @@ def drop_lines(pattern: str) -> str:
     return f"^.*{grouped(pattern)}.*"
 
 
-def is_literal(pattern: str) -> bool:
-    """Return whether an expression consists of ordinary characters only."""
-    return re.escape(pattern) == pattern
-
-
 def regex_problem(pattern: str) -> str:
     """Return why a text is not a regular expression; "" if it is one."""
     try:

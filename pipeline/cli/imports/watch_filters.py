@@ -52,14 +52,12 @@ class FilterChain:
         self._without: list[str] = []
         self._ignore: list[str] = []
         self._is_text = False
-        self._has_filters = False
 
     def add(self, filters: object, key: str) -> None:
         """Add the filters of a job: a list of names and tables, or the older text such as "css:h1,html2text"."""
         entries = list(_entries(filters))
         last_html = max((place for place, (kind, _) in enumerate(entries) if kind == "html2text"), default=-1)
         for place, (kind, value) in enumerate(entries):
-            self._has_filters = True
             self._is_text = self._is_text or kind == "html2text"
             self._add(kind, value, f"{key}: {kind}", of_source=place < last_html)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import playwright.async_api as playwright
+import regex
 
+from pipeline.documents.regexes import search
 from pipeline.errors import FetchError
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
@@ -39,14 +40,14 @@ class BlockingBrowser:
         self._trusted = trusted
         self._open_browser = open_browser
         self._table = table
-        self._only = [re.compile(pattern) for pattern in table.only] if table is not None else []
+        self._only = [regex.compile(pattern) for pattern in table.only] if table is not None else []
         self._max_bytes = max_bytes
         self._browser: SessionBrowser | None = None
         self._runner: asyncio.Runner | None = None
 
     def renders(self, url: str) -> bool:
         """Return whether the spider renders the page with this URL."""
-        return self._table is not None and (not self._only or any(pattern.search(url) for pattern in self._only))
+        return self._table is not None and (not self._only or any(search(pattern, url) is not None for pattern in self._only))
 
     def render(self, url: str, is_wanted: Callable[[Page], bool], *, timeout_s: float) -> Page:
         """Open a page, and return its document as soon as `is_wanted` accepts it, or when it does not change any more.

@@ -71,6 +71,13 @@ def test_a_form_that_javascript_builds_is_filled_in_as_people_do(tmp_path: Path,
         assert [cookie.value for cookie in session.jar] == site.logins
 
 
+def test_the_check_of_a_login_uses_the_regular_expressions_of_render_only(tmp_path: Path) -> None:
+    with script_site("one") as site:  # \p{L} is a syntax of the module regex, which the settings allow, and not of Python's re
+        session = session_of(tmp_path, site, ONE, render=False, more="render = { only = ['/\\p{L}+$'] }")
+        assert session.ensure_login()
+        assert session.checkable
+
+
 @pytest.mark.parametrize("storage", ["localStorage", "sessionStorage"])
 def test_a_login_whose_token_is_only_in_the_storage_continues_in_the_next_process(tmp_path: Path, storage: str) -> None:
     with script_site("two", storage) as site:
