@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from pipeline.errors import FetchError
-from pipeline.picture_difference import difference, opened
+from pipeline.picture_difference import MAX_PIXELS, difference, opened
 from pipeline.settings import SelectorTable, SpiderTable
 from pipeline.text import clean_line, shown_url
 
@@ -183,13 +184,18 @@ async def take_picture(page: Page, rules: PictureRules, record: LoadRecord, *, t
         return Picture(problem=shot, hidden=tuple(area["hidden"]))
     if record.problem:
         return Picture(problem=record.problem, hidden=tuple(area["hidden"]))
-    height = round(min(area["height"], MAX_HEIGHT))
-    return Picture(shot, round(area["width"]), height, cut=area["height"] > MAX_HEIGHT, hidden=tuple(area["hidden"]))
+    height = _height(area)
+    return Picture(shot, round(area["width"]), round(height), cut=area["height"] > height, hidden=tuple(area["hidden"]))
+
+
+def _height(area: _Area) -> float:
+    """Return the height of the picture: a very wide one is less high, so that it can be compared."""
+    return min(area["height"], MAX_HEIGHT, MAX_PIXELS // (math.ceil(area["width"]) + 1))
 
 
 async def _still(page: Page, area: _Area, rules: PictureRules, end: float) -> bytes | str:
     """Return a picture that is the same as the one before it, or the reason why there is none."""
-    clip: FloatRect = {"x": area["x"], "y": area["y"], "width": area["width"], "height": min(area["height"], MAX_HEIGHT)}
+    clip: FloatRect = {"x": area["x"], "y": area["y"], "width": area["width"], "height": _height(area)}
     shoot = partial(page.screenshot, full_page=True, clip=clip, animations="disabled", caret="hide", scale="css", type="png")
     still_by = min(end, time.monotonic() + _SETTLE_S)
     before: bytes = await shoot(timeout=1000 * max(0.1, end - time.monotonic()))

@@ -15,6 +15,8 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from pipeline.crawl.browser.picture import MAX_HEIGHT, LoadRecord, Picture, PictureRules, part_selector, take_picture
 from pipeline.errors import FetchError
+from pipeline.picture_difference import MAX_PIXELS
+from pipeline.picture_difference import opened as opened_for_comparison
 from pipeline.settings import SelectorTable
 from tests.crawl.browser.png import png
 from tests.servers.pages import Answer, PageSite
@@ -141,3 +143,11 @@ def test_a_very_high_page_is_cut_and_this_is_said(take: Take, site: PageSite) ->
     site.pages["/"] = HEAD + "<div style='height:40000px'></div>"
     picture = take(site.url, is_compared=False)
     assert (picture.height, picture.cut) == (MAX_HEIGHT, True)
+
+
+def test_a_very_wide_part_is_less_high_so_that_its_picture_can_be_compared(take: Take, site: PageSite) -> None:
+    site.pages["/"] = HEAD + f"<p id=p style='margin:0;width:4000px;height:{MAX_HEIGHT}px;background:#0f0'></p>"
+    picture = take(site.url, part="#p", timeout_s=60.0)
+    assert picture.cut
+    assert picture.width * picture.height <= MAX_PIXELS
+    assert opened_for_comparison(picture.png).size == (picture.width, picture.height)
