@@ -15,7 +15,7 @@ from pipeline.crawl.browser.page_requests import PageRequests, too_large
 from pipeline.crawl.browser.picture import LoadRecord, take_picture
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
 from pipeline.crawl.browser.snapshot import snapshot
-from pipeline.errors import FetchError, PipelineError
+from pipeline.errors import BrowserError, FetchError, PipelineError
 from pipeline.hosts import host_of
 from pipeline.session.browser import net_errors
 from pipeline.session.browser.browser import SessionBrowser
@@ -71,7 +71,8 @@ class Renderer:
         guard = self._browser.guard
         async with self._browser.page(Emulation.of(request.table)) as page:
             try:
-                cdp = await page.context.new_cdp_session(page)
+                async with asyncio.timeout(self._shared.timeout_s):
+                    cdp = await page.context.new_cdp_session(page)
                 requests = PageRequests(cdp, request.url, blocked=request.table.blocked, max_bytes=self._shared.max_bytes,
                                         check_document=self._check_document, reason_for=guard.reason_for)
                 try:
@@ -82,6 +83,8 @@ class Renderer:
                     await requests.close()
                 if has_left:  # Chromium now shows an error page, a moment later than its next use could begin
                     await page.close()
+            except TimeoutError as error:
+                raise BrowserError(f"the page did not respond within {self._shared.timeout_s:.0f} s", where=shown_url(request.url), retry=True) from error
             except Error as error:
                 raise guard.reason_for(request.url) or net_errors.translated(str(error), request.url) from error
             if load.exceeded.is_set():
@@ -117,8 +120,9 @@ class _Rendering:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_s
         with self._listening():
-            await self._set_cookies()
-            await self._requests.start(request.method, request.headers, request.body)
+            async with asyncio.timeout_at(deadline):
+                await self._set_cookies()
+                await self._requests.start(request.method, request.headers, request.body)
             work, too_much = asyncio.create_task(self._work(deadline)), asyncio.create_task(exceeded.wait())
             try:
                 first: set[asyncio.Future[Any]] = {work, left, too_much}
