@@ -36,7 +36,7 @@ class WatchSpider(BuiltInSpider):
     name = "watch"
     key = "url"
     does = "compares the text of pages, or of parts of them"
-    item = "a page: `url`, `name`, `text`; with `visual` also `picture`"
+    item = "a page: `url`, `name`, `text`, and `picture` with watch.visual"
 
     def __init__(self, table: WatchTable, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -157,7 +157,7 @@ def test_a_download_that_a_page_starts_ends_in_the_download_queue(crawls: Crawls
 @pytest.mark.needs("chromium")
 def test_a_spider_in_python_asks_for_rendering_by_meta(crawls: Crawls, site: PageSite) -> None:
     shop(site)
-    (crawls.folder / "own.py").write_text(textwrap.dedent("""
+    (crawls.folder / "rendering_spider.py").write_text(textwrap.dedent("""
         import scrapy
 
         class OwnSpider(scrapy.Spider):
@@ -175,7 +175,7 @@ def test_a_spider_in_python_asks_for_rendering_by_meta(crawls: Crawls, site: Pag
             def parse_broken(self, response):
                 yield {"name": "broken"}
         """))
-    crawls.write(f"[spiders.s]\nspider = 'own:OwnSpider'\nstart = '{site.url}/'\n")
+    crawls.write(f"[spiders.s]\nspider = 'rendering_spider:OwnSpider'\nstart = '{site.url}/'\n")
     run = crawls.run()
     assert {name: item["rendered"] for name, item in crawls.items().items()} == {"start": False, "asked": True}
     assert "meta.render" in run.error
