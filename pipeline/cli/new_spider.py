@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic_write import create_file
 from pipeline.errors import SpiderError, UsageError
 from pipeline.sample_rows import row_lines
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings
 from pipeline.settings.cross_checks import ENTRY_NAME
+from pipeline.settings.edit import write_part
 from pipeline.settings.files import SettingsFiles, file_with, part_folder
 from pipeline.text import counted, shown_url
 
@@ -89,17 +88,8 @@ def write_table(settings: Settings, name: str, toml: str, url: str) -> Path:
 
     The file has the mode of the settings file. Raises SettingsError, and writes nothing, if all settings together would not be valid.
     """
-    path, main = _path(settings, name), Path(settings.file)
     text = f"# Proposed by `pipeline suggest` for {shown_url(url)}\n\n{toml}"
-    load(main, drafts={path: text})
-    try:
-        path.parent.mkdir(exist_ok=True)
-        if not create_file(path, text.encode()):
-            raise UsageError("the file already exists and was not changed", where=str(path), fix="choose another name")
-        path.chmod(stat.S_IMODE(main.stat().st_mode))
-    except OSError as error:
-        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
-    return path
+    return write_part(settings.file, name, text, fix="choose another name")
 
 
 def _path(settings: Settings, name: str) -> Path:

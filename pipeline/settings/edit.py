@@ -1,18 +1,19 @@
-"""Change keys of a spider's table in a settings file. Comments, order and everything else in the file are kept."""
+"""Change keys of a spider's table in a settings file, whose comments and order are kept, and add files to settings.d."""
 
 from __future__ import annotations
 
 import codecs
 import difflib
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic_write import replace_file
-from pipeline.errors import Problem, SettingsError
-from pipeline.settings.files import file_with
+from pipeline.atomic_write import create_file, replace_file
+from pipeline.errors import Problem, SettingsError, UsageError
+from pipeline.settings.files import file_with, part_folder
 from pipeline.settings.load import load
 from pipeline.text import shown_url
 
@@ -35,6 +36,25 @@ def merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         else:
             result[name] = value
     return result
+
+
+def write_part(settings_file: str | Path, name: str, text: str, *, fix: str) -> Path:
+    """Write a new file NAME.toml to settings.d, and return its path. It has the mode of the settings file.
+
+    fix: what to do if the file exists. Raises SettingsError, and writes nothing, if all settings together would not be valid, or UsageError
+    if the file exists or cannot be written.
+    """
+    main = Path(settings_file)
+    path = part_folder(main) / f"{name}.toml"
+    load(main, drafts={path: text})
+    try:
+        path.parent.mkdir(exist_ok=True)
+        if not create_file(path, text.encode()):
+            raise UsageError("the file already exists and was not changed", where=str(path), fix=fix)
+        path.chmod(stat.S_IMODE(main.stat().st_mode))
+    except OSError as error:
+        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
+    return path
 
 
 class SpiderEdit:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic_write import create_file
 from pipeline.cli.imports.imported import Imported
 from pipeline.errors import UsageError
-from pipeline.settings import Settings, load
+from pipeline.settings import Settings
+from pipeline.settings.edit import write_part
 from pipeline.settings.files import part_folder
 
 
@@ -33,20 +32,9 @@ def digest_table(imported: Imported, settings: Settings | None, to: Sequence[str
 
 
 def write(settings: Settings, name: str, text: str) -> Path:
-    """Write a new file NAME.toml to settings.d, and return its path. It has the mode of the settings file.
-
-    Raises SettingsError, and writes nothing, if all settings together would not be valid, or UsageError if the file exists.
-    """
-    main = Path(settings.file)
-    path = part_folder(main) / f"{name}.toml"
-    if path.exists():
-        raise UsageError("the file already exists and was not changed", where=str(path), fix="remove it, or give another name with --name")
-    load(main, drafts={path: text})
-    try:
-        path.parent.mkdir(exist_ok=True)
-        if not create_file(path, text.encode()):
-            raise UsageError("the file already exists and was not changed", where=str(path), fix="remove it, or give another name with --name")
-        path.chmod(stat.S_IMODE(main.stat().st_mode))
-    except OSError as error:
-        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
-    return path
+    """Write a new file NAME.toml to settings.d, and return its path; see `write_part`."""
+    fix = "remove it, or give another name with --name"
+    path = part_folder(Path(settings.file)) / f"{name}.toml"
+    if path.exists():  # before its spiders are found to exist already
+        raise UsageError("the file already exists and was not changed", where=str(path), fix=fix)
+    return write_part(settings.file, name, text, fix=fix)
