@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
-from pipeline.crawl.browser.render_rules import RenderRules
 from pipeline.crawl.extract.links import hosts_of
 from pipeline.crawl.interfaces import EPOCH, SAFE_TO_REPLAY, Followers, Membership, PageWriter
 from pipeline.crawl.page_limit import PageLimit
@@ -18,6 +17,7 @@ from pipeline.errors import PipelineError
 from pipeline.hosts import HostSet, host_of
 from pipeline.model import Json, Progress, Request, Run
 from pipeline.session import PreparedStart, Session
+from pipeline.session.browser.render_rules import RenderRules
 from pipeline.session.politeness.host_limits import HostBudget
 from pipeline.session.politeness.robots import FORBIDDEN, Robots, RobotsTxt
 from pipeline.settings import BrowserTable, SpiderTable

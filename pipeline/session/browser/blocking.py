@@ -8,15 +8,14 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import playwright.async_api as playwright
-import regex
 
-from pipeline.documents.regexes import search
 from pipeline.errors import FetchError
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.login.activity import Activity
 from pipeline.session.browser.net_errors import translated
 from pipeline.session.browser.page_storage import keep_databases, read_storage
+from pipeline.session.browser.render_rules import RenderRules
 from pipeline.session.page import Answer, Page
 from pipeline.session.trusted_origins import TrustedOrigins
 from pipeline.session.web_storage import OriginStorage, WebStorage
@@ -40,14 +39,14 @@ class BlockingBrowser:
         self._trusted = trusted
         self._open_browser = open_browser
         self._table = table
-        self._only = [regex.compile(pattern) for pattern in table.only] if table is not None else []
+        self._rules = RenderRules(table)
         self._max_bytes = max_bytes
         self._browser: SessionBrowser | None = None
         self._runner: asyncio.Runner | None = None
 
     def renders(self, url: str) -> bool:
         """Return whether the spider renders the page with this URL."""
-        return self._table is not None and (not self._only or any(search(pattern, url) is not None for pattern in self._only))
+        return self._rules.table_for(url) is not None
 
     def render(self, url: str, is_wanted: Callable[[Page], bool], *, timeout_s: float) -> Page:
         """Open a page, and return its document as soon as `is_wanted` accepts it, or when it does not change any more.

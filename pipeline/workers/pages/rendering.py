@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from requests.structures import CaseInsensitiveDict
 
 from pipeline.crawl.browser.picture import Picture, PictureRules
-from pipeline.crawl.browser.render_rules import RenderRules
 from pipeline.crawl.browser.rendered import RenderRequest
 from pipeline.errors import FetchError
 from pipeline.session import Session
+from pipeline.session.browser.render_rules import RenderRules
 from pipeline.session.client import MAX_REDIRECTS
 from pipeline.session.errors import TOO_MANY_REDIRECTS, TOO_MANY_REDIRECTS_FIX
 from pipeline.session.page import Answer
