@@ -1,4 +1,4 @@
-"""The web storage of one spider's sites: localStorage, sessionStorage and IndexedDB, stored in a private file between runs.
+"""The web storage of one spider's sites (localStorage, sessionStorage, IndexedDB), kept between runs.
 
 Many sites keep the token of a login only there, and not in a cookie. The storage of an origin is kept as its pages left it.
 """

@@ -1,6 +1,6 @@
-"""Print the spiders of a Scrapy project as JSON: `python -m pipeline.workers.list_spiders FOLDER`. It executes the project's code.
+"""Print the spiders of a Scrapy project as JSON: `python -m pipeline.workers.list_spiders FOLDER`.
 
-The output is {"project": name, "spiders": [{"name": …, "args": […]}]}, or {"error": sentence} if the project cannot be loaded.
+The project's code is executed. The output is {"project": name, "spiders": [{"name": …, "args": […]}]}, or {"error": sentence} if the project cannot be loaded.
 """
 
 from __future__ import annotations

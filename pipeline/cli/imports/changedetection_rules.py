@@ -1,4 +1,4 @@
-"""The filters and browser steps of a watch of changedetection.io, as the tables `watch`, `items` and `render` of a spider."""
+"""Convert filters and browser steps of changedetection.io to tables of a spider (`watch`, `items`, `render`)."""
 
 from __future__ import annotations
 

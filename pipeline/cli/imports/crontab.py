@@ -24,7 +24,7 @@ _WITH_VALUE = frozenset(["-o", "--output", "-O", "--overwrite-output", "-t", "--
 class CrontabCrawl:
     """One start of a spider. folder: the directory that the line changes to; "" if it changes to none. project: of scrapyd; "" if unknown.
 
-    left_out: what of the line has no counterpart, and the reason.
+    left_out: the parts of the line that have no counterpart, and the reason.
     """
 
     line: int

@@ -1,4 +1,4 @@
-"""What an import has read: spiders with what could not be carried over, proxies, recipients, and the variables for secrets."""
+"""The result of an import: spiders, what could not be carried over, proxies, recipients, secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Add an import to the settings: the recipients of its digest, and a new file of settings.d that is valid with all other settings."""
+"""Add an import to the settings: a digest with its recipients, and a new file of settings.d."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Read the files of other programs. They are untrusted: their size, depth and number of values are limited, and nothing in them is executed."""
+"""Read the files of other programs, which are untrusted.
+
+Their size, depth and number of values are limited, and nothing in them is executed.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The requests of one page in the browser: the first request, redirects, responses that are not HTML, frames, and what is blocked.
+"""Control the requests of one page in the browser.
 
-Only these requests are paused by Chromium (domain Fetch of the Chrome DevTools Protocol); all others pass without this program. The guard proxy
-checks the address of every request.
+That is the first request, redirects, responses that are not HTML, frames, and what is blocked. Only these requests are paused by Chromium
+(domain Fetch of the Chrome DevTools Protocol); all others pass without this program. The guard proxy checks the address of every request.
 """
 
 from __future__ import annotations

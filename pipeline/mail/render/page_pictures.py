@@ -1,4 +1,4 @@
-"""Show how a watched page looks in a mail: before, now, and what changed, each cut to where the changes are and made small."""
+"""Show in a mail how a watched page looked before, how it looks now, and what changed."""
 
 from __future__ import annotations
 

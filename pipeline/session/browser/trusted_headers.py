@@ -1,4 +1,4 @@
-"""Adds the spider's headers, the login's token and HTTP authentication to what pages request from trusted origins, and only to that."""
+"""Adds the spider's headers, token and HTTP authentication to what pages request from trusted origins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs in through a form that exists only after JavaScript was executed: fills it in and submits it in the session's browser."""
+"""Logs in through a form that exists only after JavaScript was executed, in the session's browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put the values that a Scrapy project sets into the spider's table of settings.toml, where the table has no value of its own."""
+"""Use the values of a Scrapy project's settings where the spider's table in settings.toml has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code that was written for older versions of Scrapy: start_requests() of spiders, process_spider_output() of spider middlewares."""
+"""Adapt code for older versions of Scrapy: start_requests() and synchronous spider middlewares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrap a project's own download handler for http or https, such as that of scrapy-playwright, in the limits of this program."""
+"""Wrap a project's own download handler, such as scrapy-playwright's, in the limits of this program."""
 
 from __future__ import annotations
 
