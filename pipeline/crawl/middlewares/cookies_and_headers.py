@@ -13,7 +13,7 @@ from scrapy.spidermiddlewares.referer import RefererMiddleware
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import EPOCH, IS_RENDERED, START
 from pipeline.session import PreparedStart
-from pipeline.session.cookies.cookie import with_own
+from pipeline.session.cookies.cookie import own_cookies, with_own
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.responses.encodings import declared_encoding, detected_encoding
 from pipeline.session.trusted_origins import origin_of, referer_for
@@ -63,7 +63,7 @@ class SessionCookies(_Middleware):
             return
         header = self._jar(request).header(request.url)
         if request.cookies:
-            header = with_own(header, _pairs(request.cookies))
+            header = with_own(header, own_cookies(request.cookies))
         if header:
             request.headers["Cookie"] = header
         else:
@@ -76,13 +76,6 @@ class SessionCookies(_Middleware):
         if b"Set-Cookie" in response.headers and not request.meta.get("dont_merge_cookies"):
             self._jar(request).store(request.url, response.headers.getlist("Set-Cookie"), served=response.headers.get("Date") or b"")
         return response
-
-
-def _pairs(cookies: Any) -> dict[str, str]:
-    """Return the cookies of a request as a dict. Scrapy accepts a dict or a list of dicts."""
-    if isinstance(cookies, dict):
-        return {str(name): str(value) for name, value in cookies.items()}
-    return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}
 
 
 class FillStartRequest(_Middleware):

@@ -20,6 +20,7 @@ from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
 from pipeline.crawl.scrapy.handler import SessionHandler
 from pipeline.errors import FetchError, PipelineError
 from pipeline.session.browser.net_errors import NotShownError
+from pipeline.session.cookies.cookie import own_cookies
 from pipeline.settings import RenderTable
 from pipeline.text import shown_url
 
@@ -63,7 +64,7 @@ class RenderHandler(SessionHandler):
             headers.pop(name, None) if name not in self._session.headers else None  # the browser has its own
         try:
             rendered = await renderer.render(RenderRequest(
-                request.url, request.method, headers, request.body, table, cookies=_own_cookies(request), picture=self._picture_of(table),
+                request.url, request.method, headers, request.body, table, cookies=own_cookies(request.cookies), picture=self._picture_of(table),
                 is_login_page=partial(self._is_login_page, request.url)))
         except PipelineError as error:
             if isinstance(error, NotShownError):  # another attempt at once would take as long again
@@ -127,13 +128,6 @@ class RenderHandler(SessionHandler):
         if self._browser is not None:
             await asyncio.shield(self._browser.close())
         await super().close()
-
-
-def _own_cookies(request: Request) -> dict[str, str]:
-    """Return the cookies that the request itself has. Scrapy accepts a dict or a list of dicts."""
-    if isinstance(request.cookies, dict):
-        return {str(name): str(value) for name, value in request.cookies.items()}
-    return {str(entry["name"]): str(entry["value"]) for entry in request.cookies or ()}
 
 
 def _response_of(rendered: Rendered, request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.session.cookies.matching import canonical_host, is_address
 
@@ -79,6 +80,13 @@ def make_cookie(*, domain: str, name: str, value: str, path: str = "/", secure: 
     host = canonical_host(domain.removeprefix("."))
     return Cookie(name=name, value=value, domain=host, path=path or "/", secure=secure, expires_s=expires_s,
                   host_only=not domain.startswith(".") or is_address(host), http_only=http_only, same_site=same_site)
+
+
+def own_cookies(cookies: Any) -> dict[str, str]:
+    """Return the own cookies of a request by name. Scrapy accepts a dict, or a list of dicts with `name` and `value`."""
+    if isinstance(cookies, dict):
+        return {str(name): str(value) for name, value in cookies.items()}
+    return {str(entry["name"]): str(entry["value"]) for entry in cookies or ()}
 
 
 def with_own(header: bytes, own: Mapping[str, str]) -> bytes:
