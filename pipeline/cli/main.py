@@ -14,13 +14,16 @@ import click
 
 from pipeline import __version__
 from pipeline.cli.commands import (
+    completion,
     data,
     doctor,
     imports,
+    logs,
     mail,
     mend,
     nodes,
     notify,
+    pauses,
     run,
     serve,
     sessions,
@@ -30,12 +33,21 @@ from pipeline.cli.commands import (
     stop,
     stored,
 )
+from pipeline.cli.suggestions import meant
 from pipeline.errors import PipelineError, UsageError
 from pipeline.text import escape_controls
 
 
 class Pipeline(click.Group):
     """Prints a PipelineError as one line and exits with its exit code; only a bug causes a traceback."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in self.commands:
+            found = meant(name, self.commands)
+            raise click.UsageError(f"No such command {escape_controls(name)!r}" + (f": did you mean `pipeline {found}`?" if found else
+                                   ": `pipeline --help` lists the commands"), ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -63,7 +75,7 @@ def main(context: click.Context) -> None:
 
 
 for _command in (
-        serve.serve, nodes.worker, nodes.nodes, run.run, stop.stop, spiders.suggest, spiders.new, spiders.try_page, spiders.shell, settings.check, settings.init, settings.schema, imports.import_jobs, imports.import_scrapy,
-        status.status, status.ping, status.url, mail.digest, mail.outbox, mail.mail, notify.notify, stored.history, stored.next_slots, stored.items,
-        mend.mend, doctor.doctor, data.backup, data.restore, data.migrate, data.migrate_store, data.prune, sessions.login, sessions.cookies):
+        serve.serve, nodes.worker, nodes.nodes, run.run, stop.stop, pauses.pause, pauses.resume, spiders.suggest, spiders.new, spiders.try_page, spiders.shell, settings.check, settings.init, settings.schema, imports.import_jobs, imports.import_scrapy,
+        status.status, status.ping, status.url, mail.digest, mail.outbox, mail.mail, notify.notify, stored.history, stored.next_slots, stored.items, logs.logs,
+        mend.mend, doctor.doctor, data.backup, data.restore, data.migrate, data.migrate_store, data.prune, sessions.login, sessions.cookies, completion.completion):
     main.add_command(_command)

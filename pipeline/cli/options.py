@@ -20,6 +20,28 @@ def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
                         metavar="FILE", help="Path of the settings file.")(command)
 
 
+class GroupWithDefault(click.Group):
+    """A group of commands that is itself a command: without the name of a subcommand, its first one is meant.
+
+    So `pipeline items books` remains what it was before there was `pipeline items forget`.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+def complete_spiders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the spiders of the settings whose names begin like this, for the completion of a shell; none if the settings have an error."""
+    from pipeline.settings import load
+    try:
+        settings = load(ctx.params.get("settings_file") or "settings.toml")
+    except (UsageError, OSError, ValueError):
+        return []
+    return [name for name in settings.spiders if name.startswith(incomplete)]
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 
 

@@ -95,7 +95,7 @@ def claim_due(store: Store, plans: Schedules, *, now: datetime) -> list[Run]:
     StoreError and postpones the slots that have not been claimed yet.
     """
     plan, spiders = plans.spiders, plans.settings.spiders
-    due = plan.due(now, paused=paused_spiders.paused_spiders(store))
+    due = plan.due(now, paused=paused_spiders.paused_spiders(store, now=now))
     found: list[Run] = []
     groups = list(newest_of_each(due))
     try:

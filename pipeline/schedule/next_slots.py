@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pipeline.schedule.slot_times import DueTime, SlotTimes
+
+HELD_LOOK = timedelta(seconds=20)
+"""How often to look whether the pause of a spider with a due slot has ended: by itself, or by a command of another process."""
 
 
 @dataclass
@@ -104,9 +107,9 @@ class NextSlots:
         return min((entry.wake_at for entry in self._entries.values() if not (entry.taken or entry.held)), default=None)
 
     def put_off_until(self, now: datetime) -> datetime | None:
-        """Return when the first postponed slot must be retried; None if no slot is postponed."""
-        return min((entry.wake_at for entry in self._entries.values()
-                    if entry.wake_at > entry.due.at and entry.wake_at > now and not entry.taken), default=None)
+        """Return when the first postponed or held slot must be retried; None if there is none."""
+        return min((now + HELD_LOOK if entry.held else entry.wake_at for entry in self._entries.values()
+                    if entry.held or (entry.wake_at > entry.due.at and entry.wake_at > now and not entry.taken)), default=None)
 
     def upcoming(self) -> dict[str, datetime]:
         """Return a mapping from the name of each spider or digest to its next due time."""

@@ -10,6 +10,7 @@ from pipeline.schedule.describe import after_in_words, in_words
 from pipeline.schedule.slot_times import SlotTimes
 from pipeline.settings import ScheduleTable, Settings
 from pipeline.store import Store
+from pipeline.store.mail import digest_mutes
 from pipeline.store.runs import host_pauses, paused_spiders, slots
 
 
@@ -19,7 +20,7 @@ class Entry:
 
     kind: "spider" or "digest". name: the spider or digest. schedule: the name of the schedule; None if the spider or
     digest has no schedule. words: the schedule in words. next: the next due time; None if no due time is known. paused:
-    whether the spider is paused.
+    whether the spider is paused, or the digest muted. pause_ends: when the pause ends by itself; None if it does not. reason: of the pause.
     """
 
     kind: str
@@ -28,6 +29,8 @@ class Entry:
     words: str
     next: datetime | None
     paused: bool = False
+    pause_ends: datetime | None = None
+    reason: str = ""
     paused_until: datetime | None = None
     """The spider sends no request before this time, because the site asked for a pause; None if there is no pause."""
 
@@ -38,35 +41,38 @@ def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
     Each spider or digest without a schedule has an entry, too.
     Entries of paused spiders come last.
     """
-    paused = paused_spiders.paused_spiders(store)
+    with store.read() as connection:
+        pauses = paused_spiders.pauses(connection, now=now)
     cursors = slots.read_cursors(store, "spider")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
              for name, schedule, table in spider_slot_times(settings)}
     found = []
     hosts = host_pauses.paused_hosts(store, now=now)
     for name, spider in settings.spiders.items():
-        off = name in paused
-        found += [_entry("spider", name, table, times, paused=off) for table in spider.schedule]
+        own = [_entry("spider", name, table, times) for table in spider.schedule]
         if spider.after:
-            found.append(Entry("spider", name, f"after {', '.join(spider.after)}", after_in_words(spider.after), None, off))
+            own.append(Entry("spider", name, f"after {', '.join(spider.after)}", after_in_words(spider.after), None))
         elif not spider.schedule:
-            found.append(Entry("spider", name, None, "manual runs only", None, off))
+            own.append(Entry("spider", name, None, "manual runs only", None))
+        pause = pauses.get(name)
+        found += own if pause is None else [replace(entry, paused=True, pause_ends=pause.until, reason=pause.reason) for entry in own]
         if (until := host_pauses.paused_until(spider, hosts)) is not None:
             found = [entry if entry.name != name else replace(
                 entry, paused_until=until, next=max(entry.next, until) if entry.next else None) for entry in found]
     cursors = slots.read_cursors(store, "digest")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
              for name, schedule, table in digest_slot_times(settings)}
+    muted = digest_mutes.muted_until(store, now=now)
     for name, digest in settings.digests.items():
-        found += [_entry("digest", name, table, times) for table in digest.schedule]
+        own = [_entry("digest", name, table, times) for table in digest.schedule]
         if not digest.schedule:
-            found.append(Entry("digest", name, None, "after each run with changes", None))
+            own.append(Entry("digest", name, None, "after each run with changes", None))
+        found += own if name not in muted else [replace(entry, paused=True, pause_ends=muted[name]) for entry in own]
     return sorted(found, key=lambda entry: (entry.paused, entry.next is None, entry.next or now))
 
 
-def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, str], datetime | None], *,
-           paused: bool = False) -> Entry:
-    return Entry(kind, name, table.name, in_words(table), times[name, table.name], paused)
+def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, str], datetime | None]) -> Entry:
+    return Entry(kind, name, table.name, in_words(table), times[name, table.name])
 
 
 def _next(table: SlotTimes, cursor: datetime | None, now: datetime) -> datetime | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pipeline.errors import PipelineError
 from pipeline.model import DigestClaim, Run
 from pipeline.service.state import ServiceState, utc_now
-from pipeline.store.mail import digests
+from pipeline.store.mail import digest_mutes, digests
 from pipeline.store.runs.follow_ups import is_tried_again
 from pipeline.workers.runner import Runner
 
@@ -71,15 +71,18 @@ class DigestBuilder:
     async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
         """Build a digest of the runs that the digest has not reported yet.
 
-        During the digest's quiet hours, do nothing.
+        During the digest's quiet hours, or while it is muted, do nothing.
         Returns True if the runs were claimed for `slot_key`, or if there was nothing to report. Returns False if the caller must try
-        again: during quiet hours, after an error of the store, or if an earlier, unfinished claim was built instead. A digest whose
+        again: during quiet hours or a mute, after an error of the store, or if an earlier, unfinished claim was built instead. A digest whose
         rendering failed is built again later.
         slot_key: the text that identifies the slot, or the reason for the digest if it has no schedule.
         scheduled: whether `slot_key` identifies a slot. Only then is a digest with `empty = "send"` sent without any news.
         """
-        digest = self._state.settings.digests[name]
-        if digest.quiet_until(utc_now(), self._state.settings.zone) is not None:
+        try:
+            if await self.waits_until(name) is not None:
+                return False
+        except PipelineError as error:
+            await self._failed(name, None, error)
             return False
         if self._by_jobs():
             return await self._claim_for_any(name, slot_key, scheduled=scheduled)
@@ -116,14 +119,14 @@ class DigestBuilder:
     async def build_claimed(self, digest_id: int) -> None:
         """Build the digest of a claim, and the other unfinished claims with the same digest, the oldest first.
 
-        Nothing is built if another process builds one of them, or during the quiet hours of the digest.
+        Nothing is built if another process builds one of them, during the quiet hours of the digest, or while it is muted.
         """
         claim: DigestClaim | None = None
         name = f"of the claim {digest_id}"
         try:
             while (claim := await asyncio.to_thread(digests.take_oldest, self._state.store, digest_id, owner=self._owner, now=utc_now())):
                 name = claim.name
-                if (until := self._waits_until(name)) is not None:
+                if (until := await self.waits_until(name)) is not None:
                     await asyncio.to_thread(digests.give_back, self._state.store, claim, owner=self._owner, until=until)
                     return
                 await self._runner.digests.build(claim, self._owner)
@@ -131,12 +134,14 @@ class DigestBuilder:
         except PipelineError as error:
             await self._failed(name, claim, error)
 
-    def _waits_until(self, name: str) -> datetime | None:
-        """Return until when a claimed digest must wait; None if it can be built now."""
+    async def waits_until(self, name: str) -> datetime | None:
+        """Return until when a digest must wait, for its quiet hours or because it is muted; None if it can be built now."""
         digest, now = self._state.settings.digests.get(name), utc_now()
         if digest is None:  # the settings of this process are not those of the process that has claimed the digest
             return now + timedelta(seconds=RETRY_S)
-        return digest.quiet_until(now, self._state.settings.zone)
+        quiet = digest.quiet_until(now, self._state.settings.zone)
+        muted = (await asyncio.to_thread(digest_mutes.muted_until, self._state.store, now=now)).get(name)
+        return max((until for until in (quiet, muted) if until is not None), default=None)
 
     async def _failed(self, name: str, claim: DigestClaim | None, error: PipelineError) -> None:
         logger.error("the digest %s could not be built: %s", name, error)

@@ -89,9 +89,8 @@ class DueSlots:
                 logger.info("%s: a run was skipped: %s", run.spider, run.error, extra=about(run))
             self._state.wake_dispatcher()
         for entry in plans.digests.due(now):
-            quiet_until = plans.settings.digests[entry.name].quiet_until(now, plans.settings.zone)
-            if quiet_until is not None:
-                plans.digests.wait(entry, quiet_until)
+            if (until := await self._digests.waits_until(entry.name)) is not None:
+                plans.digests.wait(entry, min(until, now + timedelta(seconds=DIGEST_RETRY_S)))  # a mute can be ended before
             else:
                 self._state.spawn(self._build_digest(plans.digests, entry))
 

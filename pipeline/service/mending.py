@@ -120,7 +120,7 @@ class RuleMender:
         if self._state.stopping.is_set():
             return False
         try:
-            skip = await self._held() | await self._state.ask(paused_spiders.paused_spiders)
+            skip = await self._held() | await asyncio.to_thread(paused_spiders.paused_spiders, store, now=utc_now())
             mending = await asyncio.to_thread(mendings.take, store, owner=store.owner, now=utc_now(), spider=spider, skip=skip)
             if mending is None:
                 return False

@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import StoreError
 from pipeline.model import Outcome
 from pipeline.schedule.claims import Schedules, claim_due, open_schedules
+from pipeline.schedule.next_slots import HELD_LOOK
 from pipeline.schedule.upcoming import upcoming
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
@@ -147,6 +148,17 @@ def test_a_paused_spider_is_caught_up_once_when_it_is_resumed(days: Days) -> Non
     paused_spiders.resume(days.store, "s")
     assert days.claimed(plans, NOW + 3.5 * HOUR) == ["22 15:00"]
     assert days.claimed(plans, NOW + 4 * HOUR) == ["22 16:00"]
+
+
+def test_a_pause_with_an_end_is_over_by_itself(days: Days) -> None:
+    plans = days.service('schedule = "0 * * * *"\n')
+    paused_spiders.pause(days.store, "s", now=NOW, until=NOW + 2.5 * HOUR, reason="holiday")
+    assert [days.claimed(plans, NOW + number * HOUR) for number in range(1, 3)] == [[], []]
+    assert plans.put_off_until(NOW + 2 * HOUR) == NOW + 2 * HOUR + HELD_LOOK
+    entry, *_ = upcoming(days.store, plans.settings, now=NOW + 2 * HOUR)
+    assert (entry.paused, entry.pause_ends, entry.reason) == (True, NOW + 2.5 * HOUR, "holiday")
+    assert days.claimed(plans, NOW + 2.5 * HOUR) == ["22 14:00"]
+    assert not upcoming(days.store, plans.settings, now=NOW + 2.5 * HOUR)[0].paused
 
 
 def test_a_store_that_fails_loses_no_slot(days: Days) -> None:

@@ -59,7 +59,7 @@ def settings_of(command: click.Command, words: tuple[str, ...], file: Path) -> l
     """The command with a settings file: the option stands where the command, or its group, takes it."""
     if any(parameter.name == "settings_file" for parameter in command.params):
         return [*words, "--settings", str(file)]
-    return [words[0], "--settings", str(file), *words[1:]]
+    return [words[0], "--settings", str(file), *words[1:]] if len(words) > 1 else [*words]  # `completion` needs no settings
 
 
 def needing(kind: type[click.Parameter]) -> dict[tuple[str, ...], click.Command]:
@@ -67,7 +67,7 @@ def needing(kind: type[click.Parameter]) -> dict[tuple[str, ...], click.Command]
         isinstance(parameter, kind) and parameter.required for parameter in command.params)}
 
 
-WITH_SETTINGS = {words: command for words, command in ALL.items() if words[0] not in ("init", "schema", "new")}
+WITH_SETTINGS = {words: command for words, command in ALL.items() if words[0] not in ("init", "schema", "new", "completion")}
 ARGUMENTS = {"spider": "nobody", "spiders": "nobody", "url": "x", "name": "nobody", "number": "99", "file": "missing",
              "text": "x", "kind": "urlwatch"}
 

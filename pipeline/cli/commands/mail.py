@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import json_option, load_settings, open_stored, settings_option, to_json
+from pipeline.cli.options import GroupWithDefault, json_option, load_settings, open_stored, settings_option, to_json
+from pipeline.cli.times import end_of, end_options
 from pipeline.errors import UsageError
 from pipeline.text import escape_line, iso, size_for_people
 
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 _TIMES = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"]
 
 
-@click.command()
+@click.group(cls=GroupWithDefault)
+def digest() -> None:
+    """Preview or send a digest (`deliver`, the default), or mute it for a time."""
+
+
+@digest.command("deliver")
 @settings_option
 @click.argument("name")
 @click.option("--preview", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
@@ -30,16 +36,13 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "
 @click.option("--send", is_flag=True, help="Build and deliver the digest now.")
 @click.option("--again", is_flag=True, help="Send the last digest again.")
 @click.option("--to", "addresses", metavar="ADDRESS", multiple=True, help="With --again or --since: send only to this recipient of the digest.")
-def digest(settings_file: str, name: str, preview: Path | None, since: datetime | None, addresses: tuple[str, ...], *, send: bool, again: bool) -> None:
+def digest_deliver(settings_file: str, name: str, preview: Path | None, since: datetime | None, addresses: tuple[str, ...], *, send: bool, again: bool) -> None:
     """Preview or send a digest."""
     from pipeline.cli.deliveries import send_again, send_digest
     from pipeline.mail.digests.preview import preview as preview_digest
     from pipeline.session.picture_fetcher import PictureFetcher
-    from pipeline.settings import nearest
     settings = load_settings(settings_file)
-    if name not in settings.digests:
-        raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where=settings.file,
-                         fix=f"known: {', '.join(settings.digests) or 'none'}")
+    _check_digest(settings, name)
     if [send, preview is not None, again].count(True) != 1:
         raise UsageError("give one of --preview DIR, --send and --again", where="digest")
     if again and since is not None:
@@ -58,6 +61,42 @@ def digest(settings_file: str, name: str, preview: Path | None, since: datetime 
             click.echo("some recipients get a message of their own; the files show the message to the first of them", err=True)
         return
     raise SystemExit(send_digest(store, settings, name, say=click.echo))
+
+
+@digest.command("mute")
+@settings_option
+@click.argument("name")
+@end_options
+def digest_mute(settings_file: str, name: str, until: str | None, lasts: str | None) -> None:
+    """Send nothing of a digest until a time. Nothing is lost: the first digest afterwards reports everything since the last one."""
+    from pipeline.store.mail import digest_mutes
+    settings = load_settings(settings_file)
+    _check_digest(settings, name)
+    now = datetime.now(UTC)
+    ends = end_of(until, lasts, now=now, zone=settings.zone)
+    if ends is None:
+        raise click.UsageError("give --until TIME or --for DURATION")
+    digest_mutes.mute(open_stored(settings), name, until=ends)
+    click.echo(f"{name}: muted until {ends.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}")
+
+
+@digest.command("unmute")
+@settings_option
+@click.argument("name")
+def digest_unmute(settings_file: str, name: str) -> None:
+    """End the mute of a digest. A running service sends what is due within a minute."""
+    from pipeline.store.mail import digest_mutes
+    settings = load_settings(settings_file)
+    _check_digest(settings, name)
+    click.echo(f"{name}: {'unmuted' if digest_mutes.unmute(open_stored(settings), name) else 'was not muted'}")
+
+
+def _check_digest(settings: Settings, name: str) -> None:
+    """Raise UsageError if the settings have no such digest."""
+    from pipeline.settings import nearest
+    if name not in settings.digests:
+        raise UsageError(f"no digest named {name!r}{nearest(name, settings.digests)}", where=settings.file,
+                         fix=f"known: {', '.join(settings.digests) or 'none'}")
 
 
 def _recipients_of(settings: Settings, name: str, addresses: tuple[str, ...]) -> list[str]:

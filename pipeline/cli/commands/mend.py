@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from pipeline.cli.options import json_option, load_settings, settings_option, spider_name, to_json
+from pipeline.cli.options import complete_spiders, json_option, load_settings, settings_option, spider_name, to_json
 from pipeline.errors import UsageError
 
 
 @click.command()
 @settings_option
-@click.argument("spider")
+@click.argument("spider", shell_complete=complete_spiders)
 @click.option("--url", "urls", multiple=True, metavar="URL", help="A page to look at instead of those on which items were found before; may be repeated.")
 @click.option("--apply", "applies", is_flag=True, help="Write the proposed rules to the settings file.")
 @json_option

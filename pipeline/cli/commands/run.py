@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.commands.serve import without_collection
 from pipeline.cli.options import (
+    complete_spiders,
     json_option,
     load_settings,
     open_stored,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @settings_option
-@click.argument("spiders", nargs=-1, metavar="SPIDER...")
+@click.argument("spiders", nargs=-1, metavar="SPIDER...", shell_complete=complete_spiders)
 @click.option("--all", "every", is_flag=True, help="Run all spiders of the settings.")
 @click.option("--dry-run", is_flag=True, help="Print the items as JSON lines, and store nothing.")
 @json_option

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import load_settings, settings_option, spider_name
+from pipeline.cli.options import complete_spiders, load_settings, settings_option, spider_name
 from pipeline.errors import UsageError
 from pipeline.text import counted
 
@@ -15,7 +15,7 @@ from pipeline.text import counted
 @click.command()
 @settings_option
 @click.option("--fresh", is_flag=True, help="Log in again even if the session is still logged in.")
-@click.argument("spider")
+@click.argument("spider", shell_complete=complete_spiders)
 def login(settings_file: str, spider: str, *, fresh: bool) -> None:
     """Test the login of a spider: log in, unless the spider's session is still logged in."""
     from pipeline.session import UNCHECKABLE, open_session
@@ -42,7 +42,7 @@ def cookies() -> None:
 
 @cookies.command("import")
 @settings_option
-@click.argument("spider")
+@click.argument("spider", shell_complete=complete_spiders)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def cookies_import(settings_file: str, spider: str, file: Path) -> None:
     """Import cookies from a browser. FILE is a cookies.txt file, a Cookie header, or a JSON export."""
@@ -58,7 +58,7 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
 
 @cookies.command("clear")
 @settings_option
-@click.argument("spider")
+@click.argument("spider", shell_complete=complete_spiders)
 def cookies_clear(settings_file: str, spider: str) -> None:
     """Remove all cookies, the token and the web storage of a spider, so that its next run starts without a login. Not while it runs."""
     from pipeline.session import open_session
@@ -79,7 +79,7 @@ def cookies_clear(settings_file: str, spider: str) -> None:
 
 @cookies.command("show")
 @settings_option
-@click.argument("spider")
+@click.argument("spider", shell_complete=complete_spiders)
 def cookies_show(settings_file: str, spider: str) -> None:
     """List the cookies and the web storage of a spider, with their values masked."""
     from pipeline.session import describe, describe_storage, open_session

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from pipeline.cli.options import json_option, load_settings, settings_option, spider_name, to_json
+from pipeline.cli.options import complete_spiders, json_option, load_settings, settings_option, spider_name, to_json
 from pipeline.errors import UsageError
 from pipeline.text import clean_line, counted, escape_controls, shown_url
 
@@ -99,7 +99,7 @@ def _valid_settings(settings_file: str) -> Settings | None:
 
 @click.command("try")
 @settings_option
-@click.argument("spider", required=False)
+@click.argument("spider", required=False, shell_complete=complete_spiders)
 @click.argument("url", required=False)
 @click.option("--url", "only_url", metavar="URL", help="Fetch this page without the session of a spider.")
 @click.option("--css", multiple=True, metavar="SELECTOR", help="Print what this CSS selector finds, instead of the spider's rules.")
@@ -164,7 +164,7 @@ def _try_expressions(settings_file: str, spider: str | None, url: str, *, css: t
 
 @click.command()
 @settings_option
-@click.argument("spider")
+@click.argument("spider", shell_complete=complete_spiders)
 @click.argument("url")
 def shell(settings_file: str, spider: str, url: str) -> None:
     """Fetch a page with a spider's session, and open a Python console with it.

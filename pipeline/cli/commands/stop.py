@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.options import (
+    complete_spiders,
     json_option,
     load_settings,
     open_stored,
@@ -30,7 +31,7 @@ WAIT_S = 60.0
 
 @click.command()
 @settings_option
-@click.argument("what", metavar="SPIDER|RUN")
+@click.argument("what", metavar="SPIDER|RUN", shell_complete=complete_spiders)
 @click.option("--no-wait", is_flag=True, help="Do not wait until the runs have ended.")
 @json_option
 def stop(settings_file: str, what: str, *, no_wait: bool, as_json: bool) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.options import (
+    GroupWithDefault,
+    complete_spiders,
     json_option,
     load_settings,
     open_stored,
@@ -16,12 +19,18 @@ from pipeline.cli.options import (
     spider_name,
     to_json,
 )
+from pipeline.errors import UsageError
 from pipeline.registry import ATTACHMENT_FORMATS
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from pipeline.schedule.upcoming import Entry
 
 
 @click.command()
 @settings_option
-@click.argument("spider", required=False)
+@click.argument("spider", required=False, shell_complete=complete_spiders)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10000))
 @click.option("--rules", "with_rules", is_flag=True, help="Show what each rule matched in the pass of each run, and how much it usually matches.")
 @json_option
@@ -60,22 +69,27 @@ def next_slots(settings_file: str, *, as_json: bool) -> None:
         click.echo(to_json([asdict(entry) for entry in found]))
         return
     for entry in found:
-        when = "paused" if entry.paused else f"{entry.next.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if entry.next else "-"
+        when = _paused(entry, settings.zone) if entry.paused else f"{entry.next.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if entry.next else "-"
         written = f"  ({entry.schedule})" if entry.schedule else ""
         held = f"; requests to its host are paused until {entry.paused_until.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" \
             if entry.paused_until else ""
-        click.echo(f"{when:<24}  {entry.kind} {entry.name}{written}  {entry.words}{held}")
+        click.echo(f"{when:<24}  {entry.kind} {entry.name}{written}  {entry.words}{held}{f'; paused: {entry.reason}' if entry.reason else ''}")
 
 
-@click.command()
+@click.group(cls=GroupWithDefault)
+def items() -> None:
+    """Print the stored items of a spider (`list`, the default), or forget some of them."""
+
+
+@items.command("list")
 @settings_option
-@click.argument("spider")
+@click.argument("spider", shell_complete=complete_spiders)
 @click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), help="The default is the ending of the file of --output, or else jsonl.")
 @click.option("--changes", is_flag=True, help="Print the changes instead of the present items.")
 @click.option("--rejects", is_flag=True, help="Print the rejected items, with the reason and the page.")
 @click.option("--key", help="Print only the item with this key, or with --changes the changes of this item.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
-def items(settings_file: str, spider: str, form: str | None, key: str | None, output: Path | None, *, changes: bool,
+def items_list(settings_file: str, spider: str, form: str | None, key: str | None, output: Path | None, *, changes: bool,
           rejects: bool) -> None:
     """Print the stored items of a spider."""
     from pipeline.cli.item_export import export
@@ -90,3 +104,40 @@ def items(settings_file: str, spider: str, form: str | None, key: str | None, ou
     ending = output.suffix.removeprefix(".").lower() if output is not None else ""
     form = form or (ending if ending in ATTACHMENT_FORMATS else "jsonl")
     export(store, spider_name(settings, spider), form=form, changes=changes, output=output, key=key)
+
+
+@items.command("forget")
+@settings_option
+@click.argument("spider", shell_complete=complete_spiders)
+@click.argument("keys", nargs=-1, metavar="KEY…")
+@click.option("--all", "every", is_flag=True, help="Forget all items of the spider.")
+@click.option("--yes", is_flag=True, help="Do not ask whether to forget all items.")
+def items_forget(settings_file: str, spider: str, keys: tuple[str, ...], *, every: bool, yes: bool) -> None:
+    """Forget items by their keys (`pipeline items SPIDER --changes` prints them).
+
+    The next run that finds such an item reports it as new, and no run reports it as gone. Its earlier changes stay in the history.
+    Exit code: 2 if there is no item with one of the keys; the other items are forgotten.
+    """
+    from pipeline.store.crawl import items as stored
+    settings = load_settings(settings_file)
+    spider_name(settings, spider)
+    if every == bool(keys):
+        raise click.UsageError("give the keys of the items to forget, or --all")
+    store = open_stored(settings)
+    if every and not yes:
+        click.confirm(f"Forget all items of {spider}? The next run then reports all that it finds as new", abort=True)
+    if every:
+        from pipeline.text import counted
+        click.echo(f"{spider}: {counted(stored.forget_all(store, spider), 'item')} forgotten")
+        return
+    unknown = [key for key in dict.fromkeys(keys) if not stored.forget(store, spider, key)]
+    for key in dict.fromkeys(keys):
+        if key not in unknown:
+            click.echo(f"{spider}: forgot {key}")
+    if unknown:
+        raise UsageError(f"no stored item has the key {', '.join(map(repr, unknown))}", where=f"items forget {spider}",
+                         fix=f"`pipeline items {spider} --changes` prints the keys")
+
+
+def _paused(entry: Entry, zone: tzinfo) -> str:
+    return "paused" if entry.pause_ends is None else f"paused until {entry.pause_ends.astimezone(zone):%Y-%m-%d %H:%M %Z}"

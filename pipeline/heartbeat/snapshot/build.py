@@ -39,7 +39,7 @@ from pipeline.store.health.proxy_health import PoolHealth, pools
 from pipeline.store.mail import refused_addresses
 from pipeline.store.mail.login_cookies import first_ends
 from pipeline.store.runs.host_pauses import paused_hosts_of
-from pipeline.store.runs.paused_spiders import paused_since
+from pipeline.store.runs.paused_spiders import pauses
 from pipeline.text import counted, iso, quoted, size_for_people, span_for_people
 
 MOST_REFUSED = 20
@@ -104,7 +104,7 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
     now = due_times.now
     at_work = [replace(run, error=mask(run.error)) if run.error else run for run in queries.running(connection)]
     facts = SpiderFacts(
-        at_work, paused_since(connection), paused_hosts_of(connection, now=now), reader.day(connection, now - timedelta(days=1)),
+        at_work, pauses(connection, now=now), paused_hosts_of(connection, now=now), reader.day(connection, now - timedelta(days=1)),
         first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before)), mendings.states(connection))
     problems = [queries.digest_problem(connection, name) for name in settings.digests]
     return _Read(at_work,

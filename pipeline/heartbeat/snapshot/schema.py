@@ -86,7 +86,8 @@ class SpiderStatus(TypedDict):
 
     late: whether the spider is late: a slot and its grace period have passed, and no run has succeeded since the slot.
     next_due: the next due time; null if the spider has no schedule or is paused. paused: whether the spider is paused;
-    slots of a paused spider are not claimed, so the spider is never late. recent: ended runs, newest first. login_ends:
+    slots of a paused spider are not claimed, so the spider is never late. paused_until: when the pause ends by itself; null if it does not.
+    pause_reason: what was said about the pause. recent: ended runs, newest first. login_ends:
     when the first login cookie expires; null if no login cookie has an expiry time. rules, fields: what the rules of the
     spider matched in the pass of its last ended run, and how many items have each field; at most 50 rules and 50 fields.
     """
@@ -98,6 +99,8 @@ class SpiderStatus(TypedDict):
     next_due: str | None
     late: bool
     paused: bool
+    paused_until: str | None
+    pause_reason: str
     last_success: str | None
     failures_in_a_row: int
     running: list[int]

@@ -15,6 +15,7 @@ from pipeline.settings import Settings, quiet_between
 from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.health import status_queries as queries
 from pipeline.store.runs.host_pauses import paused_until
+from pipeline.store.runs.paused_spiders import Pause
 from pipeline.store.runs.runs import QUIET
 from pipeline.text import iso, quoted
 
@@ -30,7 +31,7 @@ class SpiderFacts:
     """What the store contains about all spiders at one moment."""
 
     at_work: list[Run]
-    paused: Mapping[str, datetime]
+    paused: Mapping[str, Pause]
     paused_hosts: dict[str, datetime]
     days: dict[str, queries.RunTotals]
     logins: Mapping[str, LoginCookie]
@@ -58,7 +59,8 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
     last = recent[0].run if recent else None
     success, failures = _success_and_failures(connection, name, [each.run for each in recent])
     running = [run for run in facts.at_work if run.spider == name]
-    paused = name in facts.paused
+    pause = facts.paused.get(name)
+    paused = pause is not None
     pause_ends = paused_until(settings.spiders[name], facts.paused_hosts)
     next_due = due_times.next_slots.get(name)
     due = due_for_success(name, success, due_times.started_at, next_due, due_times.due_after)
@@ -79,6 +81,8 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
         "next_due": iso(next_due, zone) if next_due and not paused else None,
         "late": late,
         "paused": paused,
+        "paused_until": iso(pause.until, zone) if pause is not None and pause.until is not None else None,
+        "pause_reason": pause.reason if pause is not None else "",
         "last_success": iso(success.ended_at, zone) if success and success.ended_at else None,
         "failures_in_a_row": failures,
         "running": [run.id for run in running],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, true
+from sqlalchemy import Row, delete, select, true
 
 from pipeline.model import Change, ChangeKind, Item, Json
 from pipeline.store.database.bulk import is_one_of, paged
@@ -81,6 +81,18 @@ def rejected(store: Store, spider: str, *, key: str | None = None) -> Iterator[R
     wanted = select(reject_rows).where(reject_rows.c.spider == spider, one)
     for row in paged(store, wanted, reject_rows.c.id):
         yield RejectedItem(row.run_id, row.url, row.key, row.reason, row.data, row.at)
+
+
+def forget(store: Store, spider: str, key: str) -> bool:
+    """Delete an item, so that the next run that finds it reports it as new. Return whether there was one. Its changes stay."""
+    with store.write(durable=True) as connection:
+        return bool(connection.execute(delete(items).where(items.c.spider == spider, items.c.key == storable_key(key))).rowcount)
+
+
+def forget_all(store: Store, spider: str) -> int:
+    """Delete all items of a spider, as `forget` does. Return how many there were."""
+    with store.write(durable=True) as connection:
+        return int(connection.execute(delete(items).where(items.c.spider == spider)).rowcount)
 
 
 def download_urls(store: Store, spider: str) -> list[str]:

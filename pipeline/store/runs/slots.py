@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from pipeline.model import Outcome, Progress, Run, Transfer
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import cursors, passes, paused, runs, slots
+from pipeline.store.database.schema import cursors, passes, runs, slots
 from pipeline.store.runs import jobs, leases
+from pipeline.store.runs.paused_spiders import pauses
 
 PASS_MAX_AGE = timedelta(hours=24)
 """An open pass older than this is outdated: the next slot starts a new pass instead of resuming it."""
@@ -182,7 +183,7 @@ def claim_after(connection: Connection, run: Run, followers: Mapping[str, Overla
     This happens in the transaction that ends the pass.
     followers: maps each of these spiders to its `overlap` setting.
     """
-    stopped = set(connection.execute(select(paused.c.spider)).scalars()) if followers else set()
+    stopped = pauses(connection, now=now) if followers else {}
     for spider, overlap in followers.items():
         claim(connection, SlotClaim(spider, f"after {run.spider} pass {run.pass_id}", now, "after", overlap,
                                  skip="the spider is paused" if spider in stopped else ""), now=now)

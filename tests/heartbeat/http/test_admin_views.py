@@ -360,11 +360,11 @@ def test_stop_asks_for_the_end_of_a_run_and_the_page_of_an_ended_run_has_no_such
 
 def test_pause_and_resume_are_kept_in_the_store(browser, world):
     press(browser, "/spiders/books", "/spiders/books/pause")
-    assert paused_spiders.paused_spiders(world.store) == {"books"}
+    assert paused_spiders.paused_spiders(world.store, now=NOW) == {"books"}
     spider = browser.get(f"{browser.base}/status.json", timeout=10).json()["spiders"]["books"]
     assert (spider["paused"], spider["next_due"], spider["late"]) == (True, None, False)
     press(browser, "/spiders/books", "/spiders/books/resume")
-    assert paused_spiders.paused_spiders(world.store) == set()
+    assert paused_spiders.paused_spiders(world.store, now=NOW) == set()
     assert world.woken == ["plan", "plan"]
 
 
@@ -415,7 +415,7 @@ def test_another_site_cannot_press_a_button(browser, world, port):
         assert browser.post(action, data=data, headers=headers, timeout=10).status_code == 403
     assert requests.post(action, data=proof, timeout=10).status_code == 403, "no cookie"
     assert browser.get(action, timeout=10).status_code == 405
-    assert not paused_spiders.paused_spiders(world.store)
+    assert not paused_spiders.paused_spiders(world.store, now=NOW)
 
 
 def test_a_script_with_the_token_needs_no_form(port, world):

@@ -73,12 +73,14 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
     """The rows are as that version wrote them: JSON as text."""
     url = store.engine.url.render_as_string(hide_password=False) if store.shared else None
     with store.write() as connection:
-        for table in ("host_pauses", "nodes", "session_files", "host_turns", "host_permits", "host_waits", "run_members", "schema_versions"):
+        for table in ("host_pauses", "nodes", "session_files", "host_turns", "host_permits", "host_waits", "run_members", "schema_versions", "digest_mutes"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN queue"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN stop_requested_at"))
         connection.execute(text("DROP INDEX ix_frontier_held"))
         connection.execute(text("ALTER TABLE frontier DROP COLUMN member_id"))
+        connection.execute(text("ALTER TABLE paused DROP COLUMN until"))
+        connection.execute(text("ALTER TABLE paused DROP COLUMN reason"))
         connection.execute(text("DROP TABLE mendings"))
         connection.execute(text("ALTER TABLE downloads DROP COLUMN failed_passes"))
         connection.execute(text("ALTER TABLE messages DROP COLUMN channel"))

@@ -28,7 +28,8 @@ RELEASED = {
     "0004_conditions_of_indexes_on_postgresql.py": "6568f2cd79727bdb066df3fef896ed92760e4fad45b5ed63af344e9906755b6c",
     "0005_digests_that_are_built_again.py": "203741871ae72828708c9011f081876ede725cb8b3f14b3d7c7b21e6c1b64b96",
     "0006_proposals_of_new_rules.py": "54eab08351e8658aeb1a59c89eb98ea6ccce9786b2fec1c93c988135a96256e9",
-    "0007_channels_and_refused_addresses.py": "9e870422c8dfa967568c6c42506253f970b33a06be8c5fa4cf99d905d1855909"}
+    "0007_channels_and_refused_addresses.py": "9e870422c8dfa967568c6c42506253f970b33a06be8c5fa4cf99d905d1855909",
+    "0008_several_nodes.py": "f84e4372fac6839c9171d00ed255f90440b7fa45c2b0e0e080435b2a1f1edbb4"}
 """A migration that another one follows is never edited. With a new one, add the one before: here, and as a stored store."""
 
 

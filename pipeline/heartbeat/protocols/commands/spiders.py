@@ -9,6 +9,7 @@ from pipeline.heartbeat.protocols.commands.command import SnapshotCommand
 from pipeline.heartbeat.protocols.commands.runs import run_figures
 from pipeline.heartbeat.snapshot.schema import Snapshot, SpiderStatus
 from pipeline.settings import nearest
+from pipeline.text import quoted
 
 
 def _spiders(snapshot: Snapshot, argument: str) -> str:
@@ -36,11 +37,17 @@ def _facts(found: SpiderStatus) -> Iterator[str]:
     if found["running"]:
         yield f"running now: {', '.join(map(str, found['running']))}"
     if found["paused"]:
-        yield "paused"
+        yield paused_words(found)
     else:
         yield f"next {found['next_due']}" if found["next_due"] else "no next slot"
     if found["proxy"]:
         yield f"through proxy {found['proxy']}"
+
+
+def paused_words(found: SpiderStatus) -> str:
+    """Return "paused", with the end and the reason of the pause if there are any."""
+    until, reason = found["paused_until"], found["pause_reason"]
+    return f"paused{f' until {until}' if until else ''}{f': {quoted(reason)}' if reason else ''}"
 
 
 def _next(snapshot: Snapshot, argument: str) -> str:

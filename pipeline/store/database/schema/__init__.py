@@ -17,7 +17,16 @@ from pipeline.store.database.schema.cluster import (
 from pipeline.store.database.schema.crawl import changes, frontier, items, mendings, pages, rejects
 from pipeline.store.database.schema.files import download_files, downloads
 from pipeline.store.database.schema.health import login_cookies, pulse
-from pipeline.store.database.schema.mail import UNSEEN, alerts, deliveries, digest_runs, digests, messages, recipients
+from pipeline.store.database.schema.mail import (
+    UNSEEN,
+    alerts,
+    deliveries,
+    digest_mutes,
+    digest_runs,
+    digests,
+    messages,
+    recipients,
+)
 from pipeline.store.database.schema.runs import cursors, host_pauses, passes, paused, runs, slots
 
 __all__ = [
@@ -26,6 +35,7 @@ __all__ = [
     "changes",
     "cursors",
     "deliveries",
+    "digest_mutes",
     "digest_runs",
     "digests",
     "download_files",

@@ -30,6 +30,12 @@ digests = Table(
     *lease_columns(),
 )
 
+digest_mutes = Table(  # digests of which nothing is sent before a time
+    "digest_mutes", metadata,
+    Column("name", String(64), primary_key=True),
+    Column("until", Instant, nullable=False),
+)
+
 digest_runs = Table(
     "digest_runs", metadata,
     Column("name", String(64), primary_key=True),

@@ -80,10 +80,12 @@ partial_index("ix_runs_waiting", runs.c.id, where=_waiting)
 _at_work = runs.c.started_at.is_not(None) & runs.c.ended_at.is_(None)
 partial_index("ix_runs_at_work", runs.c.spider, where=_at_work)
 
-paused = Table(  # spiders whose slots are not claimed until they are resumed
+paused = Table(  # spiders whose slots are not claimed until the pause ends
     "paused", metadata,
     Column("spider", String(64), primary_key=True),
     Column("since", Instant, nullable=False),
+    Column("until", Instant),  # NULL: until the spider is resumed
+    text_column("reason"),
 )
 
 host_pauses = Table(  # hosts with a Retry-After longer than a run waits

@@ -1,0 +1,58 @@
+"""`pipeline pause` and `resume`: stop and continue the schedules of spiders."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from pipeline.cli.options import complete_spiders, load_settings, open_stored, settings_option, spider_name
+from pipeline.cli.times import end_of, end_options
+
+
+@click.command()
+@settings_option
+@click.argument("spiders", nargs=-1, metavar="SPIDER…", shell_complete=complete_spiders)
+@click.option("--all", "every", is_flag=True, help="Pause all spiders of the settings.")
+@end_options
+@click.option("--reason", default="", help="Shown wherever the spider is shown as paused.")
+def pause(settings_file: str, spiders: tuple[str, ...], until: str | None, lasts: str | None, reason: str, *, every: bool) -> None:
+    """Pause spiders: their schedules start no run until the pause ends. A run in progress continues (`pipeline stop` stops it)."""
+    from pipeline.store.runs import paused_spiders
+    settings = load_settings(settings_file)
+    names = _names(spiders, list(settings.spiders), every=every, command="pause")
+    for name in names:
+        spider_name(settings, name)
+    now = datetime.now(UTC)
+    ends = end_of(until, lasts, now=now, zone=settings.zone)
+    store = open_stored(settings)
+    for name in names:
+        paused_spiders.pause(store, name, now=now, until=ends, reason=" ".join(reason.split()))
+        click.echo(f"{name}: paused " + (f"until {ends.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if ends else "until `pipeline resume`"))
+
+
+@click.command()
+@settings_option
+@click.argument("spiders", nargs=-1, metavar="SPIDER…", shell_complete=complete_spiders)
+@click.option("--all", "every", is_flag=True, help="Resume all paused spiders.")
+def resume(settings_file: str, spiders: tuple[str, ...], *, every: bool) -> None:
+    """End the pause of spiders. If slots were missed meanwhile, a running service starts a run for the newest one within 20 seconds."""
+    from pipeline.store.runs import paused_spiders
+    settings = load_settings(settings_file)
+    store = open_stored(settings)
+    paused = paused_spiders.paused_spiders(store, now=datetime.now(UTC))
+    names = _names(spiders, sorted(paused), every=every, command="resume")
+    for name in names:
+        if name not in paused:  # a paused spider may have been removed from the settings since
+            spider_name(settings, name)
+    for name in names:
+        was_paused = paused_spiders.resume(store, name) and name in paused
+        click.echo(f"{name}: " + ("resumed" if was_paused else "was not paused"))
+    if not names:
+        click.echo("no spider is paused")
+
+
+def _names(given: tuple[str, ...], everything: list[str], *, every: bool, command: str) -> list[str]:
+    if every == bool(given):
+        raise click.UsageError(f"name the spiders to {command}, or give --all")
+    return everything if every else list(dict.fromkeys(given))
