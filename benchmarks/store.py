@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.heartbeat.http.pages import PageRenderer
+from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.history import RunHistory
 from pipeline.heartbeat.snapshot.spider_status import RECENT, DueTimes

@@ -29,7 +29,7 @@ from pipeline.heartbeat.connections.listeners import ListenOptions
 from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
 from pipeline.model import Progress
 from pipeline.store.runs import runs
-from tests.heartbeat.http.test_admin_views import SECRETS, World
+from tests.heartbeat.http.test_console import SECRETS, World
 
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.http.pages import PageRenderer
+from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.service import mending

@@ -2,7 +2,7 @@
 
 aiohttp serves connections that the heartbeat server has accepted. Clients on this machine need no token for probes,
 status and metrics. Pages that show scraped content, digests or logs always need the token, and so do all actions
-(admin_views.py). A request with a wrong Host header is refused, to prevent DNS rebinding. Browsers do not let pages of
+(console/). A request with a wrong Host header is refused, to prevent DNS rebinding. Browsers do not let pages of
 other origins read a response or show it in a frame.
 """
 
@@ -17,10 +17,10 @@ from datetime import UTC, tzinfo
 from aiohttp import web
 
 from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.http.admin_views import AdminViews
 from pipeline.heartbeat.http.auth import Authorizer, Handler, HttpConnection
+from pipeline.heartbeat.http.console.console import Console
+from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.error_log import ErrorLogFilter
-from pipeline.heartbeat.http.pages import PageRenderer
 from pipeline.heartbeat.http.request_bodies import FORM_BYTES, has_body, refusal
 from pipeline.heartbeat.protocols.commands.status import health, status
 from pipeline.heartbeat.protocols.responder import Responder
@@ -53,9 +53,9 @@ class HttpApp:
                  zone: tzinfo = UTC, body_s: float = 15.0, not_ready: Callable[[], str] = str) -> None:
         self._responder = responder
         self._not_ready = not_ready
-        self._pages = PageRenderer(zone)
-        self._authorizer = Authorizer(responder.access, self._pages, self.connection_of, body_s=body_s)
-        self._admin_views = AdminViews(actions, self._authorizer, self._pages, responder.snapshot) if actions is not None else None
+        pages = PageRenderer(zone)
+        self._authorizer = Authorizer(responder.access, pages, self.connection_of, body_s=body_s)
+        self._console = Console(actions, self._authorizer, pages, responder.snapshot)
         self._host_names = {"localhost", *(name.lower() for name in host_names)}
         self._connections: dict[web.RequestHandler, HttpConnection] = {}
         self._app = web.Application(middlewares=[self._track_request], client_max_size=FORM_BYTES)
@@ -67,23 +67,17 @@ class HttpApp:
         app = self._app
         app.on_response_prepare.append(_add_headers)
         app.router.add_get("/livez", self._livez)
-        app.router.add_get("/style.css", self._style)
-        app.router.add_get("/live.js", self._script)
-        app.router.add_get("/icon.svg", self._icon)
-        app.router.add_get("/", self._overview)
         for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/status.json", self._status),
                               ("/metrics", self._metrics)):
             app.router.add_get(path, self._authorizer.for_status(handler))
         app.router.add_post("/enter", self._authorizer.log_in_by_form)
-        if self._admin_views is not None:
-            self._admin_views.add_to(app.router)
+        self._console.add_to(app.router)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=_requests_log, shutdown_timeout=1.0,
                                      lingering_time=2.0, auto_decompress=False, max_headers=_MOST_HEADERS)
         await self._runner.setup()
 
     async def stop(self) -> None:
-        if self._admin_views is not None:
-            self._admin_views.stop()
+        self._console.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         _requests_log.removeFilter(self.log_filter)
@@ -190,30 +184,6 @@ class HttpApp:
         from pipeline.heartbeat.http.metrics import exposition  # noqa: PLC0415  9 ms of a start: only for metrics
         body, content_type = exposition(await self._responder.snapshot(), request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
-
-    async def _overview(self, request: web.Request) -> web.Response:
-        """Return the overview page, or log the browser in.
-
-        `pipeline url` prints the URL of this page with the token as a parameter. A request with this parameter sets the
-        login cookie.
-        """
-        if "token" in request.query:
-            return self._authorizer.log_in(request, request.query["token"])
-        authorized = self._authorizer.is_authorized(request)
-        if not authorized and not self._authorizer.may_read_status(request):
-            return self._authorizer.locked(request)
-        page = self._pages.overview(await self._responder.snapshot(), authorized=authorized and self._admin_views is not None,
-                                    feed_key=self._authorizer.feed_key if authorized else "")
-        return web.Response(text=page, content_type="text/html")
-
-    async def _style(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._pages.style, content_type="text/css")
-
-    async def _icon(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._pages.icon, content_type="image/svg+xml")
-
-    async def _script(self, request: web.Request) -> web.Response:
-        return web.Response(text=self._pages.script, content_type="text/javascript")
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from pipeline.heartbeat.access import AccessPolicy
-from pipeline.heartbeat.http.pages import PageRenderer
+from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.request_bodies import field_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -18,7 +18,9 @@ from pipeline.heartbeat.snapshot.spider_status import RECENT
 from pipeline.model import Change, PagePicture, Run
 from pipeline.text import counted, escape_line, size_for_people, span_for_people, stamp
 
-_FOLDER = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parent / "templates"
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _WIDTH, _HEIGHT = 96, 24
 _LONGEST_VALUE = 120
 _CHARTS = 500
@@ -36,14 +38,13 @@ class PageRenderer:
     def __init__(self, zone: tzinfo = UTC) -> None:
         self._zone = zone
         self._charts: dict[tuple[str, int, int, int], Markup] = {}
-        self._templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
+        self._templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "counted": counted, "bars": self._bars, "took": took,
                                     "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
         self._templates.globals |= {"figures": FIGURES, "state_of": state_of}
-        self.style = (_FOLDER / "style.css").read_text("utf-8")
-        self.icon = (_FOLDER / "icon.svg").read_text("utf-8")
-        self.script = (_FOLDER / "live.js").read_text("utf-8")
+        self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
+        """The text and the media type of each style sheet, script and icon, by file name."""
 
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
         """Return the text that a template produces with the variables in `facts`.

@@ -1,0 +1,38 @@
+"""Composes the pages for people: the views of each page on one site."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.auth import Authorizer
+from pipeline.heartbeat.http.console.digests import DigestViews
+from pipeline.heartbeat.http.console.files import FileViews
+from pipeline.heartbeat.http.console.outbox import OutboxViews
+from pipeline.heartbeat.http.console.overview import OverviewViews
+from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.console.run import RunViews
+from pipeline.heartbeat.http.console.site import Site
+from pipeline.heartbeat.http.console.spider import SpiderViews
+from pipeline.heartbeat.snapshot.schema import Snapshot
+
+
+class Console:
+    """All pages. actions: see HttpApp; None means that there is only the overview, without links."""
+
+    def __init__(self, actions: AdminActions | None, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
+        self._site = Site(actions, authorizer, pages, snapshot) if actions is not None else None
+        self._overview = OverviewViews(self._site, authorizer, pages, snapshot)
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        self._overview.add_to(router)
+        if self._site is not None:
+            for views in (SpiderViews, RunViews, DigestViews, OutboxViews, FileViews):
+                views(self._site).add_to(router)
+
+    def stop(self) -> None:
+        """End the live streams, so that the server can stop immediately."""
+        if self._site is not None:
+            self._site.stopping.set()

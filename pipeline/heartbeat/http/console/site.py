@@ -1,0 +1,83 @@
+"""What the views of all pages share: the renderer, authorization of their routes, and the texts of errors of actions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiohttp import web
+
+from pipeline.errors import PipelineError, StoreError, UsageError
+from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.auth import Authorizer, Handler
+from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.stored_files import in_file_thread
+from pipeline.heartbeat.snapshot.schema import Snapshot
+
+_T = TypeVar("_T")
+_Key = TypeVar("_Key", str, int)
+
+
+class Site:
+    """What the views of all pages need. Threads read the store, so the event loop never waits for the store."""
+
+    def __init__(self, actions: AdminActions, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
+        self.actions = actions
+        self.authorizer = authorizer
+        self.pages = pages
+        self.snapshot = snapshot
+        self.stopping = asyncio.Event()
+
+    def add_pages(self, router: web.UrlDispatcher, pages: dict[str, Handler]) -> None:
+        for path, handler in pages.items():
+            router.add_get(path, self.authorizer.for_pages(handler))
+
+    def add_actions(self, router: web.UrlDispatcher, actions: dict[str, Handler]) -> None:
+        for path, handler in actions.items():
+            router.add_post(path, self.authorizer.for_actions(_with_error_text(handler)))
+
+    def html(self, template: str, **facts: object) -> web.Response:
+        page = self.pages.render(template, authorized=True, csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
+                                 mask=self.actions.mask, **facts)
+        return web.Response(text=page, content_type="text/html")
+
+    async def from_files(self, read: Callable[[_Key], _T], key: _Key) -> _T:
+        """Return what `read` returns. If the object store does not answer, the response is 503."""
+        try:
+            return await in_file_thread(read, key)
+        except StoreError as error:
+            raise web.HTTPServiceUnavailable(text=f"{self.actions.mask(str(error))}\n") from error
+
+
+async def act(action: Callable[[], _T], wake: Callable[[], None] = lambda: None) -> _T:
+    """Perform an action in a thread, then call `wake`, which wakes the part of the service that goes on with it."""
+    found = await asyncio.to_thread(action)
+    wake()
+    return found
+
+
+def _with_error_text(handler: Handler) -> Handler:
+    """Wrap `handler` so that a person who pressed a button sees the text of a PipelineError."""
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except UsageError as error:
+            return web.Response(status=409, text=f"error: {error}\n")
+        except PipelineError as error:
+            return web.Response(status=503, text=f"error: {error}\n")
+    return answer
+
+
+def number_of(request: web.Request) -> int:
+    return int(request.match_info["id"])
+
+
+def or_404(found: _T | None) -> _T:
+    if found is None:
+        raise web.HTTPNotFound
+    return found
+
+
+def redirect(path: str) -> web.Response:
+    return web.Response(status=303, headers={"Location": path})

@@ -1,0 +1,41 @@
+"""The page of one spider, and its buttons: run now, pause and resume."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiohttp import web
+
+from pipeline.heartbeat.http.console.site import Site, act, or_404, redirect
+from pipeline.heartbeat.http.stored_files import in_file_thread
+
+
+class SpiderViews:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._actions = site.actions
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        self._site.add_pages(router, {"/spiders/{name}": self._spider})
+        self._site.add_actions(router, {"/spiders/{name}/run": self._run_now, "/spiders/{name}/pause": self._pause,
+                                        "/spiders/{name}/resume": self._resume})
+
+    async def _spider(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        found = or_404(await in_file_thread(self._actions.spider, name))
+        snapshot = await self._site.snapshot()
+        return self._site.html("spider.html", now=snapshot, spider=snapshot["spiders"].get(name), page=found)
+
+    async def _run_now(self, request: web.Request) -> web.Response:
+        run = await act(partial(self._actions.run_now, request.match_info["name"]), self._actions.on_run)
+        return redirect(f"/runs/{run.id}")
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        await act(partial(self._actions.pause, name), self._actions.on_plan)
+        return redirect(f"/spiders/{name}")
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        await act(partial(self._actions.resume, name), self._actions.on_plan)
+        return redirect(f"/spiders/{name}")
