@@ -29,6 +29,8 @@ MOST_RELOADS = 5
 _CHUNK_BYTES = 1 << 20
 _CLOSE_S = 2.0
 _HTML = frozenset(("", "text/html", "application/xhtml+xml"))
+_EMPTY = frozenset((204, 205, 304))
+"""Statuses of responses without a body."""
 _ATTACHMENT = re.compile(r"\s*attachment\b", re.IGNORECASE)
 _OF_THE_BROWSER = frozenset(("accept", "accept-encoding", "cookie", "host", "connection", "content-length", "user-agent"))
 """Headers of a request that the browser sets itself, as it does for every request of the page."""
@@ -178,7 +180,10 @@ class PageRequests:
             if is_redirect(status, location="location" in fields):
                 self.leave(Rendered(self.url, status, headers, b""))
                 await self._fail(event, "Aborted")
-            elif is_file or status >= 400 or status in (204, 205, 304):
+            elif is_file and self._method == "GET" and status < 400 and status not in _EMPTY:
+                self.leave(Rendered(self.url, status, headers, b"", is_other=True))
+                await self._fail(event, "Aborted")
+            elif is_file or status >= 400 or status in _EMPTY:
                 self.leave(Rendered(self.url, status, headers, await self._body(event, fields)))
                 await self._fail(event, "Aborted")
             else:
@@ -200,7 +205,7 @@ class PageRequests:
 
     async def _body(self, event: dict[str, Any], fields: Mapping[str, str]) -> bytes:
         """Return the body of a response. Raise FetchError if it is larger than a page may be, or incomplete."""
-        if event["responseStatusCode"] in (204, 205, 304):
+        if event["responseStatusCode"] in _EMPTY:
             return b""
         stream = (await self._cdp.send("Fetch.takeResponseBodyAsStream", {"requestId": event["requestId"]}))["stream"]
         data = bytearray()
@@ -211,7 +216,7 @@ class PageRequests:
                 raise too_large(self.url, self._max_bytes)
             if part["eof"]:
                 break
-        # Chromium does not say whether the body is complete.
+        # Chromium does not say whether the body is complete. Only error pages and responses to other methods than GET are taken so.
         length = fields.get("content-length", "")
         if length.isdigit() and "content-encoding" not in fields and len(data) < int(length):
             raise FetchError(cut_short(len(data), int(length)), where=shown_url(self.url), retry=True)

@@ -27,11 +27,13 @@ class RenderRequest(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """A rendered page, or a response as it was sent: a redirect, an error status, or a body that is not HTML.
+    """A rendered page, or a response as it was sent: a redirect, an error status, or a body that is not HTML, which may be left out.
 
     url: the URL of the document. headers: without those that describe the body or set cookies, which the browser has stored. body: the DOM as HTML
     in UTF-8, or the body as sent. notes: what was left out of the page. unsure: why the page may lack content; "" if nothing suggests so.
-    downloads: URLs of files that the page has started to download. is_html: whether the body is the DOM.
+    downloads: URLs of files that the page has started to download. is_html: whether the body is the DOM. is_other:
+    whether the response is no HTML and its body was left out: the caller requests it again without the browser, which alone cannot tell
+    whether such a body has arrived completely.
     """
 
     url: str
@@ -44,3 +46,4 @@ class Rendered(NamedTuple):
     downloads: tuple[str, ...] = ()
     unsure: str = ""
     is_html: bool = False
+    is_other: bool = False

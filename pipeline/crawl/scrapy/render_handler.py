@@ -52,9 +52,11 @@ class RenderHandler(SessionHandler):
         async with self._turn(request):
             self._session.ssrf_guard.check_url(request.url)
             rendered = await self._render(request, table)
-            response = _response_of(rendered, request)
-            self._context.on_response(request, response)
-            return response
+            if not rendered.is_other:
+                response = _response_of(rendered, request)
+                self._context.on_response(request, response)
+                return response
+        return await super().download_request(request)  # it is not HTML
 
     async def _render(self, request: Request, table: RenderTable) -> Rendered:
         """Render a page. Raise DownloadFailedError if another attempt may succeed, so that Scrapy repeats the request."""

@@ -105,10 +105,10 @@ class GuardProxy:
         return self._failures.refusals()
 
     def reason_for(self, url: str) -> PipelineError | None:
-        """Return why the last connection to the host and port of a URL failed; None if it did not.
+        """Return why the last request for a URL, or the last tunnel to its host and port, failed; None if it did not.
 
-        The URL is an http, https, ws or wss URL. Refused private addresses and all other problems of sites are FetchError or TlsError, problems of the session's proxies
-        ProxyError.
+        The URL is an http, https, ws or wss URL. Refused private addresses and all other problems of sites are FetchError or TlsError,
+        problems of the session's proxies ProxyError.
         """
         return self._failures.reason_for(url)
 
@@ -284,16 +284,16 @@ class GuardProxy:
         return None
 
     def _worked(self, request: ProxyRequest, site: Connection) -> None:
-        self._failures.worked(request.host, request.port)
+        self._failures.worked(request)
         self._connector.worked(site)
 
     def _refused(self, request: ProxyRequest, error: FetchError) -> None:
         _LOG.info("A request of the browser was refused: %s", error)
-        self._failures.refused(request.host, request.port, error)
+        self._failures.refused(request, error)
 
     def _failed(self, request: ProxyRequest, error: PipelineError) -> None:
         _LOG.debug("A connection of the browser to %s failed: %s", request.place, error)
-        self._failures.failed(request.host, request.port, error)
+        self._failures.failed(request, error)
 
 
 def _exchange_fault(error: Exception, exchange: Exchange) -> FetchError | ProxyError:

@@ -44,8 +44,9 @@ class PageFetcher:
     def get(self, url: str) -> FetchedPage:
         """Fetch a page, in a browser if the settings say so. Raises the PipelineError of the request."""
         spider = self.spider
-        if (table := self.rendered.table_for(url)) is not None:
-            answer, notes, is_dom = self.rendered.get(url, table)
+        table = self.rendered.table_for(url)
+        if table is not None and (rendered := self.rendered.get(url, table)) is not None:
+            answer, notes, is_dom = rendered
             return self._fetched(Page(answer, "utf-8" if is_dom else spider.encoding), is_rendered=is_dom, notes=notes)
         page = Page(fetch(self._client, "GET", url, max_bytes=spider.max_page_size, timeout_s=spider.timeout), spider.encoding)
         page = follow_refreshes(self._client, page, method="GET", is_wanted=lambda page: False, encoding=spider.encoding,

@@ -49,21 +49,23 @@ class SinglePages:
         start = next((place for place, start in enumerate(self._spider.start) if start.url == url), None)
         return self._rules.table_for(url, start=start)
 
-    def get(self, url: str, table: RenderTable) -> tuple[Answer, tuple[str, ...], bool]:
+    def get(self, url: str, table: RenderTable) -> tuple[Answer, tuple[str, ...], bool] | None:
         """Render a page, following redirects. Return the response, notes about what the page lacks, and whether its body is a DOM.
 
-        Raises the PipelineError of the request.
+        Return None if it is not HTML: it is to be requested without the browser. Raises the PipelineError of the request.
         """
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(self._get(url, table))
 
-    async def _get(self, url: str, table: RenderTable) -> tuple[Answer, tuple[str, ...], bool]:
+    async def _get(self, url: str, table: RenderTable) -> tuple[Answer, tuple[str, ...], bool] | None:
         renderer = self._opened()
         for hops in range(MAX_REDIRECTS + 1):
             self._session.ssrf_guard.check_url(url)
             found = await renderer.render(RenderRequest(url, "GET", {}, b"", table, picture=self.picture_rules))
             self.picture = found.picture
+            if found.is_other:
+                return None
             headers = CaseInsensitiveDict(found.headers)
             if not is_redirect(found.status, location="Location" in headers):
                 if found.is_html:

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import select
 
 from pipeline.model import Run
 from pipeline.store import open_store
+from pipeline.store.database.schema import frontier
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import PageSite
 
@@ -63,3 +66,9 @@ def crawl_pages(folder: Path, site: PageSite, starts: list[dict[str, Any]], sett
 def shared_site() -> Iterator[PageSite]:
     with PageSite() as started:
         yield started
+
+
+def failed_pages(crawls: Crawls) -> list[tuple[str, str]]:
+    """Return the path and the error of each page that failed."""
+    with crawls.store.read() as connection:
+        return [(urlsplit(row.url).path, row.error) for row in connection.execute(select(frontier.c.url, frontier.c.error)) if row.error]

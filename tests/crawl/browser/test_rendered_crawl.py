@@ -9,6 +9,7 @@ import textwrap
 import pytest
 
 from pipeline.workers.pages import try_rules
+from tests.crawl.browser.conftest import failed_pages
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
 
@@ -133,15 +134,6 @@ def test_the_site_answers_and_not_a_service_worker_that_one_of_its_pages_has_ins
     assert sorted(crawls.items()) == ["Fine", "First"]
     assert not run.complete
     assert "503" in dict(failed_pages(crawls))["/down"]
-
-
-def failed_pages(crawls: Crawls) -> list[tuple[str, str]]:
-    """The path and the error of each page that failed."""
-    from sqlalchemy import select
-
-    from pipeline.store.database.schema import frontier
-    with crawls.store.read() as connection:
-        return [(row.url.split("/", 3)[3].join(("/", "")), row.error) for row in connection.execute(select(frontier.c.url, frontier.c.error))]
 
 
 @pytest.mark.needs("chromium")

@@ -194,12 +194,15 @@ def test_failures_of_a_site_are_told_apart(site: PageSite, open_with: OpenSessio
         assert client.guard.refusals() == []
 
 
-def test_a_failure_is_forgotten_when_the_host_works_again(site: PageSite, open_with: OpenSession, guarded: OpenGuard) -> None:
-    site.pages = {"/": Answer("x" * 100, cut=10), "/whole": "whole"}
+def test_a_failure_is_that_of_its_url_until_this_works_again(site: PageSite, open_with: OpenSession, guarded: OpenGuard) -> None:
+    site.pages = {"/?a": Answer("x" * 100, cut=10), "/whole": "whole"}
     client = guarded(only(site, open_with))
-    assert "the body was cut short: 10 of 100 bytes arrived" in client.fails(site.url + "/")
+    assert "the body was cut short: 10 of 100 bytes arrived" in client.fails(site.url + "/?a")
     assert client.get(site.url + "/whole") == (200, b"whole")
-    assert client.guard.reason_for(site.url) is None
+    assert [client.guard.reason_for(site.url + path) is None for path in ("/?a", "/?a#part", "/", "/whole")] == [False, False, True, True]
+    site.pages["/?a"] = "whole again"
+    assert client.get(site.url + "/?a") == (200, b"whole again")
+    assert client.guard.reason_for(site.url + "/?a") is None
 
 
 def test_a_private_authority_is_trusted_on_the_way_to_the_site(authority: Authority, open_with: OpenSession, guarded: OpenGuard) -> None:

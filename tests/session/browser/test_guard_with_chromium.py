@@ -252,7 +252,7 @@ def test_no_site_gets_the_proxys_credentials(site: PageSite, open_with: OpenSess
             for path in ("/401", "/407"):
                 with suppress(Error):  # a headless shell shows the first page
                     await (await rendered.context.new_page()).goto(site.url + path)
-            assert "status 407, which only proxies use" in str(rendered.guard.reason_for(site.url))
+            assert "status 407, which only proxies use" in str(rendered.guard.reason_for(f"{site.url}/407"))
             page = await rendered.context.new_page()
             await page.goto(site.url + "/")
             assert await page.inner_text("body") == "works"

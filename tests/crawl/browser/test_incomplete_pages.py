@@ -1,0 +1,62 @@
+"""Pages that are cut on the way: whatever they are, they never count as complete."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from tests.crawl.browser.conftest import failed_pages
+from tests.crawl.conftest import Crawls
+from tests.servers.authority import Authority
+from tests.servers.pages import Answer, PageSite
+
+pytestmark = pytest.mark.needs("chromium")
+
+LINES = "name,price\n" + "".join(f"thing {number},{number}\n" for number in range(500))
+JSON = "[" + ", ".join(f'{{"name": "thing {number}"}}' for number in range(500)) + "]"
+HTML = "<html><h1>Whole</h1>" + "<p>text</p>" * 500 + "</html>"
+RULES = "items.each = 'html'\nitems.key = ['url']\nitems.fields.url = { page = 'url' }\n"
+
+
+def packed(body: str, kind: str, *, cut: int | None = None) -> Answer:
+    """A compressed answer. cut: how many bytes of it are sent; the Content-Length is that of the whole."""
+    return Answer(gzip.compress(body.encode()), headers={"Content-Type": kind, "Content-Encoding": "gzip"}, cut=cut)
+
+
+CUT = {
+    "/cut.csv": Answer(LINES, headers={"Content-Type": "text/csv"}, cut=2000),
+    "/cut.json": Answer(JSON, headers={"Content-Type": "application/json"}, cut=2000),
+    "/cut.txt": Answer(LINES, headers={"Content-Type": "text/plain"}, cut=2000),
+    "/cut.html": Answer(HTML, cut=2000),
+    "/packed.csv": packed(LINES, "text/csv", cut=300),
+    "/packed.json": packed(JSON, "application/json", cut=300),
+    "/packed.html": packed(HTML, "text/html", cut=40),
+}
+WHOLE = {
+    "/whole.csv": Answer(LINES, headers={"Content-Type": "text/csv"}),
+    "/whole.json": Answer(JSON, headers={"Content-Type": "application/json"}),
+    "/whole-packed.csv": packed(LINES, "text/csv"),
+    "/whole.html": Answer(HTML),
+}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_cut_body_of_any_kind_fails_its_page_and_no_other(crawls: Crawls, site: PageSite, authority: Authority, scheme: str) -> None:
+    """Four pages are loaded at once, so the failure of one must not be taken for that of another."""
+    with PageSite(CUT | WHOLE, tls=authority.context()) if scheme == "https" else PageSite(CUT | WHOLE) as served:
+        starts = ", ".join(f"'{served.url}{path}'" for path in sorted({**CUT, **WHOLE}, key=lambda path: path[::-1]))
+        crawls.write(f"[spiders.s]\nstart = [{starts}]\nrender = 'browser'\nconcurrency = 4\nretries = 0\n"
+                     f"{'insecure_tls = true' if scheme == 'https' else ''}\n{RULES}")
+        run = crawls.run()
+        assert not run.complete
+        assert sorted(path for path, _ in failed_pages(crawls)) == sorted(CUT), failed_pages(crawls)
+        assert run.progress.items == len(WHOLE)
+
+
+def test_what_is_not_html_is_requested_again_without_the_browser(crawls: Crawls, site: PageSite) -> None:
+    site.pages |= WHOLE
+    crawls.write(f"[spiders.s]\nstart = ['{site.url}/whole.csv']\nrender = 'browser'\n{RULES}")
+    assert crawls.run().complete
+    by = ["Sec-Fetch-Mode" in asked.headers for asked in site.asked if asked.path == "/whole.csv"]
+    assert by == [True, False]
