@@ -56,7 +56,7 @@ def open_session(name: str, spider: SpiderTable, settings: Settings, stored: Ses
         default = spider.start[0].url if spider.start else (spider.login and spider.login.url) or ""
         import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=stored.file(IMPORTED),
                        last_login=files.last_login, now_s=time.time())
-    needs_browser = spider.render is not None or (spider.login is not None and spider.login.browser)
+    needs_browser = spider.render is not None or any(start.render for start in spider.start) or (spider.login is not None and spider.login.browser)
     ca_file = settings.folder / Path(spider.ca_file).expanduser() if spider.ca_file else None
     return Session(
         jar, files, requests=_request_rules(name, spider, settings),
@@ -68,8 +68,8 @@ def open_session(name: str, spider: SpiderTable, settings: Settings, stored: Ses
 
 def _open_browser(spider: SpiderTable, settings: Settings, session: Session) -> BlockingBrowser:
     """Return a browser for the login of a spider."""
-    from pipeline.session.browser import blocking, browser, program  # noqa: PLC0415  loads Playwright, which few spiders need
-    return blocking.BlockingBrowser(lambda: browser.SessionBrowser(session, program.BrowserProgram.of(settings.browser, settings.data_dir), max_pages=1), spider.render,
+    from pipeline.session.browser import blocking, browser, program, render_rules  # noqa: PLC0415  loads Playwright, which few spiders need
+    return blocking.BlockingBrowser(lambda: browser.SessionBrowser(session, program.BrowserProgram.of(settings.browser, settings.data_dir), max_pages=1), render_rules.RenderRules.of(spider),
                            session.storage or WebStorage(), session.trusted, max_bytes=spider.max_page_size)
 
 

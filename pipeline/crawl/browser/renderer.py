@@ -53,13 +53,13 @@ class Renderer:
 
     timeout_s: the time limit of one page. max_bytes: the maximum size of its content. max_load_bytes: the maximum size of everything that it loads,
     for messages; the guard proxy of the browser enforces it. check_document: called with the URL of each document that a page loads, except the
-    page itself; raises PipelineError to refuse it.
+    page itself; raises PipelineError to refuse it. said: the refusals that were noted for a page; renderers with one browser share them.
     """
 
     def __init__(self, browser: SessionBrowser, *, timeout_s: float, max_bytes: int, max_load_bytes: int,
-                 check_document: Callable[[str], Awaitable[None]] = _allow) -> None:
+                 check_document: Callable[[str], Awaitable[None]] = _allow, said: set[str] | None = None) -> None:
         self._browser = browser
-        self._shared = _Shared(browser.guard, timeout_s, max_bytes, set())
+        self._shared = _Shared(browser.guard, timeout_s, max_bytes, set() if said is None else said)
         self._max_load_bytes = max_load_bytes
         self._check_document = check_document
 

@@ -42,6 +42,7 @@ class RenderHandler(SessionHandler):
         self._browser: SessionBrowser | None = None
         self._renderers: dict[float, Renderer] = {}
         self._notes: set[str] = set()
+        self._said: set[str] = set()
 
     async def download_request(self, request: Request) -> Response:
         table = None if request.callback is NO_CALLBACK else self._context.render_rules.table_for(
@@ -100,7 +101,7 @@ class RenderHandler(SessionHandler):
                 self._browser = SessionBrowser(self._session, BrowserProgram.of(context.browser, context.store.data_dir), max_pages=context.table.concurrency)
             found = self._renderers[timeout_s] = Renderer(
                 self._browser, timeout_s=timeout_s, max_bytes=self._max_bytes, max_load_bytes=context.browser.max_load,
-                check_document=self._check_document)
+                check_document=self._check_document, said=self._said)
         return found
 
     async def _check_document(self, url: str) -> None:

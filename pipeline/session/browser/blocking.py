@@ -28,25 +28,25 @@ Result = TypeVar("Result")
 class BlockingBrowser:
     """Opens pages of one session, one after the other. The browser starts with the first page; `close` ends it.
 
-    open_browser: a function that returns the browser of the session, which has not started. table: how the spider renders pages; None
-    if it does not. storage, trusted: the web storage of the session, and the origins whose storage is kept. max_bytes: the maximum size
+    open_browser: a function that returns the browser of the session, which has not started. rules: which pages the spider renders,
+    and how. storage, trusted: the web storage of the session, and the origins whose storage is kept. max_bytes: the maximum size
     of a document.
     """
 
-    def __init__(self, open_browser: Callable[[], SessionBrowser], table: RenderTable | None, storage: WebStorage, trusted: TrustedOrigins, *,
+    def __init__(self, open_browser: Callable[[], SessionBrowser], rules: RenderRules, storage: WebStorage, trusted: TrustedOrigins, *,
                  max_bytes: int) -> None:
         self._storage = storage
         self._trusted = trusted
         self._open_browser = open_browser
-        self._table = table
-        self._rules = RenderRules(table)
+        self._table = rules.table
+        self._rules = rules
         self._max_bytes = max_bytes
         self._browser: SessionBrowser | None = None
         self._runner: asyncio.Runner | None = None
 
     def renders(self, url: str) -> bool:
         """Return whether the spider renders the page with this URL."""
-        return self._rules.table_for(url) is not None
+        return self._rules.table_for_url(url) is not None
 
     def render(self, url: str, is_wanted: Callable[[Page], bool], *, timeout_s: float) -> Page:
         """Open a page, and return its document as soon as `is_wanted` accepts it, or when it does not change any more.

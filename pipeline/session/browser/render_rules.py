@@ -20,20 +20,20 @@ RENDER = "render"
 class RenderRules:
     """The rules of one spider.
 
-    table: `render` of the spider. starts: `render` of each start request. may_ask: whether requests may choose by their `meta`, as those of spiders
+    table: `render` of the spider. starts: the URL and `render` of each start request. may_ask: whether requests may choose by their `meta`, as those of spiders
     written in Python. may_render: whether any page may be rendered.
     """
 
-    def __init__(self, table: RenderTable | None, starts: Sequence[RenderTable | Literal[False] | None] = (), *, may_ask: bool = False) -> None:
-        self._table = table
+    def __init__(self, table: RenderTable | None, starts: Sequence[tuple[str, RenderTable | Literal[False] | None]] = (), *, may_ask: bool = False) -> None:
+        self.table = table
         self._starts = starts
         self._only = [regex.compile(pattern) for pattern in table.only] if table is not None else []
         self._may_ask = may_ask
-        self.may_render = may_ask or table is not None or any(starts)
+        self.may_render = may_ask or table is not None or any(render for _, render in starts)
 
     @classmethod
     def of(cls, table: SpiderTable) -> Self:
-        return cls(table.render, [start.render for start in table.start], may_ask=not table.is_built_in)
+        return cls(table.render, [(start.url, start.render) for start in table.start], may_ask=not table.is_built_in)
 
     def table_for(self, url: str, *, method: str = "GET", start: int | None = None, meta: Mapping[str, Any] | None = None) -> RenderTable | None:
         """Return how a page is rendered; None if it is fetched without a browser.
@@ -46,10 +46,14 @@ class RenderRules:
         asked = meta.get(RENDER) if meta is not None and self._may_ask else None
         if asked is not None:
             return self._asked(asked)
-        own = self._starts[start] if start is not None and start < len(self._starts) else None
+        own = self._starts[start][1] if start is not None and start < len(self._starts) else None
         if own is not None:
             return own or None
-        return self._table if self._table is not None and (not self._only or any(self.matches(url))) else None
+        return self.table if self.table is not None and (not self._only or any(self.matches(url))) else None
+
+    def table_for_url(self, url: str) -> RenderTable | None:
+        """Return how the page with this URL is rendered, as a start request if there is one with this URL."""
+        return self.table_for(url, start=next((place for place, (start, _) in enumerate(self._starts) if start == url), None))
 
     def counts(self, url: str) -> dict[str, tuple[int, int]]:
         """Return the counts of the patterns of `render.only` for a page (see `Page.counts`)."""
@@ -64,8 +68,8 @@ class RenderRules:
     def _asked(self, value: Any) -> RenderTable | None:
         if value is False:
             return None
-        if value is True and self._table is not None:
-            return self._table
+        if value is True and self.table is not None:
+            return self.table
         try:
             found: RenderTable = TypeAdapter(Render).validate_python("browser" if value is True else value)
         except ValidationError as error:

@@ -46,8 +46,7 @@ class SinglePages:
 
     def table_for(self, url: str) -> RenderTable | None:
         """Return how a page is rendered; None if it is fetched without a browser. A start URL may have a table of its own."""
-        start = next((place for place, start in enumerate(self._spider.start) if start.url == url), None)
-        return self._rules.table_for(url, start=start)
+        return self._rules.table_for_url(url)
 
     def get(self, url: str, table: RenderTable) -> tuple[Answer, tuple[str, ...], bool] | None:
         """Render a page, following redirects. Return the response, notes about what the page lacks, and whether its body is a DOM.
