@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Two processes more than there are cores, at most 4: most tests wait for servers and processes more than they compute.
-PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 2))") --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 2))") --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test parsers applications fallback check docs bench torture lock clean

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -31,6 +32,28 @@ sys.dont_write_bytecode = False
 # A busy machine is no failure: neither an example nor the making of examples has a time limit.
 hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tests")
+
+
+LONGEST = [
+    "session/login/test_browser_login.py", "service/test_torture.py", "service/test_service.py", "test_contributing.py",
+    "crawl/test_page_limit.py", "service/test_mending.py", "mail/test_render_levels.py", "crawl/processes/test_scaling.py",
+    "workers/test_run_downloads.py", "service/test_postgresql.py", "crawl/browser/test_rendered_crawl.py", "cluster/test_torture.py",
+    "service/test_nodes.py", "service/test_every_digest_option.py", "crawl/browser/test_rendered_login.py",
+    "service/test_digests_and_alerts.py", "cli/test_mend.py", "test_script_applications.py", "mail/test_torture.py",
+    "crawl/test_changes_property.py", "test_dependencies.py", "browser/test_torture.py", "service/test_signals.py",
+    "session/responses/test_incomplete_responses.py", "service/test_full_disk.py", "mail/test_failed_downloads.py"]
+"""Files that take longest. They start first, so that at the end no process waits for one that has a long file left."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by file: the longest first, then those with the most tests. `--no-loadscope-reorder` keeps this order."""
+    folder = Path(__file__).parent
+    if gone := [name for name in LONGEST if not (folder / name).is_file()]:
+        raise pytest.UsageError(f"tests/conftest.py: LONGEST: no such file: {', '.join(gone)}")
+    ranks = {folder / name: rank for rank, name in enumerate(LONGEST)}
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (ranks.get(item.path, len(ranks)), -counts[item.path], item.path))
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,7 @@ def private_names(tree: ast.Module, own: Counter[str]) -> Iterator[str]:
     bases of dependencies only reads of itself, and does not define, is theirs.
     """
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and own[node.attr] <= (ast.unparse(node.value) == "super()"):
+        if isinstance(node, ast.Attribute) and own[node.attr] <= is_super(node.value):
             yield node.attr
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr", "setattr"):
             yield from (str(name.value) for name in node.args[1:2] if isinstance(name, ast.Constant))
@@ -73,11 +73,19 @@ def private_names(tree: ast.Module, own: Counter[str]) -> Iterator[str]:
             yield from inherited_names(node)
 
 
+def is_super(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+
+
+def is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
 def inherited_names(kind: ast.ClassDef) -> Iterator[str]:
     """Attributes that a class reads of itself, and does not define."""
     attributes = [node for node in ast.walk(kind) if isinstance(node, ast.Attribute)]
     here = {*defined_here(kind), *(node.attr for node in attributes if isinstance(node.ctx, ast.Store))}
-    yield from (node.attr for node in attributes if node.attr not in here and ast.unparse(node.value) in ("self", "cls"))
+    yield from (node.attr for node in attributes if node.attr not in here and is_self(node.value))
 
 
 def defined_here(tree: ast.AST) -> Iterator[str]:
@@ -86,7 +94,7 @@ def defined_here(tree: ast.AST) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) in ("self", "cls"):
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
             yield node.attr
 
 

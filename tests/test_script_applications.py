@@ -10,8 +10,6 @@ from tests.servers.program import Program, eventually
 from tests.servers.verdaccio import PASSWORD, USER, verdaccio
 
 SETTINGS = """
-[browser]
-executable = "/usr/bin/chromium"
 [mail]
 maildir = "mails"
 sender = "pipeline@kunde.test"

@@ -8,8 +8,6 @@ from tests.servers.program import Program
 from tests.servers.script_site import PASSWORD, script_site
 
 SETTINGS = """
-[browser]
-executable = "/usr/bin/chromium"
 [spiders.s]
 start = "URL/home"
 render = { wait_for = "li" }

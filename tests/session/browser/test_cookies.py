@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -48,7 +49,7 @@ class Loop:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._playwright = self.run(async_playwright().start())
-        self._browser = self.run(self._playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"]))
+        self._browser = self.run(self._playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(work)

@@ -50,7 +50,7 @@ async def _use(session: Session, storage: WebStorage, site: PageSite, other: Pag
             return found
 
     def open_browser() -> SessionBrowser:
-        return SessionBrowser(session, BrowserProgram.of(BrowserTable(executable="/usr/bin/chromium"), folder), max_pages=1)
+        return SessionBrowser(session, BrowserProgram.of(BrowserTable(executable="chromium"), folder), max_pages=1)
 
     both = "() => [{...localStorage}, {...sessionStorage}]"
     browser = open_browser()

@@ -39,9 +39,7 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 def session_of(folder: Path, site: ScriptSite | PageSite, login: str, *, render: bool = True, more: str = "", check: str = '"#user"') -> Session:
     """The session of the spider `s`, as the next process opens it."""
     file = folder / "settings.toml"
-    file.write_text(f"""[browser]
-executable = "/usr/bin/chromium"
-[spiders.s]
+    file.write_text(f"""[spiders.s]
 start = "{site.url}/home"
 timeout = "15s"
 {'render = "browser"' if render else ""}
@@ -162,7 +160,7 @@ def test_a_password_is_refused_to_other_origins_whatever_sends_it(tmp_path: Path
                 return guard.refused
 
         async def all_ways() -> dict[str, list[str]]:
-            browser = SessionBrowser(session, BrowserProgram.of(BrowserTable(executable="/usr/bin/chromium"), tmp_path), max_pages=1)
+            browser = SessionBrowser(session, BrowserProgram.of(BrowserTable(), tmp_path), max_pages=1)
             try:
                 return {way: await refused_urls(browser, at) for at, way in enumerate(WAYS)}
             finally:
