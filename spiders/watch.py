@@ -48,6 +48,7 @@ class WatchSpider(BuiltInSpider):
         self._is_named = table.name is not None
         self._name = CompiledRule(table.name if table.name is not None else SelectorTable(page="title"))
         self._without = table.without
+        self._ignored = len(table.visual.ignore) if table.visual is not None else 0
         self._noise = NoiseFilter(table.ignore)
 
     @classmethod
@@ -82,7 +83,7 @@ class WatchSpider(BuiltInSpider):
             yield Found(rejected=[RejectedItem({"url": url}, "the response is not text, but binary data")])
             return
         picture = picture_of(response)
-        counts = {} if picture is None else {f"watch.visual.ignore[{place}]": (count, 0) for place, count in enumerate(picture.hidden)}
+        counts = {} if picture is None else {f"watch.visual.ignore[{place}]": (count, 0) for place, count in zip(range(self._ignored), picture.hidden, strict=False)}
         try:
             if html or self._is_named:
                 names = self._name.values(document)

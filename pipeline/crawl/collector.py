@@ -95,8 +95,11 @@ class PageCollector:
         self._context = context_of(crawler)
         self._key = key_fields(crawler)
         self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
-        rules = PictureRules.of(self._context.table) if self._context.table.spider == "watch" else None
+        table = self._context.table
+        rules = PictureRules.of(table, table.render) if table.spider == "watch" and table.render is not None else None
         self._visual = VisualWatch(self._context, rules) if rules is not None else None
+        if rules is not None and rules.is_compared and table.watch.part is not None and not table.watch.part_is_element:
+            self._context.note("`watch.visual` compares pictures of the whole page, because `watch.part` selects no element")
         self._page_files = page_files.PageFiles(self._context.store.data_dir, self._context.run.spider)
         self._page_files.remove_old()
         self._in_progress: set[int] = set()

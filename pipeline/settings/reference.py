@@ -30,6 +30,7 @@ from pipeline.settings.models import (
     render,
     request,
     root,
+    runs,
     spider,
     watch,
 )
@@ -44,7 +45,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("[spiders.NAME.items.details]", extraction.DetailsTable), ("[spiders.NAME.pages]", extraction.PagesTable),
     ("[spiders.NAME.render]", render.RenderTable), ("[[spiders.NAME.render.steps]]", render.StepTable),
     ("[spiders.NAME.watch]", watch.WatchTable), ("[spiders.NAME.watch.visual]", watch.VisualTable), ("[spiders.NAME.downloads]", downloads.DownloadsTable), ("[spiders.NAME.display]", display.DisplayTable),
-    ("[spiders.NAME.banned]", spider.BannedTable), ("[spiders.NAME.retry]", spider.RetryTable),
+    ("[spiders.NAME.banned]", spider.BannedTable), ("[spiders.NAME.retry]", runs.RetryTable),
     ("[digests.NAME]", digest.DigestTable), ("[[digests.NAME.groups]]", digest.GroupTable), ("[demo]", root.DemoTable),
     ("Requests", request.RequestTable), ("HTTP authentication", request.AuthTable), ("Schedules", ScheduleTable),
     ("Selectors", extraction.SelectorTable), ("Fields of items", extraction.FieldTable), ("Retention rules", root.KeepTable))
@@ -66,7 +67,8 @@ _WORDS = {
     "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours", "Names": "text, or list of texts",
     "CatchUp": "true, false or duration", "ProcessCount": "`\"auto\"` or whole number, 1 to 16", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",
     "DayTexts": "list of days", "GoodDirections": "`\"up\"`, `\"down\"` or table of them", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request",
-    "Render": "`\"browser\"` or table", "Visual": "true, false or table", "Blocked": "text"}
+    "Render": "`\"browser\"` or table", "Visual": "true, false or table", "Blocked": "text",
+    "ElementSelector": "CSS selector", "WaitCondition": "text", "Key": "text", "Viewport": "text", "LanguageTag": "text", "BrowserZone": "time zone"}
 """What the reference calls each type. A table is called table, and a Literal is shown as its values."""
 
 _UNITS_S = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

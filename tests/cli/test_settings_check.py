@@ -18,6 +18,7 @@ from tests.servers.program import Program
 
 SPIDER = '[spiders.s]\nstart = "http://site.lan/"\ndownload = ["a.pdf"]\n'
 ITEMS = SPIDER + "[spiders.s.items]\neach = \"li\"\nkey = [\"title\"]\nfields = { title = \"a\", price = { css = \"b\", type = \"price\" } }\n"
+WATCH = '[spiders.s]\nspider = "watch"\nstart = "http://site.lan/"\n'
 FEED = '[spiders.s]\nspider = "feed"\nstart = "http://site.lan/feed"\n'
 DIGEST = '[digests.d]\nspiders = ["s"]\nto = ["me@site.lan"]\n'
 SHARED = '[pipeline]\ndatabase = "postgresql://127.0.0.1/x"\nstorage = "s3://files"\n[cluster]\n'
@@ -35,6 +36,9 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
     "a data_dir that cannot be created": ('[pipeline]\ndata_dir = "/proc/x"\n' + SPIDER, "pipeline.data_dir: the folder /proc/x cannot be created in /proc"),
     "a data_dir that is a file": ('[pipeline]\ndata_dir = "word"\n' + SPIDER, "pipeline.data_dir: "),
     "a browser that is missing": ('[browser]\nexecutable = "no-such-browser"\n' + SPIDER + 'render = "browser"\n', "browser.executable: no-such-browser is not a program (spiders.s)"),
+    "a device that Playwright does not know": (SPIDER + 'render = { device = "iPhone 99" }\n', "spiders.s.render.device: there is no device named 'iPhone 99'; use a name that"),
+    "a wait beyond the time limit": (SPIDER + 'timeout = "30s"\nrender = { wait_for = ["20s"], steps = [{ wait = "10s" }] }\n',
+                                     "spiders.s.render.steps: the page is waited for 30 s, but it fails after `timeout` (30 s); wait less"),
     "no spider": ("", "spiders: there is no spider, so there is nothing to do; write one with `pipeline new spider NAME --from URL`"),
     "a DKIM key that is no key": (SERVER + '[mail.dkim]\ndomain = "site.lan"\nselector = "a"\nkey = { file = "word" }\n' + SPIDER,
                                   "mail.dkim.key: the secret is not a private key in PEM format"),
@@ -72,6 +76,10 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
 }
 WARNINGS: dict[str, tuple[str, str]] = {
     "a browser for nobody": ("[browser]\nstart_timeout = \"9s\"\n" + SPIDER, "browser: has no effect, because no spider has `render`"),
+    "a picture of data": (WATCH + 'watch = { part = { jmes = "a" }, visual = true }\n', "spiders.s.watch.visual: compares pictures of the whole page, because `watch.part` selects no element"),
+    "a screenshot of data": (WATCH + 'watch = { part = { header = "etag" } }\nrender = { screenshot = "part" }\n', "spiders.s.render.screenshot: shows the whole page, because `watch.part` selects"),
+    "what only rules can leave out": (WATCH + "watch = { without = \":lexbor-contains('x')\", visual = true }\n",
+                                      "spiders.s.watch.without[0]: \":lexbor-contains('x')\" is left out of the text, but not of the picture"),
     "a browser elsewhere": ('[browser]\nremote = "http://browser.lan:9222"\n' + SPIDER + 'render = "browser"\n',
                             "browser.remote: the browser on another machine cannot use the guard proxy"),
     "a queue on SQLite": (SPIDER.replace("start", 'queue = "eu"\nstart', 1), "spiders.s.queue: has no effect, because the database is SQLite, so that one service performs all runs"),

@@ -58,8 +58,6 @@ def _rendered(key: str, spider: SpiderTable) -> Iterator[Remark]:
         for name in ("encoding", "revalidate", "page_cache"):
             if name in spider.model_fields_set and getattr(spider, name):
                 yield Remark(f"{key}.{name}", "has no effect, because all pages are rendered in a browser", "remove it", suspicious=True)
-    if table.screenshot == "part" and spider.watch.part is None:
-        yield Remark(f"{key}.render.screenshot", "shows the whole page, because `watch.part` is missing", "add watch.part", suspicious=True)
 
 
 def _arguments(key: str, spider: SpiderTable) -> Iterator[Remark]:

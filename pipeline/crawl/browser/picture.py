@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
+import cssselect
+
 from pipeline.errors import FetchError
 from pipeline.picture_difference import MAX_PIXELS, difference, opened
-from pipeline.settings import SelectorTable, SpiderTable
+from pipeline.settings import RenderTable, SelectorTable, SpiderTable
+from pipeline.settings.fields.browser_values import is_browser_css
 from pipeline.text import clean_line, shown_url
 
 if TYPE_CHECKING:
@@ -54,16 +58,18 @@ class PictureRules:
     min_change: float = 0.001
 
     @classmethod
-    def of(cls, table: SpiderTable) -> PictureRules | None:
-        """Return the rules for the pages of a spider; None if no pictures are taken."""
-        visual = table.watch.visual if table.spider == "watch" else None
-        wanted = table.render.screenshot if table.render is not None else None
-        if visual is None and wanted is None:
+    def of(cls, spider: SpiderTable, render: RenderTable) -> PictureRules | None:
+        """Return the rules for a page of a spider; None if no picture of it is taken. render: how this page is rendered.
+
+        Elements that are removed from the compared text (`watch.without`) are left out of compared pictures, too.
+        """
+        visual = spider.watch.visual if spider.spider == "watch" else None
+        if visual is not None:
+            hide = (*visual.ignore, *filter(is_browser_css, spider.watch.without))
+            return cls(part_selector(spider.watch.part), hide, threshold=visual.threshold, min_change=visual.min_change)
+        if render.screenshot is None:
             return None
-        part = part_selector(table.watch.part) if visual is not None or wanted == "part" else ""
-        if visual is None:
-            return cls(part, is_compared=False)
-        return cls(part, visual.ignore, threshold=visual.threshold, min_change=visual.min_change)
+        return cls(part_selector(spider.watch.part) if render.screenshot == "part" else "", is_compared=False)
 
 
 def part_selector(part: SelectorTable | None) -> str:
@@ -71,8 +77,14 @@ def part_selector(part: SelectorTable | None) -> str:
     if part is None:
         return ""
     if part.css is not None:
-        return re.sub(r"\s*::(?:text|attr\([^)]*\))", "", part.css)
-    return f"xpath={part.xpath}" if part.xpath is not None else ""
+        css = re.sub(r"\s*::(?:text|attr\([^)]*\))", "", part.css)
+        if css and not is_browser_css(css):  # what browsers do not know, such as `:contains("x")`
+            with suppress(cssselect.SelectorError):
+                return f"xpath={cssselect.HTMLTranslator().css_to_xpath(css)}"
+        return css
+    if part.xpath is not None:
+        return "xpath=" + re.sub(r"/+(?:text\(\)|@[\w:-]+)$", "", part.xpath.strip())  # a text or an attribute has no picture, but its element has one
+    return ""
 
 
 class Picture(NamedTuple):

@@ -14,7 +14,7 @@ from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
-from pipeline.crawl.browser.picture import PictureRules, part_selector
+from pipeline.crawl.browser.picture import PictureRules
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
 from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
 from pipeline.crawl.scrapy.handler import SessionHandler
@@ -67,7 +67,7 @@ class RenderHandler(SessionHandler):
             headers.pop(name, None) if name not in self._session.headers else None  # the browser has its own
         try:
             rendered = await renderer.render(RenderRequest(
-                request.url, request.method, headers, request.body, table, cookies=own_cookies(request.cookies), picture=self._picture_of(table),
+                request.url, request.method, headers, request.body, table, cookies=own_cookies(request.cookies), picture=PictureRules.of(self._context.table, table),
                 is_login_page=partial(self._is_login_page, request.url)))
         except PipelineError as error:
             if isinstance(error, NotShownError):  # another attempt at once would take as long again
@@ -80,15 +80,6 @@ class RenderHandler(SessionHandler):
         if rendered.unsure:  # the items of the page are used, but none is gone because of it
             self._context.failures.add(f"{shown_url(request.url)}: {rendered.unsure}", "FetchError", transient=True)
         return rendered
-
-    def _picture_of(self, table: RenderTable) -> PictureRules | None:
-        """Return what the picture of a page shows; None if none is taken."""
-        spider = self._context.table
-        if spider.spider == "watch" and (rules := PictureRules.of(spider)) is not None:
-            return rules
-        if table.screenshot is None:
-            return None
-        return PictureRules(part_selector(spider.watch.part) if table.screenshot == "part" else "", is_compared=False)
 
     def _renderer(self, timeout_s: float) -> Renderer:
         found = self._renderers.get(timeout_s)

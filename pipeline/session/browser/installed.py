@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.errors import BrowserError
 from pipeline.session.browser.program import INSTALL_PROGRAM, BrowserProgram
@@ -46,6 +48,17 @@ def examine(program: BrowserProgram) -> InstalledBrowser:
     if ended.returncode:
         raise BrowserError(f"the browser did not start: {clean_line(ended.stderr, 300) or ended.returncode}", where=path, fix=INSTALL_PROGRAM)
     return InstalledBrowser(path, clean_line(ended.stdout, 100), os.geteuid() == 0)
+
+
+def known_devices() -> Mapping[str, Mapping[str, Any]]:
+    """Return the devices that Playwright can emulate, by name. This takes half a second, because Playwright's driver is started."""
+    return asyncio.run(_devices())
+
+
+async def _devices() -> Mapping[str, Mapping[str, Any]]:
+    from playwright.async_api import async_playwright  # noqa: PLC0415  only if a spider names a device
+    async with async_playwright() as playwright:
+        return playwright.devices
 
 
 async def _of_playwright() -> str:

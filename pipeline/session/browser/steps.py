@@ -13,7 +13,7 @@ from pipeline.errors import FetchError
 from pipeline.session.browser.net_errors import NotShownError
 from pipeline.session.requests import reveal
 from pipeline.settings import StepTable
-from pipeline.settings.models.render import NETWORK_IDLE, wait_s
+from pipeline.settings.fields.browser_values import NETWORK_IDLE, wait_s
 from pipeline.text import clean_line
 
 _OPTIONAL_S = 1.0

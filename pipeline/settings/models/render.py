@@ -4,64 +4,64 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.fields.scalars import SECRET_WORDS, AlsoAccepts, Duration, Size, Table, duration_s
+from pipeline.settings.fields.browser_values import (
+    ElementSelector,
+    check_condition,
+    check_key,
+    check_language,
+    check_time_zone,
+    check_viewport,
+)
+from pipeline.settings.fields.scalars import SECRET_WORDS, AlsoAccepts, Duration, Size, Table
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.models.extraction import check_extra, check_regexes
 
 Blocked = Literal["images", "fonts", "media", "styles", "trackers"]
 
-NETWORK_IDLE = "networkidle"
 SEEN_BLOCKED = ("media", "trackers")
 """What a page of which a picture is taken does not load by default."""
 
+WaitCondition = Annotated[str, AfterValidator(check_condition)]
+Key = Annotated[str, AfterValidator(check_key)]
+Viewport = Annotated[str, BeforeValidator(check_viewport)]
+LanguageTag = Annotated[str | None, BeforeValidator(check_language)]
+BrowserZone = Annotated[str | None, AfterValidator(check_time_zone)]
 _ACTIONS = ("click", "fill", "select", "press", "scroll", "wait")
-
-
-def wait_s(condition: str) -> float | None:
-    """Return the seconds of a condition of `wait_for` that is a time, such as "2s"; None for a selector and "networkidle"."""
-    return float(str(duration_s(condition))) if condition[:1].isdigit() else None  # no CSS selector begins with a digit
-
-
-def _condition(value: str) -> str:
-    if not value.strip():
-        raise PydanticCustomError("render", "the text is empty; write a CSS selector, \"networkidle\" or a time such as \"2s\"")
-    if value.lower().replace("_", "").replace("-", "") == NETWORK_IDLE:
-        return NETWORK_IDLE
-    wait_s(value)
-    return value
 
 
 class StepTable(Table):
     """One step that is performed on a page before its content is taken: one of click, fill, select, press, scroll and wait."""
 
-    click: str | None = None
+    click: ElementSelector | None = None
     """CSS selector of the element to click."""
-    fill: str | None = None
+    fill: ElementSelector | None = None
     """CSS selector of the field to fill in with `value`."""
-    select: str | None = None
+    select: ElementSelector | None = None
     """CSS selector of the list in which the option with the value or label `value` is selected."""
     value: str | Secret | None = None
     """Text for `fill` or `select`."""
-    press: str | None = None
+    press: Key | None = None
     """Key to press, such as "Enter" or "Control+A"."""
     scroll: Literal["end"] | None = None
     """Where to scroll: "end" scrolls to the end of the page until the page does not grow any more."""
-    wait: str | None = None
+    wait: WaitCondition | None = None
     """What to wait for: a CSS selector, "networkidle", or a time such as "2s"."""
     times: int = Field(1, ge=1, le=1000)
     """How often the step is performed. Clicks end early when the element is gone, as with a button that loads more."""
     optional: bool = False
     """Whether the step is left out if its element does not appear, such as a banner that is shown once."""
 
-    @field_validator("wait")
+    @field_validator("value", mode="before")
     @classmethod
-    def _wait_condition(cls, value: str | None) -> str | None:
-        return value if value is None else _condition(value)
+    def _text(cls, value: object) -> object:
+        if isinstance(value, (bool, int, float, list)):
+            raise PydanticCustomError("string_type", "should be text")
+        return value
 
     @model_validator(mode="after")
     def _one_action(self) -> StepTable:
@@ -83,18 +83,18 @@ class RenderTable(Table):
     only: tuple[str, ...] = ()
     """Regular expressions. Only pages whose URL matches at least one are rendered; all others are fetched without a browser. By default all
     pages are rendered."""
-    wait_for: tuple[str, ...] = ()
+    wait_for: tuple[WaitCondition, ...] = ()
     """What shows that a page is complete: CSS selectors, "networkidle" (no request for half a second), or a time such as "2s". By default,
     the page's load event."""
     steps: tuple[StepTable, ...] = ()
     """What is done on each page before its content is taken."""
     block: tuple[Blocked, ...] = ("images", "fonts", "media", "trackers")
     """What a page does not load."""
-    viewport: str = Field("1280x800", pattern=r"^[1-9]\d{1,4}x[1-9]\d{1,4}$")
+    viewport: Viewport = "1280x800"
     """Size of the window, as width x height in pixels."""
-    locale: str | None = Field(None, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
+    locale: LanguageTag = None
     """Language of the browser, such as "de-DE"."""
-    timezone: str | None = None
+    timezone: BrowserZone = None
     """Time zone of the browser, such as "Europe/Berlin"."""
     device: str | None = None
     """A device of Playwright that the browser emulates, such as "iPhone 15"."""
@@ -115,20 +115,19 @@ class RenderTable(Table):
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
-    @field_validator("timezone")
+    @field_validator("steps", mode="before")
     @classmethod
-    def _zone(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                ZoneInfo(value)
-            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-                raise PydanticCustomError("timezone", "{found} is not a time zone; write a name such as \"Europe/Berlin\"", {"found": repr(value)}) from error
+    def _list_of_tables(cls, value: object) -> object:
+        if isinstance(value, (str, dict)):
+            raise PydanticCustomError("render", 'should be a list of tables, such as [{ click = "#more" }]')
         return value
 
-    @field_validator("wait_for")
+    @field_validator("device")
     @classmethod
-    def _conditions(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(_condition, values))
+    def _device_name(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise PydanticCustomError("render", 'the text is empty; write the name of a device of Playwright, such as "iPhone 15"')
+        return value.strip() if value is not None else None
 
     _patterns = field_validator("only")(check_regexes)
 
@@ -141,9 +140,9 @@ class RenderTable(Table):
 def _render(value: object) -> object:
     if value == "browser":
         return {}
-    if isinstance(value, str) or value is True:
-        raise PydanticCustomError("render", "{found} is not a way to render pages; write \"browser\" or a table",
-                                  {"found": "true" if value is True else repr(value)})
+    if isinstance(value, (str, int, float, list)):  # true and false are integers
+        found = str(value).lower() if isinstance(value, bool) else "a list" if isinstance(value, list) else repr(value)
+        raise PydanticCustomError("render", "{found} is not a way to render pages; write \"browser\" or a table", {"found": found})
     return value
 
 
@@ -162,9 +161,31 @@ class BrowserTable(Table):
     max_load: Size = Field(100 * 10**6, validate_default=False)
     """Maximum size of everything that one page loads. A page that exceeds it fails."""
 
-    @field_validator("remote")
+    @field_validator("executable")
+    @classmethod
+    def _path(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise PydanticCustomError("render", 'the text is empty; write the path of a program, such as "/usr/bin/chromium", or remove the key')
+        return value
+
+    @field_validator("start_timeout")
+    @classmethod
+    def _some_time(cls, value: float) -> float:
+        if not value:
+            raise PydanticCustomError("duration", 'a browser needs some time to start; write a duration such as "30s"')
+        return value
+
+    @field_validator("remote", mode="before")
     @classmethod
     def _remote_url(cls, value: Any) -> Any:
-        if isinstance(value, str) and not re.match(r"(https?|wss?)://[^/]", value):
-            raise PydanticCustomError("url", "{found} is not the URL of a browser; write a URL such as \"http://browser.lan:9222\"", {"found": repr(value)})
+        if isinstance(value, (dict, Secret)) or value is None:
+            return value
+        try:
+            parts = urlsplit(value) if isinstance(value, str) and not re.search(r"\s", value) else urlsplit("")
+            is_url = parts.scheme in ("http", "https", "ws", "wss") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_url = False
+        if not is_url:
+            found = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, (int, float)) else "this"
+            raise PydanticCustomError("url", "{found} is not the URL of a browser; write a URL such as \"http://browser.lan:9222\"", {"found": found})
         return value

@@ -8,10 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -24,12 +22,12 @@ from pipeline.settings.fields.scalars import (
     HttpUrl,
     Size,
     Table,
-    duration_s,
     https_or_loopback,
     nearest,
 )
 from pipeline.settings.fields.schedule import Schedules
 from pipeline.settings.fields.secret import Secret
+from pipeline.settings.fields.spider_name import spider_hint
 from pipeline.settings.models.display import DisplayTable
 from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
@@ -42,6 +40,7 @@ from pipeline.settings.models.extraction import (
 from pipeline.settings.models.login import CookiesTable, LoginTable, check_statuses
 from pipeline.settings.models.render import SEEN_BLOCKED, Render
 from pipeline.settings.models.request import CONTROL_CHARACTERS, AuthTable, Start, check_encoding, check_headers
+from pipeline.settings.models.runs import MOST_AUTO_PROCESSES, CatchUp, ProcessCount, RetryTable
 from pipeline.settings.models.watch import WatchTable
 
 
@@ -70,58 +69,6 @@ class BannedTable(Table):
     """Selector of an element that appears only in responses to a banned proxy."""
 
     _statuses = field_validator("status")(check_statuses)
-
-
-MOST_AUTO_PROCESSES = 4
-"""The largest number of processes of a run with `processes = "auto"`."""
-
-
-def _process_count(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 16):
-        return value
-    raise PydanticCustomError("processes", "{found} is not a number of processes; write \"auto\" or a number from 1 to 16",
-                              {"found": repr(value)})
-
-
-ProcessCount = Annotated[int | Literal["auto"], BeforeValidator(_process_count),
-                         WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 16}]})]
-
-
-def _catch_up(value: object) -> object:
-    return None if value is True else 0.0 if value is False else duration_s(value)
-
-
-CatchUp = Annotated[float | None, BeforeValidator(_catch_up), WithJsonSchema({"type": ["boolean", "string"]})]
-
-
-class RetryTable(Table):
-    """How often a failed run is retried.
-
-    A run that failed because of a wrong password or an error in a rule is not retried.
-    """
-
-    times: int = Field(0, ge=0, le=7)
-    """Maximum number of retries for one slot."""
-    wait: Duration = 60.0
-    """Delay before the first retry. The delay doubles with each further retry."""
-    max_wait: Duration = 3600.0
-    """Maximum delay before a retry."""
-    outcomes: tuple[Literal["failed", "timed_out", "killed"], ...] = ("failed", "timed_out", "killed")
-    """Outcomes after which a run is retried."""
-
-
-_OTHER_NAMES = {"rss": "feed", "atom": "feed", "xml": "sitemap", "html": "crawl", "page": "watch", "scrapy": "crawl"}
-
-
-def _spider_hint(value: str) -> str:
-    """Return what a text that names no spider probably means, such as " (did you mean 'feed'?)"; "" if that is unknown."""
-    if match := re.fullmatch(r"(?:\./)?([\w/]+)\.py(?::(\w+))?", value):
-        return f' (a module is written as "{match[1].replace("/", ".")}:{match[2] or "Class"}")'
-    if match := re.fullmatch(r"([\w./-]+\.py)", value):
-        return f' (write the class after the file, as in "{match[1]}:Class")'
-    if match := re.fullmatch(r"([A-Za-z_][\w.]*)\.([A-Z]\w*)", value):
-        return f' (did you mean "{match[1]}:{match[2]}"?)'
-    return f" (did you mean {_OTHER_NAMES[value.lower()]!r}?)" if value.lower() in _OTHER_NAMES else nearest(value, BUILT_IN_SPIDERS)
 
 
 class SpiderTable(Table):
@@ -286,7 +233,7 @@ class SpiderTable(Table):
         if info.data.get("project") is not None and value and not CONTROL_CHARACTERS.search(value) and ":" not in value:
             return value
         raise PydanticCustomError("spider", "there is no built-in spider {found}{hint}; give one of {known}, or your own class as \"module:Class\"",
-                                  {"found": repr(value), "known": ", ".join(BUILT_IN_SPIDERS), "hint": _spider_hint(value)})
+                                  {"found": repr(value), "known": ", ".join(BUILT_IN_SPIDERS), "hint": spider_hint(value)})
 
     @field_validator("encoding")
     @classmethod

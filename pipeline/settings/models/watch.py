@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from pipeline.settings.fields.browser_values import ElementSelector
 from pipeline.settings.fields.scalars import AlsoAccepts, Table
 from pipeline.settings.models.extraction import Selector, check_css_of_elements, check_extra, check_regexes
 
@@ -13,12 +15,12 @@ from pipeline.settings.models.extraction import Selector, check_css_of_elements,
 class VisualTable(Table):
     """How `spider = "watch"` compares pictures of a page. `visual = true` stands for the defaults. Needs the extra `browser`."""
 
-    threshold: float = Field(0.1, ge=0, le=1)
+    threshold: float = Field(0.1, ge=0, le=1, strict=True)
     """How different a pixel must be to count as changed, from 0 (any difference) to 1; measured as people perceive colours."""
-    min_change: float = Field(0.001, ge=0, le=1)
+    min_change: float = Field(0.001, ge=0, le=1, strict=True)
     """Share of the pixels that must have changed for a change to be reported."""
-    ignore: tuple[str, ...] = ()
-    """CSS selectors of elements that are left out of the picture, such as advertisements and clocks."""
+    ignore: tuple[ElementSelector, ...] = ()
+    """CSS selectors of elements that are left out only of the picture, such as advertisements and clocks. Those of `without` are left out, too."""
 
     @field_validator("ignore", mode="before")
     @classmethod
@@ -32,7 +34,11 @@ class VisualTable(Table):
 
 
 def _visual(value: object) -> object:
-    return {} if value is True else None if value is False else value
+    if isinstance(value, bool):
+        return {} if value else None
+    if isinstance(value, (str, int, float, list)):
+        raise PydanticCustomError("visual", "should be true, false or a table")
+    return value
 
 
 Visual = Annotated[VisualTable | None, BeforeValidator(_visual), AlsoAccepts({"type": "boolean"})]
@@ -44,7 +50,7 @@ class WatchTable(Table):
     part: Selector | None = None
     """Selector of the part of the page to compare. By default the whole body is compared."""
     without: tuple[str, ...] = ()
-    """CSS selectors of elements that are removed from the page before its text is compared, such as menus, clocks and advertisements."""
+    """CSS selectors of elements that are removed from the page before it is compared, such as menus, clocks and advertisements."""
     ignore: tuple[str, ...] = ()
     """Regular expressions. Matching text is removed before lines are compared."""
     name: Selector | None = None
@@ -52,6 +58,11 @@ class WatchTable(Table):
 
     visual: Visual = None
     """Whether pictures of the page, or of `part`, are compared, too: true, or a table. The pages are then rendered in a browser (see `render`)."""
+
+    @property
+    def part_is_element(self) -> bool:
+        """Whether `part` selects elements, of which a picture can be taken, and not data such as JSON or a header."""
+        return self.part is not None and (self.part.css is not None or self.part.xpath is not None)
 
     _ignore = field_validator("ignore")(check_regexes)
 

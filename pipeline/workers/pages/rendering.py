@@ -39,8 +39,10 @@ class SinglePages:
         self._runner: asyncio.Runner | None = None
         self._browser: SessionBrowser | None = None
         self._renderer: Renderer | None = None
+        self.takes_pictures = False
+        """Whether pictures are taken of the pages of which the settings say so."""
         self.picture_rules: PictureRules | None = None
-        """What a picture of each page shows; None takes no pictures."""
+        """What the picture of the last page shows; None if none was taken."""
         self.picture: Picture | None = None
         """The picture of the last page."""
 
@@ -59,6 +61,7 @@ class SinglePages:
 
     async def _get(self, url: str, table: RenderTable) -> tuple[Answer, tuple[str, ...], bool] | None:
         renderer = self._opened()
+        self.picture_rules = PictureRules.of(self._spider, table) if self.takes_pictures else None
         for hops in range(MAX_REDIRECTS + 1):
             self._session.ssrf_guard.check_url(url)
             found = await renderer.render(RenderRequest(url, "GET", {}, b"", table, picture=self.picture_rules))

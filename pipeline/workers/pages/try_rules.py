@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.crawl.browser.picture import PictureRules
 from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.extract.try_rules import picture_line, session_note, try_spider
 from pipeline.crawl.spider_import import spider_class
@@ -20,11 +19,12 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     spidercls = spider_class(settings.spiders[name].spider, settings.folder)
     assert issubclass(spidercls, BuiltInSpider)  # the command `try` has already refused spiders written in Python
     with open_pages(settings, name, files_of(store, name)) as pages:
-        pages.rendered.picture_rules = PictureRules.of(pages.spider)
+        pages.rendered.takes_pictures = True
         fetched = pages.get(options["url"])
         found = try_spider(pages.spider, fetched.document, fetched.body, spidercls, is_rendered=fetched.is_rendered)
         found["rendered"], found["left_out_of_page"] = fetched.is_rendered, list(fetched.notes)
-        if pages.rendered.picture_rules is not None:
-            found["picture"] = picture_line(pages.rendered.picture)
+        if pages.rendered.picture_rules is not None or (pages.spider.spider == "watch" and pages.spider.watch.visual is not None):
+            has_no_part = pages.spider.watch.part is not None and not pages.spider.watch.part_is_element
+            found["picture"] = picture_line(pages.rendered.picture) + (" (the whole page, because `watch.part` selects no element)" if has_no_part else "")
         found["session"] = session_note(pages.session, fetched.page)
     return found

@@ -87,7 +87,9 @@ def test_the_picture_of_a_part_is_its_box(take: Take, site: PageSite) -> None:
 
 
 @pytest.mark.parametrize(("part", "selector"), [
-    ({"css": "main > p::text"}, "main > p"), ({"css": "a::attr(href)"}, "a"), ({"css": ".x"}, ".x"), ({"xpath": "//p"}, "xpath=//p"), (None, "")])
+    ({"css": "main > p::text"}, "main > p"), ({"css": "a::attr(href)"}, "a"), ({"css": ".x"}, ".x"), ({"xpath": "//p"}, "xpath=//p"), (None, ""),
+    ({"xpath": "//h1/text()"}, "xpath=//h1"), ({"xpath": "//a/@href"}, "xpath=//a"), ({"jmes": "a"}, ""),
+    ({"css": "p:contains('x')"}, "xpath=descendant-or-self::p[contains(., 'x')]")])
 def test_the_part_of_the_settings_becomes_a_selector_of_the_browser(part, selector) -> None:
     assert part_selector(SelectorTable.model_validate(part) if part else None) == selector
 

@@ -16,6 +16,7 @@ from pipeline.crawl.context import CrawlContext
 from pipeline.errors import StoreError
 from pipeline.model import PICTURE, Item, Page, Progress
 from pipeline.session import open_session
+from pipeline.settings import RenderTable
 from pipeline.store.crawl import commit, items
 from pipeline.store.crawl.compare import Comparison
 from pipeline.store.runs import runs
@@ -51,7 +52,7 @@ class Passes:
         run = self.crawls._claimed("s", store.owner)
         context = CrawlContext(store=store, run=run, table=table, session=open_session("s", table, self.crawls.settings), starts=(), progress=Progress(),
                                on_downloads=lambda: None)
-        rules = PictureRules.of(table)
+        rules = PictureRules.of(table, table.render or RenderTable())
         data = {"url": URL, "name": "Shop", "text": text}
         if rules is not None:
             data = asyncio.run(VisualWatch(context, rules).with_picture(data, found))
@@ -157,7 +158,7 @@ def test_only_the_first_pages_without_a_picture_are_named(crawls: Crawls) -> Non
     table = crawls.settings.spiders["s"]
     context = CrawlContext(store=crawls.store, run=crawls._claimed("s", crawls.store.owner), table=table, session=open_session("s", table, crawls.settings), starts=(),
                            progress=Progress(), on_downloads=lambda: None)
-    rules = PictureRules.of(table)
+    rules = PictureRules.of(table, table.render or RenderTable())
     assert rules is not None
     visual = VisualWatch(context, rules)
     for number in range(9):

@@ -92,8 +92,18 @@ def test_the_picture_of_a_part_and_a_selector_that_hides_nothing(watch: Watch) -
     (first,), said = watch.run()
     assert picture(first.after).height < 300
     assert "`watch.visual.ignore[1]` matched nothing" in said
-    watch.settings('watch = { visual = { ignore = "a[" } }')
-    assert "the browser does not know the selector 'a['" in watch.crawls.run().error
+
+
+def test_what_is_removed_from_the_text_is_left_out_of_the_picture(watch: Watch) -> None:
+    watch.settings('watch = { visual = true, without = ["p", ".clock", ":lexbor-contains(\'x\')"] }')
+    watch.run()
+    watch.show("red", "another text")
+    assert watch.run()[0] == []
+
+
+def test_a_part_that_is_no_element_is_said(watch: Watch) -> None:
+    watch.settings('watch = { part = { page = "title" }, visual = true }')
+    assert "`watch.visual` compares pictures of the whole page, because `watch.part` selects no element" in watch.run()[1]
 
 
 def test_with_screenshot_a_change_of_the_text_shows_the_page_of_now_without_comparing_pictures(watch: Watch) -> None:
