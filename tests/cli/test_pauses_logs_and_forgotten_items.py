@@ -131,3 +131,19 @@ def test_a_shell_completes_commands_and_spiders(crawled: Program) -> None:
     done = subprocess.run([Path(sys.executable).with_name("pipeline")], cwd=crawled.folder, env=crawled.variables() | variables, text=True,
                           capture_output=True, check=False)
     assert done.stdout == "plain,books\n"
+
+
+def test_a_token_is_shown_once_and_commands_are_audited_under_the_name_of_the_user(crawled: Program) -> None:
+    created = crawled.run("token", "create", "builder", "--read-only")
+    assert created.stdout.startswith("plt_")
+    assert created.stdout.strip() not in crawled.run("token", "list", "--json").stdout
+    assert json.loads(crawled.run("token", "list", "--json").stdout)[0]["scope"] == "read"
+    assert crawled.run("token", "create", "builder").returncode == 2
+    assert "did you mean 'builder'" in crawled.run("token", "revoke", "buidler").stderr
+    assert crawled.run("token", "revoke", "builder").stdout == "builder: revoked\n"
+    crawled.run("pause", "books")
+    entries = [json.loads(line) for line in crawled.run("audit", "--json").stdout.splitlines()]
+    assert [(entry["action"], entry["target"]) for entry in entries] == [
+        ("token create", "token builder"), ("token revoke", "token builder"), ("pause", "spider books")]
+    assert {(entry["source"], entry["outcome"]) for entry in entries} == {("command line", "done")}
+    assert "(command line)  pause spider books: done" in crawled.run("audit", "--limit", "1").stdout

@@ -200,6 +200,7 @@ def outbox_show(settings: Settings, number: int) -> None:
 @_settings_of_outbox
 def outbox_retry(settings: Settings, number: int | None, *, retry_all: bool) -> None:
     """Try again now to deliver a waiting or parked message."""
+    from pipeline.cli.audited import note_action
     from pipeline.cli.deliveries import deliver_now
     from pipeline.store.mail import outbox as stored
     if (number is None) is not retry_all:
@@ -212,6 +213,8 @@ def outbox_retry(settings: Settings, number: int | None, *, retry_all: bool) -> 
         return
     if not retried:
         raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
+    for each in retried:
+        note_action(store, "retry", f"message {each}")
     raise SystemExit(deliver_now(store, settings, say=click.echo))
 
 
@@ -220,6 +223,7 @@ def outbox_retry(settings: Settings, number: int | None, *, retry_all: bool) -> 
 @_settings_of_outbox
 def outbox_rebuild(settings: Settings, number: int) -> None:
     """Build the digest of a parked message again with less, and deliver it."""
+    from pipeline.cli.audited import note_action
     from pipeline.cli.deliveries import deliver_now
     from pipeline.model import REBUILD_STEPS
     from pipeline.store.mail import outbox as stored
@@ -228,6 +232,7 @@ def outbox_rebuild(settings: Settings, number: int) -> None:
     if found is None:
         raise UsageError(f"message {number} cannot be built again: it is not a parked message of a digest, or it already has only the numbers of changes",
                          where="outbox", fix="list the messages with `pipeline outbox`")
+    note_action(store, "rebuild", f"message {number}")
     click.echo(f"the digest of message {number} is built again with {REBUILD_STEPS[found.step]}")
     raise SystemExit(deliver_now(store, settings, say=click.echo))
 
@@ -237,9 +242,12 @@ def outbox_rebuild(settings: Settings, number: int) -> None:
 @_settings_of_outbox
 def outbox_drop(settings: Settings, number: int) -> None:
     """Drop a message, so that it is never sent."""
+    from pipeline.cli.audited import note_action
     from pipeline.store.mail import outbox as stored
-    if not stored.drop(open_stored(settings), number, now=datetime.now(UTC)):
+    store = open_stored(settings)
+    if not stored.drop(store, number, now=datetime.now(UTC)):
         raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
+    note_action(store, "drop", f"message {number}")
     click.echo(f"message {number} was dropped and will not be sent")
 
 

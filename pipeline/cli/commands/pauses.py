@@ -18,6 +18,7 @@ from pipeline.cli.times import end_of, end_options
 @click.option("--reason", default="", help="Shown wherever the spider is shown as paused.")
 def pause(settings_file: str, spiders: tuple[str, ...], until: str | None, lasts: str | None, reason: str, *, every: bool) -> None:
     """Pause spiders: their schedules start no run until the pause ends. A run in progress continues (`pipeline stop` stops it)."""
+    from pipeline.cli.audited import note_action
     from pipeline.store.runs import paused_spiders
     settings = load_settings(settings_file)
     names = _names(spiders, list(settings.spiders), every=every, command="pause")
@@ -28,6 +29,7 @@ def pause(settings_file: str, spiders: tuple[str, ...], until: str | None, lasts
     store = open_stored(settings)
     for name in names:
         paused_spiders.pause(store, name, now=now, until=ends, reason=" ".join(reason.split()))
+        note_action(store, "pause", f"spider {name}")
         click.echo(f"{name}: paused " + (f"until {ends.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}" if ends else "until `pipeline resume`"))
 
 
@@ -37,6 +39,7 @@ def pause(settings_file: str, spiders: tuple[str, ...], until: str | None, lasts
 @click.option("--all", "every", is_flag=True, help="Resume all paused spiders.")
 def resume(settings_file: str, spiders: tuple[str, ...], *, every: bool) -> None:
     """End the pause of spiders. If slots were missed meanwhile, a running service starts a run for the newest one within 20 seconds."""
+    from pipeline.cli.audited import note_action
     from pipeline.store.runs import paused_spiders
     settings = load_settings(settings_file)
     store = open_stored(settings)
@@ -47,6 +50,7 @@ def resume(settings_file: str, spiders: tuple[str, ...], *, every: bool) -> None
             spider_name(settings, name)
     for name in names:
         was_paused = paused_spiders.resume(store, name) and name in paused
+        note_action(store, "resume", f"spider {name}")
         click.echo(f"{name}: " + ("resumed" if was_paused else "was not paused"))
     if not names:
         click.echo("no spider is paused")

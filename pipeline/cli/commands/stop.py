@@ -42,6 +42,7 @@ def stop(settings_file: str, what: str, *, no_wait: bool, as_json: bool) -> None
     """
     from datetime import UTC, datetime
 
+    from pipeline.cli.audited import note_action
     from pipeline.run_summary import ended_line
     from pipeline.store.runs.stop_requests import request_stop
     from pipeline.workers.dispatcher.aborts import abort_jobs
@@ -54,6 +55,8 @@ def stop(settings_file: str, what: str, *, no_wait: bool, as_json: bool) -> None
         if as_json:
             click.echo("[]")
         return
+    for run in found:
+        note_action(store, "stop", f"run {run.id}")
     abort_jobs(store, found)
     ended = found if no_wait else _wait(store, found)
     if as_json:

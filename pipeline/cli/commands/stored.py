@@ -118,6 +118,7 @@ def items_forget(settings_file: str, spider: str, keys: tuple[str, ...], *, ever
     The next run that finds such an item reports it as new, and no run reports it as gone. Its earlier changes stay in the history.
     Exit code: 2 if there is no item with one of the keys; the other items are forgotten.
     """
+    from pipeline.cli.audited import note_action
     from pipeline.store.crawl import items as stored
     settings = load_settings(settings_file)
     spider_name(settings, spider)
@@ -129,11 +130,13 @@ def items_forget(settings_file: str, spider: str, keys: tuple[str, ...], *, ever
     if every:
         from pipeline.text import counted
         click.echo(f"{spider}: {counted(stored.forget_all(store, spider), 'item')} forgotten")
+        note_action(store, "forget", f"spider {spider}, all items")
         return
     unknown = [key for key in dict.fromkeys(keys) if not stored.forget(store, spider, key)]
     for key in dict.fromkeys(keys):
         if key not in unknown:
             click.echo(f"{spider}: forgot {key}")
+            note_action(store, "forget", f"spider {spider} item {key}")
     if unknown:
         raise UsageError(f"no stored item has the key {', '.join(map(repr, unknown))}", where=f"items forget {spider}",
                          fix=f"`pipeline items {spider} --changes` prints the keys")

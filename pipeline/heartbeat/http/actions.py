@@ -83,9 +83,9 @@ class AdminActions:
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
                  on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
                  on_mail: Callable[[], None] = lambda: None, on_stop: Callable[[Sequence[Run]], None] = lambda found: None) -> None:
-        self._store = store
+        self.store = self._store = store
         self._settings = settings
-        self._clock = clock
+        self.clock = self._clock = clock
         self.on_run = on_run
         self.on_plan = on_plan
         self.on_mail = on_mail
@@ -98,6 +98,10 @@ class AdminActions:
         if self._mask is None or self._mask[0] is not settings:
             self._mask = (settings, Mask.of(settings))
         return self._mask[1]
+
+    def masked(self, text: str) -> str:
+        """Return the text with the secrets of the current settings masked."""
+        return self.mask(text)
 
     # Reading
 

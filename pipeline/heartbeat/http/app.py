@@ -16,8 +16,10 @@ from datetime import UTC, tzinfo
 
 from aiohttp import web
 
+from pipeline.heartbeat.http.access.audit import Audit
+from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler, HttpConnection
+from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
 from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.http.auth import Authorizer, Handler, HttpConnection
 from pipeline.heartbeat.http.console.console import Console
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.error_log import ErrorLogFilter
@@ -54,7 +56,10 @@ class HttpApp:
         self._responder = responder
         self._not_ready = not_ready
         pages = PageRenderer(zone)
-        self._authorizer = Authorizer(responder.access, pages, self.connection_of, body_s=body_s)
+        self._authorizer = Authorizer(
+            responder.access, pages, self.connection_of, body_s=body_s,
+            tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None,
+            audit=Audit(actions.store, actions.clock, actions.masked) if actions is not None else None)
         self._console = Console(actions, self._authorizer, pages, responder.snapshot)
         self._host_names = {"localhost", *(name.lower() for name in host_names)}
         self._connections: dict[web.RequestHandler, HttpConnection] = {}
@@ -134,6 +139,7 @@ class HttpApp:
             return web.Response(status=421, text="error: the host name in the URL is not allowed; use the IP address, or add "
                                                  "the name to [heartbeat] names in settings.toml\n")
         try:
+            await self._authorizer.identify(request)
             return refusal(request) or await handler(request)
         except web.HTTPException as error:
             return web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n",

@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from pipeline.model import PICTURE, PICTURES, MessageState, Outcome, PagePicture
 from pipeline.settings import Settings
+from pipeline.store.access import audit_log
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
     UNSEEN,
@@ -137,6 +138,8 @@ def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = 
         pruner.frontier()
         pruner.pages()
         pruner.files()
+        if by_age:
+            pruner.audit_log()
     except _StoppedError:
         pass
     return done
@@ -278,6 +281,10 @@ class _Pruner:
         parts.append(select(runs.c.id).where(runs.c.id.in_([run_id for again in requested for run_id in again["run_ids"]])))
         found = union_all(*parts).subquery()
         return select(found.c[0])
+
+    def audit_log(self) -> None:
+        while audit_log.delete_old(self._store, now=self._now):
+            self._check_stop()
 
     # Frontiers, fetched pages, and files
 

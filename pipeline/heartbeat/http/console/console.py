@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from pipeline.heartbeat.http.access.authorizer import Authorizer
 from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.http.auth import Authorizer
 from pipeline.heartbeat.http.console.digests import DigestViews
 from pipeline.heartbeat.http.console.files import FileViews
 from pipeline.heartbeat.http.console.outbox import OutboxViews

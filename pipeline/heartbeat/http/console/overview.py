@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from pipeline.heartbeat.http.auth import Authorizer
+from pipeline.heartbeat.http.access.authorizer import Authorizer
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.site import Site
 from pipeline.heartbeat.snapshot.schema import Snapshot

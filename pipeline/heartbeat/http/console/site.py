@@ -9,8 +9,8 @@ from typing import TypeVar
 from aiohttp import web
 
 from pipeline.errors import PipelineError, StoreError, UsageError
+from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler
 from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.http.auth import Authorizer, Handler
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot

@@ -9,11 +9,16 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 
 from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.http.access.audit import Audit, action_and_target
+from pipeline.heartbeat.http.access.caller import Caller
+from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.request_bodies import field_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 COOKIE_AGE_S = 365 * 86400
+CALLER: web.RequestKey[Caller | None] = web.RequestKey("caller")
+"""The key under which a request has its Caller, once `identify` was called."""
 
 
 class HttpConnection(Protocol):
@@ -41,16 +46,43 @@ class HttpConnection(Protocol):
 class Authorizer:
     """Decides which requests are authorized.
 
-    A browser is authorized by the login cookie, a script by the header `Authorization: Bearer TOKEN` (RFC 6750). body_s:
-    maximum seconds until a submitted form has arrived completely.
+    A browser is authorized by the login cookie, a script by the header `Authorization: Bearer TOKEN` (RFC 6750). tokens: verifies API
+    tokens; None means that only the token in data_dir is accepted. audit: where actions are recorded. body_s: maximum seconds until a
+    submitted form has arrived completely.
     """
 
     def __init__(self, access: AccessPolicy, pages: PageRenderer, connection_of: Callable[[web.Request], HttpConnection | None], *,
-                 body_s: float) -> None:
+                 body_s: float, tokens: TokenVerifier | None = None, audit: Audit | None = None) -> None:
         self._body_s = body_s
         self._access = access
         self._pages = pages
         self._connection_of = connection_of
+        self._tokens = tokens
+        self._audit = audit
+
+    async def identify(self, request: web.Request) -> Caller | None:
+        """Find out who sends a request, once for each request; `caller_of` returns the result afterwards."""
+        found = request[CALLER] = await self._identify(request)
+        return found
+
+    async def _identify(self, request: web.Request) -> Caller | None:
+        source = request.remote or "Unix socket"
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        token = self._access.token
+        if kind.lower() == "bearer":
+            if self._access.accepts_token(given.strip()):
+                return Caller.main(source, by_header=True)
+            found = await self._tokens.verify(given.strip()) if self._tokens is not None else None
+            if found is not None:
+                return Caller(found.name, found.scope, source)
+        if token is not None and token.matches_cookie(request.cookies.get(token.cookie_name, "")):
+            return Caller.main(source, by_header=False)
+        return None
+
+    @staticmethod
+    def caller_of(request: web.Request) -> Caller | None:
+        """Return who sends a request; None if the request has no valid token."""
+        return request.get(CALLER)
 
     @property
     def csrf_token(self) -> str:
@@ -71,9 +103,7 @@ class Authorizer:
         return connection is not None and connection.trusted
 
     def is_authorized(self, request: web.Request) -> bool:
-        token = self._access.token
-        return self._has_bearer_token(request) or (
-            token is not None and token.matches_cookie(request.cookies.get(token.cookie_name, "")))
+        return self.caller_of(request) is not None
 
     def for_status(self, handler: Handler) -> Handler:
         """Wrap `handler` to refuse requests without the token from clients that need it to read the status."""
@@ -104,19 +134,36 @@ class Authorizer:
         return answer
 
     def for_actions(self, handler: Handler) -> Handler:
-        """Wrap `handler` to refuse requests without the token, and requests triggered by another web site.
+        """Wrap `handler` to refuse requests without a token that may act, and requests triggered by another web site.
 
         A browser that is authorized by the login cookie must submit a form of this service (CSRF protection). A request with
-        the token in the Authorization header is exempt, because no web site can make a browser send this header.
+        the token in the Authorization header is exempt, because no web site can make a browser send this header. Each action is
+        written to the audit log, whether it was performed, failed or was refused.
         """
         async def answer(request: web.Request) -> web.StreamResponse:
-            if not self.is_authorized(request):
+            caller = self.caller_of(request)
+            if caller is None:
                 return self.locked(request)
-            if not self._has_bearer_token(request) and not await self._is_our_form(request):
+            if not caller.may_act:
+                await self._record(caller, request, "refused: the token is read-only")
+                return web.Response(status=403, text="error: this token may only read; create one that may act with `pipeline token create NAME`\n")
+            if not caller.by_header and not await self._is_our_form(request):
+                await self._record(caller, request, "refused: the form was not on a page of this service")
                 return web.Response(status=403, text="error: the request did not come from a page of this service; "
                                                      "go back, reload the page and press the button again\n")
-            return await handler(request)
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                await self._record(caller, request, f"failed: {error.status} {error.reason}")
+                raise
+            failure = response.text if response.status >= 400 and isinstance(response, web.Response) else None
+            await self._record(caller, request, f"failed: {failure.strip()}" if failure else "done")
+            return response
         return answer
+
+    async def _record(self, caller: Caller, request: web.Request, outcome: str) -> None:
+        if self._audit is not None:
+            await self._audit.write(caller, *action_and_target(request.path), outcome)
 
     def locked(self, request: web.Request, *, wrong: bool = False) -> web.Response:
         """Return the page that asks for the token.
@@ -147,10 +194,6 @@ class Authorizer:
 
     async def _field(self, request: web.Request, name: str) -> str:
         return await field_of(request, name, timeout_s=self._body_s)
-
-    def _has_bearer_token(self, request: web.Request) -> bool:
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        return kind.lower() == "bearer" and self._access.accepts_token(given.strip())
 
     async def _is_our_form(self, request: web.Request) -> bool:
         """Check by Origin header and CSRF token whether a form was submitted on a page of this service.

@@ -1,0 +1,44 @@
+"""Writes an audit entry for each action that a caller performs or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import unquote
+
+from pipeline.errors import PipelineError
+from pipeline.heartbeat.http.access.caller import Caller
+from pipeline.store import Store
+from pipeline.store.access import audit_log
+from pipeline.store.access.audit_log import AuditEntry
+from pipeline.text import escape_line
+
+_log = logging.getLogger("pipeline.audit")
+_LONGEST = 200
+
+
+class Audit:
+    """The audit log of the requests of one server. mask: returns a text with the secrets of the settings masked."""
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], mask: Callable[[str], str]) -> None:
+        self._store = store
+        self._clock = clock
+        self._mask = mask
+
+    async def write(self, caller: Caller, action: str, target: str, outcome: str) -> None:
+        """Log an action and store it. If the store cannot be written, the line in the service's log remains."""
+        shown, ended = (self._mask(escape_line(text))[:_LONGEST] for text in (target, outcome))
+        _log.info("%s (%s): %s %s: %s", caller.name, caller.source, action, shown, ended)
+        entry = AuditEntry(self._clock(), caller.name, caller.source, action, shown, ended)
+        try:
+            await asyncio.to_thread(audit_log.write, self._store, entry)
+        except PipelineError as error:
+            _log.warning("the audit entry could not be stored: %s", error)
+
+
+def action_and_target(path: str) -> tuple[str, str]:
+    """Return the action and its target from the path of a form, such as ("pause", "spider books") from "/spiders/books/pause"."""
+    kind, *names, action = [unquote(part) for part in path.strip("/").split("/")] if path.count("/") > 1 else ["", path.strip("/")]
+    return action, " ".join(filter(None, (kind.removesuffix("s"), *names)))

@@ -1,0 +1,1 @@
+"""API tokens, and the audit log of what people and scripts did."""

@@ -1,0 +1,30 @@
+"""Tables about who may use the service, and what they did."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, String, Table
+
+from pipeline.store.database.column_types import Id, Instant
+from pipeline.store.database.schema.base import metadata, text_column
+
+api_tokens = Table(
+    "api_tokens", metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("token_hash", String(64), nullable=False, unique=True),  # SHA-256, hexadecimal: the token itself is stored nowhere
+    Column("scope", String(10), nullable=False),  # read, full
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),  # written at most once a minute
+    Column("revoked_at", Instant),
+)
+
+audit_log = Table(  # what people and scripts did with this service
+    "audit_log", metadata,
+    Column("id", Id, primary_key=True),
+    Column("at", Instant, nullable=False, index=True),
+    Column("who", String(120), nullable=False),  # the name of a token, or the user of a command
+    Column("source", String(120), nullable=False),  # an IP address, "Unix socket" or "command line"
+    Column("action", String(64), nullable=False),
+    text_column("target"),
+    text_column("outcome"),
+)
