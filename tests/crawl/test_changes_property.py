@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +26,7 @@ from tests.crawl.torture import torture
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = "abcde"
+FILE_NAME = "pipeline.sqlite3"
 
 site_states = st.dictionaries(st.sampled_from(KEYS), st.fixed_dictionaries({
     "price": st.sampled_from([100, 102, 104, 110, 90, None]), "title": st.sampled_from("xy"),
@@ -34,9 +36,18 @@ steps = st.tuples(site_states, fates, st.integers(0, len(KEYS)), st.integers(1, 
 """What the site is, what becomes of the run, after how many items, and how many items are on a page."""
 
 
+@cache
+def _empty_database() -> bytes:
+    """A database with the tables: copying it is faster than making them for each example."""
+    with TemporaryDirectory() as folder:
+        open_store(Path(folder)).close()
+        return (Path(folder) / FILE_NAME).read_bytes()
+
+
 @contextmanager
 def a_store() -> Iterator[Store]:
     with TemporaryDirectory() as folder:
+        (Path(folder) / FILE_NAME).write_bytes(_empty_database())
         store = open_store(Path(folder))
         try:
             yield store
