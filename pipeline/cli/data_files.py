@@ -72,10 +72,20 @@ def prune(settings: Settings) -> str:
         now = datetime.now(UTC)
         doubt = ClockTrust(store).doubt(now)
         done = retention.prune(store, retention.RetentionRules.of(settings), now=now, by_age=not doubt)
+        left = _prune_browsers(settings.data_dir)
     finally:
         store.close()
-    told = f"deleted {done}" if done else "nothing to delete: [retention] keeps everything that is stored"
+    browsers = f"deleted {counted(left, 'temporary folder')} of browsers that were killed" if left else ""
+    told = "\n".join(filter(None, (f"deleted {done}" if done else "", browsers))) or "nothing to delete: [retention] keeps everything that is stored"
     return f"{doubt}\n{told}" if doubt else told
+
+
+def _prune_browsers(data_dir: Path) -> int:
+    """Delete the temporary folders of browsers whose processes were killed. Return how many there were."""
+    if not (data_dir / "cache" / "browsers").exists():
+        return 0
+    from pipeline.session.browser.profile import FOLDER, delete_left_profiles
+    return delete_left_profiles(data_dir / FOLDER)
 
 
 def migrate(settings: Settings, *, copy: bool) -> str:

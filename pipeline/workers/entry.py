@@ -27,6 +27,7 @@ from pipeline.crawl.crawler import PRELOAD
 from pipeline.errors import PipelineError, SpiderError, StoreError
 from pipeline.model import DigestClaim
 from pipeline.run_log import Capture, RunLog
+from pipeline.session.browser.program import DRIVER_OPTIONS
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store_of
@@ -59,6 +60,7 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     pipeline.workers.pages, the options of its perform(), and the file for the result. "check": the arguments of check_code.
     """
     os.setsid()
+    os.environ.setdefault(*DRIVER_OPTIONS)  # here, because no environment may be changed while threads run, and Playwright takes it from this process
     gc.freeze()  # the garbage collector skips objects created before the fork
     gc.enable()
     for number in STOP_SIGNALS:  # a handler and not SIG_IGN, because programs that the child starts would inherit SIG_IGN

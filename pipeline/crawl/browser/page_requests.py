@@ -26,6 +26,8 @@ from pipeline.text import shown_url, size_for_people
 MOST_RELOADS = 5
 """How often a page may load itself again, such as after a script has set a cookie."""
 
+MOST_DOWNLOADS = 1000
+MOST_NOTES = 50
 _CHUNK_BYTES = 1 << 20
 _CLOSE_S = 2.0
 _HTML = frozenset(("", "text/html", "application/xhtml+xml"))
@@ -40,6 +42,7 @@ _OF_THE_CONNECTION = frozenset(("content-encoding", "content-length", "transfer-
 class PageRequests:
     """Watches the requests of one page.
 
+    cdp: the session of the Chrome DevTools Protocol with the page.
     left: set when the page must not be rendered any further: the response as it was sent, such as a redirect, or a PipelineError. url, status,
     headers: those of the last document of the page. check_document: raises PipelineError for a further document that must not be loaded. reason_for:
     returns why the last request to the server of a URL failed; None if it did not. downloads: URLs of files that the page has started to download. notes: what was left out.
@@ -53,9 +56,10 @@ class PageRequests:
         self.headers: list[tuple[str, str]] = []
         self.downloads: dict[str, None] = {}
         self.notes: dict[str, None] = {}
+        self._more_notes = self._more_downloads = 0
         self.blocked = 0
         self.in_steps = False
-        self._cdp = cdp
+        self.cdp = cdp
         self._blocked_kinds = blocked
         self._host = host_of(url)
         self._max_bytes = max_bytes
@@ -76,16 +80,16 @@ class PageRequests:
         if body:
             self._overrides["postData"] = base64.b64encode(body).decode()
         documents = [{"urlPattern": "*", "resourceType": "Document", "requestStage": stage} for stage in ("Request", "Response")]
-        self._cdp.on("Fetch.requestPaused", self._paused)
-        await self._cdp.send("Fetch.enable", {"patterns": [*documents, *blocking.patterns(self._blocked_kinds)]})
+        self.cdp.on("Fetch.requestPaused", self._paused)
+        await self.cdp.send("Fetch.enable", {"patterns": [*documents, *blocking.patterns(self._blocked_kinds)]})
 
     async def bypass_service_workers(self) -> None:
         """Let the site answer what the page requests from now on, and not a service worker that another page of the site has installed.
 
         A service worker answers from its cache also if the site is down or the page is gone, and its responses are not paused.
         """
-        await self._cdp.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0})  # needed for the next command
-        await self._cdp.send("Network.setBypassServiceWorker", {"bypass": True})
+        await self.cdp.send("Network.enable", {"maxTotalBufferSize": 0, "maxResourceBufferSize": 0})  # needed for the next command
+        await self.cdp.send("Network.setBypassServiceWorker", {"bypass": True})
 
     async def close(self) -> None:
         """Stop watching the page, which may be used again."""
@@ -97,7 +101,7 @@ class PageRequests:
         self.left.cancel()
         with suppress(Error, TimeoutError):  # a page whose script never ends does not answer
             async with asyncio.timeout(_CLOSE_S):
-                await self._cdp.detach()
+                await self.cdp.detach()
 
     def leave(self, outcome: Rendered | PipelineError) -> None:
         """End the rendering with a response as it was sent, or with an error. Only the first call has an effect."""
@@ -110,10 +114,24 @@ class PageRequests:
 
     def started_download(self, url: str) -> None:
         """Note a download that the page has started."""
-        if url.startswith(("http:", "https:")):
+        if not url.startswith(("http:", "https:")):
+            self._note(f"a file that scripts made ({url.partition(':')[0]}:) was left out")
+        elif url in self.downloads or len(self.downloads) < MOST_DOWNLOADS:
             self.downloads[url] = None
         else:
-            self.notes[f"a file that scripts made ({url.partition(':')[0]}:) was left out"] = None
+            self._more_downloads += 1
+
+    def _note(self, text: str) -> None:
+        if text in self.notes or len(self.notes) < MOST_NOTES:
+            self.notes[text] = None
+        else:
+            self._more_notes += 1
+
+    def all_notes(self) -> tuple[str, ...]:
+        """Return the notes, with what is said of those that a page made in excess."""
+        more = (f"{self._more_downloads:,} more files that the page started to download were left out" if self._more_downloads else "",
+                f"{self._more_notes:,} more refusals of a page were left out" if self._more_notes else "")
+        return (*filter(None, more), *self.notes)
 
     def _paused(self, event: dict[str, Any]) -> None:
         task = asyncio.create_task(self._handle(event))
@@ -161,7 +179,7 @@ class PageRequests:
         try:
             await self._check_document(url)
         except PipelineError as error:
-            self.notes[f"{'a page' if is_main else 'a frame'} of {host_of(url)} was left out: {error.what}"] = None
+            self._note(f"{'a page' if is_main else 'a frame'} of {host_of(url)} was left out: {error.what}")
             await self._fail(event, "BlockedByClient")
             return
         if is_main:
@@ -193,7 +211,7 @@ class PageRequests:
             if self._method == "GET":
                 self.started_download(url)
             else:
-                self.notes[f"a file that {host_of(url)} sent in response to a form was left out"] = None
+                self._note(f"a file that {host_of(url)} sent in response to a form was left out")
             await self._fail(event, "Aborted")
         elif self.in_steps or self._method != "GET" or url == self.url.partition("#")[0]:
             if not is_redirect(status, location="location" in fields):
@@ -207,10 +225,10 @@ class PageRequests:
         """Return the body of a response. Raise FetchError if it is larger than a page may be, or incomplete."""
         if event["responseStatusCode"] in _EMPTY:
             return b""
-        stream = (await self._cdp.send("Fetch.takeResponseBodyAsStream", {"requestId": event["requestId"]}))["stream"]
+        stream = (await self.cdp.send("Fetch.takeResponseBodyAsStream", {"requestId": event["requestId"]}))["stream"]
         data = bytearray()
         while True:
-            part = await self._cdp.send("IO.read", {"handle": stream, "size": _CHUNK_BYTES})
+            part = await self.cdp.send("IO.read", {"handle": stream, "size": _CHUNK_BYTES})
             data += base64.b64decode(part["data"]) if part.get("base64Encoded") else part["data"].encode("utf-8")
             if len(data) > self._max_bytes:
                 raise too_large(self.url, self._max_bytes)
@@ -225,10 +243,10 @@ class PageRequests:
         return bytes(data)
 
     async def _continue(self, event: dict[str, Any], **changes: Any) -> None:
-        await self._cdp.send("Fetch.continueRequest", {"requestId": event["requestId"], **changes})
+        await self.cdp.send("Fetch.continueRequest", {"requestId": event["requestId"], **changes})
 
     async def _fail(self, event: dict[str, Any], reason: str) -> None:
-        await self._cdp.send("Fetch.failRequest", {"requestId": event["requestId"], "errorReason": reason})
+        await self.cdp.send("Fetch.failRequest", {"requestId": event["requestId"], "errorReason": reason})
 
 
 def too_large(url: str, max_bytes: int) -> FetchError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,12 +16,13 @@ import cssselect
 
 from pipeline.errors import FetchError
 from pipeline.picture_difference import MAX_PIXELS, difference, opened
+from pipeline.session.browser.isolated_world import PRELUDE, IsolatedWorld
 from pipeline.settings import RenderTable, SelectorTable, SpiderTable
 from pipeline.settings.fields.browser_values import is_browser_css
 from pipeline.text import clean_line, shown_url
 
 if TYPE_CHECKING:
-    from playwright.async_api import FloatRect, Page, Request, Response
+    from playwright.async_api import ElementHandle, FloatRect, Page, Request, Response
 
 MAX_HEIGHT = 16_000
 """Maximum height of a picture in pixels. Browsers repeat or cut larger ones."""
@@ -35,11 +37,13 @@ _LATER = frozenset({408, 425, 429})
 _BLOCKED = ("net::ERR_BLOCKED_BY_CLIENT", "net::ERR_ABORTED")
 """Failures of requests that this program has blocked, or that the page itself has given up."""
 _MAX_NAMED = 20
+_MAX_ELEMENTS = 200
+"""The elements of the watched part that are looked for on the page."""
 
 
 @cache
 def _settle_script() -> str:
-    return Path(__file__).with_name("settle.js").read_text("utf-8")
+    return Path(__file__).with_name("settle.js").read_text("utf-8").replace("// PRELUDE", PRELUDE)
 
 
 @dataclass(frozen=True)
@@ -143,16 +147,14 @@ class LoadRecord:
 
 
 class _Area(TypedDict):
-    """What settle.js returns: the area of the picture in CSS pixels, and what is missing ("" if nothing is).
+    """What settle.js returns: the size of the page in CSS pixels, and what is missing ("" if nothing is).
 
     late: the URL of an image that has not loaded. invalid: a selector that the browser does not know.
     """
 
-    x: float
-    y: float
     width: float
     height: float
-    problem: Literal["image", "font", "hidden", "missing", ""]
+    problem: Literal["image", "font", ""]
     late: str
     hidden: list[int]
     invalid: str
@@ -164,15 +166,11 @@ def _problem_of(area: _Area) -> str:
             return f"the image {shown_url(area['late'])} did not load in time"
         case "font":
             return "a font did not load in time"
-        case "hidden":
-            return "the watched part is not visible"
-        case "missing":
-            return "the watched part was not found on the page"
         case _:
             return ""
 
 
-async def take_picture(page: Page, rules: PictureRules, record: LoadRecord, *, timeout_s: float) -> Picture:
+async def take_picture(page: Page, world: IsolatedWorld, rules: PictureRules, record: LoadRecord, *, timeout_s: float) -> Picture:
     """Take a picture of a page. The page is scrolled to its end and back, and its styles are changed: take its content before.
 
     Raises FetchError if a selector of `hide` is not valid, playwright.async_api.Error if the page has crashed.
@@ -182,32 +180,47 @@ async def take_picture(page: Page, rules: PictureRules, record: LoadRecord, *, t
     end = time.monotonic() + timeout_s
     try:
         part = await page.query_selector_all(rules.part) if rules.part else None
-        area: _Area = await page.evaluate(_settle_script(), {
-            "hide": rules.hide, "part": part, "maxHeight": MAX_HEIGHT, "waitMs": 1000 * min(_LOAD_S, timeout_s)})
+        area: _Area = await world.call(_settle_script(), {
+            "hide": rules.hide, "maxHeight": MAX_HEIGHT, "waitMs": 1000 * min(_LOAD_S, timeout_s)})
         if area["invalid"]:
             raise FetchError(f"the browser does not know the selector {clean_line(area['invalid'], 100)!r}", where="watch.visual.ignore",
                              fix="correct the CSS selector")
         if problem := _problem_of(area) or record.problem:
             return Picture(problem=problem, hidden=tuple(area["hidden"]))
-        shot = await _still(page, area, rules, end)
+        clip: FloatRect | None = {"x": 0, "y": 0, "width": area["width"], "height": area["height"]}
+        if part is not None:
+            clip = await _around(part)
+        if clip is None:
+            return Picture(problem="the watched part is not visible" if part else "the watched part was not found on the page", hidden=tuple(area["hidden"]))
+        height = clip["height"]
+        clip["height"] = _height(clip)
+        shot = await _still(page, clip, rules, end)
     except PlaywrightTimeoutError:
         return Picture(problem="the picture could not be taken in time")
     if isinstance(shot, str):
         return Picture(problem=shot, hidden=tuple(area["hidden"]))
     if record.problem:
         return Picture(problem=record.problem, hidden=tuple(area["hidden"]))
-    height = _height(area)
-    return Picture(shot, round(area["width"]), round(height), cut=area["height"] > height, hidden=tuple(area["hidden"]))
+    return Picture(shot, round(clip["width"]), round(clip["height"]), cut=height > clip["height"], hidden=tuple(area["hidden"]))
 
 
-def _height(area: _Area) -> float:
+async def _around(part: Sequence[ElementHandle]) -> FloatRect | None:
+    """Return the area in which the elements of a part are; None if none is visible. The page is at its top."""
+    boxes = [box for element in part[:_MAX_ELEMENTS] if (box := await element.bounding_box()) is not None and box["width"] >= 1 and box["height"] >= 1]
+    if not boxes:
+        return None
+    left, top = (max(0, math.floor(min(box[side] for box in boxes))) for side in ("x", "y"))
+    right, bottom = math.ceil(max(box["x"] + box["width"] for box in boxes)), math.ceil(max(box["y"] + box["height"] for box in boxes))
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
+
+
+def _height(area: FloatRect) -> float:
     """Return the height of the picture: a very wide one is less high, so that it can be compared."""
     return min(area["height"], MAX_HEIGHT, MAX_PIXELS // (math.ceil(area["width"]) + 1))
 
 
-async def _still(page: Page, area: _Area, rules: PictureRules, end: float) -> bytes | str:
+async def _still(page: Page, clip: FloatRect, rules: PictureRules, end: float) -> bytes | str:
     """Return a picture that is the same as the one before it, or the reason why there is none."""
-    clip: FloatRect = {"x": area["x"], "y": area["y"], "width": area["width"], "height": _height(area)}
     shoot = partial(page.screenshot, full_page=True, clip=clip, animations="disabled", caret="hide", scale="css", type="png")
     still_by = min(end, time.monotonic() + _SETTLE_S)
     before: bytes = await shoot(timeout=1000 * max(0.1, end - time.monotonic()))

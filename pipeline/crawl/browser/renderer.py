@@ -21,6 +21,7 @@ from pipeline.session.browser import net_errors
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.guard_proxy import GuardProxy
+from pipeline.session.browser.isolated_world import IsolatedWorld
 from pipeline.session.browser.steps import not_in_time, perform, wait_for
 from pipeline.session.cookies.matching import is_public_suffix
 from pipeline.text import clean_line, counted, shown_url, size_for_people
@@ -29,6 +30,8 @@ _DATA = frozenset(("fetch", "xhr", "script"))
 """Kinds of requests without whose responses the scripts of a page may lack its content."""
 _PDF_TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)\d{14}")
 _MOST_NOTES = 10
+_MOST_KEPT = 100
+"""The failures of one page that are told apart, and how many windows it may open. A page may make any number of both."""
 _GRACE_S = 1.0
 """How long after the time limit a step may say that it is what has not succeeded in time."""
 
@@ -112,6 +115,8 @@ class _Rendering:
         self._phase = "the page did not respond within"
         self._record: LoadRecord | None = None
         self._overdue: FetchError | None = None
+        self._world = IsolatedWorld(requests.cdp)
+        self._popups = self._more_failed = 0
         self._failed: dict[str, bool] = {}  # notes about requests of the page that failed, and whether the page may lack content without them
 
     async def run(self, exceeded: asyncio.Event) -> Rendered | None:
@@ -155,22 +160,22 @@ class _Rendering:
         await page.wait_for_load_state("load", timeout=0)
         if table.wait_for:
             self._overdue = not_in_time(table.wait_for[-1], self._timeout_s)
-            await wait_for(page, table.wait_for, timeout_s=deadline - loop.time(), limit_s=self._timeout_s)
+            await wait_for(page, self._world, table.wait_for, timeout_s=deadline - loop.time(), limit_s=self._timeout_s)
             self._overdue = None
         if table.steps:
             self._phase = "the steps were not complete within"
             requests.in_steps = True
-            await perform(page, table.steps, timeout_s=deadline - loop.time())
+            await perform(page, self._world, table.steps, timeout_s=deadline - loop.time())
             await page.wait_for_load_state("load", timeout=0)
         self._phase = "the content of the page could not be taken within"
-        body = await snapshot(page, requests.url, self._max_bytes)
+        body = await snapshot(self._world, requests.url, self._max_bytes)
         if body is None:
             raise too_large(request.url, self._max_bytes)
         pdf = _without_time(await page.pdf(format="A4", print_background=True)) if table.pdf else None
         picture = None
         if request.picture is not None and self._record is not None:  # last, since it changes the page
             self._phase = "the picture of the page could not be taken within"
-            picture = await take_picture(page, request.picture, self._record, timeout_s=deadline - loop.time())
+            picture = await take_picture(page, self._world, request.picture, self._record, timeout_s=deadline - loop.time())
         return Rendered(requests.url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True)
 
     async def _open(self) -> None:
@@ -191,7 +196,12 @@ class _Rendering:
         # A condition of `wait_for` or a step has shown that the page is complete, whatever requests failed.
         is_shown = bool(self._request.table.wait_for or self._request.table.steps)
         unsure = next((note for note, matters in self._failed.items() if matters), "") if found.is_html and not is_shown else ""
-        return found._replace(downloads=tuple(self._requests.downloads), notes=(*self._requests.notes, *self._failed)[:_MOST_NOTES], unsure=unsure)
+        return found._replace(downloads=tuple(self._requests.downloads), notes=self._notes(), unsure=unsure)
+
+    def _notes(self) -> tuple[str, ...]:
+        found = (*self._requests.all_notes(), *self._failed)
+        more = len(found) - _MOST_NOTES + self._more_failed
+        return found if more <= 0 else (*found[:_MOST_NOTES], f"{more} more of such notes about the page were left out")
 
     # Cookies of the request itself. Pages that are open at the same time may send them, too; the session does not keep them.
 
@@ -234,6 +244,10 @@ class _Rendering:
             await dialog.dismiss()
 
     async def _close_popup(self, popup: Page) -> None:
+        self._popups += 1
+        if self._popups == _MOST_KEPT:  # each is a process of the browser for a moment
+            self._requests.leave(FetchError(f"the page has opened {_MOST_KEPT} windows", where=shown_url(self._request.url),
+                                            fix="exclude the page with `deny` if this happens each time"))
         with suppress(Error):
             await popup.close()
 
@@ -263,10 +277,14 @@ class _Rendering:
         host = host_of(request.url)
         what = reason.what if reason is not None else net_errors.reason(name)
         if reason is not None and not reason.retry:
-            self._said.add(reason.what)
+            if len(self._said) < 10 * _MOST_KEPT:
+                self._said.add(reason.what)
             what = f"{what}; {reason.fix}"
         matters = request.resource_type in _DATA and _same_site(host, host_of(self._request.url)) and (reason is None or reason.retry)
         ending = ", so the page may lack content" if matters else ""
+        if len(self._failed) >= (2 * _MOST_KEPT if matters else _MOST_KEPT):  # so one that matters is among them
+            self._more_failed += 1
+            return
         self._failed[f"a request of a page to {clean_line(host, 80)} failed: {what}{ending}"] = matters
 
     def _is_of_page(self, request: Request) -> bool:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_NOTES = 5
 """The maximum number of notes about the content of rendered pages. Further ones are only logged."""
+_MOST_LOGGED = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +89,10 @@ class RenderHandler(SessionHandler):
             from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
             from pipeline.session.browser.program import BrowserProgram  # noqa: PLC0415  as above
             context = self._context
+            processes = 1 if context.table.processes == "auto" else context.table.processes  # further ones end when the memory is not enough
             if self._browser is None:
-                self._browser = SessionBrowser(self._session, BrowserProgram.of(context.browser, context.store.data_dir), max_pages=context.table.concurrency)
+                self._browser = SessionBrowser(self._session, BrowserProgram.of(
+                    context.browser, context.store.data_dir, memory_bytes=context.table.memory_limit // processes), max_pages=context.table.concurrency)
             found = self._renderers[timeout_s] = Renderer(
                 self._browser, timeout_s=timeout_s, max_bytes=self._max_bytes, max_load_bytes=context.browser.max_load,
                 check_document=self._check_document, said=self._said)
@@ -107,12 +110,14 @@ class RenderHandler(SessionHandler):
         return login_state is not None and login_state.expiry.is_login_page(url, asked=asked)
 
     def _note(self, note: str) -> None:
-        if note in self._notes:
+        if note in self._notes or len(self._notes) >= _MOST_LOGGED:
             return
         self._notes.add(note)
         if len(self._notes) <= _MOST_NOTES:
             self._context.note(note)
         else:
+            if len(self._notes) == _MOST_NOTES + 1:
+                self._context.note("further notes about rendered pages are only in the run's log")
             logger.warning("%s", note)
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from pipeline.session.browser.page_storage import PageStorage
 from pipeline.session.browser.program import BrowserProgram
 from pipeline.session.browser.trusted_headers import TrustedHeaders
 from pipeline.session.session import Session
-from pipeline.text import clean_line
+from pipeline.text import clean_line, shown_url
 
 if TYPE_CHECKING:
     from playwright.async_api import Page, Route
@@ -74,7 +74,7 @@ class SessionBrowser:
                 async with asyncio.timeout(None) as limit, running.until_end(limit):  # calls of the driver may wait for ever for a killed browser
                     yield lent.page
                 ended_well = True
-            except (Error, FetchError, TimeoutError) as error:
+            except (Error, FetchError, BrowserError, TimeoutError) as error:
                 if "ERR_ABORTED" in str(error):
                     await lent.may_have_crashed()
                 await self._return(running, pages, lent, reuse=False)
@@ -200,7 +200,12 @@ def _crash(running: RunningBrowser, lent: LentPage) -> BrowserError | None:
     """Return the error to raise if the browser or the page has crashed; otherwise None."""
     if not running.works:
         return _ended()
-    return BrowserError("the page crashed its process in the browser", retry=True) if lent.crashed else None
+    if not lent.crashed:
+        return None
+    if running.memory is not None and (why := running.memory.reason()):
+        return BrowserError(why, where=shown_url(lent.page.url), retry=True, fix="exclude the page with `deny`, or increase [browser] page_memory or memory_limit")
+    return BrowserError("the page crashed its process in the browser", where=shown_url(lent.page.url), retry=True,
+                        fix="if this happens each time, exclude the page with `deny`, or increase [browser] page_memory")
 
 
 def _says_ended(error: Exception) -> bool:

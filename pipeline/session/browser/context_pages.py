@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from pipeline.session.browser.cookies import ContextCookies
+from pipeline.session.browser.isolated_world import IsolatedWorld
 from pipeline.session.browser.page_storage import PageStorage
 from pipeline.session.browser.trusted_headers import TrustedHeaders
 from pipeline.session.trusted_origins import shown_origin
@@ -23,7 +24,7 @@ USES = 50
 COLLECTED_AFTER = 10
 """After how many uses of a page its renderer removes what earlier documents have left. By itself, V8 waits until it is about 100 MB."""
 
-_LEAVE = "() => { document.open(); document.close(); sessionStorage.clear() }"
+_LEAVE = "() => { for (const name of ['open', 'close']) Document.prototype[name].call(document); sessionStorage.clear() }"
 """Removes all event listeners (HTML Standard, document.open()), of which some would write to the storage when the page is left."""
 
 
@@ -36,6 +37,7 @@ class LentPage:
         self.returned = False
         self.uses = 0
         self._protocol = protocol
+        self._world = IsolatedWorld(protocol)
         self._origins: set[str] = set()
         self._viewport = page.viewport_size
         page.on("crash", self._note_crash)
@@ -54,7 +56,7 @@ class LentPage:
             await asyncio.wait_for(self._crash.wait(), CRASH_NEWS_S)
 
     def _note_origin(self, frame: Frame) -> None:
-        if origin := shown_origin(frame.url):  # about:blank and the like have the origin of another frame
+        if len(self._origins) <= 1 and (origin := shown_origin(frame.url)):  # about:blank and the like have the origin of another frame
             self._origins.add(origin)
 
     @property
@@ -73,7 +75,7 @@ class LentPage:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(RESET_S):
                 if self._origins:
-                    await page.evaluate(_LEAVE)
+                    await self._world.call(_LEAVE)
                 await page.goto("about:blank")
                 await self._protocol.send("Page.resetNavigationHistory")
                 if self.uses % COLLECTED_AFTER == 0:

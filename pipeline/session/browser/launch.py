@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from pipeline.errors import BrowserError
 from pipeline.session.browser.guard_proxy import GuardProxy
 from pipeline.session.browser.profile import Profile, delete_left_profiles
 from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.browser.renderer_memory import RendererMemory, script_arguments
 from pipeline.text import clean_line
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 END_S = 5.0
 """How long, in seconds, the browser and the driver may take to end."""
-DRIVER_OPTIONS = "--max-semi-space-size=2"
-"""Memory for new objects of the driver, in MB. Node.js allows 16 for each of its semi-spaces, which the driver fills with short-lived messages."""
 QUIET = ("--disable-crash-reporter", "--disable-domain-reliability", "--no-pings", "--disable-default-apps", "--disable-gpu")
 """Arguments against traffic and processes that no page needs, besides those that Playwright gives itself."""
 _DECISIVE = re.compile(r"\]\s*\[?.*(:FATAL:|error while loading|not found|: ERROR:(?!.*(dbus|crashpad)))")
@@ -39,14 +38,17 @@ logger = logging.getLogger(__name__)
 class RunningBrowser:
     """A browser and the driver that controls it.
 
-    guard: its only way to the network; None for a browser on another machine. is_remote: whether another program has started it.
+    guard: its only way to the network; None for a browser on another machine. is_remote: whether another program has started it. memory: limits
+    the memory of its pages; None if another program has started it.
     """
 
-    def __init__(self, playwright: Playwright, browser: Browser, guard: GuardProxy | None, profile: Profile | None) -> None:
+    def __init__(self, playwright: Playwright, browser: Browser, guard: GuardProxy | None, profile: Profile | None,
+                 memory: RendererMemory | None = None) -> None:
         self.playwright = playwright
         self.browser = browser
         self.guard = guard
         self.is_remote = profile is None
+        self.memory = memory
         self._profile = profile
         self._has_ended = False
         self._limits: set[asyncio.Timeout] = set()
@@ -78,6 +80,8 @@ class RunningBrowser:
 
     async def end(self) -> None:
         """End the browser and the driver, whatever state they are in."""
+        if self.memory is not None:
+            await self.memory.stop()
         await _within(END_S, self.browser.close())
         await _within(END_S, self.playwright.stop())
         if self._profile is not None:
@@ -91,8 +95,8 @@ async def start(program: BrowserProgram, guard: GuardProxy, *, has_proxy: bool) 
     whether the guard itself uses a proxy, so that nothing may be requested without the guard.
     """
     from playwright.async_api import async_playwright  # noqa: PLC0415  crawls without a browser do not load it
-    with _driver_options():
-        playwright = await async_playwright().start()
+    _drop_news_of_killed_drivers(asyncio.get_running_loop())
+    playwright = await async_playwright().start()
     try:
         if program.remote is not None:
             return await _connect(playwright, program, program.remote, guard, has_proxy=has_proxy)
@@ -102,17 +106,30 @@ async def start(program: BrowserProgram, guard: GuardProxy, *, has_proxy: bool) 
         raise
 
 
-@contextlib.contextmanager
-def _driver_options() -> Iterator[None]:
-    """Let the driver, a process of Node.js, use less memory. It inherits the environment of this process."""
-    if "NODE_OPTIONS" in os.environ:
-        yield
+def _drop_news_of_killed_drivers(loop: asyncio.AbstractEventLoop) -> None:
+    """Let a loop not print that nobody has read how the connection to a driver ended. Playwright keeps this in a future that it does not read itself.
+
+    RunningBrowser notices the end by itself.
+    """
+    before = loop.get_exception_handler()
+    if isinstance(before, _LoopErrors):
         return
-    os.environ["NODE_OPTIONS"] = DRIVER_OPTIONS
-    try:
-        yield
-    finally:
-        os.environ.pop("NODE_OPTIONS", None)
+    loop.set_exception_handler(_LoopErrors(before))
+
+
+class _LoopErrors:
+    """The exception handler of a loop that has run a driver. before: the one that it had; None means the default one."""
+
+    def __init__(self, before: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None) -> None:
+        self._before = before
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "never retrieved" in str(context.get("message")) and str(context.get("exception")).startswith("Connection closed"):
+            logger.debug("the driver of the browser was ended: %s", context["exception"])
+        elif self._before is not None:
+            self._before(loop, context)
+        else:
+            loop.default_exception_handler(context)
 
 
 async def _launch(playwright: Playwright, program: BrowserProgram, guard: GuardProxy) -> RunningBrowser:
@@ -126,7 +143,7 @@ async def _launch(playwright: Playwright, program: BrowserProgram, guard: GuardP
     try:
         browser = await playwright.chromium.launch(
             executable_path=profile.start_script(path), headless=True, chromium_sandbox=not is_root, env={**profile.environment()},
-            artifacts_dir=profile.folder / "files", args=[*QUIET, *guard.browser_arguments()], proxy={"server": guard.server, "bypass": "<-loopback>"},
+            artifacts_dir=profile.folder / "files", args=[*QUIET, *script_arguments(program.page_bytes), *guard.browser_arguments()], proxy={"server": guard.server, "bypass": "<-loopback>"},
             timeout=program.start_timeout_s * 1000, handle_sigint=False, handle_sigterm=False, handle_sighup=False)
     except Error as error:
         await asyncio.to_thread(profile.delete)
@@ -134,7 +151,8 @@ async def _launch(playwright: Playwright, program: BrowserProgram, guard: GuardP
     except BaseException:
         await asyncio.to_thread(profile.delete)
         raise
-    return RunningBrowser(playwright, browser, guard, profile)
+    memory = RendererMemory(browser, page_bytes=program.page_bytes, run_bytes=program.memory_bytes)
+    return RunningBrowser(playwright, browser, guard, profile, memory)
 
 
 async def _connect(playwright: Playwright, program: BrowserProgram, remote: str, guard: GuardProxy, *, has_proxy: bool) -> RunningBrowser:

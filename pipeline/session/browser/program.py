@@ -16,6 +16,9 @@ from pipeline.settings import BrowserTable, Secret
 ON_PATH = ("/usr/lib/chromium/chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """Chromium and Chrome on Linux distributions. The headless shell has no windows and takes two thirds of the memory. It is Debian's program
 itself: the script of the same name stays between the driver and the browser, so that the browser would outlive a killed driver."""
+DRIVER_OPTIONS = ("NODE_OPTIONS", "--max-semi-space-size=2")
+"""The environment variable for the driver, a process of Node.js, with the memory for new objects in MB. Node.js allows 16 for each of its
+semi-spaces, which the driver fills with short-lived messages."""
 INSTALL_PACKAGE = "run `pip install 'crawl-to-inbox[browser]'`"
 INSTALL_PROGRAM = "run `playwright install chromium` or `apt install chromium`, or set [browser] executable"
 
@@ -26,6 +29,7 @@ class BrowserProgram:
 
     executable: the path in the settings; None means the one of Playwright, or else one on PATH. remote: the URL of a browser that is
     already running, perhaps on another machine; None means that a browser is started. folder: where temporary profiles are kept.
+    page_bytes: the memory that one page may use. memory_bytes: what the process that uses the browser may use together with it; None: no limit.
     """
 
     folder: Path
@@ -33,14 +37,16 @@ class BrowserProgram:
     remote: str | None = field(default=None, repr=False)
     start_timeout_s: float = 30.0
     max_load_bytes: int | None = None
+    page_bytes: int = 10**9
+    memory_bytes: int | None = None
 
     @classmethod
-    def of(cls, table: BrowserTable, data_dir: Path) -> Self:
-        """Return the browser of [browser]. Raises BrowserError if Playwright is not installed, UsageError if a secret cannot be read."""
+    def of(cls, table: BrowserTable, data_dir: Path, *, memory_bytes: int | None = None) -> Self:
+        """Return the browser of [browser]. memory_bytes: as above. Raises BrowserError if Playwright is not installed, UsageError if a secret cannot be read."""
         if importlib.util.find_spec("playwright") is None:
             raise BrowserError("Playwright is not installed, so no page can be rendered", where="browser", fix=INSTALL_PACKAGE)
         remote = table.remote.reveal() if isinstance(table.remote, Secret) else table.remote
-        return cls(data_dir / FOLDER, table.executable, remote, table.start_timeout, table.max_load)
+        return cls(data_dir / FOLDER, table.executable, remote, table.start_timeout, table.max_load, table.page_memory, memory_bytes)
 
     def path(self, of_playwright: str) -> str:
         """Return the path of the program to start. Raises BrowserError if there is none.

@@ -10,6 +10,7 @@ from playwright.async_api import Error, Locator, Page
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from pipeline.errors import FetchError
+from pipeline.session.browser.isolated_world import PRELUDE, IsolatedWorld
 from pipeline.session.browser.net_errors import NotShownError
 from pipeline.session.requests import reveal
 from pipeline.settings import StepTable
@@ -18,13 +19,15 @@ from pipeline.text import clean_line
 
 _OPTIONAL_S = 1.0
 """How long an optional step waits for its element."""
+_OPTION_S = 3.0
+"""How long a list may take to get the option that a step selects."""
 _AGAIN_S = 2.0
 """How long a repeated click waits until its element can be clicked again."""
 _GROWS_S = 1.0
 """How long the end of a page is watched for further content after scrolling."""
 _MOST_SCROLLS = 200
-_SCROLL = """async (waitMs) => {
-    const root = document.scrollingElement || document.documentElement;
+_SCROLL = """async (waitMs) => {""" + PRELUDE + """
+    const root = getter(Document, 'scrollingElement')(document) || rootOf(document);
     const height = root.scrollHeight;
     window.scrollTo(0, height);
     const until = performance.now() + waitMs;
@@ -36,14 +39,14 @@ _SCROLL = """async (waitMs) => {
 }"""
 
 
-_APPEARS = """([selector, limitMs]) => new Promise(done => {
+_APPEARS = """([selector, limitMs]) => new Promise(done => {""" + PRELUDE + """
     const end = found => { observer.disconnect(); clearInterval(timer); done(found) };
     const look = () => {
-        try { if (document.querySelector(selector)) end(true) } catch (error) { end(false) }
+        try { if (first(selector)) end(true) } catch (error) { end(false) }
     };
     const until = performance.now() + limitMs;
     const check = () => {  // also for what no mutation tells, such as `:checked`
-        if (performance.now() > until || Array.from(document.querySelectorAll('*')).some(each => each.shadowRoot)) end(false);
+        if (performance.now() > until || all('*').some(each => shadowOf(each))) end(false);
         else look();
     };
     const observer = new MutationObserver(look);
@@ -54,7 +57,7 @@ _APPEARS = """([selector, limitMs]) => new Promise(done => {
 """Waits until a selector matches. False if this needs Playwright's selector engine: another language than CSS, or a page with shadow roots."""
 
 
-async def wait_for(page: Page, conditions: Sequence[str], *, timeout_s: float, limit_s: float | None = None) -> None:
+async def wait_for(page: Page, world: IsolatedWorld, conditions: Sequence[str], *, timeout_s: float, limit_s: float | None = None) -> None:
     """Wait until each condition holds: a CSS selector matches, no request is sent for half a second, or a time such as "2s" has passed.
 
     Raise FetchError, which names the condition, if one does not hold within timeout_s seconds. limit_s: the time limit that the error names, if
@@ -69,7 +72,7 @@ async def wait_for(page: Page, conditions: Sequence[str], *, timeout_s: float, l
                 await asyncio.sleep(min(pause_s, left_s))
             elif condition == NETWORK_IDLE:
                 await page.wait_for_load_state("networkidle", timeout=left_s * 1000)
-            elif not await _appears_soon(page, condition, left_s):
+            elif not await _appears_soon(world, condition, left_s):
                 await page.wait_for_selector(condition, state="attached", timeout=max(1.0, (deadline - loop.time()) * 1000))
         except (PlaywrightTimeoutError, TimeoutError) as error:
             raise not_in_time(condition, limit_s or timeout_s) from error
@@ -79,13 +82,13 @@ async def wait_for(page: Page, conditions: Sequence[str], *, timeout_s: float, l
             raise
 
 
-async def _appears_soon(page: Page, selector: str, timeout_s: float) -> bool:
+async def _appears_soon(world: IsolatedWorld, selector: str, timeout_s: float) -> bool:
     """Wait until a selector matches. Return False if it must be waited for by Playwright's selector engine.
 
     The engine is loaded anew into each document that it is used in, which costs a third of the CPU time of an average page.
     """
     try:
-        return bool(await asyncio.wait_for(page.evaluate(_APPEARS, [selector, timeout_s * 1000]), timeout_s + 1))
+        return bool(await asyncio.wait_for(world.call(_APPEARS, [selector, timeout_s * 1000]), timeout_s + 1))
     except Error:  # another document has replaced the page, or the page is gone
         return False
 
@@ -97,7 +100,7 @@ def not_in_time(condition: str, timeout_s: float) -> NotShownError:
     return NotShownError(what, fix="check `render.wait_for` in a browser, or increase `timeout`", retry=True)
 
 
-async def perform(page: Page, steps: Sequence[StepTable], *, timeout_s: float) -> None:
+async def perform(page: Page, world: IsolatedWorld, steps: Sequence[StepTable], *, timeout_s: float) -> None:
     """Perform the steps one after the other, all of them within timeout_s seconds.
 
     Raise FetchError, which names the step, if a step fails. Secret values are read here, and no error contains them.
@@ -107,7 +110,7 @@ async def perform(page: Page, steps: Sequence[StepTable], *, timeout_s: float) -
     for number, step in enumerate(steps, 1):
         left_s = max(0.001, deadline - loop.time())
         try:
-            await _perform(page, step, left_s)
+            await _perform(page, world, step, left_s)
         except FetchError as error:
             raise _failed(number, step, error.what, retry=error.retry) from error
         except PlaywrightTimeoutError as error:
@@ -141,7 +144,7 @@ def _failed(number: int, step: StepTable, why: str, *, retry: bool) -> NotShownE
     return NotShownError(f"step {number} ({described(step)}) failed: {why}", fix="check `render.steps` in a browser", retry=retry)
 
 
-async def _perform(page: Page, step: StepTable, timeout_s: float) -> None:
+async def _perform(page: Page, world: IsolatedWorld, step: StepTable, timeout_s: float) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     selector = step.click or step.fill or step.select
@@ -157,9 +160,9 @@ async def _perform(page: Page, step: StepTable, timeout_s: float) -> None:
         elif step.press is not None:
             await page.keyboard.press(step.press)
         elif step.scroll is not None:
-            await _scroll_to_end(page, deadline)
+            await _scroll_to_end(world, deadline)
         elif step.wait is not None:
-            await _wait(page, step, left_s)
+            await _wait(page, world, step, left_s)
         else:
             assert locator is not None
             await _enter(locator, step, left_s)
@@ -194,30 +197,27 @@ async def _enter(locator: Locator, step: StepTable, timeout_s: float) -> None:
     if step.fill is not None:
         await locator.fill(value, timeout=timeout_s * 1000)
     else:
-        options = await locator.locator("option").evaluate_all("found => found.map(each => [each.value, each.label])")
-        if any(value == own for own, _ in options):
-            await locator.select_option(value=value, timeout=timeout_s * 1000)
-        elif any(value == label for _, label in options):
-            await locator.select_option(label=value, timeout=timeout_s * 1000)
-        else:
-            raise FetchError("the list has no option with this value or label")
+        try:
+            await locator.select_option(value, timeout=min(timeout_s, _OPTION_S) * 1000)  # a value or a label
+        except PlaywrightTimeoutError as error:
+            raise FetchError("the list has no option with this value or label") from error
 
 
-async def _wait(page: Page, step: StepTable, timeout_s: float) -> None:
+async def _wait(page: Page, world: IsolatedWorld, step: StepTable, timeout_s: float) -> None:
     assert step.wait is not None
     try:
-        await wait_for(page, [step.wait], timeout_s=min(timeout_s, _OPTIONAL_S) if step.optional else timeout_s)
+        await wait_for(page, world, [step.wait], timeout_s=min(timeout_s, _OPTIONAL_S) if step.optional else timeout_s)
     except FetchError as error:
         if not (step.optional and error.retry):
             raise
 
 
-async def _scroll_to_end(page: Page, deadline: float) -> None:
+async def _scroll_to_end(world: IsolatedWorld, deadline: float) -> None:
     """Scroll to the end of the page until the page does not grow any more."""
     loop = asyncio.get_running_loop()
     for _ in range(_MOST_SCROLLS):
         if loop.time() > deadline:
             raise FetchError("the page still grows when the time is over", retry=True)
-        if not await page.evaluate(_SCROLL, _GROWS_S * 1000):
+        if not await world.call(_SCROLL, _GROWS_S * 1000):
             return
     raise FetchError(f"the page still grows after scrolling {_MOST_SCROLLS} times")

@@ -160,6 +160,8 @@ class BrowserTable(Table):
     """How long the browser may take to start."""
     max_load: Size = Field(100 * 10**6, validate_default=False)
     """Maximum size of everything that one page loads. A page that exceeds it fails."""
+    page_memory: Size = Field(10**9, validate_default=False)
+    """Maximum memory of one page, half of it for the objects of its scripts. A page that exceeds it is ended and fails alone."""
 
     @field_validator("executable")
     @classmethod

@@ -17,6 +17,7 @@ from pipeline.crawl.browser.picture import MAX_HEIGHT, LoadRecord, Picture, Pict
 from pipeline.errors import FetchError
 from pipeline.picture_difference import MAX_PIXELS
 from pipeline.picture_difference import opened as opened_for_comparison
+from pipeline.session.browser.isolated_world import IsolatedWorld
 from pipeline.settings import SelectorTable
 from tests.crawl.browser.png import png
 from tests.servers.pages import Answer, PageSite
@@ -41,7 +42,7 @@ def take() -> Iterator[Take]:
             record = LoadRecord(page)
             try:
                 await page.goto(url)
-                return await take_picture(page, rules, record, timeout_s=timeout_s)
+                return await take_picture(page, IsolatedWorld(await page.context.new_cdp_session(page)), rules, record, timeout_s=timeout_s)
             finally:
                 record.close()
 

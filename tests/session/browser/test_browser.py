@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import traceback
@@ -291,3 +292,19 @@ def test_the_cookies_of_pages_that_are_open_at_the_same_time_all_arrive(pages: P
 
     asyncio.run(work())
     assert sorted(cookie.name for cookie in session.jar) == sorted([*(f"c{n}" for n in range(8)), *(f"plain{n}" for n in range(8))])
+
+
+def test_a_killed_driver_leaves_no_line_in_the_terminal_or_the_log(pages: PageSite, open_with: OpenSession, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+                                                                   capfd: pytest.CaptureFixture[str]) -> None:
+    async def work() -> None:
+        async with browser_of(open_with(pages.url + "/"), tmp_path) as browser:
+            opened = asyncio.Event()
+            held = asyncio.create_task(hold(browser, pages.url, opened))
+            await opened.wait()
+            os.kill(process_of(os.getpid(), "run-driver"), signal.SIGKILL)
+            with pytest.raises(BrowserError):
+                await held
+
+    asyncio.run(work())
+    gc.collect()
+    assert "never retrieved" not in caplog.text + "".join(capfd.readouterr())

@@ -16,6 +16,7 @@ from playwright.async_api import CDPSession, Error, Page, Request, Response, Web
 
 from pipeline.settings.masking import written_forms
 
+_MOST_REFUSED = 100
 SHORTEST = 4
 """Shorter passwords are not searched for, because they turn up by chance."""
 
@@ -73,10 +74,14 @@ class PasswordGuard:
         request = event["request"]
         with contextlib.suppress(Error):  # the page has gone away
             if self._carries(request["url"], _body(request)) and not self._trust(request["url"], self._page.url):
-                self.refused.append(request["url"])
+                self._refuse(request["url"])
                 await session.send("Fetch.failRequest", {"requestId": event["requestId"], "errorReason": "BlockedByClient"})
             else:
                 await session.send("Fetch.continueRequest", {"requestId": event["requestId"]})
+
+    def _refuse(self, url: str) -> None:
+        if len(self.refused) < _MOST_REFUSED:  # the first one ends the login
+            self.refused.append(url)
 
     def _carries(self, url: str, body: bytes) -> bool:
         return any(form in url for form in self._forms) or any(form in body for form in self._bytes)
@@ -88,7 +93,7 @@ class PasswordGuard:
         def sent(message: str | bytes) -> None:
             data = message.encode() if isinstance(message, str) else message
             if self._carries("", data):
-                self.refused.append(_http(socket.url))
+                self._refuse(_http(socket.url))
             else:
                 server.send(message)
 
