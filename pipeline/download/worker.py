@@ -130,7 +130,10 @@ class DownloadWorker:
         wanted = transfer.wanted
         records = _Records(self._store, wanted)
         if (kind := page_files.kind_of(wanted.url)) is not None:
-            return store_page_file(tools, wanted, records, kind, page_files.PageFiles(self._store.data_dir, wanted.spider).get(wanted.url))
+            found = store_page_file(tools, wanted, records, kind, page_files.PageFiles(self._store.data_dir, wanted.spider).get(wanted.url))
+            if isinstance(found, Fetched):  # its size is part of the run's line, like that of a file that was received
+                self._transfers.count_bytes(transfer, found.received_bytes)
+            return found
         with self._site.admit(wanted.url, transfer.stopped):
             return fetch(tools, wanted, records, TransferEvents(transfer.stopped, transfer.on_response, lambda count: self._count_bytes(transfer, count)))
 

@@ -89,6 +89,8 @@ class Wording(Texts):
     open_stored: Phrase
     found_on: Phrase
     program: Phrase
+    older_version: Phrase
+    older_left_out: Phrase
     attached: Phrase
     in_part: Phrase
     part: Phrase

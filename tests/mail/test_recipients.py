@@ -356,6 +356,18 @@ def test_the_list_of_downloads_has_the_names_of_the_attachments(names, shown, st
     assert all(f"* {name} (" in text_of(mail) for name in shown)
 
 
+def test_of_several_versions_of_a_file_only_the_newest_is_attached(store, site, settings_from) -> None:
+    settings = settings_from(digest='attach = ["downloads"]')
+    for content in (b"first", b"second", b"third"):
+        site.run(BOOKS, files=[("page.png", content, "image/png"), ("terms.pdf", b"%PDF", "application/pdf")][:1 + (content == b"third")])
+    with store.write() as connection:  # each version has the URL of the file
+        connection.execute(download_files.update().values(url="https://books.test/" + download_files.c.name))
+    (mail, _), = mails(store, built(store, settings))
+    assert sorted((part.get_filename(), part.get_content()) for part in mail.iter_attachments()) == [("page.png", b"third"), ("terms.pdf", b"%PDF")]
+    assert "2 older versions of files are not attached" in text_of(mail)
+    assert text_of(mail).count("not attached, because a newer version is") == 2
+
+
 @pytest.mark.parametrize(("name", "attached"), [
     ("setup.exe", False), ("run.PS1", False), ("macro.js.", False), ("app.jar", False), ("shortcut.lnk ", False),
     ("notes.txt", True), ("photo.jpeg", True), ("exe", True), ("data.tar.gz", True), ("letter.docx", True)])

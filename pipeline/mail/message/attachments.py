@@ -66,7 +66,7 @@ class Packed:
     attachments: the files attached to the first mail. further: for each further mail, the files attached to it. tables, pages: the
     attached files that are tables, and those that are saved pages. attached_files: maps the id of each attached download to the
     number of the mail and the attachment there. programs: the ids of downloads that are not attached because they are programs or scripts.
-    no_room: the ids of downloads for which no mail has room. missing: the ids of downloads that are no longer stored. limit_bytes:
+    older: the ids of downloads that are not attached because a newer version of the same file is. no_room: the ids of downloads for which no mail has room. missing: the ids of downloads that are no longer stored. limit_bytes:
     maximum size of the attachments of each mail.
     rows_left_out: number of changes that a table does not contain because of the row limit of its format.
     """
@@ -78,6 +78,7 @@ class Packed:
     left_out: list[LeftOut] = field(default_factory=list)
     attached_files: dict[int, tuple[int, Attachment]] = field(default_factory=dict)
     programs: set[int] = field(default_factory=set)
+    older: set[int] = field(default_factory=set)
     no_room: set[int] = field(default_factory=set)
     missing: set[int] = field(default_factory=set)
     limit_bytes: int = 0
@@ -119,13 +120,17 @@ class Packer:
         """Write the requested tables, choose the requested files, and return the attachments.
 
         wanted: what to attach: "downloads", "pages" and names of table formats. total: number of changes. columns: the columns of
-        the tables. files: the downloaded files, which are attached if `wanted` contains "downloads".
+        the tables. files: the downloaded files, which are attached if `wanted` contains "downloads", of several versions
+        of one file only the newest.
         programs: whether programs and scripts are attached, too.
         """
         for name in dict.fromkeys(wanted):
             if name == "downloads":
+                newest = {(file.spider, file.url): file.id for file in sorted(files, key=lambda file: (file.fetched_at, file.id))}
                 for file in files:
-                    if programs or not is_program(file.name):
+                    if newest[file.spider, file.url] != file.id:
+                        self.packed.older.add(file.id)
+                    elif programs or not is_program(file.name):
                         self._add_file(file)
                     else:
                         self.packed.programs.add(file.id)

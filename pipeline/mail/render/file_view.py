@@ -74,7 +74,7 @@ def _download(file: StoredFile, packed: Packed, words: Wording, links: FileLinks
         parts.append(words.missing)
     else:
         stored = links.stored(file.key)
-        parts += [words.program if file.id in packed.programs else "", _no_room(packed, words) if file.id in packed.no_room else "",
+        parts += [words.older_version if file.id in packed.older else "", words.program if file.id in packed.programs else "", _no_room(packed, words) if file.id in packed.no_room else "",
                   "" if stored else words.kept_at.format(key=clean_line(file.key, 160))]
     page = links.public(file.referer)
     return FileView(name, _joined(parts), links.public(file.url), stored, _short(page), page)
@@ -89,6 +89,8 @@ def attachments(packed: Packed, words: Wording, links: FileLinks) -> list[FileVi
         views.append(FileView(left.name, _joined([
             file_type(left.name, "", words), figures.size(left.size_bytes, words.lang), _no_room(packed, words),
             words.kept_at.format(key=left.key) if left.key and not stored else ""]), stored=stored))
+    if packed.older:
+        views.append(FileView(words.older_left_out.format(n=len(packed.older)), ""))
     if packed.rows_left_out:
         views.append(FileView(words.rows_left_out.format(n=packed.rows_left_out), ""))
     return views

@@ -201,10 +201,13 @@ def test_pictures_and_pdf_files_of_pages_are_stored_like_downloads(crawls: Crawl
     site.pages |= {"/": "<script>document.write('<h1>Report</h1><img src=/dot.png>')</script>", "/dot.png": Answer(DOT, headers={"Content-Type": "image/png"})}
     crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nrender = {{ screenshot = 'page', pdf = true }}\nitems.each = 'body'\nitems.key = ['name']\n"
                  "items.fields.name = 'h1'")
+    figures = []
     for _ in range(2):
         run = crawls.perform()
         assert run.complete, run.error
         assert run.error == ""
+        figures.append((run.progress.downloads, run.progress.downloads_unchanged, run.progress.download_bytes > 0))
+    assert figures == [(2, 0, True), (0, 2, False)]
     assert "/dot.png" in site.paths()  # pictures show images
     files = sorted(file for file in (crawls.folder / "data" / "downloads" / "s").glob("*.*") if file.is_file())
     assert [file.suffix for file in files] == [".pdf", ".png"]  # the same page is one version
