@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import UTC, datetime
 from functools import cached_property
-from hashlib import sha256
 from typing import Any, Self
 
 import scrapy
@@ -19,18 +15,18 @@ from itemadapter import ItemAdapter
 from scrapy.crawler import Crawler
 from scrapy.exceptions import CloseSpider, DropItem
 from scrapy.http import HtmlResponse, Response, TextResponse
-from scrapy.pipelines import ItemPipelineManager
 from scrapy.spiders import Spider
 
-from pipeline.crawl.browser.picture import Picture, PictureRules
-from pipeline.crawl.browser.visual import VisualWatch
+from pipeline.crawl.browser.picture import Picture
+from pipeline.crawl.browser.rendered_output import RenderedOutput
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
-from pipeline.crawl.frontier.page_archive import slug
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
-from pipeline.crawl.interfaces import FRONTIER_ID, IS_RENDERED, RENDERED
+from pipeline.crawl.interfaces import FRONTIER_ID, IS_RENDERED
+from pipeline.crawl.item_data import RejectedItemError, as_json, item_key, key_fields
+from pipeline.crawl.item_pipelines import ItemProcessor
 from pipeline.crawl.scrapy.project.item_signals import ItemSignals
 from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
@@ -39,9 +35,7 @@ from pipeline.errors import PipelineError
 from pipeline.model import Download, Item, Json, Page, Reject, Request
 from pipeline.session.login.failure_reasons import is_challenge
 from pipeline.session.login.http_auth import challenges_in
-from pipeline.store.files import page_files
 from pipeline.text import clean_line, shown_url
-from pipeline.urls import bare
 
 _CHALLENGE = re.compile(rb"java ?script|just a moment|checking your browser", re.IGNORECASE)
 _BY_CHALLENGE = ("the page is the challenge of a bot protection; log in with a browser and import its cookies with "
@@ -75,10 +69,6 @@ class Found:
     picture: Picture | None = None
 
 
-class RejectedItemError(Exception):
-    """An item cannot be stored; the message says why."""
-
-
 class _PipelineFailedError(Exception):
     """An item pipeline of the spider has raised the exception `reason`."""
 
@@ -95,13 +85,7 @@ class PageCollector:
         self._context = context_of(crawler)
         self._key = key_fields(crawler)
         self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
-        table = self._context.table
-        rules = PictureRules.of(table, table.render) if table.spider == "watch" and table.render is not None else None
-        self._visual = VisualWatch(self._context, rules) if rules is not None else None
-        if rules is not None and rules.is_compared and table.watch.part is not None and not table.watch.part_is_element:
-            self._context.note("`watch.visual` compares pictures of the whole page, because `watch.part` selects no element")
-        self._page_files = page_files.PageFiles(self._context.store.data_dir, self._context.run.spider)
-        self._page_files.remove_old()
+        self._rendered = RenderedOutput(self._context)
         self._in_progress: set[int] = set()
         self._examinations = _EXAMINATIONS
 
@@ -129,7 +113,7 @@ class PageCollector:
                     entries = limited(entries, frontier_id)
                 async for entry in entries:
                     await self._add(page, entry, response)
-            elif limit is None or self._visual is not None or not self._context.table.is_built_in:
+            elif limit is None or self._rendered.compares_pictures or not self._context.table.is_built_in:
                 for entry in entries if limit is None else limit.steps(entries, frontier_id):
                     await self._add(page, entry, response)
             else:
@@ -196,7 +180,7 @@ class PageCollector:
                 self._context.add_host(entry.redirected_host)
                 page.redirected_host = entry.redirected_host
             for data in entry.items:
-                self._add_item(page, data if self._visual is None else await self._visual.with_picture(data, entry.picture))
+                self._add_item(page, await self._rendered.with_picture(data, entry.picture) if self._rendered.compares_pictures else data)
             for rejected in entry.rejected:
                 self._reject(page, rejected.data, rejected.reason)
         elif isinstance(entry, scrapy.Request):
@@ -265,7 +249,8 @@ class PageCollector:
                 self._context.failures.add(f"{shown_url(response.url)} has {len(entries):,} {kind}; only the first "
                                            f"{MAX_PER_PAGE:,} are used", "SpiderError", transient=False)
                 del entries[MAX_PER_PAGE:]
-        self._add_rendered(response, page)
+        page.counts |= self._rendered.counts(response.url)
+        page.downloads += self._rendered.downloads(response)
         error, transient = _page_error(response, page)
         binary = _is_binary(response, page)
         if binary and not response.meta.get("depth"):
@@ -280,29 +265,6 @@ class PageCollector:
                           offsite=tuple(page.offsite), redirected_host=page.redirected_host, counts=page.counts, obstacle=obstacle)
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
-
-    def _add_rendered(self, response: Response, page: _PageOutput) -> None:
-        """Add the downloads that a rendered page has started, and which patterns of `render.only` match the page."""
-        rules = self._context.render_rules
-        if not rules.may_render:
-            return
-        page.counts |= rules.counts(response.url)
-        rendered = response.meta.get(RENDERED)
-        if rendered is not None:
-            page.downloads += [Download(url, referer=bare(rendered.url)) for url in rendered.downloads]
-            if self._visual is None and rendered.picture is not None:
-                if rendered.picture.png:
-                    page.downloads.append(self._page_file(rendered.url, "png", rendered.picture.png))
-                if rendered.picture.problem:
-                    self._context.note(f"the picture of {shown_url(rendered.url)} was not taken: {rendered.picture.problem}")
-            if rendered.pdf is not None:
-                page.downloads.append(self._page_file(rendered.url, "pdf", rendered.pdf))
-
-    def _page_file(self, url: str, kind: page_files.Kind, data: bytes) -> Download:
-        """Return the download of a file that the browser has made of a page."""
-        target = page_files.url_of(bare(url), kind)
-        self._page_files.put(target, data)
-        return Download(target, name=f"{slug(url).removesuffix('.html').removesuffix('.htm')}.{kind}", referer=bare(url))
 
     def _obstacle(self, response: Response, page: _PageOutput) -> str:
         """Return why a page on which hardly anything was found has none of the site's content; "" if nothing suggests so.
@@ -340,43 +302,6 @@ class PageCollector:
 
 def _method(response: Response) -> str:
     return response.request.method if response.request is not None else "GET"
-
-
-class ItemProcessor(ItemPipelineManager):
-    """Runs the spider's item pipelines, and commits the items that belong to no page.
-
-    Items that start() or an errback yields belong to no page.
-    """
-
-    async def run_pipelines(self, item: Any) -> Any:
-        """Pass an item through the spider's item pipelines and return the result.
-
-        If it is None, since many pipelines only write items and return nothing, return the given item. Raise DropItem if a pipeline
-        drops the item.
-        """
-        result = await super().process_item_async(item)
-        if result is not None:
-            return result
-        assert self.crawler is not None
-        context_of(self.crawler).note("an item pipeline of the spider returns nothing, so the items are used as they were given to the "
-                                      "pipelines; add `return item` to its process_item()")
-        return item
-
-    async def process_item_async(self, item: Any) -> Any:
-        item = await self.run_pipelines(item)
-        assert self.crawler is not None
-        context = context_of(self.crawler)
-        plain = as_json(ItemAdapter(item).asdict())
-        key = item_key(plain, key_fields(self.crawler))
-        await context.committer.commit(Page(url="", status=0, fetched_at=datetime.now(UTC), items=(Item(key, plain),)))
-        return item
-
-
-def key_fields(crawler: Crawler) -> tuple[str, ...]:
-    """Return the names of the key fields of items: the setting `items.key`, or else the spider's attribute `key`."""
-    items = context_of(crawler).table.items
-    own = getattr(crawler.spidercls, "key", ())
-    return (items.key if items else ()) or ((own,) if isinstance(own, str) else tuple(own))
 
 
 @dataclass
@@ -431,56 +356,3 @@ def _with_item_keys(files: list[Download], items: list[Item]) -> Iterator[Downlo
     alone = items[0].key if len(items) == 1 else ""
     for file in files:
         yield file if file.item_key else replace(file, item_key=owners.get(file.url, alone))
-
-
-def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
-    """Return an item's key: the values of its key fields, or else its `url`, or else a hash of the item.
-
-    fields: the names of the key fields.
-    """
-    if not fields and data.get("url"):
-        fields = ("url",)
-    if not fields:
-        return sha256(json.dumps(data, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    values = [data.get(name) for name in fields]
-    if any(value in (None, "") for value in values):
-        missing = ", ".join(name for name, value in zip(fields, values, strict=True) if value in (None, ""))
-        raise RejectedItemError(f"the item's key field {missing} is empty")
-    if len(values) == 1 and isinstance(values[0], str):
-        return values[0]
-    return json.dumps(values, ensure_ascii=False)
-
-
-def as_json(value: Any) -> Any:
-    """Convert a value to JSON data, in exactly the form in which the store will return the value later.
-
-    Raise RejectedItemError for a value that cannot be stored.
-    """
-    if isinstance(value, str):
-        return _storable(value)
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    try:
-        if isinstance(value, dict):
-            return {_storable(str(name)): _storable(entry) if type(entry) is str else as_json(entry)
-                    for name, entry in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset, Iterator)):
-            return [as_json(entry) for entry in value]
-        if isinstance(value, (datetime, date)):
-            return value.isoformat()
-        if isinstance(value, Decimal):
-            return str(value)
-        return as_json(ItemAdapter(value).asdict())
-    except TypeError as error:
-        raise RejectedItemError(f"a value of type {type(value).__name__} cannot be stored") from error
-    except RecursionError as error:
-        raise RejectedItemError("the item is nested too deeply") from error
-
-
-def _storable(text: str) -> str:
-    """Replace the NUL characters and lone surrogates in a text, because databases do not accept these characters."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -136,7 +136,7 @@ def scrapy_settings(context: CrawlContext) -> ScrapySettings:
         "AUTOTHROTTLE_ENABLED": table.throttle,
         "DOWNLOAD_HANDLERS_BASE": dict.fromkeys(("http", "https"), _handler_of(context)) | ({} if project is None else _PROJECT_HANDLERS),
         "SCHEDULER": _scheduler_of(context),
-        "ITEM_PROCESSOR": "pipeline.crawl.collector.ItemProcessor",
+        "ITEM_PROCESSOR": "pipeline.crawl.item_pipelines.ItemProcessor",
         "TWISTED_REACTOR_ENABLED": project is not None and project.has_reactor,
         **protected_settings(table),
     }, priority="cmdline")

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.crawl.collector import RejectedItemError, item_key
 from pipeline.crawl.extract import ItemRules
+from pipeline.crawl.item_data import RejectedItemError, item_key
 from pipeline.crawl.mend.fields.field_fit import Holder, measure
 from pipeline.crawl.mend.fields.field_rules import FieldSearch
 from pipeline.crawl.mend.items.html_items import known_by_key

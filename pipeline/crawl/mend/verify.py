@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.crawl.collector import RejectedItemError, as_json, item_key
 from pipeline.crawl.extract import ItemRules
+from pipeline.crawl.item_data import RejectedItemError, as_json, item_key
 from pipeline.crawl.mend.known_values import EMPTY, agrees
 from pipeline.documents.document import Document
 from pipeline.model import Json

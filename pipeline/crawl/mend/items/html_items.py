@@ -9,8 +9,8 @@ from typing import Any
 
 from selectolax.lexbor import SelectolaxError
 
-from pipeline.crawl.collector import RejectedItemError, item_key
 from pipeline.crawl.extract.rules import link_finder
+from pipeline.crawl.item_data import RejectedItemError, item_key
 from pipeline.crawl.mend.fields.field_fit import FieldFit, Holder, measure
 from pipeline.crawl.mend.fields.field_rules import FieldSearch
 from pipeline.crawl.mend.items.anchors import find_anchors
