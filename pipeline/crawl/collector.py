@@ -25,8 +25,8 @@ from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
 from pipeline.crawl.interfaces import FRONTIER_ID, IS_RENDERED
-from pipeline.crawl.item_data import RejectedItemError, as_json, item_key, key_fields
-from pipeline.crawl.item_pipelines import ItemProcessor
+from pipeline.crawl.item_data import RejectedItemError, as_json, item_key, key_fields, rejected
+from pipeline.crawl.item_pipelines import DROPPED, ItemProcessor
 from pipeline.crawl.scrapy.project.item_signals import ItemSignals
 from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
@@ -67,14 +67,6 @@ class Found:
     redirected_host: str = ""
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     picture: Picture | None = None
-
-
-class _PipelineFailedError(Exception):
-    """An item pipeline of the spider has raised the exception `reason`."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class PageCollector:
@@ -124,8 +116,6 @@ class PageCollector:
             self._context.capped = True
             await self._commit(response, page)
             raise
-        except _PipelineFailedError as error:
-            await self._commit_failed(response, error.reason)
         except Exception as error:  # noqa: BLE001  a spider may raise anything; the crawl continues
             await self._commit_failed(response, error)
             self._item_signals.spider_failed(error, response)
@@ -181,8 +171,8 @@ class PageCollector:
                 page.redirected_host = entry.redirected_host
             for data in entry.items:
                 self._add_item(page, await self._rendered.with_picture(data, entry.picture) if self._rendered.compares_pictures else data)
-            for rejected in entry.rejected:
-                self._reject(page, rejected.data, rejected.reason)
+            for each in entry.rejected:
+                self._reject(page, each.data, each.reason)
         elif isinstance(entry, scrapy.Request):
             self._add_request(page, entry)
         elif isinstance(entry, Request):
@@ -204,18 +194,22 @@ class PageCollector:
             page.in_memory.append(new)
 
     async def _add_yielded_item(self, page: _PageOutput, given: Any, response: Response) -> None:
-        """Pass an item through the item pipelines, and send the signals about it that Scrapy's scraper would send."""
+        """Pass an item through the item pipelines, and send the signals about it that Scrapy's scraper would send.
+
+        An item that a pipeline drops, or for which it fails, is rejected; the other items of the page are used.
+        """
         item, signals = given, self._item_signals
         if self._pipelines:
             try:
                 item = await self._item_processor.run_pipelines(given)
             except DropItem as reason:
                 await signals.dropped(given, reason, response)
-                self._reject(page, ItemAdapter(given).asdict(), f"dropped by an item pipeline of the spider: {reason}")
+                self._reject(page, ItemAdapter(given).asdict(), f"{DROPPED}: {reason}")
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  a pipeline may raise anything; the page continues
                 await signals.failed(given, error, response)
-                raise _PipelineFailedError(error) from error
+                self._reject(page, ItemAdapter(given).asdict(), self._item_processor.failure(error))
+                return
         self._add_item(page, ItemAdapter(item).asdict())
         await signals.scraped(item, response)
 
@@ -227,21 +221,9 @@ class PageCollector:
             self._reject(page, data, str(reason))
 
     def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
-        """Add a rejected item, and the reason, to the output of the page.
-
-        If the key of the item can be read, the key is recorded too, so that the stored item with this key is not reported as
-        gone.
-        """
-        try:
-            plain = as_json(data)
-        except RejectedItemError:
-            plain = {str(name): repr(value)[:200] for name, value in data.items()}
-        try:
-            key = item_key(plain, self._key) if plain else ""
-        except RejectedItemError:
-            key = ""
+        """Add a rejected item, and the reason, to the output of the page."""
         logger.warning("an item was rejected: %s", reason)
-        page.rejects.append(Reject(as_json(reason), plain, key))
+        page.rejects.append(rejected(data, self._key, reason))
 
     async def _commit(self, response: Response, page: _PageOutput) -> None:
         for kind, entries in (("items", page.items), ("links", page.links), ("downloads", page.downloads)):

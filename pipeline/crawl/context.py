@@ -23,6 +23,7 @@ from pipeline.session.politeness.robots import FORBIDDEN, Robots, RobotsTxt
 from pipeline.settings import BrowserTable, SpiderTable
 from pipeline.store import Store
 from pipeline.store.crawl import items
+from pipeline.store.runs.notes import is_known
 
 if TYPE_CHECKING:
     from scrapy import Request as ScrapyRequest
@@ -38,15 +39,18 @@ class Failures:
     """The numbers of failed pages, and the first error of each kind.
 
     transient: the number of failures that may go away on a retry. permanent: the number of all other failures. robots: how many
-    of the permanent failures were caused by robots.txt. spider: how many failures were caused by the spider's own code.
+    of the permanent failures were caused by robots.txt. spider: how many failures were caused by the spider's own code. ignored: how
+    many requests middlewares of the spider wanted to be ignored, which are no failures.
     """
 
     transient: int = 0
     permanent: int = 0
     spider: int = 0
     robots: int = 0
+    ignored: int = 0
     first: str = ""
     first_by_robots: str = ""
+    first_ignored: str = ""
     first_kind: str = ""
 
     def add(self, error: str, kind: str, *, transient: bool) -> None:
@@ -63,12 +67,18 @@ class Failures:
             self.first = error
         self.first_kind = self.first_kind or kind
 
+    def ignore(self, request: str) -> None:
+        """Count a request that was ignored. request: its URL and the reason."""
+        self.ignored += 1
+        self.first_ignored = self.first_ignored or request
+
     def merge(self, other: Failures) -> None:
         """Add the failures that another process of the run has counted."""
-        for name in ("transient", "permanent", "spider", "robots"):
+        for name in ("transient", "permanent", "spider", "robots", "ignored"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.first = self.first or other.first
         self.first_by_robots = self.first_by_robots or other.first_by_robots
+        self.first_ignored = self.first_ignored or other.first_ignored
         self.first_kind = self.first_kind or other.first_kind
 
 
@@ -163,6 +173,13 @@ class CrawlContext:
         if text not in self.notes:
             self.notes.append(text)
             logger.warning("%s", text)
+
+    def note_once(self, text: str) -> None:
+        """Add a note about the settings or the code of a spider, unless an earlier run has said the same. It is always logged."""
+        if is_known(self.store, self.run, text):
+            logger.warning("%s", text)
+        else:
+            self.note(text)
 
     def add_host(self, place: str) -> None:
         """Add a host to the hosts that links may lead to. place: the host and port ("name:port")."""

@@ -21,6 +21,7 @@ from pipeline.crawl.processes.leader import FollowerGroup, FollowerSockets
 from pipeline.crawl.processes.scaling import Scaling
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
+from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
 from pipeline.crawl.scrapy.project import legacy
 from pipeline.crawl.scrapy.project.adoption import ADOPTED
 from pipeline.crawl.scrapy.project.components import ADD_ON
@@ -181,11 +182,13 @@ def make_crawler(context: CrawlContext, spidercls: type[Spider]) -> Crawler:
     """Return a Scrapy crawler for a run. Scrapy components get the run's context by calling context_of(crawler)."""
     crawler = crawler_class(fast=context.fast_engine)(_named(spidercls, context.run.spider, context), scrapy_settings(context))
     crawler.pipeline = context  # type: ignore[attr-defined]
+    if not isinstance(crawler.signals, FrontierSignals):
+        crawler.signals = FrontierSignals(crawler)
     if not context.table.is_built_in:
         crawler.settings.set("ADDONS", {**crawler.settings["ADDONS"], ADD_ON: _LAST}, priority="cmdline")
         context.observers.append(CrawlWatch(crawler, context))
         for line in findings(context.table, spidercls, project_settings(context.project, spidercls)):
-            context.note(line)
+            context.note_once(line)
     return crawler
 
 

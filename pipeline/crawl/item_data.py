@@ -14,7 +14,7 @@ from itemadapter import ItemAdapter
 from scrapy.crawler import Crawler
 
 from pipeline.crawl.context import context_of
-from pipeline.model import Json
+from pipeline.model import Json, Reject
 
 
 class RejectedItemError(Exception):
@@ -44,6 +44,22 @@ def item_key(data: dict[str, Json], fields: tuple[str, ...]) -> str:
     if len(values) == 1 and isinstance(values[0], str):
         return values[0]
     return json.dumps(values, ensure_ascii=False)
+
+
+def rejected(data: dict[str, Any], key: tuple[str, ...], reason: str) -> Reject:
+    """Return a rejected item with the reason.
+
+    If the key of the item can be read, the key is recorded too, so that the stored item with this key is not reported as gone.
+    """
+    try:
+        plain = as_json(data)
+    except RejectedItemError:
+        plain = {str(name): repr(value)[:200] for name, value in data.items()}
+    try:
+        found = item_key(plain, key) if plain else ""
+    except RejectedItemError:
+        found = ""
+    return Reject(as_json(reason), plain, found)
 
 
 def as_json(value: Any) -> Any:

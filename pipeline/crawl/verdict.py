@@ -11,6 +11,7 @@ from pipeline.model import FrontierState, Outcome
 from pipeline.session import UNCHECKABLE
 from pipeline.store.crawl import frontier as stored_frontier
 from pipeline.store.crawl import refusals, rule_counts
+from pipeline.store.crawl.rule_counts import PIPELINE_FAILED
 from pipeline.store.runs.runs import Ending, last_complete
 from pipeline.text import counted, shown_url
 
@@ -64,19 +65,26 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     aside = states.get(FrontierState.ASIDE, 0)
     complete = not (left or context.capped or failures.transient or failures.spider or aside
                     or states.get(FrontierState.MISSED, 0))
+    with context.store.read() as connection:
+        unprocessed, why = rule_counts.failed_in_pipeline(connection, context.run.pass_id)
     refused, given_before = refusals.refused(context.store, context.run)
     empty = refusals.newly_empty(context.store, context.run)
-    if (refused and given_before) or empty or not context.session.checkable:
+    if (refused and given_before) or empty or unprocessed or not context.session.checkable:
         complete = False  # otherwise the items that were on these pages would be reported as gone
     wanted = context.table.items.coverage if context.table.items is not None else {}
     doubt, notes, obstacles = _of_rules(context, wanted if complete else None)
     note = _joined(
         *notes,
         (f"{counted(len(empty), 'page')} that had items before came back empty or as binary data; the first: {shown_url(empty[0])}; "
-         "exclude them with `deny` if they are meant to be empty") if len(empty) > obstacles else "",
+         "exclude them with `deny` if they are meant to be empty") if len(empty) > obstacles + failures.ignored else "",
         refusals_note(refused, "page"),
         f"{counted(aside, 'page')} skipped; the first: {first_aside}" if aside else "",
-        _failures_note(failures, context.progress.pages), *context.notes, left_out_note(context.offsite))
+        _failures_note(failures, context.progress.pages),
+        f"{counted(unprocessed, 'item')} rejected because an item pipeline of the spider failed; the first: {why.removeprefix(PIPELINE_FAILED).lstrip(': ')}"
+        if unprocessed else "",
+        f"{counted(failures.ignored, 'request')} ignored by middlewares of the spider; the first: {failures.first_ignored}"
+        if failures.ignored else "",
+        *context.notes, left_out_note(context.offsite))
     if not note and not context.session.checkable:
         note = UNCHECKABLE
     if not note and not complete and context.capped:

@@ -58,12 +58,14 @@ class Committer:
 
     def __init__(self, context: CrawlContext, on_queued: Callable[[Sequence[Queued]], None],
                  on_committed: Callable[[Iterable[int]], None], on_forgotten: Callable[[set[int]], None],
-                 on_fatal: Callable[[PipelineError], None]) -> None:
+                 on_fatal: Callable[[PipelineError], None], *, count: Callable[[int, int], None] | None = None) -> None:
+        """count: called with the number of requests that were added to the frontier, and of those that were in it already."""
         self._context = context
         self._on_queued = on_queued
         self._on_committed = on_committed
         self._on_forgotten = on_forgotten
         self._on_fatal = on_fatal
+        self._count = count
         self._pages: list[_Waiting] = []
         self._requests: list[Request] = []
         self._links: list[tuple[bool, Links]] = []  # the bool is True to remove the links from the frontier, and False to add them
@@ -159,6 +161,10 @@ class Committer:
                 self._unqueued -= len(requests) + len(links)
                 if not any(forgotten for forgotten, _ in self._links):
                     self._nothing_to_forget.set()
+                if self._count is not None:
+                    offered = len(requests) + sum(len(each.requests) for forgotten, each in links if not forgotten) + sum(
+                        len(waiting.page.links) for waiting in batch if waiting.links is None)
+                    self._count(len(done.queued), max(0, offered - len(done.queued)))
                 self._succeed(batch, done, forgot=any(forgotten for forgotten, _ in links))
 
     def _write(self, batch: list[_Waiting], requests: list[Request], links: list[tuple[bool, Links]]) -> Committed:

@@ -32,13 +32,17 @@ from twisted.python.failure import Failure
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE, RENDERED
 from pipeline.crawl.scrapy import engine_control
-from pipeline.crawl.scrapy.project.dupe_filter import ProjectDupeFilter
+from pipeline.crawl.scrapy.errback_failures import entries_of, for_errback, is_ignored
+from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
+from pipeline.crawl.scrapy.project.dupe_filter import FILTERED, ProjectDupeFilter
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
+from pipeline.crawl.scrapy.scheduler_stats import SchedulerStats
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
 from pipeline.session.errors import tls_fault
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.store.crawl.frontier import Queued
+from pipeline.text import clean_line, shown_url
 from pipeline.urls import absolute
 
 _OWN_META = frozenset({"depth", "verbatim_url", "is_start_request", "download_timeout", "download_slot", "download_latency", RENDERED})
@@ -64,6 +68,9 @@ class RowScheduler(BaseScheduler):
         self._delayed: list[tuple[float, int, scrapy.Request]] = []  # a heap of requests to send later: time, number, request
         self._sequence = itertools.count()
         self.dupe_filter = None if self._context.table.is_built_in else ProjectDupeFilter.of(crawler)
+        self.stats = None if self._context.table.is_built_in else SchedulerStats(crawler)
+        if isinstance(crawler.signals, FrontierSignals):
+            crawler.signals.on_dropped = self._dropped
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -78,6 +85,8 @@ class RowScheduler(BaseScheduler):
         return to_scrapy(queued, self._spider, self._failed)
 
     def _send_again(self, request: scrapy.Request) -> None:
+        if self.stats is not None:
+            self.stats.enqueued()
         not_before = request.meta.pop(NOT_BEFORE, None)
         loop = asyncio.get_running_loop()
         if not_before is None or not_before <= loop.time():
@@ -96,15 +105,17 @@ class RowScheduler(BaseScheduler):
     async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
         """Record the failure of a request in the store, then call the spider's errback.
 
-        This method is the errback of every request. A response with an error status does not call this method: PageCollector
-        commits such a response like any other page.
+        This method is the errback of every request. PageCollector commits a response with an error status like any other page. A
+        request that a middleware wants to be ignored (IgnoreRequest) is no failed page.
         """
         request = failure.request  # type: ignore[attr-defined]
         reason = failure.value
         assert reason is not None
         if reason is self._context.fatal:
             return  # the error ends the run; the next run sends the request
-        if not isinstance(reason, HttpError):
+        if is_ignored(reason):
+            await self._ignored(request, reason)
+        elif not isinstance(reason, HttpError):
             error, transient = translate_error(reason, request, self._context.session.proxy_for(request.url))
             logger.warning("%s", error)
             await self._context.committer.commit(Page(
@@ -112,11 +123,25 @@ class RowScheduler(BaseScheduler):
                 error=str(error), error_kind=type(error).__name__, transient=transient,
                 **self._context.login_of(request.method, request.meta)))
         if errback is not None:
-            output = errback(failure)
+            output = errback(for_errback(failure))
             if inspect.iscoroutine(output):
                 output = await output
-            async for entry in as_async_generator(output or ()):
+            async for entry in as_async_generator(entries_of(output)):
                 yield entry
+
+    def _dropped(self, request: scrapy.Request, reason: IgnoreRequest) -> None:
+        """Record a redirect or retry that Scrapy drops, because a listener of request_scheduled, such as OffsiteMiddleware, refuses it."""
+        if FRONTIER_ID in request.meta:
+            self._ignored(request, reason).add_done_callback(lambda done: done.exception())  # a failed commit also ends the run
+
+    def _ignored(self, request: scrapy.Request, reason: BaseException) -> asyncio.Future[None]:
+        """Commit a request that was ignored as done. Its page counts as empty, so no item of it is reported as gone."""
+        why = clean_line(str(reason), 200)
+        logger.info("%s is ignored: %s", shown_url(request.url), why or type(reason).__name__)
+        self._context.failures.ignore(f"{shown_url(request.url)}{f' ({why})' if why else ''}")
+        return self._context.committer.post(Page(
+            url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID),
+            **self._context.login_of(request.method, request.meta)))
 
     def wake_engine(self) -> None:
         """Make Scrapy's engine call next_request() again."""
@@ -168,6 +193,8 @@ def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scr
     failed: called if the request fails, with the spider's errback (or None) and the failure.
     """
     request = queued.request
+    # Scrapy's OffsiteMiddleware lets requests with dont_filter go to any host, also after a redirect.
+    anywhere = (request.dont_filter and not request.meta.get(FILTERED)) or bool(request.meta.get(FROM_START))
     meta = {name: value for name, value in request.meta.items() if name != FROM_START} | {
         FRONTIER_ID: queued.id, "verbatim_url": True}  # Scrapy percent-encodes characters that browsers do not encode
     if request.depth:
@@ -175,7 +202,7 @@ def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scr
     return scrapy.Request(
         absolute(request.url) or request.url, method=request.method, body=request.body, headers=list(request.headers) or None,
         encoding=request.encoding or "utf-8", meta=meta, cb_kwargs=request.cb_kwargs,
-        cookies=request.cookies, priority=request.priority, dont_filter=True,
+        cookies=request.cookies, priority=request.priority, dont_filter=anywhere,
         callback=_method(spider, request.callback), errback=partial(failed, _method(spider, request.errback)))
 
 

@@ -71,7 +71,7 @@ class FrontierScheduler(RowScheduler):
         context = self._context
         context.committer = committer = Committer(
             context, on_queued=self._on_queued, on_committed=self._on_committed, on_forgotten=self._on_forgotten,
-            on_fatal=self.fatal)
+            on_fatal=self.fatal, count=None if self.stats is None else self.stats.added)
         if context.session.login_state is not None:
             context.committer = self._unproved = UnprovedPages(
                 context, context.session.login_state, committer, on_refetch=self._refetch, on_fatal=self.fatal,
@@ -145,8 +145,16 @@ class FrontierScheduler(RowScheduler):
         request.meta[FRONTIER_ID] = None
         request.errback = partial(self._failed, request.errback)
         self._memory.append(request)
+        if self.stats is not None:
+            self.stats.enqueued()
 
     def next_request(self) -> scrapy.Request | None:
+        request = self._next_request()
+        if request is not None and self.stats is not None:
+            self.stats.dequeued()
+        return request
+
+    def _next_request(self) -> scrapy.Request | None:
         if self._context.stopping() or self._context.fatal is not None:
             return None
         if self._context.followers is not None:

@@ -28,6 +28,7 @@ class DecodeBodies:
 
     def __init__(self, crawler: Crawler) -> None:
         self._decoded = context_of(crawler).decoded
+        self._stats = None if context_of(crawler).table.is_built_in else crawler.stats
         self._max_bytes = crawler.settings.getint("DOWNLOAD_MAXSIZE")
 
     @classmethod
@@ -49,6 +50,9 @@ class DecodeBodies:
                 if request.meta.get(UNCONDITIONAL):
                     raise
                 return request.replace(dont_filter=True, meta={**request.meta, UNCONDITIONAL: True})
+        if self._stats is not None:
+            self._stats.inc_value("httpcompression/response_bytes", len(body))
+            self._stats.inc_value("httpcompression/response_count")
         del response.headers["Content-Encoding"]
         kind = responsetypes.from_args(headers=response.headers, url=response.url, body=body)
         changed: dict[str, Any] = {"cls": kind, "body": body}

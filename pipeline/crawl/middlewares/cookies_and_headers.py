@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from scrapy.crawler import Crawler
-from scrapy.exceptions import NotConfigured
+from scrapy.exceptions import IgnoreRequest, NotConfigured, NotSupported
 from scrapy.http import Request, Response, TextResponse
 from scrapy.spidermiddlewares.referer import RefererMiddleware
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import EPOCH, IS_RENDERED, START
+from pipeline.errors import PipelineError
 from pipeline.session import PreparedStart
 from pipeline.session.cookies.cookie import own_cookies, with_own
 from pipeline.session.cookies.jar import Jar
@@ -35,7 +36,10 @@ class RefusePrivateAddresses(_Middleware):
     """
 
     def process_request(self, request: Request) -> None:
-        self._context.session.ssrf_guard.check_url(request.url)
+        try:
+            self._context.session.ssrf_guard.check_url(request.url)
+        except PipelineError as error:  # Scrapy's exception for the middlewares and errbacks of the spider; the cause marks the page as failed
+            raise (IgnoreRequest if request.url.startswith("http") else NotSupported)(error.what) from error
 
 
 class SessionCookies(_Middleware):

@@ -10,7 +10,7 @@ import logging
 from typing import Self
 
 from scrapy.crawler import Crawler
-from scrapy.exceptions import NotConfigured
+from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.http import Request
 from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
@@ -18,6 +18,7 @@ from scrapy.utils.httpobj import urlparse_cached
 from pipeline.crawl.context import context_of
 from pipeline.crawl.frontier.requests import translate_error
 from pipeline.crawl.scrapy.handler import PROXY
+from pipeline.errors import PipelineError
 from pipeline.session.politeness.robots import PARSED_BYTES, RobotsTxt, robots_url
 
 _OF_ROBOTS = "pipeline_robots_txt"
@@ -42,16 +43,21 @@ class ObeyRobots:
         self._max_bytes = max(PARSED_BYTES, self._context.table.max_page_size)
         self._context.check_robots = self._check
         self._known: dict[str, asyncio.Future[RobotsTxt]] = {}
+        self._counts = not self._context.table.is_built_in
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         return cls(crawler)
 
     async def process_request(self, request: Request) -> None:
-        """Raise FetchError if robots.txt forbids the URL of the request."""
+        """Raise IgnoreRequest, as Scrapy does, if robots.txt forbids the URL of the request. The cause marks its page as failed."""
         if _OF_ROBOTS in request.meta or request.meta.get("dont_obey_robotstxt"):
             return
-        await self._check(request.url)
+        try:
+            await self._check(request.url)
+        except PipelineError as error:
+            self._count("forbidden")
+            raise IgnoreRequest(error.what) from error
 
     async def _check(self, url: str) -> None:
         place = robots_url(url)
@@ -83,8 +89,16 @@ class ObeyRobots:
             assert self._crawler.engine is not None
             answer = await self._crawler.engine.download_async(request)
         except Exception as error:  # noqa: BLE001  any failure of the fetch
+            self._count(*() if isinstance(error, IgnoreRequest) else (f"exception_count/{type(error)}",), "request_count")
             return RobotsTxt.of_error(translate_error(error, request, request.meta.get(PROXY))[0])
+        self._count("response_count", f"response_status_count/{answer.status}", "request_count")
         return RobotsTxt.of_answer(answer.status, answer.body)
+
+    def _count(self, *names: str) -> None:
+        """Count in the statistics of Scrapy, which components of the user's spiders may read."""
+        if self._counts and self._crawler.stats is not None:
+            for name in names:
+                self._crawler.stats.inc_value(f"robotstxt/{name}")
 
     def _slow_down(self, request: Request, asked_s: float) -> None:
         """Apply the Crawl-delay of a robots.txt, but at most the value of the setting `patience`."""

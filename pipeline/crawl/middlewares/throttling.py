@@ -10,7 +10,7 @@ from typing import Self
 
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.retry import get_retry_request
-from scrapy.exceptions import NotConfigured
+from scrapy.exceptions import IgnoreRequest, NotConfigured
 from scrapy.http import Request, Response, TextResponse
 from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
@@ -62,8 +62,9 @@ class HostPauses:
 
     async def _paused(self, request: Request, wait_s: float) -> Request | None:
         if wait_s > self._patience_s:
-            raise FetchError(f"requests to the host are paused for {wait_s:.0f} s (Retry-After)", where=shown_url(request.url),
-                             fix="wait for the next run, or increase the `patience` setting", retry=True)
+            paused = FetchError(f"requests to the host are paused for {wait_s:.0f} s (Retry-After)", where=shown_url(request.url),
+                                fix="wait for the next run, or increase the `patience` setting", retry=True)
+            raise IgnoreRequest(paused.what) from paused
         if request.callback is NO_CALLBACK:  # this is a request for robots.txt, for which other requests wait
             await asyncio.sleep(wait_s)
             return None

@@ -22,7 +22,6 @@ from scrapy.crawler import Crawler
 from scrapy.http import Request, Response
 from scrapy.logformatter import LogFormatter
 from scrapy.settings import Settings
-from scrapy.signalmanager import SignalManager
 from scrapy.spiders import Spider
 from scrapy.utils.asyncgen import as_async_generator
 from scrapy.utils.defer import aiter_errback, ensure_awaitable
@@ -30,6 +29,7 @@ from scrapy.utils.log import logformatter_adapter
 from twisted.python.failure import Failure
 
 from pipeline.crawl.collector import PageCollector
+from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
 
 logger = logging.getLogger("scrapy.core.engine")
 
@@ -121,7 +121,7 @@ class FastEngine(ExecutionEngine):
         return type(self.logformatter) is not LogFormatter or logger.isEnabledFor(logging.DEBUG)
 
 
-class ConnectedSignals(SignalManager):
+class ConnectedSignals(FrontierSignals):
     """Sends only signals that have a receiver. Most of the six signals for each page have no receiver."""
 
     def __init__(self, sender: Any) -> None:

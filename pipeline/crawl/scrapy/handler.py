@@ -261,6 +261,8 @@ def _raise_translated(error: Exception) -> NoReturn:
         raise UnsupportedURLSchemeError(str(error)) from error
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         raise CannotResolveHostError(str(error)) from error
+    if isinstance(error, (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)):
+        raise DownloadFailedError(str(error)) from error
     if isinstance(error, aiohttp.ClientConnectorError) or not isinstance(error, aiohttp.ClientError):
         closed = isinstance(error, asyncio.IncompleteReadError)  # raised in the SOCKS handshake; aiohttp does not raise this error
         raise DownloadConnectionRefusedError("the proxy closed the connection" if closed else str(error)) from error

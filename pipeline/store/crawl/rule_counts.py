@@ -21,6 +21,8 @@ USUAL_PASSES = 5
 """The number of earlier passes from which the usual share of a field or rule is computed."""
 
 
+PIPELINE_FAILED = "an item pipeline of the spider failed"
+"""The reason of rejected items begins so, if an item pipeline of the spider raised an exception for them."""
 _FEW = 3
 """A share is far under the usual share only if at least this many values are missing."""
 
@@ -131,6 +133,14 @@ def fewer_values(connection: Connection, spider: str, pass_id: int) -> list[Rule
 def requests_files(connection: Connection, pass_id: int) -> bool:
     """Return whether a pass has requested files to download."""
     return connection.execute(select(downloads.c.id).where(downloads.c.pass_id == pass_id).limit(1)).first() is not None
+
+
+def failed_in_pipeline(connection: Connection, pass_id: int) -> tuple[int, str]:
+    """Return how many items a pass has rejected because an item pipeline failed, and the first reason."""
+    ended = select(func.count(), func.min(rejects.c.id)).join(runs, runs.c.id == rejects.c.run_id).where(
+        runs.c.pass_id == pass_id, rejects.c.reason.startswith(PIPELINE_FAILED, autoescape=True))
+    count, first = connection.execute(ended).one()
+    return count, connection.execute(select(rejects.c.reason).where(rejects.c.id == first)).scalar_one() if count else ""
 
 
 def rejected(connection: Connection, pass_id: int) -> tuple[int, str]:

@@ -58,7 +58,7 @@ class MergedComponents:
         self._merge_downloader_middlewares(settings)
         self._merge_spider_middlewares(settings)
         for line in component_findings(settings):
-            self._context.note(line)
+            self._context.note_once(line)
         settings.set("SPIDER_MIDDLEWARES", dict(_adapted(settings.getdict("SPIDER_MIDDLEWARES"))), priority="cmdline")
         handlers = settings.getdict("DOWNLOAD_HANDLERS")
         settings.set("DOWNLOAD_HANDLERS", {scheme: limited(handler) if handler and scheme in ("http", "https") else handler
@@ -66,7 +66,7 @@ class MergedComponents:
         extensions = _by_name(settings.get("EXTENSIONS"))
         for name in _PORTS:
             if extensions.pop(name, None) is not None:
-                self._context.note(f"the extension {name} is not used, because it would let other programs execute code in the run")
+                self._context.note_once(f"the extension {name} is not used, because it would let other programs execute code in the run")
         settings.set("EXTENSIONS", extensions, priority="cmdline")
 
     def _merge_downloader_middlewares(self, settings: BaseSettings) -> None:
@@ -81,13 +81,13 @@ class MergedComponents:
             if name in _MAY_BE_OFF and not (has_login and ours.endswith("SessionCookies")):
                 base.pop(ours, None)
             elif ours.endswith("SessionCookies"):
-                self._context.note(f"{name} cannot be switched off, because the spider has a login")
+                self._context.note_once(f"{name} cannot be switched off, because the spider has a login")
             elif ours.endswith("ObeyRobots"):
-                self._context.note(f"{name} cannot be switched off: the key `robots` decides")
+                self._context.note_once(f"{name} cannot be switched off: the key `robots` decides")
             else:
-                self._context.note(f"{name} cannot be switched off: compressed bodies are always decoded")
+                self._context.note_once(f"{name} cannot be switched off: compressed bodies are always decoded")
         for name in sorted(set(given) & set(OWN_MIDDLEWARES.values())):
-            self._context.note(f"the place of {name} cannot be changed")
+            self._context.note_once(f"the place of {name} cannot be changed")
             given.pop(name)
         if given.get(PROTECTS, 0) is None:
             given.pop(PROTECTS)

@@ -9,6 +9,8 @@ from scrapy.dupefilters import BaseDupeFilter
 from scrapy.utils.defer import ensure_awaitable
 from scrapy.utils.misc import build_from_crawler, load_object
 
+FILTERED = "pipeline_filtered"
+"""The meta key of requests that the filter of the project has let through: their dont_filter means only that the frontier compares them with none."""
 _SCRAPYS = "scrapy.dupefilters.RFPDupeFilter"
 
 
@@ -31,13 +33,13 @@ class ProjectDupeFilter:
 
     def new(self, request: scrapy.Request) -> scrapy.Request | None:
         """Return the request as it is put into the frontier, which then compares it with no other; None if the filter has seen it."""
-        if request.dont_filter:
-            return request
+        if request.dont_filter:  # the spider may have copied the meta of a response
+            return request if FILTERED not in request.meta else request.replace(meta={k: v for k, v in request.meta.items() if k != FILTERED})
         if self._filter.request_seen(request):
             assert self._crawler.spider is not None
             self._filter.log(request, self._crawler.spider)
             return None
-        return request.replace(dont_filter=True)
+        return request.replace(dont_filter=True, meta={**request.meta, FILTERED: True})
 
     async def _opened(self) -> None:
         if hasattr(self._filter, "open"):

@@ -10,11 +10,13 @@ from typing import Any
 
 from scrapy import Request, signals
 from scrapy.crawler import Crawler
-from scrapy.exceptions import DropItem, IgnoreRequest
+from scrapy.exceptions import DropItem
 from scrapy.http import Response
 from scrapy.logformatter import LogFormatter
 from scrapy.utils.log import logformatter_adapter
 from twisted.python.failure import Failure
+
+from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
 
 logger = logging.getLogger("scrapy.core.scraper")
 
@@ -44,8 +46,8 @@ class ItemSignals:
 
     def scheduled(self, request: Request) -> bool:
         """Send request_scheduled, and return whether the request may be fetched: Scrapy's OffsiteMiddleware refuses it outside allowed_domains."""
-        answers = self._crawler.signals.send_catch_log(signals.request_scheduled, request=request, spider=self._spider, dont_log=IgnoreRequest)
-        return not any(isinstance(answer, Failure) and isinstance(answer.value, IgnoreRequest) for _, answer in answers)
+        assert isinstance(self._crawler.signals, FrontierSignals)
+        return not self._crawler.signals.refused(request, self._spider)
 
     def spider_failed(self, error: Exception, response: Response) -> None:
         """Send spider_error, which CLOSESPIDER_ERRORCOUNT counts, and count the error in the statistics."""
