@@ -81,7 +81,7 @@ class HeartbeatServer:
                                     fresh_s=self.limits.fresh_s, patience_s=self.limits.patience_s)
         self.responder = Responder(self._cache, service.zone, service.clock, self.access)
         self.http_app = HttpApp(self.responder, host_names=(listen.host, *listen.host_names), actions=actions,
-                                zone=service.zone, body_s=self.limits.http_idle_s, not_ready=service.not_ready)
+                                zone=service.zone, body_s=self.limits.http_idle_s, not_ready=service.not_ready, version=service.version)
         self.slices: TimeSlice
         self.connections: set[Connection] = set()
         self._all_closed = asyncio.Event()

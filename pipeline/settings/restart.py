@@ -14,7 +14,7 @@ from pipeline.settings.models.root import Settings
 _T = TypeVar("_T", bound=Table)
 
 _PIPELINE = ("data_dir", "database", "storage", "s3", "timezone")
-_LIVE = frozenset({"late_after", "outbox_after", "disk_below", "beat", "beat_every"})
+_LIVE = frozenset({"api_rate", "late_after", "outbox_after", "disk_below", "beat", "beat_every"})
 """Keys of [heartbeat] that a reload can change, because the service reads their values each time and does not keep them."""
 _SENT_BY_MAIL = ("digests", "alerts")
 

@@ -116,7 +116,7 @@ def test_settings_that_are_missing_a_folder_or_broken_are_named(words: tuple[str
             assert result.exit_code in (1, 2, 3)
 
 
-@pytest.mark.parametrize("words", [words for words in WITH_SETTINGS if filled(ALL[words]) and words != ("backup",)], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in WITH_SETTINGS if filled(ALL[words]) and words not in (("backup",), ("token", "create"))], ids=" ".join)
 def test_an_unknown_name_is_reported(words: tuple[str, ...], good: Path) -> None:
     said(tried(*settings_of(ALL[words], words, good), *filled(ALL[words])))
 

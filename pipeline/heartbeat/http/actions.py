@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline import proposal
 from pipeline.errors import StoreError, UsageError
+from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.stored_files import OfferedFile, stored_file
 from pipeline.model import Change, Message, MessageState, Outcome, RecipientResult, Run
 from pipeline.settings import Settings
@@ -80,6 +81,9 @@ class AdminActions:
     person has asked to stop.
     """
 
+    service: ServiceActions | None = None
+    """What needs the running service; None if this process has no such parts."""
+
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
                  on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
                  on_mail: Callable[[], None] = lambda: None, on_stop: Callable[[Sequence[Run]], None] = lambda found: None) -> None:
@@ -91,6 +95,10 @@ class AdminActions:
         self.on_mail = on_mail
         self._on_stop = on_stop
         self._mask: tuple[Settings, Mask] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings()
 
     @property
     def mask(self) -> Mask:

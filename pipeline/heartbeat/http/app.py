@@ -20,6 +20,8 @@ from pipeline.heartbeat.http.access.audit import Audit
 from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler, HttpConnection
 from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
 from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.api.api import Api
+from pipeline.heartbeat.http.api.route import ApiContext
 from pipeline.heartbeat.http.console.console import Console
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.error_log import ErrorLogFilter
@@ -46,20 +48,20 @@ class HttpApp:
     """The HTTP routes, and the aiohttp server for connections that the heartbeat server has accepted.
 
     host_names: names that the Host header may contain, besides IP addresses and localhost. actions: reads the data and
-    performs the actions of the pages that need the token; None means that there are no such pages. zone: the time zone of
+    performs the actions of the pages that need the token and of the API; None means that there are no such pages and no API. zone: the time zone of
     displayed times. body_s: maximum seconds until a submitted form has arrived completely. not_ready: returns why the service does not
     do its work, apart from the database; "" if it does.
     """
 
     def __init__(self, responder: Responder, *, host_names: tuple[str, ...] = (), actions: AdminActions | None = None,
-                 zone: tzinfo = UTC, body_s: float = 15.0, not_ready: Callable[[], str] = str) -> None:
+                 zone: tzinfo = UTC, body_s: float = 15.0, not_ready: Callable[[], str] = str, version: str = "") -> None:
         self._responder = responder
         self._not_ready = not_ready
         pages = PageRenderer(zone)
-        self._authorizer = Authorizer(
-            responder.access, pages, self.connection_of, body_s=body_s,
-            tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None,
-            audit=Audit(actions.store, actions.clock, actions.masked) if actions is not None else None)
+        audit = Audit(actions.store, actions.clock, actions.masked) if actions is not None else None
+        self._authorizer = Authorizer(responder.access, pages, self.connection_of, body_s=body_s, audit=audit,
+                                      tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None)
+        self._api = Api(ApiContext(actions, responder.snapshot), self._authorizer, audit, version=version) if actions is not None and audit else None
         self._console = Console(actions, self._authorizer, pages, responder.snapshot)
         self._host_names = {"localhost", *(name.lower() for name in host_names)}
         self._connections: dict[web.RequestHandler, HttpConnection] = {}
@@ -77,6 +79,8 @@ class HttpApp:
             app.router.add_get(path, self._authorizer.for_status(handler))
         app.router.add_post("/enter", self._authorizer.log_in_by_form)
         self._console.add_to(app.router)
+        if self._api is not None:
+            self._api.add_to(app.router)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=_requests_log, shutdown_timeout=1.0,
                                      lingering_time=2.0, auto_decompress=False, max_headers=_MOST_HEADERS)
         await self._runner.setup()
@@ -140,6 +144,8 @@ class HttpApp:
                                                  "the name to [heartbeat] names in settings.toml\n")
         try:
             await self._authorizer.identify(request)
+            if self._api is not None and self._api.serves(request.path):
+                return await self._api.respond(request, handler)
             return refusal(request) or await handler(request)
         except web.HTTPException as error:
             return web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n",

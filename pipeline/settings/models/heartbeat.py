@@ -53,6 +53,8 @@ class HeartbeatTable(Table):
     max_connections_per_address: int | None = Field(None, ge=1, le=65535)
     """Maximum number of connections from one remote IPv4 address or IPv6 /64. The default is a quarter of max_connections. Behind a
     reverse proxy, all clients have the address of the proxy."""
+    api_rate: float = Field(20.0, ge=0, le=10000)
+    """Requests per second that each API token may send; three times as many at once. 0 means no limit."""
     late_after: Duration | None = None
     """How long after the due time of a slot its spider is late, unless a run has succeeded by then. The default is half the time to
     the next slot, but at least a minute and at most an hour."""

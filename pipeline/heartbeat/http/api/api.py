@@ -1,0 +1,170 @@
+"""Serves the routes of the API: authorization, rate limit, parameters, threads, ETags, audit, problem details."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from aiohttp import ETag, web
+from pydantic import BaseModel
+
+from pipeline.errors import PipelineError, StoreError, UsageError
+from pipeline.heartbeat.http.access.audit import Audit
+from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler
+from pipeline.heartbeat.http.access.caller import Caller
+from pipeline.heartbeat.http.access.rate_limit import RateLimit
+from pipeline.heartbeat.http.api.openapi import Document
+from pipeline.heartbeat.http.api.problem import ApiProblem, of_http_error
+from pipeline.heartbeat.http.api.requests import body_of, query_of
+from pipeline.heartbeat.http.api.resources import all_routes
+from pipeline.heartbeat.http.api.route import PREFIX, ApiContext, Call, Reply, Result, Route
+from pipeline.heartbeat.http.stored_files import in_file_thread
+
+_ROOM = "/api/"
+_SAFE = ("GET", "HEAD")
+_log = logging.getLogger(__name__)
+
+
+class Api:
+    """The API of one server. version: the version of the program, for the OpenAPI document."""
+
+    def __init__(self, context: ApiContext, authorizer: Authorizer, audit: Audit, *, version: str = "") -> None:
+        self._context = context
+        self._authorizer = authorizer
+        self._audit = audit
+        self._limit = RateLimit(lambda: context.settings.heartbeat.api_rate, time.monotonic)
+        self.routes = all_routes()
+        self._document = Document(self.routes, version)
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        for route in self.routes:
+            add = router.add_get if route.method == "GET" else lambda path, handler, method=route.method: router.add_route(method, path, handler)
+            add(route.pattern, self._handler(route))
+        router.add_get(f"{PREFIX}/openapi.json", self._openapi)
+
+    @staticmethod
+    def serves(path: str) -> bool:
+        """Return whether errors of requests to this path are problem details."""
+        return path.startswith(_ROOM)
+
+    async def respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Authorize a request below /api/, and return the response of its handler, or problem details."""
+        caller = self._authorizer.caller_of(request)
+        if caller is None or not caller.by_header:
+            return ApiProblem("unauthorized", "send the header Authorization: Bearer TOKEN; `pipeline token create NAME` creates a token",
+                              headers={"WWW-Authenticate": 'Bearer realm="pipeline"'}).response
+        allowance = self._limit.take(caller.name)
+        if allowance.allowed:
+            response = await self._handled(request, handler)
+        else:
+            response = ApiProblem("too-many-requests", "wait, or raise [heartbeat] api_rate", headers={"Retry-After": str(allowance.wait_s)}).response
+        if not response.prepared:
+            response.headers["RateLimit-Policy"] = self._limit.policy
+            response.headers["RateLimit"] = f'"token";r={allowance.left};t={allowance.wait_s}'
+        return response
+
+    @staticmethod
+    async def _handled(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except ApiProblem as problem:
+            return problem.response
+        except web.HTTPException as error:
+            return of_http_error(error).response
+        except ConnectionError:
+            raise
+        except Exception:  # noqa: BLE001  after any error, the client gets a response
+            _log.exception("a request to the API failed because of a bug")
+            return ApiProblem("bug", "the service's log contains the details").response
+
+    def _handler(self, route: Route) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            caller = self._authorizer.caller_of(request)
+            assert caller is not None  # `respond` has refused all other requests
+            if request.method in _SAFE:
+                return await self._answer(route, request)
+            refused = ApiProblem("read-only", "create a token that may act with `pipeline token create NAME`") if not caller.may_act else None
+            try:
+                response = refused.response if refused is not None else await self._answer(route, request)
+            except ApiProblem as problem:
+                await self._record(route, caller, request, f"failed: {problem.detail or problem.kind}")
+                raise
+            await self._record(route, caller, request, "done" if refused is None else "refused: the token is read-only")
+            return response
+        return answer
+
+    async def _record(self, route: Route, caller: Caller, request: web.Request, outcome: str) -> None:
+        await self._audit.write(caller, route.action, route.target.format_map(request.match_info), outcome)
+
+    async def _answer(self, route: Route, request: web.Request) -> web.StreamResponse:
+        names = dict(request.match_info)
+        if any(not text.isprintable() for text in names.values()):
+            raise ApiProblem("not-found")
+        query = query_of(request, route.query)
+        body = await body_of(request, route.body)
+        found = await self._perform(route, Call(self._context, names, query, body, request))
+        if isinstance(found, web.StreamResponse):
+            return found
+        reply = found if isinstance(found, Reply) else Reply(found)
+        reply.wake()
+        content = await asyncio.to_thread(self._json, reply.model)
+        return _response(request, content, reply.status or route.statuses[0], dict(reply.headers))
+
+    async def _perform(self, route: Route, call: Call) -> Result:
+        """Call the handler of a route, a function in a thread. An error of the program becomes a problem."""
+        try:
+            if inspect.iscoroutinefunction(route.handler):
+                result: Result = await route.handler(call)
+            else:
+                result = await in_file_thread(cast("Callable[[Call], Result]", route.handler), call)
+        except StoreError as error:
+            raise ApiProblem("store", self._masked(error)) from error
+        except UsageError as error:
+            raise ApiProblem("conflict", self._masked(error)) from error
+        except PipelineError as error:
+            raise ApiProblem("not-possible", self._masked(error)) from error
+        return result
+
+    def _masked(self, error: PipelineError) -> str:
+        return self._context.actions.mask(str(error))
+
+    def _json(self, model: BaseModel) -> bytes:
+        """Return a model as JSON, with the secrets of the settings masked in each text."""
+        masked = _in_texts(model.model_dump(mode="json", by_alias=True), self._context.actions.mask)
+        return json.dumps(masked, separators=(",", ":")).encode()  # ASCII, so a lone surrogate of a site stays an escape
+
+    async def _openapi(self, request: web.Request) -> web.StreamResponse:
+        query_of(request, Route("GET", "", "", lambda call: Reply(call.body), None).query)
+        return _response(request, self._document.content, 200, {})
+
+
+def _in_texts(value: Any, mask: Any) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {mask(name): _in_texts(each, mask) for name, each in value.items()}
+    return [_in_texts(each, mask) for each in value] if isinstance(value, list) else value
+
+
+def _response(request: web.Request, content: bytes, status: int, headers: dict[str, str]) -> web.Response:
+    """Return a response with JSON; for GET with a strong ETag, and 304 if the client has this content (RFC 9110, 13.1.2)."""
+    response = web.Response(status=status, body=content, content_type="application/json", headers=headers)
+    if request.method not in _SAFE:
+        return response
+    own = ETag(hashlib.sha256(content).hexdigest()[:32])
+    if _has(request.if_none_match, own):
+        response = web.Response(status=304)
+    response.etag = own
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Authorization"
+    return response
+
+
+def _has(given: Sequence[ETag] | None, own: ETag) -> bool:
+    return given is not None and any(each.value in ("*", own.value) for each in given)

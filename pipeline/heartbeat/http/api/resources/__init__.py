@@ -1,0 +1,11 @@
+"""The resources of the API, one module a resource: its models, its routes and their handlers."""
+
+from __future__ import annotations
+
+from pipeline.heartbeat.http.api.resources import digests, downloads, items, outbox, runs, spiders
+from pipeline.heartbeat.http.api.route import Route
+
+
+def all_routes() -> list[Route]:
+    """Return the routes of all resources."""
+    return [route for resource in (spiders, runs, items, downloads, outbox, digests) for route in resource.routes()]

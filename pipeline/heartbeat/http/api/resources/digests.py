@@ -1,0 +1,113 @@
+"""The digests of the settings: list, preview, send now, mute."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pipeline.errors import UsageError
+from pipeline.heartbeat.http.api.resources.types import Time
+from pipeline.heartbeat.http.api.route import Call, Input, Model, Page, Reply, Route, not_found
+from pipeline.store.mail import digest_mutes, digests
+
+
+class Digest(Model):
+    """A digest of the settings. unreported_runs: how many ended runs its next mail reports. muted_until: null if it is not muted."""
+
+    name: str
+    spiders: list[str]
+    schedules: list[str]
+    recipients: int
+    unreported_runs: int
+    last_sent_at: datetime | None
+    muted_until: datetime | None
+
+
+class Sending(Model):
+    """A digest that is built and then sent, or has nothing to report. runs: how many runs it reports."""
+
+    digest: str
+    state: Literal["building", "nothing to report"]
+    runs: int
+
+
+class PreviewedMail(Model):
+    """A mail that the next digest would consist of. html: "" if it has none."""
+
+    name: str
+    text: str
+    html: str
+
+
+class Preview(Model):
+    """The mails that the next digest would consist of. Nothing was sent."""
+
+    digest: str
+    mails: list[PreviewedMail]
+
+
+class MuteBody(Input):
+    until: Time
+
+
+def routes() -> list[Route]:
+    return [
+        Route("GET", "/digests", "List the digests of the settings, sorted by name.", list_digests, Page[Digest]),
+        Route("GET", "/digests/{name}", "Get a digest.", get_digest, Digest),
+        Route("GET", "/digests/{name}/preview", "Render the mails that the next digest would consist of, and send nothing.", preview, Preview,
+              problems=("not-possible", "unavailable", "conflict")),
+        Route("POST", "/digests/{name}/messages", "Build and send the digest now, also while it is muted or in quiet hours.", send, Sending,
+              statuses=(202, 200), problems=("not-possible", "unavailable", "conflict"), action="send", target="digest {name}"),
+        Route("PUT", "/digests/{name}/mute", "Send nothing of the digest until a time. Nothing is lost.", mute, Digest, body=MuteBody,
+              problems=("conflict",), action="mute", target="digest {name}"),
+        Route("DELETE", "/digests/{name}/mute", "End the mute of a digest.", unmute, Digest, action="unmute", target="digest {name}"),
+    ]
+
+
+def list_digests(call: Call) -> Page[Digest]:
+    return Page(items=[_digest(call, name) for name in sorted(call.context.settings.digests)])
+
+
+def get_digest(call: Call) -> Digest:
+    _check(call)
+    return _digest(call, call.name)
+
+
+async def preview(call: Call) -> Preview:
+    _check(call)
+    mails = await call.context.running_service.preview_digest(call.name)
+    return Preview(digest=call.name, mails=[PreviewedMail(name=mail.name, text=mail.text, html=mail.html) for mail in mails])
+
+
+async def send(call: Call) -> Reply:
+    _check(call)
+    report = await call.context.running_service.send_digest(call.name)
+    return Reply(Sending(digest=call.name, state=report.state, runs=report.runs), status=202 if report.state == "building" else 200)
+
+
+def mute(call: Call) -> Digest:
+    _check(call)
+    if call.body.until <= call.context.now():
+        raise UsageError("the mute would end in the past", where="until", fix="give a time that is yet to come")
+    digest_mutes.mute(call.context.store, call.name, until=call.body.until)
+    return _digest(call, call.name)
+
+
+def unmute(call: Call) -> Digest:
+    _check(call)
+    digest_mutes.unmute(call.context.store, call.name)
+    return _digest(call, call.name)
+
+
+def _check(call: Call) -> None:
+    if call.name not in call.context.settings.digests:
+        raise not_found("the settings have no digest of this name")
+
+
+def _digest(call: Call, name: str) -> Digest:
+    store, table = call.context.store, call.context.settings.digests[name]
+    last = digests.last_sent(store, name)
+    return Digest(name=name, spiders=list(table.spiders), schedules=[str(each) for each in table.schedule],
+                  recipients=len({address for group in (table, *table.groups) for address in group.everyone}),
+                  unreported_runs=len(digests.untold(store, name, table.spiders)), last_sent_at=last[0] if last is not None else None,
+                  muted_until=digest_mutes.muted_until(store, now=call.context.now()).get(name))

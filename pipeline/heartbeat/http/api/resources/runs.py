@@ -1,0 +1,194 @@
+"""Runs: list, get, log, changes, start and stop."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipeline.heartbeat.http.api.paging import id_before, page_of, position_in
+from pipeline.heartbeat.http.api.problem import ApiProblem
+from pipeline.heartbeat.http.api.resources.spiders import check_spider
+from pipeline.heartbeat.http.api.resources.types import Name, Number, Text
+from pipeline.heartbeat.http.api.route import (
+    DEFAULT_LIMIT,
+    MOST,
+    PREFIX,
+    Call,
+    Input,
+    Model,
+    Page,
+    PageQuery,
+    Reply,
+    Route,
+    not_found,
+)
+from pipeline.model import Change, ChangeKind, Json, Outcome, Progress, Run, Transfer
+from pipeline.store.console import lists
+from pipeline.store.files.log_lines import LEVELS, LogReader
+from pipeline.store.files.run_logs import run_log
+from pipeline.store.runs import runs
+
+LOG_BYTES = 1 << 20
+"""How much of the end of a log is searched for lines."""
+State = Literal["waiting", "running", "ended"]
+
+
+class RunModel(Model):
+    """A run. complete: whether the pass fetched everything. suspect: whether the run succeeded, but its items are doubtful."""
+
+    id: int
+    spider: str
+    pass_id: int
+    reason: str
+    state: State
+    due_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    stop_requested_at: datetime | None
+    outcome: Outcome | None
+    complete: bool
+    suspect: bool
+    error: str
+    error_kind: str
+    progress: Progress
+    transfers: list[Transfer]
+
+
+class ChangeModel(Model):
+    """A change of an item. fields: the names of the fields that changed. before, after: all fields before and after."""
+
+    id: int
+    run: int
+    spider: str
+    key: str
+    kind: ChangeKind
+    at: datetime
+    fields: list[str]
+    before: dict[str, Json]
+    after: dict[str, Json]
+
+
+class LogLineModel(Model):
+    """A line of a log. at: null for text in another format."""
+
+    at: datetime | None
+    level: str
+    text: str
+
+
+class RunLog(Model):
+    """The last lines of a run's log, the oldest first."""
+
+    run: int
+    lines: list[LogLineModel]
+
+
+class RunQuery(PageQuery):
+    limit: Number = Field(DEFAULT_LIMIT, ge=1, le=MOST)
+    spider: Name | None = None
+    outcome: Outcome | None = None
+    state: State | None = None
+
+
+class ChangeQuery(PageQuery):
+    limit: Number = Field(DEFAULT_LIMIT, ge=1, le=MOST)
+    kind: ChangeKind | None = None
+
+
+class LogQuery(Input):
+    limit: Number = Field(200, ge=1, le=MOST, description="the maximum number of lines")
+    level: str = Field("debug", pattern=f"^({'|'.join(LEVELS)})$", description="the lowest level")
+    q: Text | None = Field(None, description="a part of the text")
+
+
+def routes() -> list[Route]:
+    return [
+        Route("GET", "/runs", "List runs, the newest first.", list_runs, Page[RunModel], RunQuery),
+        Route("GET", "/runs/{id}", "Get a run.", get_run, RunModel),
+        Route("GET", "/runs/{id}/log", "Get the end of a run's log.", get_log, RunLog, LogQuery),
+        Route("GET", "/runs/{id}/changes", "List the changes that a run found.", list_changes_of_run, Page[ChangeModel], ChangeQuery),
+        Route("POST", "/runs/{id}/stop", "Ask to stop a run at a checkpoint. The next run continues its pass.", stop_run, RunModel,
+              statuses=(202,), problems=("conflict",), action="stop", target="run {id}"),
+        Route("POST", "/spiders/{name}/runs", "Start a run. If a run of the spider waits already, it is returned with 200.", start_run, RunModel,
+              statuses=(201, 200), problems=("conflict",), action="run", target="spider {name}", tag="runs"),
+        Route("GET", "/spiders/{name}/changes", "List the changes of a spider's items, those of the newest runs first.", list_changes,
+              Page[ChangeModel], ChangeQuery, tag="changes"),
+    ]
+
+
+def list_runs(call: Call) -> Page[RunModel]:
+    query = call.query
+    found = lists.runs_page(call.context.store, limit=query.limit + 1, before=id_before(query.after), spider=query.spider,
+                            outcome=query.outcome.value if query.outcome is not None else None, state=query.state)
+    return page_of(found, query.limit, run_model, lambda run: (run.id,))
+
+
+def get_run(call: Call) -> RunModel:
+    return run_model(_run(call))
+
+
+def get_log(call: Call) -> RunLog:
+    run = _run(call)
+    lines = LogReader(run_log(call.context.store, run.id), last_bytes=LOG_BYTES).read()
+    text = (call.query.q or "").casefold()
+    shown = [line for line in lines if line.is_at_least(call.query.level) and text in line.text.casefold() and (line.text or line.at)]
+    return RunLog(run=run.id, lines=[LogLineModel(at=line.at, level=line.level, text=line.text) for line in shown[-call.query.limit:]])
+
+
+def list_changes_of_run(call: Call) -> Page[ChangeModel]:
+    return _changes(call, run_id=_run(call).id)
+
+
+def list_changes(call: Call) -> Page[ChangeModel]:
+    check_known_spider(call)
+    return _changes(call, spider=call.name)
+
+
+def stop_run(call: Call) -> RunModel:
+    _run(call)
+    call.context.actions.stop_run(call.id)
+    return run_model(_run(call))
+
+
+def start_run(call: Call) -> Reply:
+    check_spider(call)
+    started = call.context.now()
+    run = call.context.actions.run_now(call.name)
+    if run.ended_at is not None:  # skipped, because a run is in progress
+        raise ApiProblem("conflict", run.error)
+    return Reply(run_model(run), status=201 if run.created_at >= started else 200, headers={"Location": f"{PREFIX}/runs/{run.id}"},
+                 wake=call.context.actions.on_run)
+
+
+def check_known_spider(call: Call) -> None:
+    """Raise ApiProblem for a spider that neither the settings nor the store know."""
+    if call.name not in call.context.settings.spiders and not runs.history(call.context.store, call.name, limit=1):
+        raise not_found("there is no spider of this name")
+
+
+def run_model(run: Run) -> RunModel:
+    state: State = "ended" if run.ended_at is not None else "running" if run.started_at is not None else "waiting"
+    own: dict[str, Any] = {name: getattr(run, name) for name in RunModel.model_fields if name not in ("state", "transfers")}
+    return RunModel(state=state, transfers=list(run.transfers), **own)
+
+
+def change_model(change: Change) -> ChangeModel:
+    return ChangeModel(id=change.id, run=change.run_id, spider=change.spider, key=change.key, kind=change.kind, at=change.at, fields=change.fields,
+                       before=change.before, after=change.after)
+
+
+def _changes(call: Call, **of: Any) -> Page[ChangeModel]:
+    position = position_in(call.query.after, int, int)
+    before = (int(position[0]), int(position[1])) if position is not None else None
+    found = lists.changes_page(call.context.store, limit=call.query.limit + 1, kind=call.query.kind, before=before, **of)
+    return page_of(found, call.query.limit, change_model, lambda change: (change.run_id, change.id))
+
+
+def _run(call: Call) -> Run:
+    found = runs.get_run(call.context.store, call.id)
+    if found is None:
+        raise not_found("there is no run with this number")
+    return found

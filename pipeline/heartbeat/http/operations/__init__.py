@@ -1,0 +1,1 @@
+"""What the pages and the API do: plain functions on the store and the settings, one module a subject."""

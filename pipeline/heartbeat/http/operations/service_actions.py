@@ -1,0 +1,55 @@
+"""The operations that need the running service: reload, build digests, and fetch single pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class ReloadReport:
+    """The result of a reload. error: why the settings were not replaced; "" if they were. changed, waiting: the keys whose new values are used, or need a restart."""
+
+    error: str = ""
+    changed: list[str] = field(default_factory=list)
+    waiting_for_restart: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SendReport:
+    """The result of a request to send a digest now. runs: the number of runs that it reports."""
+
+    state: Literal["building", "nothing to report"]
+    runs: int
+
+
+@dataclass(frozen=True)
+class PreviewedMail:
+    """A mail of a previewed digest. html: "" if the mail has none."""
+
+    name: str
+    text: str
+    html: str = ""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The result of a check of the settings. output: what `pipeline check` prints."""
+
+    valid: bool
+    lines: list[str]
+
+
+class ServiceActions(Protocol):
+    """What the service does for the pages and the API. All methods raise PipelineError for what a user may not do or cannot have."""
+
+    async def reload(self) -> ReloadReport: ...
+
+    async def send_digest(self, name: str) -> SendReport: ...
+
+    async def preview_digest(self, name: str) -> list[PreviewedMail]: ...
+
+    async def check(self, toml: str | None) -> CheckReport: ...
+
+    async def suggest(self, url: str, *, render: bool, spider: str | None) -> Mapping[str, Any]: ...
