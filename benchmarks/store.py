@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from pipeline.heartbeat.http.console.overview import overview_page
+from pipeline.heartbeat.http.console.overview_rows import OverviewQuery, rows_of
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.history import RunHistory
@@ -148,8 +150,8 @@ class Subject:
 
     def _overview(self) -> None:
         now = NOW + timedelta(minutes=self._round)
-        self._pages.overview(build_snapshot(self.store, self.settings, DueTimes({}, NOW, now), version="1",
-                                            history=self._history), authorized=True)
+        snapshot = build_snapshot(self.store, self.settings, DueTimes({}, NOW, now), version="1", history=self._history)
+        overview_page(self._pages, snapshot, rows_of(snapshot, {}), OverviewQuery(), authorized=True)
 
 
 def _retention(full: Subject) -> str:

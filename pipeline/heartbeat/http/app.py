@@ -57,7 +57,7 @@ class HttpApp:
                  zone: tzinfo = UTC, body_s: float = 15.0, not_ready: Callable[[], str] = str, version: str = "") -> None:
         self._responder = responder
         self._not_ready = not_ready
-        pages = PageRenderer(zone)
+        pages = PageRenderer(zone, (lambda: actions.settings.pipeline.language) if actions is not None else lambda: "en")
         audit = Audit(actions.store, actions.clock, actions.masked) if actions is not None else None
         self._authorizer = Authorizer(responder.access, pages, self.connection_of, body_s=body_s, audit=audit,
                                       tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None)
@@ -86,7 +86,7 @@ class HttpApp:
         await self._runner.setup()
 
     async def stop(self) -> None:
-        self._console.stop()
+        await self._console.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         _requests_log.removeFilter(self.log_filter)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.languages import PAGE_LANGUAGES
 from pipeline.settings.fields.scalars import (
     Duration,
     Size,
@@ -26,6 +27,12 @@ from pipeline.settings.models.heartbeat import HeartbeatTable
 from pipeline.settings.models.mail import AlertsTable, MailTable
 from pipeline.settings.models.render import BrowserTable
 from pipeline.settings.models.spider import SpiderTable
+
+if TYPE_CHECKING:
+    PageLanguage = str
+else:  # type checkers do not support a computed Literal
+    PageLanguage = Literal[PAGE_LANGUAGES]
+"""The languages of the heartbeat's pages."""
 
 _PASSWORD_IN_URL = re.compile(r"://[^:/?#@]*:[^@]+@|[?&](ssl)?password=[^&]")
 
@@ -55,6 +62,8 @@ class PipelineTable(Table):
     """Folder for everything that the program writes: database, cookie jars, downloads, messages, logs."""
     timezone: ZoneName = "UTC"
     """IANA time zone of schedules and of displayed times."""
+    language: PageLanguage = "en"
+    """Language of the heartbeat's pages. Digests and alerts have a `language` of their own."""
     max_runs: int = Field(2, ge=1, le=64)
     """Maximum number of runs at the same time; with PostgreSQL, of each process that performs runs."""
     contact: str = ""

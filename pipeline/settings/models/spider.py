@@ -80,7 +80,7 @@ class SpiderTable(Table):
     spider: str = DEFAULT_SPIDER
     """Name of a built-in spider (see spiders.md), or your own class as "module:Class" or "file.py:Class"."""
     tags: tuple[str, ...] = ()
-    """Tags by which digests and their groups select spiders."""
+    """Tags by which digests and their groups select spiders, and by which the heartbeat's pages filter them."""
     schedule: Schedules = ()
     """When the spider runs: cron, "every 30m", "daily at 07:00", a table with further options, or a list of schedules."""
     after: tuple[str, ...] = ()

@@ -107,13 +107,13 @@ def test_the_overview_shows_every_spider_and_what_is_wrong(get, service):
     service.says = BUSY
     response = get("/")
     tree = html.fromstring(response.content)
-    assert [name.text.strip() for name in tree.cssselect("article h3")] == ["books", "idle"]
-    assert tree.cssselect("#wrong + ul li")[0].text_content() == "books: <b>late</b>"
+    assert [row.get("data-spider") for row in tree.cssselect("table.overview tbody tr")] == ["books", "idle"], "trouble comes first"
+    assert tree.cssselect("tr[data-spider=books] .problem")[0].text_content() == "<b>late</b>"
     assert not tree.xpath("//script|//b")
-    assert len(tree.cssselect("article rect")) == 6
+    assert len(tree.cssselect("tr[data-spider=books] .spark svg path")) == 6
     assert "1 h 1 min" in tree.text_content()
-    assert "3 pages, 9 items, 0 downloads, 9 waiting" in tree.text_content()
-    assert [figure.text for figure in tree.cssselect("figcaption")] == ["Items: 40", "Duration: 1 s"]
+    assert "Run 7: 3 pages, 9 items, 0 downloads" in tree.text_content()
+    assert [cell.text_content().strip() for cell in tree.cssselect("tr[data-spider=books] .spark")] == ["40", "1 s"]
     assert "built-in" not in response.text
     assert get("/style.css").headers["Content-Type"].startswith("text/css")
 

@@ -317,6 +317,49 @@ def test_a_stop_ends_live_event_streams(start, world, run):
         run(heartbeat.stop())
 
 
+def test_the_overview_is_searched_filtered_and_sorted_without_scripts(browser, world):
+    world.fill()
+    spiders = world.settings.spiders
+    tagged = spiders["idle"].model_copy(update={"tags": ("shop", EVIL)})
+    world.settings = world.settings.model_copy(update={"spiders": {"books": spiders["books"], "idle": tagged, "calm": spiders["idle"]}})
+    paused_spiders.pause(world.store, "calm", now=NOW, reason="a new site <b>soon</b>")
+
+    def names(query):
+        return [row.get("data-spider") for row in page(browser, f"/?{query}").cssselect("table.overview tbody tr")]
+
+    assert names("") == ["books", "calm", "idle"], "trouble first"
+    assert names("sort=name") == ["books", "calm", "idle"]
+    assert names("sort=last&page=9") == ["books", "calm", "idle"]
+    assert (names("q=SHO"), names("tag=shop"), names("state=paused"), names("q=nothing")) == (["idle"], ["idle"], ["calm"], [])
+    assert names(f"tag={quote(EVIL)}") == ["idle"]
+    row, = page(browser, "/?state=paused").cssselect("table.overview tbody tr")
+    assert "Paused until somebody resumes it: a new site <b>soon</b>" in row.text_content()
+    failed = page(browser, "/?q=books").cssselect("tr .problem a")[0]
+    assert failed.get("href").startswith("/runs/"), "a link to the page that shows why, not the name of a command"
+    assert "The last run failed" in failed.getparent().text_content()
+
+
+def test_the_overview_sends_the_rows_that_change_to_the_browsers_that_show_it(browser, world):
+    number = re.search(r"/events\?since=(\d+)", browser.get(f"{browser.base}/", timeout=10).text)[1]
+    paused_spiders.pause(world.store, "idle", now=NOW, reason=EVIL)
+    with browser.get(f"{browser.base}/events", params={"since": number}, stream=True, timeout=10) as events:
+        assert events.headers["Content-Type"] == "text/event-stream"
+        told = next(line for line in events.iter_lines(decode_unicode=True) if line.startswith("data:"))
+    rows = json.loads(told.removeprefix("data: "))["rows"]
+    assert list(rows) == ["idle"], "only the row that changed"
+    assert "<script" not in rows["idle"]
+    assert 'data-state="paused"' in rows["idle"]
+
+
+def test_the_pages_are_in_the_language_of_the_settings(browser, world):
+    world.fill()
+    table = world.settings.pipeline.model_copy(update={"language": "zh"})
+    world.settings = world.settings.model_copy(update={"pipeline": table})
+    found = page(browser, "/")
+    assert found.get("lang") == "zh"
+    assert "最近一次运行失败" in found.text_content()
+
+
 def test_missing_pages_are_404(browser):
     for path in ("/spiders/none", "/runs/99", "/runs/99/events", "/runs/x", "/messages/99", "/messages/99/body",
                  "/spiders/..%2f..%2fetc", "/runs/-1", "/runs/" + "9" * 40):
@@ -441,6 +484,7 @@ def test_no_configured_secret_is_in_any_answer(start, world):
     paths = {re.sub("{.*}", str(value), route) for route in routes
              for value in next((places[name] for name in places if f"{{{name}}}" in route), [""])}
     assert len(paths) > 40
+    paths -= {"/events"}  # it does not end; its rows are those of the overview
     bearer = {"Authorization": f"Bearer {world.token.reveal()}"}
     answers = []
     with requests.Session() as session:

@@ -32,7 +32,8 @@ class Console:
             for views in (SpiderViews, RunViews, DigestViews, OutboxViews, FileViews):
                 views(self._site).add_to(router)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """End the live streams, so that the server can stop immediately."""
+        await self._overview.live.stop()
         if self._site is not None:
             self._site.stopping.set()

@@ -13,18 +13,21 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from pipeline.heartbeat.http.atom import xml_text
-from pipeline.heartbeat.snapshot.schema import PastRun, Snapshot
+from pipeline.heartbeat.snapshot.schema import PastRun
 from pipeline.heartbeat.snapshot.spider_status import RECENT
+from pipeline.languages import PageTexts, page_texts, reasons
 from pipeline.model import Change, PagePicture, Run
-from pipeline.text import counted, escape_line, size_for_people, span_for_people, stamp
+from pipeline.text import escape_line, size_for_people, span_for_people, stamp
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _WIDTH, _HEIGHT = 96, 24
 _LONGEST_VALUE = 120
-_CHARTS = 500
-"""Maximum number of cached charts, enough for 250 spiders."""
+_JUST_NOW_S = 5.0
+_UNITS = ((2 * 86400, "{n} d"), (3600, "{n} h"), (60, "{n} min"), (1, "{n} s"))
+_CHARTS = 1000
+"""Maximum number of cached charts, enough for 500 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
            "waiting")
 
@@ -32,17 +35,19 @@ FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "
 class PageRenderer:
     """Renders the templates of the pages.
 
-    zone: the time zone of displayed times. Templates get a variable `authorized`: whether the request has the token.
+    zone: the time zone of displayed times. language: returns the language of the pages, which a reload of the settings can change.
+    Templates get a variable `authorized`: whether the request has the token. The functions `t` and `n` translate texts.
     """
 
-    def __init__(self, zone: tzinfo = UTC) -> None:
+    def __init__(self, zone: tzinfo = UTC, language: Callable[[], str] = lambda: "en") -> None:
         self._zone = zone
+        self._language = language
         self._charts: dict[tuple[str, int, int, int], Markup] = {}
         self._templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
-        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "counted": counted, "bars": self._bars, "took": took,
+        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took, "ago": self._ago, "reason": self._reason,
                                     "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
-        self._templates.globals |= {"figures": FIGURES, "state_of": state_of}
+        self._templates.globals |= {"figures": FIGURES, "state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
         self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
         """The text and the media type of each style sheet, script and icon, by file name."""
 
@@ -52,9 +57,6 @@ class PageRenderer:
         mask: function that masks secrets; the template filters `plain` and `difference` apply this function to scraped text.
         """
         return self._templates.get_template(template).render(mask=mask, **facts)
-
-    def overview(self, snapshot: Snapshot, *, authorized: bool, feed_key: str = "") -> str:
-        return self._templates.get_template("overview.html").render(now=snapshot, authorized=authorized, feed_key=feed_key)
 
     def locked(self, *, wrong: bool, again: bool = False, page: str = "") -> str:
         """Return the page that asks for the token.
@@ -83,6 +85,38 @@ class PageRenderer:
 
     def _at(self, moment: datetime | None) -> str:
         return stamp(moment, self._zone) if moment is not None else "–"
+
+    @property
+    def texts(self) -> PageTexts:
+        return page_texts(self._language())
+
+    def _text(self, english: str, **values: object) -> str:
+        return self.texts.text(english, **values)
+
+    def _counted(self, number: int, what: str) -> str:
+        return self.texts.counted(number, what)
+
+    def _ago(self, moment: datetime | str | None, missing: str = "–") -> str | Markup:
+        """Return a time as people say it, such as "2 min ago" or "in 3 h", with the exact time as its title."""
+        if not moment:
+            return missing
+        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        seconds = (datetime.now(UTC) - at).total_seconds()
+        text = _distance(abs(seconds), self.texts)
+        said = self._text("{span} ago", span=text) if seconds >= 0 else self._text("in {span}", span=text)
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(
+            at.astimezone(UTC).isoformat(timespec="seconds"), stamp(at, self._zone), self._text("just now") if abs(seconds) < _JUST_NOW_S else said)
+
+    def _reason(self, text: str) -> str:
+        """Return a stored English text, such as the error of a run, in the language of the pages."""
+        language = self._language()
+        return text if language == "en" else reasons(language).translate(text)
+
+
+def _distance(seconds: float, texts: PageTexts) -> str:
+    """Return a span of time in its largest unit, rounded down."""
+    number, unit = next((int(seconds // length), unit) for length, unit in _UNITS if seconds >= length or length == 1)
+    return texts.text(unit, n=number)
 
 
 def _percent(share: float | None) -> str:
@@ -127,17 +161,16 @@ def _short(text: str) -> str:
 
 
 def bars(runs: list[PastRun], figure: str) -> Markup:
-    """Return a sparkline as SVG, with a bar for each run, the oldest run first.
+    """Return a sparkline as SVG, with a bar for each run, the oldest run first: one path for all runs with the same outcome.
 
-    The CSS class of each bar is the outcome of the run. runs: the runs, newest first. figure: the value that determines
-    the height of a bar: "items" or "duration_s".
+    The CSS class of each path is the outcome. runs: the runs, newest first. figure: the value that determines the height of a bar: "items" or
+    "duration_s".
     """
     values = [(run["duration_s"] or 0.0) if figure == "duration_s" else run["items"] for run in reversed(runs)]
     top = max(values, default=0) or 1.0
     step = _WIDTH / max(len(runs), RECENT)
-    drawn = []
+    paths: dict[str, str] = {}
     for index, (run, value) in enumerate(zip(reversed(runs), values, strict=True)):
         height = max(1.0, _HEIGHT * value / top)
-        drawn.append(Markup('<rect class="{}" x="{:g}" y="{:g}" width="3.8" height="{:g}"/>').format(
-            run["outcome"], round(index * step, 2), round(_HEIGHT - height, 2), round(height, 2)))
-    return Markup("").join(drawn)
+        paths[run["outcome"]] = f"{paths.get(run['outcome'], '')}M{index * step + 2:.3g} {_HEIGHT}v-{height:.3g}"
+    return Markup("").join(Markup('<path class="{}" d="{}"/>').format(outcome, path) for outcome, path in paths.items())

@@ -1,0 +1,32 @@
+"""Tests of the pages' languages: each text of a template has a translation with the same placeholders, and no translation is left over."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipeline.heartbeat.http import console
+from pipeline.languages import PAGE_LANGUAGES
+from pipeline.languages.page_texts import FOLDER
+from pipeline.model import Outcome
+
+TEMPLATES = Path(console.__file__).parent / "templates"
+BY_VALUE = {"ok", "degraded", "failing", "paused", "running", "trouble first", "name", "next run", "last run", "just now", "{span} ago",
+            "in {span}", "{n} d", "{n} h", "{n} min", "{n} s", *(outcome.value.replace("_", " ") for outcome in Outcome)}
+"""Texts that code chooses."""
+
+
+def texts_of_templates() -> set[str]:
+    source = "".join(path.read_text("utf-8") for path in sorted(TEMPLATES.glob("*.html")))
+    return set(re.findall(r'\bt\("([^"]+)"', source)) | {f"{{n}} {noun}" for noun in re.findall(r'\bn\([^"}]*(?:"items"\])?[^"}]*, "([^"]+)"\)', source)}
+
+
+@pytest.mark.parametrize("language", PAGE_LANGUAGES[1:])
+def test_every_text_of_the_pages_is_translated_and_no_translation_is_left_over(language: str) -> None:
+    found = tomllib.loads((FOLDER / f"{language}.toml").read_text("utf-8"))
+    assert found.keys() == texts_of_templates() | BY_VALUE
+    for english, text in found.items():
+        assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", english)), english
