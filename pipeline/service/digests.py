@@ -16,6 +16,8 @@ from pipeline.store.runs.follow_ups import is_tried_again
 from pipeline.workers.runner import Runner
 
 RETRY_S = 60.0
+ON_REQUEST = "manual "
+"""The beginning of the slot key of a digest that a person asked for."""
 AT_ONCE = 2
 """Maximum number of digests that are built at the same time. With more than one, a slow digest does not delay the others."""
 
@@ -68,7 +70,7 @@ class DigestBuilder:
             if name in unfinished or not digest.schedule:
                 await self.build(name, "untold runs")
 
-    async def build(self, name: str, slot_key: str, *, scheduled: bool = False) -> bool:
+    async def build(self, name: str, slot_key: str, *, scheduled: bool = False, at_once: bool = False) -> bool:
         """Build a digest of the runs that the digest has not reported yet.
 
         During the digest's quiet hours, or while it is muted, do nothing.
@@ -77,20 +79,21 @@ class DigestBuilder:
         rendering failed is built again later.
         slot_key: the text that identifies the slot, or the reason for the digest if it has no schedule.
         scheduled: whether `slot_key` identifies a slot. Only then is a digest with `empty = "send"` sent without any news.
+        at_once: whether a person asked for the digest. Quiet hours and mutes are then ignored, and failures that only repeat are reported.
         """
         try:
-            if await self.waits_until(name) is not None:
+            if not at_once and await self.waits_until(name) is not None:
                 return False
         except PipelineError as error:
             await self._failed(name, None, error)
             return False
         if self._by_jobs():
-            return await self._claim_for_any(name, slot_key, scheduled=scheduled)
+            return await self._claim_for_any(name, slot_key, scheduled=scheduled, at_once=at_once)
         claimed = False
         async with self._locks[name], self._places:
             claim = None
             try:
-                claim = await self._claim(name, slot_key, scheduled=scheduled, owner=self._owner)
+                claim = await self._claim(name, slot_key, scheduled=scheduled, owner=self._owner, at_once=at_once)
                 if claim is None:
                     return True
                 claimed = claim.slot_key == slot_key  # if not, an earlier, unfinished claim was built
@@ -101,20 +104,20 @@ class DigestBuilder:
                 self._on_message()
         return claimed
 
-    async def _claim_for_any(self, name: str, slot_key: str, *, scheduled: bool) -> bool:
+    async def _claim_for_any(self, name: str, slot_key: str, *, scheduled: bool, at_once: bool) -> bool:
         """Claim the runs for a digest that any process builds. Return False if the store could not be written."""
         try:
-            await self._claim(name, slot_key, scheduled=scheduled, owner=None)
+            await self._claim(name, slot_key, scheduled=scheduled, owner=None, at_once=at_once)
         except PipelineError as error:
             await self._failed(name, None, error)
             return False
         return True
 
-    async def _claim(self, name: str, slot_key: str, *, scheduled: bool, owner: str | None) -> DigestClaim | None:
+    async def _claim(self, name: str, slot_key: str, *, scheduled: bool, owner: str | None, at_once: bool = False) -> DigestClaim | None:
         """Claim the runs that a digest has yet to report. owner: the owner of the claim's lease; None leaves the claim to any process."""
         digest = self._state.settings.digests[name]
         return await asyncio.to_thread(digests.claim, self._state.store, name, digest.spiders, slot_key, owner=owner, now=utc_now(),
-                                       scheduled=scheduled, even_empty=scheduled and digest.empty == "send", repeats=bool(digest.schedule))
+                                       scheduled=scheduled, even_empty=scheduled and digest.empty == "send", repeats=at_once or bool(digest.schedule))
 
     async def build_claimed(self, digest_id: int) -> None:
         """Build the digest of a claim, and the other unfinished claims with the same digest, the oldest first.
@@ -126,7 +129,7 @@ class DigestBuilder:
         try:
             while (claim := await asyncio.to_thread(digests.take_oldest, self._state.store, digest_id, owner=self._owner, now=utc_now())):
                 name = claim.name
-                if (until := await self.waits_until(name)) is not None:
+                if not claim.slot_key.startswith(ON_REQUEST) and (until := await self.waits_until(name)) is not None:
                     await asyncio.to_thread(digests.give_back, self._state.store, claim, owner=self._owner, until=until)
                     return
                 await self._runner.digests.build(claim, self._owner)

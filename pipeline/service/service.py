@@ -32,6 +32,7 @@ from pipeline.service.housekeeping import Housekeeping
 from pipeline.service.leadership import Leadership
 from pipeline.service.mending import RuleMender
 from pipeline.service.node import NodeReporter, load_of_machine
+from pipeline.service.on_request import RequestedActions
 from pipeline.service.recovery import Recovery, check_store
 from pipeline.service.reload import Reloader
 from pipeline.service.roles import ALL_ROLES, OUTBOX, SCHEDULER, WORKER, Duty, OutboxRole, SchedulerRole, WorkerRole
@@ -151,6 +152,7 @@ class Service:
                           on_mail=self._wake_outbox, on_stop=self._stop_runs)
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)
+        self._actions.service = RequestedActions(state, self._reloader, self._digests, lambda: self._actions.mask)
         self._due_slots = DueSlots(state, self._scheduling, self._digests)
         self._status = StatusSource(state, upcoming=self._due_slots.upcoming, jobs=self._scheduling.jobs, mask=lambda: self._actions.mask,
                                     data_id=load_or_create_token(settings.data_dir).data_id)

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from rich.cells import cell_len
 
 from pipeline.cli.main import main
-from pipeline.cli.pages.plain_session import name_for
 from pipeline.sample_rows import row_lines
 from pipeline.settings import load
 from pipeline.workers.pages import shell
+from pipeline.workers.plain_session import name_for
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program
 

@@ -54,7 +54,7 @@ def _proposals(settings_file: str, url: str, spider: str | None, as_name: str = 
     rendered in a browser.
     """
     from pipeline.cli.pages.child import perform
-    from pipeline.cli.pages.plain_session import name_for
+    from pipeline.workers.plain_session import name_for
     with _session_of(settings_file, url, spider, "suggest") as (settings, session):
         return perform(settings, "suggest", session, {"url": url, "as": as_name or spider or name_for(url), "keys": keys or {}, "render": render},
                        limit_s=_SUGGEST_LIMIT_S, where=shown_url(url))
@@ -67,7 +67,7 @@ def _session_of(settings_file: str, url: str, spider: str | None, command: str) 
     spider: the name of a spider in the settings file; None for a plain session, which needs no settings file.
     """
     from pipeline.cli.pages.child import check_url
-    from pipeline.cli.pages.plain_session import NAME, plain_settings
+    from pipeline.workers.plain_session import NAME, plain_settings
     if spider is not None:
         settings = load_settings(settings_file)
         name = spider_name(settings, spider)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pipeline.cli.pages.plain_session import name_for
 from pipeline.text import clean_line, counted
+from pipeline.workers.plain_session import name_for
 
 _LONGEST_NAME = 40
 _LONGEST_TITLE = 100

@@ -16,6 +16,7 @@ from pipeline.settings import Settings, SpiderTable
 
 NAME = "page"
 """The name of the temporary spider."""
+_NOWHERE = "https://public.invalid/"  # RFC 6761, 6.4: no host has this name
 _GENERIC_LABELS = frozenset({"www", "www2", "m", "shop", "store", "blog", "docs", "web", "news", "en", "de"})
 
 
@@ -34,6 +35,16 @@ def plain_settings(url: str, base: Settings | None) -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="pipeline-page-") as folder:
         place = base.pipeline.model_copy(update={"data_dir": folder, "database": None})
         yield Settings(pipeline=place, logs=base.logs, browser=base.browser, spiders={NAME: spider}, file=base.file)
+
+
+@contextmanager
+def guarded_settings(url: str, base: Settings) -> Iterator[Settings]:
+    """Yield settings as `plain_settings` does, whose session fetches no private address, not even that of `url`.
+
+    Only addresses that the settings of a spider name may be private, so the spider starts somewhere else.
+    """
+    with plain_settings(url, base), plain_settings(_NOWHERE, base) as settings:  # the first one only checks the URL
+        yield settings
 
 
 def name_for(url: str) -> str:

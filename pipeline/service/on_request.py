@@ -1,0 +1,180 @@
+"""What the service does on request of the pages and the API: reload, build digests, check settings, suggest rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError, SettingsError, UsageError
+from pipeline.heartbeat.http.operations.service_actions import CheckReport, PreviewedMail, ReloadReport, SendReport
+from pipeline.service.digests import ON_REQUEST, DigestBuilder
+from pipeline.service.reload import Reloader
+from pipeline.service.state import ServiceState, utc_now
+from pipeline.settings import Settings, load
+from pipeline.settings.files import part_folder
+from pipeline.settings.masking import Mask
+from pipeline.store import open_store_of
+from pipeline.store.mail import digests
+from pipeline.text import escape_line, shown_url
+from pipeline.workers import page_task
+from pipeline.workers.forkserver import warm_up
+from pipeline.workers.plain_session import NAME, guarded_settings, name_for
+
+AT_ONCE = 2
+"""Maximum number of child processes for requests at the same time."""
+WAITING = 4
+"""Maximum number of requests that wait for such a process."""
+DRAFT = "draft.toml"
+"""The name of a file of settings.d that is only checked."""
+SUGGEST_LIMIT_S = 60.0
+COMMAND_LIMIT_S = 60.0
+MOST_BYTES = 8 * 2**20
+"""Maximum size of a previewed mail, and of the output of a command."""
+
+
+class RequestedActions:
+    """Implements ServiceActions. mask: returns a Mask of the current settings."""
+
+    def __init__(self, state: ServiceState, reloader: Reloader, builder: DigestBuilder, mask: Callable[[], Mask]) -> None:
+        self._state = state
+        self._reloader = reloader
+        self._builder = builder
+        self._mask = mask
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._requests = 0
+
+    async def reload(self) -> ReloadReport:
+        """Reload the settings, as SIGHUP does."""
+        before = self._state.settings
+        await self._reloader.reload()
+        if self._state.settings_error:
+            return ReloadReport(self._mask()(self._state.settings_error))
+        return ReloadReport("", changed_keys(before, self._state.settings), list(self._state.waiting_for_restart))
+
+    async def send_digest(self, name: str) -> SendReport:
+        """Build a digest of what it has not reported yet, also during its quiet hours and while it is muted."""
+        self._check_digest(name)
+        untold = await asyncio.to_thread(digests.untold, self._state.store, name, self._state.settings.digests[name].spiders)
+        if not untold:
+            return SendReport("nothing to report", 0)
+        self._state.spawn(self._build(name))
+        return SendReport("building", len(untold))
+
+    async def _build(self, name: str) -> None:
+        await self._builder.build(name, f"{ON_REQUEST}{utc_now().isoformat()}", at_once=True)
+
+    async def preview_digest(self, name: str) -> list[PreviewedMail]:
+        """Render the mails that the next digest would consist of, in a process of the command `pipeline digest`."""
+        self._check_digest(name)
+        async with self._place():
+            with tempfile.TemporaryDirectory(prefix="pipeline-preview-") as folder:
+                code, lines = await self._command("digest", name, "--preview", folder, "--settings", self._state.settings.file)
+                if code != 0:
+                    raise PipelineError(self._mask()("; ".join(lines[-3:])) or "the digest could not be rendered", where=f"digests.{name}")
+                return await asyncio.to_thread(_mails_in, Path(folder))
+
+    async def check(self, toml: str | None) -> CheckReport:
+        """Check the settings file, or what it would be with `toml` as one more file of settings.d."""
+        if toml is not None:
+            return await asyncio.to_thread(self._check_draft, toml)
+        async with self._place():
+            code, lines = await self._command("check", "--settings", self._state.settings.file)
+        return CheckReport(code == 0, [self._mask()(line) for line in lines])
+
+    def _check_draft(self, toml: str) -> CheckReport:
+        file = Path(self._state.settings.file)
+        try:
+            load(file, drafts={part_folder(file) / DRAFT: toml})
+        except SettingsError as error:
+            return CheckReport(valid=False, lines=[self._mask()(escape_line(line)) for line in str(error).splitlines()])
+        return CheckReport(valid=True, lines=[])
+
+    async def suggest(self, url: str, *, render: bool, spider: str | None) -> Mapping[str, Any]:
+        """Fetch a page and propose rules for a spider.
+
+        spider: the spider whose session fetches the page. None means a session of its own, which fetches no private address: whoever has a
+        token must not reach through this service what only this machine can reach.
+        """
+        settings = self._state.settings
+        if spider is not None and spider not in settings.spiders:
+            raise UsageError(f"no spider named {spider!r}", where="spider")
+        async with self._place():
+            with guarded_settings(url, settings) if spider is None else contextlib.nullcontext(settings) as used:
+                return await self._suggest(used, url, spider, render=render)
+
+    async def _suggest(self, settings: Settings, url: str, spider: str | None, *, render: bool) -> Mapping[str, Any]:
+        await asyncio.to_thread(_create_tables, settings)
+        options = {"url": url, "as": spider or name_for(url), "keys": {}, "render": render}
+        return await page_task.perform(settings, "suggest", spider or NAME, options, limit_s=SUGGEST_LIMIT_S, where=shown_url(url),
+                                       is_stopped=self._state.stopping.is_set)
+
+    def _check_digest(self, name: str) -> None:
+        if name not in self._state.settings.digests:
+            raise UsageError(f"no digest named {name!r}", where="settings.toml: digests")
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Wait for a place for a child process. Raises UsageError if too many requests wait already."""
+        if self._requests >= AT_ONCE + WAITING:
+            raise UsageError("too many requests that need a process of their own are in progress", fix="try again in a minute")
+        self._requests += 1
+        try:
+            async with self._places:
+                yield
+        finally:
+            self._requests -= 1
+
+    @staticmethod
+    async def _command(*arguments: str) -> tuple[int, list[str]]:
+        """Run a command of this program; return its exit code and its lines. Raises PipelineError after a time limit."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pipeline", *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT)
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(COMMAND_LIMIT_S):
+                output = await process.stdout.read(MOST_BYTES)
+                code = await process.wait()
+        except TimeoutError as error:
+            raise PipelineError(f"`pipeline {arguments[0]}` has not ended within {COMMAND_LIMIT_S:.0f} s") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return code, [escape_line(line) for line in output.decode("utf-8", "replace").splitlines()]
+
+
+def changed_keys(before: Settings, after: Settings) -> list[str]:
+    """Return the tables that differ, such as "retention" and "spiders.books"."""
+    found: list[str] = []
+    for name in type(after).model_fields:
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new:
+            continue
+        if isinstance(new, dict) and isinstance(old, dict):
+            found += [f"{name}.{key}" for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+        else:
+            found.append(name)
+    return found
+
+
+def _create_tables(settings: Settings) -> None:
+    """Create the tables of a temporary store, which a child process never does."""
+    open_store_of(settings).close()
+    warm_up()
+
+
+def _mails_in(folder: Path) -> list[PreviewedMail]:
+    return [PreviewedMail(path.stem, _text_of(path), _text_of(path.with_suffix(".html"))) for path in sorted(folder.glob("*.txt"))]
+
+
+def _text_of(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES).decode("utf-8", "replace")
