@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import regex
 from scrapy.http import Response
 
-from pipeline.crawl.browser.visual import picture_of
+from pipeline.crawl.browser.visual_watch import picture_of
 from pipeline.crawl.built_in import BuiltInSpider, TriedRule
 from pipeline.crawl.collector import Found
 from pipeline.crawl.extract import CompiledRule, Document, RejectedItem, RuleFailedError
@@ -30,7 +30,7 @@ class WatchSpider(BuiltInSpider):
     """Watches the text of pages. An item has the fields url, name and text.
 
     The text consists of the lines of the page, without the elements of `without`, empty lines and the matches of `ignore`. Text that is not HTML
-    is unchanged. With `visual`, the item has the field picture, too, which pipeline.crawl.browser.visual adds.
+    is unchanged. With `visual`, the item has the field picture, too, which pipeline.crawl.browser.visual_watch adds.
     """
 
     name = "watch"

@@ -39,7 +39,7 @@ def render(folder: Path) -> None:
 
 
 def ours(before: str, after: str) -> int:
-    from pipeline.picture_difference import difference, opened
+    from pipeline.pixel_difference import difference, opened
 
     return difference(opened(Path(before).read_bytes()), opened(Path(after).read_bytes()), threshold=THRESHOLD).pixels
 

@@ -17,8 +17,8 @@ from scrapy.exceptions import CloseSpider, DropItem
 from scrapy.http import HtmlResponse, Response, TextResponse
 from scrapy.spiders import Spider
 
-from pipeline.crawl.browser.picture import Picture
 from pipeline.crawl.browser.rendered_output import RenderedOutput
+from pipeline.crawl.browser.screenshot import Picture
 from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.extract.page_text import is_binary

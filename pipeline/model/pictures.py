@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.picture_difference import Region
+from pipeline.pixel_difference import Region
 
 PICTURE = "picture"
 """The name of the field."""

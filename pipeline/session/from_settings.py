@@ -36,7 +36,7 @@ from pipeline.store.session_files import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.session.browser.blocking import BlockingBrowser
+    from pipeline.session.browser.sync_browser import SyncBrowser
 
 
 def open_session(name: str, spider: SpiderTable, settings: Settings, stored: SessionFiles | None = None) -> Session:
@@ -66,11 +66,15 @@ def open_session(name: str, spider: SpiderTable, settings: Settings, stored: Ses
         open_browser=partial(_open_browser, spider, settings) if spider.login is not None and needs_browser else None)
 
 
-def _open_browser(spider: SpiderTable, settings: Settings, session: Session) -> BlockingBrowser:
+def _open_browser(spider: SpiderTable, settings: Settings, session: Session) -> SyncBrowser:
     """Return a browser for the login of a spider."""
-    from pipeline.session.browser import blocking, browser, program, render_rules  # noqa: PLC0415  loads Playwright, which few spiders need
-    return blocking.BlockingBrowser(lambda: browser.SessionBrowser(session, program.BrowserProgram.of(settings.browser, settings.data_dir), max_pages=1), render_rules.RenderRules.of(spider),
-                           session.storage or WebStorage(), session.trusted, max_bytes=spider.max_page_size)
+    from pipeline.session.browser import browser, program, render_rules, sync_browser  # noqa: PLC0415  loads Playwright, which few spiders need
+
+    def open_session_browser() -> browser.SessionBrowser:
+        return browser.SessionBrowser(session, program.BrowserProgram.of(settings.browser, settings.data_dir), max_pages=1)
+
+    return sync_browser.SyncBrowser(open_session_browser, render_rules.RenderRules.of(spider), session.storage or WebStorage(), session.trusted,
+                                    max_bytes=spider.max_page_size)
 
 
 def _request_rules(name: str, spider: SpiderTable, settings: Settings) -> RequestRules:

@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.async_api import CDPSession, Error
 
-from pipeline.crawl.browser import blocking
+from pipeline.crawl.browser import blocked_requests
 from pipeline.crawl.browser.rendered import Rendered
 from pipeline.errors import FetchError, PipelineError
 from pipeline.hosts import host_of
@@ -81,7 +81,7 @@ class PageRequests:
             self._overrides["postData"] = base64.b64encode(body).decode()
         documents = [{"urlPattern": "*", "resourceType": "Document", "requestStage": stage} for stage in ("Request", "Response")]
         self.cdp.on("Fetch.requestPaused", self._paused)
-        await self.cdp.send("Fetch.enable", {"patterns": [*documents, *blocking.patterns(self._blocked_kinds)]})
+        await self.cdp.send("Fetch.enable", {"patterns": [*documents, *blocked_requests.patterns(self._blocked_kinds)]})
 
     async def bypass_service_workers(self) -> None:
         """Let the site answer what the page requests from now on, and not a service worker that another page of the site has installed.
@@ -141,7 +141,7 @@ class PageRequests:
     async def _handle(self, event: dict[str, Any]) -> None:
         try:
             if event["resourceType"] != "Document":
-                if blocking.is_blocked(event, self._blocked_kinds, self._host):
+                if blocked_requests.is_blocked(event, self._blocked_kinds, self._host):
                     self.blocked += 1
                     await self._fail(event, "BlockedByClient")
                 else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pipeline.crawl.browser.picture import Picture, PictureRules
+from pipeline.crawl.browser.screenshot import Picture, PictureRules
 from pipeline.settings import RenderTable
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from scrapy.http import Response
 
-from pipeline.crawl.browser.picture import Picture, PictureRules
-from pipeline.crawl.browser.visual import VisualWatch
+from pipeline.crawl.browser.screenshot import Picture, PictureRules
+from pipeline.crawl.browser.visual_watch import VisualWatch
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.page_archive import slug
 from pipeline.crawl.interfaces import RENDERED

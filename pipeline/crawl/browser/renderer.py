@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from playwright.async_api import Dialog, Download, Error, Frame, Page, Request
 
 from pipeline.crawl.browser.page_requests import PageRequests, too_large
-from pipeline.crawl.browser.picture import LoadRecord, take_picture
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
+from pipeline.crawl.browser.screenshot import LoadRecord, take_picture
 from pipeline.crawl.browser.snapshot import snapshot
 from pipeline.errors import BrowserError, FetchError, PipelineError
 from pipeline.hosts import host_of

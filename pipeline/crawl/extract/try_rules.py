@@ -10,7 +10,7 @@ import scrapy
 from scrapy.http import Response
 from scrapy.responsetypes import responsetypes
 
-from pipeline.crawl.browser.picture import Picture
+from pipeline.crawl.browser.screenshot import Picture
 from pipeline.crawl.built_in import BuiltInSpider
 from pipeline.crawl.extract import CompiledRule, Document, ItemRules, LinkRules, RuleFailedError
 from pipeline.crawl.extract.items import all_rules

@@ -14,8 +14,8 @@ from scrapy.http import Headers, Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
-from pipeline.crawl.browser.picture import PictureRules
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
+from pipeline.crawl.browser.screenshot import PictureRules
 from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
 from pipeline.crawl.scrapy.handler import SessionHandler
 from pipeline.errors import FetchError, PipelineError

@@ -19,7 +19,7 @@ from pipeline.mail.digests.recipients import with_only
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, RenderLevel, scratch_folder
 from pipeline.mail.digests.smaller_digest import with_less
 from pipeline.mail.message import compose
-from pipeline.mail.render.pictures import FetchPictures, PictureLoader
+from pipeline.mail.render.item_pictures import FetchPictures, PictureLoader
 from pipeline.model import REBUILD_STEPS, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import Settings
 from pipeline.store import Store

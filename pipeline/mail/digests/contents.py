@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.mail.filters import FilteredChanges
-from pipeline.mail.render.page_pictures import with_net_pictures
+from pipeline.mail.render.page_comparison import with_net_pictures
 from pipeline.mail.render.render import KEEP
 from pipeline.mail.summary import (
     DigestSummary,

@@ -10,7 +10,7 @@ from pipeline.errors import MailError, UsageError
 from pipeline.mail.digests.channel_text import content_text
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, scratch_folder
-from pipeline.mail.render.pictures import FetchPictures, PictureLoader
+from pipeline.mail.render.item_pictures import FetchPictures, PictureLoader
 from pipeline.mail.render.render import Rendered
 from pipeline.settings import Settings, nearest
 from pipeline.store import Store

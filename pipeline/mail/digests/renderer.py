@@ -27,8 +27,8 @@ from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
 from pipeline.mail.render.group_view import Grouping
-from pipeline.mail.render.page_pictures import PagePictures, page_pictures_of
-from pipeline.mail.render.pictures import PictureLoader, Pictures, pictures_of
+from pipeline.mail.render.item_pictures import PictureLoader, Pictures, pictures_of
+from pipeline.mail.render.page_comparison import PagePictures, page_pictures_of
 from pipeline.mail.render.render import (
     COUNTS_ONLY,
     DETAILS,

@@ -16,7 +16,7 @@ from pipeline.mail.render.fields.field_view import Detail, FieldView, FieldViewe
 from pipeline.mail.render.fields.figures import figure_of
 from pipeline.mail.render.fields.formats import FieldRules, short_url
 from pipeline.mail.render.fields.machine_values import is_empty, is_for_machines
-from pipeline.mail.render.page_shot import PageShot, pair_of, picture_text
+from pipeline.mail.render.page_picture_view import PageShot, pair_of, picture_text
 from pipeline.mail.render.sanitize import plain
 from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.model import PICTURE, Change, ChangeKind, PagePicture

@@ -32,10 +32,10 @@ from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.group_view import Grouping, ShownItems
+from pipeline.mail.render.item_pictures import Pictures
 from pipeline.mail.render.item_view import ItemView, ItemViewer
-from pipeline.mail.render.page_pictures import PagePictures
-from pipeline.mail.render.page_shot import PageShot
-from pipeline.mail.render.pictures import Pictures
+from pipeline.mail.render.page_comparison import PagePictures
+from pipeline.mail.render.page_picture_view import PageShot
 from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
 from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.mail.render.word_gaps import separate_words

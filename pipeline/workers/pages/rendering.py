@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from requests.structures import CaseInsensitiveDict
 
-from pipeline.crawl.browser.picture import Picture, PictureRules
 from pipeline.crawl.browser.rendered import RenderRequest
+from pipeline.crawl.browser.screenshot import Picture, PictureRules
 from pipeline.errors import FetchError
 from pipeline.session import Session
 from pipeline.session.browser.render_rules import RenderRules

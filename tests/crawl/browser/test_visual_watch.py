@@ -1,121 +1,194 @@
-"""Tests of `watch.visual` in whole runs: what is a change, what is none, and that nothing is told twice or lost."""
+"""Tests of comparing the pictures of watched pages with those that were reported last, and of storing them."""
 
 from __future__ import annotations
 
+import asyncio
+import io
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
-from click.testing import CliRunner
+from PIL import Image
 
-from pipeline.cli.main import main
-from pipeline.model import PICTURE, Change, PagePicture
-from pipeline.picture_difference import opened
-from pipeline.store.crawl import items
-from tests.crawl.browser.png import png
+from pipeline.crawl.browser.screenshot import Picture, PictureRules
+from pipeline.crawl.browser.visual_watch import VisualWatch
+from pipeline.crawl.context import CrawlContext
+from pipeline.errors import StoreError
+from pipeline.model import PICTURE, Item, Page, Progress
+from pipeline.session import open_session
+from pipeline.settings import RenderTable
+from pipeline.store.crawl import commit, items
+from pipeline.store.crawl.compare import Comparison
+from pipeline.store.runs import runs
 from tests.crawl.conftest import Crawls
-from tests.servers.pages import Answer, PageSite
 
-pytestmark = pytest.mark.needs("chromium")
-PAGE = ("<!doctype html><title>Shop</title><style>body{{margin:0}}div{{width:200px;height:200px;background:{colour}}}</style><p>{text}</p>"
-        "<div id=box></div><p class=clock></p><script>document.querySelector('.clock').textContent = 'now: ' + Math.random()</script>{more}")
+URL = "https://shop.test/"
+VISUAL = "watch.visual = true"
 
 
-class Watch:
-    """A page that is watched, and what its runs find."""
+def picture(*pixels: tuple[int, int], colour="black", size=(100, 100), **others: Any) -> Picture:
+    """A white picture with some pixels of a colour."""
+    made = Image.new("RGB", size, "white")
+    for place in pixels:
+        made.putpixel(place, {"black": (0, 0, 0), "grey": (250, 250, 250)}[colour])
+    file = io.BytesIO()
+    made.save(file, "PNG")
+    return Picture(file.getvalue(), *size, **others)
 
-    def __init__(self, crawls: Crawls, site: PageSite) -> None:
-        self.crawls, self.site = crawls, site
-        self.settings('watch = { ignore = ["now: .*"], visual = { ignore = ".clock" } }')
-        self.show()
 
-    def settings(self, watch: str) -> None:
-        self.crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{self.site.url}/"\nretries = 0\n{watch}\n')
+class Passes:
+    """Passes that see one page, as a crawl commits it."""
 
-    def show(self, colour: str = "red", text: str = "the text", more: str = "") -> None:
-        self.site.pages["/"] = PAGE.format(colour=colour, text=text, more=more)
+    def __init__(self, crawls: Crawls, settings: str = VISUAL) -> None:
+        self.crawls = crawls
+        self.set(settings)
 
-    def run(self) -> tuple[list[Change], str]:
-        """Run the spider, and return the changes of the run and the run's line."""
-        run = self.crawls.run()
-        assert run.outcome.value == "succeeded", run.error
-        found = [change for change in items.changes(self.crawls.store, "s") if change.run_id == run.id]
-        return found, run.error
+    def set(self, settings: str) -> None:
+        self.crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{URL}"\n{settings}\n')
 
-    def files(self) -> list[str]:
+    def see(self, found: Picture | None, text: str = "text", *, die: bool = False) -> tuple[list[str], list[str]]:
+        """Return the fields that changed (["new"] for a new page) and the notes of the run. die: the process is killed before it commits the page."""
+        store, table = self.crawls.store, self.crawls.settings.spiders["s"]
+        run = self.crawls._claimed("s", store.owner)
+        context = CrawlContext(store=store, run=run, table=table, session=open_session("s", table, self.crawls.settings), starts=(), progress=Progress(),
+                               on_downloads=lambda: None)
+        rules = PictureRules.of(table, table.render or RenderTable())
+        data = {"url": URL, "name": "Shop", "text": text}
+        if rules is not None:
+            data = asyncio.run(VisualWatch(context, rules).with_picture(data, found))
+        if die:
+            runs.end_run(store, run, runs.Ending(runs.Outcome.KILLED), Progress(), now=datetime.now(UTC))
+            return [], context.notes
+        commit.commit_pages(store, run, [Page(URL, 200, datetime.now(UTC), items=(Item(URL, data),))], now=datetime.now(UTC), comparison=Comparison.of_spider(table))
+        ended = runs.end_run(store, run, runs.Ending(runs.Outcome.SUCCEEDED, complete=True), Progress(pages=1), now=datetime.now(UTC))
+        assert not ended.suspect, ended.error
+        changes = self.crawls.changes(run)
+        return [name for change in changes for name in (["new"] if change.kind.value == "new" else change.fields)], context.notes
+
+    def stored(self) -> list[str]:
         return sorted(found.key for found in self.crawls.store.files.list("screenshots/"))
+
+    def last(self) -> dict[str, Any]:
+        found = items.reported(self.crawls.store, "s", URL)
+        assert found is not None
+        return found[PICTURE]
 
 
 @pytest.fixture
-def watch(crawls: Crawls, site: PageSite) -> Watch:
-    return Watch(crawls, site)
+def passes(crawls: Crawls) -> Passes:
+    return Passes(crawls)
 
 
-def picture(data: dict) -> PagePicture:
-    found = PagePicture.of(data[PICTURE], "s")
-    assert found is not None
-    return found
+def test_small_differences_add_up_to_a_change_because_the_last_reported_picture_is_compared(passes: Passes) -> None:
+    passes.set("watch.visual = { min_change = 0.0003 }")
+    assert passes.see(picture()) == (["new"], [])
+    assert passes.see(picture((1, 1))) == ([], [])
+    assert passes.see(picture((1, 1), (9, 9))) == ([], [])
+    assert len(passes.stored()) == 1
+    assert passes.see(picture((1, 1), (9, 9), (5, 5))) == ([PICTURE], [])
+    assert passes.last()["changed"] == pytest.approx(0.0003)
+    assert passes.see(picture((1, 1), (9, 9), (5, 5))) == ([], [])
+    assert passes.see(picture()) == ([PICTURE], [])
+    assert len(passes.stored()) == 2
 
 
-def test_only_what_people_see_differently_is_a_change_and_text_and_picture_are_one(watch: Watch) -> None:
-    (first,), said = watch.run()
-    assert (first.kind.value, said) == ("new", "")
-    before = picture(first.after)
-    assert opened(watch.crawls.store.files.local(before.file).read_bytes()).size == (before.width, before.height) == (1280, 800)
-    watch.show("#fe0000")
-    assert watch.run() == ([], "")  # the clock shows another number, in a red that nobody tells from the first
-    assert watch.files() == [before.file]
-    watch.show("blue")
-    (change,), said = watch.run()
-    after = picture(change.after)
-    assert (change.fields, said) == ([PICTURE], "")
-    assert (picture(change.before).file, after.since) == (before.file, before.file)
-    assert after.changed == pytest.approx(200 * 200 / (1280 * 800), rel=1e-3)
-    assert len(after.regions) == 1
-    watch.show("blue", "another text")
-    (change,), _ = watch.run()
-    assert change.fields == ["text", PICTURE]
-    assert picture(change.before).file == after.file
-    assert len(watch.files()) == 3
+def test_a_change_of_the_text_takes_even_a_small_difference_with_it(passes: Passes) -> None:
+    passes.see(picture())
+    assert passes.see(picture((1, 1))) == ([], [])
+    assert passes.see(picture((1, 1)), "another text") == (["text", PICTURE], [])
+    assert passes.see(picture((1, 1)), "a third text") == (["text"], [])
 
 
-def test_a_picture_that_is_not_complete_is_never_a_change(watch: Watch) -> None:
-    watch.site.pages["/a.png"] = Answer(png(300, 300, "#00ff00"), headers={"Content-Type": "image/png"})
-    watch.show(more='<img src="/a.png" width=300 height=300>')
-    watch.run()
-    watch.site.pages["/a.png"] = Answer("busy", 503)
-    changes, said = watch.run()
-    assert changes == []
-    assert "was not compared: the image" in said
-    assert "HTTP 503" in said
+def test_differences_below_the_threshold_do_not_count(passes: Passes) -> None:
+    passes.set("watch.visual = { min_change = 0 }")
+    passes.see(picture())
+    assert passes.see(picture((1, 1), colour="grey")) == ([], [])
+    assert passes.see(picture((1, 1))) == ([PICTURE], [])
+    passes.set("watch.visual = { min_change = 0, threshold = 0 }")
+    assert passes.see(picture((1, 1), (2, 2), colour="black")) == ([PICTURE], [])
 
 
-def test_the_picture_of_a_part_and_a_selector_that_hides_nothing(watch: Watch) -> None:
-    watch.settings('watch = { part = "p:first-of-type, #box", visual = { ignore = [".clock", ".nothing"] } }')
-    (first,), said = watch.run()
-    assert picture(first.after).height < 300
-    assert "`watch.visual.ignore[1]` matched nothing" in said
+def test_the_first_picture_of_a_known_page_is_what_the_next_ones_are_compared_with(passes: Passes) -> None:
+    passes.set("")
+    assert passes.see(None) == (["new"], [])
+    passes.set(VISUAL)
+    assert passes.see(picture()) == ([], [])
+    assert passes.see(picture(size=(100, 130))) == ([PICTURE], [])
+    passes.set("")
+    assert passes.see(None) == ([], [])  # without visual, the picture is no longer a field, which is no change
+    passes.set(VISUAL)
+    assert passes.see(picture(size=(100, 130))) == ([], [])
+    assert passes.see(picture()) == ([PICTURE], [])
 
 
-def test_what_is_removed_from_the_text_is_left_out_of_the_picture(watch: Watch) -> None:
-    watch.settings('watch = { visual = true, without = ["p", ".clock", ":lexbor-contains(\'x\')"] }')
-    watch.run()
-    watch.show("red", "another text")
-    assert watch.run()[0] == []
+@pytest.mark.parametrize("found", [None, Picture(), picture((1, 1), problem="the image x did not load (HTTP 503)"), Picture(problem="too late")])
+def test_without_a_complete_picture_the_last_one_stays_and_the_run_says_why(passes: Passes, found: Picture | None) -> None:
+    passes.see(picture())
+    before = passes.last()
+    changed, (note,) = passes.see(found, "another text")
+    assert changed == ["text"]
+    assert note.startswith(f"the picture of {URL} was not compared: ")
+    assert passes.last() == before
+    assert passes.see(picture(*[(x, 0) for x in range(100)]), "another text") == ([PICTURE], [])
 
 
-def test_a_part_that_is_no_element_is_said(watch: Watch) -> None:
-    watch.settings('watch = { part = { page = "title" }, visual = true }')
-    assert "`watch.visual` compares pictures of the whole page, because `watch.part` selects no element" in watch.run()[1]
+def test_a_lost_picture_is_replaced_without_a_change(passes: Passes) -> None:
+    passes.see(picture())
+    passes.crawls.store.files.remove(passes.last()["file"])
+    changed, (note,) = passes.see(picture(size=(100, 200)))
+    assert changed == []
+    assert "takes its place, without being compared" in note
+    assert passes.see(picture()) == ([PICTURE], [])
+    passes.crawls.store.files.write(passes.last()["file"], b"damaged")
+    assert passes.see(picture(size=(100, 200)))[0] == []
+    assert passes.see(picture()) == ([PICTURE], [])
 
 
-def test_with_screenshot_a_change_of_the_text_shows_the_page_of_now_without_comparing_pictures(watch: Watch) -> None:
-    watch.settings('watch = { part = "p:first-of-type" }\nrender.screenshot = "part"')
-    (first,), _ = watch.run()
-    watch.show("blue", "a much longer text")
-    (change,), _ = watch.run()
-    assert change.fields == ["text"]
-    assert picture(change.after).file != picture(first.after).file
+def test_a_run_that_is_killed_before_the_commit_loses_nothing_and_nothing_is_told_twice(passes: Passes) -> None:
+    passes.see(picture())
+    passes.see(picture(size=(100, 200)), die=True)
+    assert passes.last()["height"] == 100
+    assert passes.see(picture(size=(100, 200))) == ([PICTURE], [])
+    assert passes.see(picture(size=(100, 200))) == ([], [])
+    assert len(passes.stored()) == 2
 
 
-def test_try_says_which_picture_would_be_taken(watch: Watch) -> None:
-    watch.site.pages["/"] = "<title>Shop</title><p>text"
-    done = CliRunner().invoke(main, ["try", "--settings", str(watch.crawls.folder / "settings.toml"), "s", watch.site.url + "/"])
-    assert "\npicture: 1280 x 800 pixels, " in done.output
+def test_only_the_first_pages_without_a_picture_are_named(crawls: Crawls) -> None:
+    crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{URL}"\n{VISUAL}\n')
+    table = crawls.settings.spiders["s"]
+    context = CrawlContext(store=crawls.store, run=crawls._claimed("s", crawls.store.owner), table=table, session=open_session("s", table, crawls.settings), starts=(),
+                           progress=Progress(), on_downloads=lambda: None)
+    rules = PictureRules.of(table, table.render or RenderTable())
+    assert rules is not None
+    visual = VisualWatch(context, rules)
+    for number in range(9):
+        asyncio.run(visual.with_picture({"url": f"{URL}{number}"}, None))
+    assert len(context.notes) == 4
+    assert context.notes[-1] == "the pictures of further pages were not compared"
+
+
+def test_a_page_that_is_higher_than_its_picture_is_said(passes: Passes) -> None:
+    assert passes.see(picture(cut=True))[1] == [f"{URL} is higher than its picture: only the first 100 pixels are compared"]
+
+
+def test_a_picture_that_cannot_be_stored_is_an_error_of_the_store(passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(key: str, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(passes.crawls.store.files, "write", full)
+    with pytest.raises(StoreError, match="a picture could not be stored: No space left on device"):
+        passes.see(picture())
+
+
+def test_visual_renders_pages_with_their_images_unless_the_settings_block_them(crawls: Crawls) -> None:
+    def blocked(settings: str) -> set[str] | None:
+        crawls.write(f'[spiders.s]\nspider = "watch"\nstart = "{URL}"\n{settings}\n')
+        render = crawls.settings.spiders["s"].render
+        return None if render is None else set(render.block)
+
+    assert blocked("watch.visual = true") == {"media", "trackers"}
+    assert blocked('watch.visual = true\nrender = "browser"') == {"media", "trackers"}
+    assert blocked('watch.visual = true\nrender.locale = "de-DE"') == {"media", "trackers"}
+    assert blocked('watch.visual = true\nrender.block = ["images"]') == {"images"}
+    assert blocked("watch.visual = false") is None
+    assert blocked("") is None

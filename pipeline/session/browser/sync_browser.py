@@ -25,7 +25,7 @@ from pipeline.text import shown_url, size_for_people
 Result = TypeVar("Result")
 
 
-class BlockingBrowser:
+class SyncBrowser:
     """Opens pages of one session, one after the other. The browser starts with the first page; `close` ends it.
 
     open_browser: a function that returns the browser of the session, which has not started. rules: which pages the spider renders,

@@ -19,7 +19,7 @@ from pipeline.errors import MailError
 from pipeline.mail.digests.build import build
 from pipeline.mail.digests.preview import preview
 from pipeline.mail.render.fields.formats import FieldRules
-from pipeline.mail.render.pictures import MAX_PICTURES, picture_url
+from pipeline.mail.render.item_pictures import MAX_PICTURES, picture_url
 from pipeline.mail.render.thumbnails import thumbnail
 from pipeline.model import Change, ChangeKind
 from pipeline.session.picture_fetcher import PictureFetcher
@@ -192,7 +192,7 @@ def test_what_cannot_be_shown_is_said_in_one_line(language, said, store, site, s
 
 
 def test_a_slow_or_silent_server_delays_a_digest_by_no_more_than_the_limit(store, site, settings_from, monkeypatch) -> None:
-    monkeypatch.setattr("pipeline.mail.render.pictures.LIMIT_S", 1.0)
+    monkeypatch.setattr("pipeline.mail.render.item_pictures.LIMIT_S", 1.0)
 
     ended = threading.Event()
 

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 
-from pipeline.crawl.browser.picture import MAX_HEIGHT, LoadRecord, Picture, PictureRules, part_selector, take_picture
+from pipeline.crawl.browser.screenshot import MAX_HEIGHT, LoadRecord, Picture, PictureRules, part_selector, take_picture
 from pipeline.errors import FetchError
-from pipeline.picture_difference import MAX_PIXELS
-from pipeline.picture_difference import opened as opened_for_comparison
+from pipeline.pixel_difference import MAX_PIXELS
+from pipeline.pixel_difference import opened as opened_for_comparison
 from pipeline.session.browser.isolated_world import IsolatedWorld
 from pipeline.settings import SelectorTable
 from tests.crawl.browser.png import png
@@ -136,7 +136,7 @@ def test_animations_and_carets_are_the_same_in_each_picture(take: Take, site: Pa
 
 
 def test_a_page_that_does_not_stop_moving_is_not_compared_unless_the_moving_part_is_left_out(take: Take, site: PageSite, monkeypatch) -> None:
-    monkeypatch.setattr("pipeline.crawl.browser.picture._SETTLE_S", 0.3)
+    monkeypatch.setattr("pipeline.crawl.browser.screenshot._SETTLE_S", 0.3)
     site.pages["/"] = HEAD + ("<div id=m style='background:red'>x</div><script>let i = 0; setInterval(() => { m.style.width = `${++i * 37 % 600}px` }, 15)</script>")
     assert "does not stop moving" in take(site.url).problem
     assert take(site.url, hide=("#m",)).problem == ""

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from pipeline.crawl.browser.picture import Picture, PictureRules
+from pipeline.crawl.browser.screenshot import Picture, PictureRules
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.frontier.page_archive import slug
 from pipeline.crawl.interfaces import RENDERED
 from pipeline.errors import StoreError
 from pipeline.model import PICTURE, PICTURES, Json, PagePicture
-from pipeline.picture_difference import Difference, difference, opened
+from pipeline.pixel_difference import Difference, difference, opened
 from pipeline.store import Store
 from pipeline.store.crawl import items
 from pipeline.store.crawl.compare import Comparison

@@ -16,10 +16,10 @@ from pipeline.mail.digests.channel_text import content_text
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.renderer import RENDER_LEVELS
 from pipeline.mail.field_text import field_text
-from pipeline.mail.render.page_pictures import MAX_CHANGES, MAX_MAIL_BYTES, window_of
-from pipeline.mail.render.page_shot import picture_text
+from pipeline.mail.render.page_comparison import MAX_CHANGES, MAX_MAIL_BYTES, window_of
+from pipeline.mail.render.page_picture_view import picture_text
 from pipeline.model import PagePicture
-from pipeline.picture_difference import Region, difference, opened
+from pipeline.pixel_difference import Region, difference, opened
 from pipeline.settings import Settings, load
 from pipeline.store.crawl.compare import Comparison
 from tests.mail.conftest import NOW, Site, built, text_of

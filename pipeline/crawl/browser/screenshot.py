@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 import cssselect
 
 from pipeline.errors import FetchError
-from pipeline.picture_difference import MAX_PIXELS, difference, opened
+from pipeline.pixel_difference import MAX_PIXELS, difference, opened
 from pipeline.session.browser.isolated_world import PRELUDE, IsolatedWorld
 from pipeline.settings import RenderTable, SelectorTable, SpiderTable
 from pipeline.settings.fields.browser_values import is_browser_css

@@ -13,10 +13,10 @@ from pipeline.mail.message.compose import Picture
 from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.item_view import title_of, visible, visible_key
-from pipeline.mail.render.page_shot import PageShot, pair_of
+from pipeline.mail.render.page_picture_view import PageShot, pair_of
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import PICTURE, ChangeKind, PagePicture
-from pipeline.picture_difference import Region, difference, opened
+from pipeline.pixel_difference import Region, difference, opened
 from pipeline.settings import SpiderTable
 from pipeline.store.files.file_store import FileStore
 from pipeline.text import clean_line

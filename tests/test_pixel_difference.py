@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipeline.model import PagePicture, is_same_picture
-from pipeline.picture_difference import MAX_REGIONS, Region, difference, opened
+from pipeline.pixel_difference import MAX_REGIONS, Region, difference, opened
 
 
 def picture(width=640, height=480, colour="white", *boxes: tuple[tuple[int, int, int, int], str]) -> Image.Image:
