@@ -42,7 +42,7 @@ class RuleMender:
     stores that a search is wanted, and the leader searches.
     """
 
-    def __init__(self, state: ServiceState, reload: Callable[[], Awaitable[None]], held: Callable[[], Awaitable[set[str]]],
+    def __init__(self, state: ServiceState, reload: Callable[[], Awaitable[object]], held: Callable[[], Awaitable[set[str]]],
                  may_search: Callable[[], bool] = lambda: True) -> None:
         self._state = state
         self._reload = reload

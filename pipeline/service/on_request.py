@@ -7,17 +7,19 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, SettingsError, UsageError
-from pipeline.heartbeat.http.operations.service_actions import CheckReport, PreviewedMail, ReloadReport, SendReport
+from pipeline.heartbeat.http.operations.service_actions import CheckReport, PreviewedMail, SendReport
 from pipeline.service.digests import ON_REQUEST, DigestBuilder
 from pipeline.service.reload import Reloader
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.settings import Settings, load
 from pipeline.settings.files import part_folder
 from pipeline.settings.masking import Mask
+from pipeline.settings.restart import ReloadReport
 from pipeline.store import open_store_of
 from pipeline.store.mail import digests
 from pipeline.text import escape_line, shown_url
@@ -49,12 +51,9 @@ class RequestedActions:
         self._requests = 0
 
     async def reload(self) -> ReloadReport:
-        """Reload the settings, as SIGHUP does."""
-        before = self._state.settings
-        await self._reloader.reload()
-        if self._state.settings_error:
-            return ReloadReport(self._mask()(self._state.settings_error))
-        return ReloadReport("", changed_keys(before, self._state.settings), list(self._state.waiting_for_restart))
+        """Reload the settings, as SIGHUP does. The problems are masked."""
+        report = await self._reloader.reload()
+        return replace(report, problems=tuple(map(self._mask(), report.problems)))
 
     async def send_digest(self, name: str) -> SendReport:
         """Build a digest of what it has not reported yet, also during its quiet hours and while it is muted."""
@@ -148,19 +147,6 @@ class RequestedActions:
                 await process.wait()
         return code, [escape_line(line) for line in output.decode("utf-8", "replace").splitlines()]
 
-
-def changed_keys(before: Settings, after: Settings) -> list[str]:
-    """Return the tables that differ, such as "retention" and "spiders.books"."""
-    found: list[str] = []
-    for name in type(after).model_fields:
-        old, new = getattr(before, name), getattr(after, name)
-        if old == new:
-            continue
-        if isinstance(new, dict) and isinstance(old, dict):
-            found += [f"{name}.{key}" for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-        else:
-            found.append(name)
-    return found
 
 
 def _create_tables(settings: Settings) -> None:

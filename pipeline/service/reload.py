@@ -11,7 +11,8 @@ from pipeline.service.settings_source import SettingsSource
 from pipeline.service.state import ServiceState
 from pipeline.settings import Settings
 from pipeline.settings.files import version_of
-from pipeline.settings.restart import keep_until_restart
+from pipeline.settings.in_effect import changed_keys
+from pipeline.settings.restart import ReloadReport, keep_until_restart
 
 _MOST_NAMED = 5
 
@@ -34,8 +35,8 @@ class Reloader:
         self._is_late = False
         """Whether the last reload failed because the URL of the settings could not be read."""
 
-    async def reload(self) -> None:
-        """Replace the settings, or log why they were not replaced.
+    async def reload(self) -> ReloadReport:
+        """Replace the settings, or log and report why they were not replaced.
 
         Changes that need a restart of the service are logged and wait for the restart; all other changes are applied.
         """
@@ -48,12 +49,13 @@ class Reloader:
             except SettingsError as error:
                 self._state.settings_error = f"not reloaded, because of {_named(error)}"
                 logger.error("the settings were not reloaded, because the file has problems:\n%s", error)  # noqa: TRY400
-                return
+                return ReloadReport(problems=tuple(error.lines()))
             except UsageError as error:
                 self._is_late = True
                 self._state.settings_error = "not reloaded, because the URL of the settings cannot be read"
                 logger.error("the settings were not reloaded: %s", error)  # noqa: TRY400
-                return
+                return ReloadReport(problems=(str(error),))
+            changed = changed_keys(self._state.settings, fresh)
             self._on_reload(fresh)
             self._state.settings = fresh
             self._state.settings_error = ""
@@ -62,6 +64,7 @@ class Reloader:
         if waiting:
             logger.warning("a restart of the service is needed to apply the changes of %s", ", ".join(waiting))
         self._state.wake()
+        return ReloadReport(tuple(changed), tuple(waiting))
 
     async def check(self) -> None:
         """If a settings file has changed, check that the service could load it.

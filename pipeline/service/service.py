@@ -238,7 +238,10 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_for, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._state.spawn(self._reloader.reload()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._state.spawn(self._reload()))
+
+    async def _reload(self) -> None:
+        await self._reloader.reload()
 
     def _stop_for(self, number: int) -> None:
         logger.info("the service received %s and stops; running crawls save their progress first", signal.Signals(number).name)

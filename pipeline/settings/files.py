@@ -72,8 +72,16 @@ class SettingsFiles:
 
     def located(self, problem: Problem) -> Problem:
         """Return the problem with the file that contains its key, if this is not the main file."""
-        key = max((key for key in self._file_of if problem.key == key or problem.key.startswith((f"{key}.", f"{key}["))), key=len, default="")
+        key = self._entry_of(problem.key)
         return Problem(problem.key, problem.text, self._file_of[key]) if key and not problem.file else problem
+
+    def file_of(self, key: str) -> str:
+        """Return the name of the file that contains a key, such as settings.toml or settings.d/shop.toml."""
+        return self._file_of.get(self._entry_of(key), self._main.name)
+
+    def _entry_of(self, key: str) -> str:
+        """Return the longest entry of a file of settings.d to which a key belongs; "" if it is in the main file."""
+        return max((entry for entry in self._file_of if key == entry or key.startswith((f"{entry}.", f"{entry}["))), key=len, default="")
 
 
 def part_folder(path: Path) -> Path:

@@ -154,6 +154,12 @@ def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
+def default_text(table: type[Table], name: str) -> str:
+    """Return the default of a field as TOML; "" if there is none."""
+    field = table.model_fields[name]
+    return "" if field.is_required() else _default(field, descriptions(table)[name][0]).strip("`")
+
+
 def _range(field: FieldInfo, annotation: str) -> str:
     low = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
     high = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)

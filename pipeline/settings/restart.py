@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline.errors import Problem, SettingsError
@@ -17,6 +18,18 @@ _PIPELINE = ("data_dir", "database", "storage", "s3", "timezone")
 _LIVE = frozenset({"api_rate", "late_after", "outbox_after", "disk_below", "beat", "beat_every"})
 """Keys of [heartbeat] that a reload can change, because the service reads their values each time and does not keep them."""
 _SENT_BY_MAIL = ("digests", "alerts")
+
+
+@dataclass(frozen=True)
+class ReloadReport:
+    """What a reload has done. changed: the keys whose new values are in use. waiting: those that wait for a restart of the service.
+
+    problems: why the settings were not reloaded; then nothing has changed.
+    """
+
+    changed: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def keep_until_restart(old: Settings, new: Settings) -> tuple[Settings, list[str]]:

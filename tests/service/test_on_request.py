@@ -61,10 +61,10 @@ def test_the_settings_are_checked_and_reloaded(ask: Ask, program: Program) -> No
     assert ask("POST", "/check", json={"toml": '[spiders.films]\nstart = "https://films.example/"\nitems.fields.title = "h1"\n'}).json()["valid"]
     settings.write_text(settings.read_text().replace("port = ", 'late_after = "1h"\nport = ') + '\n[spiders.films]\nstart = "https://films.example/"\nitems.fields.title = "h1"\n')
     reloaded = ask("POST", "/reload").json()
-    assert reloaded == {"error": "", "changed": ["heartbeat", "spiders.films"], "waiting_for_restart": []}
+    assert reloaded == {"changed": ["heartbeat.late_after", "spiders.films"], "waiting": [], "problems": []}
     assert [spider["name"] for spider in ask("GET", "/spiders").json()["items"]] == ["books", "films"]
     settings.write_text("[spiders")
-    assert "problems with the file itself" in ask("POST", "/reload").json()["error"]
+    assert "is not valid TOML" in ask("POST", "/reload").json()["problems"][0]
 
 
 def test_a_page_is_suggested_from_but_not_a_private_one(ask: Ask, site: PageSite) -> None:

@@ -19,6 +19,7 @@ from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.stored_files import OfferedFile, stored_file
 from pipeline.model import Change, Message, MessageState, Outcome, RecipientResult, Run
 from pipeline.settings import Settings
+from pipeline.settings.in_effect import Value, values_in_effect
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.crawl import mendings
@@ -199,6 +200,10 @@ class AdminActions:
     def stored_file(self, key: str) -> OfferedFile | None:
         """Return a stored file that the pages offer; None if there is no such file. Raises StoreError."""
         return stored_file(self._store, key)
+
+    def settings_in_effect(self) -> list[Value]:
+        """Return the keys of the settings files with their values and files, and the defaults. Raises SettingsError."""
+        return values_in_effect(self._settings())
 
     # Acting
 

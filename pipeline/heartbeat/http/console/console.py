@@ -14,6 +14,7 @@ from pipeline.heartbeat.http.console.outbox import OutboxViews
 from pipeline.heartbeat.http.console.overview import OverviewViews
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.run import RunViews
+from pipeline.heartbeat.http.console.settings import SettingsViews
 from pipeline.heartbeat.http.console.site import Site
 from pipeline.heartbeat.http.console.spider import SpiderViews
 from pipeline.heartbeat.snapshot.schema import Snapshot
@@ -29,7 +30,7 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (SpiderViews, RunViews, DigestViews, OutboxViews, FileViews):
+            for views in (SpiderViews, RunViews, DigestViews, OutboxViews, SettingsViews, FileViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-
-@dataclass(frozen=True)
-class ReloadReport:
-    """The result of a reload. error: why the settings were not replaced; "" if they were. changed, waiting: the keys whose new values are used, or need a restart."""
-
-    error: str = ""
-    changed: list[str] = field(default_factory=list)
-    waiting_for_restart: list[str] = field(default_factory=list)
+from pipeline.settings.restart import ReloadReport
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from pipeline.model import Json
 
 
 class Reloaded(Model):
-    """The result of a reload. error: why the settings were not replaced; "" if they were. The keys name tables, such as "spiders.books"."""
+    """The result of a reload. problems: why the settings were not replaced; empty if they were. changed, waiting: the keys whose new values are in use,
+    and those that wait for a restart of the service."""
 
-    error: str
     changed: list[str]
-    waiting_for_restart: list[str]
+    waiting: list[str]
+    problems: list[str]
 
 
 class Checked(Model):
@@ -69,7 +70,8 @@ def routes() -> list[Route]:
 
 
 async def reload(call: Call) -> Reloaded:
-    return Reloaded(**asdict(await call.context.running_service.reload()))
+    report = await call.context.running_service.reload()
+    return Reloaded(changed=list(report.changed), waiting=list(report.waiting), problems=list(report.problems))
 
 
 async def check(call: Call) -> Checked:
