@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Column, ColumnElement, Row, Select, and_, or_, select
+from sqlalchemy import Column, Row, Select, literal, select, tuple_
 
 from pipeline.model import Json
 from pipeline.store.database.engine import Store
@@ -98,22 +98,14 @@ def _query(spider: str, present: bool | None, sort: Sort, after: tuple[Any, ...]
     descending = sort.startswith("-")
     order: list[Column[Any]] = [items.c.key] if sort.endswith("key") else [items.c.pass_id, items.c.id]
     if after is not None:
-        query = query.where(_beyond(order, after, descending=descending))
+        position, beyond = tuple_(*order), tuple_(*(literal(value) for value in after))  # compared as a row, so that the index finds the first one
+        query = query.where(position < beyond if descending else position > beyond)
     return query.order_by(*(column.desc() if descending else column for column in order))
 
 
 def _batch(store: Store, query: Select[Any], size: int) -> list[Row[Any]]:
     with store.read() as connection:
         return list(connection.execute(query.limit(size)))
-
-
-def _beyond(order: list[Column[Any]], after: tuple[Any, ...], *, descending: bool) -> ColumnElement[bool]:
-    """Return SQL for the rows after a position."""
-    first: ColumnElement[bool] = order[0] < after[0] if descending else order[0] > after[0]
-    if len(order) == 1:
-        return first
-    second: ColumnElement[bool] = order[1] < after[1] if descending else order[1] > after[1]
-    return or_(first, and_(order[0] == after[0], second))
 
 
 def _item(row: Row[Any]) -> ItemRow:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy import Row, Select, and_, literal, select, tuple_
 
 from pipeline.model import Change, ChangeKind, MessageState, Run
 from pipeline.store.crawl.items import change_of
@@ -77,7 +77,7 @@ def changes_page(store: Store, *, limit: int, spider: str | None = None, run_id:
 def _changes_of(run_ids: Sequence[int], before: tuple[int, int] | None, kind: ChangeKind | None) -> Select[Any]:
     wanted = select(changes).where(changes.c.run_id.in_(run_ids)).order_by(changes.c.run_id.desc(), changes.c.id.desc())
     if before is not None:
-        wanted = wanted.where(or_(changes.c.run_id < before[0], and_(changes.c.run_id == before[0], changes.c.id < before[1])))
+        wanted = wanted.where(tuple_(changes.c.run_id, changes.c.id) < tuple_(literal(before[0]), literal(before[1])))
     return wanted.where(changes.c.kind == kind.value) if kind is not None else wanted
 
 

@@ -182,6 +182,12 @@ def test_items_are_searched_filtered_sorted_and_forgotten(world, monkeypatch):
     assert world.ask("DELETE", f"/spiders/books/items/{item['id']}").status_code == 404
 
 
+def test_a_list_of_very_long_keys_is_read_to_its_end(world):
+    keys = [f"{number}{'🎈' * 999}" for number in range(5)]
+    world.run("books", "1", {key: {"title": "A"} for key in keys})
+    assert [item["key"] for item in world.every("/spiders/books/items")] == keys
+
+
 def test_an_id_of_another_spider_is_not_found(world):
     world.run("books", "1", {"a": {"title": "A"}})
     item = world.get("/spiders/books/items")["items"][0]["id"]

@@ -24,7 +24,6 @@ from pipeline.heartbeat.http.api.problem import ApiProblem, of_http_error
 from pipeline.heartbeat.http.api.requests import body_of, query_of
 from pipeline.heartbeat.http.api.resources import all_routes
 from pipeline.heartbeat.http.api.route import PREFIX, ApiContext, Call, Reply, Result, Route
-from pipeline.heartbeat.http.stored_files import in_file_thread
 
 _ROOM = "/api/"
 _SAFE = ("GET", "HEAD")
@@ -122,7 +121,7 @@ class Api:
             if inspect.iscoroutinefunction(route.handler):
                 result: Result = await route.handler(call)
             else:
-                result = await in_file_thread(cast("Callable[[Call], Result]", route.handler), call)
+                result = await asyncio.to_thread(cast("Callable[[Call], Result]", route.handler), call)
         except StoreError as error:
             raise ApiProblem("store", self._masked(error)) from error
         except UsageError as error:

@@ -18,8 +18,8 @@ _MOST_ID = 2**63
 
 
 def cursor_of(*position: str | int) -> str:
-    """Return the cursor of a position in a list."""
-    return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
+    """Return the cursor of a position in a list. The longest key, of 1,000 characters, fits into the line of a request."""
+    return base64.urlsafe_b64encode(json.dumps(position, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")).decode().rstrip("=")
 
 
 def position_in(cursor: str | None, *kinds: type) -> tuple[str | int, ...] | None:

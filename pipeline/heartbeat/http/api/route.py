@@ -45,7 +45,7 @@ class PageQuery(Input):
     """The parameters of every list."""
 
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MOST, description="the maximum number of entries")
-    after: str | None = Field(None, max_length=3000, description="the value of `next` of the page before")
+    after: str | None = Field(None, max_length=6000, pattern="^[A-Za-z0-9_-]+$", description="the value of `next` of the page before")
 
 
 class Page(Model, Generic[_T]):

@@ -24,6 +24,7 @@ from pipeline.heartbeat.http.api.route import (
     Route,
     not_found,
 )
+from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.model import Change, ChangeKind, Json, Outcome, Progress, Run, Transfer
 from pipeline.store.console import lists
 from pipeline.store.files.log_lines import LEVELS, LogReader
@@ -130,7 +131,11 @@ def get_run(call: Call) -> RunModel:
     return run_model(_run(call))
 
 
-def get_log(call: Call) -> RunLog:
+async def get_log(call: Call) -> RunLog:
+    return await in_file_thread(_log_of, call)
+
+
+def _log_of(call: Call) -> RunLog:
     run = _run(call)
     lines = LogReader(run_log(call.context.store, run.id), last_bytes=LOG_BYTES).read()
     text = (call.query.q or "").casefold()
