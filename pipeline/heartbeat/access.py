@@ -18,12 +18,15 @@ class AccessPolicy:
     peer: in all methods, the client's IP address; "" means that the client uses the Unix socket. token: the access
     token; None means that no token is accepted. networks: the networks whose clients may connect; empty means that
     clients of any network may connect. open_status: whether clients on other machines may read the status and the
-    metrics without a token.
+    metrics without a token. proxies: the networks of reverse proxies whose X-Forwarded-For is believed. public_url: the URL under which
+    browsers reach the pages through a proxy; "" if there is none.
     """
 
     token: Token | None = None
     networks: tuple[Network, ...] = ()
     open_status: bool = False
+    proxies: tuple[Network, ...] = ()
+    public_url: str = ""
 
     def may_connect(self, peer: str) -> bool:
         """Return whether a client may connect. Clients on this machine may always connect."""
@@ -40,6 +43,11 @@ class AccessPolicy:
         """Return whether a client runs on this machine, that is, uses a loopback address or the Unix socket."""
         address = _address(peer)
         return address is None or address.is_loopback
+
+    def is_proxy(self, peer: str) -> bool:
+        """Return whether this is the address of a trusted reverse proxy."""
+        address = _address(peer)
+        return address is not None and any(address in network for network in self.proxies)
 
     def accepts_token(self, given: str) -> bool:
         return self.token is not None and self.token.matches(given)

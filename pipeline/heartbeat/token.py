@@ -22,9 +22,6 @@ class Token:
         self.cookie_name = f"pipeline-{self._derived('name')[:8]}"
         """The name of the login cookie. The name is different for each service, because browsers share cookies between all
         ports of a host (RFC 6265 section 8.5)."""
-        self.cookie = self._derived("cookie")
-        self.csrf_token = self._derived("form")
-        """The value of a hidden field in each form on the pages, which prevents other sites from submitting the form."""
         self.feed_key = self._derived("feed")
         """The key in the URL of a feed. The key gives access to feeds, but not to pages or actions."""
 
@@ -39,22 +36,24 @@ class Token:
         return self._value
 
     def matches(self, given: str) -> bool:
-        return _same(given, self._value)
+        return same_secret(given, self._value)
 
-    def matches_cookie(self, given: str) -> bool:
-        return _same(given, self.cookie)
+    def signature_of(self, session_id: str) -> str:
+        """Return the signature of the identifier of a session, which shows that this service has created it."""
+        return self._derived(f"session {session_id}")
 
-    def matches_csrf_token(self, given: str) -> bool:
-        return _same(given, self.csrf_token)
+    def csrf_token_of(self, session_id: str) -> str:
+        """Return the value of a hidden field in each form on the pages, which prevents other sites from submitting the form."""
+        return self._derived(f"form {session_id}")
 
     def matches_feed_key(self, given: str) -> bool:
-        return _same(given, self.feed_key)
+        return same_secret(given, self.feed_key)
 
     def _derived(self, purpose: str) -> str:
         return hmac.new(self._value.encode(), purpose.encode(), hashlib.sha256).hexdigest()
 
 
-def _same(given: str, expected: str) -> bool:
+def same_secret(given: str, expected: str) -> bool:
     """Return whether two strings are equal, in constant time.
 
     given: any string, even with lone surrogates. expected: an ASCII string.

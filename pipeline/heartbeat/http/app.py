@@ -12,15 +12,18 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from aiohttp import web
 
 from pipeline.heartbeat.http.access.audit import Audit
-from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler, HttpConnection
+from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler
+from pipeline.heartbeat.http.access.identifier import HttpConnection, TooManyWrongTokensError
+from pipeline.heartbeat.http.access.sessions import Lifetimes, Sessions
 from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.api.api import Api
+from pipeline.heartbeat.http.api.problem import ApiProblem
 from pipeline.heartbeat.http.api.route import ApiContext
 from pipeline.heartbeat.http.console.console import Console
 from pipeline.heartbeat.http.console.renderer import PageRenderer
@@ -28,6 +31,7 @@ from pipeline.heartbeat.http.error_log import ErrorLogFilter
 from pipeline.heartbeat.http.request_bodies import FORM_BYTES, has_body, refusal
 from pipeline.heartbeat.protocols.commands.status import health, status
 from pipeline.heartbeat.protocols.responder import Responder
+from pipeline.heartbeat.token import Token
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -60,6 +64,7 @@ class HttpApp:
         pages = PageRenderer(zone, (lambda: actions.settings.pipeline.language) if actions is not None else lambda: "en")
         audit = Audit(actions.store, actions.clock, actions.masked) if actions is not None else None
         self._authorizer = Authorizer(responder.access, pages, self.connection_of, body_s=body_s, audit=audit,
+                                      sessions=_sessions(responder.access.token, actions),
                                       tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None)
         self._api = Api(ApiContext(actions, responder.snapshot), self._authorizer, audit, version=version) if actions is not None and audit else None
         self._console = Console(actions, self._authorizer, pages, responder.snapshot)
@@ -78,6 +83,7 @@ class HttpApp:
                               ("/metrics", self._metrics)):
             app.router.add_get(path, self._authorizer.for_status(handler))
         app.router.add_post("/enter", self._authorizer.log_in_by_form)
+        app.router.add_post("/sign-out", self._authorizer.log_out)
         self._console.add_to(app.router)
         if self._api is not None:
             self._api.add_to(app.router)
@@ -143,13 +149,19 @@ class HttpApp:
             return web.Response(status=421, text="error: the host name in the URL is not allowed; use the IP address, or add "
                                                  "the name to [heartbeat] names in settings.toml\n")
         try:
-            await self._authorizer.identify(request)
+            try:
+                await self._authorizer.identify(request)
+            except TooManyWrongTokensError as error:
+                if Api.serves(request.path):
+                    return ApiProblem("too-many-requests", "too many wrong tokens came from this address",
+                                      headers={"Retry-After": error.headers["Retry-After"]}).response
+                raise
             if self._api is not None and self._api.serves(request.path):
                 return await self._api.respond(request, handler)
             return refusal(request) or await handler(request)
         except web.HTTPException as error:
             return web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n",
-                                headers={"Allow": error.headers["Allow"]} if "Allow" in error.headers else None)
+                                headers={name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers})
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001  after any error, the client gets a response
@@ -196,6 +208,16 @@ class HttpApp:
         from pipeline.heartbeat.http.metrics import exposition  # noqa: PLC0415  9 ms of a start: only for metrics
         body, content_type = exposition(await self._responder.snapshot(), request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+def _sessions(token: Token | None, actions: AdminActions | None) -> Sessions | None:
+    """Return the sessions of browsers, which last as long as the settings say; None if there is no token with which browsers sign in."""
+    if token is None:
+        return None
+    if actions is None:
+        return Sessions(token, None, lambda: datetime.now(UTC), Lifetimes)
+    return Sessions(token, actions.store, actions.clock,
+                    lambda: Lifetimes(actions.settings.heartbeat.session_idle, actions.settings.heartbeat.session_max))
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -36,6 +36,13 @@ class HeartbeatTable(Table):
     public_url: HttpUrl | None = None
     """URL under which people reach the pages from other machines, such as "https://pipeline.example.com". Mails link to stored files
     and to pages under this URL; no link contains the token."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Addresses of reverse proxies, such as "127.0.0.1" or "10.0.0.5". The client of a request is then the one that the proxy writes into
+    X-Forwarded-For, and X-Forwarded-Proto says whether it uses TLS."""
+    session_idle: Duration = 7 * 86400.0
+    """A browser must sign in again after this time without a request."""
+    session_max: Duration = 30 * 86400.0
+    """A browser must sign in again after this time at the latest."""
     allow_remote: bool = False
     """Whether other machines may connect. Except for /livez and echoes, other machines need the token (`pipeline url`)."""
     allow_plain: bool = False
@@ -95,6 +102,15 @@ class HeartbeatTable(Table):
         if parts.scheme != "https" and not is_local(parts.hostname or ""):
             raise PydanticCustomError("url", "the URL must use https, because people send the token to it; http is possible only in a local network")
         return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            if network.endswith("/0"):
+                raise PydanticCustomError("proxies", "{network} is every address: any client could then claim any address; name the addresses of the "
+                                          "proxies", {"network": f'"{network}"'})
+        return value
 
     @model_validator(mode="after")
     def _reachable_on_purpose(self) -> HeartbeatTable:

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from pipeline.model import PICTURE, PICTURES, MessageState, Outcome, PagePicture
 from pipeline.settings import Settings
-from pipeline.store.access import audit_log
+from pipeline.store.access import audit_log, console_sessions
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
     UNSEEN,
@@ -140,6 +140,7 @@ def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = 
         pruner.files()
         if by_age:
             pruner.audit_log()
+            pruner.console_sessions()
     except _StoppedError:
         pass
     return done
@@ -284,6 +285,10 @@ class _Pruner:
 
     def audit_log(self) -> None:
         while audit_log.delete_old(self._store, now=self._now):
+            self._check_stop()
+
+    def console_sessions(self) -> None:
+        while console_sessions.delete_expired(self._store, now=self._now):
             self._check_stop()
 
     # Frontiers, fetched pages, and files

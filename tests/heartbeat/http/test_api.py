@@ -65,11 +65,16 @@ class World:
                                     on_plan=lambda: self.woken.append("plan"), on_mail=lambda: self.woken.append("mail"))
         token = load_or_create_token(folder / "var")
         self.main = token.reveal()
-        self.cookie = {token.cookie_name: token.cookie}
         self.full = api_tokens.create(self.store, "ci", "full", now=NOW)
         self.read = api_tokens.create(self.store, "grafana", "read", now=NOW)
         self.address = start(source=self, actions=self.actions, access=AccessPolicy(token)).address
         self.base = "http://{}:{}/api/v1".format(*self.address)
+
+    @property
+    def cookie(self):
+        """The cookie of a browser that has signed in."""
+        entered = requests.post("http://{}:{}/enter".format(*self.address), data={"token": self.main}, timeout=10, allow_redirects=False)
+        return dict(entered.cookies)
 
     async def status(self):
         return build_snapshot(self.store, self.settings, DueTimes({"books": NOW + timedelta(hours=1)}, STARTED, NOW), version="1.2.3", mask=self.actions.mask)

@@ -52,7 +52,7 @@ def test_a_feed_escapes_scraped_text_and_contains_no_secret(feed):
 
 
 def test_a_feed_needs_its_key_and_the_key_opens_nothing_else(feed, port, world):
-    for wrong in ("", "x", world.token.cookie):
+    for wrong in ("", "x", world.token.reveal()):
         assert feed("/feed.atom", wrong)[1].status_code == 403
     for path in ("/spiders/books", "/digests", "/outbox", "/runs/1"):
         assert feed(path)[1].status_code == 403

@@ -1,83 +1,49 @@
-"""Authorizes HTTP requests: token, cookie, feed key, and CSRF checks for forms."""
+"""Authorizes HTTP requests: token, session, feed key, and CSRF checks for forms; signs browsers in and out."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
 
+from pipeline.errors import PipelineError
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.http.access.audit import Audit, action_and_target
 from pipeline.heartbeat.http.access.caller import Caller
+from pipeline.heartbeat.http.access.identifier import CALLER, HttpConnection, Identifier, TooManyWrongTokensError
+from pipeline.heartbeat.http.access.sessions import Sessions
 from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
+from pipeline.heartbeat.http.access.wrong_tokens import WrongTokens
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.request_bodies import field_of
+from pipeline.heartbeat.token import same_secret
+from pipeline.store.access.api_tokens import hash_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-COOKIE_AGE_S = 365 * 86400
-CALLER: web.RequestKey[Caller | None] = web.RequestKey("caller")
-"""The key under which a request has its Caller, once `identify` was called."""
-
-
-class HttpConnection(Protocol):
-    """The connection on which a request arrived.
-
-    is_last_request: whether the connection closes after this request. has_sent_too_much: whether nothing more is read, because the
-    client has sent too much before it got a response. trusted: whether the client may read the status
-    without a token. secure: whether the connection uses TLS.
-    """
-
-    @property
-    def is_last_request(self) -> bool: ...
-    @property
-    def has_sent_too_much(self) -> bool: ...
-    trusted: bool
-    secure: bool
-
-    def request_started(self) -> None: ...
-
-    def body_refused(self) -> None: ...
-
-    def response_ready(self) -> None: ...
 
 
 class Authorizer:
-    """Decides which requests are authorized.
+    """Decides which requests are authorized. Identifier finds out who sends them.
 
-    A browser is authorized by the login cookie, a script by the header `Authorization: Bearer TOKEN` (RFC 6750). tokens: verifies API
-    tokens; None means that only the token in data_dir is accepted. audit: where actions are recorded. body_s: maximum seconds until a
+    tokens, sessions: see Identifier. audit: where actions, sign-ins and sign-outs are recorded. body_s: maximum seconds until a
     submitted form has arrived completely.
     """
 
     def __init__(self, access: AccessPolicy, pages: PageRenderer, connection_of: Callable[[web.Request], HttpConnection | None], *,
-                 body_s: float, tokens: TokenVerifier | None = None, audit: Audit | None = None) -> None:
+                 body_s: float, tokens: TokenVerifier | None = None, sessions: Sessions | None = None, audit: Audit | None = None) -> None:
         self._body_s = body_s
         self._access = access
         self._pages = pages
-        self._connection_of = connection_of
-        self._tokens = tokens
+        self._sessions = sessions
         self._audit = audit
+        self._wrong = WrongTokens(time.monotonic)
+        self._identifier = Identifier(access, connection_of, tokens=tokens, sessions=sessions, wrong=self._wrong)
 
     async def identify(self, request: web.Request) -> Caller | None:
         """Find out who sends a request, once for each request; `caller_of` returns the result afterwards."""
-        found = request[CALLER] = await self._identify(request)
-        return found
-
-    async def _identify(self, request: web.Request) -> Caller | None:
-        source = request.remote or "Unix socket"
-        kind, _, given = request.headers.get("Authorization", "").partition(" ")
-        token = self._access.token
-        if kind.lower() == "bearer":
-            if self._access.accepts_token(given.strip()):
-                return Caller.main(source, by_header=True)
-            found = await self._tokens.verify(given.strip()) if self._tokens is not None else None
-            if found is not None:
-                return Caller(found.name, found.scope, source)
-        if token is not None and token.matches_cookie(request.cookies.get(token.cookie_name, "")):
-            return Caller.main(source, by_header=False)
-        return None
+        return await self._identifier.identify(request)
 
     @staticmethod
     def caller_of(request: web.Request) -> Caller | None:
@@ -86,8 +52,8 @@ class Authorizer:
 
     @property
     def csrf_token(self) -> str:
-        """The CSRF token, which each form on the pages contains as a hidden field."""
-        return self._access.token.csrf_token if self._access.token is not None else ""
+        """The CSRF token of the session whose request is being handled, which each form on its pages contains as a hidden field."""
+        return self._identifier.csrf_token
 
     @property
     def feed_key(self) -> str:
@@ -99,8 +65,7 @@ class Authorizer:
         return self._access.token.cookie_name if self._access.token is not None else ""
 
     def may_read_status(self, request: web.Request) -> bool:
-        connection = self._connection_of(request)
-        return connection is not None and connection.trusted
+        return self._identifier.may_read_status(request)
 
     def is_authorized(self, request: web.Request) -> bool:
         return self.caller_of(request) is not None
@@ -147,7 +112,7 @@ class Authorizer:
             if not caller.may_act:
                 await self._record(caller, request, "refused: the token is read-only")
                 return web.Response(status=403, text="error: this token may only read; create one that may act with `pipeline token create NAME`\n")
-            if not caller.by_header and not await self._is_our_form(request):
+            if not caller.by_header and not await self._is_our_form(request, caller):
                 await self._record(caller, request, "refused: the form was not on a page of this service")
                 return web.Response(status=403, text="error: the request did not come from a page of this service; "
                                                      "go back, reload the page and press the button again\n")
@@ -165,6 +130,10 @@ class Authorizer:
         if self._audit is not None:
             await self._audit.write(caller, *action_and_target(request.path), outcome)
 
+    async def _write(self, caller: Caller, action: str, outcome: str) -> None:
+        if self._audit is not None:
+            await self._audit.write(caller, action, "", outcome)
+
     def locked(self, request: web.Request, *, wrong: bool = False) -> web.Response:
         """Return the page that asks for the token.
 
@@ -175,38 +144,68 @@ class Authorizer:
         page = request.path if request.method == "GET" else request.query.get("next", "")
         return web.Response(status=403, text=self._pages.locked(wrong=wrong, again=again, page=page), content_type="text/html")
 
-    def log_in(self, request: web.Request, given: str) -> web.Response:
-        """Set the login cookie and redirect to a page whose URL does not contain the token.
+    async def log_in(self, request: web.Request, given: str) -> web.Response:
+        """Start a session, and redirect to a page whose URL does not contain the token.
 
-        This is the page that the browser asked for before, or the overview page. If the given token is wrong, return the page that asks for the token.
+        This is the page that the browser asked for before, or the overview page. If the given token is wrong, return the page that asks for
+        the token. Each sign-in gets a new session; the one that the browser had before ends.
         """
-        token = self._access.token
-        if token is None or not token.matches(given):
+        client = self._identifier.client_of(request)
+        try:
+            caller = await self._identifier.with_token(given, client)
+        except TooManyWrongTokensError as error:
+            return web.Response(status=429, headers={"Retry-After": error.headers["Retry-After"]}, text="error: too many wrong tokens "
+                                f"came from this address; try again in {error.headers['Retry-After']} seconds\n")
+        if caller is None or self._sessions is None:
+            if given and self._wrong.count(client.address, given):
+                await self._write(Caller("unknown", "read", client.address or "Unix socket"), "sign-in", "refused: the token is wrong")
             return self.locked(request, wrong=True)
-        connection = self._connection_of(request)
+        try:
+            before = self.caller_of(request)
+            if before is not None and before.session:
+                await self._sessions.end(before.session)
+            cookie, _ = await self._sessions.start(hash_of(given), caller.name, caller.source)
+        except PipelineError as error:
+            return web.Response(status=503, text=f"error: the sign-in could not be stored: {error}\n")
+        await self._write(caller, "sign-in", "done")
         response = web.Response(status=303, headers={"Location": _own_path(request.query.get("next", ""))})
-        response.set_cookie(token.cookie_name, token.cookie, httponly=True, samesite="Strict", path="/",
-                            max_age=COOKIE_AGE_S, secure=connection is not None and connection.secure)
+        response.set_cookie(self._identifier.cookie_name(request), cookie, httponly=True, samesite="Strict", path="/",
+                            max_age=self._sessions.cookie_age_s, secure=self._identifier.is_secure(request))
         return response
 
     async def log_in_by_form(self, request: web.Request) -> web.StreamResponse:
-        return self.log_in(request, (await self._field(request, "token")).strip())
+        return await self.log_in(request, (await self._field(request, "token")).strip())
+
+    async def log_out(self, request: web.Request) -> web.StreamResponse:
+        """End the session of the browser, and delete its cookie."""
+        caller = self.caller_of(request)
+        if caller is not None and caller.session and self._sessions is not None:
+            if not await self._is_our_form(request, caller):
+                return web.Response(status=403, text="error: the request did not come from a page of this service; go back and reload the page\n")
+            try:
+                await self._sessions.end(caller.session)
+            except PipelineError as error:
+                return web.Response(status=503, text=f"error: the session could not be ended: {error}\n")
+            await self._write(caller, "sign-out", "done")
+        response = web.Response(status=303, headers={"Location": "/"})
+        response.del_cookie(self._identifier.cookie_name(request), path="/", httponly=True, samesite="Strict", secure=self._identifier.is_secure(request))
+        return response
 
     async def _field(self, request: web.Request, name: str) -> str:
         return await field_of(request, name, timeout_s=self._body_s)
 
-    async def _is_our_form(self, request: web.Request) -> bool:
+    async def _is_our_form(self, request: web.Request, caller: Caller) -> bool:
         """Check by Origin header and CSRF token whether a form was submitted on a page of this service.
 
-        A cookie with SameSite=Strict is not sufficient, because browsers regard all ports of a host as the same site.
+        A cookie with SameSite=Strict is not sufficient, because browsers regard all ports of a host as the same site. A proxy may send
+        another Host header than the browser did; the origin is then that of the public URL.
         """
         origin = request.headers.get("Origin")
-        if origin is not None and _host_of(origin) != request.headers.get("Host", "").lower():
+        if origin is not None and _host_of(origin) != request.headers.get("Host", "").lower() and origin.lower() != self._access.public_url.lower():
             return False
         if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return False
-        token = self._access.token
-        return token is not None and token.matches_csrf_token(await self._field(request, "proof"))
+        return bool(caller.csrf_token) and same_secret(await self._field(request, "proof"), caller.csrf_token)
 
 
 def _own_path(path: str) -> str:

@@ -21,9 +21,13 @@ class Allowance:
 
 
 class RateLimit:
-    """rate: returns the requests per second that a name may send; 0 means no limit. clock: a monotonic clock in seconds."""
+    """rate: returns the requests per second that a name may send; 0 means no limit. clock: a monotonic clock in seconds.
 
-    def __init__(self, rate: Callable[[], float], clock: Callable[[], float]) -> None:
+    burst: how many requests a name may send at once; None means those of BURST_S seconds.
+    """
+
+    def __init__(self, rate: Callable[[], float], clock: Callable[[], float], *, burst: int | None = None) -> None:
+        self._burst = burst
         self._rate = rate
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -35,7 +39,7 @@ class RateLimit:
 
     @property
     def burst(self) -> int:
-        return max(1, int(self._rate() * BURST_S))
+        return self._burst or max(1, int(self._rate() * BURST_S))
 
     def take(self, name: str) -> Allowance:
         """Count a request of `name`."""

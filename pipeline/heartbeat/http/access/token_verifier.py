@@ -32,10 +32,12 @@ class TokenVerifier:
 
     async def verify(self, text: str) -> ApiToken | None:
         """Return the valid API token with this secret; None if there is none. While the store cannot be read, the last tokens are used."""
-        if not api_tokens.is_api_token(text):
-            return None
+        return await self.valid(api_tokens.hash_of(text)) if api_tokens.is_api_token(text) else None
+
+    async def valid(self, token_hash: str) -> ApiToken | None:
+        """Return the valid API token with this hash; None if there is none."""
         await self._refresh()
-        found = self._tokens.get(api_tokens.hash_of(text))
+        found = self._tokens.get(token_hash)
         if found is not None:
             await self._note_use(found.name)
         return found

@@ -4,7 +4,7 @@ The scripts in migrations/ bring older databases to this schema. Each table with
 of a lease (leases.py).
 """
 
-from pipeline.store.database.schema.access import api_tokens, audit_log
+from pipeline.store.database.schema.access import api_tokens, audit_log, console_sessions
 from pipeline.store.database.schema.base import metadata
 from pipeline.store.database.schema.cluster import (
     host_permits,
@@ -36,6 +36,7 @@ __all__ = [
     "api_tokens",
     "audit_log",
     "changes",
+    "console_sessions",
     "cursors",
     "deliveries",
     "digest_mutes",

@@ -28,3 +28,15 @@ audit_log = Table(  # what people and scripts did with this service
     text_column("target"),
     text_column("outcome"),
 )
+
+console_sessions = Table(  # browsers that have signed in to the pages
+    "console_sessions", metadata,
+    Column("id", Id, primary_key=True),
+    Column("id_hash", String(64), nullable=False, unique=True),  # SHA-256, hexadecimal, of the secret in the cookie
+    Column("token_hash", String(64), nullable=False),  # of the token that was entered: the session ends when this token is no longer valid
+    Column("token_name", String(64), nullable=False),
+    Column("source", String(120), nullable=False),  # the address from which the browser signed in
+    Column("created_at", Instant, nullable=False),
+    Column("last_seen_at", Instant, nullable=False),  # written at most once a minute
+    Column("expires_at", Instant, nullable=False, index=True),
+)

@@ -1,0 +1,148 @@
+"""Finds out who sends a request: the client's address behind proxies, and the token or the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from pipeline.heartbeat.access import AccessPolicy
+from pipeline.heartbeat.http.access.caller import Caller
+from pipeline.heartbeat.http.access.client_address import Client, client_of
+from pipeline.heartbeat.http.access.sessions import Sessions
+from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
+from pipeline.heartbeat.http.access.wrong_tokens import WrongTokens
+from pipeline.store.access.api_tokens import hash_of
+
+CALLER: web.RequestKey[Caller | None] = web.RequestKey("caller")
+"""The key under which a request has its Caller, once `identify` was called."""
+_CLIENT: web.RequestKey[Client] = web.RequestKey("client")
+_CSRF_TOKEN: ContextVar[str] = ContextVar("csrf_token", default="")
+
+
+class HttpConnection(Protocol):
+    """The connection on which a request arrived.
+
+    is_last_request: whether the connection closes after this request. has_sent_too_much: whether nothing more is read, because the
+    client has sent too much before it got a response. trusted: whether the client may read the status
+    without a token. secure: whether the connection uses TLS.
+    """
+
+    @property
+    def is_last_request(self) -> bool: ...
+    @property
+    def has_sent_too_much(self) -> bool: ...
+    trusted: bool
+    secure: bool
+
+    def request_started(self) -> None: ...
+
+    def body_refused(self) -> None: ...
+
+    def response_ready(self) -> None: ...
+
+
+class TooManyWrongTokensError(web.HTTPTooManyRequests):
+    """The address has sent too many wrong tokens. wait_s: when it may send one again."""
+
+    def __init__(self, wait_s: int) -> None:
+        super().__init__(headers={"Retry-After": str(wait_s)})
+
+
+class Identifier:
+    """Identifies the senders of requests.
+
+    A browser sends the cookie of its session, a script the header `Authorization: Bearer TOKEN` (RFC 6750). tokens: verifies API tokens;
+    None means that only the token in data_dir is accepted. sessions: None means that no cookie is accepted.
+    """
+
+    def __init__(self, access: AccessPolicy, connection_of: Callable[[web.Request], HttpConnection | None], *, tokens: TokenVerifier | None,
+                 sessions: Sessions | None, wrong: WrongTokens) -> None:
+        self._access = access
+        self._connection_of = connection_of
+        self._tokens = tokens
+        self._sessions = sessions
+        self._wrong = wrong
+
+    async def identify(self, request: web.Request) -> Caller | None:
+        """Find out who sends a request. Raises HTTPException if the request is refused for the address that it comes from."""
+        request[CALLER] = None
+        _CSRF_TOKEN.set("")
+        try:
+            client = request[_CLIENT] = client_of(request.remote or "", request.headers, self._access.is_proxy)
+        except ValueError as error:
+            raise web.HTTPBadRequest(reason="The proxy must write IP addresses into X-Forwarded-For") from error
+        if client.forwarded and not self._access.may_connect(client.address):
+            raise web.HTTPForbidden
+        found = request[CALLER] = await self._caller(request, client)
+        _CSRF_TOKEN.set(found.csrf_token if found is not None else "")
+        return found
+
+    async def _caller(self, request: web.Request, client: Client) -> Caller | None:
+        kind, _, given = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            local = self._access.is_local(client.address) and not client.hidden
+            found = await self.with_token(given.strip(), client, limited=not local)
+            if found is None and not local:
+                self._wrong.count(client.address, given.strip())
+            return found
+        cookie = request.cookies.get(self.cookie_name(request), "")
+        session = await self._sessions.find(cookie) if self._sessions is not None else None
+        if session is None or self._sessions is None or self._access.token is None:
+            return None
+        if session.token_hash == hash_of(self._access.token.reveal()):
+            found = Caller.main(_source_of(client))
+        else:
+            token = await self._tokens.valid(session.token_hash) if self._tokens is not None else None
+            if token is None:
+                return None
+            found = Caller(token.name, token.scope, _source_of(client))
+        return found.in_session(session.id_hash, self._sessions.csrf_token(cookie))
+
+    async def with_token(self, given: str, client: Client, *, limited: bool = True) -> Caller | None:
+        """Return the caller that a token stands for; None if it is wrong.
+
+        Raises TooManyWrongTokensError without examining the token, if `limited` and the address has sent too many wrong ones.
+        """
+        if limited and (wait_s := self._wrong.wait_s(client.address)):
+            raise TooManyWrongTokensError(wait_s)
+        if self._access.accepts_token(given):
+            return Caller.main(_source_of(client))
+        found = await self._tokens.verify(given) if self._tokens is not None else None
+        return Caller(found.name, found.scope, _source_of(client)) if found is not None else None
+
+    @staticmethod
+    def client_of(request: web.Request) -> Client:
+        """Return where an identified request comes from."""
+        return request[_CLIENT]
+
+    @property
+    def csrf_token(self) -> str:
+        """The CSRF token of the session that sends the request which is being handled; "" if there is none."""
+        return _CSRF_TOKEN.get()
+
+    def may_read_status(self, request: web.Request) -> bool:
+        """Return whether a request needs no token to read the status. Behind a proxy, the address of the client decides."""
+        client, connection = request[_CLIENT], self._connection_of(request)
+        if client.forwarded or client.hidden:
+            return self._access.open_status or (not client.hidden and self._access.is_local(client.address))
+        return connection is not None and connection.trusted
+
+    def is_secure(self, request: web.Request) -> bool:
+        """Return whether the browser uses TLS: with this server, with a trusted proxy, or because it used the public URL."""
+        connection = self._connection_of(request)
+        public = urlsplit(self._access.public_url)
+        return ((connection is not None and connection.secure) or request[_CLIENT].https
+                or (public.scheme == "https" and public.netloc.lower() == request.headers.get("Host", "").lower()))
+
+    def cookie_name(self, request: web.Request) -> str:
+        """Return the name of the login cookie. Over TLS its prefix keeps other servers of the domain from setting it (RFC 6265bis, 4.1.3.2)."""
+        name = self._access.token.cookie_name if self._access.token is not None else ""
+        return f"__Host-{name}" if self.is_secure(request) else name
+
+
+def _source_of(client: Client) -> str:
+    return client.address or "Unix socket"
