@@ -84,7 +84,7 @@ def _prune_browsers(data_dir: Path) -> int:
     """Delete the temporary folders of browsers whose processes were killed. Return how many there were."""
     if not (data_dir / "cache" / "browsers").exists():
         return 0
-    from pipeline.session.browser.profile import FOLDER, delete_left_profiles
+    from pipeline.session.browser.process.profile import FOLDER, delete_left_profiles
     return delete_left_profiles(data_dir / FOLDER)
 
 

@@ -198,8 +198,8 @@ def _browser(settings: Settings) -> Iterator[Finding]:
     """Check the browser, if a spider needs one."""
     if not any(spider.uses_browser for spider in settings.spiders.values()):
         return
-    from pipeline.session.browser.installed import examine as examine_browser
-    from pipeline.session.browser.program import BrowserProgram
+    from pipeline.session.browser.process.installed import examine as examine_browser
+    from pipeline.session.browser.process.program import BrowserProgram
     try:
         program = BrowserProgram.of(settings.browser, settings.data_dir)
         if program.remote is not None:

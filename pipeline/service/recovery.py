@@ -43,7 +43,7 @@ def check_store(store: Store, *, unclean: bool) -> None:
         if store.files.is_remote:  # the files in data_dir are this node's
             store.files.sweep()
     if (store.data_dir / "cache" / "browsers").exists():  # of a browser that was started here before
-        from pipeline.session.browser.profile import FOLDER, delete_left_profiles  # noqa: PLC0415  loads everything that sessions need
+        from pipeline.session.browser.process.profile import FOLDER, delete_left_profiles  # noqa: PLC0415  loads everything that sessions need
         delete_left_profiles(store.data_dir / FOLDER)
     if not unclean:
         return

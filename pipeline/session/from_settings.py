@@ -68,7 +68,8 @@ def open_session(name: str, spider: SpiderTable, settings: Settings, stored: Ses
 
 def _open_browser(spider: SpiderTable, settings: Settings, session: Session) -> SyncBrowser:
     """Return a browser for the login of a spider."""
-    from pipeline.session.browser import browser, program, render_rules, sync_browser  # noqa: PLC0415  loads Playwright, which few spiders need
+    from pipeline.session.browser import browser, render_rules, sync_browser  # noqa: PLC0415  loads Playwright, which few spiders need
+    from pipeline.session.browser.process import program  # noqa: PLC0415  as above
 
     def open_session_browser() -> browser.SessionBrowser:
         return browser.SessionBrowser(session, program.BrowserProgram.of(settings.browser, settings.data_dir), max_pages=1)

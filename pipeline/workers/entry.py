@@ -27,7 +27,7 @@ from pipeline.crawl.crawler import PRELOAD
 from pipeline.errors import PipelineError, SpiderError, StoreError
 from pipeline.model import DigestClaim
 from pipeline.run_log import Capture, RunLog
-from pipeline.session.browser.program import DRIVER_OPTIONS
+from pipeline.session.browser.process.program import DRIVER_OPTIONS
 from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store_of

@@ -32,8 +32,8 @@ def check(settings: Settings) -> Iterator[Remark]:
 
 def _program(settings: Settings, using: list[str]) -> Iterator[Remark]:
     """Yield a remark if the browser is missing, and for what a browser on another machine does not do. using: the names of the spiders that need it."""
-    from pipeline.session.browser.installed import find_path
-    from pipeline.session.browser.program import BrowserProgram
+    from pipeline.session.browser.process.installed import find_path
+    from pipeline.session.browser.process.program import BrowserProgram
     try:
         program = BrowserProgram.of(settings.browser, settings.data_dir)
         if program.remote is None:
@@ -70,7 +70,7 @@ def _times(key: str, table: RenderTable, spider: SpiderTable) -> Iterator[Remark
 
 
 def _known_devices() -> Mapping[str, Mapping[str, Any]]:
-    from pipeline.session.browser.installed import (
+    from pipeline.session.browser.process.installed import (
         known_devices,  # only settings with a device start Playwright's driver
     )
     return known_devices()

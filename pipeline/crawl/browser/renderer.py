@@ -21,8 +21,8 @@ from pipeline.session.browser import net_errors
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.guard_proxy import GuardProxy
-from pipeline.session.browser.isolated_world import IsolatedWorld
-from pipeline.session.browser.steps import not_in_time, perform, wait_for
+from pipeline.session.browser.pages.isolated_world import IsolatedWorld
+from pipeline.session.browser.pages.steps import not_in_time, perform, wait_for
 from pipeline.session.cookies.matching import is_public_suffix
 from pipeline.text import clean_line, counted, shown_url, size_for_people
 

@@ -16,7 +16,7 @@ import cssselect
 
 from pipeline.errors import FetchError
 from pipeline.pixel_difference import MAX_PIXELS, difference, opened
-from pipeline.session.browser.isolated_world import PRELUDE, IsolatedWorld
+from pipeline.session.browser.pages.isolated_world import PRELUDE, IsolatedWorld
 from pipeline.settings import RenderTable, SelectorTable, SpiderTable
 from pipeline.settings.fields.browser_values import is_browser_css
 from pipeline.text import clean_line, shown_url

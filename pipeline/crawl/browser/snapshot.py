@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.session.browser.isolated_world import PRELUDE, IsolatedWorld
+from pipeline.session.browser.pages.isolated_world import PRELUDE, IsolatedWorld
 
 SHADOW_ROOT = "shadow-root"
 """The name of the element in which the snapshot shows the content of an open shadow root, as the first child of its host."""

@@ -87,7 +87,7 @@ class RenderHandler(SessionHandler):
         if found is None:
             from pipeline.crawl.browser.renderer import Renderer  # noqa: PLC0415  spiders that render no page do not load Playwright
             from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
-            from pipeline.session.browser.program import BrowserProgram  # noqa: PLC0415  as above
+            from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
             context = self._context
             processes = 1 if context.table.processes == "auto" else context.table.processes  # further ones end when the memory is not enough
             if self._browser is None:

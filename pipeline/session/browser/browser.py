@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BrowserError, FetchError
-from pipeline.session.browser.context_pages import ContextPages, LentPage
-from pipeline.session.browser.cookies import ContextCookies
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.guard_proxy import GuardProxy
-from pipeline.session.browser.launch import RunningBrowser, start
-from pipeline.session.browser.page_storage import PageStorage
-from pipeline.session.browser.program import BrowserProgram
-from pipeline.session.browser.trusted_headers import TrustedHeaders
+from pipeline.session.browser.pages.context_pages import ContextPages, LentPage
+from pipeline.session.browser.pages.cookies import ContextCookies
+from pipeline.session.browser.pages.page_storage import PageStorage
+from pipeline.session.browser.pages.trusted_headers import TrustedHeaders
+from pipeline.session.browser.process.launch import RunningBrowser, start
+from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.session.session import Session
 from pipeline.text import clean_line, shown_url
 

@@ -14,7 +14,7 @@ from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.login.activity import Activity
 from pipeline.session.browser.net_errors import translated
-from pipeline.session.browser.page_storage import keep_databases, read_storage
+from pipeline.session.browser.pages.page_storage import keep_databases, read_storage
 from pipeline.session.browser.render_rules import RenderRules
 from pipeline.session.page import Answer, Page
 from pipeline.session.trusted_origins import TrustedOrigins

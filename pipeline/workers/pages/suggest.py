@@ -16,7 +16,7 @@ from pipeline.crawl.suggest import Proposal, spider_toml, suggest
 from pipeline.crawl.suggest.proposal import SHOWN_ROWS
 from pipeline.errors import PipelineError
 from pipeline.model import Json
-from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import RenderTable, Settings, SpiderTable
 from pipeline.store import Store

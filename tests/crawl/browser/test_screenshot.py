@@ -17,7 +17,7 @@ from pipeline.crawl.browser.screenshot import MAX_HEIGHT, LoadRecord, Picture, P
 from pipeline.errors import FetchError
 from pipeline.pixel_difference import MAX_PIXELS
 from pipeline.pixel_difference import opened as opened_for_comparison
-from pipeline.session.browser.isolated_world import IsolatedWorld
+from pipeline.session.browser.pages.isolated_world import IsolatedWorld
 from pipeline.settings import SelectorTable
 from tests.crawl.browser.png import png
 from tests.servers.pages import Answer, PageSite

@@ -19,7 +19,7 @@ from pipeline.session import Session
 from pipeline.session.browser import browser as browser_module
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
-from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.browser.process.program import BrowserProgram
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.session.conftest import OpenSession
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import BrowserContext, async_playwright
 
-from pipeline.session.browser.cookies import ContextCookies, from_browser
+from pipeline.session.browser.pages.cookies import ContextCookies, from_browser
 from pipeline.session.cookies.cookie import Cookie
 from pipeline.session.cookies.cookie_store import CookieStore
 

@@ -18,7 +18,7 @@ from pipeline.errors import BrowserError
 from pipeline.session import Session
 from pipeline.session.browser.guard.connector import resolve_host
 from pipeline.session.browser.guard_proxy import GuardProxy
-from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.browser.process.program import BrowserProgram
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port

@@ -10,8 +10,8 @@ import pytest
 from pipeline.session import Session, open_session
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
-from pipeline.session.browser.page_storage import keep_databases
-from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.browser.pages.page_storage import keep_databases
+from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.session.web_storage import OriginStorage, WebStorage
 from pipeline.settings import load
 from pipeline.settings.models.render import BrowserTable

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.session.browser import profile
-from pipeline.session.browser.profile import Profile, delete_left_profiles
+from pipeline.session.browser.process import profile
+from pipeline.session.browser.process.profile import Profile, delete_left_profiles
 
 
 def test_the_folders_of_killed_processes_are_deleted_and_those_in_use_are_kept(tmp_path: Path) -> None:
     deep = tmp_path / ("a-long-path-" * 5) / "browsers"  # its temporary files are elsewhere
     used = Profile(deep)
-    code = f"from pathlib import Path; from pipeline.session.browser.profile import Profile; p = Profile(Path({str(deep)!r})); print(p.environment()['TMPDIR'], flush=True); input()"
+    code = f"from pathlib import Path; from pipeline.session.browser.process.profile import Profile; p = Profile(Path({str(deep)!r})); print(p.environment()['TMPDIR'], flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         temporary = Path(other.stdout.readline().strip())

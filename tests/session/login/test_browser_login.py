@@ -16,7 +16,7 @@ from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.login.form import FormWords, fill_in, find_form, submit
 from pipeline.session.browser.login.password_guard import PasswordGuard
-from pipeline.session.browser.program import BrowserProgram
+from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.settings import load
 from pipeline.settings.models.render import BrowserTable
 from tests.servers.pages import Answer, Asked, PageSite

@@ -10,8 +10,8 @@ from playwright.async_api import Error, Locator, Page
 from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 
 from pipeline.errors import FetchError
-from pipeline.session.browser.isolated_world import PRELUDE, IsolatedWorld
 from pipeline.session.browser.net_errors import NotShownError
+from pipeline.session.browser.pages.isolated_world import PRELUDE, IsolatedWorld
 from pipeline.session.requests import reveal
 from pipeline.settings import StepTable
 from pipeline.settings.fields.browser_values import NETWORK_IDLE, wait_s

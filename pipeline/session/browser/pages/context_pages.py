@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from pipeline.session.browser.cookies import ContextCookies
-from pipeline.session.browser.isolated_world import IsolatedWorld
-from pipeline.session.browser.page_storage import PageStorage
-from pipeline.session.browser.trusted_headers import TrustedHeaders
+from pipeline.session.browser.pages.cookies import ContextCookies
+from pipeline.session.browser.pages.isolated_world import IsolatedWorld
+from pipeline.session.browser.pages.page_storage import PageStorage
+from pipeline.session.browser.pages.trusted_headers import TrustedHeaders
 from pipeline.session.trusted_origins import shown_origin
 
 if TYPE_CHECKING:

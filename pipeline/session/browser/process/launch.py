@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import BrowserError
 from pipeline.session.browser.guard_proxy import GuardProxy
-from pipeline.session.browser.profile import Profile, delete_left_profiles
-from pipeline.session.browser.program import BrowserProgram
-from pipeline.session.browser.renderer_memory import RendererMemory, script_arguments
+from pipeline.session.browser.process.profile import Profile, delete_left_profiles
+from pipeline.session.browser.process.program import BrowserProgram
+from pipeline.session.browser.process.renderer_memory import RendererMemory, script_arguments
 from pipeline.text import clean_line
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.errors import BrowserError
-from pipeline.session.browser.profile import FOLDER
+from pipeline.session.browser.process.profile import FOLDER
 from pipeline.settings import BrowserTable, Secret
 
 ON_PATH = ("/usr/lib/chromium/chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

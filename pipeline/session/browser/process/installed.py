@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import BrowserError
-from pipeline.session.browser.program import INSTALL_PROGRAM, BrowserProgram
+from pipeline.session.browser.process.program import INSTALL_PROGRAM, BrowserProgram
 from pipeline.text import clean_line
 
 _VERSION_S = 30.0
