@@ -138,14 +138,18 @@ class ContextPages:
     async def give_back(self, lent: LentPage, *, reuse: bool) -> None:
         """Make a page blank for its next use, or close it, and close the windows that it has opened."""
         lent.uses += 1
-        for other in self.context.pages:
-            if other not in self._own and await _opener(other) in (lent.page, None):
-                await _close(other)
+        await self._close_windows(lent)
         if reuse and lent.works and lent.uses < USES and await lent.reset():
+            await self._close_windows(lent)  # the browser may tell of a window a moment after it was opened
             self._idle.append(lent)
         else:
             self._own.discard(lent.page)
             await _close(lent.page)
+
+    async def _close_windows(self, lent: LentPage) -> None:
+        for other in self.context.pages:
+            if other not in self._own and await _opener(other) in (lent.page, None):
+                await _close(other)
 
     async def close_idle(self) -> None:
         """Close one page that is not in use."""
