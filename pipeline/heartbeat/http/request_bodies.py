@@ -11,6 +11,7 @@ FORM_BYTES = 16 * 1024
 """Maximum size of a form in bytes; the forms on the pages have only one field."""
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = 16
+_READ: web.RequestKey[dict[str, str]] = web.RequestKey("form", dict[str, str])
 
 
 def has_body(request: web.Request) -> bool:
@@ -43,8 +44,15 @@ async def field_of(request: web.Request, name: str, *, timeout_s: float) -> str:
 
     Raises an HTTPException if the body is not a valid form.
     """
+    return (await _form_of(request, timeout_s)).get(name, "")
+
+
+async def _form_of(request: web.Request, timeout_s: float) -> dict[str, str]:
+    """Return the fields of the form in the request's body, which is read once."""
     if not has_body(request):
-        return ""
+        return {}
+    if _READ in request:
+        return request[_READ]
     body = b""
     try:
         async with asyncio.timeout(timeout_s):
@@ -57,4 +65,5 @@ async def field_of(request: web.Request, name: str, *, timeout_s: float) -> str:
         raise web.HTTPRequestTimeout from error
     except (ValueError, web.RequestPayloadError) as error:  # invalid chunks or invalid UTF-8
         raise web.HTTPBadRequest from error
-    return dict(fields).get(name, "")
+    request[_READ] = dict(fields)
+    return request[_READ]

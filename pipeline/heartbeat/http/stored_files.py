@@ -156,15 +156,17 @@ class StoredObjectResponse(web.StreamResponse):
         return start, end
 
 
-async def send_file(found: OfferedFile, request: web.Request) -> web.StreamResponse:
+async def send_file(found: OfferedFile, request: web.Request, *, shown_as: str = "") -> web.StreamResponse:
     """Send a stored file, which browsers save and never show: its content comes from a crawled site. Return the sent response.
+
+    shown_as: media type of a picture that this program took itself, and which browsers therefore show.
 
     The whole response is sent while the request still counts as being served: a slow client is not idle. If this fails after the head
     was sent, the connection is aborted, so that the client does not take a part for the whole.
     """
     headers = {
-        "Content-Type": "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.name, safe='')}"}  # RFC 6266, 4.3; RFC 8187
+        "Content-Type": shown_as or "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+        "Content-Disposition": f"{'inline' if shown_as else 'attachment'}; filename*=UTF-8''{quote(found.name, safe='')}"}  # RFC 6266, 4.3; RFC 8187
     response = StoredObjectResponse(found, headers) if found.path is None else StoredFileResponse(found.path, chunk_size=_CHUNK_BYTES, headers=headers)
     try:
         await response.prepare(request)

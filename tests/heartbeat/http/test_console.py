@@ -23,8 +23,8 @@ from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.heartbeat.token import TOKEN_FILE, Token, load_or_create_token
-from pipeline.model import DraftMessage, MessageState, Outcome, Page, Progress
-from pipeline.settings import load
+from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page, Progress
+from pipeline.settings import DisplayTable, load
 from pipeline.store import open_store
 from pipeline.store.crawl.commit import commit_pages
 from pipeline.store.database.schema import changes, download_files, downloads, messages, recipients
@@ -354,6 +354,71 @@ def test_the_overview_sends_the_rows_that_change_to_the_browsers_that_show_it(br
     assert list(rows) == ["idle"], "only the row that changed"
     assert "<script" not in rows["idle"]
     assert 'data-state="paused"' in rows["idle"]
+
+
+def stored_items(world):
+    """Two passes: three items, of which one changes its price twice and one is gone."""
+    display = {"display": DisplayTable(labels={"price": "Our price"}, hide=("internal",))}
+    world.settings.spiders["books"] = world.settings.spiders["books"].model_copy(update=display)
+    for number, price in enumerate((12, 9.5, 11)):
+        waiting = runs.claim_slot(world.store, "books", f"stored {number}", due_at=NOW, reason="schedule", now=NOW)
+        run = runs.start_run(world.store, waiting.id, owner=world.store.owner, now=NOW, limit=9)
+        found = [Item("a", {"title": f"Lamp {EVIL}", "price": price, "url": "https://books.example/a", "internal": "x"}),
+                 Item("b", {"title": "Chair", "price": 3, "url": "javascript:alert(1)"}), *([Item("c", {"title": "Table"})] if not number else [])]
+        at = NOW + timedelta(days=number)
+        commit_pages(world.store, run, [Page("https://books.example/", 200, at, items=found)], now=at)
+        runs.end_run(world.store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), Progress(), now=at)
+
+
+def test_items_are_searched_filtered_and_sorted_and_one_has_its_history_with_a_chart(browser, world):
+    stored_items(world)
+
+    def titles(query):
+        return [link.text_content() for link in page(browser, f"/spiders/books/items?{query}").cssselect("tbody th > a")]
+
+    assert [title[:5] for title in titles("sort=key")] == ["Lamp ", "Chair", "Table"]
+    assert (titles("q=CHAIR"), titles("state=gone"), titles("q=nothing")) == (["Chair"], ["Table"], [])
+    for broken in ("[", "[1]", "[true,1]", '["a"]', "[9999999999999999999999,1]"):
+        assert len(titles(f"after={quote(broken)}")) == 3
+    found = page(browser, "/spiders/books/items?sort=key")
+    assert "Our price" in found.text_content()
+    assert "internal" not in found.text_content()
+    assert not found.xpath("//a[starts-with(@href, 'javascript')]")
+    item = page(browser, found.cssselect("tbody th > a")[0].get("href"))
+    assert item.cssselect("svg.chart path.line")
+    assert "Our price: 12 → 11 (lowest 9.5, highest 12)" in item.text_content()
+    assert [cell.text_content() for cell in item.cssselect("td.kind")] == ["changed", "changed", "new"]
+    assert not item.xpath("//script|//a[starts-with(@href, 'javascript')]")
+    assert browser.get(f"{browser.base}/spiders/idle/items/1", timeout=10).status_code == 404, "an item of another spider"
+
+
+def test_an_item_is_forgotten_by_a_button(browser, world):
+    stored_items(world)
+    path = page(browser, "/spiders/books/items?q=chair").cssselect("tbody th > a")[0].get("href")
+    assert press(browser, path, f"{path}/forget").headers["Location"] == "/spiders/books/items"
+    assert browser.get(browser.base + path, timeout=10).status_code == 404
+    assert browser.post(f"{browser.base}{path}/forget", timeout=10).status_code == 403, "without the proof"
+
+
+def test_a_spider_is_paused_for_a_time_with_a_reason(browser, world):
+    form = next(form for form in page(browser, "/spiders/idle").forms if form.action == "/spiders/idle/pause")
+    data = dict(form.form_values()) | {"hours": "168", "reason": "a new\nsite"}
+    assert browser.post(f"{browser.base}/spiders/idle/pause", data=data, headers={"Origin": browser.base}, timeout=10, allow_redirects=False).status_code == 303
+    with world.store.read() as connection:
+        pause = paused_spiders.pauses(connection, now=NOW)["idle"]
+    assert (pause.until, pause.reason) == (NOW + timedelta(days=7), "a new site")
+    assert browser.post(f"{browser.base}/spiders/idle/pause", data=data | {"hours": "9e9"}, headers={"Origin": browser.base}, timeout=10).status_code == 409
+
+
+def test_only_pictures_that_the_program_took_are_shown(browser, world):
+    world.fill()
+    key = f"screenshots/books/{'0' * 32}-page.png"
+    world.store.files.write(key, b"\x89PNG")
+    shown = browser.get(f"{browser.base}/pictures/{key}", timeout=10)
+    assert (shown.status_code, shown.headers["Content-Type"], shown.headers["Content-Disposition"][:6]) == (200, "image/png", "inline")
+    assert "sandbox" in shown.headers["Content-Security-Policy"]
+    for other in ("downloads/books/0.pdf", "screenshots/books/../../pipeline.sqlite3", "heartbeat-token"):
+        assert browser.get(f"{browser.base}/pictures/{other}", timeout=10).status_code == 404
 
 
 def test_the_pages_are_in_the_language_of_the_settings(browser, world):

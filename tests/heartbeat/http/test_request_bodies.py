@@ -35,7 +35,9 @@ ZEROS = bytes(64 * 2**20)
 BOMBS = {"gzip": gzip.compress(ZEROS, 9), "deflate": zlib.compress(ZEROS, 9), "br": brotli.compress(ZEROS, quality=5),
          "zstd": zstd.compress(ZEROS)}
 FORM = "application/x-www-form-urlencoded"
-ROUTES = ("/", "/livez", "/healthz", "/readyz", "/status.json", "/metrics", "/style.css", "/live.js", "/overview.js", "/events", "/icon.svg", "/enter", "/sign-out",
+ROUTES = (
+          "/spiders/books/items", "/spiders/books/items/1", "/spiders/books/items/1/forget", "/pictures/downloads/1",
+          "/", "/livez", "/healthz", "/readyz", "/status.json", "/metrics", "/style.css", "/live.js", "/overview.js", "/events", "/icon.svg", "/enter", "/sign-out",
           "/spiders/books", "/spiders/books/run", "/spiders/books/pause", "/spiders/books/resume", "/runs/1", "/runs/1/events", "/runs/1/stop",
           "/digests", "/settings", "/settings/reload", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/messages/1/seen", "/files/downloads/1", "/feed.atom",
           "/spiders/books/feed.atom", "/nowhere")
