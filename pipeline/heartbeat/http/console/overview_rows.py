@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -15,6 +16,8 @@ STATES = ("failing", "degraded", "paused", "running", "ok")
 """The states by which the overview filters, worst first. A spider that is at work is shown as running only if nothing is wrong with it."""
 _LATE = "9999"
 """Comes after every time in ISO 8601."""
+_COMMAND = re.compile(r"; see `pipeline outbox`.*")
+"""Names a command at the end of a reason; the page has a link instead."""
 
 
 @dataclass(frozen=True)
@@ -134,5 +137,5 @@ def sorted_rows(rows: list[OverviewRow], sort: str) -> list[OverviewRow]:
 def other_reasons(snapshot: Snapshot) -> list[tuple[str, str]]:
     """Return what is wrong apart from the spiders, each with the path of the page that helps; "" if none does."""
     of_spiders = {f"{name}: {reason}" for name, spider in snapshot["spiders"].items() for reason in spider["reasons"]}
-    return [(reason, "/outbox" if reason.startswith("outbox") else "/digests" if reason.startswith("digest") else "")
+    return [(_COMMAND.sub("", reason), "/outbox" if reason.startswith("outbox") else "/digests" if reason.startswith("digest") else "")
             for reason in snapshot["reasons"] if reason not in of_spiders]

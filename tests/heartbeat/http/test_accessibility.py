@@ -1,0 +1,46 @@
+"""Tests of the pages with axe-core in Chromium: no serious finding at the width of a phone and of a desk, in light and dark."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from pipeline.heartbeat.access import AccessPolicy
+from tests.heartbeat.http.test_console import stored_items, world
+
+__all__ = ["world"]  # a fixture
+
+AXE = Path(__file__).parents[2] / "applications" / "node_modules" / "axe-core" / "axe.min.js"
+LOOKS = [(360, "light"), (1280, "dark")]
+
+
+@pytest.mark.needs("chromium", "axe-core")
+@pytest.mark.parametrize("run", ["asyncio"], indirect=True)
+def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_window(start, world):
+    stored_items(world)
+    _, failed = world.fill()
+    port = start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
+    paths = ("/", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", f"/runs/{failed.id}", "/digests",
+             f"/messages/{world.sent}", "/outbox")
+    found, wide = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"] if os.getuid() == 0 else [])
+        for width, scheme in LOOKS:
+            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            page.goto(f"http://127.0.0.1:{port}/?token={world.token.reveal()}")
+            for path in paths if width == 360 else paths[:2]:
+                page.goto(f"http://127.0.0.1:{port}{path}")
+                page.evaluate(AXE.read_text("utf-8"))
+                result = page.evaluate("axe.run(document, {iframes: false})")
+                assert result["passes"], "axe has examined the page"
+                found += [(path, width, scheme, each["id"], each["nodes"][0]["html"][:200]) for each in result["violations"]
+                          if each["impact"] in ("serious", "critical")]
+                wide += [path] if page.evaluate("document.documentElement.scrollWidth") > width else []
+            page.close()
+        browser.close()
+    assert found == []
+    assert wide == []
