@@ -121,6 +121,12 @@ def check(folder: Path, content: str | bytes) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.needs("chromium")
+def test_check_tells_the_owner_of_a_rendered_spider_to_render_the_page_for_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "`pipeline suggest http://site.lan/ --render` proposes one" in check(tmp_path, '[spiders.s]\nstart = "http://site.lan/"\nrender = "browser"\n')[1]
+
+
 @pytest.mark.parametrize("mistake", IN_THE_SETTINGS)
 def test_check_reports_a_mistake_in_the_settings_with_its_correction(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -26,8 +26,9 @@ def _items(key: str, spider: SpiderTable) -> Iterator[Remark]:
     """Yield a warning if a spider extracts nothing, or if nothing identifies its items."""
     keeps_pages = spider.render is not None and (spider.render.screenshot is not None or spider.render.pdf)
     if spider.item_fields == () and not spider.download and not keeps_pages:
+        command = f"pipeline suggest {shown_url(spider.start[0].url)}{' --render' if spider.render is not None else ''}"
         yield Remark(key, "the spider has neither `items` nor `download`, so it only fetches pages", "add a table "
-                     f"[{key}.items] with the fields to extract; `pipeline suggest {shown_url(spider.start[0].url)}` proposes one", suspicious=True, depends_on=(key, "items"))
+                     f"[{key}.items] with the fields to extract; `{command}` proposes one", suspicious=True, depends_on=(key, "items"))
     elif spider.items is not None and spider.items.fields and not spider.items.key and "url" not in spider.items.all_fields:
         yield Remark(f"{key}.items", "`key` is missing and there is no field `url`, so an item that changes is reported as a gone item and a new one",
                      f"name the fields that identify an item, such as key = [\"{next(iter(spider.items.fields))}\"]", suspicious=True, depends_on=(f"{key}.items",))

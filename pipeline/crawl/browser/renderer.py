@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from playwright.async_api import Dialog, Download, Error, Frame, Page, Request
 
+from pipeline.crawl.browser.data_errors import data_errors
 from pipeline.crawl.browser.page_requests import PageRequests, too_large
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
 from pipeline.crawl.browser.screenshot import LoadRecord, take_picture
@@ -168,6 +169,8 @@ class _Rendering:
             await perform(page, self._world, table.steps, timeout_s=deadline - loop.time())
             await page.wait_for_load_state("load", timeout=0)
         self._phase = "the content of the page could not be taken within"
+        if not table.wait_for and not table.steps:  # see _with_notes
+            await self._note_data_errors()
         body = await snapshot(self._world, requests.url, self._max_bytes)
         if body is None:
             raise too_large(request.url, self._max_bytes)
@@ -280,7 +283,18 @@ class _Rendering:
             if len(self._said) < 10 * _MOST_KEPT:
                 self._said.add(reason.what)
             what = f"{what}; {reason.fix}"
-        matters = request.resource_type in _DATA and _same_site(host, host_of(self._request.url)) and (reason is None or reason.retry)
+        self._note_failure(host, what, matters=request.resource_type in _DATA and self._is_own_site(host) and (reason is None or reason.retry))
+
+    async def _note_data_errors(self) -> None:
+        for url, status in await data_errors(self._world):
+            if self._is_own_site(host_of(url)):
+                self._note_failure(host_of(url), f"HTTP {status}", matters=True)
+
+    def _is_own_site(self, host: str) -> bool:
+        return _same_site(host, host_of(self._request.url))
+
+    def _note_failure(self, host: str, what: str, *, matters: bool) -> None:
+        """matters: whether the page may lack content because of this request."""
         ending = ", so the page may lack content" if matters else ""
         if len(self._failed) >= (2 * _MOST_KEPT if matters else _MOST_KEPT):  # so one that matters is among them
             self._more_failed += 1

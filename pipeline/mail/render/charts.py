@@ -141,11 +141,11 @@ class _Texts:
         return Chart(picture, alt, label, text(high) if top else "0", text(low) if bottom else "0", begin, end)
 
     def _dates(self, begin: datetime, end: datetime) -> tuple[str, str]:
-        """Return two dates as text; with the time if both are on the same day."""
+        """Return two dates as text. If both are on the same day, the first has the time, and the second is only a time: both fit below a chart."""
         first, last = (dates.written(at, self._words.lang, self._zone, day_only=True) for at in (begin, end))
         if first != last:
             return first, last
-        return dates.written(begin, self._words.lang, self._zone), dates.written(end, self._words.lang, self._zone)
+        return dates.written(begin, self._words.lang, self._zone), dates.clock(end, self._words.lang, self._zone)
 
 
 def _number(value: Json) -> float:

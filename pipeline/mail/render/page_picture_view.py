@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from pipeline.languages import Wording, figures
 from pipeline.mail.message.compose import Picture
-from pipeline.model import PICTURE, Change, PagePicture
+from pipeline.model import PICTURE, Change, ChangeKind, PagePicture
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,12 @@ class PageShot:
 
 
 def pair_of(change: Change) -> tuple[PagePicture | None, PagePicture | None]:
-    """Return the picture of the page before a change and after it; None for one that there is not."""
-    return PagePicture.of(change.before.get(PICTURE), change.spider), PagePicture.of(change.after.get(PICTURE), change.spider)
+    """Return the picture of the page before a change and after it; None for one that there is not.
+
+    The reader has not seen a new page before, although its picture may have changed since the run that found it.
+    """
+    before = None if change.kind is ChangeKind.NEW else PagePicture.of(change.before.get(PICTURE), change.spider)
+    return before, PagePicture.of(change.after.get(PICTURE), change.spider)
 
 
 def picture_text(before: PagePicture | None, after: PagePicture, words: Wording, *, places: int = 3) -> str:

@@ -60,3 +60,17 @@ def test_what_is_not_html_is_requested_again_without_the_browser(crawls: Crawls,
     assert crawls.run().complete
     by = ["Sec-Fetch-Mode" in asked.headers for asked in site.asked if asked.path == "/whole.csv"]
     assert by == [True, False]
+
+
+def test_data_that_a_site_refuses_to_a_page_makes_the_pass_incomplete_unless_a_condition_holds(crawls: Crawls, site: PageSite) -> None:
+    script = "<script>const asked = new XMLHttpRequest(); asked.open('GET', '/data.json', false); asked.send();</script>"
+    site.pages |= {"/page": f"<html><h1>Fine</h1>{script}</html>", "/data.json": Answer("{}", status=503)}
+    crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = 'browser'\n{RULES}")
+    refused = crawls.run()
+    assert not refused.complete
+    assert "a request of a page to 127.0.0.1 failed: HTTP 503, so the page may lack content" in refused.error
+    site.pages["/data.json"] = Answer("{}", status=404)
+    assert crawls.run().complete
+    site.pages["/data.json"] = Answer("{}", status=503)
+    crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = {{ wait_for = 'h1' }}\n{RULES}")
+    assert crawls.run().complete

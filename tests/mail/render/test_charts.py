@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from PIL import Image
 
 from pipeline.languages import wording
-from pipeline.mail.render.charts import HEIGHT, MAX_ITEMS, WIDTH, _values, axis_of, charts_of, draw
+from pipeline.mail.render.charts import HEIGHT, MAX_ITEMS, WIDTH, _Texts, _values, axis_of, charts_of, draw
 from pipeline.model import Change, ChangeKind
 from pipeline.store.mail import digests as stored
 from tests.mail.conftest import NOW
@@ -36,6 +36,15 @@ def test_a_chart_contains_only_values_with_the_unit_of_the_last() -> None:
     texts = ["£4", "900 MB", "1 GB", "5 GB", "2 GB"]
     history = [Change(number, "disks", "a", ChangeKind.NEW, NOW, number, {}, {"room": text}) for number, text in enumerate(texts)]
     assert [value for _, value in _values(history, "room", until=history[-1])] == ["1 GB", "5 GB", "2 GB"]
+
+
+@pytest.mark.parametrize(("language", "hours", "ends"), [
+    ("en", 48, ("30 Nov 2026", "2 Dec 2026")), ("en", 3, ("30 Nov 2026, 07:09", "10:09")), ("de", 3, ("30.11.2026, 07:09", "10:09")),
+    ("zh", 3, ("2026年11月30日 07:09", "10:09")),
+])
+def test_the_dates_of_a_chart_of_one_day_are_short_enough_for_its_width(language, hours, ends) -> None:
+    begin = datetime(2026, 11, 30, 7, 9, tzinfo=UTC)
+    assert _Texts(wording(language), UTC)._dates(begin, begin + timedelta(hours=hours)) == ends
 
 
 def test_each_of_the_first_items_has_a_chart_of_each_field_that_changed(store, site) -> None:

@@ -150,6 +150,12 @@ def test_a_new_page_shows_how_it_looks_and_no_field_of_its_picture(store, settin
     assert "screenshots" not in text_of(mail).replace(FILES, "").replace(f"screenshots/shop/{sha256(pages.last['a'][1]).hexdigest()[:32]}-a.png", "")
 
 
+def test_a_new_page_that_changed_since_it_was_found_is_compared_with_nothing(store, settings, pages) -> None:
+    pages.run(page())
+    pages.run(page((0, 0, 640, 640, "red")))
+    assert [name.rpartition("-")[2] for name in pictures_in(mail_of(store, settings))] == ["now"]
+
+
 def test_a_first_picture_of_a_known_page_is_no_change_and_is_what_the_next_is_compared_with(store, settings, pages) -> None:
     pages.run(None)
     mail_of(store, settings)

@@ -81,8 +81,13 @@ def written(moment: date | datetime, language: str, zone: tzinfo, *, day_only: b
     day = format_date(local.date(), "medium", locale=place)
     if day_only:
         return day
-    clock = format_time(local.time(), "short", locale=place)
-    return str(get_datetime_format("medium", locale=place)).replace("'", "").replace("{0}", clock).replace("{1}", day)
+    time_of_day = format_time(local.time(), "short", locale=place)
+    return str(get_datetime_format("medium", locale=place)).replace("'", "").replace("{0}", time_of_day).replace("{1}", day)
+
+
+def clock(moment: datetime, language: str, zone: tzinfo) -> str:
+    """Return the time of day as people of the language and the time zone write it."""
+    return format_time(moment.astimezone(zone).time(), "short", locale=place_of(language, getattr(zone, "key", "")))
 
 
 @cache
