@@ -73,6 +73,8 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
                                     "spiders.s.downloads.path: the items have no field 'price.amuont'"),
     "a key field of a feed": (FEED + 'items = { key = ["link"] }\n', "spiders.s.items.key: the items have no field 'link'"),
     "a database of another kind": ('[pipeline]\ndatabase = "oracle://x/y"\n' + SPIDER, "pipeline.database: "),
+    "a proxy that a browser elsewhere cannot use": ('[browser]\nremote = "http://browser.lan:9222"\n[proxies]\noffice = "http://127.0.0.1:3128"\n' + SPIDER
+                                                    + 'render = "browser"\nproxy = "office"\n', "spiders.s.proxy: the browser on another machine cannot use the proxy"),
 }
 WARNINGS: dict[str, tuple[str, str]] = {
     "a browser for nobody": ("[browser]\nstart_timeout = \"9s\"\n" + SPIDER, "browser: has no effect, because no spider has `render`"),

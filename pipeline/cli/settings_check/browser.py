@@ -33,7 +33,7 @@ def check(settings: Settings) -> Iterator[Remark]:
 def _program(settings: Settings, using: list[str]) -> Iterator[Remark]:
     """Yield a remark if the browser is missing, and for what a browser on another machine does not do. using: the names of the spiders that need it."""
     from pipeline.session.browser.process.installed import find_path
-    from pipeline.session.browser.process.program import BrowserProgram
+    from pipeline.session.browser.process.program import BrowserProgram, is_this_machine
     try:
         program = BrowserProgram.of(settings.browser, settings.data_dir)
         if program.remote is None:
@@ -45,8 +45,14 @@ def _program(settings: Settings, using: list[str]) -> Iterator[Remark]:
     if program.remote is not None:
         if settings.browser.executable is not None:
             yield Remark("browser.executable", "has no effect, because the browser of `remote` is used", "remove one of both", suspicious=True)
+        if is_this_machine(program.remote):
+            return
+        for name in using:
+            if settings.spiders[name].proxy not in (None, "environment"):  # the environment may name none
+                yield Remark(f"spiders.{name}.proxy", "the browser on another machine cannot use the proxy of the spider, so its runs fail",
+                             "use a browser on this machine, or remove `proxy` from the spider")
         yield Remark("browser.remote", "the browser on another machine cannot use the guard proxy of this program: private addresses are recognized only in URLs, "
-                     "and the spiders' proxies, headers, `ca_file` and `insecure_tls` have no effect on what it loads",
+                     "and the spiders' headers, `ca_file` and `insecure_tls` have no effect on what it loads",
                      "let it run in a network without access to private addresses, or use a browser on this machine", suspicious=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.session.browser.isolated_world import IsolatedWorld
+from pipeline.session.browser.pages.isolated_world import IsolatedWorld
 
 _FUNCTION = """() => {
     const last = {};  // by URL: a request that a script has repeated with success is no failure

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pipeline.errors import BrowserError
 from pipeline.session.browser.guard_proxy import GuardProxy
 from pipeline.session.browser.process.profile import Profile, delete_left_profiles
-from pipeline.session.browser.process.program import BrowserProgram
+from pipeline.session.browser.process.program import BrowserProgram, is_this_machine
 from pipeline.session.browser.process.renderer_memory import RendererMemory, script_arguments
 from pipeline.text import clean_line
 
@@ -157,7 +155,7 @@ async def _launch(playwright: Playwright, program: BrowserProgram, guard: GuardP
 
 async def _connect(playwright: Playwright, program: BrowserProgram, remote: str, guard: GuardProxy, *, has_proxy: bool) -> RunningBrowser:
     from playwright.async_api import Error  # noqa: PLC0415
-    is_here = _is_this_machine(urlsplit(remote).hostname or "")
+    is_here = is_this_machine(remote)
     if has_proxy and not is_here:
         raise BrowserError("a browser on another machine cannot use the proxy of the spider, and nothing is requested without the proxy",
                            where="browser.remote", fix="use a browser on this machine, or remove `proxy` from the spider")
@@ -171,12 +169,6 @@ async def _connect(playwright: Playwright, program: BrowserProgram, remote: str,
         logger.warning("the browser on another machine does not use the guard proxy: private addresses are recognized only in URLs, and `headers`, "
                        "`ca_file` and `insecure_tls` of the spider have no effect on what the browser loads")
     return RunningBrowser(playwright, browser, guard if is_here else None, None)
-
-
-def _is_this_machine(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _not_started(error: Exception, path: str, program: BrowserProgram) -> BrowserError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import ipaddress
 import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pipeline.errors import BrowserError
 from pipeline.session.browser.process.profile import FOLDER
@@ -72,3 +75,11 @@ def _headless_shells(of_playwright: str) -> list[str]:
         return []
     beside = folder.with_name(folder.name.replace("chromium-", "chromium_headless_shell-", 1))
     return [str(path) for name in ("chrome-headless-shell", "headless_shell") for path in beside.glob(f"*/{name}")]
+
+
+def is_this_machine(url: str) -> bool:
+    """Return whether the URL of a running browser is one of this machine, so that the browser can use the guard proxy."""
+    host = urlsplit(url).hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
