@@ -132,7 +132,7 @@ class Authorizer:
 
     async def _write(self, caller: Caller, action: str, outcome: str) -> None:
         if self._audit is not None:
-            await self._audit.write(caller, action, "", outcome)
+            await self._audit.write(caller, action, "pages", outcome)
 
     def locked(self, request: web.Request, *, wrong: bool = False) -> web.Response:
         """Return the page that asks for the token.
