@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,7 @@ def _finish(imported: Imported, settings: Settings | None, *, name: str | None, 
     digest_name = imported.free_name(name, imported.kind)
     text = file_text(imported, digest_table(imported, settings, to), digest_name)
     if not writes:
+        tomllib.loads(text)
         click.echo(escape_controls(text), nl=False)
     elif missing:
         raise UsageError("; ".join(missing), where=imported.source, fix="then import the file again; nothing was written")

@@ -27,11 +27,12 @@ def leave_out_invalid(imported: Imported) -> list[str]:
 
 def _valid(spider: ImportedSpider, missing: dict[str, None]) -> str:
     """Leave out what is not valid in a spider's table. Return why the spider cannot be carried over; "" if it can."""
-    checked = copy.deepcopy(_without_none(spider.table))
-    for _ in range(_MOST_ROUNDS):
+    checked = _without_none(spider.table)
+    for attempt in range(_MOST_ROUNDS):
         try:
             SpiderTable.model_validate(checked)
         except ValidationError as error:
+            checked = copy.deepcopy(checked) if attempt == 0 else checked
             problem = _remove(error, checked, spider, missing)
             if problem:
                 return problem

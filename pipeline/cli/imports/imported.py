@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Imported:
         self.notes: list[str] = []
         self._taken = set(taken)
         self._secrets: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
 
     def spider(self, title: str, url: str, job: str, table: Mapping[str, Any]) -> ImportedSpider:
         """Add a spider, with a name that is made from its title or URL and is not taken."""
@@ -80,11 +81,18 @@ class Imported:
     def free_name(self, title: str, otherwise: str) -> str:
         """Return a name for an entry of the settings, made from a title, and take it. otherwise: for a title without Latin letters."""
         base = _plain_name(title) or _plain_name(otherwise) or self.kind
-        name, number = base, 1
-        while name in self._taken:
-            number += 1
-            name = f"{base}-{number}"
+        name = self._numbered(base, "-", self._taken)
         self._taken.add(name)
+        return name
+
+    def _numbered(self, base: str, separator: str, taken: Container[str]) -> str:
+        """Return a name that is not taken: the base, or the base with the first free number. Numbers that were found taken are not tried again."""
+        number = self._numbers.get(base, 1)
+        name = base if number == 1 else f"{base}{separator}{number}"
+        while name in taken:
+            number += 1
+            name = f"{base}{separator}{number}"
+        self._numbers[base] = number
         return name
 
     def secret(self, value: str, owner: str, label: str, what: str) -> dict[str, str]:
@@ -96,10 +104,7 @@ class Imported:
             return {"env": self._secrets[value]}
         base = re.sub(r"[^A-Z0-9]+", "_", f"{owner}_{label}".upper()).strip("_") or "SECRET"
         base = base if base[0].isalpha() else f"{self.kind.upper()}_{base}"
-        name, number = base, 1
-        while name in self.variables:
-            number += 1
-            name = f"{base}_{number}"
+        name = self._numbered(base, "_", self.variables)
         self._secrets[value] = name
         self.variables[name] = clean_line(what, 200)
         return {"env": name}

@@ -101,8 +101,6 @@ def _starts(crontab: Path, folder: Path, names: list[str], projects: set[str], i
             imported.skip(job, f"it starts a spider of the project {crawl.project}")
         elif crawl.folder and Path(os.path.expanduser(crawl.folder)).resolve() != folder.resolve() and Path(crawl.folder).name != folder.resolve().name:
             imported.skip(job, f"it starts a spider of the project in {crawl.folder}")
-        elif why := _invalid(crawl.schedule):
-            imported.skip(job, why)
         else:
             found.setdefault(crawl.spider, []).append(crawl)
     return found
@@ -111,7 +109,7 @@ def _starts(crontab: Path, folder: Path, names: list[str], projects: set[str], i
 def _invalid(schedule: str) -> str:
     """Return why a schedule cannot be carried over; "" if it can."""
     if schedule == "@reboot":
-        return "nothing is started at the boot of the machine; give the spider a `schedule`"
+        return "the boot of the machine starts no spider here"
     try:
         parse_when(schedule)
     except ValueError as error:
@@ -128,16 +126,20 @@ def _by_arguments(crawls: Iterable[CrontabCrawl]) -> list[list[CrontabCrawl]]:
 
 
 def _add_crawls(imported: Imported, name: str, table: dict[str, Any], crawls: list[CrontabCrawl]) -> None:
-    """Add a spider for starts with the same arguments."""
-    schedules = [{"when": crawl.schedule, "timezone": crawl.timezone} if crawl.timezone else crawl.schedule for crawl in crawls]
+    """Add a spider for starts with the same arguments. It has no schedule if none of theirs can be carried over."""
+    refused = {crawl.line: why for crawl in crawls if (why := _invalid(crawl.schedule))}
+    schedules = [{"when": crawl.schedule, "timezone": crawl.timezone} if crawl.timezone else crawl.schedule for crawl in crawls if crawl.line not in refused]
     lines = ", ".join(str(crawl.line) for crawl in crawls)
     spider = imported.spider(name, name, f"spider {name}, crontab line {lines}", {
-        **table, "schedule": schedules[0] if len(schedules) == 1 else schedules})
+        **table, **({"schedule": schedules[0] if len(schedules) == 1 else schedules} if schedules else {})})
     args = {key: value for key, value in crawls[0].args.items() if not is_secret(key)}
     if args:
         spider.table["args"] = args
     for key in crawls[0].args.keys() - args.keys():
         spider.leave_out(f"-a {key}", "the argument looks like a secret, which the settings never contain; let the spider read it from the environment")
     for crawl in crawls:
+        if refusal := refused.get(crawl.line):
+            spider.leave_out(f"line {crawl.line}, {crawl.schedule}", refusal if schedules else
+                             f"{refusal}; the spider has no schedule: add one, or start it with `pipeline run {spider.name}`")
         for key, why in crawl.left_out:
             spider.leave_out(key, why)

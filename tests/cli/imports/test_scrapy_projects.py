@@ -90,25 +90,30 @@ def test_a_crontab_gives_schedules_and_arguments(project: Path) -> None:
     imported = read(project, CRONTAB)
     assert [spider.table for spider in imported.spiders] == [
         {"project": "shop", "spider": "authors", "schedule": {"when": "*/15 * * * *", "timezone": "Europe/Berlin"}, "args": {"letter": "a"}},
+        {"project": "shop", "spider": "authors"},
         {"project": "shop", "spider": "authors", "schedule": {"when": "0 6 * * *", "timezone": "Europe/Berlin"}, "args": {"letter": "b"}},
         {"project": "shop", "spider": "books", "args": {"category": "travel", "since": "2026-01-01"}, "schedule": [
             {"when": "0 7 * * 1-5", "timezone": "Europe/Berlin"}, {"when": "30 19 * * *", "timezone": "Europe/Berlin"}]},
         {"project": "shop", "spider": "books", "args": {"category": "sf"}, "schedule": {"when": "@hourly", "timezone": "Europe/Berlin"}}]
-    assert [spider.name for spider in imported.spiders] == ["authors", "authors-2", "books", "books-2"]
+    assert [spider.name for spider in imported.spiders] == ["authors", "authors-2", "authors-3", "books", "books-2"]
     left_out = {key: why for spider in imported.spiders for key, why in spider.left_out}
+    assert left_out.pop("line 8, @reboot") == "the boot of the machine starts no spider here; the spider has no schedule: add one, or start it with `pipeline run authors-2`"
+    assert "not between 0 and 59" in left_out.pop("line 14, 61 * * * *")
     assert set(left_out) == {"-s DOWNLOAD_DELAY=2", "jobid=7", "-o out-$(date +%F).json", "-a api_key", "-s LOG_LEVEL=INFO"}
 
 
 def test_lines_that_start_no_spider_of_the_project_are_named(project: Path) -> None:
-    skipped = dict(read(project, CRONTAB).skipped)
-    assert "not between 0 and 59" in skipped.pop("crontab.txt line 14 (authors)")
-    assert skipped == {
+    assert dict(read(project, CRONTAB).skipped) == {
         "crontab.txt line 13": "it mentions Scrapy, but neither `scrapy crawl NAME` nor schedule.json of scrapyd is in it",
         "crontab.txt line 16": "the command cannot be read: No closing quotation",
-        "crontab.txt line 8 (authors)": "nothing is started at the boot of the machine; give the spider a `schedule`",
         "crontab.txt line 9 (films)": "the project has no spider of this name",
         "crontab.txt line 10 (books)": "it starts a spider of the project in /srv/other",
         "crontab.txt line 11 (authors)": "it starts a spider of the project news"}
+
+
+def test_a_schedule_that_cannot_be_carried_over_is_left_out_beside_one_that_can(project: Path) -> None:
+    books = next(spider for spider in read(project, "@reboot scrapy crawl books\n@daily scrapy crawl books\n").spiders if spider.name == "books")
+    assert (books.table["schedule"], books.left_out) == ("@daily", [("line 1, @reboot", "the boot of the machine starts no spider here")])
 
 
 @pytest.mark.parametrize(("line", "spider", "args"), [
@@ -146,7 +151,7 @@ def test_an_imported_spider_is_valid_and_runs(imports: Importer, project: Path, 
         file.write_text(file.read_text().replace("http://site.example/", f"{site.url}/"))
     (project.parent / "crontab.txt").write_text(CRONTAB)
     tables = imports("scrapy", project, "--crontab", str(project.parent / "crontab.txt"), "--to", "me@site.example")
-    assert list(tables["spiders"]) == ["authors", "authors-2", "books", "books-2"]
+    assert list(tables["spiders"]) == ["authors", "authors-2", "authors-3", "books", "books-2"]
     assert tables["spiders"]["authors"]["project"] == "shop"
     assert tables["digests"]["scrapy"] == {"spiders": list(tables["spiders"]), "to": ["me@site.example"]}
     assert "spider books, crontab line 6 -> books-2: -a api_key: the argument looks like a secret" in imports.out

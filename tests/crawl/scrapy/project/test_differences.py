@@ -32,6 +32,10 @@ def test_what_is_replaced_or_without_effect_is_named_by_check_and_in_the_runs_li
     for sentence in wanted:
         assert f"warning: spiders.s.spider: {sentence}\n" in checked.stdout + checked.stderr, checked
         assert sentence in line, line
+    second = project.run()
+    assert not [sentence for sentence in wanted if sentence in second], "the line of a run says once what was said before"
+    project.write("shop/settings.py", project.file("shop/settings.py").read_text() + "LOG_STDOUT = True\n")
+    assert "LOG_STDOUT" in project.run(), "a change is said"
     assert not project.file("crawls").exists()
     assert not project.file("own.log").exists()
 
