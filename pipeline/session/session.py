@@ -54,6 +54,7 @@ class Session:
         self._proxies = proxies
         self._tls = tls
         self._open_browser = open_browser
+        self._run_browser: LoginBrowser | None = None
         self._login = SessionLogin(
             login, requests, files, jar=jar, storage=WebStorage() if storage is None else storage, proxies=proxies, open_client=self._client,
             open_browser=None if open_browser is None else self._browser)
@@ -61,9 +62,18 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self.name}: {self.jar!r}, proxy {shown_proxy(self.proxy) if self.proxy else 'none'}>"
 
-    def _browser(self, *, anonymous: bool = False) -> LoginBrowser:
-        """Return a browser for the login of this session. Like its client, it never changes the proxy and never logs in again."""
+    def share_browser(self, browser: LoginBrowser | None) -> None:
+        """Check the login from now on in the browser of a run, instead of starting one for each check; None ends this."""
+        self._run_browser = browser
+
+    def _browser(self, *, anonymous: bool = False, for_check: bool = False) -> LoginBrowser:
+        """Return a browser for the login of this session. Like its client, it never changes the proxy and never logs in again.
+
+        for_check: whether it may be that of the run, which shares the cookies and the proxies of all its pages.
+        """
         assert self._open_browser is not None
+        if for_check and (shared := self._run_browser) is not None:
+            return shared
         if anonymous:
             session = Session(Jar(), self._files, requests=replace(self._requests, auth=None), login=LoginRules(None, "", ()),
                               proxies=self._proxies.fixed(), tls=self._tls, ssrf_guard=self.ssrf_guard)

@@ -40,12 +40,12 @@ logger = logging.getLogger(__name__)
 
 
 class _Shared(NamedTuple):
-    """What all pages of a renderer share. said: the refusals that were noted for a page."""
+    """What all pages of a renderer share. said: the first refusal of each kind with its fix, by host and reason."""
 
     guard: GuardProxy
     timeout_s: float
     max_bytes: int
-    said: set[str]
+    said: dict[tuple[str, str], str]
 
 
 async def _allow(url: str) -> None:
@@ -57,13 +57,14 @@ class Renderer:
 
     timeout_s: the time limit of one page. max_bytes: the maximum size of its content. max_load_bytes: the maximum size of everything that it loads,
     for messages; the guard proxy of the browser enforces it. check_document: called with the URL of each document that a page loads, except the
-    page itself; raises PipelineError to refuse it. said: the refusals that were noted for a page; renderers with one browser share them.
+    page itself; raises PipelineError to refuse it. said: the first refusal of each kind with its fix, by host and reason; renderers with one browser
+    share them.
     """
 
     def __init__(self, browser: SessionBrowser, *, timeout_s: float, max_bytes: int, max_load_bytes: int,
-                 check_document: Callable[[str], Awaitable[None]] = _allow, said: set[str] | None = None) -> None:
+                 check_document: Callable[[str], Awaitable[None]] = _allow, said: dict[tuple[str, str], str] | None = None) -> None:
         self._browser = browser
-        self._shared = _Shared(browser.guard, timeout_s, max_bytes, set() if said is None else said)
+        self._shared = _Shared(browser.guard, timeout_s, max_bytes, {} if said is None else said)
         self._max_load_bytes = max_load_bytes
         self._check_document = check_document
 
@@ -101,7 +102,7 @@ class Renderer:
 
     def refusals(self) -> list[str]:
         """Return the refusals of requests that belong to no page, such as those of service workers, since the last call."""
-        found = [refusal for refusal in self._browser.guard.refusals() if not any(said in refusal for said in self._shared.said)]
+        found = [refusal for refusal in self._browser.guard.refusals() if not any(reason in refusal for _, reason in self._shared.said)]
         return [f"a request of a page was refused: {refusal}" for refusal in found]
 
 
@@ -280,9 +281,9 @@ class _Rendering:
         host = host_of(request.url)
         what = reason.what if reason is not None else net_errors.reason(name)
         if reason is not None and not reason.retry:
-            if len(self._said) < 10 * _MOST_KEPT:
-                self._said.add(reason.what)
             what = f"{what}; {reason.fix}"
+            if (host, reason.what) in self._said or len(self._said) < 10 * _MOST_KEPT:
+                what = self._said.setdefault((host, reason.what), what)  # refused on another port, it would differ only in what to change
         self._note_failure(host, what, matters=request.resource_type in _DATA and self._is_own_site(host) and (reason is None or reason.retry))
 
     async def _note_data_errors(self) -> None:

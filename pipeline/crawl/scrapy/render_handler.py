@@ -27,6 +27,7 @@ from pipeline.text import shown_url
 if TYPE_CHECKING:
     from pipeline.crawl.browser.renderer import Renderer
     from pipeline.session.browser.browser import SessionBrowser
+    from pipeline.session.browser.sync_browser import RunBrowser
 
 _MOST_NOTES = 5
 """The maximum number of notes about the content of rendered pages. Further ones are only logged."""
@@ -41,9 +42,10 @@ class RenderHandler(SessionHandler):
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self._browser: SessionBrowser | None = None
+        self._for_checks: RunBrowser | None = None  # the same browser, for checks of the login
         self._renderers: dict[float, Renderer] = {}
         self._notes: set[str] = set()
-        self._said: set[str] = set()
+        self._said: dict[tuple[str, str], str] = {}
 
     async def download_request(self, request: Request) -> Response:
         table = None if request.callback is NO_CALLBACK else self._context.render_rules.table_for(
@@ -86,17 +88,27 @@ class RenderHandler(SessionHandler):
         found = self._renderers.get(timeout_s)
         if found is None:
             from pipeline.crawl.browser.renderer import Renderer  # noqa: PLC0415  spiders that render no page do not load Playwright
-            from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
-            from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
             context = self._context
-            processes = 1 if context.table.processes == "auto" else context.table.processes  # further ones end when the memory is not enough
             if self._browser is None:
-                self._browser = SessionBrowser(self._session, BrowserProgram.of(
-                    context.browser, context.store.data_dir, memory_bytes=context.table.memory_limit // processes), max_pages=context.table.concurrency)
+                self._browser = self._new_browser()
             found = self._renderers[timeout_s] = Renderer(
                 self._browser, timeout_s=timeout_s, max_bytes=self._max_bytes, max_load_bytes=context.browser.max_load,
                 check_document=self._check_document, said=self._said)
         return found
+
+    def _new_browser(self) -> SessionBrowser:
+        """Return the browser of the run, which has not started. From now on, the login is checked in it, too."""
+        from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
+        from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
+        from pipeline.session.browser.sync_browser import RunBrowser  # noqa: PLC0415  spiders that render no page do not load Playwright
+        context, session = self._context, self._session
+        processes = 1 if context.table.processes == "auto" else context.table.processes  # further ones end when the memory is not enough
+        browser = SessionBrowser(session, BrowserProgram.of(
+            context.browser, context.store.data_dir, memory_bytes=context.table.memory_limit // processes), max_pages=context.table.concurrency)
+        if session.storage is not None:  # the spider has a login
+            self._for_checks = RunBrowser(browser, context.render_rules, session.storage, session.trusted, max_bytes=context.table.max_page_size)
+            session.share_browser(self._for_checks)
+        return browser
 
     async def _check_document(self, url: str) -> None:
         """Raise PipelineError if a document that a page loads, such as a frame, must not be fetched."""
@@ -121,6 +133,9 @@ class RenderHandler(SessionHandler):
             logger.warning("%s", note)
 
     async def close(self) -> None:
+        if self._for_checks is not None:
+            self._session.share_browser(None)
+            self._for_checks.retire()
         for renderer in self._renderers.values():
             for refusal in renderer.refusals():
                 self._note(refusal)

@@ -46,6 +46,7 @@ class SessionBrowser:
         self._starting = asyncio.Lock()
         self._running: RunningBrowser | None = None
         self._starts = 0
+        self._is_closed = False
         self._contexts: dict[tuple[Emulation, int], ContextPages] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -97,6 +98,8 @@ class SessionBrowser:
 
     async def _running_browser(self) -> RunningBrowser:
         async with self._starting:
+            if self._is_closed:  # a check of the login in another thread may have waited for its turn
+                raise BrowserError("the browser was ended", where="browser", retry=True)
             if self._running is not None and not self._running.works:
                 logger.warning("the browser has ended unexpectedly: it is started again for the next page")
                 await self._end()
@@ -182,7 +185,8 @@ class SessionBrowser:
             running.note_end()
 
     async def close(self) -> None:
-        """End the browser. Pages in use fail."""
+        """End the browser. Pages in use fail, and no others are opened."""
+        self._is_closed = True
         while self._closing:
             await asyncio.wait(self._closing)
         async with self._starting:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import playwright.async_api as playwright
 
-from pipeline.errors import FetchError
+from pipeline.errors import BrowserError, FetchError
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
 from pipeline.session.browser.login.activity import Activity
@@ -126,3 +128,38 @@ class SyncBrowser:
         finally:
             self._runner.close()
             self._runner = self._browser = None
+
+
+class RunBrowser(SyncBrowser):
+    """The browser of a run, for checks of the login in other threads: its pages are opened on the event loop of the run.
+
+    It is created on this loop, and no longer works after `retire`. The other parameters are those of SyncBrowser.
+    """
+
+    def __init__(self, browser: SessionBrowser, rules: RenderRules, storage: WebStorage, trusted: TrustedOrigins, *, max_bytes: int) -> None:
+        super().__init__(lambda: browser, rules, storage, trusted, max_bytes=max_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._is_retired = False
+
+    def run(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """Run a coroutine on the loop of the run, and return its result. Raises BrowserError if the run ends meanwhile."""
+        async def do() -> Result:
+            return await work()
+
+        with self._lock:  # `retire` is called while the loop still runs, so it runs every coroutine that was given to it before
+            if self._is_retired:
+                raise BrowserError("the browser of the run has ended", retry=True)
+            running = asyncio.run_coroutine_threadsafe(do(), self._loop)
+        try:
+            return running.result()
+        except concurrent.futures.CancelledError as error:
+            raise BrowserError("the run was ended while a page was open in its browser") from error
+
+    def retire(self) -> None:
+        """Open no more pages. Must be called on the loop of the run."""
+        with self._lock:
+            self._is_retired = True
+
+    def close(self) -> None:
+        """Do nothing: the run ends its browser."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from pipeline.errors import FetchError, LoginError, ProxyError
+from pipeline.errors import BrowserError, FetchError, LoginError, ProxyError
 from pipeline.hosts import host_of
 from pipeline.model import LoginCookie
 from pipeline.session.client import Client, ClientLogin
@@ -94,10 +94,11 @@ class OpenClient(Protocol):
 class OpenBrowser(Protocol):
     """A function that returns a browser, which starts when it opens its first page.
 
-    anonymous: whether the browser has no cookies and no storage, instead of those of the session.
+    anonymous: whether the browser has no cookies and no storage, instead of those of the session. for_check: whether it may be the
+    browser of a run that has one, because it only opens the check page.
     """
 
-    def __call__(self, *, anonymous: bool = False) -> LoginBrowser: ...
+    def __call__(self, *, anonymous: bool = False, for_check: bool = False) -> LoginBrowser: ...
 
 
 class SessionLogin:
@@ -239,12 +240,12 @@ class SessionLogin:
         self._storage.save()
 
     @contextmanager
-    def _login(self, table: LoginTable, *, anonymous: bool = False) -> Iterator[Login]:
+    def _login(self, table: LoginTable, *, anonymous: bool = False, for_check: bool = False) -> Iterator[Login]:
         """Return the login through a new client, and through a browser where the settings say so. Both are closed at the end.
 
-        anonymous: whether both have no cookies, instead of those of the session.
+        anonymous: whether both have no cookies, instead of those of the session. for_check: as for OpenBrowser.
         """
-        browser = self._open_browser(anonymous=anonymous) if self._open_browser is not None else None
+        browser = self._open_browser(anonymous=anonymous, for_check=for_check) if self._open_browser is not None else None
         try:
             with self._anonymous_client() if anonymous else self._client() as client:
                 yield self._login_through(table, client, browser)
@@ -287,9 +288,9 @@ class SessionLogin:
         url, by_access = self._check_page(table)
         for wait_s in (*_CHECK_AGAIN_S, None):
             try:
-                with self._login(table) as login:
+                with self._login(table, for_check=True) as login:
                     return login.holds_at(url, by_access=by_access, certain=True)
-            except (FetchError, ProxyError) as error:
+            except (FetchError, ProxyError, BrowserError) as error:  # a page of the run may have ended the browser
                 if wait_s is None or not error.retry:
                     raise
                 time.sleep(wait_s)

@@ -31,7 +31,7 @@ PAGES = {
     "/objects": GROWS.format("for (;;) kept.push(new Array(1e5).fill({ a: 1 }))"),
     "/buffers": GROWS.format("setInterval(() => kept.push(new Uint8Array(2e7).fill(1)), 20)"),
     "/windows": "<h1>Windows</h1><script>setInterval(() => open('about:blank'), 1)</script>",
-    "/requests": "<h1>Requests</h1><script>for (let at = 0; at < 150; at++) fetch(`http://10.0.0.1:${1000 + at}/`, { mode: 'no-cors' }).catch(() => 0); "
+    "/requests": "<h1>Requests</h1><script>for (let at = 0; at < 150; at++) fetch(`http://10.0.0.${at}:1000/`, { mode: 'no-cors' }).catch(() => 0); "
                  "setTimeout(() => document.body.className = 'done', 800)</script>",
     "/breaks": BREAKS,
     "/fine": "<h1>Fine</h1>",
@@ -52,7 +52,7 @@ def test_hostile_pages_fail_or_are_cut_alone(crawls: Crawls, site: PageSite, cap
         errors = {"/" + url.split("/", 3)[3]: error for url, error in connection.execute(select(frontier.c.url, frontier.c.error))}
     found = {key: str(item["html"]) for key, item in crawls.items().items()}
     assert sorted(found) == ["Broken", "Fine", "Requests"]
-    assert "crashed its process" in errors["/objects"]
+    assert "crashed its process" in errors["/objects"] or "used more than 250.0 MB" in errors["/objects"]  # whichever limit is met first
     assert "[browser] page_memory" in errors["/objects"]
     assert "the page used more than 250.0 MB of memory in the browser" in errors["/buffers"]
     assert "the page has opened 100 windows" in errors["/windows"]

@@ -29,7 +29,7 @@ class FailureRecord:
 
     def __init__(self) -> None:
         self._failures: OrderedDict[_Key, PipelineError] = OrderedDict()
-        self._refusals: dict[str, None] = {}
+        self._refusals: dict[tuple[str, str], str] = {}
 
     def failed(self, request: ProxyRequest, error: PipelineError) -> None:
         self._keep(_key_of(request), error)
@@ -43,7 +43,7 @@ class FailureRecord:
     def refused(self, request: ProxyRequest, error: PipelineError) -> None:
         self._keep((request.host, request.port, _TUNNEL), error)  # whatever is requested there is refused
         if len(self._refusals) < _MAX_REFUSALS:
-            self._refusals[clean_line(str(error), 300)] = None
+            self._refusals.setdefault((request.host, error.what), clean_line(str(error), 300))
 
     def worked(self, request: ProxyRequest) -> None:
         self._failures.pop(_key_of(request), None)
@@ -62,8 +62,8 @@ class FailureRecord:
         return type(error)(error.what, where=shown_url(url), fix=error.fix, retry=error.retry)
 
     def refusals(self) -> list[str]:
-        """Return a sentence for each refused connection since the last call, at most 100 different ones."""
-        found, self._refusals = list(self._refusals), {}
+        """Return a sentence for each reason to refuse connections to a host since the last call, at most 100 different ones."""
+        found, self._refusals = list(self._refusals.values()), {}
         return found
 
 
