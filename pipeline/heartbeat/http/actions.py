@@ -25,6 +25,7 @@ from pipeline.store import Store
 from pipeline.store.crawl import mendings
 from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
+from pipeline.store.files.log_lines import parse
 from pipeline.store.files.run_logs import run_log
 from pipeline.store.health import recent_rows
 from pipeline.store.mail import outbox, refused_addresses
@@ -253,16 +254,9 @@ class AdminActions:
 
 
 def _readable(line: str) -> list[str]:
-    """Convert a line of a JSON log to lines of plain text: the message, and the traceback if there is one.
-
-    The time (UTC) precedes the message. A line that is not in the JSON log format is returned unchanged.
-    """
-    try:
-        found = json.loads(line)
-        text = f"{found['time'][11:19]} {found['message']}"
-        return [text, *found.get("traceback", "").splitlines()]
-    except (ValueError, KeyError, TypeError):
-        return [line]
+    """Return a line of a log as lines of plain text: the time (UTC) and the message, and the traceback if there is one."""
+    found = parse(line)
+    return [f"{found.at:%H:%M:%S} {found.message}" if found.at is not None else found.message, *found.traceback]
 
 
 def _text_of(text: Mapping[str, Any]) -> str:

@@ -14,11 +14,17 @@ _MAX_READ_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line of a log. at: None for text that is not in the format of the log. text: several lines if there is a traceback."""
+    """A line of a log. at: None for text that is not in the format of the log, which is the message then."""
 
     at: datetime | None
     level: str
-    text: str
+    message: str
+    traceback: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The message and the lines of the traceback."""
+        return "\n".join((self.message, *self.traceback))
 
     def is_at_least(self, level: str) -> bool:
         """Return whether the line has this level or a higher one. Text in another format, such as a traceback of C code, always does."""
@@ -29,8 +35,8 @@ def parse(line: str) -> LogLine:
     """Return a line of a JSON log (see pipeline.logs.JsonLines)."""
     try:
         found = json.loads(line)
-        text = "\n".join((str(found["message"]), *str(found.get("traceback", "")).splitlines()))
-        return LogLine(datetime.fromisoformat(found["time"]), str(found["level"]), text)
+        return LogLine(datetime.fromisoformat(found["time"]), str(found.get("level", "")), str(found["message"]),
+                       tuple(str(found.get("traceback", "")).splitlines()))
     except (ValueError, KeyError, TypeError):
         return LogLine(None, "", line)
 
