@@ -40,22 +40,27 @@ _COLOURS = {"warning": "yellow", "error": "red", "critical": "red"}
 def logs(settings_file: str, what: str | None, level: str, lines: int | None, *, follow: bool, as_json: bool) -> None:
     """Print the log of the run with the number RUN, or of the last run of a spider, or of the last run of all."""
     from pipeline.settings.masking import Mask
-    from pipeline.store.files.log_lines import LogReader
-    from pipeline.store.files.run_logs import run_log
+    from pipeline.store.files.log_lines import LogReader, page_before
+    from pipeline.store.files.run_logs import run_log_files
     from pipeline.store.runs.runs import get_run
     settings = load_settings(settings_file)
     store = open_stored(settings)
     run = _run(store, settings, what)
-    reader, mask = LogReader(run_log(store, run.id)), Mask.of(settings)
-    is_first = True
+    files, mask = run_log_files(store, run.id), Mask.of(settings)
+    printed = after = 0
+    if lines is not None:
+        page = page_before(files, limit=lines, wanted=lambda line: line.is_at_least(level), ended=run.ended_at is not None, max_bytes=None)
+        for line in page.lines:
+            _print(line, mask(line.text), settings.zone, as_json=as_json)
+        printed, after = len(page.lines), page.end
+    reader, is_first = LogReader(files, after=after), True
     while True:
         ended = run.ended_at is not None
-        found = [line for line in reader.read() if line.is_at_least(level)]
-        if is_first and lines is not None:
-            found = found[-lines:]
-        for line in found:
-            _print(line, mask(line.text), settings.zone, as_json=as_json)
-        if is_first and not found and (ended or not follow):
+        for line in reader.read(ended=ended):
+            if line.is_at_least(level):
+                _print(line, mask(line.text), settings.zone, as_json=as_json)
+                printed += 1
+        if is_first and not printed and (ended or not follow):
             click.echo(_nothing(store, run, level), err=True)
         is_first = False
         if ended or not follow:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline import proposal
-from pipeline.errors import StoreError, UsageError
+from pipeline.errors import UsageError
+from pipeline.heartbeat.http.operations.runs import log_tail
 from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.stored_files import OfferedFile, stored_file
 from pipeline.model import Change, Message, MessageState, Outcome, RecipientResult, Run
@@ -25,17 +25,11 @@ from pipeline.store import Store
 from pipeline.store.crawl import mendings
 from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
-from pipeline.store.files.log_lines import parse
-from pipeline.store.files.run_logs import run_log
 from pipeline.store.health import recent_rows
 from pipeline.store.mail import outbox, refused_addresses
 from pipeline.store.runs import paused_spiders, runs
-from pipeline.store.runs.stop_requests import request_stop
 from pipeline.text import escape_line
 
-LOG_BYTES = 32 * 1024
-"""Maximum number of bytes shown from the end of a run's log."""
-LOG_LINES = 200
 BODY_BYTES = 4 * 2**20
 """Maximum number of bytes shown of a message's body."""
 HISTORY = 50
@@ -52,14 +46,6 @@ class SpiderPage:
     new_rules: list[str]
     """The rules that are proposed for the spider, as lines; [] if there are none."""
     new_rules_note: str
-
-
-@dataclass(frozen=True)
-class RunPage:
-    run: Run
-    changes: list[Change]
-    rules: list[RuleRow]
-    log: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +81,7 @@ class AdminActions:
         self.on_run = on_run
         self.on_plan = on_plan
         self.on_mail = on_mail
-        self._on_stop = on_stop
+        self.on_stop = on_stop
         self._mask: tuple[Settings, Mask] | None = None
 
     @property
@@ -123,7 +109,7 @@ class AdminActions:
         began = next((run for run in history if run.started_at is not None), None)
         return SpiderPage(name, history, recent_rows.changes_of_spider(self._store, name),
                           recent_rows.downloads_of(self._store, name),
-                          rows_of_pass(self._store, name, began.pass_id) if began else [], self.log(began.id) if began else "",
+                          rows_of_pass(self._store, name, began.pass_id) if began else [], log_tail(self._store, self.mask, began.id) if began else "",
                           *self._mending(name, history))
 
     def _mending(self, name: str, history: list[Run]) -> tuple[list[str], str]:
@@ -138,34 +124,6 @@ class AdminActions:
         done = "These rules were written to the settings file" if found.state is MendingState.APPLIED else \
             f"`pipeline mend {name} --apply` writes these rules to the settings file"
         return rules, f"{done} ({found.report['agreement_line']})."
-
-    def run(self, run_id: int) -> RunPage | None:
-        run = runs.get_run(self._store, run_id)
-        if run is None:
-            return None
-        return RunPage(run, recent_rows.changes_of_run(self._store, run_id), rows_of_pass(self._store, run.spider, run.pass_id),
-                       self.log(run_id))
-
-    def progress(self, run_id: int) -> Run | None:
-        return runs.get_run(self._store, run_id)
-
-    def log(self, run_id: int) -> str:
-        """Return the end of a run's log, with secrets masked; "" if there is no log.
-
-        Control characters in the log are escaped.
-        """
-        try:
-            with run_log(self._store, run_id).open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - LOG_BYTES))
-                tail = file.read(LOG_BYTES).decode("utf-8", "replace")
-        except FileNotFoundError:
-            run = runs.get_run(self._store, run_id) if self._store.files.is_remote else None
-            return "the log is on the node that performs the run until the run has ended" if run is not None and run.ended_at is None else ""
-        except StoreError as error:
-            return self.mask(f"{error}")
-        lines = tail.split("\n")[1 if size > LOG_BYTES else 0:][-LOG_LINES:]
-        return self.mask("\n".join(escape_line(text) for line in lines for text in _readable(line)))
 
     def waiting(self) -> list[recent_rows.MessageRow]:
         return recent_rows.messages_in(self._store, (MessageState.WAITING, MessageState.PARKED))
@@ -221,13 +179,6 @@ class AdminActions:
             raise UsageError("another process requested a run of this spider at the same moment", where=name, fix="try again")
         return run
 
-    def stop_run(self, run_id: int) -> None:
-        """Stop a run at a checkpoint. Raises UsageError if it has ended."""
-        found = request_stop(self._store, run_id=run_id, now=self._clock())
-        if not found:
-            raise UsageError(f"run {run_id} has ended, or does not exist", where="runs")
-        self._on_stop(found)
-
     def pause(self, name: str) -> None:
         """Pause a spider. Raises UsageError for a spider that is not in the settings."""
         self._check_known(name)
@@ -251,12 +202,6 @@ class AdminActions:
     def _check_known(self, name: str) -> None:
         if name not in self._settings().spiders:
             raise UsageError(f"no spider named {name!r}", where="settings.toml: spiders")
-
-
-def _readable(line: str) -> list[str]:
-    """Return a line of a log as lines of plain text: the time (UTC) and the message, and the traceback if there is one."""
-    found = parse(line)
-    return [f"{found.at:%H:%M:%S} {found.message}" if found.at is not None else found.message, *found.traceback]
 
 
 def _text_of(text: Mapping[str, Any]) -> str:

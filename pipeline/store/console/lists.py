@@ -55,6 +55,14 @@ def runs_page(store: Store, *, limit: int, before: int | None = None, spider: st
         return [run_of(row) for row in connection.execute(wanted.order_by(runs.c.id.desc()).limit(limit))]
 
 
+def neighbours(store: Store, run: Run) -> tuple[int | None, int | None]:
+    """Return the ids of the runs of the same spider before and after a run; None where there is none."""
+    own = select(runs.c.id).where(runs.c.spider == run.spider).limit(1)
+    with store.read() as connection:
+        return (connection.execute(own.where(runs.c.id < run.id).order_by(runs.c.id.desc())).scalar(),
+                connection.execute(own.where(runs.c.id > run.id).order_by(runs.c.id)).scalar())
+
+
 def changes_page(store: Store, *, limit: int, spider: str | None = None, run_id: int | None = None, kind: ChangeKind | None = None,
                  before: tuple[int, int] | None = None) -> list[Change]:
     """Return changes of a spider or of a run, those of the newest runs first. before: the run id and the id of the last change before."""

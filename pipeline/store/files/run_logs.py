@@ -23,7 +23,15 @@ def run_log(store: Store, run_id: int) -> Path:
 
     The log of a run that another node is performing is not available yet. Raises StoreError if the object store cannot be reached.
     """
-    key = f"{FOLDER}/{run_id}.log"
+    return _log_file(store, f"{FOLDER}/{run_id}.log")
+
+
+def run_log_files(store: Store, run_id: int) -> list[Path]:
+    """Return the paths of the files of a run's log, the oldest first, as `run_log` does: one that reached its size limit, and the last one."""
+    return [_log_file(store, f"{FOLDER}/{run_id}.log.1"), run_log(store, run_id)]
+
+
+def _log_file(store: Store, key: str) -> Path:
     path = store.files.path(key)
     if path.exists() or not store.files.is_remote:
         return path

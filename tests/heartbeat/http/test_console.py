@@ -19,6 +19,7 @@ from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.runs import log_tail
 from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
@@ -30,6 +31,7 @@ from pipeline.store.crawl.commit import commit_pages
 from pipeline.store.database.schema import changes, download_files, downloads, messages, recipients
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
+from pipeline.store.runs.stop_requests import request_stop
 from tests.heartbeat.conftest import NOW, STARTED
 from tests.servers.program import eventually
 
@@ -262,13 +264,50 @@ def test_a_spider_and_a_run_show_what_each_rule_matched_and_usually_matches(brow
     assert not spider.cssselect("section[aria-labelledby=rules]")
 
 
-def test_log_lines_are_shown_as_time_and_message(world):
-    log = world.settings.data_dir / "logs" / "runs" / "1.log"
-    log.parent.mkdir(parents=True)
-    log.write_text(json.dumps({"time": "2026-11-22T10:00:01.5+00:00", "message": "one\ntwo", "traceback": "a\nb"})
-                   + '\n{"time": 5}\n[]\nprinted\n')
-    assert world.actions.log(1) == '10:00:01 one\\x0atwo\na\nb\n{"time": 5}\n[]\nprinted\n'
-    assert world.actions.log(2) == ""
+def test_the_end_of_a_log_is_text_with_the_time_and_the_traceback(world):
+    run = world.run("one", 60)
+    write_log(world, run, json.dumps({"time": "2026-11-22T10:00:01.5+00:00", "message": "one\x07two", "traceback": "a\nb"})
+              + '\n{"time": 5}\n[]\nprinted')
+    assert log_tail(world.store, str, run.id) == '10:00:01 one\\u0007two\na\nb\n{"time": 5}\n[]\nprinted'
+    assert log_tail(world.store, str, run.id + 1) == ""
+
+
+def write_log(world, run, text):
+    log = world.settings.data_dir / "logs" / "runs" / f"{run.id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text(text)
+    return log
+
+
+def log_line(number, level="info", text=""):
+    at = f"2026-11-22T{10 + number // 3600:02}:{number // 60 % 60:02}:{number % 60:02}+00:00"
+    return json.dumps({"time": at, "level": level, "message": text or f"line {number}"}) + "\n"
+
+
+def lines_of(found):
+    return [entry.text_content() for entry in found.cssselect("[data-log] li")]
+
+
+def test_the_whole_log_of_a_run_is_on_pages_with_levels_and_a_search(browser, world):
+    run = world.run("long", 60)
+    lines = [log_line(number, "error" if number % 250 == 0 else "info") for number in range(500)]
+    write_log(world, run, "".join(lines[250:]) + log_line(500, "warning", f"{EVIL} {LEAK}") + "Killed").with_name(f"{run.id}.log.1").write_text(
+        "".join(lines[:250]))
+    found = page(browser, f"/runs/{run.id}/log")
+    shown = lines_of(found)
+    assert shown[0] == "2026-11-22"
+    assert shown[-1] == "Killed"
+    assert len(shown) == 201
+    assert found.cssselect(".warning")[0].text_content().startswith("18:08:20 warning <script>alert(1)</script>\\u001b[31m\\u202e ****")
+    earlier = page(browser, found.cssselect("a[rel=prev]")[0].get("href"))
+    assert lines_of(earlier)[-1] == "18:05:01 line 301"
+    first = page(browser, earlier.cssselect("a[rel=prev]")[0].get("href"))
+    assert lines_of(first)[1:3] == ["18:00:00 error line 0", "18:00:01 line 1"]
+    assert not first.cssselect("a[rel=prev]")
+    assert lines_of(page(browser, f"/runs/{run.id}/log?level=error"))[1:] == ["18:00:00 error line 0", "18:04:10 error line 250", "Killed"]
+    assert lines_of(page(browser, f"/runs/{run.id}/log?q=LINE+3&level=nonsense&before=x"))[1] == "18:00:03 line 3"
+    assert "No line matches." in page(browser, f"/runs/{run.id}/log?q=nothing").text_content()
+    assert "No log is stored." in page(browser, f"/runs/{world.run('none', 50).id}/log").text_content()
 
 
 def test_scraped_text_is_never_markup(browser, world):
@@ -299,15 +338,24 @@ def test_a_running_run_is_shown_live_also_without_scripts(browser, world):
     found = page(browser, f"/runs/{run.id}")
     assert found.cssselect("noscript meta[http-equiv=refresh]")
     assert found.cssselect("script[src='/live.js']")
-    with browser.get(f"{browser.base}/runs/{run.id}/events", stream=True, timeout=10) as events:
+    log = write_log(world, run, log_line(1) + log_line(2)[:20])
+    after = len(log_line(1))
+    with browser.get(f"{browser.base}/runs/{run.id}/events?after={after}", stream=True, timeout=10) as events:
         assert events.headers["Content-Type"] == "text/event-stream"
         lines = (line for line in events.iter_lines(decode_unicode=True) if line)
         assert next(lines) == "event: progress"
         told = json.loads(next(lines).removeprefix("data: "))
         assert (told["state"], told["figures"]["pages"]) == ("running", 3)
+        log.write_text(log_line(1) + log_line(2, text=EVIL) + "Killed")
+        assert [next(line for line in lines if line != ":") for _ in range(2)] == [f"id: {len(log_line(1) + log_line(2, text=EVIL))}", "event: log"]
+        assert "<script>" not in next(lines)
+        request_stop(world.store, run_id=run.id, now=NOW)
+        assert next(json.loads(line.removeprefix("data: "))["state"] for line in lines if line.startswith("data:")) == "stopping…"
         runs.end_run(world.store, run, runs.Ending(Outcome.SUCCEEDED), Progress(pages=8), now=NOW)
         rest = list(lines)
-        assert json.loads(rest[-3].removeprefix("data: "))["figures"]["pages"] == 8
+        progress, new, _ = (json.loads(line.removeprefix("data: ")) for line in rest if line.startswith("data:"))
+        assert progress["figures"]["pages"] == 8
+        assert "Killed" in new["html"]
         assert rest[-2] == "event: end"
     assert not page(browser, f"/runs/{run.id}").cssselect("script")
 

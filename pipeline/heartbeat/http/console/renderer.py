@@ -40,13 +40,13 @@ class PageRenderer:
     """
 
     def __init__(self, zone: tzinfo = UTC, language: Callable[[], str] = lambda: "en") -> None:
-        self._zone = zone
+        self.zone = self._zone = zone
         self._language = language
         self._charts: dict[tuple[str, int, int, int], Markup] = {}
         self._templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took, "ago": self._ago, "reason": self._reason,
-                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "xml": xml_text}
+                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "xml": xml_text, "clock": self._clock}
         self._templates.globals |= {"figures": FIGURES, "state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
         self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
         """The text and the media type of each style sheet, script and icon, by file name."""
@@ -67,7 +67,7 @@ class PageRenderer:
 
     def live(self, run: Run) -> dict[str, Any]:
         """Return the values on a run's page that change while the run is in progress."""
-        return {"state": state_of(run), "took": took(run),
+        return {"state": self._text(state_of(run)), "took": took(run),
                 "figures": {name: getattr(run.progress, name) for name in FIGURES}
                 | {"size": size_for_people(run.progress.download_bytes)}}
 
@@ -85,6 +85,9 @@ class PageRenderer:
 
     def _at(self, moment: datetime | None) -> str:
         return stamp(moment, self._zone) if moment is not None else "–"
+
+    def _clock(self, moment: datetime) -> str:
+        return f"{moment.astimezone(self._zone):%H:%M:%S}"
 
     @property
     def texts(self) -> PageTexts:
@@ -124,9 +127,11 @@ def _percent(share: float | None) -> str:
 
 
 def state_of(run: Run) -> str:
-    """Return the state of a run as text: "waiting to start", "running" or its outcome."""
+    """Return the state of a run as text: "waiting to start", "running", "stopping…" or its outcome."""
     if run.outcome is not None:
         return run.outcome.value.replace("_", " ")
+    if run.stop_requested_at is not None:
+        return "stopping…"
     return "running" if run.started_at is not None else "waiting to start"
 
 

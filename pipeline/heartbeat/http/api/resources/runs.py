@@ -24,15 +24,13 @@ from pipeline.heartbeat.http.api.route import (
     Route,
     not_found,
 )
+from pipeline.heartbeat.http.operations import runs as operations
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.model import Change, ChangeKind, Json, Outcome, Progress, Run, Transfer
 from pipeline.store.console import lists
-from pipeline.store.files.log_lines import LEVELS, LogReader
-from pipeline.store.files.run_logs import run_log
+from pipeline.store.files.log_lines import LEVELS
 from pipeline.store.runs import runs
 
-LOG_BYTES = 1 << 20
-"""How much of the end of a log is searched for lines."""
 State = Literal["waiting", "running", "ended"]
 
 
@@ -81,10 +79,16 @@ class LogLineModel(Model):
 
 
 class RunLog(Model):
-    """The last lines of a run's log, the oldest first."""
+    """Lines of a run's log, the oldest first. begin: give it as `before` to get the lines before these; 0 if there are none.
+
+    end: the byte of the log at which the next lines begin. A search examines 8 MiB of the log at once, so it may find no lines although
+    `begin` leads to more.
+    """
 
     run: int
     lines: list[LogLineModel]
+    begin: int
+    end: int
 
 
 class RunQuery(PageQuery):
@@ -103,13 +107,14 @@ class LogQuery(Input):
     limit: Number = Field(200, ge=1, le=MOST, description="the maximum number of lines")
     level: str = Field("debug", pattern=f"^({'|'.join(LEVELS)})$", description="the lowest level")
     q: Text | None = Field(None, description="a part of the text")
+    before: Number | None = Field(None, ge=0, lt=2**63, description="the byte of the log before which the lines end: `begin` of the lines after them")
 
 
 def routes() -> list[Route]:
     return [
         Route("GET", "/runs", "List runs, the newest first.", list_runs, Page[RunModel], RunQuery),
         Route("GET", "/runs/{id}", "Get a run.", get_run, RunModel),
-        Route("GET", "/runs/{id}/log", "Get the end of a run's log.", get_log, RunLog, LogQuery),
+        Route("GET", "/runs/{id}/log", "Get lines of a run's log, by default the last ones.", get_log, RunLog, LogQuery),
         Route("GET", "/runs/{id}/changes", "List the changes that a run found.", list_changes_of_run, Page[ChangeModel], ChangeQuery),
         Route("POST", "/runs/{id}/stop", "Ask to stop a run at a checkpoint. The next run continues its pass.", stop_run, RunModel,
               statuses=(202,), problems=("conflict",), action="stop", target="run {id}"),
@@ -136,11 +141,10 @@ async def get_log(call: Call) -> RunLog:
 
 
 def _log_of(call: Call) -> RunLog:
-    run = _run(call)
-    lines = LogReader(run_log(call.context.store, run.id), last_bytes=LOG_BYTES).read()
-    text = (call.query.q or "").casefold()
-    shown = [line for line in lines if line.is_at_least(call.query.level) and text in line.text.casefold() and (line.text or line.at)]
-    return RunLog(run=run.id, lines=[LogLineModel(at=line.at, level=line.level, text=line.text) for line in shown[-call.query.limit:]])
+    run, context = _run(call), call.context
+    found = operations.log(context.store, context.actions.mask, run, operations.LogFilter(call.query.level, call.query.q or ""),
+                           before=call.query.before, limit=call.query.limit)
+    return RunLog(run=run.id, lines=[LogLineModel(at=line.at, level=line.level, text=line.text) for line in found.lines], begin=found.begin, end=found.end)
 
 
 def list_changes_of_run(call: Call) -> Page[ChangeModel]:
@@ -154,7 +158,7 @@ def list_changes(call: Call) -> Page[ChangeModel]:
 
 def stop_run(call: Call) -> RunModel:
     _run(call)
-    call.context.actions.stop_run(call.id)
+    call.context.actions.on_stop(operations.stop(call.context.store, call.id, now=call.context.now()))
     return run_model(_run(call))
 
 

@@ -1,0 +1,142 @@
+"""Operations on runs: what one run shows, its log page by page and as it is written, and the request to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.errors import StoreError, UsageError
+from pipeline.model import Change, Run
+from pipeline.store import Store
+from pipeline.store.console import lists
+from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
+from pipeline.store.files.log_lines import LEVELS, LogLine, LogReader, page_before
+from pipeline.store.files.run_logs import run_log_files
+from pipeline.store.health import recent_rows
+from pipeline.store.runs import runs
+from pipeline.store.runs.stop_requests import request_stop
+from pipeline.text import escape_controls
+
+LOG_LINES = 200
+"""How many lines of a log one page has."""
+MOST_NEW_LINES = 1000
+"""How many new lines a live log shows at once; earlier ones are on the pages of the log."""
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """What the page of a run shows apart from its log. earlier, later: the ids of the spider's runs before and after it; None for none."""
+
+    run: Run
+    changes: list[Change]
+    rules: list[RuleRow]
+    earlier: int | None
+    later: int | None
+
+
+@dataclass(frozen=True)
+class LogFilter:
+    """Which lines of a log are wanted. level: the lowest level. text: a part of the text, in any case."""
+
+    level: str = "debug"
+    text: str = ""
+
+    @classmethod
+    def of(cls, level: str, text: str) -> LogFilter:
+        """Return a filter of the parameters of a URL; a level that is not known counts as not given."""
+        return cls(level if level in LEVELS else "debug", text.strip()[:100])
+
+    def wants(self, line: LogLine) -> bool:
+        return line.is_at_least(self.level) and self.text.casefold() in line.text.casefold()
+
+
+@dataclass(frozen=True)
+class ShownLog:
+    """Lines of a log, the oldest first, with secrets masked and control characters escaped.
+
+    begin: the byte of the log at which they begin; 0 if there are no earlier lines. end: the byte at which the next ones begin. missing:
+    why there is no log, "" if there is one: "waiting" (the run has not started), "elsewhere" (it is on the node that performs the run
+    until the run has ended), "none", or the error of the object store.
+    """
+
+    lines: list[LogLine]
+    begin: int
+    end: int
+    missing: str = ""
+
+
+def details(store: Store, run_id: int) -> RunDetails | None:
+    """Return what the page of a run shows; None if there is no such run."""
+    run = runs.get_run(store, run_id)
+    if run is None:
+        return None
+    earlier, later = lists.neighbours(store, run)
+    return RunDetails(run, recent_rows.changes_of_run(store, run_id), rows_of_pass(store, run.spider, run.pass_id), earlier, later)
+
+
+def log(store: Store, mask: Callable[[str], str], run: Run, wanted: LogFilter | None = None, *, before: int | None = None,
+        limit: int = LOG_LINES) -> ShownLog:
+    """Return the last lines of a run's log that end before the byte `before`; None means the end of the log."""
+    try:
+        files = run_log_files(store, run.id)
+    except StoreError as error:
+        return ShownLog([], 0, 0, mask(str(error)))
+    wanted = wanted or LogFilter()
+    found = page_before(files, before=before, limit=limit, wanted=wanted.wants, ended=run.ended_at is not None)
+    return ShownLog([_shown(line, mask) for line in found.lines], found.begin, found.end, "" if found.end else _missing(store, run, files))
+
+
+def log_tail(store: Store, mask: Callable[[str], str], run_id: int) -> str:
+    """Return the last lines of a run's log as text, with secrets masked; "" if there is no log."""
+    run = runs.get_run(store, run_id)
+    return "" if run is None else "\n".join(
+        f"{line.at:%H:%M:%S} {line.text}" if line.at is not None else line.text for line in log(store, mask, run).lines)
+
+
+def _missing(store: Store, run: Run, files: Sequence[Path]) -> str:
+    if any(path.exists() for path in files):
+        return ""
+    if run.ended_at is None:
+        return "waiting" if run.started_at is None else "elsewhere" if store.files.is_remote else ""
+    return "none"
+
+
+class LiveLog:
+    """The lines of a run's log that are written while somebody looks at it. after: the byte of the log at which they begin."""
+
+    def __init__(self, store: Store, mask: Callable[[str], str], run: Run, wanted: LogFilter, *, after: int) -> None:
+        self._mask = mask
+        self._wanted = wanted
+        try:
+            files = run_log_files(store, run.id)
+        except StoreError:  # the page says so, which is loaded again when the run ends
+            files = []
+        self._reader = LogReader(files, after=after)
+
+    @property
+    def position(self) -> int:
+        """The byte of the log up to which it was read."""
+        return self._reader.position
+
+    def new_lines(self, run: Run) -> list[LogLine]:
+        """Return the lines that were written since the last call, at most the last MOST_NEW_LINES of them. run: as it is now."""
+        found: list[LogLine] = []
+        for line in self._reader.read(ended=run.ended_at is not None):
+            if line.text.strip() and self._wanted.wants(line):
+                found.append(line)
+                del found[:-MOST_NEW_LINES]
+        return [_shown(line, self._mask) for line in found]
+
+
+def _shown(line: LogLine, mask: Callable[[str], str]) -> LogLine:
+    return LogLine(line.at, line.level if line.level in LEVELS else "", mask(escape_controls(line.text)))
+
+
+def stop(store: Store, run_id: int, *, now: datetime) -> list[Run]:
+    """Ask to stop a run at a checkpoint; return it as it is now. Raises UsageError if it has ended or does not exist."""
+    found = request_stop(store, run_id=run_id, now=now)
+    if not found:
+        raise UsageError(f"run {run_id} has ended, or does not exist", where="runs")
+    return found
