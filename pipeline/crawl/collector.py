@@ -15,7 +15,10 @@ from itemadapter import ItemAdapter
 from scrapy.crawler import Crawler
 from scrapy.exceptions import CloseSpider, DropItem
 from scrapy.http import HtmlResponse, Response, TextResponse
+from scrapy.signals import spider_error
+from scrapy.spidermiddlewares.httperror import HttpError
 from scrapy.spiders import Spider
+from twisted.python.failure import Failure
 
 from pipeline.crawl.browser.rendered_output import RenderedOutput
 from pipeline.crawl.browser.screenshot import Picture
@@ -27,12 +30,14 @@ from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_
 from pipeline.crawl.interfaces import FRONTIER_ID, IS_RENDERED
 from pipeline.crawl.item_data import RejectedItemError, as_json, item_key, key_fields, rejected
 from pipeline.crawl.item_pipelines import DROPPED, ItemProcessor
+from pipeline.crawl.page_in_progress import PageOutput
+from pipeline.crawl.scrapy.errback_failures import is_ignored
 from pipeline.crawl.scrapy.project.item_signals import ItemSignals
 from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
 from pipeline.documents.scripted_pages import script_message
 from pipeline.errors import PipelineError
-from pipeline.model import Download, Item, Json, Page, Reject, Request
+from pipeline.model import Download, Item, Json, Page, Request
 from pipeline.session.login.failure_reasons import is_challenge
 from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line, shown_url
@@ -78,8 +83,9 @@ class PageCollector:
         self._key = key_fields(crawler)
         self._pipelines = bool(crawler.settings.getdict("ITEM_PIPELINES"))
         self._rendered = RenderedOutput(self._context)
-        self._in_progress: set[int] = set()
+        self._pages = self._context.pages
         self._examinations = _EXAMINATIONS
+        crawler.signals.connect(self._not_collected, spider_error)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -93,43 +99,55 @@ class PageCollector:
     async def collect(self, response: Response, entries: Iterable[Any] | AsyncIterator[Any]) -> None:
         """Commit the page of a response with all output of its callback (`entries`).
 
-        Raise CloseSpider if the callback raised it, and PipelineError if the page cannot be stored.
+        If a middleware has handled an exception, do it when the last part of the output arrives (see page_in_progress.py). Raise CloseSpider
+        if the callback raised it, and PipelineError if the page cannot be stored.
         """
-        page = _PageOutput()
-        self._in_progress.add(id(response))
-        limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
+        if self._pages.of(response).is_committed:  # an earlier part has failed
+            return
+        page = self._pages.begin(response)
         try:
-            if isinstance(entries, AsyncIterator):
-                if limit is not None:
-                    limited = limit.async_steps if self._context.table.is_built_in else limit.noted
-                    entries = limited(entries, frontier_id)
-                async for entry in entries:
-                    await self._add(page, entry, response)
-            elif limit is None or self._rendered.compares_pictures or not self._context.table.is_built_in:
-                for entry in entries if limit is None else limit.steps(entries, frontier_id):
-                    await self._add(page, entry, response)
-            else:
-                with limit.step(frontier_id):  # a built-in spider without pictures yields a Found, for which there is no await in _add
-                    for entry in entries:
-                        await self._add(page, entry, response)
+            await self._receive(page.output, entries, response)
         except CloseSpider:
             self._context.capped = True
-            await self._commit(response, page)
+            await self._commit(response, page.output)
             raise
         except Exception as error:  # noqa: BLE001  a spider may raise anything; the crawl continues
-            await self._commit_failed(response, error)
+            if error is page.refusal and is_ignored(error):
+                await self._commit(response, page.output)
+            else:
+                await self._commit_failed(response, error)
             self._item_signals.spider_failed(error, response)
         else:
-            await self._commit(response, page)
+            if not page.more_follows:
+                await self._commit(response, page.output)
         finally:
-            self._in_progress.discard(id(response))
+            self._pages.end(response)
+
+    async def _receive(self, page: PageOutput, entries: Iterable[Any] | AsyncIterator[Any], response: Response) -> None:
+        """Add all entries to the output of a page, within the limit of its CPU time."""
+        limit, frontier_id = self._context.page_limit, response.meta.get(FRONTIER_ID)
+        if isinstance(entries, AsyncIterator):
+            if limit is not None:
+                limited = limit.async_steps if self._context.table.is_built_in else limit.noted
+                entries = limited(entries, frontier_id)
+            async for entry in entries:
+                await self._add(page, entry, response)
+        elif limit is None or self._rendered.compares_pictures or not self._context.table.is_built_in:
+            for entry in entries if limit is None else limit.steps(entries, frontier_id):
+                await self._add(page, entry, response)
+        else:
+            with limit.step(frontier_id):  # a built-in spider without pictures yields a Found, for which there is no await in _add
+                for entry in entries:
+                    await self._add(page, entry, response)
 
     def process_spider_exception(self, response: Response, exception: Exception) -> AsyncIterator[Any] | None:
         """Commit the page as failed if its callback raised an exception before yielding any output.
 
         If the callback raises an exception later, `collect` handles the exception.
         """
-        if isinstance(exception, CloseSpider) or id(response) in self._in_progress:
+        page = self._pages.of(response)
+        page.declined(exception)
+        if isinstance(exception, CloseSpider) or page.is_collecting:
             return None
         return self._fail(response, exception)
 
@@ -138,6 +156,17 @@ class PageCollector:
         self._item_signals.spider_failed(exception, response)
         return
         yield
+
+    def _not_collected(self, failure: Failure, response: Any) -> None:
+        """Commit a page as failed whose output Scrapy has not passed on, such as after process_spider_input() that is a coroutine."""
+        error = failure.value
+        if not isinstance(response, Response) or not isinstance(error, Exception):
+            return
+        page = self._pages.of(response)
+        if not (page.is_collecting or page.is_committed):
+            page.is_committed = True
+            values = self._failed_values(response, error)
+            self._context.committer.post(self._page(response, values)).add_done_callback(lambda done: done.exception())  # a failed commit ends the run
 
     @cached_property
     def _scheduler(self) -> RowScheduler:
@@ -160,7 +189,7 @@ class PageCollector:
         assert isinstance(processor, ItemProcessor)
         return processor
 
-    async def _add(self, page: _PageOutput, entry: Any, response: Response) -> None:
+    async def _add(self, page: PageOutput, entry: Any, response: Response) -> None:
         if isinstance(entry, Found):
             page.links += entry.links
             page.downloads += entry.downloads
@@ -182,7 +211,7 @@ class PageCollector:
         elif entry is not None:
             await self._add_yielded_item(page, entry, response)
 
-    def _add_request(self, page: _PageOutput, request: scrapy.Request) -> None:
+    def _add_request(self, page: PageOutput, request: scrapy.Request) -> None:
         if not self._item_signals.scheduled(request):
             return
         new = request if self._scheduler.dupe_filter is None else self._scheduler.dupe_filter.new(request)
@@ -191,9 +220,10 @@ class PageCollector:
         try:
             page.links.append(to_model(new, self._spider))
         except NotStorableError:
+            new.meta.pop(FRONTIER_ID, None)  # `meta` may be that of the response
             page.in_memory.append(new)
 
-    async def _add_yielded_item(self, page: _PageOutput, given: Any, response: Response) -> None:
+    async def _add_yielded_item(self, page: PageOutput, given: Any, response: Response) -> None:
         """Pass an item through the item pipelines, and send the signals about it that Scrapy's scraper would send.
 
         An item that a pipeline drops, or for which it fails, is rejected; the other items of the page are used.
@@ -213,19 +243,19 @@ class PageCollector:
         self._add_item(page, ItemAdapter(item).asdict())
         await signals.scraped(item, response)
 
-    def _add_item(self, page: _PageOutput, data: dict[str, Any]) -> None:
+    def _add_item(self, page: PageOutput, data: dict[str, Any]) -> None:
         try:
             plain = as_json(data)
             page.items.append(Item(item_key(plain, self._key), plain))
         except RejectedItemError as reason:
             self._reject(page, data, str(reason))
 
-    def _reject(self, page: _PageOutput, data: dict[str, Any], reason: str) -> None:
+    def _reject(self, page: PageOutput, data: dict[str, Any], reason: str) -> None:
         """Add a rejected item, and the reason, to the output of the page."""
         logger.warning("an item was rejected: %s", reason)
         page.rejects.append(rejected(data, self._key, reason))
 
-    async def _commit(self, response: Response, page: _PageOutput) -> None:
+    async def _commit(self, response: Response, page: PageOutput) -> None:
         for kind, entries in (("items", page.items), ("links", page.links), ("downloads", page.downloads)):
             if len(entries) > MAX_PER_PAGE:
                 self._context.failures.add(f"{shown_url(response.url)} has {len(entries):,} {kind}; only the first "
@@ -234,21 +264,48 @@ class PageCollector:
         page.counts |= self._rendered.counts(response.url)
         page.downloads += self._rendered.downloads(response)
         error, transient = _page_error(response, page)
+        exception = self._exception(response)
+        kind = ""
+        if exception is not None and not error:
+            error, kind = self._outcome_of(response, page, exception)
         binary = _is_binary(response, page)
         if binary and not response.meta.get("depth"):
-            kind = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
-            self._context.note(f"{shown_url(response.url)} is not text, but {kind or 'binary data'}: nothing is extracted from the page")
+            is_ = clean_line((response.headers.get("Content-Type") or b"").decode("latin-1"), 60)
+            self._context.note(f"{shown_url(response.url)} is not text, but {is_ or 'binary data'}: nothing is extracted from the page")
         obstacle = self._obstacle(response, page)
         # Size 0 marks a page without any of the site's content: items that were found on the page in earlier passes are then not reported
         # as gone.
-        size_bytes = 0 if binary or obstacle else len(response.body)
+        size_bytes = 0 if binary or obstacle or (exception is not None and not error) else len(response.body)
         await self._write(response, size_bytes=size_bytes, items=tuple(page.items), rejects=tuple(page.rejects), links=tuple(page.links),
-                          downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, transient=transient,
+                          downloads=tuple(_with_item_keys(page.downloads, page.items)), error=error, error_kind=kind, transient=transient,
                           offsite=tuple(page.offsite), redirected_host=page.redirected_host, counts=page.counts, obstacle=obstacle)
         for request in page.in_memory:
             self._scheduler.enqueue_request(request)
 
-    def _obstacle(self, response: Response, page: _PageOutput) -> str:
+    def _exception(self, response: Response) -> Exception | None:
+        """Return the exception because of which a page may lack a part of its output although it has not failed; None if there is none.
+
+        HttpError is none: what the page has is decided by its status.
+        """
+        page = self._pages.of(response)
+        return next((each for each in (page.refusal, page.handled) if each is not None and not isinstance(each, HttpError)), None)
+
+    def _outcome_of(self, response: Response, page: PageOutput, exception: Exception) -> tuple[str, str]:
+        """Return the error of a page with an exception that the spider was told of or has handled, and its kind; ("", "") if it has not failed.
+
+        An errback that yields nothing has not handled the exception, as with a request that failed. process_spider_exception() has.
+        """
+        shown = f"{shown_url(response.url)} ({clean_line(str(exception), 200) or type(exception).__name__})"
+        if is_ignored(exception) and not page.has_output:
+            self._context.failures.ignore(shown)
+        elif page.has_output or self._pages.of(response).handled is not None:
+            self._context.failures.handle(shown)
+        else:
+            failed = self._failed_values(response, exception)
+            return failed["error"], failed["error_kind"]
+        return "", ""
+
+    def _obstacle(self, response: Response, page: PageOutput) -> str:
         """Return why a page on which hardly anything was found has none of the site's content; "" if nothing suggests so.
 
         JavaScript is looked for only on the first pages of a run that lack content for another reason, since that takes as long as
@@ -269,45 +326,36 @@ class PageCollector:
         """Commit the page as failed and without its output, because partial output would look like complete output."""
         if isinstance(error, PipelineError) and error is self._context.fatal:
             raise error
+        await self._write(response, **self._failed_values(response, error))
+
+    def _failed_values(self, response: Response, error: Exception) -> dict[str, Any]:
         logger.error("the spider raised an exception while it processed %s", shown_url(response.url), exc_info=error)
         text = str(error) if isinstance(error, PipelineError) and error.where else \
             f"{described(error, self._crawler.spidercls)} (on {shown_url(response.url)})"
-        await self._write(response, error=text, error_kind="SpiderError")
+        return {"error": text, "error_kind": "SpiderError"}
 
     async def _write(self, response: Response, **values: Any) -> None:
+        self._pages.of(response).is_committed = True
         return_freed_memory(len(response.body))  # the callback no longer needs the parsed page
-        await self._context.committer.commit(Page(
+        await self._context.committer.commit(self._page(response, values))
+
+    def _page(self, response: Response, values: dict[str, Any]) -> Page:
+        return Page(
             url=response.url, status=response.status, fetched_at=datetime.now(UTC),
             frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
-            **self._context.login_of(_method(response), response.meta), **{"size_bytes": len(response.body)} | values))
+            **self._context.login_of(_method(response), response.meta), **{"size_bytes": len(response.body)} | values)
 
 
 def _method(response: Response) -> str:
     return response.request.method if response.request is not None else "GET"
 
 
-@dataclass
-class _PageOutput:
-    items: list[Item] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    links: list[Request] = field(default_factory=list)
-    downloads: list[Download] = field(default_factory=list)
-    in_memory: list[scrapy.Request] = field(default_factory=list)
-    offsite: list[str] = field(default_factory=list)
-    redirected_host: str = ""
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    @property
-    def has_output(self) -> bool:
-        return bool(self.items or self.links or self.downloads or self.rejects)
-
-
-def _is_binary(response: Response, page: _PageOutput) -> bool:
+def _is_binary(response: Response, page: PageOutput) -> bool:
     """Return whether the page yielded nothing and is binary data, such as a PDF."""
     return not page.has_output and not isinstance(response, TextResponse) and is_binary(response.body[:_SNIFFED_BYTES].decode("latin-1"))
 
 
-def _page_error(response: Response, page: _PageOutput) -> tuple[str, bool]:
+def _page_error(response: Response, page: PageOutput) -> tuple[str, bool]:
     """Return the error message for an error page that yielded nothing, and whether the error is transient.
 
     Return ("", False) for any other page.

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from pipeline.crawl.extract.links import hosts_of
 from pipeline.crawl.interfaces import EPOCH, SAFE_TO_REPLAY, Followers, Membership, PageWriter
+from pipeline.crawl.page_in_progress import PagesInProgress
 from pipeline.crawl.page_limit import PageLimit
 from pipeline.crawl.relogin import Relogin
 from pipeline.errors import PipelineError
@@ -39,8 +40,9 @@ class Failures:
     """The numbers of failed pages, and the first error of each kind.
 
     transient: the number of failures that may go away on a retry. permanent: the number of all other failures. robots: how many
-    of the permanent failures were caused by robots.txt. spider: how many failures were caused by the spider's own code. ignored: how
-    many requests middlewares of the spider wanted to be ignored, which are no failures.
+    of the permanent failures were caused by robots.txt. spider: how many failures were caused by the spider's own code. Not failures
+    are ignored: the number of requests that middlewares of the spider wanted to be ignored; and handled: the number of pages with an
+    exception that the spider or one of its middlewares has handled.
     """
 
     transient: int = 0
@@ -48,9 +50,11 @@ class Failures:
     spider: int = 0
     robots: int = 0
     ignored: int = 0
+    handled: int = 0
     first: str = ""
     first_by_robots: str = ""
     first_ignored: str = ""
+    first_handled: str = ""
     first_kind: str = ""
 
     def add(self, error: str, kind: str, *, transient: bool) -> None:
@@ -72,13 +76,19 @@ class Failures:
         self.ignored += 1
         self.first_ignored = self.first_ignored or request
 
+    def handle(self, page: str) -> None:
+        """Count a page with an exception that was handled. page: its URL and the exception."""
+        self.handled += 1
+        self.first_handled = self.first_handled or page
+
     def merge(self, other: Failures) -> None:
         """Add the failures that another process of the run has counted."""
-        for name in ("transient", "permanent", "spider", "robots", "ignored"):
+        for name in ("transient", "permanent", "spider", "robots", "ignored", "handled"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.first = self.first or other.first
         self.first_by_robots = self.first_by_robots or other.first_by_robots
         self.first_ignored = self.first_ignored or other.first_ignored
+        self.first_handled = self.first_handled or other.first_handled
         self.first_kind = self.first_kind or other.first_kind
 
 
@@ -125,6 +135,7 @@ class CrawlContext:
     project: ScrapyProject | None = None  # the Scrapy project of the spider
     browser: BrowserTable = field(default_factory=BrowserTable)
     check_robots: Callable[[str], Awaitable[None]] | None = None  # raises PipelineError if robots.txt forbids a URL; set by the middleware ObeyRobots
+    pages: PagesInProgress = field(default_factory=PagesInProgress)
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # decoded bodies
 
     def page_step(self, frontier_id: int | None) -> contextlib.AbstractContextManager[None]:

@@ -76,7 +76,7 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
     note = _joined(
         *notes,
         (f"{counted(len(empty), 'page')} that had items before came back empty or as binary data; the first: {shown_url(empty[0])}; "
-         "exclude them with `deny` if they are meant to be empty") if len(empty) > obstacles + failures.ignored else "",
+         "exclude them with `deny` if they are meant to be empty") if len(empty) > obstacles + failures.ignored + failures.handled else "",
         refusals_note(refused, "page"),
         f"{counted(aside, 'page')} skipped; the first: {first_aside}" if aside else "",
         _failures_note(failures, context.progress.pages),
@@ -84,6 +84,8 @@ def _succeeded(context: CrawlContext, states: _States, *, left: int, first_aside
         if unprocessed else "",
         f"{counted(failures.ignored, 'request')} ignored by middlewares of the spider; the first: {failures.first_ignored}"
         if failures.ignored else "",
+        f"{counted(failures.handled, 'page')} with exceptions that the spider has handled; the first: {failures.first_handled}"
+        if failures.handled else "",
         *context.notes, left_out_note(context.offsite))
     if not note and not context.session.checkable:
         note = UNCHECKABLE

@@ -105,15 +105,20 @@ class RowScheduler(BaseScheduler):
     async def _failed(self, errback: Callable[..., Any] | None, failure: Failure) -> AsyncIterator[Any]:
         """Record the failure of a request in the store, then call the spider's errback.
 
-        This method is the errback of every request. PageCollector commits a response with an error status like any other page. A
-        request that a middleware wants to be ignored (IgnoreRequest) is no failed page.
+        This method is the errback of every request. A request that a middleware wants to be ignored (IgnoreRequest) is no failed page.
+        If a spider middleware refuses a response, such as one with an error status, PageCollector commits the page.
         """
         request = failure.request  # type: ignore[attr-defined]
         reason = failure.value
         assert reason is not None
         if reason is self._context.fatal:
             return  # the error ends the run; the next run sends the request
-        if is_ignored(reason):
+        page = self._context.pages.collecting(request)
+        if page is not None and isinstance(reason, Exception):
+            page.refusal = reason
+            if errback is None and not self._context.table.is_built_in:
+                raise reason  # as Scrapy does: other spider middlewares may handle the exception
+        elif is_ignored(reason):
             await self._ignored(request, reason)
         elif not isinstance(reason, HttpError):
             error, transient = translate_error(reason, request, self._context.session.proxy_for(request.url))

@@ -29,6 +29,7 @@ from scrapy.utils.log import logformatter_adapter
 from twisted.python.failure import Failure
 
 from pipeline.crawl.collector import PageCollector
+from pipeline.crawl.context import context_of
 from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
 
 logger = logging.getLogger("scrapy.core.engine")
@@ -247,7 +248,9 @@ class SequentialScraper(Scraper):
 
     @cached_property
     def _collector(self) -> PageCollector | None:
-        """The PageCollector; None if another spider middleware also processes the output of callbacks."""
+        """The PageCollector; None if another spider middleware also processes the output or the exceptions of callbacks."""
+        if not context_of(self.crawler).table.is_built_in:
+            return None
         methods = self.spidermw.methods
         takers = [method.__self__ for method in methods["process_spider_output"] if method is not None]  # type: ignore[attr-defined]
         alone = len(takers) == 1 and len(methods["process_spider_input"]) == 1

@@ -11,6 +11,7 @@ from scrapy.utils.misc import load_object
 
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.scrapy.project import legacy
+from pipeline.crawl.scrapy.project.exception_witness import with_witnesses
 from pipeline.crawl.scrapy.project.findings import component_findings
 from pipeline.crawl.scrapy.project.own_handlers import limited
 from pipeline.model import DRY_RUN
@@ -59,7 +60,9 @@ class MergedComponents:
         self._merge_spider_middlewares(settings)
         for line in component_findings(settings):
             self._context.note_once(line)
-        settings.set("SPIDER_MIDDLEWARES", dict(_adapted(settings.getdict("SPIDER_MIDDLEWARES"))), priority="cmdline")
+        middlewares = {**settings["SPIDER_MIDDLEWARES_BASE"], **dict(_adapted(settings.getdict("SPIDER_MIDDLEWARES")))}
+        settings.set("SPIDER_MIDDLEWARES", with_witnesses({each: place for each, place in middlewares.items() if place is not None}), priority="cmdline")
+        settings.set("SPIDER_MIDDLEWARES_BASE", {}, priority="cmdline")
         handlers = settings.getdict("DOWNLOAD_HANDLERS")
         settings.set("DOWNLOAD_HANDLERS", {scheme: limited(handler) if handler and scheme in ("http", "https") else handler
                                            for scheme, handler in handlers.items()}, priority="cmdline")
