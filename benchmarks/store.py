@@ -25,8 +25,8 @@ from pipeline.heartbeat.http.console.overview import overview_page
 from pipeline.heartbeat.http.console.overview_rows import OverviewQuery, rows_of
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.snapshot.build import build_snapshot
-from pipeline.heartbeat.snapshot.history import RunHistory
-from pipeline.heartbeat.snapshot.spider_status import RECENT, DueTimes
+from pipeline.heartbeat.snapshot.history import RECENT, RunHistory
+from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.mail.digests.build import build
 from pipeline.model import Item, Outcome, Page, Request
 from pipeline.settings import Settings, load

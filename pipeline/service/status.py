@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 
 import pipeline
@@ -14,8 +15,20 @@ from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.schedule.slot_times import SlotTimes
 from pipeline.service.scheduling import Jobs
 from pipeline.service.state import ServiceState, utc_now
+from pipeline.settings import Settings
 from pipeline.settings.masking import Mask
 from pipeline.text import iso, quoted
+
+_DUE_TIMES = 10
+"""Maximum number of due times that are remembered, for each spider."""
+
+
+@dataclass(frozen=True)
+class _DueTimes:
+    """The due times that were computed with these settings, by spider and by the time after which they are."""
+
+    settings: Settings
+    times: dict[tuple[str, datetime], datetime | None] = field(default_factory=dict)
 
 
 class StatusSource:
@@ -35,6 +48,7 @@ class StatusSource:
         self._mask = mask
         self._data_id = data_id
         self._history = RunHistory()
+        self._due = _DueTimes(state.settings)
 
     async def status(self) -> Snapshot:
         state = self._state
@@ -51,8 +65,13 @@ class StatusSource:
     def due_after(self, name: str, after: datetime) -> datetime | None:
         """Return the first due time of a spider after the time `after`; None if there is none."""
         settings = self._state.settings
-        tables = (SlotTimes.of(name, table, settings, settings.zone) for table in settings.spiders[name].schedule)
-        return min((due.at for table in tables if (due := table.after(after, after)) is not None), default=None)
+        due = self._due
+        if due.settings is not settings or len(due.times) > _DUE_TIMES * len(settings.spiders):
+            due = self._due = _DueTimes(settings)
+        if (name, after) not in due.times:
+            tables = (SlotTimes.of(name, table, settings, settings.zone) for table in settings.spiders[name].schedule)
+            due.times[name, after] = min((slot.at for table in tables if (slot := table.after(after, after)) is not None), default=None)
+        return due.times[name, after]
 
 
 def jobs_status(jobs: Jobs, zone: tzinfo) -> JobsStatus:

@@ -202,11 +202,12 @@ class HttpApp:
         return web.Response(status=503 if error else 200, text=f"{error or 'ok'}\n")
 
     async def _status(self, request: web.Request) -> web.Response:
-        return web.Response(text=f"{status(await self._responder.snapshot())}\n", content_type="application/json")
+        text = await asyncio.to_thread(status, await self._responder.snapshot())
+        return web.Response(body=f"{text}\n".encode(), content_type="application/json", charset="utf-8")
 
     async def _metrics(self, request: web.Request) -> web.Response:
         from pipeline.heartbeat.http.metrics import exposition  # noqa: PLC0415  9 ms of a start: only for metrics
-        body, content_type = exposition(await self._responder.snapshot(), request.headers.get("Accept", ""))
+        body, content_type = await asyncio.to_thread(exposition, await self._responder.snapshot(), request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 
@@ -60,4 +61,7 @@ class Responder:
 
     async def answer_from_snapshot(self, command: SnapshotCommand, argument: str) -> str:
         """Return the answer as one line, with control characters in scraped text escaped."""
-        return escape_line(command.answer(await self.snapshot(), argument))
+        snapshot = await self.snapshot()
+        if command.large:
+            return await asyncio.to_thread(lambda: escape_line(command.answer(snapshot, argument)))
+        return escape_line(command.answer(snapshot, argument))

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from pipeline.errors import PipelineError
-from pipeline.heartbeat.snapshot.history import HistoryReader, RunHistory
+from pipeline.heartbeat.snapshot.history import HistoryReader, RunHistory, run_status
 from pipeline.heartbeat.snapshot.nodes import ClusterFacts, cluster_reasons, node_status, queue_status
 from pipeline.heartbeat.snapshot.schema import (
     SCHEMA,
@@ -29,7 +29,7 @@ from pipeline.heartbeat.snapshot.schema import (
     SpiderStatus,
     TransferStatus,
 )
-from pipeline.heartbeat.snapshot.spider_status import DueTimes, SpiderFacts, run_status, spider_status
+from pipeline.heartbeat.snapshot.spider_status import DueTimes, SpiderFacts, spider_status
 from pipeline.model import Health, Run
 from pipeline.settings import Proxy, ProxyTable, Settings
 from pipeline.store.crawl import mendings
@@ -71,7 +71,7 @@ def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, ver
     """
     zone, now, started_at = settings.zone, due_times.now, due_times.started_at
     history = history or RunHistory()
-    reader = history.reader(settings, mask)
+    reader = history.reader(settings, mask, due_times.now)
     try:
         with store.read() as connection:
             found = _read(connection, store, settings, due_times, mask=mask, reader=reader)
@@ -103,14 +103,15 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
           mask: Callable[[str], str], reader: HistoryReader) -> _Read:
     now = due_times.now
     at_work = [replace(run, error=mask(run.error)) if run.error else run for run in queries.running(connection)]
+    reader.begin(connection, at_work)
     facts = SpiderFacts(
-        at_work, pauses(connection, now=now), paused_hosts_of(connection, now=now), reader.day(connection, now - timedelta(days=1)),
+        at_work, pauses(connection, now=now), paused_hosts_of(connection, now=now),
         first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before)), mendings.states(connection))
     problems = [queries.digest_problem(connection, name) for name in settings.digests]
     return _Read(at_work,
                  {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},
                  _outbox(connection, now, mask, settings.zone), [problem for problem in problems if problem is not None],
-                 queries.download_counts(connection), pools(store, connection, settings.spiders), store.size_bytes(connection),
+                 queries.download_counts(connection), pools(store, connection, _with_proxy(settings)), store.size_bytes(connection),
                  ClusterFacts.read(connection, settings, now))
 
 
@@ -238,6 +239,11 @@ def _pool(proxy: Proxy) -> tuple[str | ProxyTable, ...]:
 def _without_credentials(proxy: str | ProxyTable) -> str:
     parts = urlsplit(proxy if isinstance(proxy, str) else proxy.url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _with_proxy(settings: Settings) -> list[str]:
+    """Return the spiders that use a proxy: for each of them, a file is read."""
+    return [name for name, table in settings.spiders.items() if table.proxy is not None]
 
 
 def _resting_proxies(found: dict[str, PoolHealth], zone: tzinfo, now: datetime) -> list[RestingProxy]:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 from sqlalchemy import Connection
 
-from pipeline.heartbeat.snapshot.history import EndedRun, HistoryReader, RuleFigures, duration_s
-from pipeline.heartbeat.snapshot.schema import RunStatus, SpiderStatus
-from pipeline.model import LoginCookie, Outcome, Run
+from pipeline.heartbeat.snapshot.history import EndedRun, HistoryReader
+from pipeline.heartbeat.snapshot.schema import SpiderStatus
+from pipeline.model import LoginCookie, Run
 from pipeline.settings import Settings, quiet_between
 from pipeline.store.crawl.mendings import MendingState
-from pipeline.store.health import status_queries as queries
 from pipeline.store.runs.host_pauses import paused_until
 from pipeline.store.runs.paused_spiders import Pause
 from pipeline.store.runs.runs import QUIET
 from pipeline.text import iso, quoted
-
-RECENT = 20
-"""Maximum number of ended runs of each spider in a snapshot, enough for a sparkline."""
 
 DueAfter = Callable[[str, datetime], datetime | None]
 """Function that returns the first due time of a spider after a given time; None for a spider without a schedule."""
@@ -33,7 +29,6 @@ class SpiderFacts:
     at_work: list[Run]
     paused: Mapping[str, Pause]
     paused_hosts: dict[str, datetime]
-    days: dict[str, queries.RunTotals]
     logins: Mapping[str, LoginCookie]
     mendings: Mapping[str, tuple[int, MendingState, str]]
 
@@ -54,10 +49,10 @@ class DueTimes:
 
 def spider_status(connection: Connection, settings: Settings, name: str, facts: SpiderFacts, due_times: DueTimes, *,
                   history: HistoryReader) -> SpiderStatus:
-    zone, now = settings.zone, due_times.now
-    recent = history.recent(connection, name, RECENT)
+    zone = settings.zone
+    past = history.of(connection, name)
+    recent, success, failures = past.recent, past.success, past.failures
     last = recent[0].run if recent else None
-    success, failures = _success_and_failures(connection, name, [each.run for each in recent])
     running = [run for run in facts.at_work if run.spider == name]
     pause = facts.paused.get(name)
     paused = pause is not None
@@ -70,8 +65,7 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
     late = not paused and due is not None and _spider_is_late(settings, name, due, due_times, last=last, running=running)
     reasons = list(_reasons(recent, failures, pause_ends=pause_ends, late_since=due if late else None, success=success, zone=zone,
                             mend=_mend_note(name, success, facts)))
-    figures = history.rule_figures(connection, last) if last is not None else RuleFigures([], [])
-    day, login = facts.days.get(name), facts.logins.get(name)
+    day, login = history.totals(connection, name), facts.logins.get(name)
     table = settings.spiders[name]
     return {
         "health": "failing" if failures >= settings.alerts.after else "degraded" if reasons else "ok",
@@ -86,16 +80,16 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
         "last_success": iso(success.ended_at, zone) if success and success.ended_at else None,
         "failures_in_a_row": failures,
         "running": [run.id for run in running],
-        "last_run": run_status(last, now, zone) if last else None,
+        "last_run": past.last,
         "recent": [each.shown for each in recent],
         "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
         "login_ends": iso(login.ends_at, zone) if login else None,
-        "rules": figures.rules,
-        "fields": figures.fields,
+        "rules": past.figures.rules,
+        "fields": past.figures.fields,
     }
 
 
-def _reasons(recent: list[EndedRun], failures: int, *, pause_ends: datetime | None, late_since: datetime | None,
+def _reasons(recent: Sequence[EndedRun], failures: int, *, pause_ends: datetime | None, late_since: datetime | None,
              success: Run | None, zone: tzinfo, mend: str) -> Iterator[str]:
     """Yield the reasons why a spider is not ok. mend: a note about new rules, for the reason that a run is suspect."""
     if failures:
@@ -118,21 +112,6 @@ def _mend_note(name: str, success: Run | None, facts: SpiderFacts) -> str:
     why = f" (not written: {quoted(not_applied)})" if not_applied else ""
     return {MendingState.PROPOSED: f"; a mend is proposed: `pipeline mend {name}`{why}",
             MendingState.APPLIED: "; new rules were applied"}.get(state, "") if state is not None else ""
-
-
-def _success_and_failures(connection: Connection, name: str, recent: list[Run]) -> tuple[Run | None, int]:
-    """Return the last successful run of a spider, and the number of runs that have failed after this run.
-
-    If no run has succeeded, the first value is None and all failed runs are counted. recent: the spider's last runs, newest
-    first; the store is queried only if none of them succeeded.
-    """
-    for position, run in enumerate(recent):
-        if run.outcome is Outcome.SUCCEEDED:
-            return run, sum(earlier.outcome in queries.FAILURES for earlier in recent[:position])
-    if len(recent) < RECENT:  # the store contains no further runs
-        return None, sum(run.outcome in queries.FAILURES for run in recent)
-    success = queries.last_success(connection, name)
-    return success, queries.failures_since(connection, name, success.ended_at if success else None)
 
 
 def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,
@@ -168,14 +147,3 @@ def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:
     """Return the grace period: half the time until the next slot, at least one minute, at most one hour."""
     following = due_after(name, due) if due_after else None
     return 3600.0 if following is None else min(3600.0, max(60.0, (following - due).total_seconds() / 2))
-
-
-def run_status(run: Run, now: datetime, zone: tzinfo) -> RunStatus:
-    return {
-        "id": run.id, "spider": run.spider, "reason": run.reason, "due_at": iso(run.due_at, zone),
-        "started_at": iso(run.started_at, zone) if run.started_at else None,
-        "ended_at": iso(run.ended_at, zone) if run.ended_at else None,
-        "duration_s": duration_s(run, run.ended_at or now),
-        "outcome": run.outcome.value if run.outcome else None, "complete": run.complete, "suspect": run.suspect,
-        "error": quoted(run.error), "progress": dict(vars(run.progress)),
-    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Integer, bindparam, cast, exists, func, select
 
@@ -21,17 +22,28 @@ FIGURES = tuple(field.name for field in fields(Progress) if field.name != "waiti
 # The statements are built once, because building a statement takes longer than running it, and each is run for every spider.
 _ENDED = select(runs).where(runs.c.spider == bindparam("spider"), runs.c.ended_at.is_not(None)).order_by(
     runs.c.ended_at.desc(), runs.c.id.desc())
-_RECENT = _ENDED.with_only_columns(runs.c.id).where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))
+_RECENT = _ENDED.where(runs.c.outcome != Outcome.SKIPPED).limit(bindparam("rows", type_=Integer))
 _LAST_SUCCESS = _ENDED.where(runs.c.outcome == Outcome.SUCCEEDED).limit(1)
-_THESE = select(runs).where(runs.c.id.in_(bindparam("ids", expanding=True)))
-_SINCE = select(runs.c.id).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).limit(
-    bindparam("rows", type_=Integer))
+_DAY_OF_SPIDER = select(runs.c.ended_at, runs.c.outcome, runs.c.progress).where(
+    runs.c.spider == bindparam("spider"), runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).order_by(
+    runs.c.ended_at).limit(bindparam("rows", type_=Integer))
+_WAITING = select(runs.c.id, runs.c.spider).where(runs.c.started_at.is_(None), runs.c.ended_at.is_(None))
+_NEWER = select(runs.c.id, runs.c.spider).where(runs.c.id > bindparam("id"))
+_LAST_ID = select(func.max(runs.c.id))
 _RUNNING = select(runs).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None)).order_by(runs.c.id)
 _DAY = select(
     runs.c.spider, runs.c.outcome, func.count().label("ended"),
     *(func.sum(cast(runs.c.progress[name].as_string(), BigInteger)).label(name) for name in FIGURES),
 ).where(runs.c.ended_at > bindparam("since", type_=runs.c.ended_at.type)).group_by(
     runs.c.spider.concat(""), runs.c.outcome, runs.c.spider)  # by an expression, or SQLite would scan all runs in the order of the index
+
+
+class DayRun(NamedTuple):
+    """What the sums of a day need of an ended run. figures: its counters, in the order of FIGURES."""
+
+    ended_at: datetime
+    outcome: str
+    figures: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -64,22 +76,30 @@ def running(connection: Connection) -> list[Run]:
     return [run_of(row) for row in connection.execute(_RUNNING)]
 
 
-def recent(connection: Connection, spider: str, limit: int) -> list[int]:
-    """Return the ids of the last `limit` ended runs of a spider, the newest first, without skipped runs."""
-    return [*connection.execute(_RECENT, {"spider": spider, "rows": limit}).scalars().all()]
+def waiting(connection: Connection) -> dict[int, str]:
+    """Return a mapping from the id of each run that has not started to its spider."""
+    return {row.id: row.spider for row in connection.execute(_WAITING)}
 
 
-def ended_since(connection: Connection, since: datetime, limit: int) -> list[int]:
-    """Return the ids of at most `limit` runs that ended after `since`, in no particular order."""
-    return [*connection.execute(_SINCE, {"since": since, "rows": limit}).scalars().all()]
+def newer_than(connection: Connection, run_id: int) -> dict[int, str]:
+    """Return a mapping from the id of each run with a higher id than `run_id` to its spider."""
+    return {row.id: row.spider for row in connection.execute(_NEWER, {"id": run_id})}
 
 
-def runs_of(connection: Connection, ids: list[int]) -> list[Run]:
-    """Return the runs with these ids, in no particular order.
+def last_id(connection: Connection) -> int:
+    """Return the id of the newest run; 0 if there is none."""
+    return connection.execute(_LAST_ID).scalar() or 0
 
-    There must be at most a few thousand ids.
-    """
-    return [run_of(row) for row in connection.execute(_THESE, {"ids": ids})] if ids else []
+
+def recent(connection: Connection, spider: str, limit: int) -> list[Run]:
+    """Return the last `limit` ended runs of a spider, the newest first, without skipped runs."""
+    return [run_of(row) for row in connection.execute(_RECENT, {"spider": spider, "rows": limit})]
+
+
+def ended_since(connection: Connection, spider: str, since: datetime, limit: int) -> list[DayRun]:
+    """Return at most `limit` runs of a spider that ended after `since`, the oldest first."""
+    return [DayRun(ended_at, outcome, tuple((progress or {}).get(name) or 0 for name in FIGURES))
+            for ended_at, outcome, progress in connection.execute(_DAY_OF_SPIDER, {"spider": spider, "since": since, "rows": limit})]
 
 
 def last_success(connection: Connection, spider: str) -> Run | None:

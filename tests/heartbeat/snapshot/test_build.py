@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import TypeAdapter
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, update
 
 from pipeline.heartbeat.protocols.commands import COMMANDS, SnapshotCommand
 from pipeline.heartbeat.protocols.commands.status import health
@@ -332,6 +332,39 @@ def test_a_snapshot_with_history_equals_one_without_and_misses_no_new_run(tell, 
     assert [run["outcome"] for run in books["recent"]] == ["succeeded", "failed", "succeeded"]
     assert (books["day"]["runs"], books["day"]["progress"]["pages"]) == ({"failed": 1, "succeeded": 1}, 30)
     assert tell(now=NOW + timedelta(days=2), history=history)["spiders"]["books"]["day"]["runs"] == {}
+
+
+def test_a_run_that_ends_after_the_clock_was_set_back_is_in_the_next_snapshot(tell, ran):
+    history = RunHistory()
+    ran(1)
+    tell(history=history)
+    ran(2, Outcome.FAILED, "why")
+    assert tell(history=history)["spiders"] == tell()["spiders"]
+    assert [run["outcome"] for run in tell(history=history)["spiders"]["books"]["recent"]] == ["succeeded", "failed"]
+
+
+def test_a_run_in_progress_is_read_once_it_has_ended(store, tell):
+    history = RunHistory()
+    claimed = claim_slot(store, "books", "one", due_at=NOW, reason="schedule", now=NOW)
+    assert tell(history=history)["spiders"]["books"]["recent"] == []
+    run = start_run(store, claimed.id, owner="me", now=NOW, limit=9)
+    assert tell(history=history)["spiders"]["books"]["running"] == [run.id]
+    end_run(store, run, Ending(Outcome.SUCCEEDED, "", complete=True), Progress(pages=7), now=NOW)
+    found = tell(history=history)["spiders"]["books"]
+    assert ([each["id"] for each in found["recent"]], found["day"]["progress"]["pages"], found["running"]) == ([run.id], 7, [])
+
+
+def test_runs_that_retention_has_deleted_leave_the_snapshot(store, tell, ran, monkeypatch):
+    history = RunHistory()
+    ran(3)
+    ran(2)
+    tell(history=history)
+    with store.write() as connection:
+        connection.execute(delete(runs).where(runs.c.id == 1))
+    monkeypatch.setattr("pipeline.heartbeat.snapshot.history.READ_AGAIN_S", -1.0)
+    for _ in range(2):  # each reads only some of the spiders again
+        tell(history=history)
+    assert tell(history=history)["spiders"] == tell()["spiders"]
 
 
 def test_new_settings_mask_runs_that_were_read_before(store, settings, ran):

@@ -22,11 +22,11 @@ class DigestViews:
                                       r"/messages/{id:\d{1,18}}/body": self._body})
 
     async def _digests(self, request: web.Request) -> web.Response:
-        return self._site.html("digests.html", now=await self._site.snapshot(), messages=await asyncio.to_thread(self._actions.sent))
+        return await self._site.html("digests.html", now=await self._site.snapshot(), messages=await asyncio.to_thread(self._actions.sent))
 
     async def _message(self, request: web.Request) -> web.Response:
         found = or_404(await asyncio.to_thread(self._actions.message, number_of(request)))
-        return self._site.html("message.html", now=await self._site.snapshot(), page=found)
+        return await self._site.html("message.html", now=await self._site.snapshot(), page=found)
 
     async def _body(self, request: web.Request) -> web.Response:
         """Return a sent message as a page in a sandbox that allows no scripts, forms or network requests."""

@@ -59,7 +59,7 @@ class ItemViews:
             query = urlencode({key: value for key, value in values.items() if value})
             return f"/spiders/{quote(name)}/items" + (f"?{query}" if query else "")
 
-        return self._site.html("items.html", now=await self._site.snapshot(), name=name, rows=rows, columns=columns,
+        return await self._site.html("items.html", now=await self._site.snapshot(), name=name, rows=rows, columns=columns,
                                labels=[shown_field(column, None, display, name).label for column in columns], text=text, state=state, sort=sort,
                                url=url, after=json.dumps(found.after) if found.after is not None else "", first="after" not in given)
 
@@ -68,7 +68,7 @@ class ItemViews:
         row = or_404(await asyncio.to_thread(queries.one, self._actions.store, name, number_of(request)))
         newest = await asyncio.to_thread(changes_of_item, self._actions.store, name, row.key, limit=HISTORY)
         display = self._display(name)
-        return self._site.html("item.html", now=await self._site.snapshot(), name=name, item=row, title=title_of(row.data, row.key),
+        return await self._site.html("item.html", now=await self._site.snapshot(), name=name, item=row, title=title_of(row.data, row.key),
                                link=link_of(row.data, row.key), fields=fields_of(row.data, display, name), changes=newest,
                                charts=charts_of(newest[::-1], display), most=HISTORY)
 

@@ -20,7 +20,7 @@ class OutboxViews:
         self._site.add_actions(router, {r"/messages/{id:\d{1,18}}/retry": self._retry, r"/messages/{id:\d{1,18}}/seen": self._mark_seen})
 
     async def _outbox(self, request: web.Request) -> web.Response:
-        return self._site.html("outbox.html", now=await self._site.snapshot(), messages=await asyncio.to_thread(self._actions.waiting),
+        return await self._site.html("outbox.html", now=await self._site.snapshot(), messages=await asyncio.to_thread(self._actions.waiting),
                                refused=await asyncio.to_thread(self._actions.refused))
 
     async def _retry(self, request: web.Request) -> web.Response:

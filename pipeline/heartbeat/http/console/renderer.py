@@ -13,8 +13,8 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from pipeline.heartbeat.http.atom import xml_text
+from pipeline.heartbeat.snapshot.history import RECENT
 from pipeline.heartbeat.snapshot.schema import PastRun
-from pipeline.heartbeat.snapshot.spider_status import RECENT
 from pipeline.languages import PageTexts, page_texts, reasons
 from pipeline.model import Change, PagePicture, Run
 from pipeline.text import escape_line, size_for_people, span_for_people, stamp

@@ -38,7 +38,7 @@ class RunViews:
     async def _run(self, request: web.Request) -> web.Response:
         found = or_404(await asyncio.to_thread(operations.details, self._actions.store, number_of(request)))
         log = await in_file_thread(partial(operations.log, self._actions.store, self._actions.mask, found.run))
-        return self._site.html("run.html", now=await self._site.snapshot(), page=found, run=found.run, log=log,
+        return await self._site.html("run.html", now=await self._site.snapshot(), page=found, run=found.run, log=log,
                                lines=dated(log.lines, self._site.pages.zone), wanted=LogFilter())
 
     async def _log(self, request: web.Request) -> web.Response:
@@ -53,7 +53,7 @@ class RunViews:
             query = urlencode({key: value for key, value in values.items() if value})
             return f"/runs/{run.id}/log" + (f"?{query}" if query else "")
 
-        return self._site.html("run_log.html", now=await self._site.snapshot(), run=run, log=log, lines=dated(log.lines, self._site.pages.zone), wanted=wanted,
+        return await self._site.html("run_log.html", now=await self._site.snapshot(), run=run, log=log, lines=dated(log.lines, self._site.pages.zone), wanted=wanted,
                                levels=LEVELS[:-1], url=url, last=before is None)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:

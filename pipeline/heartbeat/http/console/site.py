@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from aiohttp import web
@@ -37,9 +38,11 @@ class Site:
         for path, handler in actions.items():
             router.add_post(path, self.authorizer.for_actions(_with_error_text(handler)))
 
-    def html(self, template: str, **facts: object) -> web.Response:
-        page = self.pages.render(template, authorized=True, csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
-                                 mask=self.actions.mask, **facts)
+    async def html(self, template: str, **facts: object) -> web.Response:
+        """Return a page. A thread renders it, because a large page takes tens of milliseconds, in which the event loop answers others."""
+        render = partial(self.pages.render, template, authorized=True, csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
+                         mask=self.actions.mask, **facts)
+        page = await asyncio.to_thread(render)
         return web.Response(text=page, content_type="text/html")
 
     async def from_files(self, read: Callable[[_Key], _T], key: _Key) -> _T:

@@ -61,10 +61,11 @@ class SnapshotCommand(Command):
     """A command that is answered from the snapshot, as the command `status` is, so that both always agree.
 
     answer: computes the answer line from the snapshot and the argument. The line may contain unescaped scraped text,
-    because the server escapes control characters.
+    because the server escapes control characters. large: whether the line can be so long that a thread computes it.
     """
 
     answer: Callable[[Snapshot, str], str]
+    large: bool = False
     needs_token: bool = True
 
 
