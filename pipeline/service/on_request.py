@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, SettingsError, UsageError
-from pipeline.heartbeat.http.operations.service_actions import CheckReport, PreviewedMail, SendReport
+from pipeline.heartbeat.http.operations.service_actions import CheckReport, ExportFormat, PreviewedMail, SendReport
 from pipeline.service.digests import ON_REQUEST, DigestBuilder
+from pipeline.service.item_export import ItemExports
 from pipeline.service.reload import Reloader
 from pipeline.service.state import ServiceState, utc_now
 from pipeline.settings import Settings, load
@@ -21,6 +22,7 @@ from pipeline.settings.files import part_folder
 from pipeline.settings.masking import Mask
 from pipeline.settings.restart import ReloadReport
 from pipeline.store import open_store_of
+from pipeline.store.console.items import ItemFilter
 from pipeline.store.mail import digests
 from pipeline.text import escape_line, shown_url
 from pipeline.workers import page_task
@@ -49,6 +51,7 @@ class RequestedActions:
         self._mask = mask
         self._places = asyncio.Semaphore(AT_ONCE)
         self._requests = 0
+        self._exports = ItemExports()
 
     async def reload(self) -> ReloadReport:
         """Reload the settings, as SIGHUP does. The problems are masked."""
@@ -111,6 +114,10 @@ class RequestedActions:
         options = {"url": url, "as": spider or name_for(url), "keys": {}, "render": render}
         return await page_task.perform(settings, "suggest", spider or NAME, options, limit_s=SUGGEST_LIMIT_S, where=shown_url(url),
                                        is_stopped=self._state.stopping.is_set)
+
+    def export_items(self, spider: str, form: ExportFormat, wanted: ItemFilter) -> AsyncGenerator[bytes, None]:
+        """Yield the items of a spider as a file, in chunks."""
+        return self._exports.export(self._state.settings.file, spider, form, wanted, mask=self._mask())
 
     def _check_digest(self, name: str) -> None:
         if name not in self._state.settings.digests:

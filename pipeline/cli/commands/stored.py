@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,7 +25,12 @@ from pipeline.registry import ATTACHMENT_FORMATS
 if TYPE_CHECKING:
     from datetime import tzinfo
 
+    from pipeline.cli.item_export import Wanted
     from pipeline.schedule.upcoming import Entry
+    from pipeline.settings import Settings
+
+STATES = {"present": True, "gone": False, "all": None}
+"""The choices of --state, as ItemFilter has them."""
 
 
 @click.command()
@@ -84,26 +89,54 @@ def items() -> None:
 @items.command("list")
 @settings_option
 @click.argument("spider", shell_complete=complete_spiders)
-@click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS]), help="The default is the ending of the file of --output, or else jsonl.")
+@click.option("--format", "form", type=click.Choice([*ATTACHMENT_FORMATS, "json"]),
+              help="The default is the ending of the file of --output, or else jsonl; json is one array.")
 @click.option("--changes", is_flag=True, help="Print the changes instead of the present items.")
 @click.option("--rejects", is_flag=True, help="Print the rejected items, with the reason and the page.")
 @click.option("--key", help="Print only the item with this key, or with --changes the changes of this item.")
+@click.option("--search", "text", default="", help="Print only items of which a field contains this text, in any case.")
+@click.option("--field", help="Print only items of which this field contains the text of --value.")
+@click.option("--value", help="What the field of --field contains, in any case.")
+@click.option("--state", type=click.Choice(STATES), default="present", show_default=True, help="Print only items on the site, only those that are gone, or all.")
+@click.option("--describe", is_flag=True, help="Add whether each item is on the site, and when it was first seen and last changed.")
+@click.option("--mask", is_flag=True, help="Mask the secrets of the settings, as the pages do.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
-def items_list(settings_file: str, spider: str, form: str | None, key: str | None, output: Path | None, *, changes: bool,
-          rejects: bool) -> None:
-    """Print the stored items of a spider."""
-    from pipeline.cli.item_export import export
+def items_list(settings_file: str, spider: str, form: str | None, output: Path | None, *, changes: bool, rejects: bool, **chosen: Any) -> None:
+    """Print the stored items of a spider, sorted by key."""
+    from pipeline.cli.item_export import export_changes, export_items
+    from pipeline.store.console.items import has_items
     settings = load_settings(settings_file)
     store = open_stored(settings)
+    name = spider if has_items(store, spider) else spider_name(settings, spider)
+    wanted = _wanted(settings, name, **chosen)
+    if changes or rejects:
+        without_effect = [f"--{option}" for option, given in (("search", wanted.items.text), ("field", wanted.items.field), ("state", wanted.items.present is not True),
+                                                              ("describe", wanted.described), ("mask", wanted.masked)) if given]
+        if without_effect:
+            raise click.UsageError(f"{', '.join(without_effect)} cannot be used with --changes or --rejects")
     if rejects:
         from pipeline.store.crawl import items as stored
-        for entry in stored.rejected(store, spider_name(settings, spider), key=key):
+        for entry in stored.rejected(store, name, key=wanted.key):
             click.echo(to_json({"at": entry.at.isoformat(), "run": entry.run_id, "url": entry.url, "reason": entry.reason,
                               "data": entry.data}))
         return
     ending = output.suffix.removeprefix(".").lower() if output is not None else ""
-    form = form or (ending if ending in ATTACHMENT_FORMATS else "jsonl")
-    export(store, spider_name(settings, spider), form=form, changes=changes, output=output, key=key)
+    form = form or (ending if ending in (*ATTACHMENT_FORMATS, "json") else "jsonl")
+    if changes:
+        export_changes(store, name, form, output, key=wanted.key)
+    else:
+        export_items(store, wanted, form, output)
+
+
+def _wanted(settings: Settings, spider: str, *, key: str | None, text: str, field: str | None, value: str | None, state: str, describe: bool,
+            mask: bool) -> Wanted:
+    """Return the items that the options of `items list` name."""
+    from pipeline.cli.item_export import Wanted
+    from pipeline.settings.masking import Mask
+    from pipeline.store.console.items import ItemFilter
+    if (field is None) != (value is None):
+        raise click.UsageError("give --field and --value together")
+    return Wanted(spider, ItemFilter(text, field or "", value or "", STATES[state]), key, described=describe, masked=Mask.of(settings) if mask else None)
 
 
 @items.command("forget")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import Column, Row, Select, literal, select, tuple_
 
 from pipeline.model import Json
+from pipeline.store.database.column_types import storable_key
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import items
 
@@ -82,6 +83,29 @@ def page(store: Store, spider: str, wanted: ItemFilter, *, limit: int, sort: Sor
             return ItemPage(found, None)
         if clock() > deadline:
             return ItemPage(found, position)
+
+
+def every(store: Store, spider: str, wanted: ItemFilter, *, key: str | None = None) -> Iterator[ItemRow]:
+    """Yield all items of a spider that are wanted, sorted by key, however long this takes. They are read in batches.
+
+    key: the key of the only item; None means all.
+    """
+    position: tuple[Any, ...] | None = None
+    while True:
+        query = _query(spider, wanted.present, "key", position)
+        rows = _batch(store, query if key is None else query.where(items.c.key == storable_key(key)), _BATCH)
+        for row in rows:
+            if wanted.matches(row.data):
+                yield _item(row)
+        if len(rows) < _BATCH:
+            return
+        position = (rows[-1].key,)
+
+
+def has_items(store: Store, spider: str) -> bool:
+    """Return whether there is an item of a spider, which need not be in the settings any more."""
+    with store.read() as connection:
+        return connection.execute(select(items.c.id).where(items.c.spider == spider).limit(1)).first() is not None
 
 
 def one(store: Store, spider: str, item_id: int) -> ItemRow | None:

@@ -29,7 +29,8 @@ SETTINGS = """
     maildir = "mails"
     from = "me@example.com"
     """
-OWN_PROCESS = ("/api/v1/suggest", "/api/v1/check", "/api/v1/digests/{name}/preview")
+OWN_PROCESS = ("/api/v1/suggest", "/api/v1/check", "/api/v1/digests/{name}/preview",
+               "/api/v1/spiders/{name}/items/export")
 """These start a process for each request: tests/service/test_on_request.py sends a few."""
 NOT_IN_THE_SCHEMA = "positive_data_acceptance"
 """A cursor of nobody, and `field` without `value`, are refused, which a schema of single parameters cannot say."""

@@ -13,6 +13,8 @@ from aiohttp import web
 from pipeline.errors import UsageError
 from pipeline.heartbeat.http.console.item_fields import charts_of, columns_of, fields_of, link_of, shown_field, title_of
 from pipeline.heartbeat.http.console.site import Site, act, number_of, or_404, redirect
+from pipeline.heartbeat.http.item_exports import send_items
+from pipeline.heartbeat.http.operations.service_actions import ExportFormat
 from pipeline.heartbeat.http.stored_files import send_file
 from pipeline.model import PICTURES
 from pipeline.settings import DisplayTable
@@ -25,6 +27,7 @@ HISTORY = 200
 """Maximum number of changes of an item that its page shows."""
 _SORTS = ("key", "-key", "seen", "-seen")
 _STATES = {"": None, "present": True, "gone": False}
+_NAMES = {present: name for name, present in _STATES.items()}
 
 
 class ItemViews:
@@ -33,7 +36,7 @@ class ItemViews:
         self._actions = site.actions
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        self._site.add_pages(router, {"/spiders/{name}/items": self._items, r"/spiders/{name}/items/{id:\d{1,18}}": self._item,
+        self._site.add_pages(router, {"/spiders/{name}/items": self._items, "/spiders/{name}/items.{form:csv|xlsx|json}": self._export, r"/spiders/{name}/items/{id:\d{1,18}}": self._item,
                                       "/pictures/{key:.+}": self._picture})
         self._site.add_actions(router, {r"/spiders/{name}/items/{id:\d{1,18}}/forget": self._forget})
 
@@ -45,23 +48,32 @@ class ItemViews:
         name, given = request.match_info["name"], request.query
         if name not in self._actions.settings.spiders:
             or_404(await asyncio.to_thread(self._actions.spider, name))
-        text, state, sort = given.get("q", "").strip()[:100], given.get("state", ""), given.get("sort", "-seen")
-        state, sort = state if state in _STATES else "", sort if sort in _SORTS else "-seen"
-        found = await asyncio.to_thread(queries.page, self._actions.store, name, queries.ItemFilter(text=text, present=_STATES[state]), limit=ROWS,
+        wanted, sort = _wanted(request), given.get("sort", "-seen")
+        text, state, sort = wanted.text, _NAMES[wanted.present], sort if sort in _SORTS else "-seen"
+        found = await asyncio.to_thread(queries.page, self._actions.store, name, wanted, limit=ROWS,
                                         sort=cast("queries.Sort", sort), after=_position(given.get("after", ""), sort))
         display = self._display(name)
         columns = columns_of([row.data for row in found.rows], display)
         rows = [(row, title_of(row.data, row.key), link_of(row.data, row.key),
                  [shown_field(column, row.data.get(column), display, name) for column in columns]) for row in found.rows]
 
-        def url(**changed: str) -> str:
-            values = {"q": text, "state": state, "sort": "" if sort == "-seen" else sort, **changed}
+        def url(form: str = "", **changed: str) -> str:
+            values = {"q": text, "state": state, **({} if form else {"sort": "" if sort == "-seen" else sort}), **changed}
             query = urlencode({key: value for key, value in values.items() if value})
-            return f"/spiders/{quote(name)}/items" + (f"?{query}" if query else "")
+            return f"/spiders/{quote(name)}/items{f'.{form}' if form else ''}" + (f"?{query}" if query else "")
 
         return await self._site.html("items.html", now=await self._site.snapshot(), name=name, rows=rows, columns=columns,
                                labels=[shown_field(column, None, display, name).label for column in columns], text=text, state=state, sort=sort,
                                url=url, after=json.dumps(found.after) if found.after is not None else "", first="after" not in given)
+
+    async def _export(self, request: web.Request) -> web.StreamResponse:
+        """Send all items that the page shows with this search and state, as a file."""
+        name, form, service = request.match_info["name"], cast("ExportFormat", request.match_info["form"]), self._actions.service
+        if name not in self._actions.settings.spiders:
+            or_404(await asyncio.to_thread(self._actions.spider, name))
+        if service is None:
+            raise web.HTTPServiceUnavailable
+        return await send_items(request, name, form, service.export_items(name, form, _wanted(request)))
 
     async def _item(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -85,6 +97,11 @@ class ItemViews:
         if not key.startswith(f"{PICTURES}/") or not key.endswith(".png"):
             raise web.HTTPNotFound
         return await send_file(or_404(await self._site.from_files(self._actions.stored_file, key)), request, shown_as="image/png")
+
+
+def _wanted(request: web.Request) -> queries.ItemFilter:
+    """Return the items that the search and the state in the query name. Unknown states count as not given."""
+    return queries.ItemFilter(text=request.query.get("q", "").strip()[:100], present=_STATES.get(request.query.get("state", "")))
 
 
 def _position(after: str, sort: str) -> tuple[Any, ...] | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from pipeline.settings.restart import ReloadReport
+from pipeline.store.console.items import ItemFilter
+
+ExportFormat = Literal["csv", "xlsx", "json"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,7 @@ class ServiceActions(Protocol):
     async def check(self, toml: str | None) -> CheckReport: ...
 
     async def suggest(self, url: str, *, render: bool, spider: str | None) -> Mapping[str, Any]: ...
+
+    def export_items(self, spider: str, form: ExportFormat, wanted: ItemFilter) -> AsyncGenerator[bytes, None]:
+        """Yield the items of a spider as a file, in chunks."""
+        ...
