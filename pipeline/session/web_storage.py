@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.model import Json
@@ -20,6 +20,10 @@ from pipeline.text import clean_line, counted, size_for_people
 ORIGIN_BYTES = 2 * 2**20
 """Maximum size of the storage of one origin that is kept."""
 TOTAL_BYTES = 8 * 2**20
+StorageKey = tuple[str, str, str]
+"""One entry: its origin; "local", "session" or "databases"; and its name, which is "" for the databases of an origin."""
+StorageEntries = dict[StorageKey, Json]
+"""Entries with their values. As changes: None means that the entry was removed."""
 _SAVE_EVERY_S = 2.0
 """The shortest time between two writes while pages are fetched. Many sites write a counter or the time into their storage on every page."""
 
@@ -63,7 +67,7 @@ class WebStorage:
     def __init__(self, file: SessionFile | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._file = file
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._origins: dict[str, OriginStorage] = {}
         self._too_large: set[str] = set()
         self.version = 0
@@ -117,8 +121,19 @@ class WebStorage:
                 self._origins[origin] = storage
             self.version += 1
 
+    def apply(self, changes: Mapping[StorageKey, Json]) -> None:
+        """Apply changes of single entries, such as those that another process of the run has made. Limits are those of `put`."""
+        with self._lock:
+            for origin in {key[0] for key in changes}:
+                entries = changed(dict(_entries(origin, self.of(origin))),
+                                  {key: value for key, value in changes.items() if key[0] == origin})
+                self.put(origin, _of_entries(entries))
+
+    def entries(self) -> StorageEntries:
+        return entries_of(self.snapshot())
+
     def replace(self, origins: Mapping[str, OriginStorage]) -> None:
-        """Replace the storage of all origins, as another process of the run has it."""
+        """Replace the storage of all origins."""
         with self._lock:
             if dict(origins) != self._origins:
                 self._origins = dict(origins)
@@ -150,9 +165,24 @@ class WebStorage:
         with self._lock:
             return _packed(self._origins)
 
-    def take(self, data: bytes) -> None:
-        """Replace the storage with that of another process of the run. data: see `packed`."""
-        self.replace(_unpacked(data))
+
+def entries_of_packed(data: bytes) -> StorageEntries:
+    """Return the entries of what WebStorage.packed has returned in another process of the run."""
+    return entries_of(_unpacked(data))
+
+
+def entries_of(origins: Mapping[str, OriginStorage]) -> StorageEntries:
+    return dict(entry for origin, storage in origins.items() for entry in _entries(origin, storage))
+
+
+def changes_between(before: Mapping[StorageKey, Json], after: Mapping[StorageKey, Json]) -> StorageEntries:
+    """Return the changes that turn `before` into `after`."""
+    return {key: value for key, value in after.items() if before.get(key) != value} | dict.fromkeys(before.keys() - after.keys())
+
+
+def changed(before: Mapping[StorageKey, Json], changes: Mapping[StorageKey, Json]) -> StorageEntries:
+    """Return the entries after these changes."""
+    return {key: value for key, value in {**before, **changes}.items() if value is not None}
 
 
 def describe_storage(storage: WebStorage | None) -> list[str]:
@@ -165,6 +195,20 @@ def describe_storage(storage: WebStorage | None) -> list[str]:
         if stored.databases:
             lines.append(f"{clean_line(origin, 200)}  {counted(len(stored.databases), 'IndexedDB database')}")
     return lines
+
+
+def _entries(origin: str, storage: OriginStorage) -> Iterator[tuple[StorageKey, Json]]:
+    for kind, entries in (("local", storage.local), ("session", storage.session)):
+        for name, value in entries.items():
+            yield (origin, kind, name), value
+    if storage.databases:
+        yield (origin, "databases", ""), list(storage.databases)
+
+
+def _of_entries(entries: Mapping[StorageKey, Json]) -> OriginStorage:
+    """Return the storage that consists of these entries of one origin."""
+    local, session = ({name: value for (_, kind, name), value in entries.items() if kind == wanted} for wanted in ("local", "session"))
+    return OriginStorage(local, session, tuple(next((value for (_, kind, _), value in entries.items() if kind == "databases"), ())))
 
 
 def _packed(origins: Mapping[str, OriginStorage]) -> bytes:

@@ -22,10 +22,10 @@ import uvloop
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.crawler import crawl, crawl_as_member
 from pipeline.crawl.page_limit import PageLimit
-from pipeline.crawl.processes.cookie_exchange import SharedSession
 from pipeline.crawl.processes.follower import FollowerRelogin, join
 from pipeline.crawl.processes.leader import FollowerSockets, shares
 from pipeline.crawl.processes.membership import FollowerMembership, LeaderMembership, shared_session
+from pipeline.crawl.processes.session_exchange import SharedSession
 from pipeline.crawl.scrapy.project.adoption import adopted
 from pipeline.crawl.scrapy.project.project import ScrapyProject, given_in, load_spider, project_settings
 from pipeline.crawl.scrapy.project.reactor import run_on_reactor
@@ -317,7 +317,7 @@ def take_part(store: Store, settings: Settings, member: Member, stop: StopReques
         context.is_follower = True
         session = context.session
         session.keep_in_memory()  # only the leader saves the cookie jar
-        session.jar.clear()
+        session.clear()  # the leader shares its own
         fence = LeaseFence()
         fence.watch(threading.Event())
         context.membership = membership = FollowerMembership(context, member, renewal=fence.renewal)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl.processes.cookie_exchange import SharedSession
-from pipeline.session.web_storage import ORIGIN_BYTES, OriginStorage, WebStorage, describe_storage
+from pipeline.crawl.processes.session_exchange import SharedSession
+from pipeline.session.web_storage import ORIGIN_BYTES, OriginStorage, WebStorage, describe_storage, entries_of_packed
 from pipeline.store.session_files import LocalFile
 from tests.servers.program import Program
 
@@ -67,7 +67,7 @@ def test_the_other_processes_of_a_run_get_the_storage_also_from_a_leader_that_do
     leader, member = WebStorage(), WebStorage()
     leader.put(URL, TOKEN)
     shared = SharedSession.unpacked(SharedSession(1, "", True, (), leader.packed().decode()).packed())
-    member.take(shared.storage.encode())
+    member.apply(entries_of_packed(shared.storage.encode()))
     assert member.of(URL) == TOKEN
     assert "t0ken" not in f"{shared}{TOKEN}{member}"
     older = b'{"epoch": 1, "token": "", "checkable": true, "cookies": []}'

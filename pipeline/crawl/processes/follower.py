@@ -183,7 +183,7 @@ async def join(leader: socket.socket, make_context: Callable[[int], CrawlContext
     context = make_context(first.concurrency)
     context.is_follower = True
     context.session.keep_in_memory()  # only the leader saves the cookie jar
-    context.session.jar.clear()
+    context.session.clear()  # the first message has all cookies and the web storage
     leader_client = LeaderClient(context, reader, writer)
     context.committer = leader_client
     leader_client.take(first)

@@ -22,9 +22,10 @@ from datetime import UTC, datetime
 
 from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.interfaces import MemberRows
-from pipeline.crawl.processes.cookie_exchange import CookieExchange, ReceivedCookies, SharedSession
+from pipeline.crawl.processes.session_exchange import ReceivedChanges, SessionExchange, SharedSession
 from pipeline.errors import LeaseLostError, PipelineError
 from pipeline.model import FrontierState, Json, Page, Progress
+from pipeline.session.web_storage import entries_of_packed
 from pipeline.store.crawl import frontier, members
 from pipeline.store.crawl.commit import MemberCommit
 from pipeline.store.crawl.members import Member, View
@@ -71,7 +72,7 @@ class StoreMembership(ABC):
 
     def commit_of(self, pages: Sequence[Page]) -> MemberCommit:
         """Return what to store with these pages. Called in the thread of the committer."""
-        return MemberCommit(self.member, self._report(pages), self._changed_cookies())
+        return MemberCommit(self.member, self._report(pages), self._changed_session())
 
     def end_soon(self) -> None:
         """Take no more rows, and tell the other members, if this is the leader. Fetch only the pages that are in flight."""
@@ -98,8 +99,8 @@ class StoreMembership(ABC):
         return {name: value for name, value in report.items() if value}
 
     @abstractmethod
-    def _changed_cookies(self) -> bytes | None:
-        """Return the cookies that responses to this member have set, if there are new ones."""
+    def _changed_session(self) -> bytes | None:
+        """Return what responses to this member and its pages have changed in cookies and web storage, if there is anything new."""
 
     @abstractmethod
     async def _consider(self, view: View, rows: MemberRows, *, settled: bool) -> None:
@@ -157,7 +158,7 @@ class LeaderMembership(StoreMembership):
         self._each = each
         self._count = 0
         self._counted: Progress | None = None
-        self._cookies: dict[int, ReceivedCookies] = {}
+        self._received: dict[int, ReceivedChanges] = {}
         self._read_versions: dict[str, int] = {}
         self._shared = (-1, -1, -1)
         self._told_closing = False
@@ -166,7 +167,7 @@ class LeaderMembership(StoreMembership):
             if name not in _DOWNLOADS:
                 setattr(context.progress, name, 0)
 
-    def _changed_cookies(self) -> bytes | None:
+    def _changed_session(self) -> bytes | None:
         return None
 
     def _report(self, pages: Sequence[Page] = ()) -> dict[str, Json]:
@@ -184,7 +185,7 @@ class LeaderMembership(StoreMembership):
             logger.info("%d processes fetch the pages of this run", self._count + 1)
             rows.limit_requests(max(1, self._context.table.concurrency - self._each * self._count))
         self._add_up([member.report for member in others])
-        await self._take_cookies([member.id for member in at_work], view)
+        await self._take_changes(view)
         for member in at_work:
             self._log_in_for(member.report, rows)
         await self._share_session()
@@ -209,16 +210,17 @@ class LeaderMembership(StoreMembership):
         progress.add(total, known=before)
         self._counted = total
 
-    async def _take_cookies(self, at_work: Sequence[int], view: View) -> None:
+    async def _take_changes(self, view: View) -> None:
+        """Add what the other members have changed in cookies and web storage, also those that have ended."""
         context = self._context
-        for member_id in at_work:
+        for member_id in (member.id for member in view.members if member.id != self.member.id):
             name = f"{members.COOKIES}{member_id}"
             version = view.versions.get(name, 0)
             if version == self._read_versions.get(name, 0):
                 continue
             data = await asyncio.to_thread(members.read_file, context.store, self.member.run, name)
             self._read_versions[name] = version
-            self._cookies.setdefault(member_id, ReceivedCookies()).apply(data, context.session.jar, self._epoch)
+            self._received.setdefault(member_id, ReceivedChanges()).apply(data, context.session.jar, self._epoch, context.session.storage)
 
     @property
     def _epoch(self) -> int:
@@ -271,6 +273,7 @@ class LeaderMembership(StoreMembership):
                     member.at_work and not member.lost for member in view.members if member.id != self.member.id):
                 await asyncio.sleep(LOOK_EVERY_S / 5)
                 view = await asyncio.to_thread(members.look, context.store, self.member)
+            await self._take_changes(view)
             reports = await asyncio.to_thread(members.end_all, context.store, self.member, now=datetime.now(UTC))
             left = (await asyncio.to_thread(frontier.counts, context.store, self.member.run.pass_id)).get(FrontierState.WAITING, 0)
         except PipelineError as error:
@@ -293,7 +296,7 @@ class FollowerMembership(StoreMembership):
 
     def __init__(self, context: CrawlContext, member: Member, *, renewal: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__(context, member, renewal=renewal)
-        self._cookies = CookieExchange(context.session.jar)
+        self._shared = SessionExchange(context.session.jar, context.session.storage)
         self._read_version = -1
         self._expired: int | None = None
 
@@ -303,9 +306,8 @@ class FollowerMembership(StoreMembership):
         epoch = here.login_state.epoch if here.login_state is not None else 0
         if session.epoch < epoch:
             return
-        self._cookies.take(session.cookies, new_login=session.epoch != epoch)
-        if here.storage is not None and session.storage:
-            here.storage.take(session.storage.encode())
+        self._shared.take(session.cookies, new_login=session.epoch != epoch,
+                          storage=entries_of_packed(session.storage.encode()) if session.storage else None)
         here.adopt(session.token, session.epoch, checkable=session.checkable)
 
     def ask_login(self, epoch: int) -> None:
@@ -332,9 +334,9 @@ class FollowerMembership(StoreMembership):
     def _report(self, pages: Sequence[Page] = ()) -> dict[str, Json]:
         return super()._report(pages) | ({"expired": self._expired} if self._expired is not None else {})
 
-    def _changed_cookies(self) -> bytes | None:
+    def _changed_session(self) -> bytes | None:
         login_state = self._context.session.login_state
-        return self._cookies.changes(login_state.epoch if login_state is not None else 0)
+        return self._shared.changes(login_state.epoch if login_state is not None else 0)
 
     async def _consider(self, view: View, rows: MemberRows, *, settled: bool) -> None:
         version = view.versions.get(members.SESSION, 0)

@@ -7,10 +7,12 @@ import pickle
 from dataclasses import dataclass, field
 
 from pipeline.crawl.context import CrawlContext, Failures
+from pipeline.crawl.processes.session_exchange import StorageSync
 from pipeline.errors import PipelineError
 from pipeline.model import Page
 from pipeline.session.cookies.cookie import Cookie, CookieKey
 from pipeline.session.politeness.robots import RobotsTxt
+from pipeline.session.web_storage import StorageEntries
 from pipeline.store.crawl.frontier import Queued
 
 _LENGTH_BYTES = 4
@@ -21,15 +23,15 @@ class SessionUpdate:
     """The changes of the session in one process, to be applied in another process.
 
     epoch: the number of the current login. token: the API token of the login. cookies: the new and changed cookies. removed: the
-    removed cookies. storage: the web storage of the session, if it has changed. paused: the time at which the pause of each host ends, as in HostBudget.paused. added_hosts: further hosts
-    that links may lead to. robots: each robots.txt that was fetched, by URL.
+    removed cookies. storage: the entries of the web storage that have changed. paused: the time at which the pause of each host ends,
+    as in HostBudget.paused. added_hosts: further hosts that links may lead to. robots: each robots.txt that was fetched, by URL.
     """
 
     epoch: int = 0
     token: str = ""
     cookies: list[Cookie] = field(default_factory=list)
     removed: list[CookieKey] = field(default_factory=list)
-    storage: bytes | None = field(default=None, repr=False)
+    storage: StorageEntries = field(default_factory=dict, repr=False)
     paused: dict[str, float] = field(default_factory=dict)
     added_hosts: list[str] = field(default_factory=list)
     robots: dict[str, RobotsTxt] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class SessionSync:
         self._context = context
         self._known: dict[CookieKey, Cookie] = {}
         self._jar_version = -1
-        self._storage_version = 0  # a session without web storage shares none
+        self._storage = StorageSync(context.session.storage) if context.session.storage is not None else None
         self._paused: dict[str, float] = {}
         self._robots: set[str] = set()
 
@@ -80,9 +82,8 @@ class SessionSync:
             update.cookies = [cookie for place, cookie in here.items() if self._known.get(place) != cookie]
             update.removed = [place for place in self._known if place not in here]
             self._known, self._jar_version = here, version
-        storage = session.storage
-        if storage is not None and storage.version != self._storage_version:
-            self._storage_version, update.storage = storage.version, storage.packed()
+        if self._storage is not None:
+            update.storage = self._storage.changes()
         self._paused |= update.paused
         update.added_hosts = list(self._context.added_hosts)
         robots = self._context.known_robots
@@ -92,7 +93,7 @@ class SessionSync:
         return update
 
     def take(self, update: SessionUpdate) -> None:
-        """Apply an update from the other process, except cookies that belong to an earlier login."""
+        """Apply an update from the other process, except cookies and web storage that belong to an earlier login."""
         session = self._context.session
         self._context.budget.pause(update.paused)
         for host in update.added_hosts:
@@ -108,9 +109,8 @@ class SessionSync:
         for place in update.removed:
             self._known.pop(place, None)
             session.jar.remove(place)
-        if update.storage is not None and session.storage is not None:
-            session.storage.take(update.storage)
-            self._storage_version = session.storage.version
+        if self._storage is not None:
+            self._storage.take(update.storage)
         session.adopt(update.token, update.epoch)
 
     @property

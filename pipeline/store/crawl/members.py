@@ -31,7 +31,7 @@ from pipeline.store.session_files import DatabaseFile, put, versions
 SESSION = "run"
 """The name in `session_files` of the session that the leader shares with the other members."""
 COOKIES = "member-"
-"""The start of the names in `session_files` of the cookies that responses to other members have set."""
+"""The start of the names in `session_files` of the cookies and web storage that responses and pages of other members have changed."""
 NOTHING = Progress()
 BATCH = 64
 """How many rows a member takes at a time, at most."""

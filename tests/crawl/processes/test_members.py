@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.crawl.processes.cookie_exchange import CookieExchange, ReceivedCookies, SharedSession
+from pipeline.crawl.processes.session_exchange import ReceivedChanges, SessionExchange, SharedSession
 from pipeline.session.cookies.cookie import Cookie
 from pipeline.session.cookies.jar import Jar
+from pipeline.session.web_storage import OriginStorage, WebStorage, entries_of_packed
 from tests.crawl.processes.torture import LOGIN, Cluster, ExpiringSite, torture
 from tests.servers.postgres import Postgres
 
@@ -42,7 +43,7 @@ def test_with_kills_and_expiring_logins_every_page_is_committed_once(postgres: P
 
 def test_cookies_of_all_processes_reach_the_leader_and_those_of_an_earlier_login_do_not() -> None:
     leader, other = Jar(), Jar()
-    exchange, received = CookieExchange(other), ReceivedCookies()
+    exchange, received = SessionExchange(other), ReceivedChanges()
     leader.add([Cookie("sid", "1", "site.example"), Cookie("gone", "1", "site.example")])
     exchange.take(leader, new_login=False)
     other.add([Cookie("seen", "yes", "site.example")])
@@ -57,6 +58,34 @@ def test_cookies_of_all_processes_reach_the_leader_and_those_of_an_earlier_login
     exchange.take(leader, new_login=True)
     assert {(cookie.name, cookie.value) for cookie in leader} == {("sid", "2"), ("seen", "yes")}
     assert {(cookie.name, cookie.value) for cookie in other} == {("sid", "2"), ("seen", "yes")}
+    assert exchange.changes(1) is None
+
+
+def test_web_storage_of_all_processes_reaches_the_leader_entry_by_entry_and_that_of_an_earlier_login_does_not() -> None:
+    leader, other, origin = WebStorage(), WebStorage(), "https://site.example"
+    exchange, received = SessionExchange(Jar(), other), ReceivedChanges()
+
+    def share(*, new_login: bool = False) -> None:
+        exchange.take((), new_login=new_login, storage=entries_of_packed(leader.packed()))
+
+    leader.put(origin, OriginStorage({"token": "1", "gone": "1"}, {"tab": "1"}))
+    share()
+    assert other.of(origin) == leader.of(origin)
+    assert exchange.changes(0) is None
+    other.put(origin, OriginStorage({"token": "1", "seen": "yes"}, {"tab": "2"}, ({"name": "db"},)))
+    leader.put(origin, OriginStorage({"token": "1", "gone": "1", "of the leader": "yes"}, {"tab": "1"}))
+    received.apply(exchange.changes(0) or b"", Jar(), 0, leader)
+    assert leader.of(origin) == OriginStorage({"token": "1", "of the leader": "yes", "seen": "yes"}, {"tab": "2"}, ({"name": "db"},))
+    share()
+    assert other.of(origin) == leader.of(origin)
+    assert exchange.changes(0) is None
+    other.put(origin, OriginStorage({"token": "expired"}))
+    late = exchange.changes(0) or b""
+    leader.clear()
+    leader.put(origin, OriginStorage({"token": "2"}))
+    received.apply(late, Jar(), 1, leader)
+    share(new_login=True)
+    assert (leader.of(origin), other.of(origin)) == (OriginStorage({"token": "2"}),) * 2
     assert exchange.changes(1) is None
 
 

@@ -8,6 +8,8 @@ import threading
 import pytest
 
 from pipeline.model import Outcome, Run
+from pipeline.session.web_storage import WebStorage
+from pipeline.store.session_files import LocalFile, SessionFile
 from tests.crawl.conftest import Crawls
 from tests.crawl.processes.test_leader_and_followers import perform
 from tests.servers.pages import Answer, Asked, PageSite
@@ -43,7 +45,7 @@ document.forms[0].onsubmit = async event => {
 };</script>"""
 PAGE = """<div id=app></div><script>
 fetch('/api' + location.pathname, {headers: {Authorization: localStorage.token}}).then(async answer => {
-  if (answer.ok) app.innerHTML = await answer.text(); else location.replace('/');
+  if (answer.ok) { localStorage['seen' + location.pathname] = 'yes'; app.innerHTML = await answer.text(); } else location.replace('/');
 });</script>"""
 
 
@@ -58,6 +60,7 @@ class TokenSite(PageSite):
                          | {f"/{number}": PAGE for number in range(PAGES)} | {f"/api/{number}": self._content for number in range(PAGES)})
         self.logins = 0
         self._served = 0
+        self.renewed: set[str] = set()  # the pages that were served with the second login
         self._together, self._waiting, self._met = together, set[str](), threading.Event()
         self._lock = threading.Lock()
 
@@ -81,16 +84,20 @@ class TokenSite(PageSite):
         with self._lock:
             if not self._is_valid(asked):
                 return Answer("no", 401)
+            if self._served >= PAGES // 2:
+                self.renewed.add("seen" + asked.path.removeprefix("/api"))
             self._served += 1
         return Answer(f"<p>{asked.path.removeprefix('/api/')}</p>")
 
     def tables(self, cluster: str = "", agent: str = "pytest") -> str:
         return TABLES.format(cluster=cluster, agent=agent, site=self.url, starts=json.dumps([f"{self.url}/{number}" for number in range(PAGES)]))
 
-    def check(self, run: Run, keys: set[str], log: str) -> None:
+    def check(self, run: Run, keys: set[str], log: str, storage: SessionFile) -> None:
         assert (run.outcome, run.complete, run.progress.pages_failed) == (Outcome.SUCCEEDED, True, 0), f"{run.error}\n{log}"
         assert keys == {str(number) for number in range(PAGES)}
         assert self.logins == 2
+        assert self.renewed
+        assert WebStorage.open(storage).of(self.url).local.keys() >= self.renewed | {"token"}
 
 
 @pytest.mark.needs("chromium")
@@ -99,4 +106,4 @@ def test_processes_with_a_browser_each_share_the_login_in_the_web_storage_and_it
         crawls.write(site.tables().replace('[pipeline]\ndata_dir = "data"\n', ""))
         run = perform(crawls)
         log = (crawls.settings.data_dir / "logs" / "runs" / f"{run.id}.log").read_text("utf-8")
-        site.check(run, set(crawls.items()), log)
+        site.check(run, set(crawls.items()), log, LocalFile(crawls.settings.data_dir / "jars" / "s.storage"))

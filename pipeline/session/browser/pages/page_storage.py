@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from playwright.async_api import BrowserContext, Error, Frame, Page, Route, StorageState
 
@@ -21,10 +23,9 @@ _READ = """limit => {
   return JSON.stringify(found).length > 2 * limit ? null : found;
 }"""
 _WRITE = """([local, session]) => {
-  for (const [storage, entries] of [[localStorage, local], [sessionStorage, session]]) {
-    storage.clear();
-    for (const [name, value] of Object.entries(entries)) storage.setItem(name, value);
-  }
+  for (const [name, value] of local) value === null ? localStorage.removeItem(name) : localStorage.setItem(name, value);
+  sessionStorage.clear();
+  for (const [name, value] of session) sessionStorage.setItem(name, value);
 }"""
 
 
@@ -37,15 +38,17 @@ class PageStorage:
     def __init__(self, storage: WebStorage, trusted: TrustedOrigins) -> None:
         self._storage = storage
         self._trusted = trusted
-        self._known: dict[str, OriginStorage] = {}
+        self._known: dict[str, Mapping[str, str]] = {}  # localStorage as the context has it, by origin
+        self._given: WeakKeyDictionary[Page, dict[str, Mapping[str, str]]] = WeakKeyDictionary()  # sessionStorage as a page had it first
         self._version = -1
 
     def state(self) -> StorageState | None:
         """Return the state with which to create the context; None if there is nothing to keep."""
-        self._known = self._storage.snapshot()
+        kept = self._storage.snapshot()
+        self._known = {origin: storage.local for origin, storage in kept.items()}
         found: Any = [{"origin": origin, "localStorage": [{"name": name, "value": value} for name, value in storage.local.items()],
                        **({"indexedDB": list(storage.databases)} if storage.databases else {})}
-                      for origin, storage in self._known.items() if storage.local or storage.databases]
+                      for origin, storage in kept.items() if storage.local or storage.databases]
         return {"cookies": [], "origins": found} if found else None
 
     async def before(self, page: Page) -> None:
@@ -53,26 +56,34 @@ class PageStorage:
         version = self._storage.version
         wanted = self._storage.snapshot()
         changed = [] if version == self._version else [
-            origin for origin in wanted.keys() | self._known.keys()
-            if wanted.get(origin, _NOTHING).local != self._known.get(origin, _NOTHING).local]
+            origin for origin in wanted.keys() | self._known.keys() if wanted.get(origin, _NOTHING).local != self._known.get(origin, {})]
         for origin in {*changed, *(origin for origin, storage in wanted.items() if storage.session)}:
-            await _write(page, origin, wanted.get(origin, _NOTHING))
-        self._known, self._version = wanted, version
+            storage = wanted.get(origin, _NOTHING)
+            await _write(page, origin, _changes(self._known.get(origin, {}), storage.local) if origin in changed else {}, storage.session)
+            self._known[origin] = storage.local
+        self._given[page] = {origin: storage.session for origin, storage in wanted.items()}
+        self._version = version
 
     async def after(self, page: Page) -> None:
-        """Take over the storage that a page has left."""
+        """Take over what a page has changed in its storage. Other pages and processes may have changed other entries meanwhile."""
         for frame in page.frames[:_MOST_FRAMES]:
             if self._trusted.trust(frame.url) and (entries := await read_storage(frame)) is not None:
-                self._put(frame.url, entries)
+                self._put(page, shown_origin(frame.url), *entries)
 
-    def _put(self, url: str, entries: tuple[dict[str, str], dict[str, str]]) -> None:
-        storage = OriginStorage(*entries, self._storage.of(url).databases)
-        self._storage.put(url, storage)
-        self._known[shown_origin(url)] = storage
+    def _put(self, page: Page, origin: str, local: dict[str, str], session: dict[str, str]) -> None:
+        given = self._given.get(page, {}).get(origin, {})
+        self._storage.apply({(origin, "local", name): value for name, value in _changes(self._known.get(origin, {}), local).items()}
+                            | {(origin, "session", name): value for name, value in _changes(given, session).items()})
+        self._known[origin] = local
         self._version = -1  # the next page compares again what this context has
 
 
 _NOTHING = OriginStorage()
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the entries that differ; None for one that `after` lacks."""
+    return {name: value for name, value in after.items() if before.get(name) != value} | dict.fromkeys(before.keys() - after.keys())
 
 
 async def keep_databases(context: BrowserContext, storage: WebStorage, trusted: TrustedOrigins) -> None:
@@ -98,14 +109,14 @@ async def read_storage(frame: Frame) -> tuple[dict[str, str], dict[str, str]] | 
     return local, session
 
 
-async def _write(page: Page, origin: str, storage: OriginStorage) -> None:
-    """Replace the storage of an origin, through an empty document of this origin that is not fetched from the site."""
+async def _write(page: Page, origin: str, local: Mapping[str, str | None], session: Mapping[str, str]) -> None:
+    """Apply changes to the localStorage of an origin, and replace its sessionStorage, through an empty document of this origin that is not fetched from the site."""
     async def fulfil(route: Route) -> None:
         await route.fulfill(status=200, content_type="text/html", body="")
 
     await page.route("**/*", fulfil)
     try:
         await page.goto(f"{origin}/")
-        await page.evaluate(_WRITE, [dict(storage.local), dict(storage.session)])
+        await page.evaluate(_WRITE, [list(local.items()), list(session.items())])
     finally:
         await page.unroute("**/*", fulfil)
