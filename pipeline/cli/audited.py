@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
 def note_action(store: Store, action: str, target: str, outcome: str = "done") -> None:
     """Write an audit entry under the name of the Unix user."""
     from pipeline.store.access import audit_log
-    audit_log.write(store, audit_log.AuditEntry(datetime.now(UTC), _user(), "command line", action, target, outcome))
+    audit_log.write(store, audit_log.AuditEntry(datetime.now(UTC), user_name(), "command line", action, target, outcome))
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the Unix user."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without an entry in /etc/passwd, as in some containers
-        return "unknown user"
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user without an entry in /etc/passwd, as in some containers
+        return f"user {os.getuid()}"

@@ -76,7 +76,7 @@ def main(context: click.Context) -> None:
 
 
 for _command in (
-        serve.serve, nodes.worker, nodes.nodes, run.run, stop.stop, pauses.pause, pauses.resume, spiders.suggest, spiders.new, spiders.try_page, spiders.shell, settings.check, settings.init, settings.schema, imports.import_jobs, imports.import_scrapy,
+        serve.serve, serve.reload, nodes.worker, nodes.nodes, run.run, stop.stop, pauses.pause, pauses.resume, spiders.suggest, spiders.new, spiders.try_page, spiders.shell, settings.check, settings.init, settings.schema, imports.import_jobs, imports.import_scrapy,
         status.status, status.ping, status.url, mail.digest, mail.outbox, mail.mail, notify.notify, stored.history, stored.next_slots, stored.items, logs.logs,
         mend.mend, doctor.doctor, data.backup, data.restore, data.migrate, data.migrate_store, data.prune, sessions.login, sessions.cookies, access.token, access.audit, completion.completion):
     main.add_command(_command)

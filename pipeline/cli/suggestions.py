@@ -10,6 +10,7 @@ _MEANT = {
     "disable": "pause", "hold": "pause", "suspend": "pause", "snooze": "pause",
     "continue": "resume", "enable": "resume", "unpause": "resume",
     "crawl": "run", "execute": "run", "exec": "run", "scrape": "run", "start": "serve", "up": "serve", "daemon": "serve", "service": "serve",
+    "refresh": "reload", "reread": "reload", "restart": "reload", "hup": "reload",
     "lint": "check", "validate": "check", "verify": "check", "config": "check", "settings": "check",
     "test": "try", "preview": "try", "fetch": "try", "debug": "try",
     "log": "logs", "tail": "logs", "journal": "logs",

@@ -116,10 +116,10 @@ def client_for(settings: Settings) -> HeartbeatClient:
     table = settings.heartbeat
     host = connectable_host(table.host)
     return HeartbeatClient(host, table.port, None if table.on_port else socket_path(settings),
-                           _trust_own_certificate(settings), "" if is_loopback(host) else _token(settings))
+                           trust_own_certificate(settings), "" if is_loopback(host) else _token(settings))
 
 
-def _trust_own_certificate(settings: Settings) -> ssl.SSLContext | None:
+def trust_own_certificate(settings: Settings) -> ssl.SSLContext | None:
     """Return a TLS context that trusts only the certificate in the settings; None if none is configured.
 
     Neither the issuer nor the host name of the certificate is checked. Raises HeartbeatError when the certificate file

@@ -46,6 +46,10 @@ class Token:
         """Return the value of a hidden field in each form on the pages, which prevents other sites from submitting the form."""
         return self._derived(f"form {session_id}")
 
+    def proof_for(self, challenge: str, instance: str) -> str:
+        """Return the proof that a process knows the token, for a random challenge. instance: the identifier of the process."""
+        return self._derived(f"instance {challenge} {instance}")
+
     def matches_feed_key(self, given: str) -> bool:
         return same_secret(given, self.feed_key)
 
@@ -79,12 +83,18 @@ def load_or_create_token(data_dir: Path) -> Token:
                              fix="check that data_dir is writable") from error
 
 
+def read_token(data_dir: Path) -> Token | None:
+    """Return the token in `data_dir`; None if there is no token that can be read."""
+    try:
+        return Token(_read(data_dir / TOKEN_FILE))
+    except (OSError, HeartbeatError):
+        return None
+
+
 def data_id_of(data_dir: Path) -> str:
     """Return the `data_id` of the token in `data_dir`; "" if there is no token that can be read."""
-    try:
-        return Token(_read(data_dir / TOKEN_FILE)).data_id
-    except (OSError, HeartbeatError):
-        return ""
+    token = read_token(data_dir)
+    return token.data_id if token is not None else ""
 
 
 def _read(path: Path) -> str:

@@ -144,6 +144,6 @@ def test_a_token_is_shown_once_and_commands_are_audited_under_the_name_of_the_us
     crawled.run("pause", "books")
     entries = [json.loads(line) for line in crawled.run("audit", "--json").stdout.splitlines()]
     assert [(entry["action"], entry["target"]) for entry in entries] == [
-        ("token create", "token builder"), ("token revoke", "token builder"), ("pause", "spider books")]
+        ("run", "spider books"), ("token create", "token builder"), ("token revoke", "token builder"), ("pause", "spider books")]
     assert {(entry["source"], entry["outcome"]) for entry in entries} == {("command line", "done")}
     assert "(command line)  pause spider books: done" in crawled.run("audit", "--limit", "1").stdout

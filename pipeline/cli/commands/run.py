@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the items as JSON lines, and store nothing.")
 @json_option
 def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: bool, as_json: bool) -> None:
-    """Run spiders now, in the foreground, with live progress."""
+    """Run spiders now, with live progress: in the running service, or in the foreground if none is up or if it uses other settings."""
     if bool(spiders) == every:
         raise UsageError("give either the names of the spiders to run or --all", where="run")
     if every or len(set(spiders)) > 1:
@@ -42,10 +42,17 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
     with without_collection():
         import asyncio
 
+        from pipeline.cli.audited import note_action
         from pipeline.cli.foreground_run import prepare, run_now
+        from pipeline.cli.service_run import run_by_service, service_for_runs
         from pipeline.run_summary import ended_line
         settings = load_settings(settings_file)
     names = list(settings.spiders) if every else [spider_name(settings, name) for name in dict.fromkeys(spiders)]
+    service = None if dry_run else service_for_runs(settings)
+    if service is not None:
+        store = open_stored(settings)
+        ended = asyncio.run(run_by_service(service, store, names, show=sys.stderr))
+        _show(store, settings, ended, as_json=as_json)
     with prepare(settings, names) as prepared:
         if dry_run:
             from pipeline.cli.dry_run import run_dry
@@ -54,7 +61,15 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
                 click.echo(ended_line(entry), err=True)
             raise SystemExit(exit_code(ended))
         store = open_stored(settings)
+        for name in names:
+            note_action(store, "run", f"spider {name}")
         ended = asyncio.run(run_now(store, settings, names, show=sys.stderr, prepared=prepared))
+    _show(store, settings, ended, as_json=as_json)
+
+
+def _show(store: Store, settings: Settings, ended: list[Run], *, as_json: bool) -> NoReturn:
+    """Print how the runs ended, and exit."""
+    from pipeline.run_summary import ended_line
     if as_json:
         click.echo(to_json([run_fields(entry) for entry in ended]))
     else:

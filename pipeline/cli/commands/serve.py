@@ -1,4 +1,4 @@
-"""`pipeline serve`: run the service in this process."""
+"""`pipeline serve` and `reload`: run the service in this process, or reload the settings of a running one."""
 
 from __future__ import annotations
 
@@ -45,6 +45,24 @@ def serve(settings_file: str, *, once: bool, no_worker: bool) -> None:
         from pipeline.service.roles import OUTBOX, SCHEDULER
         settings = load_settings(settings_file)
     run_service(settings, ServiceOptions(roles=(SCHEDULER, OUTBOX) if no_worker else None, once=once))
+
+
+@click.command()
+@settings_option
+def reload(settings_file: str) -> None:
+    """Reload the settings of the running service, and print what has changed. With problems in the files, it goes on with the settings it has."""
+    from pipeline.cli.options import load_for_heartbeat
+    from pipeline.cli.running_service import needed_service
+    from pipeline.text import escape_line
+    report = needed_service(load_for_heartbeat(settings_file)).reload()
+    for problem in report.problems:
+        click.echo(escape_line(problem), err=True)
+    if report.problems:
+        click.echo("the settings were not reloaded", err=True)
+        raise SystemExit(UsageError.exit_code)
+    click.echo(f"reloaded; changed: {', '.join(map(escape_line, report.changed)) or 'nothing'}")
+    if report.waiting:
+        click.echo(f"waiting for a restart of the service: {', '.join(map(escape_line, report.waiting))}")
 
 
 def run_service(settings: Settings, options: ServiceOptions) -> NoReturn:

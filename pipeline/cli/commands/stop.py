@@ -40,24 +40,16 @@ def stop(settings_file: str, what: str, *, no_wait: bool, as_json: bool) -> None
     A run in progress stops at a checkpoint, and a run that waits ends at once. The next run of the spider continues the pass.
     Exit code: 1 if a run has not ended after a minute.
     """
-    from datetime import UTC, datetime
-
-    from pipeline.cli.audited import note_action
     from pipeline.run_summary import ended_line
-    from pipeline.store.runs.stop_requests import request_stop
-    from pipeline.workers.dispatcher.aborts import abort_jobs
     settings = load_settings(settings_file)
     store = open_stored(settings)
     run_id = int(what) if what.isdecimal() and what not in settings.spiders else None
-    found = request_stop(store, spider=None if run_id is not None else what, run_id=run_id, now=datetime.now(UTC))
+    found = _request_stop(store, settings, None if run_id is not None else what, run_id)
     if not found:
         _say_nothing_to_stop(store, settings, what, run_id)
         if as_json:
             click.echo("[]")
         return
-    for run in found:
-        note_action(store, "stop", f"run {run.id}")
-    abort_jobs(store, found)
     ended = found if no_wait else _wait(store, found)
     if as_json:
         click.echo(to_json([run_fields(run) for run in ended]))
@@ -65,6 +57,28 @@ def stop(settings_file: str, what: str, *, no_wait: bool, as_json: bool) -> None
         click.echo(ended_line(run) if run.ended_at is not None else f"{run.spider} run {run.id}: the stop is requested"
                    + ("" if no_wait else f", but the run has not ended within {WAIT_S:.0f} s; `pipeline history` shows when it ends"))
     raise SystemExit(0 if no_wait or all(run.ended_at is not None for run in ended) else 1)
+
+
+def _request_stop(store: Store, settings: Settings, spider: str | None, run_id: int | None) -> list[Run]:
+    """Ask the service, or without one the processes of the runs, to stop the runs. Return those that had not ended, as they are now."""
+    from datetime import UTC, datetime
+
+    from pipeline.cli.audited import note_action
+    from pipeline.cli.running_service import find_service
+    from pipeline.store.runs.runs import get_run
+    from pipeline.store.runs.stop_requests import request_stop, runs_to_stop
+    from pipeline.workers.dispatcher.aborts import abort_jobs
+    service = find_service(settings)
+    if service is not None:
+        found = runs_to_stop(store, spider=spider, run_id=run_id)
+        for run in found:
+            service.stop_run(run.id)
+        return [get_run(store, run.id) or run for run in found]
+    found = request_stop(store, spider=spider, run_id=run_id, now=datetime.now(UTC))
+    for run in found:
+        note_action(store, "stop", f"run {run.id}")
+    abort_jobs(store, found)
+    return found
 
 
 def _say_nothing_to_stop(store: Store, settings: Settings, what: str, run_id: int | None) -> None:

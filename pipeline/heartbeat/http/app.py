@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 
@@ -44,6 +46,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 _MOST_HEADERS = 64
+_CHALLENGE = re.compile("[0-9a-f]{32,64}")
 _log = logging.getLogger(__name__)
 _requests_log = logging.getLogger(f"{__name__}.requests")
 
@@ -66,7 +69,8 @@ class HttpApp:
         self._authorizer = Authorizer(responder.access, pages, self.connection_of, body_s=body_s, audit=audit,
                                       sessions=_sessions(responder.access.token, actions),
                                       tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None)
-        self._api = Api(ApiContext(actions, responder.snapshot), self._authorizer, audit, version=version) if actions is not None and audit else None
+        self._instance = secrets.token_hex(8)
+        self._api = Api(ApiContext(actions, responder.snapshot, version, self._instance), self._authorizer, audit) if actions is not None and audit else None
         self._console = Console(actions, self._authorizer, pages, responder.snapshot)
         self._host_names = {"localhost", *(name.lower() for name in host_names)}
         self._connections: dict[web.RequestHandler, HttpConnection] = {}
@@ -79,6 +83,7 @@ class HttpApp:
         app = self._app
         app.on_response_prepare.append(_add_headers)
         app.router.add_get("/livez", self._livez)
+        app.router.add_get("/instance", self._instance_proof)
         for path, handler in (("/healthz", self._healthz), ("/readyz", self._readyz), ("/status.json", self._status),
                               ("/metrics", self._metrics)):
             app.router.add_get(path, self._authorizer.for_status(handler))
@@ -195,6 +200,13 @@ class HttpApp:
     async def _livez(self, request: web.Request) -> web.Response:
         """Return 200 whenever the event loop runs (liveness probe); a restart helps only if the loop hangs."""
         return web.Response(text="ok\n")
+
+    async def _instance_proof(self, request: web.Request) -> web.Response:
+        """Prove that this process knows the token, without telling it: a command sends its token to no other process that listens on the port."""
+        token, challenge = self._responder.access.token, request.query.get("challenge", "")
+        if token is None or _CHALLENGE.fullmatch(challenge) is None:
+            raise web.HTTPBadRequest(reason="The challenge must have 32 to 64 hexadecimal digits")
+        return web.json_response({"instance": self._instance, "proof": token.proof_for(challenge, self._instance)})
 
     async def _readyz(self, request: web.Request) -> web.Response:
         store = (await self._responder.snapshot())["store"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from pipeline.model import Outcome, Run
 from pipeline.store.crawl import members
@@ -19,15 +19,20 @@ STOPPED_BY_PERSON = "stopped on request"
 """The error of such a run."""
 
 
+def runs_to_stop(store: Store, *, spider: str | None = None, run_id: int | None = None) -> list[Run]:
+    """Return the runs of a spider, or one run, that have not ended."""
+    with store.read() as connection:
+        return _not_ended(connection, spider, run_id)
+
+
 def request_stop(store: Store, *, spider: str | None = None, run_id: int | None = None, now: datetime) -> list[Run]:
     """Ask to stop the runs of a spider, or one run, and return those that had not ended, as they are now.
 
     A run that waits ends at once. The process of a run in progress stops it at a checkpoint, within seconds. A run whose process does
     not exist any more ends at once. Raises StoreError.
     """
-    wanted = runs.c.id == run_id if run_id is not None else runs.c.spider == spider
     with store.write(durable=True) as connection:
-        found = [run_of(row) for row in connection.execute(select(runs).where(wanted, runs.c.ended_at.is_(None)).order_by(runs.c.id))]
+        found = _not_ended(connection, spider, run_id)
         for run in found:
             of_run = update(runs).where(runs.c.id == run.id)
             if run.started_at is None or leases.owner_is_alive(run.lease_owner, store.owner) is False:
@@ -40,6 +45,11 @@ def request_stop(store: Store, *, spider: str | None = None, run_id: int | None 
                 connection.execute(of_run.values(stop_requested_at=now))
         ids = [run.id for run in found]
         return [run_of(row) for row in connection.execute(select(runs).where(runs.c.id.in_(ids)).order_by(runs.c.id))]
+
+
+def _not_ended(connection: Connection, spider: str | None, run_id: int | None) -> list[Run]:
+    wanted = runs.c.id == run_id if run_id is not None else runs.c.spider == spider
+    return [run_of(row) for row in connection.execute(select(runs).where(wanted, runs.c.ended_at.is_(None)).order_by(runs.c.id))]
 
 
 def stop_is_requested(store: Store, run: Run) -> bool:

@@ -30,8 +30,8 @@ class Audit:
     async def write(self, caller: Caller, action: str, target: str, outcome: str) -> None:
         """Log an action and store it. If the store cannot be written, the line in the service's log remains."""
         shown, ended = (self._mask(escape_line(text))[:_LONGEST] for text in (target, outcome))
-        _log.info("%s (%s): %s %s: %s", caller.name, caller.source, action, shown, ended)
-        entry = AuditEntry(self._clock(), caller.name, caller.source, action, shown, ended)
+        _log.info("%s (%s): %s %s: %s", caller.who, caller.origin, action, shown, ended)
+        entry = AuditEntry(self._clock(), caller.who, caller.origin, action, shown, ended)
         try:
             await asyncio.to_thread(audit_log.write, self._store, entry)
         except PipelineError as error:

@@ -19,6 +19,8 @@ from pipeline.store.access.api_tokens import hash_of
 
 CALLER: web.RequestKey[Caller | None] = web.RequestKey("caller")
 """The key under which a request has its Caller, once `identify` was called."""
+USER_HEADER = "Pipeline-User"
+"""The header with which commands of this program say which Unix user has called them."""
 _CLIENT: web.RequestKey[Client] = web.RequestKey("client")
 _CSRF_TOKEN: ContextVar[str] = ContextVar("csrf_token", default="")
 
@@ -88,7 +90,7 @@ class Identifier:
             found = await self.with_token(given.strip(), client, limited=not local)
             if found is None and not local:
                 self._wrong.count(client.address, given.strip())
-            return found
+            return found.as_user(request.headers.get(USER_HEADER, "")) if found is not None else None
         cookie = request.cookies.get(self.cookie_name(request), "")
         session = await self._sessions.find(cookie) if self._sessions is not None else None
         if session is None or self._sessions is None or self._access.token is None:

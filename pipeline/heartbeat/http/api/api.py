@@ -31,15 +31,15 @@ _log = logging.getLogger(__name__)
 
 
 class Api:
-    """The API of one server. version: the version of the program, for the OpenAPI document."""
+    """The API of one server."""
 
-    def __init__(self, context: ApiContext, authorizer: Authorizer, audit: Audit, *, version: str = "") -> None:
+    def __init__(self, context: ApiContext, authorizer: Authorizer, audit: Audit) -> None:
         self._context = context
         self._authorizer = authorizer
         self._audit = audit
         self._limit = RateLimit(lambda: context.settings.heartbeat.api_rate, time.monotonic)
         self.routes = all_routes()
-        self._document = Document(self.routes, version)
+        self._document = Document(self.routes, context.version)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         for route in self.routes:

@@ -57,10 +57,15 @@ class Page(Model, Generic[_T]):
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What the handlers use. actions: the actions that the pages have, too. snapshot: returns the current status."""
+    """What the handlers use. actions: the actions that the pages have, too. snapshot: returns the current status.
+
+    version: of the program. instance: identifies this process; each start of a service has another one.
+    """
 
     actions: AdminActions
     snapshot: Callable[[], Awaitable[Snapshot]]
+    version: str = ""
+    instance: str = ""
 
     @property
     def store(self) -> Store:

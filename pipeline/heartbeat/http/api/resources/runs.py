@@ -166,9 +166,10 @@ def start_run(call: Call) -> Reply:
     check_spider(call)
     started = call.context.now()
     run = call.context.actions.run_now(call.name)
+    location = {"Location": f"{PREFIX}/runs/{run.id}"}
     if run.ended_at is not None:  # skipped, because a run is in progress
-        raise ApiProblem("conflict", run.error)
-    return Reply(run_model(run), status=201 if run.created_at >= started else 200, headers={"Location": f"{PREFIX}/runs/{run.id}"},
+        raise ApiProblem("conflict", run.error, headers=location)
+    return Reply(run_model(run), status=201 if run.created_at >= started else 200, headers=location,
                  wake=call.context.actions.on_run)
 
 

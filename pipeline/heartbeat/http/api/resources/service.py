@@ -1,4 +1,4 @@
-"""Requests to the running service: check and reload the settings, suggest rules for a page."""
+"""The running service: which one it is, check and reload the settings, suggest rules for a page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from pydantic import Field
 from pipeline.heartbeat.http.api.resources.types import Name
 from pipeline.heartbeat.http.api.route import Call, Input, Model, Route
 from pipeline.model import Json
+from pipeline.settings.fingerprint import fingerprint
+
+
+class ServiceModel(Model):
+    """The process that serves this API. instance: different for each start. settings: a fingerprint of its settings, without their secrets."""
+
+    version: str
+    instance: str
+    settings: str
 
 
 class Reloaded(Model):
@@ -61,12 +70,18 @@ class SuggestBody(Input):
 
 def routes() -> list[Route]:
     return [
+        Route("GET", "/service", "Get which process serves this API.", get_service, ServiceModel),
         Route("POST", "/reload", "Reload the settings, as SIGHUP does.", reload, Reloaded, problems=("unavailable",), action="reload", target="settings"),
         Route("POST", "/check", "Check the settings, or one more file of settings.d, and change nothing.", check, Checked, body=CheckBody,
               problems=("unavailable", "conflict", "not-possible"), action="check", target="settings"),
         Route("POST", "/suggest", "Fetch a page, and propose rules for a spider.", suggest, Suggestions, body=SuggestBody,
               problems=("unavailable", "conflict", "not-possible"), action="suggest", target="a page"),
     ]
+
+
+def get_service(call: Call) -> ServiceModel:
+    context = call.context
+    return ServiceModel(version=context.version, instance=context.instance, settings=fingerprint(context.settings))
 
 
 async def reload(call: Call) -> Reloaded:
