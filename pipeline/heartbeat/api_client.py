@@ -113,7 +113,7 @@ class ApiClient:
             raise HeartbeatError("the service is not up any more", where=str(self), fix="repeat the command", retry=True)
         key = {"Idempotency-Key": secrets.token_hex(16)} if method == "POST" else {}
         deadline = time.monotonic() + WAIT_S
-        is_repeated = method == "POST"
+        is_repeated = False
         while True:
             try:
                 answer = self._exchange(method, path, body, key)

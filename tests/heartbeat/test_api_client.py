@@ -17,6 +17,7 @@ from pipeline.heartbeat.token import load_or_create_token
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.access import audit_log
+from pipeline.store.runs import runs
 from tests.heartbeat.conftest import NOW
 from tests.servers.pages import Answer, PageSite
 from tests.servers.ports import free_port
@@ -161,6 +162,14 @@ def test_a_service_of_another_version_gets_no_action_and_this_is_said(installati
 
 def test_after_a_broken_connection_the_action_is_done_once_or_it_is_said_that_it_is_not_known(installation):
     own = installation()
+    with closing(Cable(own.server.address, text=b"POST", cuts=1)) as cable:
+        own.use_port(cable.port)
+        service = own.service()
+        answer = own.run_books(service)
+        assert (answer.status, answer.document["id"], answer.headers["Location"]) == (201, 1, "/api/v1/runs/1")
+        service.close()
+    assert [run.id for run in runs.history(own.store, "books")] == [1]
+    assert [entry.outcome for entry in audit_log.entries(own.store, limit=9)] == ["done", "done before: the response was sent again"]
     with closing(Cable(own.server.address, text=b"POST", cuts=2)) as cable:
         own.use_port(cable.port)
         service = own.service()

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from pipeline.model import PICTURE, PICTURES, MessageState, Outcome, PagePicture
 from pipeline.settings import Settings
-from pipeline.store.access import audit_log, console_sessions
+from pipeline.store.access import api_requests, audit_log, console_sessions
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
     UNSEEN,
@@ -141,6 +141,7 @@ def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = 
         if by_age:
             pruner.audit_log()
             pruner.console_sessions()
+            pruner.api_requests()
     except _StoppedError:
         pass
     return done
@@ -289,6 +290,10 @@ class _Pruner:
 
     def console_sessions(self) -> None:
         while console_sessions.delete_expired(self._store, now=self._now):
+            self._check_stop()
+
+    def api_requests(self) -> None:
+        while api_requests.delete_old(self._store, now=self._now):
             self._check_stop()
 
     # Frontiers, fetched pages, and files

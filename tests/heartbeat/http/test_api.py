@@ -55,18 +55,19 @@ from = "me@example.com"
 class World:
     """A store with one of everything, and the API of a server on it."""
 
-    def __init__(self, folder, start):
+    def __init__(self, folder, start, database=None, first=None):
+        """database: of another World, `first`, if there are two."""
         (folder / "settings.toml").write_text(SETTINGS)
         self.settings = load(folder / "settings.toml")
-        self.store = open_store(folder / "var")
+        self.store = open_store(folder / "var", database)
         self.woken = []
         self.now = NOW
         self.actions = AdminActions(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
                                     on_plan=lambda: self.woken.append("plan"), on_mail=lambda: self.woken.append("mail"))
         token = load_or_create_token(folder / "var")
         self.main = token.reveal()
-        self.full = api_tokens.create(self.store, "ci", "full", now=NOW)
-        self.read = api_tokens.create(self.store, "grafana", "read", now=NOW)
+        self.full = first.full if first else api_tokens.create(self.store, "ci", "full", now=NOW)
+        self.read = first.read if first else api_tokens.create(self.store, "grafana", "read", now=NOW)
         self.address = start(source=self, actions=self.actions, access=AccessPolicy(token)).address
         self.base = "http://{}:{}/api/v1".format(*self.address)
 

@@ -74,7 +74,7 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
     url = store.engine.url.render_as_string(hide_password=False) if store.shared else None
     with store.write() as connection:
         for table in ("host_pauses", "nodes", "session_files", "host_turns", "host_permits", "host_waits", "run_members", "schema_versions", "digest_mutes",
-                      "api_tokens", "audit_log", "console_sessions"):
+                      "api_tokens", "audit_log", "console_sessions", "api_requests"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN queue"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN stop_requested_at"))

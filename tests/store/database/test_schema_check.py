@@ -31,7 +31,8 @@ RELEASED = {
     "0007_channels_and_refused_addresses.py": "9e870422c8dfa967568c6c42506253f970b33a06be8c5fa4cf99d905d1855909",
     "0008_several_nodes.py": "f84e4372fac6839c9171d00ed255f90440b7fa45c2b0e0e080435b2a1f1edbb4",
     "0009_pauses_with_an_end.py": "2997f373eafe93e06c3260193dcd4c5124e05019489d07aad9fd84f52fb1060d",
-    "0010_api_tokens_and_audit_log.py": "dbb2d3fde002289a118b877c7a0033cbc78b5bcb7ba03682670765e3cfb2202a"}
+    "0010_api_tokens_and_audit_log.py": "dbb2d3fde002289a118b877c7a0033cbc78b5bcb7ba03682670765e3cfb2202a",
+    "0011_sessions_of_browsers.py": "048920caddcd996cab15988df8ccdb4f11e31ce7ba69db9d015b182bebd76088"}
 """A migration that another one follows is never edited. With a new one, add the one before: here, and as a stored store."""
 
 

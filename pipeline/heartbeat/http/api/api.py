@@ -19,6 +19,7 @@ from pipeline.heartbeat.http.access.audit import Audit
 from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler
 from pipeline.heartbeat.http.access.caller import Caller
 from pipeline.heartbeat.http.access.rate_limit import RateLimit
+from pipeline.heartbeat.http.api.idempotency import REPLAYED, answer_once, key_of
 from pipeline.heartbeat.http.api.openapi import Document
 from pipeline.heartbeat.http.api.problem import ApiProblem, of_http_error
 from pipeline.heartbeat.http.api.requests import body_of, query_of
@@ -94,7 +95,8 @@ class Api:
             except ApiProblem as problem:
                 await self._record(route, caller, request, f"failed: {problem.detail or problem.kind}")
                 raise
-            await self._record(route, caller, request, "done" if refused is None else "refused: the token is read-only")
+            done = "done before: the response was sent again" if REPLAYED in response.headers else "done"
+            await self._record(route, caller, request, done if refused is None else "refused: the token is read-only")
             return response
         return answer
 
@@ -107,13 +109,28 @@ class Api:
             raise ApiProblem("not-found")
         query = query_of(request, route.query)
         body = await body_of(request, route.body)
-        found = await self._perform(route, Call(self._context, names, query, body, request))
+        call = Call(self._context, names, query, body, request)
+        key = key_of(request)
+        if not key:
+            return await self._performed(route, call)
+
+        async def answer() -> web.Response:
+            response = await self._performed(route, call)
+            assert isinstance(response, web.Response)  # only GET sends files
+            return response
+
+        caller = self._authorizer.caller_of(request)
+        assert caller is not None
+        return await answer_once(key, caller.name, route, call, answer)
+
+    async def _performed(self, route: Route, call: Call) -> web.StreamResponse:
+        found = await self._perform(route, call)
         if isinstance(found, web.StreamResponse):
             return found
         reply = found if isinstance(found, Reply) else Reply(found)
         reply.wake()
         content = await asyncio.to_thread(self._json, reply.model)
-        return _response(request, content, reply.status or route.statuses[0], dict(reply.headers))
+        return _response(call.request, content, reply.status or route.statuses[0], dict(reply.headers))
 
     async def _perform(self, route: Route, call: Call) -> Result:
         """Call the handler of a route, a function in a thread. An error of the program becomes a problem."""

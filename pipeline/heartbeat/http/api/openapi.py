@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from pipeline.heartbeat.http.api.idempotency import HEADER, LONGEST_KEY
 from pipeline.heartbeat.http.api.problem import MEDIA_TYPE, TITLES, Kind, Problem
 from pipeline.heartbeat.http.api.route import PREFIX, Route
 
@@ -53,7 +54,8 @@ class Document:
 
     def _operation(self, route: Route, refs: dict[Any, Any], definitions: dict[str, Any]) -> dict[str, Any]:
         kinds = (*_ALWAYS, *route.problems, *(_BODY if route.body is not None else ()), *(("read-only",) if route.method != "GET" else ()),
-                 *(("not-found",) if "{" in route.path else ()), *(("unexpected-body",) if route.body is None else ()))
+                 *(("not-found",) if "{" in route.path else ()), *(("unexpected-body",) if route.body is None else ()),
+                 *(("key-reused", "in-progress") if route.method == "POST" else ()))
         content = {"application/json": {"schema": refs[route.result, "serialization"]}} if route.result is not None else \
             {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
         responses = {str(status): {"description": HTTPStatus(status).phrase, "content": content} for status in route.statuses}
@@ -68,7 +70,7 @@ class Document:
             responses.setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": problem})
         operation: dict[str, Any] = {
             "operationId": _operation_id(route), "summary": route.summary, "tags": [route.tag or route.path.split("/")[1]], "responses": responses,
-            "parameters": [*_path_parameters(route), *_query_parameters(route, refs, definitions)]}
+            "parameters": [*_path_parameters(route), *_query_parameters(route, refs, definitions), *_header_parameters(route)]}
         if route.body is not None:
             schema = refs[route.body, "validation"]
             required = bool(definitions[schema["$ref"].rpartition("/")[2]].get("required"))
@@ -84,6 +86,12 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
     number = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
     name = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9_-]+$"}
     return [{"name": found, "in": "path", "required": True, "schema": number if found == "id" else name} for found in re.findall(r"{(\w+)}", route.path)]
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    key = {"name": HEADER, "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!#-~]+$"},
+           "description": "a text of your choice: the same request with the same key is performed only once within 24 hours"}
+    return [key] if route.method == "POST" else []
 
 
 def _query_parameters(route: Route, refs: dict[Any, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ MEDIA_TYPE = "application/problem+json"
 
 Kind = Literal["unauthorized", "read-only", "not-found", "method-not-allowed", "unknown-parameter", "duplicate-parameter", "invalid-parameter",
                "invalid-body", "unexpected-body", "body-too-large", "unsupported-media-type", "timeout", "conflict", "not-possible", "too-many-requests",
-               "store", "unavailable", "bug", "other"]
+               "key-reused", "in-progress", "interrupted", "store", "unavailable", "bug", "other"]
 TITLES: dict[Kind, tuple[int, str]] = {
     "unauthorized": (401, "The request has no valid token"),
     "read-only": (403, "The token may only read"),
@@ -31,6 +31,9 @@ TITLES: dict[Kind, tuple[int, str]] = {
     "conflict": (409, "The state of the resource does not allow this"),
     "not-possible": (422, "The request is valid, but cannot be performed"),
     "too-many-requests": (429, "The token has sent too many requests"),
+    "key-reused": (422, "The Idempotency-Key was used for another request"),
+    "in-progress": (409, "The first request with this Idempotency-Key is still being performed"),
+    "interrupted": (409, "It is not known whether the first request with this Idempotency-Key was performed"),
     "store": (503, "The database or the file store does not answer"),
     "unavailable": (503, "This process does not perform this"),
     "bug": (500, "The request failed because of a bug"),

@@ -4,7 +4,7 @@ The scripts in migrations/ bring older databases to this schema. Each table with
 of a lease (leases.py).
 """
 
-from pipeline.store.database.schema.access import api_tokens, audit_log, console_sessions
+from pipeline.store.database.schema.access import api_requests, api_tokens, audit_log, console_sessions
 from pipeline.store.database.schema.base import metadata
 from pipeline.store.database.schema.cluster import (
     host_permits,
@@ -33,6 +33,7 @@ from pipeline.store.database.schema.runs import cursors, host_pauses, passes, pa
 __all__ = [
     "UNSEEN",
     "alerts",
+    "api_requests",
     "api_tokens",
     "audit_log",
     "changes",

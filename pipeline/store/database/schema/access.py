@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, String, Table
+from sqlalchemy import JSON, Column, Integer, String, Table, UniqueConstraint
 
 from pipeline.store.database.column_types import Id, Instant
 from pipeline.store.database.schema.base import metadata, text_column
@@ -27,6 +27,19 @@ audit_log = Table(  # what people and scripts did with this service
     Column("action", String(64), nullable=False),
     text_column("target"),
     text_column("outcome"),
+)
+
+api_requests = Table(  # POST requests to the API that had an Idempotency-Key
+    "api_requests", metadata,
+    Column("id", Id, primary_key=True),
+    Column("token", String(64), nullable=False),  # the name of the token
+    Column("key_hash", String(64), nullable=False),  # SHA-256, hexadecimal, of the key
+    Column("request_hash", String(64), nullable=False),  # SHA-256, hexadecimal, of the route, the parameters and the body
+    Column("created_at", Instant, nullable=False, index=True),
+    Column("status", Integer),  # NULL: the request is being performed, or the process has ended meanwhile
+    Column("headers", JSON(none_as_null=True)),
+    text_column("body"),
+    UniqueConstraint("token", "key_hash"),
 )
 
 console_sessions = Table(  # browsers that have signed in to the pages
