@@ -89,7 +89,7 @@ class Wording(Texts):
     open_stored: Phrase
     found_on: Phrase
     program: Phrase
-    older_version: Phrase
+    older_versions: Phrase
     older_left_out: Phrase
     attached: Phrase
     in_part: Phrase

@@ -28,6 +28,8 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
     "procrastinate on SQLite": ('[cluster]\ndispatcher = "procrastinate"\n' + SPIDER, "cluster.dispatcher: procrastinate needs PostgreSQL, and the database is SQLite; set [pipeline] database"),
     "a secret in an unset variable": (SERVER + 'user = "me"\npassword = { env = "NO_SUCH_VARIABLE" }\n' + SPIDER,
                                       "mail.password: the environment variable NO_SUCH_VARIABLE is not set; set the variable"),
+    "a secret of a step in an unset variable": (SPIDER + 'render = { steps = [{ fill = "#q", value = { env = "NO_SUCH_VARIABLE" } }] }\n',
+                                                "spiders.s.render.steps[0].value: the environment variable NO_SUCH_VARIABLE is not set; set the variable"),
     "a secret in a missing file": (SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\nfields = { u = "me", password = { file = "no-file" } }\n',
                                    "spiders.s.login.fields.password: the secret cannot be read from the file"),
     "an empty secret": (SERVER + 'user = "me"\npassword = { file = "empty" }\n' + SPIDER, "mail.password: the secret is empty; correct the file empty"),
@@ -78,6 +80,10 @@ REMARKS: dict[str, tuple[str, str]] = {  # what the settings say, and the beginn
 }
 WARNINGS: dict[str, tuple[str, str]] = {
     "a browser for nobody": ("[browser]\nstart_timeout = \"9s\"\n" + SPIDER, "browser: has no effect, because no spider has `render`"),
+    "pages to render that no URL is": (ITEMS.replace("download", 'render = { only = ["/app", "^x"] }\ndownload'),
+                                       "spiders.s.render.only: matches no URL in `start`, and the spider follows no links, so a page is rendered only if"),
+    "what only rules can leave out of a file": (WATCH + "watch = { without = \":lexbor-contains('x')\" }\nrender = { pdf = true }\n",
+                                                "spiders.s.watch.without[0]: \":lexbor-contains('x')\" is left out of the text, but not of the PDF file"),
     "a picture of data": (WATCH + 'watch = { part = { jmes = "a" }, visual = true }\n', "spiders.s.watch.visual: compares pictures of the whole page, because `watch.part` selects no element"),
     "a screenshot of data": (WATCH + 'watch = { part = { header = "etag" } }\nrender = { screenshot = "part" }\n', "spiders.s.render.screenshot: shows the whole page, because `watch.part` selects"),
     "what only rules can leave out": (WATCH + "watch = { without = \":lexbor-contains('x')\", visual = true }\n",
@@ -128,6 +134,11 @@ GOOD = {
     "the demo's password": "[demo]\n" + SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\n'
                            'fields = { password = { file = "var/demo-password" } }\n',
     "pictures of pages": "[spiders.s]\nstart = 'http://site.lan/'\nrender = { screenshot = 'page' }\n",
+    "pages to render that a start URL is": ITEMS.replace("download", 'render = { only = ["/app", "site[.]lan"] }\ndownload'),
+    "pages to render that links lead to": ITEMS.replace("download", 'follow = ["a"]\nrender = { only = "/app" }\ndownload'),
+    "pages to render that details are": ITEMS.replace("download", 'render = { only = "/app" }\ndownload') + 'details = { link = "a", fields = { more = "p" } }\n',
+    "pages to render in a sitemap": ITEMS.replace("start", 'spider = "sitemap"\nrender = { only = "/app" }\nstart', 1),
+    "pages to render with parameters": ITEMS.replace('"http://site.lan/"', '[{ url = "http://site.lan/", params = { page = "app" } }]\nrender = { only = "app" }'),
     "a certificate with its key": '[heartbeat]\ncertificate = "one.pem"\nkey = "one.key"\n' + SPIDER,
 }
 

@@ -97,11 +97,13 @@ def _parts(key: str, spider: SpiderTable) -> Iterator[Remark]:
     for place, table in _tables(key, spider):
         if table.screenshot == "part" and why:
             yield Remark(f"{place}.screenshot", f"shows the whole page, because {why}", "add a CSS selector or XPath as watch.part", suspicious=True)
-    if spider.spider != "watch" or watch.visual is None:
+    has_pdf = any(table.pdf for _, table in _tables(key, spider))
+    if spider.spider != "watch" or (watch.visual is None and not has_pdf):
         return
-    if why and watch.part is not None:
+    shown = " and ".join(filter(None, ("the picture" if watch.visual is not None else "", "the PDF file" if has_pdf else "")))
+    if watch.visual is not None and why and watch.part is not None:
         yield Remark(f"{key}.watch.visual", f"compares pictures of the whole page, because {why}", "write a CSS selector or XPath as watch.part", suspicious=True)
     for number, selector in enumerate(watch.without):
         if not is_browser_css(selector):
-            yield Remark(f"{key}.watch.without[{number}]", f"{selector!r} is left out of the text, but not of the picture, because browsers do not know this selector",
+            yield Remark(f"{key}.watch.without[{number}]", f"{selector!r} is left out of the text, but not of {shown}, because browsers do not know this selector",
                          "find the elements by a class, an id or an attribute", suspicious=True)

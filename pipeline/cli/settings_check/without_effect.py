@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.registry import BUILT_IN_SPIDERS
+from pipeline.session.browser.render_rules import RenderRules
 from pipeline.settings import DigestTable, Settings, SpiderTable, nearest
 
 _PLACEHOLDERS = ("name", "date", "summary")
@@ -54,10 +55,19 @@ def _rendered(key: str, spider: SpiderTable) -> Iterator[Remark]:
     table = spider.render
     if table is None:
         return
+    if table.only and _fetches_starts_only(spider) and not any(any(RenderRules.of(spider).matches(start.url)) for start in spider.start):
+        yield Remark(f"{key}.render.only", "matches no URL in `start`, and the spider follows no links, so a page is rendered only if a start URL redirects to one that matches",
+                     "correct the expression, or write the URL to which the site redirects as `start`", suspicious=True)
     if not table.only and not any(start.render is False for start in spider.start):
         for name in ("encoding", "revalidate", "page_cache"):
             if name in spider.model_fields_set and getattr(spider, name):
                 yield Remark(f"{key}.{name}", "has no effect, because all pages are rendered in a browser", "remove it", suspicious=True)
+
+
+def _fetches_starts_only(spider: SpiderTable) -> bool:
+    """Return whether a spider fetches no pages but those in `start`, whose URLs the settings have completely."""
+    finds_more = spider.follow or spider.pages is not None or (spider.items is not None and spider.items.details is not None)
+    return spider.is_built_in and spider.spider in {"crawl", "watch"} and not finds_more and all(not start.params for start in spider.start)
 
 
 def _arguments(key: str, spider: SpiderTable) -> Iterator[Remark]:

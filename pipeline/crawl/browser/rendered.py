@@ -13,6 +13,7 @@ class RenderRequest(NamedTuple):
     """A request for a page.
 
     cookies: cookies of this request, besides those of the session. picture: what the picture of the page shows; None if none is taken.
+    pdf_without: CSS selectors of the elements that the PDF file of the page leaves out.
     is_login_page: returns whether a URL that a script shows in place of this page is the login page.
     """
 
@@ -24,6 +25,7 @@ class RenderRequest(NamedTuple):
     cookies: Mapping[str, str] = {}
     picture: PictureRules | None = None
     is_login_page: Callable[[str], bool] = lambda url: False
+    pdf_without: tuple[str, ...] = ()
 
 
 class Rendered(NamedTuple):

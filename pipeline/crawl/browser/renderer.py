@@ -31,10 +31,21 @@ _DATA = frozenset(("fetch", "xhr", "script"))
 """Kinds of requests without whose responses the scripts of a page may lack its content."""
 _PDF_TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)\d{14}")
 _MOST_NOTES = 10
+_MOST_NAMED = 3
+"""The failed requests that the error of a page names."""
 _MOST_KEPT = 100
 """The failures of one page that are told apart, and how many windows it may open. A page may make any number of both."""
 _GRACE_S = 1.0
 """How long after the time limit a step may say that it is what has not succeeded in time."""
+
+_HIDE = """selectors => {
+    const sheets = Object.getOwnPropertyDescriptor(Document.prototype, 'adoptedStyleSheets');
+    const others = Array.from(sheets.get.call(document)).filter(sheet => sheet !== globalThis.hiding);
+    globalThis.hiding = new CSSStyleSheet();
+    globalThis.hiding.replaceSync((selectors || []).map(selector => `${selector} { display: none !important }`).join('\\n'));
+    sheets.set.call(document, selectors ? [...others, globalThis.hiding] : others);
+}"""
+"""Hides elements, or shows them again. The page's content security policy does not apply to such a style sheet."""
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +156,8 @@ class _Rendering:
             except FetchError as error:
                 if error.where:
                     raise
-                raise type(error)(error.what, where=shown_url(request.url), fix=error.fix, retry=error.retry) from error
+                shows_why = isinstance(error, net_errors.NotShownError) or not work.done()
+                raise type(error)("; ".join((error.what, *(await self._failed_data() if shows_why else ()))), where=shown_url(request.url), fix=error.fix, retry=error.retry) from error
             finally:
                 too_much.cancel()
                 work.cancel()
@@ -175,12 +187,22 @@ class _Rendering:
         body = await snapshot(self._world, requests.url, self._max_bytes)
         if body is None:
             raise too_large(request.url, self._max_bytes)
-        pdf = _without_time(await page.pdf(format="A4", print_background=True)) if table.pdf else None
+        pdf = await self._pdf() if table.pdf else None
         picture = None
         if request.picture is not None and self._record is not None:  # last, since it changes the page
             self._phase = "the picture of the page could not be taken within"
             picture = await take_picture(page, self._world, request.picture, self._record, timeout_s=deadline - loop.time())
         return Rendered(requests.url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True)
+
+    async def _pdf(self) -> bytes:
+        """Return the page as a PDF file, without the elements that the request hides."""
+        hide = self._request.pdf_without
+        if hide:
+            await self._world.call(_HIDE, hide)
+        pdf = await self._page.pdf(format="A4", print_background=True)
+        if hide:
+            await self._world.call(_HIDE)
+        return _without_time(pdf)
 
     async def _open(self) -> None:
         """Open the page. The site itself answers, and not a service worker of it."""
@@ -290,6 +312,16 @@ class _Rendering:
         for url, status in await data_errors(self._world):
             if self._is_own_site(host_of(url)):
                 self._note_failure(host_of(url), f"HTTP {status}", matters=True)
+
+    async def _failed_data(self) -> list[str]:
+        """Return what the page has requested without success, since this may be why it does not show what was waited for."""
+        try:
+            async with asyncio.timeout(_GRACE_S):
+                found = await data_errors(self._world, least=400)
+        except (Error, TimeoutError):  # a script of the page never ends, or the page is gone
+            found = []
+        said = [f"HTTP {status} from {shown_url(url)}" for url, status in found]
+        return [*said, *self._failed][:_MOST_NAMED]
 
     def _is_own_site(self, host: str) -> bool:
         return _same_site(host, host_of(self._request.url))

@@ -18,10 +18,12 @@ from pipeline.crawl.browser.rendered import Rendered, RenderRequest
 from pipeline.crawl.browser.screenshot import PictureRules
 from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
 from pipeline.crawl.scrapy.handler import SessionHandler
+from pipeline.crawl.scrapy.project.findings import unsent_headers
 from pipeline.errors import FetchError, PipelineError
 from pipeline.session.browser.net_errors import NotShownError
 from pipeline.session.cookies.cookie import own_cookies
 from pipeline.settings import RenderTable
+from pipeline.settings.fields.browser_values import is_browser_css
 from pipeline.text import shown_url
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class RenderHandler(SessionHandler):
         self._renderers: dict[float, Renderer] = {}
         self._notes: set[str] = set()
         self._said: dict[tuple[str, str], str] = {}
+        table = self._context.table
+        self._pdf_without = tuple(filter(is_browser_css, table.watch.without)) if table.spider == "watch" else ()
 
     async def download_request(self, request: Request) -> Response:
         table = None if request.callback is NO_CALLBACK else self._context.render_rules.table_for(
@@ -71,7 +75,7 @@ class RenderHandler(SessionHandler):
         try:
             rendered = await renderer.render(RenderRequest(
                 request.url, request.method, headers, request.body, table, cookies=own_cookies(request.cookies), picture=PictureRules.of(self._context.table, table),
-                is_login_page=partial(self._is_login_page, request.url)))
+                is_login_page=partial(self._is_login_page, request.url), pdf_without=self._pdf_without))
         except PipelineError as error:
             if isinstance(error, NotShownError):  # another attempt at once would take as long again
                 raise FetchError(error.what, where=error.where, fix=error.fix, retry=True) from error
@@ -102,6 +106,8 @@ class RenderHandler(SessionHandler):
         from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
         from pipeline.session.browser.sync_browser import RunBrowser  # noqa: PLC0415  spiders that render no page do not load Playwright
         context, session = self._context, self._session
+        if not context.table.is_built_in and (line := unsent_headers(context.table, self.crawler.settings)):
+            context.note_once(line)
         processes = 1 if context.table.processes == "auto" else context.table.processes  # further ones end when the memory is not enough
         browser = SessionBrowser(session, BrowserProgram.of(
             context.browser, context.store.data_dir, memory_bytes=context.table.memory_limit // processes), max_pages=context.table.concurrency)

@@ -55,14 +55,22 @@ class FileLinks:
 
 
 def downloads(summary: DigestSummary, packed: Packed, words: Wording, links: FileLinks, most: int) -> list[FileView]:
-    """Return the first `most` downloaded files. If there are more, a last entry says how many more."""
-    views = [_download(file, packed, words, links) for file in summary.files[:most]]
-    left = len(summary.files) - len(views)
+    """Return the first `most` downloaded files. If there are more, a last entry says how many more.
+
+    Of several versions of a file, only the newest is an entry, with the number of the others.
+    """
+    versions: dict[tuple[str, str], list[StoredFile]] = {}
+    for file in sorted(summary.files, key=lambda file: (file.fetched_at, file.id)):
+        versions.setdefault((file.spider, file.url), []).append(file)
+    newest = {found[-1].id: len(found) - 1 for found in versions.values()}
+    shown = [file for file in summary.files if file.id in newest]
+    views = [_download(file, packed, words, links, older=newest[file.id]) for file in shown[:most]]
+    left = len(shown) - len(views)
     return [*views, FileView(words.more.format(n=left), "")] if left else views
 
 
-def _download(file: StoredFile, packed: Packed, words: Wording, links: FileLinks) -> FileView:
-    """Return a downloaded file under the name that it has as an attachment, if it is attached."""
+def _download(file: StoredFile, packed: Packed, words: Wording, links: FileLinks, *, older: int) -> FileView:
+    """Return a downloaded file under the name that it has as an attachment, if it is attached. older: the number of its older versions."""
     number, attached = packed.attached_files.get(file.id, (0, None))
     name, size_bytes = (attached.name, attached.size_bytes) if attached else (clean_line(file.name, 120), file.size_bytes)
     parts = [file_type(name, file.content_type, words), figures.size(size_bytes, words.lang)]
@@ -74,8 +82,10 @@ def _download(file: StoredFile, packed: Packed, words: Wording, links: FileLinks
         parts.append(words.missing)
     else:
         stored = links.stored(file.key)
-        parts += [words.older_version if file.id in packed.older else "", words.program if file.id in packed.programs else "", _no_room(packed, words) if file.id in packed.no_room else "",
+        parts += [words.program if file.id in packed.programs else "", _no_room(packed, words) if file.id in packed.no_room else "",
                   "" if stored else words.kept_at.format(key=clean_line(file.key, 160))]
+    if older:
+        parts.append(words.older_versions.format(n=older))
     page = links.public(file.referer)
     return FileView(name, _joined(parts), links.public(file.url), stored, _short(page), page)
 

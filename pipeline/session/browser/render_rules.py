@@ -12,6 +12,7 @@ from pipeline.documents.regexes import search
 from pipeline.errors import SpiderError
 from pipeline.settings import RenderTable, SpiderTable
 from pipeline.settings.models.render import Render
+from pipeline.text import shown_url
 
 RENDER = "render"
 """The meta key with which a spider written in Python chooses for one request: True, False, or a table like `render` in the settings."""
@@ -45,7 +46,7 @@ class RenderRules:
             return None
         asked = meta.get(RENDER) if meta is not None and self._may_ask else None
         if asked is not None:
-            return self._asked(asked)
+            return self._asked(asked, url)
         own = self._starts[start][1] if start is not None and start < len(self._starts) else None
         if own is not None:
             return own or None
@@ -65,7 +66,7 @@ class RenderRules:
         """Return for each pattern of `render.only` whether it matches a URL."""
         return [search(pattern, url) is not None for pattern in self._only]
 
-    def _asked(self, value: Any) -> RenderTable | None:
+    def _asked(self, value: Any, url: str) -> RenderTable | None:
         if value is False:
             return None
         if value is True and self.table is not None:
@@ -75,5 +76,5 @@ class RenderRules:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, ("meta", RENDER, *first["loc"])))
-            raise SpiderError(f"{place}: {first['msg']}", fix="use True, False, or a table with the keys of `render` in the settings") from error
+            raise SpiderError(f"{place}: {first['msg']}", where=shown_url(url), fix="use True, False, or a table with the keys of `render` in the settings") from error
         return found

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from tests.crawl.browser.conftest import failed_pages
+from tests.crawl.browser.conftest import failed_pages, toml
 from tests.crawl.conftest import Crawls
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, PageSite
@@ -60,6 +60,20 @@ def test_what_is_not_html_is_requested_again_without_the_browser(crawls: Crawls,
     assert crawls.run().complete
     by = ["Sec-Fetch-Mode" in asked.headers for asked in site.asked if asked.path == "/whole.csv"]
     assert by == [True, False]
+
+
+def test_the_error_of_a_page_that_never_shows_what_it_should_names_the_requests_that_failed(crawls: Crawls, site: PageSite) -> None:
+    asks = "<h1>Loading</h1><script>fetch('/{0}?token=hidden').then(async answer => document.body.append(await answer.text()))</script>"
+    site.pages |= {"/refused": asks.format("refused.json"), "/step": asks.format("refused.json"), "/cut": asks.format("cut.json"),
+                   "/refused.json?token=hidden": Answer("no", status=403), "/cut.json?token=hidden": Answer("x" * 1000, cut=10)}
+    starts = [{"url": f"{site.url}/refused", "render": {"wait_for": "#list"}}, {"url": f"{site.url}/cut", "render": {"wait_for": "#list"}},
+              {"url": f"{site.url}/step", "render": {"steps": [{"click": "#more"}]}}]
+    crawls.write(f"[spiders.s]\nstart = {toml(starts)}\ntimeout = '2s'\nretries = 0\n{RULES}")
+    assert not crawls.run().complete
+    errors, refused = dict(failed_pages(crawls)), f"HTTP 403 from {site.url}/refused.json?token=•••; check"
+    assert f"the selector '#list' did not appear within 2 s; {refused}" in errors["/refused"]
+    assert f"step 1 (click '#more') failed: the element did not appear within 2 s; {refused}" in errors["/step"]
+    assert "the selector '#list' did not appear within 2 s; a request of a page to 127.0.0.1 failed: the body was cut short" in errors["/cut"]
 
 
 def test_data_that_a_site_refuses_to_a_page_makes_the_pass_incomplete_unless_a_condition_holds(crawls: Crawls, site: PageSite) -> None:

@@ -214,6 +214,16 @@ def test_pictures_and_pdf_files_of_pages_are_stored_like_downloads(crawls: Crawl
     assert {file.read_bytes()[:4] for file in files} == {b"%PDF", b"\x89PNG"}
 
 
+@pytest.mark.needs("chromium")
+def test_a_pdf_file_of_a_watched_page_leaves_out_what_the_text_does(crawls: Crawls, site: PageSite) -> None:
+    crawls.write(f"[spiders.s]\nspider = 'watch'\nstart = '{site.url}/'\nrender = {{ pdf = true }}\nwatch.without = ['.ad', '.ad:lexbor-contains(x)']")
+    for ad, text, downloads in (("one", "Report", 1), ("another", "Report", 0), ("another", "News", 1)):
+        site.pages["/"] = Answer(f"<p class=ad>{ad}</p><h1>{text}</h1>", headers={"Content-Security-Policy": "default-src 'none'"})
+        run = crawls.perform()
+        assert run.complete, run.error
+        assert (run.progress.downloads, run.progress.downloads_unchanged) == (downloads, 1 - downloads)
+
+
 DOT = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082")
 
 

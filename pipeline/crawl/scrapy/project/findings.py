@@ -8,6 +8,7 @@ from typing import Any
 
 from scrapy import Spider
 from scrapy.settings import BaseSettings, Settings
+from scrapy.settings.default_settings import DEFAULT_REQUEST_HEADERS
 from scrapy.utils.misc import load_object
 
 from pipeline.crawl.scrapy.project import legacy
@@ -48,7 +49,17 @@ def findings(table: SpiderTable, spidercls: type[Spider], settings: Settings) ->
     if table.project is None:  # without a project, custom_settings of the spider take precedence
         ours |= {name: settings[name] for name in ADOPTED}
     lines = departure_lines(departures(given_in(settings), ours, table.model_fields_set))
-    return [*lines, *([legacy.START_REQUESTS] if legacy.is_legacy(spidercls) else [])]
+    may_render = table.render is not None or any(start.render for start in table.start)
+    return [*lines, *([legacy.START_REQUESTS] if legacy.is_legacy(spidercls) else []), *filter(None, [unsent_headers(table, settings) if may_render else ""])]
+
+
+def unsent_headers(table: SpiderTable, settings: BaseSettings) -> str:
+    """Return which headers of a project rendered pages are requested without, as a sentence; "" if there are none."""
+    own = {name.lower() for name in table.headers}
+    names = [name for name, value in settings.getdict("DEFAULT_REQUEST_HEADERS").items()
+             if value is not None and DEFAULT_REQUEST_HEADERS.get(name) != value and name.lower() not in own]
+    return (f"DEFAULT_REQUEST_HEADERS has no effect on rendered pages ({', '.join(sorted(names))}): the browser has its own; "
+            "name them in `headers` of the spider") if names else ""
 
 
 def component_findings(settings: BaseSettings) -> Iterator[str]:

@@ -84,7 +84,10 @@ def test_pages_of_a_project_are_rendered_and_pass_its_middlewares(project: Proje
     project.write("shop/spiders/products.py", SPIDER)
     project.toml('render = "browser"\n')
     line = project.run()
-    assert "1 of 9 pages failed; the first: meta.render.wait: Extra inputs are not permitted" in line, line
+    assert f"1 of 9 pages failed; the first: {site.url}/wrong: meta.render.wait: Extra inputs are not permitted" in line, line
+    unsent = "DEFAULT_REQUEST_HEADERS has no effect on rendered pages (Accept-Language, X-Shop): the browser has its own"
+    assert line.count(unsent) == 1
+    assert unsent in project.program.run("check").stderr
     rendered = {"kind": "HtmlResponse", "flags": ["rendered"]}
     assert {str(item.pop("url")).removeprefix(site.url): item for item in project.items()} == {
         "/": {"name": "START", "seen": ["200 start"], **rendered},
