@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ VARIANTS: dict[str, tuple[list[str], ...]] = {
 
 
 def main() -> None:
+    os.environ["TEST_NEW_PROCESSES"] = "1"  # see tests/servers/commands.py
     here = Path(__file__).parent
     if sys.argv[1:]:
         name, *arguments = sys.argv[1:]

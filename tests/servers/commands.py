@@ -1,7 +1,7 @@
 """A process that has loaded the program and forks a process for each command, which then starts in 20 ms and not in a second.
 
-Most of the suite's CPU time would be spent on loading the same modules in hundreds of processes. `serve`, and commands that tests start
-with Popen, are processes of their own; so is every command with TEST_ENGINE=scrapy (`make fallback`).
+Most of the suite's CPU time would be spent on loading the same modules in hundreds of processes. Commands and services that tests start
+with Popen are new processes; so is every command with TEST_NEW_PROCESSES=1 (`make torture`) or TEST_ENGINE=scrapy (`make fallback`).
 """
 
 from __future__ import annotations
@@ -29,22 +29,26 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from tests.servers.prepared_processes import USERS, prepare_processes
+
 LOADED = ("pipeline.cli.main", "pipeline.cli.foreground_run", "pipeline.workers.entry", "pipeline.workers.runner", "pipeline.store",
           "pipeline.store.database.migrate", "pipeline.store.maintenance.backup", "pipeline.mail.outbox", "pipeline.mail.digests.build",
-          "pipeline.mail.transports", "pipeline.heartbeat.snapshot.build", "pipeline.schedule.upcoming")
+          "pipeline.mail.transports", "pipeline.heartbeat.snapshot.build", "pipeline.schedule.upcoming", "pipeline.service.service",
+          "pipeline.session.cookies.suffixes", "psycopg", "sqlalchemy.dialects.postgresql.psycopg",
+          "pipeline.session.politeness.database_limits", "procrastinate")
 ROOT = Path(__file__).parents[2]
 LENGTH, NUMBER = struct.Struct("!I"), struct.Struct("!i")
 
 
 class CommandServer:
-    """The client's side. Several threads may run commands at the same time."""
+    """The client's side. Several threads may run commands at the same time. root: the repository whose program it loads."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = ROOT) -> None:
         self._socket, far = socket.socketpair()
         self._lock = threading.Lock()
         with far:  # the server ends when this end of the pair is closed
             self._process = subprocess.Popen([sys.executable, "-X", "faulthandler", "-m", "tests.servers.commands", str(far.fileno())],
-                                             cwd=ROOT, stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT)}, pass_fds=[far.fileno()])
+                                             cwd=root, stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(root)}, pass_fds=[far.fileno()])
         atexit.register(self.close)
 
     def start(self, arguments: list[str], folder: Path, environment: dict[str, str], files: Sequence[IO[bytes]]) -> tuple[int, socket.socket]:
@@ -74,10 +78,38 @@ class CommandServer:
         self._process.wait(30)
 
 
+class ForkedProcess:
+    """A command in progress, with the methods of subprocess.Popen that tests use."""
+
+    def __init__(self, server: CommandServer, arguments: list[str], folder: Path, environment: dict[str, str],
+                 files: Sequence[IO[bytes]]) -> None:
+        self._server = server
+        self._arguments = arguments
+        self.pid, self._connection = self._server.start(arguments, folder, environment, files)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.wait(10)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        if self.returncode is None:
+            self.returncode = self._server.exit_code(self._connection, timeout)
+            if self.returncode is None:
+                raise subprocess.TimeoutExpired(self._arguments, timeout)
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
 @cache
-def command_server() -> CommandServer:
-    """Return the server of this process, which the first command starts."""
-    return CommandServer()
+def command_server(root: Path = ROOT) -> CommandServer:
+    """Return the server of this process for a repository, which the first command starts."""
+    return CommandServer(root)
 
 
 def _number(connection: socket.socket) -> int:
@@ -156,6 +188,8 @@ def main() -> None:
     time.tzset()
     tempfile.tempdir = None
     faulthandler.enable()
+    if asked["arguments"] and asked["arguments"][0] in USERS:
+        prepare_processes()
     sys.argv[1:] = asked["arguments"]
     sys.path[0] = asked["folder"]
     code: object = 0

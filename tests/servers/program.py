@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.store import Store, open_store
-from tests.servers.commands import command_server
+from tests.servers.commands import ForkedProcess, command_server
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -38,7 +38,9 @@ def eventually(question: Callable[[], T], *, within_s: float = 20.0, every_s: fl
 
 
 class Program:
-    """A folder with a settings.toml. environment: beside what a service has anyway."""
+    """A folder with a settings.toml. environment: beside what a service has anyway. root: the repository whose program runs."""
+
+    root = ROOT
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -47,7 +49,7 @@ class Program:
         self.environment: dict[str, str] = {}
         self.pipeline = ""
         """More lines of [pipeline]."""
-        self._service: subprocess.Popen[str] | None = None
+        self._service: subprocess.Popen[bytes] | ForkedProcess | None = None
         self._watched: int | None = None
         self._log = folder / "serve.log"
 
@@ -58,7 +60,7 @@ class Program:
     def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0,
             open_files: int | None = None, umask: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command, to its end. One that hangs says where it does. open_files: how many it may have."""
-        if open_files is None and umask is None and self._can_be_forked(arguments):
+        if open_files is None and umask is None and self._can_be_forked():
             code, out, err = self._run_forked(arguments, stdin, timeout_s)
         else:
             code, out, err = self._run_anew(arguments, stdin, timeout_s, open_files, umask)
@@ -66,17 +68,17 @@ class Program:
             self._keep(out + err)
         return subprocess.CompletedProcess(arguments, code, out, err)
 
-    def _can_be_forked(self, arguments: tuple[str, ...]) -> bool:
+    def _can_be_forked(self) -> bool:
         """Whether a fork of a process with the program loaded behaves as a new process does."""
-        here, theirs = os.environ | {"PYTHONPATH": str(ROOT)}, self.variables()
+        here, theirs = os.environ | {"PYTHONPATH": str(self.root)}, self.variables()
         read_at_start = {name for name in here.keys() | theirs.keys() if name.startswith(("PYTHON", "LC_", "LANG", "LD_"))}
-        return not ENGINE and arguments[:1] != ("serve",) and all(here.get(name) == theirs.get(name) for name in read_at_start)
+        return not ENGINE and "TEST_NEW_PROCESSES" not in os.environ and all(here.get(name) == theirs.get(name) for name in read_at_start)
 
     def _run_forked(self, arguments: tuple[str, ...], stdin: str, timeout_s: float) -> tuple[int, str, str]:
         with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
             given.write(stdin.encode())
             given.seek(0)
-            server = command_server()
+            server = command_server(self.root)
             pid, connection = server.start(list(arguments), self.folder, self.variables(), (given, out, err))
             with connection:
                 if (code := server.exit_code(connection, timeout_s)) is None:
@@ -113,7 +115,7 @@ class Program:
             file.write(answer)
 
     def variables(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(ROOT)} | self.environment
+        return os.environ | {"PYTHONPATH": str(self.root)} | self.environment
 
     def serve(self, *arguments: str) -> None:
         """Start the service; returns once its heartbeat answers. arguments: by default "serve"."""
@@ -122,9 +124,13 @@ class Program:
 
     def start(self, *arguments: str) -> None:
         """Start the service and do not wait for it."""
-        with self._log.open("a") as log:
-            self._service = subprocess.Popen([sys.executable, "-m", "pipeline", *(arguments or ("serve",))], cwd=self.folder,
-                                             stdout=log, stderr=log, text=True, env=self.variables())
+        arguments = arguments or ("serve",)
+        with self._log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            if self._can_be_forked():
+                self._service = ForkedProcess(command_server(self.root), list(arguments), self.folder, self.variables(), (nothing, log, log))
+            else:
+                self._service = subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], cwd=self.folder,
+                                                 stdin=nothing, stdout=log, stderr=log, env=self.variables())
 
     def answers_or_ends(self, *, within_s: float = 90.0) -> int | None:
         """Until the service that was started answers (None) or has ended by itself (its exit code)."""

@@ -48,10 +48,10 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="it looks for processes in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("processes", "moment"), [
-    (1, "its first process"), (1, "the run"), (1, "a page"),
-    (2, "its first process"), (2, "the forkserver"), (2, "the run"), (2, "a page")])
+@pytest.mark.parametrize(("number", "processes", "moment"), [
+    (signal.SIGINT, 1, "its first process"), (signal.SIGTERM, 1, "the run"), (signal.SIGINT, 1, "a page"),
+    (signal.SIGTERM, 2, "its first process"), (signal.SIGINT, 2, "the forkserver"), (signal.SIGTERM, 2, "the forkserver"),
+    (signal.SIGINT, 2, "the run"), (signal.SIGTERM, 2, "a page")])
 def test_a_signal_to_the_whole_group_stops_a_run_and_kills_none(
         program: Program, endless: PageSite, number: int, processes: int, moment: str) -> None:
     program.write(SPIDER.format(url=endless.url).replace("max_pages", f"processes = {processes}\nmax_pages"))

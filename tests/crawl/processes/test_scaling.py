@@ -334,10 +334,9 @@ def test_a_run_whose_processes_use_too_much_memory_goes_on_with_one(program: Pro
         assert keys(program) == list(range(PAGES))
 
 
-@pytest.mark.parametrize("more", ['delay = "1ms"', 'cookies = { file = "jar.txt" }'])
-def test_a_run_that_must_have_one_process_says_why_and_starts_no_other(program: Program, more: str) -> None:
+def test_a_run_that_must_have_one_process_says_why_and_starts_no_other(program: Program) -> None:
     (program.folder / "jar.txt").write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\ta\tb\n")
-    with StepSite() as site, started(program, site, more, until="this run uses 1 process for now, because") as command:
+    with StepSite() as site, started(program, site, 'cookies = { file = "jar.txt" }', until="this run uses 1 process for now, because") as command:
         assert not command.followers
         site.answer(10**6)
         assert command.end()["complete"] is True

@@ -11,6 +11,7 @@ import threading
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import brotli
 import pytest
@@ -32,8 +33,7 @@ except ImportError:
 
 TOKEN = Token("t0ken-" * 8)
 ZEROS = bytes(64 * 2**20)
-BOMBS = {"gzip": gzip.compress(ZEROS, 9), "deflate": zlib.compress(ZEROS, 9), "br": brotli.compress(ZEROS, quality=5),
-         "zstd": zstd.compress(ZEROS)}
+BOMBS = {"gzip": gzip.compress, "deflate": zlib.compress, "br": partial(brotli.compress, quality=1), "zstd": zstd.compress}
 FORM = "application/x-www-form-urlencoded"
 ROUTES = (
           "/spiders/books/items", "/spiders/books/items/1", "/spiders/books/items/1/forget", "/pictures/downloads/1",
@@ -83,7 +83,7 @@ def test_every_route_of_the_server_is_among_those_tried(port):
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
 @pytest.mark.parametrize("coding", [*BOMBS, "identity", "x-gzip", "gzip, gzip", "\xff", "zlib"])
 def test_no_route_decompresses_or_keeps_a_body(port, caplog, coding):
-    body = BOMBS.get(coding, ZEROS[:200_000])
+    body = BOMBS[coding](ZEROS) if coding in BOMBS else ZEROS[:200_000]
     exchange(port.address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     before = memory_kb()
     for path in ROUTES:
