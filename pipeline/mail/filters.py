@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from unicodedata import category, normalize
 
-from pipeline.mail.field_text import field_text
+from pipeline.display.field_text import field_text
 from pipeline.model import Change, ChangeKind
 from pipeline.numbers import NumberError
 from pipeline.numbers import number as first_number

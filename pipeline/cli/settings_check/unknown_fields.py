@@ -86,7 +86,7 @@ def _without_pictures(settings: Settings, key: str, digest: DigestTable) -> Iter
     spiders = [settings.spiders[name] for name in digest.spiders if name in settings.spiders] if digest.images else []
     if not spiders or any(spider.item_fields is None for spider in spiders):
         return
-    from pipeline.mail.render.fields.machine_values import is_picture_name
+    from pipeline.display.machine_values import is_picture_name
 
     for spider in spiders:
         selectors = spider.items.model_dump_json() if spider.items is not None else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from pipeline.display.field_view import Detail
 from pipeline.languages import wording
 from pipeline.mail.channels.drafts import channel_drafts
 from pipeline.mail.channels.text import MAX_LINES, ChannelText
@@ -13,7 +14,6 @@ from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.renderer import RenderLevel, field_rules
 from pipeline.mail.message import compose
 from pipeline.mail.render import digest_view
-from pipeline.mail.render.fields.field_view import Detail
 from pipeline.mail.render.render import COUNTS_ONLY, RenderOptions, headline, viewer_of
 from pipeline.mail.render.subject import FirstChange, in_full
 from pipeline.mail.summary import DigestSummary

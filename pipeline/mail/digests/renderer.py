@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.display.field_view import Detail
+from pipeline.display.formats import FieldRules
 from pipeline.languages import Wording, wording
 from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.notice import Notice
@@ -22,8 +24,6 @@ from pipeline.mail.message.attachments import Attachment, Packed, Packer
 from pipeline.mail.message.copies import Copies
 from pipeline.mail.message.dkim import signer_of
 from pipeline.mail.render.charts import charts_of
-from pipeline.mail.render.fields.field_view import Detail
-from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
 from pipeline.mail.render.group_view import Grouping

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.mail.field_text import field_text
+from pipeline.display.field_text import field_text
 from pipeline.mail.formats.columns import Columns, TableFormat
 from pipeline.model import Change
 from pipeline.price import amount_of

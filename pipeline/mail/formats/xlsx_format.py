@@ -8,7 +8,7 @@ from typing import Any
 
 import xlsxwriter
 
-from pipeline.mail.field_text import field_text, safe_link
+from pipeline.display.field_text import field_text, safe_link
 from pipeline.mail.formats.columns import Columns, TableFormat
 from pipeline.model import Change
 from pipeline.price import amount_of

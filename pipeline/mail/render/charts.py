@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
+from pipeline.display import dates
+from pipeline.display.figures import figure_of
+from pipeline.display.formats import FieldRules, Formatter
 from pipeline.errors import UsageError
 from pipeline.languages import Wording
 from pipeline.mail.filters import number
 from pipeline.mail.message.compose import Picture
-from pipeline.mail.render.fields import dates
-from pipeline.mail.render.fields.figures import figure_of
-from pipeline.mail.render.fields.formats import FieldRules, Formatter
 from pipeline.model import Change, ChangeKind, Json
 from pipeline.price import same_currency
 from pipeline.store import Store

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from pipeline.display.field_text import safe_link
 from pipeline.languages import Wording, figures
-from pipeline.mail.field_text import safe_link
 from pipeline.mail.message.attachments import Packed
 from pipeline.mail.render.file_types import file_type
 from pipeline.mail.summary import DigestSummary

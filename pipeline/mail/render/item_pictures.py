@@ -14,16 +14,16 @@ from pathlib import PurePath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from pipeline.display.field_text import MAX_URL
+from pipeline.display.formats import FieldRules
+from pipeline.display.item_fields import link_of, title_of, visible, visible_key
+from pipeline.display.machine_values import is_picture_name
 from pipeline.errors import MailError, PipelineError, StoreError
 from pipeline.hosts import host_of
 from pipeline.languages import Wording
 from pipeline.languages.reasons import reasons
-from pipeline.mail.field_text import MAX_URL
 from pipeline.mail.message.compose import Picture
-from pipeline.mail.render.fields.formats import FieldRules
-from pipeline.mail.render.fields.machine_values import is_picture_name
 from pipeline.mail.render.file_types import kind_of_extension
-from pipeline.mail.render.item_view import link_of, title_of, visible, visible_key
 from pipeline.mail.render.thumbnails import ItemPicture, Thumbnail, stored_thumbnail, thumbnail
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import Change, ChangeKind, Json, PictureRequest

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pipeline.display.formats import FieldRules
+from pipeline.display.item_fields import title_of, visible, visible_key
+from pipeline.display.page_picture_text import pair_of
 from pipeline.errors import StoreError
 from pipeline.languages import Wording
 from pipeline.mail.message.compose import Picture
-from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_view import FileLinks
-from pipeline.mail.render.item_view import title_of, visible, visible_key
-from pipeline.mail.render.page_picture_view import PageShot, pair_of
+from pipeline.mail.render.page_shot import PageShot
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import PICTURE, ChangeKind, PagePicture
 from pipeline.pixel_difference import Region, difference, opened

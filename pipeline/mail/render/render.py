@@ -19,6 +19,8 @@ from css_inline import CSSInliner
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from pipeline.display.field_view import Detail
+from pipeline.display.formats import FieldRules
 from pipeline.errors import UsageError
 from pipeline.languages import AlertWording, Wording, figures, wording
 from pipeline.mail.message.attachments import Attachment, Packed
@@ -26,8 +28,6 @@ from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render import digest_view, file_view
 from pipeline.mail.render.alert_view import with_code
 from pipeline.mail.render.charts import Chart
-from pipeline.mail.render.fields.field_view import Detail
-from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
@@ -35,7 +35,7 @@ from pipeline.mail.render.group_view import Grouping, ShownItems
 from pipeline.mail.render.item_pictures import Pictures
 from pipeline.mail.render.item_view import ItemView, ItemViewer
 from pipeline.mail.render.page_comparison import PagePictures
-from pipeline.mail.render.page_picture_view import PageShot
+from pipeline.mail.render.page_shot import PageShot
 from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
 from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.mail.render.word_gaps import separate_words

@@ -8,11 +8,11 @@ from itertools import chain
 
 import regex
 
+from pipeline.display.field_diff import Place
+from pipeline.display.field_text import field_text
+from pipeline.display.field_view import FieldView
+from pipeline.display.figures import figure_of
 from pipeline.languages import Wording
-from pipeline.mail.field_text import field_text
-from pipeline.mail.render.field_diff import Place
-from pipeline.mail.render.fields.field_view import FieldView
-from pipeline.mail.render.fields.figures import figure_of
 from pipeline.mail.render.item_view import ItemView
 from pipeline.mail.summary import ORDER, DigestSummary
 from pipeline.model import Change, ChangeKind, Json, Outcome

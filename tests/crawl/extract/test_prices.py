@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pipeline.crawl.extract import CompiledRule, Document, RuleFailedError
 from pipeline.crawl.extract.prices import read_price
-from pipeline.mail.field_text import field_text
+from pipeline.display.field_text import field_text
 from pipeline.mail.filters import passes
 from pipeline.model import Change, ChangeKind
 from pipeline.numbers import NumberError

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.display.field_diff import Place, Span, places
+from pipeline.display.sanitize import plain, sanitised
 from pipeline.mail.digests.build import build
-from pipeline.mail.render.field_diff import Place, Span, places
-from pipeline.mail.render.sanitize import plain, sanitised
 from pipeline.store.mail import digests
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import pipeline
+from pipeline.display.field_view import Detail, FieldView
+from pipeline.display.formats import FieldRules
 from pipeline.languages import wording
-from pipeline.mail.render.fields.field_view import Detail, FieldView
-from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.item_view import ItemViewer
 from pipeline.model import Change, ChangeKind
 from pipeline.price import price

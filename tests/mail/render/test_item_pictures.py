@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from pipeline.cli.settings_check.named_files import check as named_files
+from pipeline.display.formats import FieldRules
 from pipeline.errors import MailError
 from pipeline.mail.digests.build import build
 from pipeline.mail.digests.preview import preview
-from pipeline.mail.render.fields.formats import FieldRules
 from pipeline.mail.render.item_pictures import MAX_PICTURES, picture_url
 from pipeline.mail.render.thumbnails import thumbnail
 from pipeline.model import Change, ChangeKind

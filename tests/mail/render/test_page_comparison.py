@@ -11,13 +11,13 @@ from hashlib import sha256
 import pytest
 from PIL import Image, ImageDraw
 
+from pipeline.display.field_text import field_text
+from pipeline.display.page_picture_text import picture_text
 from pipeline.languages import LANGUAGES, wording
 from pipeline.mail.digests.channel_text import content_text
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.renderer import RENDER_LEVELS
-from pipeline.mail.field_text import field_text
 from pipeline.mail.render.page_comparison import MAX_CHANGES, MAX_MAIL_BYTES, window_of
-from pipeline.mail.render.page_picture_view import picture_text
 from pipeline.model import PagePicture
 from pipeline.pixel_difference import Region, difference, opened
 from pipeline.settings import Settings, load

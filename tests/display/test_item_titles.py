@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.mail.render.item_view import title_of
+from pipeline.display.item_fields import title_of
 
 
 @pytest.mark.parametrize(("data", "title"), [

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import nh3
 from markupsafe import Markup
 
-from pipeline.mail.field_text import safe_link
+from pipeline.display.field_text import safe_link
 from pipeline.text import clean_line, clean_text
 from pipeline.urls import joined
 

@@ -1,29 +1,11 @@
-"""The picture of a page in a mail, and how such a picture changed, in words."""
+"""The pictures of a page before and after a change, and how much of the picture changed, in words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from pipeline.languages import Wording, figures
-from pipeline.mail.message.compose import Picture
 from pipeline.model import PICTURE, Change, ChangeKind, PagePicture
-
-
-@dataclass(frozen=True)
-class PageShot:
-    """One picture of a page in a mail. label: what it shows. link: URL of the full picture on the heartbeat's pages; "" if there is none."""
-
-    picture: Picture
-    label: str
-    alt: str
-    width: int
-    height: int
-    link: str = ""
-
-    @property
-    def cid(self) -> str:
-        return f"cid:{self.picture.name}"
 
 
 def pair_of(change: Change) -> tuple[PagePicture | None, PagePicture | None]:

@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 from babel.numbers import format_decimal, format_percent, get_decimal_symbol, get_group_symbol
 
+from pipeline.display import dates
+from pipeline.display.field_text import field_text, safe_link
+from pipeline.display.figures import Figure, figure_of
 from pipeline.languages import Wording, figures
 from pipeline.languages.phrase import locale_of
-from pipeline.mail.field_text import field_text, safe_link
-from pipeline.mail.render.fields import dates
-from pipeline.mail.render.fields.figures import Figure, figure_of
 from pipeline.model import Json
 from pipeline.price import is_price
 from pipeline.settings import DisplayTable

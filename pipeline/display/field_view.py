@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
+from pipeline.display.field_diff import LIMIT, Place, Span, places
+from pipeline.display.field_text import field_text, safe_link
+from pipeline.display.figures import delta_of
+from pipeline.display.formats import MANY_ENTRIES, FieldRules, Formatter, Shown, short_url
+from pipeline.display.machine_values import is_empty
+from pipeline.display.sanitize import plain, sanitised
 from pipeline.languages import Wording
-from pipeline.mail.field_text import field_text, safe_link
-from pipeline.mail.render.field_diff import LIMIT, Place, Span, places
-from pipeline.mail.render.fields.figures import delta_of
-from pipeline.mail.render.fields.formats import MANY_ENTRIES, FieldRules, Formatter, Shown, short_url
-from pipeline.mail.render.fields.machine_values import is_empty
-from pipeline.mail.render.sanitize import plain, sanitised
 from pipeline.model import Json
 from pipeline.price import currency_of
 from pipeline.text import clean_excerpt, clean_line, direction_of, isolated

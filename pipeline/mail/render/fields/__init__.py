@@ -1,1 +1,0 @@
-"""Show the fields of items as people read them: labels, formats, differences, and what is left out."""
