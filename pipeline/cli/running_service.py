@@ -63,6 +63,14 @@ class RunningService:
             answer.raise_problem(spider)
         return int(place)
 
+    def send_digest(self, name: str) -> int | None:
+        """Begin to build and deliver a digest; return its id, or None if there is nothing to report."""
+        answer = self._client.act("POST", f"/digests/{name}/messages", what=f"the digest {name} is sent")
+        if answer.problem:
+            answer.raise_problem(f"digests.{name}")
+        found = answer.document["id"]
+        return int(found) if found is not None else None
+
     def reload(self) -> ReloadReport:
         from pipeline.settings.restart import ReloadReport
         answer = self._client.act("POST", "/reload", what="the settings were reloaded")
@@ -80,6 +88,17 @@ class RunningService:
 def find_service(settings: Settings) -> RunningService | None:
     """Return the running service of the settings; None if there is none that the command can use."""
     return _service(settings, lambda why: click.echo(f"{why}, so the command uses the database directly", err=True))
+
+
+def service_with_these_settings(settings: Settings, *, otherwise: str) -> RunningService | None:
+    """Return the running service, if it uses these settings; None if it uses others, or none is up. otherwise: what the command then does itself."""
+    service = find_service(settings)
+    if service is None or service.uses(settings):
+        return service
+    service.close()  # processes that are forked from this one must not inherit its connection
+    click.echo(f"the service at {service} uses other settings than the files have now, so this command {otherwise}; "
+               "`pipeline reload` gives the service the new ones", err=True)
+    return None
 
 
 def needed_service(settings: Settings) -> RunningService:

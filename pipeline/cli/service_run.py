@@ -10,29 +10,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
-import click
-
 from pipeline.cli.progress import WATCH_EVERY_S, watch
-from pipeline.cli.running_service import RunningService, find_service
+from pipeline.cli.running_service import RunningService
 from pipeline.errors import HeartbeatError
 from pipeline.model import Run
-from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.runs import runs
 from pipeline.store.runs.stop_requests import request_stop
 
 LOOK_FOR_SERVICE_S = 2.0
-
-
-def service_for_runs(settings: Settings) -> RunningService | None:
-    """Return the running service, if it would perform a run as this command would; None if it uses other settings, or none is up."""
-    service = find_service(settings)
-    if service is None or service.uses(settings):
-        return service
-    service.close()  # processes that are forked from this one must not inherit its connection
-    click.echo(f"the service at {service} uses other settings than the files have now, so this command performs the run itself; "
-               "`pipeline reload` gives the service the new ones", err=True)
-    return None
 
 
 async def run_by_service(service: RunningService, store: Store, names: Sequence[str], *, show: TextIO) -> list[Run]:

@@ -119,6 +119,17 @@ class DigestBuilder:
         return await asyncio.to_thread(digests.claim, self._state.store, name, digest.spiders, slot_key, owner=owner, now=utc_now(),
                                        scheduled=scheduled, even_empty=scheduled and digest.empty == "send", repeats=at_once or bool(digest.schedule))
 
+    async def claim_on_request(self, name: str) -> DigestClaim | None:
+        """Claim the runs for a digest that a person wants now. Return None if there are none; the claim is then built by build_requested."""
+        return await self._claim(name, f"{ON_REQUEST}{utc_now().isoformat()}", scheduled=False, owner=None, at_once=True)
+
+    async def build_requested(self, name: str, digest_id: int) -> None:
+        """Build the digest of a claim that no process has leased, also during quiet hours and while it is muted."""
+        if self._by_jobs():
+            return
+        async with self._locks[name], self._places:
+            await self.build_claimed(digest_id)
+
     async def build_claimed(self, digest_id: int) -> None:
         """Build the digest of a claim, and the other unfinished claims with the same digest, the oldest first.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError, SettingsError, UsageError
 from pipeline.heartbeat.http.operations.service_actions import CheckReport, ExportFormat, PreviewedMail, SendReport
-from pipeline.service.digests import ON_REQUEST, DigestBuilder
+from pipeline.service.digests import DigestBuilder
 from pipeline.service.item_export import ItemExports
 from pipeline.service.reload import Reloader
 from pipeline.service.state import ServiceState, utc_now
@@ -61,14 +61,15 @@ class RequestedActions:
     async def send_digest(self, name: str) -> SendReport:
         """Build a digest of what it has not reported yet, also during its quiet hours and while it is muted."""
         self._check_digest(name)
-        untold = await asyncio.to_thread(digests.untold, self._state.store, name, self._state.settings.digests[name].spiders)
-        if not untold:
+        claim = await self._builder.claim_on_request(name)
+        if claim is not None:
+            self._state.spawn(self._builder.build_requested(name, claim.id))
+            return SendReport("building", len(claim.run_ids), claim.id)
+        earlier = await asyncio.to_thread(digests.oldest_unfinished, self._state.store, name, now=utc_now())
+        if earlier is None:
             return SendReport("nothing to report", 0)
-        self._state.spawn(self._build(name))
-        return SendReport("building", len(untold))
-
-    async def _build(self, name: str) -> None:
-        await self._builder.build(name, f"{ON_REQUEST}{utc_now().isoformat()}", at_once=True)
+        self._state.spawn(self._builder.build_requested(name, earlier))
+        return SendReport("building", 0, earlier)
 
     async def preview_digest(self, name: str) -> list[PreviewedMail]:
         """Render the mails that the next digest would consist of, in a process of the command `pipeline digest`."""

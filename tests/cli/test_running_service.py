@@ -22,6 +22,13 @@ SETTINGS = """
     robots = false
     items.fields.title = "h1"
     items.key = ["title"]
+    [digests.daily]
+    spiders = ["books"]
+    to = ["me@books.example"]
+    schedule = "0 7 1 1 *"
+    [mail]
+    maildir = "mails"
+    from = "me@books.example"
     [spiders.slow]
     start = [{many}]
     concurrency = 1
@@ -30,7 +37,8 @@ SETTINGS = """
     """
 COMMANDS = (
     ("pause", "books", "--until", "2100-01-01", "--reason", "on  holiday"), ("pause", "books", "slow"), ("resume", "books"), ("resume", "books"),
-    ("resume", "--all"), ("stop", "books"), ("stop", "99"), ("pause", "boks"), ("run", "books", "--json"), ("stop", "1"), ("audit",))
+    ("resume", "--all"), ("stop", "books"), ("stop", "99"), ("pause", "boks"), ("digest", "daily", "--send"),
+    ("run", "books", "--json"), ("digest", "daily", "--send"), ("digest", "daily", "--send"), ("stop", "1"), ("audit",))
 VARIABLE = re.compile(r"\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d|\d+\.\d+( s|\b)|\"(due|started|ended)\": \"[^\"]*\"")
 
 
@@ -59,7 +67,8 @@ def test_each_command_prints_the_same_and_exits_the_same_with_and_without_a_serv
     program.write(settings_for(pages.url))
     for arguments in COMMANDS:
         with_service, without = served.run(*arguments), program.run(*arguments)
-        shown = [VARIABLE.sub("…", done.stdout.replace(", 127.0.0.1", "")) for done in (with_service, without)]
+        shown = [VARIABLE.sub("…", done.stdout.replace(", 127.0.0.1", "").replace(str(at.folder), ""))
+                 for done, at in ((with_service, served), (without, program))]
         assert (with_service.returncode, shown[0]) == (without.returncode, shown[1]), (arguments, with_service.stderr, without.stderr)
         errors = [VARIABLE.sub("…", done.stderr).replace(str(at.folder), "") for done, at in ((with_service, served), (without, program))]
         assert arguments[0] == "run" or errors[0] == errors[1], arguments
@@ -70,7 +79,7 @@ def test_each_command_prints_the_same_and_exits_the_same_with_and_without_a_serv
 def test_a_reload_prints_what_has_changed_what_waits_and_what_is_wrong(served: Program, pages: PageSite, tmp_path: Path) -> None:
     settings = served.folder / "settings.toml"
     before = settings.read_text()
-    settings.write_text(before.replace("[spiders.slow]", 'delay = "1s"\n[spiders.slow]').replace("[heartbeat]", 'timezone = "Asia/Tokyo"\n[heartbeat]'))
+    settings.write_text(before.replace("[digests.daily]", 'delay = "1s"\n[digests.daily]').replace("[heartbeat]", 'timezone = "Asia/Tokyo"\n[heartbeat]'))
     try:
         ran = served.run("run", "books")
         assert "uses other settings than the files have now" in ran.stderr

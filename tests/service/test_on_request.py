@@ -85,7 +85,7 @@ def test_a_digest_is_previewed_and_sent_now_also_while_it_is_muted(ask: Ask, pro
     assert "Book 11" in mail["text"]
     assert "<html" in mail["html"]
     assert ask("PUT", "/digests/daily/mute", json={"until": "2999-01-01T00:00:00Z"}).status_code == 200
-    assert ask("POST", "/digests/daily/messages").json() == {"digest": "daily", "state": "building", "runs": 1}
+    assert ask("POST", "/digests/daily/messages").json() == {"digest": "daily", "id": 1, "state": "building", "runs": 1}
     mails = Path(program.data, "mails", "new")
     assert eventually(lambda: mails.exists() and list(mails.iterdir()))
     again = ask("POST", "/digests/daily/messages")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import mailbox
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -48,10 +50,15 @@ def told(folder: Path) -> list[str]:
     return [str(message["Subject"]) for message in mailbox.Maildir(folder, create=True)]
 
 
-def succeeded(url: str) -> int:
+def count(url: str, what: LiteralString) -> int:
+    """The count of rows; `what` follows SELECT count(."""
     with psycopg.connect(url) as connection:
-        (count,), = connection.execute("SELECT count(*) FROM runs WHERE outcome = 'succeeded'").fetchall()
-        return int(count)
+        (found,), = connection.execute(f"SELECT count({what}").fetchall()
+        return int(found)
+
+
+def succeeded(url: str) -> int:
+    return count(url, "*) FROM runs WHERE outcome = 'succeeded'")
 
 
 def test_a_crawl_on_postgresql_reaches_the_inbox(postgres: Postgres, program: Program, site: PageSite) -> None:
@@ -76,6 +83,7 @@ def test_two_services_share_the_slots_and_report_each_run_once(postgres: Postgre
     site.pages = {f"/{name}": f"<p>{name}</p>" for name in names}
     tables = "".join(SPIDER.format(name=name, url=site.url, schedule="every 1s") + DIGEST.format(name=name)
                      for name in names)
+    tables += DIGEST.format(name="manual").replace('["manual"]', str(names).replace("'", '"')) + 'schedule = "0 7 1 1 *"\n'
     services = []
     for number in range(2):
         folder = tmp_path / str(number)
@@ -87,7 +95,11 @@ def test_two_services_share_the_slots_and_report_each_run_once(postgres: Postgre
     try:
         for service in services:
             service.serve()
-        eventually(lambda: succeeded(url) >= len(names), within_s=60)
+        eventually(lambda: count(url, "DISTINCT spider) FROM runs WHERE outcome = 'succeeded'") == len(names), within_s=60)
+        with ThreadPoolExecutor() as pool:  # a person on each node asks for the digest at the same moment
+            sent = list(pool.map(lambda service: service.run("digest", "manual", "--send"), services))
+        assert [done.returncode for done in sent] == [0, 0], sent
+        assert count(url, "*) FROM messages JOIN digests ON digest_id = digests.id WHERE name = 'manual'") == 1
         services[0].kill()  # the leader; the other service takes over
         before = succeeded(url)
         eventually(lambda: succeeded(url) > before, within_s=60)
@@ -103,7 +115,7 @@ def test_two_services_share_the_slots_and_report_each_run_once(postgres: Postgre
     assert len(slots) == len(set(slots))
     assert {count for _, count in passes} == {1}
     assert Counter(changes) == {(name, "new"): 1 for name in names}
-    assert len(told(tmp_path / "var" / "mail")) == len(names)
+    assert len(told(tmp_path / "var" / "mail")) == len(names) + 1
 
 
 def test_a_service_without_its_database_says_so_and_continues_when_it_is_back(

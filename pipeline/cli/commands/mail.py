@@ -38,7 +38,10 @@ def digest() -> None:
 @click.option("--to", "addresses", metavar="ADDRESS", multiple=True, help="With --again or --since: send only to this recipient of the digest.")
 def digest_deliver(settings_file: str, name: str, preview: Path | None, since: datetime | None, addresses: tuple[str, ...], *, send: bool, again: bool) -> None:
     """Preview or send a digest."""
+    from pipeline.cli.audited import note_action
     from pipeline.cli.deliveries import send_again, send_digest
+    from pipeline.cli.running_service import service_with_these_settings
+    from pipeline.cli.service_digest import send_by_service
     from pipeline.mail.digests.preview import preview as preview_digest
     from pipeline.session.picture_fetcher import PictureFetcher
     settings = load_settings(settings_file)
@@ -60,6 +63,10 @@ def digest_deliver(settings_file: str, name: str, preview: Path | None, since: d
         if settings.digests[name].sends_individually:
             click.echo("some recipients get a message of their own; the files show the message to the first of them", err=True)
         return
+    service = service_with_these_settings(settings, otherwise="builds and delivers the digest itself")
+    if service is not None:
+        raise SystemExit(send_by_service(service, store, settings, name, say=click.echo))
+    note_action(store, "send", f"digest {name}")
     raise SystemExit(send_digest(store, settings, name, say=click.echo))
 
 

@@ -44,11 +44,12 @@ def run(settings_file: str, spiders: tuple[str, ...], *, every: bool, dry_run: b
 
         from pipeline.cli.audited import note_action
         from pipeline.cli.foreground_run import prepare, run_now
-        from pipeline.cli.service_run import run_by_service, service_for_runs
+        from pipeline.cli.running_service import service_with_these_settings
+        from pipeline.cli.service_run import run_by_service
         from pipeline.run_summary import ended_line
         settings = load_settings(settings_file)
     names = list(settings.spiders) if every else [spider_name(settings, name) for name in dict.fromkeys(spiders)]
-    service = None if dry_run else service_for_runs(settings)
+    service = None if dry_run else service_with_these_settings(settings, otherwise="performs the run itself")
     if service is not None:
         store = open_stored(settings)
         ended = asyncio.run(run_by_service(service, store, names, show=sys.stderr))

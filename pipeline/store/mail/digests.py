@@ -240,6 +240,13 @@ def unfinished(store: Store) -> list[str]:
             digests.c.closed_at.is_(None)).distinct()).scalars())
 
 
+def oldest_unfinished(store: Store, name: str, *, now: datetime) -> int | None:
+    """Return the id of the oldest open claim of a digest that is not postponed; None if there is none."""
+    with store.read() as connection:
+        postponed = (digests.c.lease_owner == "") & ~leases.free(digests, leases.shared_time(connection, now))
+        return connection.execute(select(func.min(digests.c.id)).where(digests.c.name == name, digests.c.closed_at.is_(None), ~postponed)).scalar()
+
+
 def renew(store: Store, digest_id: int, *, owner: str, now: datetime, ttl: timedelta = CLAIM_TTL) -> bool:
     with store.write() as connection:
         return leases.renew(connection, digests, digest_id, owner=owner, now=now, ttl=ttl)

@@ -14,10 +14,14 @@ ExportFormat = Literal["csv", "xlsx", "json"]
 
 @dataclass(frozen=True)
 class SendReport:
-    """The result of a request to send a digest now. runs: the number of runs that it reports."""
+    """The result of a request to send a digest now. runs: the number of runs that it newly reports. id: of the digest that is built.
+
+    With 0 runs, this is an earlier digest that was not built yet.
+    """
 
     state: Literal["building", "nothing to report"]
     runs: int
+    id: int | None = None
 
 
 @dataclass(frozen=True)

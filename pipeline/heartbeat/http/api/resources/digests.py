@@ -24,9 +24,10 @@ class Digest(Model):
 
 
 class Sending(Model):
-    """A digest that is built and then sent, or has nothing to report. runs: how many runs it reports."""
+    """A digest that is built and then sent, or has nothing to report. runs: how many runs it newly reports. id: of what is built, or null."""
 
     digest: str
+    id: int | None
     state: Literal["building", "nothing to report"]
     runs: int
 
@@ -82,7 +83,7 @@ async def preview(call: Call) -> Preview:
 async def send(call: Call) -> Reply:
     _check(call)
     report = await call.context.running_service.send_digest(call.name)
-    return Reply(Sending(digest=call.name, state=report.state, runs=report.runs), status=202 if report.state == "building" else 200)
+    return Reply(Sending(digest=call.name, id=report.id, state=report.state, runs=report.runs), status=202 if report.state == "building" else 200)
 
 
 def mute(call: Call) -> Digest:
