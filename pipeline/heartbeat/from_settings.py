@@ -20,7 +20,7 @@ from pipeline.heartbeat.token import load_or_create_token
 from pipeline.hosts import host_of
 from pipeline.settings import Settings
 from pipeline.settings.fields.scalars import is_loopback
-from pipeline.settings.models.heartbeat import HeartbeatTable
+from pipeline.settings.models.heartbeat import HIDDEN_CLIENTS, HIDDEN_CLIENTS_FIX, HeartbeatTable
 from pipeline.store import Store
 from pipeline.store.health import write_probe
 
@@ -79,6 +79,8 @@ def log_addresses(settings: Settings, server: HeartbeatServer, *, on_terminal: b
             option = f" --settings {shlex.quote(settings.file)}" if settings.file != "settings.toml" else ""
             _log.info("to see the status in a browser, open %s; `pipeline url%s` prints this link with the token that all pages need",
                       base_url(settings, port), option)
+        if table.hides_clients:
+            _log.warning("heartbeat: %s; %s", HIDDEN_CLIENTS, HIDDEN_CLIENTS_FIX)
         if not is_loopback(table.host):
             _warn_of_remote_access(settings)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
+from pipeline.settings.fields.addresses import bare_address
 from pipeline.store import Store
 from pipeline.store.mail import alerts
 from pipeline.store.mail.alerts import Alert, AlertCondition, AlertHistory, AlertKind, EndedProblem
@@ -118,8 +119,8 @@ def _render(store: Store, settings: Settings, started: Sequence[AlertCondition],
         with store.files.writing(key) as file:
             compose.write(file, envelope, text=rendered.text, html=rendered.html, signer=signer)
         drafts.append(DraftMessage(
-            message_id=envelope.message_id, subject=subject, sender=compose.bare_address(settings.mail.envelope_sender),
-            recipients=tuple(dict.fromkeys(map(compose.bare_address, recipients))), file_key=key,
+            message_id=envelope.message_id, subject=subject, sender=bare_address(settings.mail.envelope_sender),
+            recipients=tuple(dict.fromkeys(map(bare_address, recipients))), file_key=key,
             size_bytes=store.files.size(key)))
     text = ChannelText.of(subject, [view.brief(viewer.words) for view in (*views, *ends)], total=len(started) + len(over), more=viewer.words.more,
                           link=settings.heartbeat.page_url("/"), kind="alert")

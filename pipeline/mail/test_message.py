@@ -16,6 +16,7 @@ from pipeline.mail.message.dkim import signer_of
 from pipeline.mail.transports import open_transport
 from pipeline.model import Message, MessageState, RecipientResult
 from pipeline.settings import Settings
+from pipeline.settings.fields.addresses import bare_address
 
 _TEXT = """\
 This is a test message of the pipeline, sent {at}.
@@ -50,7 +51,7 @@ def send_test(settings: Settings, data_dir: Path, to: str, *, now: datetime,
     if signer is not None:
         content = signer.header(io.BytesIO(content), at=now) + content
     message = Message(id=0, digest_id=None, message_id=str(mail["Message-ID"]), subject=str(mail["Subject"]),
-                      sender=compose.bare_address(settings.mail.envelope_sender), recipients=(compose.bare_address(to),),
+                      sender=bare_address(settings.mail.envelope_sender), recipients=(bare_address(to),),
                       file_key="", size_bytes=len(content), state=MessageState.WAITING, attempt=1, created_at=now,
                       next_attempt_at=now, sent_at=None, last_error="")
     transport = open_transport(settings, data_dir, dialogue=dialogue)

@@ -59,16 +59,23 @@ def upcoming(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
         if (until := host_pauses.paused_until(spider, hosts)) is not None:
             found = [entry if entry.name != name else replace(
                 entry, paused_until=until, next=max(entry.next, until) if entry.next else None) for entry in found]
+    found += upcoming_digests(store, settings, now=now)
+    return sorted(found, key=lambda entry: (entry.paused, entry.next is None, entry.next or now))
+
+
+def upcoming_digests(store: Store, settings: Settings, *, now: datetime) -> list[Entry]:
+    """Return an entry for each schedule of each digest, and for each digest without a schedule, in the order of the settings."""
     cursors = slots.read_cursors(store, "digest")
     times = {(name, schedule): _next(table, cursors.get((name, schedule)), now)
              for name, schedule, table in digest_slot_times(settings)}
     muted = digest_mutes.muted_until(store, now=now)
+    found = []
     for name, digest in settings.digests.items():
         own = [_entry("digest", name, table, times) for table in digest.schedule]
         if not digest.schedule:
             own.append(Entry("digest", name, None, "after each run with changes", None))
         found += own if name not in muted else [replace(entry, paused=True, pause_ends=muted[name]) for entry in own]
-    return sorted(found, key=lambda entry: (entry.paused, entry.next is None, entry.next or now))
+    return found
 
 
 def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, str], datetime | None]) -> Entry:

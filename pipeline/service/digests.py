@@ -18,6 +18,7 @@ from pipeline.workers.runner import Runner
 RETRY_S = 60.0
 ON_REQUEST = "manual "
 """The beginning of the slot key of a digest that a person asked for."""
+_AT_ONCE = (ON_REQUEST, digests.AGAIN)
 AT_ONCE = 2
 """Maximum number of digests that are built at the same time. With more than one, a slow digest does not delay the others."""
 
@@ -140,7 +141,7 @@ class DigestBuilder:
         try:
             while (claim := await asyncio.to_thread(digests.take_oldest, self._state.store, digest_id, owner=self._owner, now=utc_now())):
                 name = claim.name
-                if not claim.slot_key.startswith(ON_REQUEST) and (until := await self.waits_until(name)) is not None:
+                if not claim.slot_key.startswith(_AT_ONCE) and (until := await self.waits_until(name)) is not None:
                     await asyncio.to_thread(digests.give_back, self._state.store, claim, owner=self._owner, until=until)
                     return
                 await self._runner.digests.build(claim, self._owner)

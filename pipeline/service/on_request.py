@@ -6,13 +6,22 @@ import asyncio
 import contextlib
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError, SettingsError, UsageError
-from pipeline.heartbeat.http.operations.service_actions import CheckReport, ExportFormat, PreviewedMail, SendReport
+from pipeline.heartbeat.http.operations.message_file import attachments_of, head_of
+from pipeline.heartbeat.http.operations.service_actions import (
+    CheckReport,
+    DigestTime,
+    ExportFormat,
+    PreviewedMail,
+    SendReport,
+)
+from pipeline.mail.digests.notice import NOTHING_NEW
+from pipeline.schedule.upcoming import upcoming_digests
 from pipeline.service.digests import DigestBuilder
 from pipeline.service.item_export import ItemExports
 from pipeline.service.reload import Reloader
@@ -79,7 +88,19 @@ class RequestedActions:
                 code, lines = await self._command("digest", name, "--preview", folder, "--settings", self._state.settings.file)
                 if code != 0:
                     raise PipelineError(self._mask()("; ".join(lines[-3:])) or "the digest could not be rendered", where=f"digests.{name}")
-                return await asyncio.to_thread(_mails_in, Path(folder))
+                return await asyncio.to_thread(_mails_in, Path(folder), has_news=f"{name}: {NOTHING_NEW}" not in lines)
+
+    async def digest_times(self) -> Mapping[str, Sequence[DigestTime]]:
+        """Return the schedules of each digest with their next due times."""
+        settings = self._state.settings
+        found: dict[str, list[DigestTime]] = {}
+        for entry in await asyncio.to_thread(upcoming_digests, self._state.store, settings, now=utc_now()):
+            found.setdefault(entry.name, []).append(DigestTime(entry.schedule or "", entry.words, entry.next))
+        return found
+
+    async def build_requested_digest(self, name: str, claim_id: int) -> None:
+        """Begin to build a digest that a person has asked for, unless a process does it already."""
+        self._state.spawn(self._builder.build_requested(name, claim_id))
 
     async def check(self, toml: str | None) -> CheckReport:
         """Check the settings file, or what it would be with `toml` as one more file of settings.d."""
@@ -163,8 +184,18 @@ def _create_tables(settings: Settings) -> None:
     warm_up()
 
 
-def _mails_in(folder: Path) -> list[PreviewedMail]:
-    return [PreviewedMail(path.stem, _text_of(path), _text_of(path.with_suffix(".html"))) for path in sorted(folder.glob("*.txt"))]
+def _mails_in(folder: Path, *, has_news: bool) -> list[PreviewedMail]:
+    return [_mail_of(path, has_news=has_news) for path in sorted(folder.glob("*.txt"))]
+
+
+def _mail_of(path: Path, *, has_news: bool) -> PreviewedMail:
+    mail = path.with_suffix(".eml")
+    found = PreviewedMail(path.stem, _text_of(path), _text_of(path.with_suffix(".html")), has_news=has_news)
+    if not mail.exists():
+        return found
+    head = head_of(mail)
+    return replace(found, subject=head.subject, recipients=", ".join(filter(None, (head.to, head.cc))),
+                   attachments=tuple((file.name, file.size_bytes) for file in attachments_of(mail)))
 
 
 def _text_of(path: Path) -> str:

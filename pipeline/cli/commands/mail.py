@@ -58,7 +58,8 @@ def digest_deliver(settings_file: str, name: str, preview: Path | None, since: d
     if again or (send and since):
         raise SystemExit(send_again(store, settings, name, since=day, recipients=chosen, say=click.echo))
     if preview is not None:
-        for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day, fetch_pictures=PictureFetcher(store, settings)):
+        for path in preview_digest(store, settings, name, preview, now=datetime.now(UTC), since=day, fetch_pictures=PictureFetcher(store, settings),
+                                   say=lambda text: click.echo(f"{name}: {text}", err=True)):
             click.echo(str(path))
         if settings.digests[name].sends_individually:
             click.echo("some recipients get a message of their own; the files show the message to the first of them", err=True)
@@ -108,8 +109,8 @@ def _check_digest(settings: Settings, name: str) -> None:
 
 def _recipients_of(settings: Settings, name: str, addresses: tuple[str, ...]) -> list[str]:
     """Return the bare forms of these addresses. Raises UsageError for an address that is not a recipient of the digest."""
-    from pipeline.mail.message.compose import bare_address
     from pipeline.settings import nearest
+    from pipeline.settings.fields.addresses import bare_address
     table = settings.digests[name]
     everyone = [bare_address(each) for recipients in (table, *table.groups) for each in recipients.everyone]
     known = {address.casefold(): address for address in everyone} | {address: address for address in everyone}

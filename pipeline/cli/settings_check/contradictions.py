@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.settings import DigestTable, Settings, SpiderTable
+from pipeline.settings.models.heartbeat import HIDDEN_CLIENTS, HIDDEN_CLIENTS_FIX
 from pipeline.text import shown_url
 
 
@@ -16,6 +17,8 @@ def check(settings: Settings) -> Iterator[Remark]:
     beat = settings.heartbeat
     if settings.demo is not None and beat.on_port and settings.demo.port == beat.port != 0:
         yield Remark("demo.port", f"the demo site and the heartbeat cannot both use the port {beat.port}", "choose another port for one of them")
+    if beat.hides_clients:
+        yield Remark("heartbeat.public_url", HIDDEN_CLIENTS, HIDDEN_CLIENTS_FIX, suspicious=True, depends_on=("heartbeat",))
     for name, spider in settings.spiders.items():
         yield from _items(f"spiders.{name}", spider)
     for name, digest in settings.digests.items():

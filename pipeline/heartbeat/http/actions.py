@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email import message_from_binary_file, policy
-from email.message import EmailMessage
-from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipeline import proposal
 from pipeline.errors import UsageError
 from pipeline.heartbeat.http.operations.runs import log_tail
 from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.stored_files import OfferedFile, stored_file
-from pipeline.model import Change, Message, MessageState, Outcome, RecipientResult, Run
+from pipeline.model import Change, Outcome, Run
 from pipeline.settings import Settings
 from pipeline.settings.in_effect import Value, values_in_effect
 from pipeline.settings.masking import Mask
@@ -26,12 +20,9 @@ from pipeline.store.crawl import mendings
 from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
 from pipeline.store.health import recent_rows
-from pipeline.store.mail import outbox, refused_addresses
 from pipeline.store.runs import paused_spiders, runs
 from pipeline.text import escape_line
 
-BODY_BYTES = 4 * 2**20
-"""Maximum number of bytes shown of a message's body."""
 HISTORY = 50
 
 
@@ -46,18 +37,6 @@ class SpiderPage:
     new_rules: list[str]
     """The rules that are proposed for the spider, as lines; [] if there are none."""
     new_rules_note: str
-
-
-@dataclass(frozen=True)
-class MessagePage:
-    """The content of the page of one message.
-
-    deliveries: the time, the attempt number and the error of each delivery attempt.
-    """
-
-    message: Message
-    recipients: list[RecipientResult]
-    deliveries: list[tuple[datetime, int, str]]
 
 
 class AdminActions:
@@ -125,36 +104,6 @@ class AdminActions:
             f"`pipeline mend {name} --apply` writes these rules to the settings file"
         return rules, f"{done} ({found.report['agreement_line']})."
 
-    def waiting(self) -> list[recent_rows.MessageRow]:
-        return recent_rows.messages_in(self._store, (MessageState.WAITING, MessageState.PARKED))
-
-    def sent(self) -> list[recent_rows.MessageRow]:
-        return recent_rows.messages_in(self._store, (MessageState.SENT,))
-
-    def refused(self) -> list[refused_addresses.RefusedAddress]:
-        return refused_addresses.refused_addresses(self._store)[1]
-
-    def message(self, number: int) -> MessagePage | None:
-        found = outbox.get(self._store, number)
-        return None if found is None else MessagePage(*found)
-
-    def body(self, number: int) -> tuple[str, str] | None:
-        """Return the body of a message as it was sent, and its media type: text/html or text/plain.
-
-        Secrets in the body are masked. Returns None if there is no message with this number, or if its file was deleted.
-        """
-        found = outbox.get(self._store, number)
-        if found is None:
-            return None
-        key = found[0].file_key
-        html = str(PurePosixPath(key).with_suffix(".html"))
-        with suppress(FileNotFoundError), self._store.files.quick.local(html).open("rb") as file:
-            return self.mask(file.read(BODY_BYTES).decode("utf-8", "replace")), "text/html"
-        try:
-            shown = _body_of(self._store.files.quick.local(key)) if key else None
-        except FileNotFoundError:
-            shown = None
-        return (self.mask(shown[0]), shown[1]) if shown is not None else None
 
     def stored_file(self, key: str) -> OfferedFile | None:
         """Return a stored file that the pages offer; None if there is no such file. Raises StoreError."""
@@ -189,37 +138,8 @@ class AdminActions:
         self._check_known(name)
         paused_spiders.resume(self._store, name)
 
-    def retry(self, number: int) -> None:
-        """Request another delivery of a message. Raises UsageError if the message is not waiting or parked."""
-        if not outbox.retry(self._store, number, now=self._clock()):
-            raise UsageError(f"message {number} cannot be retried: the message was sent or dropped, or does not exist", where="outbox")
-
-    def mark_seen(self, number: int) -> None:
-        """Mark the addresses for which a message was refused as seen. Raises UsageError if there are none."""
-        if not refused_addresses.mark_seen(self._store, now=self._clock(), message_id=number):
-            raise UsageError(f"no address was refused for message {number}, or somebody has marked it as seen", where="outbox")
-
     def _check_known(self, name: str) -> None:
         if name not in self._settings().spiders:
             raise UsageError(f"no spider named {name!r}", where="settings.toml: spiders")
 
 
-def _text_of(text: Mapping[str, Any]) -> str:
-    """Return the text of a message for a notification channel, as a channel without limits shows it."""
-    return "\n".join(filter(None, (text["subject"], *text["lines"], text["more"][-1], text["link"])))
-
-
-def _body_of(path: Path) -> tuple[str, str] | None:
-    """Return the body of a message file and its media type; None if the file is too large or has no text.
-
-    A large message file need not be parsed, because the HTML of such a message is also stored in a separate file.
-    """
-    if path.stat().st_size > 8 * BODY_BYTES:
-        return None
-    if path.suffix == ".json":
-        return _text_of(json.loads(path.read_bytes())), "text/plain"
-    with path.open("rb") as file:
-        message = message_from_binary_file(file, policy=policy.default)
-    assert isinstance(message, EmailMessage)
-    part = message.get_body(("html", "plain"))
-    return (part.get_content()[:BODY_BYTES], part.get_content_type()) if part is not None else None

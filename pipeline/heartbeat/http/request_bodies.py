@@ -10,8 +10,8 @@ from aiohttp import web
 FORM_BYTES = 16 * 1024
 """Maximum size of a form in bytes; the forms on the pages have only one field."""
 _FORM = "application/x-www-form-urlencoded"
-_FIELDS = 16
-_READ: web.RequestKey[dict[str, str]] = web.RequestKey("form", dict[str, str])
+_FIELDS = 300
+_READ: web.RequestKey[dict[str, list[str]]] = web.RequestKey("form", dict[str, list[str]])
 
 
 def has_body(request: web.Request) -> bool:
@@ -44,10 +44,18 @@ async def field_of(request: web.Request, name: str, *, timeout_s: float) -> str:
 
     Raises an HTTPException if the body is not a valid form.
     """
-    return (await _form_of(request, timeout_s)).get(name, "")
+    return (await _form_of(request, timeout_s)).get(name, [""])[-1]
 
 
-async def _form_of(request: web.Request, timeout_s: float) -> dict[str, str]:
+async def values_of(request: web.Request, name: str, *, timeout_s: float) -> list[str]:
+    """Return all values of a field of the form in the request's body, such as of checkboxes with the same name.
+
+    Raises an HTTPException as `field_of` does.
+    """
+    return (await _form_of(request, timeout_s)).get(name, [])
+
+
+async def _form_of(request: web.Request, timeout_s: float) -> dict[str, list[str]]:
     """Return the fields of the form in the request's body, which is read once."""
     if not has_body(request):
         return {}
@@ -65,5 +73,7 @@ async def _form_of(request: web.Request, timeout_s: float) -> dict[str, str]:
         raise web.HTTPRequestTimeout from error
     except (ValueError, web.RequestPayloadError) as error:  # invalid chunks or invalid UTF-8
         raise web.HTTPBadRequest from error
-    request[_READ] = dict(fields)
-    return request[_READ]
+    form = request[_READ] = {}
+    for name, value in fields:
+        form.setdefault(name, []).append(value)
+    return form

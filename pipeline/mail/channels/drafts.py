@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.mail.channels.text import ChannelText
-from pipeline.mail.message import compose
 from pipeline.model import DraftMessage
 from pipeline.settings import Settings
+from pipeline.settings.fields.addresses import bare_address
 from pipeline.settings.fields.secret import Secret
 from pipeline.store import Store
 
@@ -22,7 +22,7 @@ def channel_drafts(store: Store, settings: Settings, text: ChannelText, notify: 
     The only recipient of a message is the reference of the channel's URL, never the URL itself. stem: key of the file without number and
     ending. message_id: returns the Message-ID of the message with a number. first: number of the first message.
     """
-    content, sender = text.as_bytes(), compose.bare_address(settings.mail.envelope_sender)
+    content, sender = text.as_bytes(), bare_address(settings.mail.envelope_sender)
     for number, reference in enumerate(dict.fromkeys(secret.reference for secret in notify), first):
         key = f"{stem}-{number}.json"
         store.files.write(key, content)

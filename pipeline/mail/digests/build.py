@@ -18,10 +18,10 @@ from pipeline.mail.digests.preview import standalone
 from pipeline.mail.digests.recipients import with_only
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, RenderLevel, scratch_folder
 from pipeline.mail.digests.smaller_digest import with_less
-from pipeline.mail.message import compose
 from pipeline.mail.render.item_pictures import FetchPictures, PictureLoader
 from pipeline.model import REBUILD_STEPS, ChangeKind, DigestClaim, DraftMessage
 from pipeline.settings import Settings
+from pipeline.settings.fields.addresses import bare_address
 from pipeline.store import Store
 from pipeline.store.files.scratch import scratch_of_digest
 from pipeline.store.mail import digests as stored
@@ -119,8 +119,8 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLe
                 renderer.write(file, envelope, mail)
             drafts.append(DraftMessage(
                 message_id=envelope.message_id, subject=clean_line(mail.rendered.subject),
-                sender=compose.bare_address(settings.mail.envelope_sender),
-                recipients=tuple(dict.fromkeys(map(compose.bare_address, mail.table.everyone))),
+                sender=bare_address(settings.mail.envelope_sender),
+                recipients=tuple(dict.fromkeys(map(bare_address, mail.table.everyone))),
                 file_key=f"{stem}.eml", size_bytes=store.files.size(f"{stem}.eml"),
                 recipients_of=mail.recipients_of))
             if max_bytes is not None and drafts[-1].size_bytes > max_bytes:

@@ -8,6 +8,9 @@ from pipeline.languages import reasons, wording
 from pipeline.settings import Language
 from pipeline.text import clean_line
 
+NOTHING_NEW = "there is nothing new to report, so this mail would not be sent"
+"""Said of a preview without news."""
+
 
 @dataclass(frozen=True)
 class Notice:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import MailError, UsageError
 from pipeline.mail.digests.channel_text import content_text
 from pipeline.mail.digests.contents import contents_of
+from pipeline.mail.digests.notice import NOTHING_NEW
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, scratch_folder
 from pipeline.mail.render.item_pictures import FetchPictures, PictureLoader
 from pipeline.mail.render.render import Rendered
@@ -17,8 +19,12 @@ from pipeline.store import Store
 from pipeline.store.mail import digests as stored
 
 
-def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime,
-            since: datetime | None = None, fetch_pictures: FetchPictures | None = None) -> list[Path]:
+def _ignore(_: str) -> None:
+    """Do nothing. This is the default of `say`."""
+
+
+def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: datetime, since: datetime | None = None,
+            fetch_pictures: FetchPictures | None = None, say: Callable[[str], None] = _ignore) -> list[Path]:
     """Render the mails that the next digest would consist of, and write them as files to `folder`.
 
     The store is not changed. If each recipient gets a message of their own, only the message of the first recipient is written.
@@ -27,7 +33,7 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
     NAME-notify.txt with the text for notification channels.
 
     since: report every run that ended at or after this time; None means the runs that this digest has not reported yet. fetch_pictures:
-    fetches the pictures of items; None shows none.
+    fetches the pictures of items; None shows none. say: called with NOTHING_NEW if the files show a mail without news, which would not be sent.
 
     Raises UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be
     written, StoreError.
@@ -43,7 +49,10 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(folder / f".rendering-{name}") as scratch:
-            contents = contents_of(store, settings, name, run_ids, even_empty=True)
+            contents = contents_of(store, settings, name, run_ids)
+            if not contents:
+                say(NOTHING_NEW)
+                contents = contents_of(store, settings, name, run_ids, even_empty=True)
             mails = (mail for mail in renderer.mails(contents, scratch=scratch, keep_under="") if mail.is_first)
             for number, mail in enumerate(mails, 1):
                 stem = folder / (name if number == 1 else f"{name}-{number}")

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pipeline.mail.message import compose
 from pipeline.settings import RECIPIENT, DigestTable, Settings
+from pipeline.settings.fields.addresses import bare_address
 
 
 def tables_of_messages(table: DigestTable) -> Iterator[DigestTable]:
@@ -19,7 +20,7 @@ def tables_of_messages(table: DigestTable) -> Iterator[DigestTable]:
     if table.is_individual:
         first: dict[str, str] = {}
         for address in table.everyone:
-            first.setdefault(compose.bare_address(address), address)
+            first.setdefault(bare_address(address), address)
         for address in first.values():
             yield table.model_copy(update={"to": (address,), "cc": (), "bcc": ()})
         return
@@ -32,7 +33,7 @@ def with_only(settings: Settings, name: str, addresses: Collection[str]) -> Sett
     table = settings.digests.get(name)
     if table is None:
         return settings
-    own, *groups = [each.only(lambda address: compose.bare_address(address) in addresses) for each in (table, *table.groups)]
+    own, *groups = [each.only(lambda address: bare_address(address) in addresses) for each in (table, *table.groups)]
     return settings.model_copy(update={"digests": {name: own.model_copy(update={"groups": tuple(groups)})}})
 
 
@@ -44,4 +45,4 @@ def unsubscribe_url(table: DigestTable) -> str:
 
 def quoted_recipient(table: DigestTable) -> str:
     """Return the address of the only recipient, percent-encoded, without the display name."""
-    return quote(compose.bare_address(table.everyone[0]), safe="")
+    return quote(bare_address(table.everyone[0]), safe="")

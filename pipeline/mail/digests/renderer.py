@@ -41,6 +41,7 @@ from pipeline.mail.render.render import (
 )
 from pipeline.model import ChangeKind
 from pipeline.settings import RECIPIENT, DigestTable, Settings, SpiderTable
+from pipeline.settings.fields.addresses import bare_address
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 
@@ -184,7 +185,7 @@ class DigestRenderer:
 
     def _packed(self, content: RecipientsContent, attach: Sequence[str], *, scratch: Path, keep_under: str) -> Packed:
         table, summary = content.table, content.summary
-        copies = len({compose.bare_address(address) for address in table.everyone}) if table.is_individual else 1
+        copies = len({bare_address(address) for address in table.everyone}) if table.is_individual else 1
         limit_bytes = min(table.attach_limit, COPIED_BYTES // max(copies, 1))
         oversize = "list" if limit_bytes < table.attach_limit and table.oversize == "split" else table.oversize
         packer = Packer(self._store, stem=f"{self._name}-{self._now.astimezone(table.zone(self._settings.zone)):%Y-%m-%d}", scratch=scratch,

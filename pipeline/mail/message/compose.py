@@ -7,7 +7,6 @@ chunk of an attachment is in memory at a time. All content is 7-bit (RFC 2045) w
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from pipeline.mail.message.attachment_encoding import encoding_of, write_attachm
 from pipeline.mail.message.attachments import Attachment
 from pipeline.mail.message.dkim import Signer
 from pipeline.mail.message.header_folding import address_header, parameter_header
+from pipeline.settings.fields.addresses import bare_address, name_and_address
 from pipeline.text import clean_line, clean_subject
 
 SUBJECT_LENGTH = 150
@@ -107,33 +107,6 @@ class Picture:
     content_type: str = "image/png"
 
 
-def _name_and_address(written: str) -> tuple[str, str]:
-    """Return the display name and the address of an address in the settings.
-
-    The display name needs no quotes there, even if it contains commas: `Doe, Jane <jane@example.com>`.
-    """
-    name, opened, rest = written.strip().rpartition("<")
-    if not opened:
-        return "", rest.strip()
-    name = name.strip()
-    if len(name) > 1 and name[0] == name[-1] == '"':
-        name = re.sub(r"\\(.)", r"\1", name[1:-1])
-    return name, rest.removesuffix(">").strip()
-
-
-def bare_address(address: str) -> str:
-    """Return an address without its display name, with the domain in ASCII (IDNA).
-
-    `Me <me@example.com>` becomes `me@example.com`.
-    """
-    _, found = _name_and_address(address)
-    local, _, domain = found.rpartition("@")
-    try:
-        return f"{local}@{domain.encode('idna').decode('ascii')}" if local else found
-    except UnicodeError:
-        return found
-
-
 def by_alphabet(addresses: Iterable[str]) -> list[tuple[str, ...]]:
     """Divide addresses among two messages: first those in ASCII, then those whose local part is not; a group without addresses is left out.
 
@@ -174,7 +147,7 @@ def thread_id(name: str, sender: str) -> str:
 
 
 def _address(address: str) -> Address:
-    name, _ = _name_and_address(address)
+    name, _ = name_and_address(address)
     local, _, domain = bare_address(address).rpartition("@")
     return Address(clean_line(name, _NAME_LENGTH), local, domain)
 

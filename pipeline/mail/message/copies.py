@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from pipeline.mail.message import compose
 from pipeline.mail.message.dkim import Signer
+from pipeline.settings.fields.addresses import bare_address
 
 _RECIPIENT_HEADER = re.compile(rb"^(To|Message-ID|List-Unsubscribe): [^\r]*\r\n(?:[ \t][^\r]*\r\n)*", re.MULTILINE)
 
@@ -56,7 +57,7 @@ class Copies:
         An address that is not ASCII changes all headers (RFC 6532). A text longer than the mark could make a line too long (RFC 2045, 6.7).
         Base64 hides the mark.
         """
-        if len(text) > len(self._mark) or not all(compose.bare_address(address).isascii() for address in envelope.to):
+        if len(text) > len(self._mark) or not all(bare_address(address).isascii() for address in envelope.to):
             return False
         if not self._pieces:
             self._pieces = list(compose.pieces(envelope, self._content))

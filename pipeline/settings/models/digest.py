@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.registry import ATTACHMENT_FORMATS
+from pipeline.settings.fields.addresses import bare_address
 from pipeline.settings.fields.conditions import ConditionText
 from pipeline.settings.fields.mail_links import RECIPIENT, HttpsUrl, UnsubscribeUrl
 from pipeline.settings.fields.scalars import Address, Size, Table, ZoneName
@@ -82,6 +83,11 @@ class RecipientsTable(Table):
     @property
     def everyone(self) -> tuple[str, ...]:
         return (*self.to, *self.cc, *self.bcc)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The bare addresses of all recipients, each once."""
+        return tuple(dict.fromkeys(map(bare_address, self.everyone)))
 
     def only(self, wanted: Callable[[str], bool]) -> Self:
         """Return a copy whose recipients are only the wanted addresses, without notification channels."""

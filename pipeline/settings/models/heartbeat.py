@@ -19,6 +19,10 @@ from pipeline.settings.fields.scalars import (
 )
 from pipeline.settings.fields.secret import Secret
 
+HIDDEN_CLIENTS = ("public_url is https and the port speaks no TLS, so a proxy is in front of it, and trusted_proxies does not name it: all people behind it "
+                  "count as one client, and need no token for the status if it writes no X-Forwarded-For")
+HIDDEN_CLIENTS_FIX = "set trusted_proxies to the address of the proxy, such as [\"127.0.0.1\"], and let it write X-Forwarded-For and X-Forwarded-Proto"
+
 
 class HeartbeatTable(Table):
     """The heartbeat server: where it listens, who may connect, and when the status is degraded."""
@@ -132,6 +136,11 @@ class HeartbeatTable(Table):
     def file_url(self, key: str) -> str:
         """Return the URL under which the pages offer a stored file; "" if `public_url` is not set. key: key of the file in the file store."""
         return self.page_url(f"/files/{key}")
+
+    @property
+    def hides_clients(self) -> bool:
+        """Whether people reach the port through a proxy that `trusted_proxies` does not name: the public URL needs TLS, which the port does not speak."""
+        return self.on_port and self.certificate is None and not self.trusted_proxies and (self.public_url or "").startswith("https:")
 
     @property
     def on_port(self) -> bool:

@@ -47,6 +47,8 @@ CLAIM_TTL = timedelta(minutes=1)
 """The duration of the lease of a claim. After a node has died, its digests wait this long at most until another node renders them."""
 _WELL = (Outcome.SUCCEEDED.value, Outcome.STOPPED.value)
 _NUMBER = re.compile(r"\d+")
+AGAIN = "again "
+"""The beginning of the slot key of a digest that is sent again because a person asked for it."""
 FIRST_PAUSE = timedelta(seconds=15)
 """The pause after the first failure to render the digest of a claim. The pause doubles with each further failure."""
 
@@ -145,9 +147,34 @@ def claim_again(store: Store, name: str, again: Again, *, owner: str, now: datet
     """
     with store.write(durable=True) as connection:
         row = connection.execute(insert(digests).values(
-            name=name, slot_key=f"again {now.isoformat()}", created_at=now, lease_owner=owner, lease_until=now + ttl, attempt=1,
+            name=name, slot_key=f"{AGAIN}{now.isoformat()}", created_at=now, lease_owner=owner, lease_until=now + ttl, attempt=1,
             again=asdict(again)).returning(digests)).one()
         return _claim(row, again.run_ids, again=again)
+
+
+def request_again(store: Store, name: str, again: Again, *, key: str, now: datetime) -> int | None:
+    """Create a claim as `claim_again` does, but one that any process builds; return its id.
+
+    key: identifies the request. If there is a claim with this key, None is returned and nothing is created, so that a form that is submitted
+    twice does not send a digest twice.
+    """
+    slot_key = f"{AGAIN}{key}"
+    with store.write(durable=True) as connection:
+        if connection.execute(select(digests.c.id).where(digests.c.name == name, digests.c.slot_key == slot_key).limit(1)).first() is not None:
+            return None
+        created: int = connection.execute(insert(digests).values(
+            name=name, slot_key=slot_key, created_at=now, again=asdict(again)).returning(digests.c.id)).scalar_one()
+        jobs.defer_digest(connection, created, name)
+        return created
+
+
+def reported_runs(store: Store, digest_id: int) -> tuple[int, ...]:
+    """Return the ids of the runs that a digest reports; () if retention has deleted them."""
+    with store.read() as connection:
+        row = connection.execute(select(digests.c.again).where(digests.c.id == digest_id)).first()
+        if row is not None and row.again is not None:
+            return tuple(row.again["run_ids"])
+        return tuple(_runs_of_claim(connection, digest_id))
 
 
 def last_sent(store: Store, name: str) -> tuple[datetime, tuple[int, ...]] | None:

@@ -59,6 +59,9 @@ fields = { username = "me", password = { env = "BOOKS_PASSWORD" } }
 check = "a"
 [spiders.books.cookies]
 header = { env = "BOOKS_COOKIE" }
+[digests.books]
+spiders = ["books"]
+to = ["you@example.com"]
 [spiders.idle]
 start = ["https://idle.example/"]
 items.fields.title = "h1"
@@ -321,7 +324,7 @@ def test_scraped_text_is_never_markup(browser, world):
 
 def test_a_digest_is_shown_as_it_was_sent_in_a_sandbox(browser, world):
     world.fill()
-    assert "[books] 40 new" in page(browser, "/digests").text_content()
+    assert "[books] 40 new" in page(browser, "/outbox?state=sent").text_content()
     frame, = page(browser, f"/messages/{world.sent}").cssselect("iframe")
     assert frame.get("sandbox") == ""
     body = browser.get(browser.base + frame.get("src"), timeout=10)

@@ -8,6 +8,7 @@ import pytest
 import requests
 from lxml import html
 
+from pipeline.cli.settings_check import remarks_on
 from pipeline.errors import SettingsError
 from pipeline.heartbeat.access import AccessPolicy, parse_networks
 from pipeline.heartbeat.http.access import sessions, token_verifier
@@ -111,6 +112,20 @@ def test_a_session_ends_after_idle_time_and_at_the_latest_after_its_maximum(worl
         assert connection.exec_driver_sql("SELECT count(*) FROM console_sessions").scalar() == 0
 
 
+def test_who_has_a_session_that_has_ended_is_told_so_and_comes_back_to_the_page(world):
+    browser = world.browser()
+    proof = world.proof(browser)
+    world.now = NOW + timedelta(hours=3)
+    found = html.fromstring(browser.get(f"{world.base}/spiders/books", timeout=10).content)
+    assert found.cssselect("h1")[0].text == "Your session has ended"
+    assert found.forms[0].action == "/enter?next=/spiders/books"
+    lost = world.post(browser, "/spiders/books/pause", proof)
+    assert (lost.status_code, "had no effect" in lost.text, "/enter?next=/spiders/books" in lost.text) == (403, True, True)
+    assert "Your session has ended" not in requests.get(f"{world.base}/spiders/books", timeout=10).text
+    world.settings = world.settings.model_copy(update={"pipeline": world.settings.pipeline.model_copy(update={"language": "zh"})})
+    assert "您的登录已结束" in browser.get(f"{world.base}/spiders/books", timeout=10).text
+
+
 def test_a_session_outlives_the_service_but_neither_its_token_nor_the_one_in_data_dir(world):
     token = api_tokens.create(world.store, "anna", "full", now=NOW)
     browser, main = world.browser(token), world.browser()
@@ -168,6 +183,7 @@ def test_an_address_that_guesses_tokens_must_wait_and_a_repeated_wrong_token_is_
     assert (answers[0], answers[-1]) == (403, 429)
     limited = requests.post(url, data={"token": world.token.reveal()}, timeout=10)
     assert (limited.status_code, 0 < int(limited.headers["Retry-After"]) <= 21) == (429, True)
+    assert f"Try again in {limited.headers['Retry-After']} seconds" in html.fromstring(limited.content).cssselect("[role=alert]")[0].text
     assert requests.get(f"{world.base}/?token=x", timeout=10).status_code == 429
     bearer = requests.get(f"{world.base}/spiders/books", headers={"Authorization": f"Bearer {world.token.reveal()}"}, timeout=10)
     assert bearer.status_code == 200, "scripts on this machine"
@@ -213,6 +229,28 @@ def test_without_trusted_proxies_a_forwarded_request_is_not_taken_for_one_of_thi
     assert requests.get(f"{world.base}/status.json", timeout=10).status_code == 200
     world.browser(**{header: "203.0.113.9"})
     assert world.audited()[-1][1] == "127.0.0.1", "what an unknown sender claims is not written to the audit log as the source"
+
+
+@pytest.mark.parametrize(("policy", "with_token", "says"), [
+    ({"public_url": PUBLIC}, True, True), ({"public_url": PUBLIC, "proxies": parse_networks(("10.0.0.9",))}, True, True),
+    ({"public_url": PUBLIC}, False, False),  # anybody can write this header
+    ({"public_url": PUBLIC, "proxies": PROXY}, True, False), ({}, True, False)])
+def test_the_log_says_once_that_a_proxy_is_not_among_the_trusted_ones(world, caplog, policy, with_token, says):
+    world.serve(**policy)
+    headers = {"X-Forwarded-For": "203.0.113.9"} | ({"Authorization": f"Bearer {world.token.reveal()}"} if with_token else {})
+    for _ in range(2):
+        requests.get(f"{world.base}/spiders/books", headers=headers, timeout=10)
+    assert ["a proxy at 127.0.0.1 forwards requests" in record.getMessage() for record in caplog.records if record.name == "pipeline"] == [True] * says
+
+
+@pytest.mark.parametrize(("table", "hidden"), [
+    ('public_url = "https://news.example.com"', True), ('public_url = "http://192.168.1.5:8000"', False), ("", False),
+    ('public_url = "https://news.example.com"\ntrusted_proxies = ["10.0.0.5"]', False),
+    ('public_url = "https://news.example.com"\ncertificate = "cert.pem"', False),
+    ('public_url = "https://news.example.com"\nsocket = "heartbeat.sock"', False)])
+def test_a_proxy_must_be_in_front_where_the_public_url_needs_tls_that_the_port_does_not_speak(settings, table, hidden):
+    found = settings(f"[heartbeat]\n{table}\n[spiders.a]\nstart = 'https://a.example/'\nitems.fields.t = 'h1'\n")
+    assert ["trusted_proxies does not name it" in str(remark) for remark in remarks_on(found) if remark.key == "heartbeat.public_url"] == [True] * hidden
 
 
 @pytest.mark.parametrize(("policy", "headers", "secure"), [

@@ -19,6 +19,7 @@ import pytest
 
 from pipeline.mail.message import compose
 from pipeline.mail.message.attachments import Attachment
+from pipeline.settings.fields.addresses import bare_address
 
 AT = datetime(2026, 11, 29, tzinfo=UTC)
 _WORD = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|<([^<>]*)>|(,)|([^\s",<>]+))')
@@ -147,4 +148,4 @@ def test_readers_see_the_name_and_the_type_of_an_attachment(tmp_path: Path, name
 def test_a_display_name_in_the_settings_needs_no_quotes(text: str, meant: tuple[str, str]) -> None:
     message = compose.headers(envelope([("", "a@example.com")], sender=text, to=[text, "a@example.com"]))
     assert [(one.display_name, one.addr_spec) for one in message["To"].addresses] == [meant, ("", "a@example.com")]
-    assert compose.bare_address(text) == meant[1]
+    assert bare_address(text) == meant[1]

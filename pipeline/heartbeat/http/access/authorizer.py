@@ -21,6 +21,8 @@ from pipeline.heartbeat.http.request_bodies import field_of
 from pipeline.heartbeat.token import same_secret
 from pipeline.store.access.api_tokens import hash_of
 
+FAILURE: web.ResponseKey[str] = web.ResponseKey("failure", str)
+"""The key under which a response that is a page has the error for the audit log."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -54,6 +56,11 @@ class Authorizer:
     def csrf_token(self) -> str:
         """The CSRF token of the session whose request is being handled, which each form on its pages contains as a hidden field."""
         return self._identifier.csrf_token
+
+    @property
+    def may_act(self) -> bool:
+        """Whether the sender of the request that is being handled may change something; pages show no buttons to others."""
+        return self._identifier.may_act
 
     @property
     def feed_key(self) -> str:
@@ -111,20 +118,26 @@ class Authorizer:
                 return self.locked(request)
             if not caller.may_act:
                 await self._record(caller, request, "refused: the token is read-only")
-                return web.Response(status=403, text="error: this token may only read; create one that may act with `pipeline token create NAME`\n")
+                return self._refused(caller, "this token may only read; create one that may act with `pipeline token create NAME`", request)
             if not caller.by_header and not await self._is_our_form(request, caller):
                 await self._record(caller, request, "refused: the form was not on a page of this service")
-                return web.Response(status=403, text="error: the request did not come from a page of this service; "
-                                                     "go back, reload the page and press the button again\n")
+                return self._refused(caller, "the request did not come from a page of this service; go back, reload the page and press the button again", request)
             try:
                 response = await handler(request)
             except web.HTTPException as error:
                 await self._record(caller, request, f"failed: {error.status} {error.reason}")
                 raise
-            failure = response.text if response.status >= 400 and isinstance(response, web.Response) else None
+            failure = response.get(FAILURE) or (response.text if response.status >= 400 and isinstance(response, web.Response) else None)
             await self._record(caller, request, f"failed: {failure.strip()}" if failure else "done")
             return response
         return answer
+
+    def _refused(self, caller: Caller, error: str, request: web.Request) -> web.Response:
+        """Return the response to an action that is refused: for a browser a page, for a script a line."""
+        if caller.by_header:
+            return web.Response(status=403, text=f"error: {error}\n")
+        page = self._pages.render("problem.html", mask=str, authorized=True, may_act=False, csrf_token=caller.csrf_token, error=error, back=_page_of(request))
+        return web.Response(status=403, text=page, content_type="text/html")
 
     async def _record(self, caller: Caller, request: web.Request, outcome: str) -> None:
         if self._audit is not None:
@@ -134,15 +147,17 @@ class Authorizer:
         if self._audit is not None:
             await self._audit.write(caller, action, "pages", outcome)
 
-    def locked(self, request: web.Request, *, wrong: bool = False) -> web.Response:
-        """Return the page that asks for the token.
+    def locked(self, request: web.Request, *, wrong: bool = False, wait_s: int = 0) -> web.Response:
+        """Return the page that asks for the token. wrong: whether the given one is wrong. wait_s: how long none is examined; 0 if one may be given.
 
         A browser sends no SameSite=Strict cookie when a link on another site, such as a web mail, leads here. The page is therefore
         loaded once more, which makes it a request of this site.
         """
         again = request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site" and not request.query
-        page = request.path if request.method == "GET" else request.query.get("next", "")
-        return web.Response(status=403, text=self._pages.locked(wrong=wrong, again=again, page=page), content_type="text/html")
+        page = request.query.get("next", "") if request.path in ("/", "/enter") else _page_of(request)
+        text = self._pages.locked(wrong=wrong, again=again, page=page, ended=self._identifier.has_ended_session(request), wait_s=wait_s,
+                                  lost=request.method == "POST" and request.path != "/enter")
+        return web.Response(status=429 if wait_s else 403, text=text, content_type="text/html", headers={"Retry-After": str(wait_s)} if wait_s else {})
 
     async def log_in(self, request: web.Request, given: str) -> web.Response:
         """Start a session, and redirect to a page whose URL does not contain the token.
@@ -154,8 +169,7 @@ class Authorizer:
         try:
             caller = await self._identifier.with_token(given, client)
         except TooManyWrongTokensError as error:
-            return web.Response(status=429, headers={"Retry-After": error.headers["Retry-After"]}, text="error: too many wrong tokens "
-                                f"came from this address; try again in {error.headers['Retry-After']} seconds\n")
+            return self.locked(request, wait_s=int(error.headers["Retry-After"]))
         if caller is None or self._sessions is None:
             if given and self._wrong.count(client.address, given):
                 await self._write(Caller("unknown", "read", client.address or "Unix socket"), "sign-in", "refused: the token is wrong")
@@ -206,6 +220,11 @@ class Authorizer:
         if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return False
         return bool(caller.csrf_token) and same_secret(await self._field(request, "proof"), caller.csrf_token)
+
+
+def _page_of(request: web.Request) -> str:
+    """Return the path of the page on which a request was made: its own, or the one above that of a button."""
+    return request.path if request.method == "GET" else request.path.rpartition("/")[0] or "/"
 
 
 def _own_path(path: str) -> str:

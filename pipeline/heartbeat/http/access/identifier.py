@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Protocol
@@ -22,7 +23,10 @@ CALLER: web.RequestKey[Caller | None] = web.RequestKey("caller")
 USER_HEADER = "Pipeline-User"
 """The header with which commands of this program say which Unix user has called them."""
 _CLIENT: web.RequestKey[Client] = web.RequestKey("client")
-_CSRF_TOKEN: ContextVar[str] = ContextVar("csrf_token", default="")
+_CURRENT: ContextVar[Caller | None] = ContextVar("caller", default=None)
+
+
+_log = logging.getLogger("pipeline")
 
 
 class HttpConnection(Protocol):
@@ -68,11 +72,12 @@ class Identifier:
         self._tokens = tokens
         self._sessions = sessions
         self._wrong = wrong
+        self._told_of_proxy = False
 
     async def identify(self, request: web.Request) -> Caller | None:
         """Find out who sends a request. Raises HTTPException if the request is refused for the address that it comes from."""
         request[CALLER] = None
-        _CSRF_TOKEN.set("")
+        _CURRENT.set(None)
         try:
             client = request[_CLIENT] = client_of(request.remote or "", request.headers, self._access.is_proxy)
         except ValueError as error:
@@ -80,7 +85,11 @@ class Identifier:
         if client.forwarded and not self._access.may_connect(client.address):
             raise web.HTTPForbidden
         found = request[CALLER] = await self._caller(request, client)
-        _CSRF_TOKEN.set(found.csrf_token if found is not None else "")
+        if found is not None and client.hidden and not self._told_of_proxy and self._access.public_url.startswith("https:"):
+            self._told_of_proxy = True  # only of a request with a token: others may write such a header without any proxy
+            _log.warning("heartbeat: a proxy at %s forwards requests, and trusted_proxies does not name it: all people behind it count as one client; "
+                         "set trusted_proxies = [\"%s\"]", *[client.address or "the Unix socket"] * 2)
+        _CURRENT.set(found)
         return found
 
     async def _caller(self, request: web.Request, client: Client) -> Caller | None:
@@ -116,6 +125,10 @@ class Identifier:
         found = await self._tokens.verify(given) if self._tokens is not None else None
         return Caller(found.name, found.scope, _source_of(client)) if found is not None else None
 
+    def has_ended_session(self, request: web.Request) -> bool:
+        """Return whether the browser has the cookie of a session that has ended."""
+        return request[CALLER] is None and bool(request.cookies.get(self.cookie_name(request)))
+
     @staticmethod
     def client_of(request: web.Request) -> Client:
         """Return where an identified request comes from."""
@@ -124,7 +137,14 @@ class Identifier:
     @property
     def csrf_token(self) -> str:
         """The CSRF token of the session that sends the request which is being handled; "" if there is none."""
-        return _CSRF_TOKEN.get()
+        caller = _CURRENT.get()
+        return caller.csrf_token if caller is not None else ""
+
+    @property
+    def may_act(self) -> bool:
+        """Whether the sender of the request which is being handled may change something; False for a read-only token."""
+        caller = _CURRENT.get()
+        return caller is not None and caller.may_act
 
     def may_read_status(self, request: web.Request) -> bool:
         """Return whether a request needs no token to read the status. Behind a proxy, the address of the client decides."""

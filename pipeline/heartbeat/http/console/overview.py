@@ -57,7 +57,7 @@ class OverviewViews:
         rows = rows_of(snapshot, self._tags())
         number = self.live.note(rows)
         page = await asyncio.to_thread(overview_page, self._pages, snapshot, rows, OverviewQuery.of(request.query), authorized=authorized and self._site is not None,
-                                       feed_key=self._authorizer.feed_key if authorized else "", number=number, csrf_token=self._authorizer.csrf_token)
+                                       feed_key=self._authorizer.feed_key if authorized else "", number=number, csrf_token=self._authorizer.csrf_token, may_act=self._authorizer.may_act)
         return web.Response(text=page, content_type="text/html")
 
     async def _read(self) -> Overview:
@@ -98,7 +98,7 @@ class OverviewViews:
 
 
 def overview_page(pages: PageRenderer, snapshot: Snapshot, rows: list[OverviewRow], query: OverviewQuery, *, authorized: bool,
-                  feed_key: str = "", number: int = 0, csrf_token: str = "") -> str:
+                  feed_key: str = "", number: int = 0, csrf_token: str = "", may_act: bool = False) -> str:
     """Return the overview with the rows that the query finds. number: of the state that is shown (LiveRows.note)."""
     found = sorted_rows([row for row in rows if query.finds(row)], query.sort)
     last = max(1, -(-len(found) // ROWS))
@@ -107,7 +107,7 @@ def overview_page(pages: PageRenderer, snapshot: Snapshot, rows: list[OverviewRo
     return pages.render(
         "overview.html", mask=str, now=snapshot, authorized=authorized, feed_key=feed_key, query=query, rows=found[(at - 1) * ROWS:at * ROWS],
         found=len(found), total=len(rows), page=at, pages=last, tags=tags, sorts=SORTS, states=STATES, counts=_counts(rows),
-        others=other_reasons(snapshot), number=number, csrf_token=csrf_token)
+        others=other_reasons(snapshot), number=number, csrf_token=csrf_token, may_act=may_act)
 
 
 def _counts(rows: list[OverviewRow]) -> dict[str, int]:

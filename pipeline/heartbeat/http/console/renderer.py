@@ -25,7 +25,8 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _WIDTH, _HEIGHT = 96, 24
 _LONGEST_VALUE = 120
 _JUST_NOW_S = 5.0
-_UNITS = ((2 * 86400, "{n} d"), (3600, "{n} h"), (60, "{n} min"), (1, "{n} s"))
+_UNITS = ((2 * 86400, 86400, "{n} d"), (3600, 3600, "{n} h"), (60, 60, "{n} min"), (0, 1, "{n} s"))
+"""From how many seconds on a span is given in a unit, the length of the unit, and its text."""
 _CHARTS = 1000
 """Maximum number of cached charts, enough for 500 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
@@ -46,7 +47,7 @@ class PageRenderer:
         self._templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took, "ago": self._ago, "reason": self._reason,
-                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "xml": xml_text, "clock": self._clock}
+                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock}
         self._templates.globals |= {"figures": FIGURES, "state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
         self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
         """The text and the media type of each style sheet, script and icon, by file name."""
@@ -58,12 +59,14 @@ class PageRenderer:
         """
         return self._templates.get_template(template).render(mask=mask, **facts)
 
-    def locked(self, *, wrong: bool, again: bool = False, page: str = "") -> str:
+    def locked(self, *, wrong: bool, again: bool = False, page: str = "", ended: bool = False, wait_s: int = 0, lost: bool = False) -> str:
         """Return the page that asks for the token.
 
-        again: whether the browser is to load the page again at once. page: path of the page that the browser asked for.
+        wrong: whether the given one is wrong. ended: whether the browser had a session. wait_s: for how many seconds no token is examined. lost: whether a
+        button was pressed, without effect. again: whether the browser is to load the page again at once. page: path of the page that the browser asked for.
         """
-        return self._templates.get_template("locked.html").render(wrong=wrong, again=again, page=page, authorized=False)
+        return self._templates.get_template("locked.html").render(
+            wrong=wrong, again=again, page=page, ended=ended, wait_s=wait_s, lost=lost, authorized=False)
 
     def live(self, run: Run) -> dict[str, Any]:
         """Return the values on a run's page that change while the run is in progress."""
@@ -118,7 +121,7 @@ class PageRenderer:
 
 def _distance(seconds: float, texts: PageTexts) -> str:
     """Return a span of time in its largest unit, rounded down."""
-    number, unit = next((int(seconds // length), unit) for length, unit in _UNITS if seconds >= length or length == 1)
+    number, unit = next((int(seconds // length), unit) for least, length, unit in _UNITS if seconds >= least)
     return texts.text(unit, n=number)
 
 
@@ -159,6 +162,13 @@ def plain(context: Context, text: str) -> str:
     """Return scraped text on one line, with secrets masked and control characters escaped."""
     masked: str = context["mask"](" ".join(text.split()))
     return escape_line(masked)
+
+
+@pass_context
+def masked(context: Context, line: str) -> str:
+    """Return a line of text with its white space, with secrets masked and control characters escaped."""
+    found: str = context["mask"](line)
+    return escape_line(found)
 
 
 def _short(text: str) -> str:

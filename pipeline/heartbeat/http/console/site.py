@@ -10,7 +10,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from pipeline.errors import PipelineError, StoreError, UsageError
-from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler
+from pipeline.heartbeat.http.access.authorizer import FAILURE, Authorizer, Handler
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.stored_files import in_file_thread
@@ -36,11 +36,30 @@ class Site:
 
     def add_actions(self, router: web.UrlDispatcher, actions: dict[str, Handler]) -> None:
         for path, handler in actions.items():
-            router.add_post(path, self.authorizer.for_actions(_with_error_text(handler)))
+            router.add_post(path, self.authorizer.for_actions(self._with_error_text(handler)))
+
+    def _with_error_text(self, handler: Handler) -> Handler:
+        """Wrap `handler` so that whoever pressed a button sees the text of a PipelineError: browsers as a page, scripts as a line."""
+        async def answer(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except PipelineError as error:
+                caller = self.authorizer.caller_of(request)
+                if caller is None or caller.by_header:
+                    return web.Response(status=_status_of(error), text=f"error: {error}\n")
+                return await self.problem(error, back=request.path.rpartition("/")[0])
+        return answer
+
+    async def problem(self, error: PipelineError, *, back: str) -> web.Response:
+        """Return the page of an error that a person can act on. back: path of the page from which the person came; it has an action below it."""
+        response = await self.html("problem.html", error=str(error), back=back or "/")
+        response.set_status(_status_of(error))
+        response[FAILURE] = f"error: {error}"
+        return response
 
     async def html(self, template: str, **facts: object) -> web.Response:
         """Return a page. A thread renders it, because a large page takes tens of milliseconds, in which the event loop answers others."""
-        render = partial(self.pages.render, template, authorized=True, csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
+        render = partial(self.pages.render, template, authorized=True, may_act=self.authorizer.may_act, csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
                          mask=self.actions.mask, **facts)
         page = await asyncio.to_thread(render)
         return web.Response(text=page, content_type="text/html")
@@ -60,16 +79,8 @@ async def act(action: Callable[[], _T], wake: Callable[[], None] = lambda: None)
     return found
 
 
-def _with_error_text(handler: Handler) -> Handler:
-    """Wrap `handler` so that a person who pressed a button sees the text of a PipelineError."""
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except UsageError as error:
-            return web.Response(status=409, text=f"error: {error}\n")
-        except PipelineError as error:
-            return web.Response(status=503, text=f"error: {error}\n")
-    return answer
+def _status_of(error: PipelineError) -> int:
+    return 409 if isinstance(error, UsageError) else 503
 
 
 def number_of(request: web.Request) -> int:

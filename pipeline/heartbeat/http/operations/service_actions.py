@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from pipeline.settings.restart import ReloadReport
@@ -26,11 +27,28 @@ class SendReport:
 
 @dataclass(frozen=True)
 class PreviewedMail:
-    """A mail of a previewed digest. html: "" if the mail has none."""
+    """A mail of a previewed digest. html: "" if the mail has none.
+
+    subject, recipients: "" for a text for notification channels. attachments: names and sizes in bytes. has_news: False for a mail that says only
+    that there is nothing new, which would not be sent.
+    """
 
     name: str
     text: str
     html: str = ""
+    subject: str = ""
+    recipients: str = ""
+    attachments: tuple[tuple[str, int], ...] = ()
+    has_news: bool = True
+
+
+@dataclass(frozen=True)
+class DigestTime:
+    """A schedule of a digest. text: as in the settings; "" if it has none. words: in English. next_at: None if it is never due."""
+
+    text: str
+    words: str
+    next_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -57,3 +75,7 @@ class ServiceActions(Protocol):
     def export_items(self, spider: str, form: ExportFormat, wanted: ItemFilter) -> AsyncGenerator[bytes, None]:
         """Yield the items of a spider as a file, in chunks."""
         ...
+
+    async def digest_times(self) -> Mapping[str, Sequence[DigestTime]]: ...
+
+    async def build_requested_digest(self, name: str, claim_id: int) -> None: ...

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pipeline.errors import UsageError
 from pipeline.heartbeat.http.api.resources.types import Time
 from pipeline.heartbeat.http.api.route import Call, Input, Model, Page, Reply, Route, not_found
+from pipeline.heartbeat.http.operations import digests as operations
 from pipeline.store.mail import digest_mutes, digests
 
 
@@ -88,15 +88,13 @@ async def send(call: Call) -> Reply:
 
 def mute(call: Call) -> Digest:
     _check(call)
-    if call.body.until <= call.context.now():
-        raise UsageError("the mute would end in the past", where="until", fix="give a time that is yet to come")
-    digest_mutes.mute(call.context.store, call.name, until=call.body.until)
+    operations.mute(call.context.store, call.context.settings, call.name, until=call.body.until, now=call.context.now())
     return _digest(call, call.name)
 
 
 def unmute(call: Call) -> Digest:
     _check(call)
-    digest_mutes.unmute(call.context.store, call.name)
+    operations.unmute(call.context.store, call.context.settings, call.name)
     return _digest(call, call.name)
 
 
@@ -108,7 +106,7 @@ def _check(call: Call) -> None:
 def _digest(call: Call, name: str) -> Digest:
     store, table = call.context.store, call.context.settings.digests[name]
     last = digests.last_sent(store, name)
-    return Digest(name=name, spiders=list(table.spiders), schedules=[str(each) for each in table.schedule],
-                  recipients=len({address for group in (table, *table.groups) for address in group.everyone}),
+    return Digest(name=name, spiders=list(table.spiders), schedules=[each.name for each in table.schedule],
+                  recipients=len(operations.recipients_of(table)),
                   unreported_runs=len(digests.untold(store, name, table.spiders)), last_sent_at=last[0] if last is not None else None,
                   muted_until=digest_mutes.muted_until(store, now=call.context.now()).get(name))

@@ -1,0 +1,1 @@
+"""The pages of mails: digests, previews, the outbox, and one message."""

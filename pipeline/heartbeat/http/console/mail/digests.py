@@ -1,0 +1,112 @@
+"""The pages of the digests, and of one digest with what was sent; its buttons: send now, mute, unmute."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from urllib.parse import quote
+
+from aiohttp import web
+
+from pipeline.errors import UsageError
+from pipeline.heartbeat.http.console.site import Site, act, redirect
+from pipeline.heartbeat.http.operations import digests as operations
+from pipeline.heartbeat.http.operations.messages import AttachmentNames
+from pipeline.heartbeat.http.operations.service_actions import DigestTime, ServiceActions
+from pipeline.heartbeat.http.request_bodies import field_of
+from pipeline.heartbeat.http.stored_files import in_file_thread
+from pipeline.store.console.mail import messages_of_digest
+
+FORM_S = 15.0
+ROWS = 25
+MUTE_HOURS = {"24": "1 day", "72": "3 days", "168": "7 days", "720": "30 days"}
+"""How long a digest can be muted by the form, as the form says it."""
+SAID = ("building", "nothing", "again", "already")
+"""What the page of a digest says about the button that was pressed."""
+
+
+class DigestViews:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._actions = site.actions
+        self._attachments = AttachmentNames()
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        self._site.add_pages(router, {"/digests": self._digests, "/digests/{name}": self._digest, "/digests/{name}/send": self._confirm})
+        self._site.add_actions(router, {"/digests/{name}/send": self._send, "/digests/{name}/mute": self._mute, "/digests/{name}/unmute": self._unmute})
+
+    async def _digests(self, request: web.Request) -> web.Response:
+        rows = await asyncio.to_thread(operations.digest_rows, self._actions.store, self._actions.settings, await self._times(), now=self._actions.clock())
+        return await self._site.html("digests.html", now=await self._site.snapshot(), rows=rows)
+
+    async def _digest(self, request: web.Request) -> web.Response:
+        name, store, settings, now = known_digest(self._site, request), self._actions.store, self._actions.settings, self._actions.clock()
+        row, = await asyncio.to_thread(operations.digest_rows, store, settings, await self._times(), now=now, names=[name])
+        state = await asyncio.to_thread(operations.digest_state, store, settings, name)
+        found = await asyncio.to_thread(messages_of_digest, store, name, limit=ROWS + 1, before=_position(request.query.get("after", "")))
+        sent = found[:ROWS]
+        attached = await in_file_thread(self._attachments.of, store, sent)
+        said = request.query.get("said", "")
+        return await self._site.html(
+            "digest.html", now=await self._site.snapshot(), row=row, state=state, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
+            may_send=self._actions.service is not None, said=said if said in SAID else "", first="after" not in request.query,
+            after=f"{sent[-1].digest_id}-{sent[-1].id}" if len(found) > ROWS else "")
+
+    async def _confirm(self, request: web.Request) -> web.Response:
+        name, settings = known_digest(self._site, request), self._actions.settings
+        row, = await asyncio.to_thread(operations.digest_rows, self._actions.store, settings, {}, now=self._actions.clock(), names=[name])
+        state = await asyncio.to_thread(operations.digest_state, self._actions.store, settings, name)
+        return await self._site.html("confirm_send.html", now=await self._site.snapshot(), row=row, state=state, action=f"/digests/{quote(name)}/send", back=f"/digests/{quote(name)}",
+                               kind="main", pointless=not state.unreported)
+
+    async def _send(self, request: web.Request) -> web.Response:
+        name = known_digest(self._site, request)
+        report = await running_service(self._site).send_digest(name)
+        return redirect(f"/digests/{quote(name)}?said={'building' if report.state == 'building' else 'nothing'}")
+
+    async def _mute(self, request: web.Request) -> web.Response:
+        """Mute the digest until the time in the form, which is in the time zone of the settings, or for the number of hours in the form."""
+        name, settings, now = known_digest(self._site, request), self._actions.settings, self._actions.clock()
+        hours, until = [await field_of(request, field, timeout_s=FORM_S) for field in ("hours", "until")]
+        if until:
+            try:
+                ends = datetime.fromisoformat(until).replace(tzinfo=settings.zone)
+            except ValueError as error:
+                raise UsageError(f"{until!r} is not a time", where=name, fix="write a time such as 2026-12-24T08:00") from error
+        elif hours in MUTE_HOURS:
+            ends = now + timedelta(hours=int(hours))
+        else:
+            raise UsageError(f"{hours!r} is not one of the offered numbers of hours", where=name)
+        await act(partial(operations.mute, self._actions.store, settings, name, until=ends, now=now), self._actions.on_plan)
+        return redirect(f"/digests/{quote(name)}")
+
+    async def _unmute(self, request: web.Request) -> web.Response:
+        name = known_digest(self._site, request)
+        await act(partial(operations.unmute, self._actions.store, self._actions.settings, name), self._actions.on_plan)
+        return redirect(f"/digests/{quote(name)}")
+
+    async def _times(self) -> Mapping[str, Sequence[DigestTime]]:
+        return await self._actions.service.digest_times() if self._actions.service is not None else {}
+
+
+def known_digest(site: Site, request: web.Request) -> str:
+    """Return the digest that the path names; 404 if the settings have none of this name."""
+    name = request.match_info["name"]
+    if name not in site.actions.settings.digests:
+        raise web.HTTPNotFound
+    return name
+
+
+def running_service(site: Site) -> ServiceActions:
+    """Return what the service does for pages. Raises UsageError if this process has no such parts."""
+    if site.actions.service is None:
+        raise UsageError("this process builds no digests", fix="use the pages of `pipeline serve`")
+    return site.actions.service
+
+
+def _position(after: str) -> tuple[int, int] | None:
+    """Return the message after which a page of the list begins; None for the first page. What is no position counts as not given."""
+    digest, _, message = after.partition("-")
+    return (int(digest), int(message)) if all(part.isascii() and part.isdigit() and len(part) < 19 for part in (digest, message)) else None
