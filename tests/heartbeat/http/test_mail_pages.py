@@ -207,11 +207,11 @@ def test_a_digest_is_sent_again_to_chosen_recipients_once_however_often_the_form
     assert [(box.get("value"), box.get("checked") is not None) for box in boxes] == [
         ("reader@example.com", True), ("boss@example.com", True), ("group@example.com", False)]
     form = {"key": "k" * 22, "to": ["boss@example.com"]}
-    assert submit(browser, ask, ask, **form).headers["Location"] == "/digests/daily?said=again"
-    assert submit(browser, ask, ask, **form).headers["Location"] == "/digests/daily?said=already"
+    assert submit(browser, ask, ask, **form).headers["Location"].startswith("/digests/daily?said=again&")
+    assert submit(browser, ask, ask, **form).headers["Location"].startswith("/digests/daily?said=already&")
     assert world.requested() == [("boss@example.com",)]
     assert re.search("It was sent again already: [^,]+, boss@example.com", text_of(page(browser, ask))), "another request is made knowingly"
-    assert submit(browser, ask, ask, whom="everyone").headers["Location"].endswith("said=again")
+    assert submit(browser, ask, ask, whom="everyone").headers["Location"].startswith("/digests/daily?said=again&")
     assert world.requested()[1] == ()
     for wrong in ({"to": ["other@example.com"]}, {"to": []}, {"key": ""}, {"whom": "x"}):
         refused = submit(browser, ask, ask, **wrong)

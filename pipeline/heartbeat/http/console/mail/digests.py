@@ -17,12 +17,15 @@ from pipeline.heartbeat.http.operations.messages import AttachmentNames
 from pipeline.heartbeat.http.operations.service_actions import DigestTime, ServiceActions
 from pipeline.heartbeat.http.request_bodies import field_of
 from pipeline.heartbeat.http.stored_files import in_file_thread
-from pipeline.store.console.mail import messages_of_digest
+from pipeline.model import MessageState
+from pipeline.store.console.mail import ListedMessage, messages_of_digest
 
 FORM_S = 15.0
 ROWS = 25
 MUTE_HOURS = {"24": "1 day", "72": "3 days", "168": "7 days", "720": "30 days"}
 """How long a digest can be muted by the form, as the form says it."""
+PENDING_S = 60.0
+"""For how long after a button was pressed the page of a digest loads itself again, until the message is sent."""
 SAID = ("building", "nothing", "again", "already")
 """What the page of a digest says about the button that was pressed."""
 
@@ -51,8 +54,17 @@ class DigestViews:
         said = request.query.get("said", "")
         return await self._site.html(
             "digest.html", now=await self._site.snapshot(), row=row, state=state, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
-            may_send=self._actions.service is not None, said=said if said in SAID else "", first="after" not in request.query,
+            may_send=self._actions.service is not None, said=said if said in SAID else "", pending=bool(state.building) or self._is_pending(request, sent), first="after" not in request.query,
             after=f"{sent[-1].digest_id}-{sent[-1].id}" if len(found) > ROWS else "")
+
+    def _is_pending(self, request: web.Request, sent: Sequence[ListedMessage]) -> bool:
+        """Return whether the page shows a digest that was requested a moment ago, and whose first message is not sent yet."""
+        given = request.query.get("at", "")
+        asked_at = int(given) if given.isascii() and given.isdigit() and len(given) < 12 else 0
+        if not 0 <= self._actions.clock().timestamp() - asked_at < PENDING_S:
+            return False
+        newest = sent[0] if sent else None
+        return newest is None or newest.created_at.timestamp() < asked_at or newest.state is MessageState.WAITING
 
     async def _confirm(self, request: web.Request) -> web.Response:
         name, settings = known_digest(self._site, request), self._actions.settings
@@ -64,7 +76,7 @@ class DigestViews:
     async def _send(self, request: web.Request) -> web.Response:
         name = known_digest(self._site, request)
         report = await running_service(self._site).send_digest(name)
-        return redirect(f"/digests/{quote(name)}?said={'building' if report.state == 'building' else 'nothing'}")
+        return redirect(said_url(self._site, name, "building" if report.state == "building" else "nothing"))
 
     async def _mute(self, request: web.Request) -> web.Response:
         """Mute the digest until the time in the form, which is in the time zone of the settings, or for the number of hours in the form."""
@@ -89,6 +101,11 @@ class DigestViews:
 
     async def _times(self) -> Mapping[str, Sequence[DigestTime]]:
         return await self._actions.service.digest_times() if self._actions.service is not None else {}
+
+
+def said_url(site: Site, name: str, said: str) -> str:
+    """Return the path of the page of a digest that says what a button has done. said: one of SAID."""
+    return f"/digests/{quote(name)}?said={said}&at={int(site.actions.clock().timestamp())}"
 
 
 def known_digest(site: Site, request: web.Request) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from pipeline.errors import PipelineError, UsageError
+from pipeline.heartbeat.http.console.mail.digests import said_url
 from pipeline.heartbeat.http.console.site import Site, act, number_of, or_404, redirect
 from pipeline.heartbeat.http.operations import digests, messages, outbox
 from pipeline.heartbeat.http.request_bodies import field_of, values_of
@@ -122,7 +123,7 @@ class MessageViews:
         claimed = await act(partial(digests.send_again, self._actions.store, offer, chosen, key=key, now=self._actions.clock()))
         if claimed is not None and self._actions.service is not None:
             await self._actions.service.build_requested_digest(offer.digest, claimed)
-        return redirect(f"/digests/{quote(offer.digest)}?said={'already' if claimed is None else 'again'}")
+        return redirect(said_url(self._site, offer.digest, "already" if claimed is None else "again"))
 
     async def _mark_seen(self, request: web.Request) -> web.Response:
         await act(partial(outbox.mark_seen, self._actions.store, number_of(request), now=self._actions.clock()))
