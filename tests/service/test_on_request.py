@@ -82,6 +82,7 @@ def test_a_page_is_suggested_from_but_not_a_private_one(ask: Ask, site: PageSite
 
 def test_a_digest_is_previewed_and_sent_now_also_while_it_is_muted(ask: Ask, program: Program) -> None:
     mail, = ask("GET", "/digests/daily/preview").json()["mails"]
+    assert (mail["recipients"], mail["attachments"], mail["has_news"]) == ("me@example.com", [], True)
     assert "Book 11" in mail["text"]
     assert "<html" in mail["html"]
     assert ask("PUT", "/digests/daily/mute", json={"until": "2999-01-01T00:00:00Z"}).status_code == 200
@@ -90,6 +91,10 @@ def test_a_digest_is_previewed_and_sent_now_also_while_it_is_muted(ask: Ask, pro
     assert eventually(lambda: mails.exists() and list(mails.iterdir()))
     again = ask("POST", "/digests/daily/messages")
     assert (again.status_code, again.json()["state"]) == (200, "nothing to report")
+    assert ask("POST", "/outbox/1/again", json={"recipients": ["other@example.com"]}).status_code == 409
+    assert ask("POST", "/outbox/1/again", json={"recipients": ["me@example.com"]}).json() == {"digest": "daily", "runs": 1}
+    assert eventually(lambda: len(list(mails.iterdir())) == 2), "also while it is muted"
+    assert ask("GET", "/outbox/2").json()["subject"].endswith("(sent again)")
     store = open_store(program.data)
     assert digest_mutes.unmute(store, "daily")
     store.close()

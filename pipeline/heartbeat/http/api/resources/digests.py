@@ -33,11 +33,19 @@ class Sending(Model):
 
 
 class PreviewedMail(Model):
-    """A mail that the next digest would consist of. html: "" if it has none."""
+    """A mail that the next digest would consist of. html: "" if it has none.
+
+    subject, recipients: "" for a text for notification channels. attachments: their names. has_news: false if the mail says only that there is nothing
+    new, and would not be sent.
+    """
 
     name: str
     text: str
     html: str
+    subject: str
+    recipients: str
+    attachments: list[str]
+    has_news: bool
 
 
 class Preview(Model):
@@ -77,7 +85,9 @@ def get_digest(call: Call) -> Digest:
 async def preview(call: Call) -> Preview:
     _check(call)
     mails = await call.context.running_service.preview_digest(call.name)
-    return Preview(digest=call.name, mails=[PreviewedMail(name=mail.name, text=mail.text, html=mail.html) for mail in mails])
+    return Preview(digest=call.name, mails=[PreviewedMail(
+        name=mail.name, text=mail.text, html=mail.html, subject=mail.subject, recipients=mail.recipients,
+        attachments=[name for name, _ in mail.attachments], has_news=mail.has_news) for mail in mails])
 
 
 async def send(call: Call) -> Reply:

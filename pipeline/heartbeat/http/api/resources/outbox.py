@@ -1,14 +1,28 @@
-"""The messages of the outbox: list, get, retry, drop, build again."""
+"""The messages of the outbox: list, get, retry, drop, build again, send again."""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from datetime import datetime
 
 from pydantic import Field
 
 from pipeline.heartbeat.http.api.paging import id_before, page_of
-from pipeline.heartbeat.http.api.resources.types import Number
-from pipeline.heartbeat.http.api.route import DEFAULT_LIMIT, MOST, Call, Model, Page, PageQuery, Reply, Route, not_found
+from pipeline.heartbeat.http.api.resources.types import Number, Text
+from pipeline.heartbeat.http.api.route import (
+    DEFAULT_LIMIT,
+    MOST,
+    Call,
+    Input,
+    Model,
+    Page,
+    PageQuery,
+    Reply,
+    Route,
+    not_found,
+)
+from pipeline.heartbeat.http.operations import digests
 from pipeline.heartbeat.http.operations import outbox as operations
 from pipeline.model import MessageState
 from pipeline.store.console import lists
@@ -66,6 +80,17 @@ class Retried(Model):
     messages: list[int]
 
 
+class AgainBody(Input):
+    recipients: list[Text] | None = Field(None, max_length=MOST, description="the only recipients; the default is everyone, and the notification channels")
+
+
+class Again(Model):
+    """A digest that is built again from the same runs as that of a message, and then sent. Its subject says so."""
+
+    digest: str
+    runs: int
+
+
 class MessageQuery(PageQuery):
     limit: Number = Field(DEFAULT_LIMIT, ge=1, le=MOST)
     state: MessageState | None = Field(None, description="the default is all messages that are waiting or parked")
@@ -81,6 +106,8 @@ def routes() -> list[Route]:
               action="drop", target="message {id}"),
         Route("POST", "/outbox/{id}/rebuild", "Build the digest of a parked message again, with less than the message has.", rebuild, Rebuilt,
               statuses=(202,), problems=("conflict",), action="rebuild", target="message {id}"),
+        Route("POST", "/outbox/{id}/again", "Send the digest of a message again, to all or to chosen recipients.", send_again, Again, body=AgainBody,
+              statuses=(202,), problems=("conflict", "unavailable"), action="again", target="message {id}"),
     ]
 
 
@@ -122,3 +149,20 @@ def rebuild(call: Call) -> Reply:
     get_message(call)
     return Reply(Rebuilt(message=call.id, what=operations.rebuild(call.context.store, call.id, now=call.context.now())),
                  wake=call.context.actions.on_mail)
+
+
+async def send_again(call: Call) -> Reply:
+    service, context = call.context.running_service, call.context
+
+    def request() -> tuple[digests.AgainOffer, int | None]:
+        found = outbox.get(context.store, call.id)
+        if found is None:
+            raise not_found("there is no message with this number")
+        message, recipients, _ = found
+        offer = digests.again_offer(context.store, context.settings, message.id, [each.address for each in recipients], message.digest_id, now=context.now())
+        return offer, digests.send_again(context.store, offer, call.body.recipients, key=secrets.token_urlsafe(16), now=context.now())
+
+    offer, claim = await asyncio.to_thread(request)
+    assert claim is not None  # the key is new; the header Idempotency-Key is what protects against a request that is sent twice
+    await service.build_requested_digest(offer.digest, claim)
+    return Reply(Again(digest=offer.digest, runs=len(offer.run_ids)), status=202)
