@@ -614,7 +614,7 @@ def test_no_configured_secret_is_in_any_answer(start, world):
             for method, headers in (("GET", bearer), ("GET", {}), ("GET", {"Host": f"{LEAK.split()[0]}.example"}), ("POST", bearer)):
                 if method == "POST" and path.endswith("/events"):
                     continue
-                with session.request(method, f"http://127.0.0.1:{heartbeat.address[1]}{path}", headers=headers, timeout=10,
+                with session.request(method, f"http://127.0.0.1:{heartbeat.address[1]}{path}", headers=headers, timeout=30,
                                      stream=True, allow_redirects=False) as found:
                     answers.append(f"{found.headers} {found.text}")
     client = HeartbeatClient(*heartbeat.address)

@@ -40,7 +40,7 @@ ROUTES = (
           "/", "/livez", "/healthz", "/readyz", "/status.json", "/metrics", "/style.css", "/live.js", "/overview.js", "/events", "/icon.svg", "/enter", "/sign-out",
           "/spiders/books", "/spiders/books/run", "/spiders/books/pause", "/spiders/books/resume", "/runs/1", "/runs/1/events", "/runs/1/stop",
           "/digests", "/digests/books", "/digests/books/preview", "/digests/books/preview/downloads/1/1", "/digests/books/send", "/digests/books/mute",
-          "/digests/books/unmute", "/outbox/retry", "/messages/1/attachments/1", "/messages/1/drop", "/messages/1/rebuild", "/messages/1/again", "/reload.js", "/settings", "/settings/reload", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/messages/1/seen", "/files/downloads/1", "/feed.atom",
+          "/digests/books/unmute", "/outbox/retry", "/messages/1/attachments/1", "/messages/1/drop", "/messages/1/rebuild", "/messages/1/again", "/reload.js", "/instance", "/runs/1/log", "/spiders/books/items.csv", "/settings", "/settings/reload", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/messages/1/seen", "/files/downloads/1", "/feed.atom",
           "/spiders/books/feed.atom", "/nowhere")
 
 
@@ -76,7 +76,7 @@ def exchange(address, data):
 
 
 def test_every_route_of_the_server_is_among_those_tried(port):
-    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1").replace("{place}", "1").replace("{key}", "downloads/1") for resource_ in port.http_app.resources()
+    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1").replace("{place}", "1").replace("{form}", "csv").replace("{key}", "downloads/1") for resource_ in port.http_app.resources()
               if not resource_.canonical.startswith("/api/")}  # the API reads JSON, and has tests of its own
     assert served <= set(ROUTES)
 
