@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,7 @@ def _inherited(table: type[Table]) -> set[str]:
     return set(extraction.SelectorTable.model_fields) if table is extraction.FieldTable else set()
 
 
+@functools.cache
 def descriptions(table: type[Table]) -> dict[str, tuple[ast.expr, str]]:
     """Return the annotation and the description of each field of a table, by name of the field.
 

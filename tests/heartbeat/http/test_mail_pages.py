@@ -302,7 +302,7 @@ def test_a_session_that_may_only_read_sees_no_buttons_and_can_press_none(port, w
     world.answered(world.first, 250)
     created = api_tokens.create(world.store, "reader", "read", now=NOW)
     with signed_in(port, created) as reader:
-        for path in ("/", "/digests", "/digests/daily", "/outbox", f"/messages/{world.of_group}", f"/messages/{world.first}", "/settings"):
+        for path in ("/", "/spiders/books", "/spiders/books/items/1", "/digests", "/digests/daily", "/outbox", f"/messages/{world.of_group}", f"/messages/{world.first}", "/settings"):
             assert {form.action for form in page(reader, path).forms if form.method == "POST"} == {"/sign-out"}, path
         assert "may only read" in text_of(page(reader, f"/messages/{world.of_group}/drop"))
         proof = page(reader, "/").forms[-1].fields.get("proof", "") or page(reader, "/digests").forms[0].fields["proof"]

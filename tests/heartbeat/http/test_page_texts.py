@@ -36,3 +36,8 @@ def test_every_text_of_the_pages_is_translated_and_no_translation_is_left_over(l
     assert found.keys() == texts_of_templates() | BY_VALUE
     for english, text in found.items():
         assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", english)), english
+
+
+def test_each_template_with_a_form_that_changes_something_hides_it_from_those_who_may_only_read() -> None:
+    forms = {path.name: path.read_text("utf-8") for path in TEMPLATES.glob("*.html") if path.name not in ("base.html", "locked.html") and '<form method="post"' in path.read_text("utf-8")}
+    assert [name for name, text in forms.items() if "may_act" not in text] == []
