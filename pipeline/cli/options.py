@@ -10,6 +10,8 @@ import click
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from pipeline.model import Run
     from pipeline.settings import Settings
     from pipeline.store import Store
@@ -28,8 +30,22 @@ class GroupWithDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            if len(args) > 1 and not args[0].startswith("-") and not args[1].startswith("-"):  # the first command takes one name
+                self._refuse_mistyped(ctx, args[0])
             args = [next(iter(self.commands)), *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_mistyped(self, ctx: click.Context, name: str) -> None:
+        """Raise UsageError if a word that is no command looks like one."""
+        from difflib import get_close_matches
+        if close := get_close_matches(name, self.commands, n=1, cutoff=0.6):
+            raise click.UsageError(f"No such command {name!r}: did you mean `pipeline {ctx.info_name} {close[0]}`?", ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete subcommands, and what the first one takes."""
+        first = next(iter(self.commands.values()))
+        own = [item for param in first.params if isinstance(param, click.Argument) for item in param.shell_complete(ctx, incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *own]
 
 
 def complete_spiders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -40,6 +56,16 @@ def complete_spiders(ctx: click.Context, param: click.Parameter, incomplete: str
     except (UsageError, OSError, ValueError):
         return []
     return [name for name in settings.spiders if name.startswith(incomplete)]
+
+
+def complete_digests(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the digests of the settings whose names begin like this, for the completion of a shell; none if the settings have an error."""
+    from pipeline.settings import load
+    try:
+        settings = load(ctx.params.get("settings_file") or "settings.toml")
+    except (UsageError, OSError, ValueError):
+        return []
+    return [name for name in settings.digests if name.startswith(incomplete)]
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")

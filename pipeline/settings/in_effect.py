@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from pipeline.settings.fields.scalars import Table
 from pipeline.settings.files import NAMED_ENTRIES, SettingsFiles
 from pipeline.settings.models.root import Settings
+from pipeline.settings.toml_text import value_text
 
 DEFAULT = "default"
 _MOST_CHARACTERS = 500
@@ -54,7 +54,7 @@ def _of_value(key: str, value: Any, attribute: Any, files: SettingsFiles) -> Ite
         for name, entry in value.items():
             yield from _of_value(f"{key}.{name}", entry, attribute.get(name), files)
     else:
-        text = as_toml(value)
+        text = value_text(value)
         yield Value(key, text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…", files.file_of(key))
 
 
@@ -62,19 +62,6 @@ def _of_value(key: str, value: Any, attribute: Any, files: SettingsFiles) -> Ite
 def _default_text(table: type[Table], name: str) -> str:
     from pipeline.settings.reference import default_text  # noqa: PLC0415  reads the source text of the models
     return default_text(table, name)
-
-
-def as_toml(value: Any) -> str:
-    """Return a value of a settings file as TOML on one line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{name} = {as_toml(each)}" for name, each in value.items()) + " }" if value else "{}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(as_toml, value)) + "]"
-    return str(value)
 
 
 def changed_keys(old: Settings, new: Settings) -> list[str]:

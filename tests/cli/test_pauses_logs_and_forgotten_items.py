@@ -66,6 +66,9 @@ def test_a_pause_has_an_end_and_a_reason_and_is_shown(crawled: Program) -> None:
     (("logs", "99"), "there is no run 99"),
     (("items", "forget", "books"), "give the keys of the items to forget, or --all"),
     (("items", "forget", "boks", "--all"), "no spider named 'boks'"),
+    (("stop", "9" * 30), "there is no run"),
+    (("digest", "mut", "daily"), "did you mean `pipeline digest mute`?"),
+    (("items", "forgt", "books"), "did you mean `pipeline items forget`?"),
     (("unpase", "books"), "did you mean `pipeline resume`?"),
 ])
 def test_wrong_usage_is_refused_with_the_reason(program: Program, arguments: tuple[str, ...], why: str) -> None:
@@ -126,11 +129,14 @@ def test_the_completion_of_a_shell_is_printed(program: Program, shell: str) -> N
     assert "_PIPELINE_COMPLETE" in program.run("completion", shell).stdout
 
 
-def test_a_shell_completes_commands_and_spiders(crawled: Program) -> None:
-    variables = {"_PIPELINE_COMPLETE": "bash_complete", "COMP_CWORD": "2", "COMP_WORDS": "pipeline pause b"}
-    done = subprocess.run([Path(sys.executable).with_name("pipeline")], cwd=crawled.folder, env=crawled.variables() | variables, text=True,
+@pytest.mark.parametrize(("words", "found"), [
+    ("pipeline pause b", "books"), ("pipeline items b", "books"), ("pipeline digest mute d", "daily"), ("pipeline relo", "reload")])
+def test_a_shell_completes_commands_spiders_and_digests(program: Program, words: str, found: str) -> None:
+    program.write(SETTINGS.format(url="http://127.0.0.1:9"))
+    variables = {"_PIPELINE_COMPLETE": "bash_complete", "COMP_CWORD": str(words.count(" ")), "COMP_WORDS": words}
+    done = subprocess.run([Path(sys.executable).with_name("pipeline")], cwd=program.folder, env=program.variables() | variables, text=True,
                           capture_output=True, check=False)
-    assert done.stdout == "plain,books\n"
+    assert done.stdout == f"plain,{found}\n"
 
 
 def test_a_token_is_shown_once_and_commands_are_audited_under_the_name_of_the_user(crawled: Program) -> None:

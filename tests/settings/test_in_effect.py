@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 
 from pipeline.settings import load
-from pipeline.settings.in_effect import DEFAULT, as_toml, changed_keys, values_in_effect
+from pipeline.settings.in_effect import DEFAULT, changed_keys, values_in_effect
+from pipeline.settings.toml_text import value_text
 
 MAIN = """
 [pipeline]
@@ -56,5 +59,9 @@ def test_the_changed_keys_are_named(tmp_path: Path, change: tuple[str, str], key
     assert changed_keys(before, load(written(tmp_path, MAIN.replace(*change) if change[0] else MAIN))) == keys
 
 
-def test_values_are_shown_as_toml() -> None:
-    assert as_toml({"a": [1, True, "x\n\"y\""], "b": {}, "c": 1.5}) == '{ a = [1, true, "x\\n\\"y\\""], b = {}, c = 1.5 }'
+def test_values_are_shown_value_text() -> None:
+    odd = {"a b": "\x7f\u2028", 'q"': [datetime(2026, 12, 1, 8, tzinfo=UTC), date(2026, 12, 1)], "": None}
+    assert tomllib.loads(f"x = {value_text(odd)}")["x"] == {name: value for name, value in odd.items() if value is not None}
+    many = [{"name": "x" * 50}, ["y" * 200, "z"]]
+    assert tomllib.loads(f"x = {value_text(many, width=110)}\ny = 1") == {"x": many, "y": 1}
+    assert value_text({"a": [1, True, "x\n\"y\""], "b": {}, "c": 1.5}) == '{ a = [1, true, "x\\n\\"y\\""], b = {}, c = 1.5 }'

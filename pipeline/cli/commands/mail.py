@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.cli.options import GroupWithDefault, json_option, load_settings, open_stored, settings_option, to_json
+from pipeline.cli.options import (
+    GroupWithDefault,
+    complete_digests,
+    json_option,
+    load_settings,
+    open_stored,
+    settings_option,
+    to_json,
+)
 from pipeline.cli.times import end_of, end_options
 from pipeline.errors import UsageError
 from pipeline.text import escape_line, iso, size_for_people
@@ -29,7 +37,7 @@ def digest() -> None:
 
 @digest.command("deliver")
 @settings_option
-@click.argument("name")
+@click.argument("name", shell_complete=complete_digests)
 @click.option("--preview", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="Write the digest as .eml, .html and .txt to DIR, and change nothing.")
 @click.option("--since", type=click.DateTime(_TIMES), help="With --preview or --send: report all runs that ended at this time (UTC) or later, also those that were reported before.")
@@ -73,10 +81,11 @@ def digest_deliver(settings_file: str, name: str, preview: Path | None, since: d
 
 @digest.command("mute")
 @settings_option
-@click.argument("name")
+@click.argument("name", shell_complete=complete_digests)
 @end_options
 def digest_mute(settings_file: str, name: str, until: str | None, lasts: str | None) -> None:
     """Send nothing of a digest until a time. Nothing is lost: the first digest afterwards reports everything since the last one."""
+    from pipeline.cli.audited import note_action
     from pipeline.store.mail import digest_mutes
     settings = load_settings(settings_file)
     _check_digest(settings, name)
@@ -84,19 +93,25 @@ def digest_mute(settings_file: str, name: str, until: str | None, lasts: str | N
     ends = end_of(until, lasts, now=now, zone=settings.zone)
     if ends is None:
         raise click.UsageError("give --until TIME or --for DURATION")
-    digest_mutes.mute(open_stored(settings), name, until=ends)
+    store = open_stored(settings)
+    digest_mutes.mute(store, name, until=ends)
+    note_action(store, "mute", f"digest {name}")
     click.echo(f"{name}: muted until {ends.astimezone(settings.zone):%Y-%m-%d %H:%M:%S %Z}")
 
 
 @digest.command("unmute")
 @settings_option
-@click.argument("name")
+@click.argument("name", shell_complete=complete_digests)
 def digest_unmute(settings_file: str, name: str) -> None:
     """End the mute of a digest. A running service sends what is due within a minute."""
+    from pipeline.cli.audited import note_action
     from pipeline.store.mail import digest_mutes
     settings = load_settings(settings_file)
     _check_digest(settings, name)
-    click.echo(f"{name}: {'unmuted' if digest_mutes.unmute(open_stored(settings), name) else 'was not muted'}")
+    store = open_stored(settings)
+    was_muted = digest_mutes.unmute(store, name)
+    note_action(store, "unmute", f"digest {name}")
+    click.echo(f"{name}: {'unmuted' if was_muted else 'was not muted'}")
 
 
 def _check_digest(settings: Settings, name: str) -> None:

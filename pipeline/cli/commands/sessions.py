@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import complete_spiders, load_settings, settings_option, spider_name
+from pipeline.cli.options import complete_spiders, load_settings, open_stored, settings_option, spider_name
 from pipeline.errors import UsageError
 from pipeline.text import counted
 
@@ -61,6 +61,7 @@ def cookies_import(settings_file: str, spider: str, file: Path) -> None:
 @click.argument("spider", shell_complete=complete_spiders)
 def cookies_clear(settings_file: str, spider: str) -> None:
     """Remove all cookies, the token and the web storage of a spider, so that its next run starts without a login. Not while it runs."""
+    from pipeline.cli.audited import note_action
     from pipeline.session import open_session
     from pipeline.store.from_settings import session_files_of
     from pipeline.store.session_files import SECRETS_OF_LOGIN
@@ -74,6 +75,7 @@ def cookies_clear(settings_file: str, spider: str) -> None:
         for name in SECRETS_OF_LOGIN:
             if stored.file(name).read():
                 stored.file(name).replace(b"")
+    note_action(open_stored(settings), "clear", f"cookies {spider}")
     click.echo(f"{spider}: {counted(count, 'cookie')} removed")
 
 

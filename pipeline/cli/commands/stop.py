@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.store import Store
 
 LOOK_EVERY_S = 0.2
+_DIGITS = 18
+"""No run has a longer number."""
 WAIT_S = 60.0
 """How long to wait for the end of the runs. A process that does not stop at a checkpoint is killed after 30 s."""
 
@@ -43,7 +45,7 @@ def stop(settings_file: str, what: str, *, no_wait: bool, as_json: bool) -> None
     from pipeline.run_summary import ended_line
     settings = load_settings(settings_file)
     store = open_stored(settings)
-    run_id = int(what) if what.isdecimal() and what not in settings.spiders else None
+    run_id = int(what[:_DIGITS]) if what.isdecimal() and what not in settings.spiders else None
     found = _request_stop(store, settings, None if run_id is not None else what, run_id)
     if not found:
         _say_nothing_to_stop(store, settings, what, run_id)

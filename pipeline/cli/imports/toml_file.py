@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import tomlkit
-from tomlkit.items import SingleKey
-
 from pipeline.cli.imports.imported import Imported, ImportedSpider
+from pipeline.settings.toml_text import key_text, value_text
 from pipeline.text import clean_line
 
 _TABLES = frozenset(["watch", "render", "items", "fields", "headers"])
 """Keys whose value is written as a table of its own; all other tables are written on one line."""
 _FIRST = ("project", "spider", "args", "tags", "schedule", "start")
 """Keys that come first in the table of a spider."""
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-"""Matches a key that needs no quotes."""
-_PLAIN = re.compile(r"""[ !#-\[\]-~]*""")
-"""Matches a text of printable ASCII that needs no escapes in quotes. tomlkit, which is ten times slower, writes every other text."""
 _LONG = 110
+"""A longer list is written with one entry a line."""
 _WIDTH = 140
 
 
 def file_text(imported: Imported, digest: Mapping[str, Any] | None, digest_name: str) -> str:
     """Return the text of the file. digest: the table [digests.NAME]; None if nobody is known who would receive it.
 
-    tomlkit writes single values only: the time that its documents and arrays take is quadratic in the number of their entries.
+    tomlkit is not used: the time that its documents and arrays take is quadratic in the number of their entries.
     """
     lines = [_comment(f"Imported from {imported.source} with `pipeline import{'-' if imported.kind == 'scrapy' else ' '}{imported.kind}`")]
     lines += [_comment(f"- {note}") for note in imported.notes]
@@ -43,7 +37,7 @@ def file_text(imported: Imported, digest: Mapping[str, Any] | None, digest_name:
         lines += ["", *_table(("digests", digest_name), digest)]
     else:
         lines += ["", *_commented(["No recipient is known. To mail what the spiders find, add `to` and remove the # of these lines:", f"[digests.{digest_name}]",
-                                   f"spiders = {_value([spider.name for spider in imported.spiders])}", 'to = ["me@example.com"]'])]
+                                   f"spiders = {value_text([spider.name for spider in imported.spiders], width=_LONG)}", 'to = ["me@example.com"]'])]
     if imported.hints:
         lines += ["", *_commented(imported.hints)]
     return "".join(f"{line}\n" for line in lines)
@@ -58,38 +52,17 @@ def _spider_table(spider: ImportedSpider) -> Iterator[str]:
 
 def _table(path: tuple[str, ...], values: Mapping[str, Any], comments: Iterable[str] = ()) -> Iterator[str]:
     """Yield the lines of a table: its header, comments, values, and then the tables in it."""
-    yield f"[{'.'.join(map(_key, path))}]"
+    yield f"[{'.'.join(map(key_text, path))}]"
     yield from map(_comment, comments)
     later: list[tuple[str, Mapping[str, Any]]] = []
     for key, value in values.items():
         if isinstance(value, Mapping) and key in _TABLES:
             later.append((key, value))
         elif value is not None:
-            yield f"{_key(key)} = {_value(value)}"
+            yield f"{key_text(key)} = {value_text(value, width=_LONG)}"
     for key, value in later:
         yield ""
         yield from _table((*path, key), value)
-
-
-def _key(key: object) -> str:
-    text = str(key)
-    return text if _BARE.fullmatch(text) else SingleKey(text).as_string()
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return f'"{value}"'
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items() if each is not None)
-        return f"{{{inner}}}"
-    if isinstance(value, (list, tuple)):
-        entries = [_value(each) for each in value]
-        line = f"[{', '.join(entries)}]"
-        if len(line) <= _LONG and not any(isinstance(each, Mapping) for each in value[1:]):
-            return line
-        return "".join(["[\n", *(f"    {entry},\n" for entry in entries), "]"])
-    text: str = tomlkit.item(value).as_string()
-    return text
 
 
 def _comment(text: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any, cast
 from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.protocols.commands import TOKEN, SnapshotCommand, parse
 from pipeline.heartbeat.protocols.responder import Responder
+from pipeline.heartbeat.token_bucket import TokenBucket
 from pipeline.text import decode_line
 
 _log = logging.getLogger(__name__)
@@ -27,23 +28,9 @@ _MOST_SOURCES = 4096
 _MOST_TASKS = 64
 
 
-class TokenBucket:
-    """A rate limiter that allows `rate` datagrams per second on average, and bursts of twice this number."""
-
-    __slots__ = ("_at", "_left", "_rate")
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._left = 2 * rate
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        self._left = min(2 * self._rate, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+def _bucket(rate: float, now: float) -> TokenBucket:
+    """Return a rate limiter that allows `rate` datagrams per second on average, and bursts of twice this number."""
+    return TokenBucket(rate, 2 * rate, now)
 
 
 class UdpProtocol(asyncio.DatagramProtocol):
@@ -53,7 +40,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
         self._responder = responder
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._all_sources = TokenBucket(limits.datagrams_in_all_per_s, self._loop.time())
+        self._all_sources = _bucket(limits.datagrams_in_all_per_s, self._loop.time())
         self._sources: OrderedDict[str, TokenBucket] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.DatagramTransport | None = None
@@ -96,7 +83,7 @@ class UdpProtocol(asyncio.DatagramProtocol):
         if len(data) > self._limits.datagram_bytes or _AN_ANSWER.match(data):
             return False
         now = self._loop.time()
-        bucket = self._sources.pop(source[0], None) or TokenBucket(self._limits.datagrams_per_s, now)
+        bucket = self._sources.pop(source[0], None) or _bucket(self._limits.datagrams_per_s, now)
         self._sources[source[0]] = bucket
         if len(self._sources) > _MOST_SOURCES:
             self._sources.popitem(last=False)

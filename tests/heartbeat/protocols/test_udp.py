@@ -12,7 +12,7 @@ from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.heartbeat.connections.limits import ServerLimits
-from pipeline.heartbeat.protocols.udp import TokenBucket
+from pipeline.heartbeat.token_bucket import TokenBucket
 from tests.heartbeat.conftest import empty
 
 STAMP = "[2026-11-22 23:16:41]"
@@ -78,8 +78,8 @@ def received(sock):
         return b""
 
 
-def test_a_token_bucket_fills_again_up_to_twice_its_rate():
-    bucket = TokenBucket(2.0, 0.0)
+def test_a_token_bucket_fills_again_up_to_its_burst():
+    bucket = TokenBucket(2.0, 4.0, 0.0)
     assert [bucket.take(0.0) for _ in range(5)] == [True, True, True, True, False]
     assert bucket.take(0.5)
     assert not bucket.take(0.5)

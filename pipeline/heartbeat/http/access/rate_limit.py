@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+
+from pipeline.heartbeat.token_bucket import TokenBucket
 
 BURST_S = 3.0
 """The seconds of the rate that may be used at once."""
@@ -30,7 +31,7 @@ class RateLimit:
         self._burst = burst
         self._rate = rate
         self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     @property
     def policy(self) -> str:
@@ -47,11 +48,10 @@ class RateLimit:
         if rate <= 0:
             return Allowance(allowed=True, left=self.burst, wait_s=0)
         now = self._clock()
-        tokens, at = self._buckets.pop(name, (float(self.burst), now))
-        tokens = min(float(self.burst), tokens + (now - at) * rate)
-        allowed = tokens >= 1
-        tokens -= 1 if allowed else 0
+        bucket = self._buckets.pop(name, None) or TokenBucket(rate, self.burst, now)
+        bucket.rate, bucket.burst = rate, self.burst
+        allowed = bucket.take(now)
         if len(self._buckets) >= _MOST_NAMES:
             self._buckets.pop(next(iter(self._buckets)))
-        self._buckets[name] = (tokens, now)
-        return Allowance(allowed, int(tokens), 0 if allowed else max(1, ceil((1 - tokens) / rate)))
+        self._buckets[name] = bucket
+        return Allowance(allowed, bucket.left, 0 if allowed else bucket.wait_s)
