@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.crawl.scrapy.project.setting_table import SETTING_TABLE
+from pipeline.crawl.scrapy.project.settings.setting_table import SETTING_TABLE
 from pipeline.heartbeat.http.api.problem import TITLES
 from pipeline.heartbeat.http.api.resources import all_routes
 from pipeline.heartbeat.protocols.commands import COMMANDS

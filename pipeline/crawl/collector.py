@@ -32,7 +32,7 @@ from pipeline.crawl.item_data import RejectedItemError, as_json, item_key, key_f
 from pipeline.crawl.item_pipelines import DROPPED, ItemProcessor
 from pipeline.crawl.page_in_progress import PageOutput
 from pipeline.crawl.scrapy.errback_failures import is_ignored
-from pipeline.crawl.scrapy.project.item_signals import ItemSignals
+from pipeline.crawl.scrapy.project.signals.item_signals import ItemSignals
 from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
 from pipeline.documents.scripted_pages import script_message

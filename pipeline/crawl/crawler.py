@@ -23,11 +23,11 @@ from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.engine import crawler_class, is_tested
 from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
 from pipeline.crawl.scrapy.project import legacy
-from pipeline.crawl.scrapy.project.adoption import ADOPTED
-from pipeline.crawl.scrapy.project.components import ADD_ON
-from pipeline.crawl.scrapy.project.findings import findings, protected_settings
+from pipeline.crawl.scrapy.project.components.merge import ADD_ON
 from pipeline.crawl.scrapy.project.project import project_settings
-from pipeline.crawl.scrapy.project.watch_crawl import CrawlWatch
+from pipeline.crawl.scrapy.project.settings.adoption import ADOPTED
+from pipeline.crawl.scrapy.project.settings.findings import findings, protected_settings
+from pipeline.crawl.scrapy.project.signals.watch_crawl import CrawlWatch
 from pipeline.crawl.spider_import import described
 from pipeline.crawl.verdict import verdict
 from pipeline.model import Json, Request

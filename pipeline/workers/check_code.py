@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from scrapy import Spider
 from scrapy.spiders import CrawlSpider, CSVFeedSpider, XMLFeedSpider
 
-from pipeline.crawl.scrapy.project.adoption import adopted
-from pipeline.crawl.scrapy.project.findings import check_components, component_findings, findings
 from pipeline.crawl.scrapy.project.legacy import is_legacy
 from pipeline.crawl.scrapy.project.project import given_in, load_spider, project_settings
+from pipeline.crawl.scrapy.project.settings.adoption import adopted
+from pipeline.crawl.scrapy.project.settings.findings import check_components, component_findings, findings
 from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import SpiderError
 from pipeline.mail.render.sample import check_template

@@ -26,9 +26,9 @@ from pipeline.crawl.processes.follower import FollowerRelogin, join
 from pipeline.crawl.processes.leader import FollowerSockets, shares
 from pipeline.crawl.processes.membership import FollowerMembership, LeaderMembership, shared_session
 from pipeline.crawl.processes.session_exchange import SharedSession
-from pipeline.crawl.scrapy.project.adoption import adopted
 from pipeline.crawl.scrapy.project.project import ScrapyProject, given_in, load_spider, project_settings
 from pipeline.crawl.scrapy.project.reactor import run_on_reactor
+from pipeline.crawl.scrapy.project.settings.adoption import adopted
 from pipeline.crawl.spider_import import spider_class
 from pipeline.errors import PipelineError, StoreError
 from pipeline.model import DRY_RUN, Outcome, Progress, Run

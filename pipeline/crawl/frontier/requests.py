@@ -34,7 +34,7 @@ from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE, RENDE
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.errback_failures import entries_of, for_errback, is_ignored
 from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
-from pipeline.crawl.scrapy.project.dupe_filter import FILTERED, ProjectDupeFilter
+from pipeline.crawl.scrapy.project.requests.dupe_filter import FILTERED, ProjectDupeFilter
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.crawl.scrapy.scheduler_stats import SchedulerStats
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError

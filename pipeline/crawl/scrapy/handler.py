@@ -37,7 +37,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.http_clients import HttpClients, PeerResponse, StaleConnectionError
 from pipeline.crawl.scrapy.octet_headers import received_headers
-from pipeline.crawl.scrapy.project.request_proxy import META, request_proxy
+from pipeline.crawl.scrapy.project.requests.request_proxy import META, request_proxy
 from pipeline.crawl.scrapy.proxy_errors import is_of_tunnel, refuses_password
 from pipeline.crawl.scrapy.response_protocol import UnusableResponseError
 from pipeline.hosts import place_of

@@ -18,7 +18,7 @@ from pipeline.crawl.browser.rendered import Rendered, RenderRequest
 from pipeline.crawl.browser.screenshot import PictureRules
 from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
 from pipeline.crawl.scrapy.handler import SessionHandler
-from pipeline.crawl.scrapy.project.findings import unsent_headers
+from pipeline.crawl.scrapy.project.settings.findings import unsent_headers
 from pipeline.errors import FetchError, PipelineError
 from pipeline.session.browser.net_errors import NotShownError
 from pipeline.session.cookies.cookie import own_cookies

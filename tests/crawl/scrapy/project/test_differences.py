@@ -98,7 +98,7 @@ def test_what_is_wrong_with_a_project_is_said(project: Project) -> None:
 def test_the_table_has_every_setting_of_scrapy() -> None:
     from scrapy.settings import default_settings
 
-    from pipeline.crawl.scrapy.project.setting_table import SETTING_TABLE
+    from pipeline.crawl.scrapy.project.settings.setting_table import SETTING_TABLE
     names = {name for name in dir(default_settings) if name.isupper()}
     assert names - set(SETTING_TABLE) == set()
     assert set(SETTING_TABLE) - names == {"CONCURRENT_REQUESTS_PER_IP"}

@@ -12,9 +12,9 @@ from scrapy.settings.default_settings import DEFAULT_REQUEST_HEADERS
 from scrapy.utils.misc import load_object
 
 from pipeline.crawl.scrapy.project import legacy
-from pipeline.crawl.scrapy.project.adoption import ADOPTED
 from pipeline.crawl.scrapy.project.project import given_in
-from pipeline.crawl.scrapy.project.setting_table import departure_lines, departures
+from pipeline.crawl.scrapy.project.settings.adoption import ADOPTED
+from pipeline.crawl.scrapy.project.settings.setting_table import departure_lines, departures
 from pipeline.crawl.spider_import import import_error
 from pipeline.settings import SpiderTable
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scrapy.settings import Settings as ScrapySettings
 
-from pipeline.crawl.scrapy.project.setting_table import SETTING_TABLE
+from pipeline.crawl.scrapy.project.settings.setting_table import SETTING_TABLE
 from pipeline.errors import SpiderError
 from pipeline.settings import SpiderTable
 

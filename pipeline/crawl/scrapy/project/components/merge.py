@@ -11,12 +11,12 @@ from scrapy.utils.misc import load_object
 
 from pipeline.crawl.context import CrawlContext, context_of
 from pipeline.crawl.scrapy.project import legacy
-from pipeline.crawl.scrapy.project.exception_witness import with_witnesses
-from pipeline.crawl.scrapy.project.findings import component_findings
-from pipeline.crawl.scrapy.project.own_handlers import limited
+from pipeline.crawl.scrapy.project.components.exception_witness import with_witnesses
+from pipeline.crawl.scrapy.project.components.own_handlers import limited
+from pipeline.crawl.scrapy.project.settings.findings import component_findings
 from pipeline.model import DRY_RUN
 
-ADD_ON = "pipeline.crawl.scrapy.project.components.MergedComponents"
+ADD_ON = "pipeline.crawl.scrapy.project.components.merge.MergedComponents"
 """The add-on's name in the setting ADDONS, in which it has the highest number."""
 
 _MIDDLEWARES = "scrapy.downloadermiddlewares"

@@ -20,7 +20,7 @@ from scrapy.utils.misc import build_from_crawler, load_object
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
-from pipeline.crawl.scrapy.project.request_proxy import META
+from pipeline.crawl.scrapy.project.requests.request_proxy import META
 from pipeline.hosts import place_of
 from pipeline.session.login.http_auth import basic
 from pipeline.session.proxies.config import credentials_of, shown_proxy

@@ -1,0 +1,1 @@
+"""What a Scrapy project decides about single requests."""
