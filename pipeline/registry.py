@@ -94,10 +94,10 @@ HEARTBEAT_COMMANDS: dict[str, str] = {
 """The commands that a client can send to the heartbeat, each as "module:object" of a `Command`, in the order of `help`."""
 
 IMPORT_FORMATS: dict[str, str] = {
-    "urlwatch": "pipeline.cli.imports.urlwatch:URLWATCH",
-    "webchanges": "pipeline.cli.imports.urlwatch:WEBCHANGES",
-    "changedetection": "pipeline.cli.imports.changedetection:CHANGEDETECTION",
-    "opml": "pipeline.cli.imports.opml:OPML",
+    "urlwatch": "pipeline.cli.imports.formats.urlwatch:URLWATCH",
+    "webchanges": "pipeline.cli.imports.formats.urlwatch:WEBCHANGES",
+    "changedetection": "pipeline.cli.imports.formats.changedetection:CHANGEDETECTION",
+    "opml": "pipeline.cli.imports.formats.opml:OPML",
 }
 """The formats of other programs that `pipeline import` reads, each as "module:object" of an `ImportFormat`."""
 

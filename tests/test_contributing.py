@@ -195,7 +195,7 @@ def test_no_recipe_changes_another_file_and_the_code_passes_ruff(copy: Copy) -> 
         "A mail transport": {"pipeline/mail/transports/mbox.py", REGISTRY},
         "An attachment format": {"pipeline/mail/formats/markdown_format.py", REGISTRY},
         "A heartbeat command": {"pipeline/heartbeat/protocols/commands/failing.py", REGISTRY},
-        "An import format": {"pipeline/cli/imports/url_list.py", REGISTRY},
+        "An import format": {"pipeline/cli/imports/formats/url_list.py", REGISTRY},
         "A settings key": {"pipeline/settings/models/mail.py", "pipeline/mail/test_message.py"},
         "A language": {"pipeline/languages/ar.toml"}}
     assert copy.documented == {f"docs/{name}.md" for name in ("digests", "heartbeat", "import", "settings-reference", "spiders")}

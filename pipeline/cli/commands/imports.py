@@ -67,8 +67,8 @@ def import_scrapy(settings_file: str, path: Path, *, crontab: Path | None, sched
 
     The project is loaded as `scrapy list` does, in a process of its own, which executes its code. It is not changed.
     """
+    from pipeline.cli.imports.formats.scrapy_project import read_project
     from pipeline.cli.imports.imported import Imported
-    from pipeline.cli.imports.scrapy_project import read_project
     _check_schedule(schedule)
     settings = _settings(settings_file, needed=options["writes"])
     imported = Imported("scrapy", str(path), _taken(settings))
@@ -99,9 +99,9 @@ def _taken(settings: Settings | None) -> set[str]:
 
 def _finish(imported: Imported, settings: Settings | None, *, name: str | None, to: tuple[str, ...], writes: bool) -> None:
     """Print the file, or write it, and list what was not carried over."""
-    from pipeline.cli.imports.check import leave_out_invalid, problems_of
-    from pipeline.cli.imports.settings_file import digest_table, write
-    from pipeline.cli.imports.toml_file import file_text
+    from pipeline.cli.imports.output.check import leave_out_invalid, problems_of
+    from pipeline.cli.imports.output.settings_file import digest_table, write
+    from pipeline.cli.imports.output.toml_file import file_text
     from pipeline.settings.cross_checks import ENTRY_NAME
     name = name or imported.kind
     if not ENTRY_NAME.fullmatch(name):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.imports.crontab import read_crontab
+from pipeline.cli.imports.formats.crontab import read_crontab
+from pipeline.cli.imports.formats.scrapy_project import read_project
 from pipeline.cli.imports.imported import Imported
-from pipeline.cli.imports.scrapy_project import read_project
 from pipeline.errors import SpiderError, UsageError
 from tests.cli.imports.conftest import Importer
 from tests.servers.pages import PageSite

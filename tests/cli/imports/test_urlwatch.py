@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pipeline.cli.imports.formats.watch_filters import FilterChain
 from pipeline.cli.imports.imported import ImportedSpider
-from pipeline.cli.imports.watch_filters import FilterChain
 from pipeline.cli.main import main
 from tests.cli.imports.conftest import Importer
 from tests.servers.pages import Answer, PageSite

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.imports.crontab import CrontabCrawl, read_crontab
+from pipeline.cli.imports.formats.crontab import CrontabCrawl, read_crontab
 from pipeline.cli.imports.imported import Imported
-from pipeline.cli.imports.requests import is_secret
 from pipeline.cli.imports.source_files import read_text
+from pipeline.cli.imports.translation.requests import is_secret
 from pipeline.errors import SpiderError, UsageError
 from pipeline.settings.fields.schedule import parse_when
 from pipeline.text import clean_line

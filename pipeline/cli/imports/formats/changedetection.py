@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pipeline.cli.imports.changedetection_rules import PROCESSOR_FILES, read_browser, read_rules
+from pipeline.cli.imports.formats.changedetection_rules import PROCESSOR_FILES, read_browser, read_rules
 from pipeline.cli.imports.imported import Imported, ImportedSpider, ImportFormat
-from pipeline.cli.imports.requests import SpiderRequest, unusable_url
 from pipeline.cli.imports.source_files import SourceFolder, parse_json, read_file
+from pipeline.cli.imports.translation.requests import SpiderRequest, unusable_url
 from pipeline.errors import UsageError
 from pipeline.settings.fields.scalars import is_address
 

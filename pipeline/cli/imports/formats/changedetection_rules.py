@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.cli.imports.imported import ImportedSpider
-from pipeline.cli.imports.json_paths import jq_to_jmes, jsonpath_to_jmes
-from pipeline.cli.imports.page_rules import (
+from pipeline.cli.imports.translation.json_paths import jq_to_jmes, jsonpath_to_jmes
+from pipeline.cli.imports.translation.page_rules import (
     css_to_xpath,
     drop_lines,
     keep_lines,
@@ -16,7 +16,7 @@ from pipeline.cli.imports.page_rules import (
     selector_problem,
     xpath_part,
 )
-from pipeline.cli.imports.requests import is_secret
+from pipeline.cli.imports.translation.requests import is_secret
 
 _SLASHED = re.compile(r"/(.*?)/([a-z]*)", re.DOTALL)
 PROCESSOR_FILES = ("restock_diff.json", "image_ssim_diff.json")

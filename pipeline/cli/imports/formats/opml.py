@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.imports.imported import Imported, ImportFormat
-from pipeline.cli.imports.requests import SpiderRequest, unusable_url
 from pipeline.cli.imports.source_files import read_file
+from pipeline.cli.imports.translation.requests import SpiderRequest, unusable_url
 from pipeline.errors import UsageError
 from pipeline.text import clean_line, shown_url
 

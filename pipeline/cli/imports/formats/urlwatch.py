@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.cli.imports.formats.reports import read_reports
+from pipeline.cli.imports.formats.watch_filters import FilterChain
 from pipeline.cli.imports.imported import Imported, ImportedSpider, ImportFormat
-from pipeline.cli.imports.reports import read_reports
-from pipeline.cli.imports.requests import SpiderRequest, unusable_url
 from pipeline.cli.imports.source_files import read_yaml
-from pipeline.cli.imports.watch_filters import FilterChain
+from pipeline.cli.imports.translation.requests import SpiderRequest, unusable_url
 from pipeline.errors import UsageError
 from pipeline.text import shown_url
 

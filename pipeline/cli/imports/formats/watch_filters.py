@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.cli.imports.imported import Imported, ImportedSpider
-from pipeline.cli.imports.json_paths import jq_to_jmes
-from pipeline.cli.imports.page_rules import (
+from pipeline.cli.imports.translation.json_paths import jq_to_jmes
+from pipeline.cli.imports.translation.page_rules import (
     css_part,
     drop_lines,
     grouped,

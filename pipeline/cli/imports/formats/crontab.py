@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, urlsplit
 
-from pipeline.cli.imports.requests import is_secret
+from pipeline.cli.imports.translation.requests import is_secret
 
 _VARIABLE = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*(.*)")
 _WHEN = re.compile(r"\s*(@\w+|(?:\S+\s+){4}\S+)\s+(.*)")

@@ -1,0 +1,1 @@
+"""Check an import, and write it to the settings."""
