@@ -156,10 +156,10 @@ def isolated(text: str, direction: Literal["ltr", "rtl", "auto", ""] = "") -> st
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without user info and fragment, and with secret-looking parameters masked."""
+    """Return a URL without user info, without a fragment that is not a route (#/…, #!/…), and with secret-looking parameters masked."""
     try:
         parts = urlsplit(url)
-        bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+        bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, parts.fragment if parts.fragment.startswith(("/", "!")) else ""))
     except ValueError:
         return "(invalid URL)"
     return clean_line(re.sub(_MASKED_PARAMETER, rf"\1{_MASK}", bare), 200)

@@ -21,10 +21,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NEVER_IN_QUERIES = frozenset(b"\"#<>'")
 
 
-def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
+def absolute(link: str, base: str = "", encoding: str = "utf-8", *, routes: bool = False) -> str:
     """Return the absolute URL of a link, without fragment; "" if a browser would not request the URL.
 
-    base: URL against which a relative link is resolved. encoding: encoding of the page that contains the link. The query of the link
+    routes: whether a fragment that is a route (see `route_of`) is kept. base: URL against which a relative link is resolved. encoding: encoding of the page that contains the link. The query of the link
     is encoded in this encoding (URL Standard, 4.4, query state), and a character that the encoding lacks becomes &#NNN;. The rest of
     the URL is encoded in UTF-8. Percent-encoded characters in the link are unchanged.
     """
@@ -38,17 +38,36 @@ def absolute(link: str, base: str = "", encoding: str = "utf-8") -> str:
             return link
     if not link.isascii():
         link = _with_encoded_query(_SURROGATE.sub("\ufffd", link), encoding)
-    url = joined(link, base).partition("#")[0]
+    url = joined(link, base)
+    url = without_anchor(url) if routes else url.partition("#")[0]
     return url if url.startswith(("http://", "https://")) and len(url) <= MAX_LENGTH else ""
+
+
+def route_of(url: str) -> str:
+    """Return the fragment of a URL, with its #, if it is a route such as #/products or #!/products; "" for any other fragment.
+
+    By a route, the scripts of a page choose what it shows, so that one document is many pages in a browser.
+    """
+    mark, fragment = url.partition("#")[1:]
+    return mark + fragment if fragment.startswith(("/", "!")) else ""
+
+
+def without_anchor(url: str) -> str:
+    """Return a URL without its fragment, unless that is a route."""
+    return url.partition("#")[0] + route_of(url)
 
 
 def redirect_target(location: bytes | str, url: str) -> str:
     """Return the URL to which `url` redirects, without fragment; "" if a browser would not follow it.
 
+    Only a route of `url` is kept, or replaced by that of the location (RFC 9110, 10.2.2).
+
     location: value of the Location header, as bytes or decoded as Latin-1. Bytes outside ASCII are percent-encoded.
     """
     octets = location.encode("latin-1", "replace") if isinstance(location, str) else location
-    return absolute("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets), url)
+    route = route_of(url)
+    target = absolute("".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets), url, routes=bool(route))
+    return target + route if target and "#" not in target else target
 
 
 def target_of(url: str) -> str:

@@ -17,7 +17,7 @@ from pipeline.crawl.context import context_of
 from pipeline.crawl.extract import Document, ExtractedItems, ItemRules, LinkRules, RejectedItem, header_map
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.extract.pagination import Pagination
-from pipeline.crawl.interfaces import VARIANT
+from pipeline.crawl.interfaces import IS_RENDERED, VARIANT
 from pipeline.hosts import place_of
 from pipeline.model import Download, Json, Request
 from pipeline.session.responses.encodings import decoded, page_encoding
@@ -145,7 +145,7 @@ def document_of(response: Response) -> Document | None:
         return header_map(response.headers)
     if isinstance(response, TextResponse):
         return Document(url=response.url, status=response.status, text=lambda: response.text, headers=headers,
-                        encoding=response.encoding, body=response.body)
+                        encoding=response.encoding, body=response.body, is_rendered=IS_RENDERED in response.flags)
     found = _sniffed(response)
     return None if found is None else Document(url=response.url, status=response.status, text=found[1], headers=headers,
                                                encoding=found[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.urls import absolute, bare, base_of, redirect_target, target_of
+from pipeline.urls import absolute, bare, base_of, redirect_target, target_of, without_anchor
 
 CASES = json.loads((Path(__file__).parent / "data" / "urltestdata-http.json").read_text())["cases"]
 URL = "http://site.example/dir/page"
@@ -35,6 +35,22 @@ def test_the_url_tests_of_the_web_platform_pass(case: dict[str, str]) -> None:
     ("\ud800", "http://site.example/dir/%EF%BF%BD"), ("/\0x", "http://site.example/%00x"), ("ftp://h/x", ""), ("", URL)])
 def test_links_are_made_absolute(link: str, expected: str) -> None:
     assert absolute(link, URL) == expected
+
+
+@pytest.mark.parametrize(("link", "expected"), [
+    ("#/products", f"{URL}#/products"), ("/#!/a?b=1&c", "http://site.example/#!/a?b=1&c"), ("x#top", "http://site.example/dir/x"), ("#", URL), ("#!", f"{URL}#!"),
+    ("/#/ü x", "http://site.example/#/%C3%BC%20x"), ("#access_token=secret", URL), ("javascript:void(0)#/x", "")])
+def test_routes_of_rendered_pages_are_kept_and_other_fragments_are_not(link: str, expected: str) -> None:
+    assert absolute(link, URL, routes=True) == expected
+    assert absolute(link, URL) == expected.partition("#")[0]
+    assert without_anchor(expected) == expected
+
+
+@pytest.mark.parametrize(("location", "url", "target"), [
+    ("https://site.example/", "http://site.example/#/a", "https://site.example/#/a"), ("/b#/c", "http://site.example/#/a", "http://site.example/b#/c"),
+    ("/b", "http://site.example/#top", "http://site.example/b"), ("/b#/c", "http://site.example/", "http://site.example/b"), ("mailto:x", "http://site.example/#/a", "")])
+def test_a_redirect_keeps_the_route_of_a_page(location: str, url: str, target: str) -> None:
+    assert redirect_target(location, url) == target
 
 
 @pytest.mark.parametrize("url", ["http://site.example", "HTTP://SITE.example:80/x", "http://site.example/a?b#c"])

@@ -191,7 +191,7 @@ class PageCollector:
 
     async def _add(self, page: PageOutput, entry: Any, response: Response) -> None:
         if isinstance(entry, Found):
-            page.links += entry.links
+            page.links += map(self._with_address, entry.links)
             page.downloads += entry.downloads
             page.offsite += entry.offsite
             page.counts |= entry.counts
@@ -205,11 +205,15 @@ class PageCollector:
         elif isinstance(entry, scrapy.Request):
             self._add_request(page, entry)
         elif isinstance(entry, Request):
-            page.links.append(entry)
+            page.links.append(self._with_address(entry))
         elif isinstance(entry, Download):
             page.downloads.append(entry)
         elif entry is not None:
             await self._add_yielded_item(page, entry, response)
+
+    def _with_address(self, request: Request) -> Request:
+        """Return a request without the route of its URL, unless the page is rendered."""
+        return replace(request, url=self._context.render_rules.address(request.url)) if "#" in request.url else request
 
     def _add_request(self, page: PageOutput, request: scrapy.Request) -> None:
         if not self._item_signals.scheduled(request):
@@ -218,7 +222,7 @@ class PageCollector:
         if new is None:
             return
         try:
-            page.links.append(to_model(new, self._spider))
+            page.links.append(to_model(new, self._spider, self._context.render_rules))
         except NotStorableError:
             new.meta.pop(FRONTIER_ID, None)  # `meta` may be that of the response
             page.in_memory.append(new)

@@ -33,7 +33,6 @@ from pipeline.crawl.verdict import verdict
 from pipeline.model import Json, Request
 from pipeline.session import PreparedStart
 from pipeline.store.runs.runs import Ending
-from pipeline.urls import absolute
 
 _DOWNLOADER_MIDDLEWARES = {
     "pipeline.crawl.middlewares.cookies_and_headers.RefusePrivateAddresses": 20,
@@ -303,16 +302,16 @@ def _start_request(context: CrawlContext, index: int, start: PreparedStart) -> s
 
     The middleware FillStartRequest adds the body, headers and secrets before the request is sent.
     """
-    return scrapy.Request(_start_url(start), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
+    return scrapy.Request(_start_url(context, index), meta={"is_start_request": True} | _start_meta(context, index), dont_filter=True)
 
 
 def _first(context: CrawlContext, index: int) -> Request:
     """Return the start request with this index as a request of the frontier."""
-    return Request(_start_url(context.starts[index]), meta={FROM_START: True} | _start_meta(context, index))
+    return Request(_start_url(context, index), meta={FROM_START: True} | _start_meta(context, index))
 
 
-def _start_url(start: PreparedStart) -> str:
-    return absolute(start.url) or start.url
+def _start_url(context: CrawlContext, index: int) -> str:
+    return context.render_rules.address(context.starts[index].url, start=index)
 
 
 def _start_meta(context: CrawlContext, index: int) -> dict[str, Json]:

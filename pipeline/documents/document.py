@@ -28,12 +28,13 @@ class Document:
     url: the URL of the page, to which links are relative unless the page has a <base>; text: the decoded body, or a function that
     returns the decoded body; headers: a function that returns the response headers; encoding: the encoding of the page, in which
     the queries of its links are encoded too; body: the received bytes; if they are UTF-8, the HTML5 tree is built from the bytes
-    and not from the text.
+    and not from the text. is_rendered: whether it is the DOM of a page in a browser, whose links may be routes (see pipeline.urls.route_of).
     """
 
     def __init__(self, *, url: str, status: int, text: str | Callable[[], str], headers: Callable[[], Mapping[str, str]],
-                 encoding: str = "utf-8", body: bytes | None = None) -> None:
+                 encoding: str = "utf-8", body: bytes | None = None, is_rendered: bool = False) -> None:
         self.url = url
+        self.is_rendered = is_rendered
         self.status = status
         self.encoding = encoding
         self._text = text
@@ -112,7 +113,7 @@ class Document:
 
     def absolute(self, link: str) -> str:
         """Return the absolute http(s) URL of a link on this page; "" if the link has no such URL."""
-        return absolute(link, self.base, self.encoding)
+        return absolute(link, self.base, self.encoding, routes=self.is_rendered)
 
 
 def is_utf8(body: bytes, encoding: str) -> bool:

@@ -20,7 +20,8 @@ def without_elements(document: Document, selectors: Sequence[str]) -> tuple[Docu
     outermost = {node.mem_id: node for nodes in matches for node in nodes if not _is_inside(node, marked)}
     for node in outermost.values():  # what is inside is freed with it, and must not be touched afterwards
         node.decompose()
-    page = Document(url=document.url, status=document.status, text=tree.html or "", headers=lambda: document.headers, encoding=document.encoding)
+    page = Document(url=document.url, status=document.status, text=tree.html or "", headers=lambda: document.headers, encoding=document.encoding,
+                    is_rendered=document.is_rendered)
     return page, [len(nodes) for nodes in matches]
 
 

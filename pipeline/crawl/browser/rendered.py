@@ -33,7 +33,7 @@ class Rendered(NamedTuple):
 
     url: the URL of the document. headers: without those that describe the body or set cookies, which the browser has stored. body: the DOM as HTML
     in UTF-8, or the body as sent. notes: what was left out of the page. unsure: why the page may lack content; "" if nothing suggests so.
-    downloads: URLs of files that the page has started to download. is_html: whether the body is the DOM. is_other:
+    downloads: URLs of files that the page has started to download. frames: URLs of documents in frames, which are not part of the body. is_html: whether the body is the DOM. is_other:
     whether the response is no HTML and its body was left out: the caller requests it again without the browser, which alone cannot tell
     whether such a body has arrived completely.
     """
@@ -47,5 +47,6 @@ class Rendered(NamedTuple):
     pdf: bytes | None = None
     downloads: tuple[str, ...] = ()
     unsure: str = ""
+    frames: tuple[str, ...] = ()
     is_html: bool = False
     is_other: bool = False

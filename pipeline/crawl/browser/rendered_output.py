@@ -14,7 +14,7 @@ from pipeline.crawl.interfaces import RENDERED
 from pipeline.model import Download, Json
 from pipeline.store.files import page_files
 from pipeline.text import shown_url
-from pipeline.urls import bare
+from pipeline.urls import bare, route_of
 
 
 class RenderedOutput:
@@ -60,6 +60,6 @@ class RenderedOutput:
 
     def _page_file(self, url: str, kind: page_files.Kind, data: bytes) -> Download:
         """Return the download of a file that the browser has made of a page."""
-        target = page_files.url_of(bare(url), kind)
+        target = page_files.url_of(bare(url) + route_of(url), kind)
         self._page_files.put(target, data)
-        return Download(target, name=f"{slug(url).removesuffix('.html').removesuffix('.htm')}.{kind}", referer=bare(url))
+        return Download(target, name=f"{slug(url).removesuffix('.html').removesuffix('.htm')}.{kind}", referer=bare(url) + route_of(url))

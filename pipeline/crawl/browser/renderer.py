@@ -192,7 +192,11 @@ class _Rendering:
         if request.picture is not None and self._record is not None:  # last, since it changes the page
             self._phase = "the picture of the page could not be taken within"
             picture = await take_picture(page, self._world, request.picture, self._record, timeout_s=deadline - loop.time())
-        return Rendered(requests.url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True)
+        url = request.url if requests.url == request.url.partition("#")[0] else requests.url  # with its route
+        return Rendered(url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True, frames=self._frames())
+
+    def _frames(self) -> tuple[str, ...]:
+        return tuple(frame.url for frame in self._page.frames[1:_MOST_KEPT] if frame.url.startswith(("http:", "https:")))
 
     async def _pdf(self) -> bytes:
         """Return the page as a PDF file, without the elements that the request hides."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pipeline.model import Page
 from pipeline.store.files.file_store import FileStore
+from pipeline.urls import route_of
 
 FOLDER = "pages"
 _SLUG = re.compile(r"[^A-Za-z0-9.-]+")
@@ -55,7 +56,7 @@ class PageArchive:
 
 
 def slug(url: str) -> str:
-    """Return a file name made from the host and path of a URL."""
+    """Return a file name made from the host, path and route of a URL."""
     parts = urlsplit(url)
-    name = _SLUG.sub("_", f"{parts.hostname or ''}{parts.path}").strip("._-")[:80] or "page"
+    name = _SLUG.sub("_", f"{parts.hostname or ''}{parts.path}{route_of(url)}").strip("._-")[:80] or "page"
     return name if name.endswith((".html", ".htm")) else f"{name}.html"

@@ -39,6 +39,7 @@ from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.crawl.scrapy.scheduler_stats import SchedulerStats
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
 from pipeline.model import Json, Page, Request
+from pipeline.session.browser.render_rules import RenderRules
 from pipeline.session.errors import tls_fault
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.store.crawl.frontier import Queued
@@ -153,8 +154,8 @@ class RowScheduler(BaseScheduler):
         engine_control.wake(self._crawler)
 
 
-def to_model(request: scrapy.Request, spider: Spider) -> Request:
-    """Return a Scrapy request in the form that the frontier stores.
+def to_model(request: scrapy.Request, spider: Spider, rules: RenderRules) -> Request:
+    """Return a Scrapy request in the form that the frontier stores. rules: which pages are rendered.
 
     Raise NotStorableError if the request cannot be stored.
     """
@@ -165,7 +166,7 @@ def to_model(request: scrapy.Request, spider: Spider) -> Request:
         if value and not _is_json(value):
             raise NotStorableError(f"the {name} of the request for {request.url} cannot be stored as JSON")
     return Request(
-        url=absolute(request.url) or request.url, method=request.method, body=request.body, priority=request.priority,
+        url=rules.address(request.url, request.meta), method=request.method, body=request.body, priority=request.priority,
         headers=tuple((name.decode("latin-1"), value.decode("latin-1"))
                       for name, values in request.headers.items() for value in values),
         encoding="" if request.encoding == "utf-8" else request.encoding,
@@ -205,7 +206,7 @@ def to_scrapy(queued: Queued, spider: Spider, failed: Callable[..., Any]) -> scr
     if request.depth:
         meta["depth"] = request.depth
     return scrapy.Request(
-        absolute(request.url) or request.url, method=request.method, body=request.body, headers=list(request.headers) or None,
+        absolute(request.url, routes=True) or request.url, method=request.method, body=request.body, headers=list(request.headers) or None,
         encoding=request.encoding or "utf-8", meta=meta, cb_kwargs=request.cb_kwargs,
         cookies=request.cookies, priority=request.priority, dont_filter=anywhere,
         callback=_method(spider, request.callback), errback=partial(failed, _method(spider, request.errback)))

@@ -130,7 +130,7 @@ class FrontierScheduler(RowScheduler):
                 return False
             request = new
         try:
-            self._context.committer.enqueue(to_model(request, self._spider))
+            self._context.committer.enqueue(to_model(request, self._spider, self._context.render_rules))
         except NotStorableError as error:
             self._keep_in_memory(request, error)
         return True

@@ -62,4 +62,5 @@ def _bounded(document: Document) -> Document:
         end = at
     if end == len(text):
         return document
-    return Document(url=document.url, status=document.status, text=text[:end], headers=lambda: document.headers, encoding=document.encoding)
+    return Document(url=document.url, status=document.status, text=text[:end], headers=lambda: document.headers, encoding=document.encoding,
+                    is_rendered=document.is_rendered)

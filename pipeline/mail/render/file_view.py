@@ -13,6 +13,7 @@ from pipeline.mail.render.file_types import file_type
 from pipeline.mail.summary import DigestSummary
 from pipeline.model import StoredFile
 from pipeline.text import clean_line, has_secret_parameter
+from pipeline.urls import route_of
 
 _LONGEST_URL = 80
 
@@ -45,10 +46,10 @@ class FileLinks:
     mask: Callable[[str], str] = lambda text: text
 
     def public(self, url: str) -> str:
-        """Return the URL without credentials and fragment; "" if it contains a secret, or if a mail may not link to it."""
+        """Return the URL without credentials, and without a fragment that is no route; "" if it contains a secret, or if a mail may not link to it."""
         try:
             parts = urlsplit(url)
-            bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
+            bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, route_of(url)[1:]))
         except ValueError:
             return ""
         return "" if has_secret_parameter(bare) or self.mask(bare) != bare else safe_link(bare)

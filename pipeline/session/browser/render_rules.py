@@ -13,6 +13,7 @@ from pipeline.errors import SpiderError
 from pipeline.settings import RenderTable, SpiderTable
 from pipeline.settings.models.render import Render
 from pipeline.text import shown_url
+from pipeline.urls import absolute, route_of
 
 RENDER = "render"
 """The meta key with which a spider written in Python chooses for one request: True, False, or a table like `render` in the settings."""
@@ -51,6 +52,14 @@ class RenderRules:
         if own is not None:
             return own or None
         return self.table if self.table is not None and (not self._only or any(self.matches(url))) else None
+
+    def address(self, url: str, meta: Mapping[str, Any] | None = None, *, start: int | None = None) -> str:
+        """Return the URL under which a page is requested: without fragment, except for the route of a page that is rendered (see pipeline.urls.route_of)."""
+        try:
+            routes = bool(route_of(url)) and self.table_for(url, start=start, meta=meta) is not None
+        except SpiderError:  # the page fails
+            routes = False
+        return absolute(url, routes=routes) or url
 
     def table_for_url(self, url: str) -> RenderTable | None:
         """Return how the page with this URL is rendered, as a start request if there is one with this URL."""

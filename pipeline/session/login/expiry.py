@@ -12,7 +12,7 @@ from pipeline.hosts import host_and_port, host_of
 from pipeline.session.page import Page
 from pipeline.settings import LoginTable
 from pipeline.text import shown_url
-from pipeline.urls import absolute, redirect_target
+from pipeline.urls import absolute, redirect_target, route_of
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 """The HTTP methods whose requests are sent again after a new login, because they are safe (RFC 9110, 9.2.1)."""
@@ -182,6 +182,6 @@ def same_page(url: str, other: str) -> bool:
 
 
 def _place(url: str) -> tuple[str, int, str]:
-    """Return the host, port and path of a URL. The ports 80 of http and 443 of https count as the same port."""
+    """Return the host, port, path and route of a URL. The ports 80 of http and 443 of https count as the same port."""
     host, port = host_and_port(url)
-    return host, 80 if port == 443 else port, urlsplit(absolute(url) or url).path.rstrip("/")
+    return host, 80 if port == 443 else port, urlsplit(absolute(url) or url).path.rstrip("/") + route_of(url).partition("?")[0]

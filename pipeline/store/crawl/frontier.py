@@ -23,6 +23,7 @@ from pipeline.store.database.schema import (
     runs,
 )
 from pipeline.store.runs import leases
+from pipeline.urls import route_of
 
 REDIRECTED_HOST = "pipeline_counts_in"
 """A key in the stored `meta` of a start request; the value is the host to which the start was redirected."""
@@ -51,9 +52,10 @@ def fingerprint(request: Request) -> bytes:
 
 
 def _canonical(url: str) -> str:
+    route = route_of(url)
     url = url.partition("#")[0]
     head, mark, query = url.partition("?")
-    return f"{head}?{'&'.join(sorted(query.split('&')))}" if mark else url
+    return (f"{head}?{'&'.join(sorted(query.split('&')))}" if mark else url) + route
 
 
 def _extra(request: Request) -> dict[str, Json]:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pipeline.atomic_write import replace_file
 from pipeline.errors import StoreError
+from pipeline.urls import without_anchor
 
 Kind = Literal["png", "pdf"]
 
@@ -25,7 +26,7 @@ MAX_AGE_S = 7 * 86400.0
 
 def url_of(page_url: str, kind: Kind) -> str:
     """Return the URL under which the file of a page is stored."""
-    return page_url.partition("#")[0] + FRAGMENTS[kind]
+    return without_anchor(page_url) + FRAGMENTS[kind]
 
 
 def kind_of(url: str) -> Kind | None:

@@ -59,7 +59,7 @@ class PageFetcher:
         if spider.pdf and pdf.is_pdf(body):
             body, headers["Content-Type"] = asyncio.run(pdf.page_of(body, answer.url)), "text/html; charset=utf-8"
             text, encoding = body.decode(), "utf-8"
-        return FetchedPage(page, Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers, encoding=encoding), body,
+        return FetchedPage(page, Document(url=answer.url, status=answer.status, text=text, headers=lambda: headers, encoding=encoding, is_rendered=is_rendered), body,
                            is_rendered, notes)
 
 

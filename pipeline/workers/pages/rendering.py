@@ -19,7 +19,7 @@ from pipeline.session.page import Answer
 from pipeline.session.politeness.robots import Robots
 from pipeline.session.responses.head import is_redirect
 from pipeline.settings import RenderTable, Settings, SpiderTable
-from pipeline.text import clean_line, shown_url
+from pipeline.text import clean_line, counted, shown_url
 from pipeline.urls import redirect_target
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class SinglePages:
             if not is_redirect(found.status, location="Location" in headers):
                 if found.is_html:
                     headers["Content-Type"] = "text/html; charset=utf-8"
-                notes = (*found.notes, *renderer.refusals(), *(f"the page starts the download of {shown_url(each)}" for each in found.downloads))
+                frames = f"the page has {counted(len(found.frames), 'frame')}, whose content is not part of it, such as {shown_url(found.frames[0])}" if found.frames else ""
+                notes = (*found.notes, *renderer.refusals(), *filter(None, [frames]), *(f"the page starts the download of {shown_url(each)}" for each in found.downloads))
                 return Answer(found.url, found.status, headers, found.body, hops=hops), notes, found.is_html
             target = redirect_target(headers["Location"], url)
             if not target:

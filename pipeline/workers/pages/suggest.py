@@ -22,7 +22,7 @@ from pipeline.settings import RenderTable, Settings, SpiderTable
 from pipeline.store import Store
 from pipeline.store.session_files import files_of
 from pipeline.text import shown_url
-from pipeline.urls import bare
+from pipeline.urls import bare, route_of
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
 from pipeline.workers.pages.obstacles import is_navigation, obstacle, refused, without_list
 
@@ -47,8 +47,8 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
         found = fetched.document
         if found.status >= 400:
             raise refused(fetched)
-        document = Document(url=bare(found.url).partition("#")[0], status=found.status, text=found.text, headers=lambda: found.headers,
-                            encoding=found.encoding)  # the proposed start URL has no password
+        document = Document(url=bare(found.url) + route_of(found.url), status=found.status, text=found.text, headers=lambda: found.headers,
+                            encoding=found.encoding, is_rendered=found.is_rendered)  # the proposed start URL has no password
         seen: list[str] = []
         proposals = list(_with_rows(_of_lists(document), pages, settings.folder, seen))
         if all(proposal.confidence < LIKELY for proposal in proposals) and (reason := obstacle(fetched)):

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from pipeline.workers.pages import try_rules
+from pipeline.workers.pages import suggest, try_rules
 from tests.crawl.browser.conftest import failed_pages
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, PageSite
@@ -57,6 +57,32 @@ def test_only_pages_that_match_only_are_rendered_and_an_unused_pattern_is_said(c
     assert crawls.items()["Red"].get("price") is None
     assert "`render.only[1]` matched nothing on 3 pages" in run.error
     assert "`render.only[0]`" not in run.error
+
+
+ROUTES = """<title>shop</title><nav><a href="#/">Home</a> <a href="#top">Top</a></nav><main>Loading</main><script>
+const main = document.querySelector('main');
+const show = () => main.innerHTML = location.hash.startsWith('#/item/') ? `<h1>${location.hash.slice(7)}</h1>` :
+  ['red', 'blue'].map(name => `<li><a href="#/item/${name}">${name}</a></li>`).join('');
+addEventListener('hashchange', show);
+show();
+</script>"""
+
+
+@pytest.mark.needs("chromium")
+def test_routes_in_fragments_are_pages_of_their_own_if_they_are_rendered(crawls: Crawls, site: PageSite) -> None:
+    site.pages |= {"/app": ROUTES, "/moved": Answer("", 301, {"Location": "/app"})}
+    rules = "follow = ['a']\nitems.each = 'h1'\nitems.key = ['url']\nitems.fields = { url = { page = 'url' }, name = 'h1' }"
+    crawls.write(f"[spiders.s]\nstart = ['{site.url}/app#/', '{site.url}/moved#/item/green']\nrender = {{ pdf = true }}\n{rules}")
+    run = crawls.perform()
+    assert run.complete, run.error
+    assert {url.removeprefix(site.url): item["name"] for url, item in crawls.items().items()} == {
+        f"/app#/item/{name}": name for name in ("red", "blue", "green")}
+    assert run.progress.pages == 5  # the two starts, two items, and the page without a route, to which "#top" leads
+    assert run.progress.downloads == 5
+    crawls.write(f"[spiders.s]\nstart = ['{site.url}/app#/', '{site.url}/app#/item/red']\nallow_empty = true\n{rules}")
+    assert crawls.run().progress.pages == 1, "without a browser, it is one page"
+    proposed = suggest.perform(crawls.store, crawls.settings, "s", {"url": f"{site.url}/app#/", "as": "new", "keys": {}, "render": True})
+    assert f'start = ["{site.url}/app#/"]' in str(proposed)
 
 
 def waits_for(url: str) -> str:

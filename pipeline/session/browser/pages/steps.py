@@ -114,7 +114,8 @@ async def perform(page: Page, world: IsolatedWorld, steps: Sequence[StepTable], 
         except FetchError as error:
             raise _failed(number, step, error.what, retry=error.retry) from error
         except PlaywrightTimeoutError as error:
-            raise _failed(number, step, f"not possible within {left_s:.0f} s", retry=True) from error
+            cover = await _covering(page, world, step.click) if step.click is not None else ""
+            raise _failed(number, step, f"the element is covered by {cover}" if cover else f"not possible within {left_s:.0f} s", retry=True) from error
         except Error as error:
             text = str(error)
             if "crash" in text or "has been closed" in text:
@@ -189,6 +190,31 @@ async def _click(locator: Locator, timeout_s: float, *, again: bool) -> bool:
             return False
         raise
     return True
+
+
+_COVERING = """([x, y]) => {
+    const found = Document.prototype.elementFromPoint.call(document, x, y);
+    if (!found) return '';
+    const id = Element.prototype.getAttribute.call(found, 'id'), classes = Element.prototype.getAttribute.call(found, 'class') || '';
+    return found.localName + (id ? '#' + id : classes.trim().split(/\\s+/).filter(Boolean).slice(0, 2).map(name => '.' + name).join(''));
+}"""
+
+
+async def _covering(page: Page, world: IsolatedWorld, selector: str) -> str:
+    """Return which element would get a click in place of the one to click, such as the banner of a dialog; "" if none or if it cannot be found out."""
+    locator = page.locator(selector).first
+    try:
+        async with asyncio.timeout(_OPTIONAL_S):
+            box = await locator.bounding_box(timeout=_OPTIONAL_S * 1000)
+            if box is None:
+                return ""
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            is_own = "(element, [x, y]) => { const found = element.getRootNode().elementFromPoint(x, y); return !found || element.contains(found) || found.contains(element) }"
+            if await locator.evaluate(is_own, [x, y]):
+                return ""
+            return clean_line(str(await world.call(_COVERING, [x, y])), 100)
+    except (Error, TimeoutError):
+        return ""
 
 
 async def _enter(locator: Locator, step: StepTable, timeout_s: float) -> None:
