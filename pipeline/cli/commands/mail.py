@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -225,17 +226,18 @@ def outbox_retry(settings: Settings, number: int | None, *, retry_all: bool) -> 
     """Try again now to deliver a waiting or parked message."""
     from pipeline.cli.audited import note_action
     from pipeline.cli.deliveries import deliver_now
-    from pipeline.store.mail import outbox as stored
+    from pipeline.heartbeat.http.operations import outbox as operations
     if (number is None) is not retry_all:
         raise UsageError("give either the number of a message or --all", where="outbox retry")
     store = open_stored(settings)
-    numbers = stored.unsent_ids(store) if number is None else [number]
-    retried = [each for each in numbers if stored.retry(store, each, now=datetime.now(UTC))]
-    if number is None and not retried:
+    now = datetime.now(UTC)
+    with _naming_the_list():
+        retried = operations.retry_all(store, now=now, most=None) if number is None else [number]
+        if number is not None:
+            operations.retry(store, number, now=now)
+    if not retried:
         click.echo("no message is waiting or parked")
         return
-    if not retried:
-        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
     for each in retried:
         note_action(store, "retry", f"message {each}")
     raise SystemExit(deliver_now(store, settings, say=click.echo))
@@ -248,15 +250,12 @@ def outbox_rebuild(settings: Settings, number: int) -> None:
     """Build the digest of a parked message again with less, and deliver it."""
     from pipeline.cli.audited import note_action
     from pipeline.cli.deliveries import deliver_now
-    from pipeline.model import REBUILD_STEPS
-    from pipeline.store.mail import outbox as stored
+    from pipeline.heartbeat.http.operations import outbox as operations
     store = open_stored(settings)
-    found = stored.rebuild(store, number, now=datetime.now(UTC))
-    if found is None:
-        raise UsageError(f"message {number} cannot be built again: it is not a parked message of a digest, or it already has only the numbers of changes",
-                         where="outbox", fix="list the messages with `pipeline outbox`")
+    with _naming_the_list():
+        less = operations.rebuild(store, number, now=datetime.now(UTC))
     note_action(store, "rebuild", f"message {number}")
-    click.echo(f"the digest of message {number} is built again with {REBUILD_STEPS[found.step]}")
+    click.echo(f"the digest of message {number} is built again with {less}")
     raise SystemExit(deliver_now(store, settings, say=click.echo))
 
 
@@ -266,12 +265,21 @@ def outbox_rebuild(settings: Settings, number: int) -> None:
 def outbox_drop(settings: Settings, number: int) -> None:
     """Drop a message, so that it is never sent."""
     from pipeline.cli.audited import note_action
-    from pipeline.store.mail import outbox as stored
+    from pipeline.heartbeat.http.operations import outbox as operations
     store = open_stored(settings)
-    if not stored.drop(store, number, now=datetime.now(UTC)):
-        raise UsageError(f"there is no waiting or parked message with the number {number}", where="outbox", fix="list the messages with `pipeline outbox`")
+    with _naming_the_list():
+        operations.drop(store, number, now=datetime.now(UTC))
     note_action(store, "drop", f"message {number}")
     click.echo(f"message {number} was dropped and will not be sent")
+
+
+@contextmanager
+def _naming_the_list() -> Iterator[None]:
+    """Name the command that lists the messages in an error about a message."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(error.what, where=error.where, fix="list the messages with `pipeline outbox`") from error
 
 
 @outbox.command("seen")

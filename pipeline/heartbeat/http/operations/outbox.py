@@ -25,9 +25,9 @@ def retry(store: Store, number: int, *, now: datetime) -> None:
         raise UsageError(f"message {number} cannot be retried: the message was sent or dropped, or does not exist", where="outbox")
 
 
-def retry_all(store: Store, *, now: datetime) -> list[int]:
-    """Request another delivery of all waiting and parked messages, at most 1,000 at once; return their numbers."""
-    return [number for number in outbox.unsent_ids(store)[:MOST_RETRIED] if outbox.retry(store, number, now=now)]
+def retry_all(store: Store, *, now: datetime, most: int | None = MOST_RETRIED) -> list[int]:
+    """Request another delivery of all waiting and parked messages, the oldest first; return their numbers. most: None means that there is no limit."""
+    return [number for number in outbox.unsent_ids(store)[:most] if outbox.retry(store, number, now=now)]
 
 
 def drop(store: Store, number: int, *, now: datetime) -> None:
