@@ -35,6 +35,7 @@ from pipeline.store.console.items import ItemFilter
 from pipeline.store.mail import digests
 from pipeline.text import escape_line, shown_url
 from pipeline.workers import page_task
+from pipeline.workers.digests import preview
 from pipeline.workers.forkserver import warm_up
 from pipeline.workers.plain_session import NAME, guarded_settings, name_for
 
@@ -45,6 +46,7 @@ WAITING = 4
 DRAFT = "draft.toml"
 """The name of a file of settings.d that is only checked."""
 SUGGEST_LIMIT_S = 60.0
+PREVIEW_LIMIT_S = 60.0
 COMMAND_LIMIT_S = 60.0
 MOST_BYTES = 8 * 2**20
 """Maximum size of a previewed mail, and of the output of a command."""
@@ -81,14 +83,12 @@ class RequestedActions:
         return SendReport("building", 0, earlier)
 
     async def preview_digest(self, name: str) -> list[PreviewedMail]:
-        """Render the mails that the next digest would consist of, in a process of the command `pipeline digest`."""
+        """Render the mails that the next digest would consist of, in a child process, with the settings that the service uses."""
         self._check_digest(name)
         async with self._place():
             with tempfile.TemporaryDirectory(prefix="pipeline-preview-") as folder:
-                code, lines = await self._command("digest", name, "--preview", folder, "--settings", self._state.settings.file)
-                if code != 0:
-                    raise PipelineError(self._mask()("; ".join(lines[-3:])) or "the digest could not be rendered", where=f"digests.{name}")
-                return await asyncio.to_thread(_mails_in, Path(folder), has_news=f"{name}: {NOTHING_NEW}" not in lines)
+                said = await preview(self._state.settings, name, Path(folder), limit_s=PREVIEW_LIMIT_S, is_stopped=self._state.stopping.is_set)
+                return await asyncio.to_thread(_mails_in, Path(folder), has_news=NOTHING_NEW not in said)
 
     async def digest_times(self) -> Mapping[str, Sequence[DigestTime]]:
         """Return the schedules of each digest with their next due times."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,10 +18,13 @@ from pipeline.store import Store
 from pipeline.store.files.scratch import remove_scratch
 from pipeline.store.mail import digests
 from pipeline.text import counted
+from pipeline.workers.page_task import watch
 from pipeline.workers.process import Child
 
 DIGEST_LIMIT_S = 600.0
 """How long, in seconds, a process may take to render a digest before it is killed."""
+PREVIEW_MEMORY_BYTES = 2**30
+"""How much memory a process may use that renders the preview of a digest."""
 RENEW_EVERY_S = 10.0
 DEATHS_PER_PRESENTATION = 3
 """Whenever this many processes were killed while rendering a digest, a simpler presentation of the digest is used."""
@@ -82,3 +87,25 @@ class DigestRunner:
         """Ask every process to stop."""
         for child in self._children:
             child.stop()
+
+
+async def preview(settings: Settings, name: str, folder: Path, *, limit_s: float, is_stopped: Callable[[], bool]) -> list[str]:
+    """Write the mails of the next digest to `folder` in a child process; return what there is to say about them, see preview().
+
+    The forkserver must be running. Raises the error that the child reported, SpiderError if it ends unexpectedly or exceeds a limit.
+    """
+    where = f"digests.{name}"
+    with tempfile.TemporaryDirectory(prefix="pipeline-preview-log-") as logs:
+        child = Child("preview", settings, Path(logs, "log"), name, str(folder))
+        try:
+            await asyncio.to_thread(child.start)
+            problem = await watch(child, limit_s, PREVIEW_MEMORY_BYTES, is_stopped)
+            error = child.result() if not problem else SpiderError(problem, where=where)
+        except EOFError:
+            error = SpiderError("the process ended before the digest was rendered", where=where)
+        finally:
+            child.kill()
+            await asyncio.to_thread(child.close)
+    if error is not None:
+        raise error
+    return child.remarks

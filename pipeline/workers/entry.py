@@ -57,7 +57,7 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     pipe: the connection to the parent process. The further arguments depend on `work`. "run": a Run, and the sockets to the
     follower processes. "follow": a Run, and the socket to the leader process. "member": a Run, and a Member of it. "digest": a DigestClaim, the owner of the claim,
     and the argument `less` of _build_digest. "page": the name of a spider, a module of
-    pipeline.workers.pages, the options of its perform(), and the file for the result. "check": the arguments of check_code.
+    pipeline.workers.pages, the options of its perform(), and the file for the result. "preview": the name of a digest, and the folder for its mails. "check": the arguments of check_code.
     """
     os.setsid()
     os.environ.setdefault(*DRIVER_OPTIONS)  # here, because no environment may be changed while threads run, and Playwright takes it from this process
@@ -114,6 +114,8 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
         elif work == "page":
             name, task, options, report = arguments
             _send_result(pipe, partial(_write_result, task, report, store, settings, name, options))
+        elif work == "preview":
+            _send_result(pipe, partial(_preview_digest, store, settings, *arguments))
         else:
             _lower_priority(2 * NICE)
             _send_result(pipe, partial(_build_digest, store, settings, *arguments))
@@ -125,6 +127,8 @@ def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
     """Return the fields that are added to every log line of this child process."""
     if work in ("run", "follow", "member"):
         return {"run": arguments[0].id, "spider": arguments[0].spider}
+    if work == "preview":
+        return {"digest": arguments[0]}
     return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
 
 
@@ -153,6 +157,20 @@ def _write_result(task: str, report: str, *arguments: Any) -> None:
     """Call perform() of a module of pipeline.workers.pages with the arguments, and write its result as JSON to the file `report`."""
     found = importlib.import_module(f"pipeline.workers.pages.{task}").perform(*arguments)
     Path(report).write_text(json.dumps(found, default=str), "utf-8")
+
+
+def _preview_digest(store: Store, settings: Settings, name: str, folder: str) -> list[str]:
+    """Write the mails of the next digest to a folder; return what there is to say about them, see preview()."""
+    from pipeline.mail.digests.preview import preview  # noqa: PLC0415  crawls do not need this module
+    from pipeline.session.picture_fetcher import PictureFetcher  # noqa: PLC0415  crawls do not need this module
+    said: list[str] = []
+    try:
+        preview(store, settings, name, Path(folder), now=datetime.now(UTC), fetch_pictures=PictureFetcher(store, settings), say=said.append)
+    except PipelineError:
+        raise
+    except Exception as error:
+        raise SpiderError(f"{type(error).__name__}: {error}", where=f"digests.{name}", fix="correct the templates of the digest") from error
+    return said
 
 
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:

@@ -34,7 +34,7 @@ async def perform(settings: Settings, task: str, name: str, options: dict[str, A
         child = Child("page", settings, log_file, name, task, options, str(report))
         try:
             await asyncio.to_thread(child.start)
-            problem = await _watch(child, limit_s, settings.spiders[name].memory_limit, is_stopped)
+            problem = await watch(child, limit_s, settings.spiders[name].memory_limit, is_stopped)
             error = child.result() if not problem else SpiderError(problem, where=where)
         except EOFError:
             error = None
@@ -66,7 +66,7 @@ def _last_error(log_file: Path) -> str:
         return lines[-1]
 
 
-async def _watch(child: Child, limit_s: float, memory_limit_bytes: int, is_stopped: Callable[[], bool]) -> str:
+async def watch(child: Child, limit_s: float, memory_limit_bytes: int, is_stopped: Callable[[], bool]) -> str:
     """Wait until the child ends. Return why it must be killed, or "" if it has ended by itself."""
     deadline = time.monotonic() + limit_s
     while await child.wait(min(_WATCH_EVERY_S, max(0.0, deadline - time.monotonic()))) is None:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 BODY_BYTES = 4 * 2**20
 """Maximum number of bytes shown of a message's body, without its pictures."""
 _PART_BYTES = 32 * 2**20
 _HEAD_BYTES = 256 * 1024
+_SEARCHED_BYTES = 1024 * 1024
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _LINE, _LINE_ENDS = 76, 2
 _CHUNK = (_LINE + _LINE_ENDS) * 1024
@@ -50,7 +51,7 @@ def attachments_of(path: Path) -> list[AttachedFile]:
     """Return the files attached to a message; [] for a text for a notification channel."""
     if path.suffix != ".eml":
         return []
-    with _mapped(path) as data:
+    with _opened(path) as data:
         found: list[AttachedFile] = []
         for start, end in _parts(data)[1:]:
             head, body = _head(data, start)
@@ -63,7 +64,7 @@ def attachments_of(path: Path) -> list[AttachedFile]:
 
 def chunks_of(path: Path, attached: AttachedFile) -> Iterator[bytes]:
     """Yield the content of an attached file in pieces."""
-    with _mapped(path) as data:
+    with _opened(path) as data:
         if attached.encoding == "base64":
             for at in range(attached.start, attached.end, _CHUNK):
                 yield base64.b64decode(data[at:min(at + _CHUNK, attached.end)])
@@ -79,7 +80,7 @@ def chunks_of(path: Path, attached: AttachedFile) -> Iterator[bytes]:
 
 def head_of(path: Path) -> MailHead:
     """Return the headers of a message file that a page shows."""
-    with _mapped(path) as data:
+    with _opened(path) as data:
         head, _ = _head(data, 0)
         return MailHead(*(" ".join(str(head.get(name, "")).split()) for name in ("Subject", "To", "Cc")))
 
@@ -91,7 +92,7 @@ def body_of(path: Path) -> tuple[str, str] | None:
     """
     if path.suffix == ".json":
         return _channel_text(json.loads(path.read_bytes())), "text/plain"
-    with _mapped(path) as data:
+    with _opened(path) as data:
         parts = _parts(data)
         start, end = parts[0] if parts else (0, len(data))
         message = message_from_bytes(data[start:min(end, start + _PART_BYTES)], policy=policy.default)
@@ -117,19 +118,41 @@ def _channel_text(text: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, (text["subject"], *text["lines"], text["more"][-1], text["link"])))
 
 
+class _Data:
+    """The content of a file, read in pieces when they are used. A file that cannot be read raises OSError; mapped memory would kill the process."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, end, _ = part.indices(self._size)
+        self._file.seek(start)
+        return self._file.read(max(0, end - start))
+
+    def find(self, wanted: bytes, start: int, end: int | None = None) -> int:
+        """Return the first position of `wanted` between two positions; -1 if it is not there."""
+        end = self._size if end is None else end
+        while start < end:
+            piece = self[start:min(start + _SEARCHED_BYTES, end)]
+            if (at := piece.find(wanted)) >= 0:
+                return start + at
+            if start + len(piece) >= end or not piece:
+                return -1
+            start += max(1, len(piece) - len(wanted) + 1)
+        return -1
+
+
 @contextmanager
-def _mapped(path: Path) -> Iterator[mmap]:
-    """Map a file into memory. Raises FileNotFoundError also for an empty file, which no message file is."""
+def _opened(path: Path) -> Iterator[_Data]:
     with path.open("rb") as file:
-        try:
-            data = mmap(file.fileno(), 0, access=ACCESS_READ)
-        except ValueError as error:
-            raise FileNotFoundError(path) from error
-        with data:
-            yield data
+        yield _Data(file)
 
 
-def _head(data: mmap, start: int) -> tuple[EmailMessage, int]:
+def _head(data: _Data, start: int) -> tuple[EmailMessage, int]:
     """Return the headers at this position, and the position after them."""
     piece = data[start:start + _HEAD_BYTES]
     end = _HEAD_END.search(piece)
@@ -139,7 +162,7 @@ def _head(data: mmap, start: int) -> tuple[EmailMessage, int]:
     return found, start + length
 
 
-def _parts(data: mmap) -> list[tuple[int, int]]:
+def _parts(data: _Data) -> list[tuple[int, int]]:
     """Return the positions of the parts of a multipart/mixed message; [] for another message."""
     head, at = _head(data, 0)
     boundary = head.get_boundary() if head.get_content_type() == "multipart/mixed" else None
@@ -148,15 +171,18 @@ def _parts(data: mmap) -> list[tuple[int, int]]:
     mark, found = b"--" + boundary.encode(), list[tuple[int, int]]()
     at = data.find(mark, at)
     while at >= 0 and data[at + len(mark):at + len(mark) + 2] != b"--" and len(found) < _MOST_PARTS:
-        start = data.find(b"\n", at) + 1
-        following = data.find(b"\n" + mark, start - 1)
+        line_end = data.find(b"\n", at)
+        if line_end < 0:  # the file is cut here
+            break
+        start = line_end + 1
+        following = data.find(b"\n" + mark, line_end)
         end = following if following >= 0 else len(data)
         found.append((start, end - 1 if data[end - 1:end] == b"\r" else end))
         at = following + 1 if following >= 0 else -1
     return found
 
 
-def _size(data: mmap, start: int, end: int, encoding: str) -> int:
+def _size(data: _Data, start: int, end: int, encoding: str) -> int:
     """Return the size of a decoded part in bytes. The size of a large text is that of its encoded form."""
     length = end - start
     if encoding == "base64":
