@@ -24,6 +24,7 @@ from pipeline.store.session_files import files_of
 from pipeline.text import shown_url
 from pipeline.urls import bare, route_of
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
+from pipeline.workers.pages.growing_lists import css_of, growing
 from pipeline.workers.pages.obstacles import is_navigation, obstacle, refused, without_list
 
 SCHEDULE = "daily at 07:00"
@@ -55,6 +56,8 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
             proposals, seen = [], [reason, *seen]
         if not proposals:
             seen = seen or [without_list(fetched)]
+        has_steps = pages.spider.render is not None and bool(pages.spider.render.steps)
+        grown = growing(proposals, pages, found.url) if options["render"] and found.is_rendered and not has_steps else []
         if "@" in urlsplit(options["url"]).netloc:
             for proposal in proposals:
                 proposal.notes.append("the user name and the password of the URL are left out; give them as `auth`, with the password as "
@@ -64,7 +67,7 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
             for proposal in proposals:
                 proposal.notes.extend(_refusals(proposal.table["start"], robots))
     return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
-            "proposals": [_described(proposal, options["as"], options["keys"] | (_rendered(proposal) if options["render"] else {})) for proposal in proposals],
+            "proposals": [_described(proposal, options["as"], options["keys"] | (_rendered(proposal, grown) if options["render"] else {})) for proposal in proposals],
             "seen": seen}
 
 
@@ -89,11 +92,14 @@ def _with_render(settings: Settings, name: str) -> Settings:
     return settings.model_copy(update={"spiders": {**settings.spiders, name: spider.model_copy(update={"render": table})}})
 
 
-def _rendered(proposal: Proposal) -> dict[str, Json]:
-    """Return the key `render` for a proposed table: it waits for the items of the page."""
-    each = proposal.table.get("items", {}).get("each")
-    is_css = isinstance(each, str) and not each.startswith(("/", "(", "./"))
-    return {"render": {"wait_for": each} if is_css else "browser"}
+def _rendered(proposal: Proposal, grown: Sequence[str]) -> dict[str, Json]:
+    """Return the key `render` for a proposed table: it waits for the items of the page.
+
+    grown: the selectors of lists that grow when the page is scrolled.
+    """
+    each = css_of(proposal)
+    steps = {"steps": [{"scroll": "end"}]} if each in grown else {}
+    return {"render": {"wait_for": each, **steps} if each else "browser"}
 
 
 def _with_rows(proposals: Iterable[Proposal], pages: PageFetcher, folder: Path, seen: list[str]) -> Iterator[Proposal]:

@@ -83,6 +83,18 @@ def test_routes_in_fragments_are_pages_of_their_own_if_they_are_rendered(crawls:
     assert crawls.run().progress.pages == 1, "without a browser, it is one page"
     proposed = suggest.perform(crawls.store, crawls.settings, "s", {"url": f"{site.url}/app#/", "as": "new", "keys": {}, "render": True})
     assert f'start = ["{site.url}/app#/"]' in str(proposed)
+    assert "steps" not in str(proposed), "the list does not grow"
+
+
+@pytest.mark.needs("chromium")
+def test_suggest_proposes_to_scroll_a_list_that_grows(crawls: Crawls, site: PageSite) -> None:
+    site.pages["/"] = """<h1>Things</h1><main></main><script>let count = 0; const more = () => { for (let each = 0; each < 8 && count < 24; each++)
+document.querySelector('main').insertAdjacentHTML('beforeend', `<article style="height:300px"><h3><a href=/${++count}>Thing ${count}</a></h3><b>${count}.50 EUR</b></article>`) };
+more(); onscroll = () => { if (innerHeight + scrollY > document.body.scrollHeight - 50) more() }</script>"""
+    crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nrender = 'browser'\nallow_empty = true")
+    proposed = suggest.perform(crawls.store, crawls.settings, "s", {"url": f"{site.url}/", "as": "new", "keys": {}, "render": True})
+    assert 'steps = [{ scroll = "end" }]' in str(proposed["proposals"][0]["toml"])  # type: ignore[index,call-overload]
+    assert "the list grows from 8 rows to 16 when the page is scrolled" in str(proposed)
 
 
 def waits_for(url: str) -> str:
