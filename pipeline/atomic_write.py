@@ -29,10 +29,12 @@ def replace_file(path: Path, data: bytes, *, like: os.stat_result | None = None,
     sync_folder(path.parent)
 
 
-def create_file(path: Path, data: bytes) -> bool:
-    """Create `path` with `data`. Return False and change nothing if `path` already exists. Raises OSError."""
+def create_file(path: Path, data: bytes, *, like: os.stat_result | None = None) -> bool:
+    """Create `path` with `data`. Return False and change nothing if `path` already exists. like: see replace_file. Raises OSError."""
     temporary = _written(path, data)
     try:
+        if like is not None:
+            _make_like(temporary, like)
         os.link(temporary, path)
     except FileExistsError:
         return False

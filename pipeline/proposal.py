@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +39,16 @@ def lines(report: dict[str, Any], *, width: int = _WIDTH, texts: ProposalTexts =
         return
     yield from map(escape_line, report["diff"].splitlines())
     yield ""
-    yield from map(escape_line, row_lines(list(_rows(report, texts)), width, more=texts.more))
+    yield from map(escape_line, row_lines(sample_rows(report, texts), width, more=texts.more))
     yield from (escape_line(texts.warning.format(note=note)) for note in report["notes"])
 
 
-def _rows(report: dict[str, Any], texts: ProposalTexts) -> Iterator[dict[str, Json]]:
+def sample_rows(report: Mapping[str, Any], texts: ProposalTexts = ENGLISH) -> list[dict[str, Json]]:
+    """Return items before and after, with the field that names them and the fields whose rules change."""
+    return list(_rows(report, texts))
+
+
+def _rows(report: Mapping[str, Any], texts: ProposalTexts) -> Iterator[dict[str, Json]]:
     """Yield items before and after, with the field that names them and the fields whose rules change."""
     names: list[str] = []
     for before, after in list(zip(report["before"], report["after"], strict=True))[:_ITEMS]:

@@ -25,7 +25,7 @@ def row_lines(rows: Sequence[Mapping[str, Json]], width: int = 0, *, more: str =
         return
     room = max(_NARROWEST, (width or shutil.get_terminal_size((100, 24)).columns) - _INDENT)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = {name: [clean_line(name, _CELL), *(_cell(row.get(name)) for row in rows)] for name in names}
+    cells = {name: [clean_line(name, _CELL), *(cell_text(row.get(name)) for row in rows)] for name in names}
     wanted = {name: min(_CELL, max(map(cell_len, cells[name]))) for name in names}
     widths: dict[str, int] = {}
     left = room + _GAP
@@ -45,7 +45,8 @@ def row_lines(rows: Sequence[Mapping[str, Json]], width: int = 0, *, more: str =
         yield more.format(names=", ".join(clean_line(name, _CELL) for name in names[len(widths):]))
 
 
-def _cell(value: Json) -> str:
+def cell_text(value: Json) -> str:
+    """Return a value as the text of a cell: on one line, cut if it is long."""
     if isinstance(value, Mapping):  # a price has its text beside the amount
         value = value.get("text") or ", ".join(f"{name} {inner}" for name, inner in value.items())
     if isinstance(value, (list, tuple)):

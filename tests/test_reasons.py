@@ -19,6 +19,7 @@ OTHERS = sorted(set(LANGUAGES) - {"en"})
 RUNTIME = ("session", "crawl", "download", "workers", "store/runs")
 """The packages whose errors end in the row of a run or of a file."""
 NOT_IN_MAILS = (
+    r"too large to be shown", r"^select less of the page$",
     r"unreachable", r"is not a URL that can be fetched", r"no host name", r"^7$", r"no proxy named", r"known: ", r"not a proxy URL", r"http://host:port", r"TOML has no value",
     r"of a Response or Request", r"a follower process must not", r"the `(json|body)` setting", r"^the browser's request", r"remove the number", r"`encoding` setting", r"the file became shorter", r"socket of the fork server",
     r"TMPDIR", r"is not a method of the spider", r"cannot be stored as JSON", r"^stopped$",

@@ -12,12 +12,8 @@ from pipeline.sample_rows import row_lines
 from pipeline.settings import Settings
 from pipeline.settings.cross_checks import ENTRY_NAME
 from pipeline.settings.edit import write_part
-from pipeline.settings.files import SettingsFiles, file_with, part_folder
+from pipeline.settings.files import file_with, part_folder
 from pipeline.text import counted, shown_url
-
-_SESSION_KEYS = ("login", "auth", "cookies", "login_cookies", "proxy", "banned", "headers", "headers_for", "hosts", "user_agent", "ca_file", "insecure_tls",
-                 "encoding", "robots", "delay", "concurrency", "throttle", "timeout")
-"""Keys of [spiders.NAME] that another spider of the same site needs, too."""
 
 NEW_SPIDER = '''"""Describe this spider here."""
 
@@ -75,12 +71,6 @@ def check_name(settings: Settings, name: str) -> None:
                          fix="choose another name")
     if _path(settings, name).exists():
         raise UsageError("the file already exists and was not changed", where=str(_path(settings, name)), fix="choose another name")
-
-
-def session_keys(settings: Settings, name: str) -> dict[str, Any]:
-    """Return the keys of a spider's table that determine its session, as they are written in the settings."""
-    table = SettingsFiles(Path(settings.file)).raw["spiders"][name]
-    return {key: table[key] for key in _SESSION_KEYS if key in table}
 
 
 def write_table(settings: Settings, name: str, toml: str, url: str) -> Path:

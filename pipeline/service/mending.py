@@ -72,7 +72,7 @@ class RuleMender:
             self._turn.release()
 
     async def _request(self, run: Run) -> bool:
-        rules = _rules(self._state.settings.spiders[run.spider])
+        rules = rules_of(self._state.settings.spiders[run.spider])
         return await asyncio.to_thread(mendings.request, self._state.store, run, now=utc_now(), rules=rules)
 
     def _is_wanted(self, run: Run) -> bool:
@@ -145,7 +145,7 @@ class RuleMender:
             except PipelineError as error:
                 result, report = MendingState.FAILED, {"reason": str(error)}
         if table is not None:
-            report["rules"] = _rules(table)
+            report["rules"] = rules_of(table)
         if result is MendingState.PROPOSED and table is not None and table.mend == "auto" and not report["is_sure"]:
             report["not_applied"] = report["why_not_sure"]
         if state.stopping.is_set() and result is MendingState.FAILED:
@@ -187,7 +187,7 @@ def write(file: str | Path, spider: str, changes: dict[str, Json], searched: Spi
     return edit.apply() if found == searched else None
 
 
-def _rules(table: SpiderTable) -> str:
+def rules_of(table: SpiderTable) -> str:
     """Return a text that differs if the settings of a spider differ."""
     return hashlib.sha256(table.model_dump_json(exclude_unset=True, fallback=repr).encode()).hexdigest()[:16]
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError, SettingsError, UsageError
+from pipeline.errors import PipelineError, UsageError
+from pipeline.heartbeat.http.operations.mending import MendingReport
 from pipeline.heartbeat.http.operations.message_file import attachments_of, head_of
 from pipeline.heartbeat.http.operations.service_actions import (
     CheckReport,
@@ -20,31 +21,30 @@ from pipeline.heartbeat.http.operations.service_actions import (
     PreviewedMail,
     SendReport,
 )
+from pipeline.heartbeat.http.operations.spider_drafts import DraftReport, SavedSpider, SpiderSource
 from pipeline.mail.digests.notice import NOTHING_NEW
 from pipeline.schedule.upcoming import upcoming_digests
 from pipeline.service.digests import DigestBuilder
+from pipeline.service.drafts import SpiderDrafts, create_tables
 from pipeline.service.item_export import ItemExports
+from pipeline.service.mending_on_request import RequestedMending
 from pipeline.service.reload import Reloader
 from pipeline.service.state import ServiceState, utc_now
-from pipeline.settings import Settings, load
-from pipeline.settings.files import part_folder
+from pipeline.settings import Settings
+from pipeline.settings.drafts import is_known, session_keys
 from pipeline.settings.masking import Mask
 from pipeline.settings.restart import ReloadReport
-from pipeline.store import open_store_of
 from pipeline.store.console.items import ItemFilter
 from pipeline.store.mail import digests
 from pipeline.text import escape_line, shown_url
 from pipeline.workers import page_task
 from pipeline.workers.digests import preview
-from pipeline.workers.forkserver import warm_up
-from pipeline.workers.plain_session import NAME, guarded_settings, name_for
+from pipeline.workers.plain_session import NAME, name_for, plain_settings
 
 AT_ONCE = 2
 """Maximum number of child processes for requests at the same time."""
 WAITING = 4
 """Maximum number of requests that wait for such a process."""
-DRAFT = "draft.toml"
-"""The name of a file of settings.d that is only checked."""
 SUGGEST_LIMIT_S = 60.0
 PREVIEW_LIMIT_S = 60.0
 COMMAND_LIMIT_S = 60.0
@@ -63,6 +63,8 @@ class RequestedActions:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._requests = 0
         self._exports = ItemExports()
+        self._drafts = SpiderDrafts(state, reloader, mask, self._place)
+        self._mending = RequestedMending(state, reloader, mask, self._place)
 
     async def reload(self) -> ReloadReport:
         """Reload the settings, as SIGHUP does. The problems are masked."""
@@ -105,41 +107,57 @@ class RequestedActions:
     async def check(self, toml: str | None) -> CheckReport:
         """Check the settings file, or what it would be with `toml` as one more file of settings.d."""
         if toml is not None:
-            return await asyncio.to_thread(self._check_draft, toml)
+            lines = await self._drafts.check_file(toml)
+            return CheckReport(not lines, lines)
         async with self._place():
             code, lines = await self._command("check", "--settings", self._state.settings.file)
         return CheckReport(code == 0, [self._mask()(line) for line in lines])
 
-    def _check_draft(self, toml: str) -> CheckReport:
-        file = Path(self._state.settings.file)
-        try:
-            load(file, drafts={part_folder(file) / DRAFT: toml})
-        except SettingsError as error:
-            return CheckReport(valid=False, lines=[self._mask()(escape_line(line)) for line in str(error).splitlines()])
-        return CheckReport(valid=True, lines=[])
-
-    async def suggest(self, url: str, *, render: bool, spider: str | None) -> Mapping[str, Any]:
+    async def suggest(self, url: str, *, render: bool, spider: str | None, name: str = "", schedule: str = "") -> Mapping[str, Any]:
         """Fetch a page and propose rules for a spider.
 
         spider: the spider whose session fetches the page. None means a session of its own, which fetches no private address: whoever has a
-        token must not reach through this service what only this machine can reach.
+        token must not reach through this service what only this machine can reach. name, schedule: of a new spider, whose proposed table can be
+        saved as it is: with the session of `spider`, or only for public addresses.
         """
         settings = self._state.settings
         if spider is not None and spider not in settings.spiders:
             raise UsageError(f"no spider named {spider!r}", where="spider")
+        keys: dict[str, Any] = {"schedule": schedule} if schedule else {}
+        if name or spider is None:
+            keys |= await asyncio.to_thread(session_keys, settings, spider) if spider is not None else {}
+            keys |= {} if is_known([url], settings.spiders) else {"public_only": True}
+        options = {"url": url, "as": name or spider or name_for(url), "keys": keys, "render": render}
         async with self._place():
-            with guarded_settings(url, settings) if spider is None else contextlib.nullcontext(settings) as used:
-                return await self._suggest(used, url, spider, render=render)
+            with plain_settings(url, settings, public_only=True) if spider is None else contextlib.nullcontext(settings) as used:
+                return await self._suggest(used, url, spider, options)
 
-    async def _suggest(self, settings: Settings, url: str, spider: str | None, *, render: bool) -> Mapping[str, Any]:
-        await asyncio.to_thread(_create_tables, settings)
-        options = {"url": url, "as": spider or name_for(url), "keys": {}, "render": render}
+    async def _suggest(self, settings: Settings, url: str, spider: str | None, options: dict[str, Any]) -> Mapping[str, Any]:
+        await asyncio.to_thread(create_tables, settings)
         return await page_task.perform(settings, "suggest", spider or NAME, options, limit_s=SUGGEST_LIMIT_S, where=shown_url(url),
                                        is_stopped=self._state.stopping.is_set)
 
     def export_items(self, spider: str, form: ExportFormat, wanted: ItemFilter) -> AsyncGenerator[bytes, None]:
         """Yield the items of a spider as a file, in chunks."""
         return self._exports.export(self._state.settings.file, spider, form, wanted, mask=self._mask())
+
+    async def check_spider(self, toml: str, *, spider: str = "") -> DraftReport:
+        return await self._drafts.check(toml, spider)
+
+    async def try_spider(self, toml: str, url: str = "", *, spider: str = "") -> Mapping[str, Any]:
+        return await self._drafts.attempt(toml, url, spider)
+
+    async def save_spider(self, toml: str, *, spider: str = "", version: str = "") -> SavedSpider:
+        return await self._drafts.save(toml, spider, version)
+
+    async def spider_source(self, name: str) -> SpiderSource:
+        return await asyncio.to_thread(self._drafts.source, name)
+
+    async def mend_spider(self, name: str) -> MendingReport:
+        return await self._mending.search(name)
+
+    async def apply_rules(self, name: str, number: str) -> SavedSpider:
+        return await self._mending.apply(name, number)
 
     def _check_digest(self, name: str) -> None:
         if name not in self._state.settings.digests:
@@ -175,13 +193,6 @@ class RequestedActions:
                 process.kill()
                 await process.wait()
         return code, [escape_line(line) for line in output.decode("utf-8", "replace").splitlines()]
-
-
-
-def _create_tables(settings: Settings) -> None:
-    """Create the tables of a temporary store, which a child process never does."""
-    open_store_of(settings).close()
-    warm_up()
 
 
 def _mails_in(folder: Path, *, has_news: bool) -> list[PreviewedMail]:

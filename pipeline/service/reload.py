@@ -35,6 +35,11 @@ class Reloader:
         self._is_late = False
         """Whether the last reload failed because the URL of the settings could not be read."""
 
+    @property
+    def url(self) -> str | None:
+        """The URL from which the settings come; None if they come from a file of this machine."""
+        return self._source.url
+
     async def reload(self) -> ReloadReport:
         """Replace the settings, or log and report why they were not replaced.
 

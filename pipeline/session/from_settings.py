@@ -109,7 +109,7 @@ def _ssrf_guard(spider: SpiderTable) -> SsrfGuard:
     places = [*spider.hosts, *(start.url for start in spider.start)]
     if spider.login is not None:
         places += filter(None, (spider.login.url, spider.login.check_url))
-    return SsrfGuard(places)
+    return SsrfGuard(places, public_only=spider.public_only)
 
 
 def _trusted_origins(spider: SpiderTable) -> TrustedOrigins:

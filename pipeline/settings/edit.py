@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import difflib
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
@@ -49,12 +48,40 @@ def write_part(settings_file: str | Path, name: str, text: str, *, fix: str) -> 
     load(main, drafts={path: text})
     try:
         path.parent.mkdir(exist_ok=True)
-        if not create_file(path, text.encode()):
+        if not create_file(path, text.encode(), like=main.stat()):
             raise UsageError("the file already exists and was not changed", where=str(path), fix=fix)
-        path.chmod(stat.S_IMODE(main.stat().st_mode))
     except OSError as error:
         raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from error
     return path
+
+
+def replace_text(main: Path, path: Path, before: bytes, after: str) -> Path:
+    """Replace the text of a settings file, and keep the present file as NAME.bak. Return the path of the copy.
+
+    main: the settings file, of which `path` may be a part. before: the content that the file must still have. Raises SettingsError if the
+    settings would have problems, or if the file has been changed or cannot be written.
+    """
+    load(main, drafts={path: after})
+    target = path.resolve()
+    copy = target.with_name(f"{target.name}.bak")
+    mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
+
+    def check() -> None:
+        if target.read_bytes() != before:
+            raise _failed(main, path, "the file was changed in the meantime, and was left as it is")
+
+    try:
+        check()
+        like = target.stat()
+        replace_file(copy, before, like=like)
+        replace_file(target, mark + after.encode(), like=like, check=check)
+    except OSError as error:
+        raise _failed(main, path, f"the file cannot be written: {error.strerror}") from error
+    return copy
+
+
+def _failed(main: Path, path: Path, text: str) -> SettingsError:
+    return SettingsError(main.name, [Problem("", text, "" if path == main else f"{path.parent.name}/{path.name}")])
 
 
 class SpiderEdit:
@@ -107,26 +134,10 @@ class SpiderEdit:
 
         Raises SettingsError if the settings would have problems, or if the file has been changed or cannot be written.
         """
-        load(self._main, drafts={self.path: self.after})
-        target = self.path.resolve()
-        copy = target.with_name(f"{target.name}.bak")
-        mark = codecs.BOM_UTF8 if self._octets.startswith(codecs.BOM_UTF8) else b""
-
-        def check() -> None:
-            if target.read_bytes() != self._octets:
-                raise self._failed("the file was changed in the meantime, and was left as it is")
-
-        try:
-            check()
-            like = target.stat()
-            replace_file(copy, self._octets, like=like)
-            replace_file(target, mark + self.after.encode(), like=like, check=check)
-        except OSError as error:
-            raise self._failed(f"the file cannot be written: {error.strerror}") from error
-        return copy
+        return replace_text(self._main, self.path, self._octets, self.after)
 
     def _failed(self, text: str) -> SettingsError:
-        return SettingsError(self._main.name, [Problem("", text, "" if self.path == self._main else f"{self.path.parent.name}/{self.path.name}")])
+        return _failed(self._main, self.path, text)
 
 
 def _hunks(before: list[str], after: list[str]) -> Iterator[str]:

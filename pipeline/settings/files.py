@@ -121,6 +121,12 @@ def file_with(path: str | Path, table: str, entry: str) -> Path:
     return path
 
 
+def shown_path(folder: Path, path: str) -> str:
+    """Return a path as messages show it: relative to the folder of the settings if it is in there."""
+    absolute = Path(path).absolute()
+    return str(absolute.relative_to(folder)) if path and absolute.is_relative_to(folder) else path
+
+
 def version_of(path: str | Path) -> tuple[tuple[str, int, int], ...]:
     """Return the name, modification time and size of every settings file. If one of these values differs, the settings have changed."""
     return tuple(_versions(Path(path)))

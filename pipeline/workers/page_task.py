@@ -19,12 +19,12 @@ _WATCH_EVERY_S = 1.0
 
 
 async def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *, limit_s: float,
-                  is_stopped: Callable[[], bool] = lambda: False, where: str = "") -> dict[str, Json]:
+                  is_stopped: Callable[[], bool] = lambda: False, where: str = "", max_bytes: int | None = None) -> dict[str, Json]:
     """Perform the task of a module of pipeline.workers.pages in a child process, and return the result.
 
     The forkserver must be running. task: the name of the module. name: the name of the spider whose session fetches the pages. options:
     the task's further arguments. limit_s: time limit of the whole task. is_stopped: whether the task is to be given up. where: what
-    errors of the process name instead of the spider. If the child
+    errors of the process name instead of the spider. max_bytes: the maximum size of the result. If the child
     process reports an error of the login, the request or the rules, this function raises the same error; it raises SpiderError if the
     process ends unexpectedly or exceeds a limit.
     """
@@ -43,13 +43,15 @@ async def perform(settings: Settings, task: str, name: str, options: dict[str, A
             await asyncio.to_thread(child.close)
         if error is not None:
             raise error
-        return await asyncio.to_thread(_result, report, log_file, where)
+        return await asyncio.to_thread(_result, report, log_file, where, max_bytes)
 
 
-def _result(report: Path, log_file: Path, where: str) -> dict[str, Json]:
+def _result(report: Path, log_file: Path, where: str, max_bytes: int | None) -> dict[str, Json]:
     """Return the result that the child has written. Raise SpiderError with the end of its log if it has written none."""
     if not report.exists():
         raise SpiderError(f"the process ended unexpectedly: {_last_error(log_file)}", where=where)
+    if max_bytes is not None and (size := report.stat().st_size) > max_bytes:
+        raise SpiderError(f"the result is too large to be shown ({size / 1e6:.0f} MB)", where=where, fix="select less of the page")
     found: dict[str, Json] = json.loads(report.read_text("utf-8"))
     return found
 

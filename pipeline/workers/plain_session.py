@@ -16,35 +16,24 @@ from pipeline.settings import Settings, SpiderTable
 
 NAME = "page"
 """The name of the temporary spider."""
-_NOWHERE = "https://public.invalid/"  # RFC 6761, 6.4: no host has this name
 _GENERIC_LABELS = frozenset({"www", "www2", "m", "shop", "store", "blog", "docs", "web", "news", "en", "de"})
 
 
 @contextmanager
-def plain_settings(url: str, base: Settings | None) -> Iterator[Settings]:
+def plain_settings(url: str, base: Settings | None, *, public_only: bool = False) -> Iterator[Settings]:
     """Yield settings with the spider NAME, which has `url` as its start, no cookies, no login and no proxy.
 
     Its files are in a temporary folder, which is deleted afterwards. base: the settings whose [pipeline] and [logs] are used; None
-    for the defaults. Raises UsageError if `url` cannot be fetched.
+    for the defaults. public_only: whether not even the address of `url` may be private. Raises UsageError if `url` cannot be fetched.
     """
     base = base or Settings(file=str(Path("settings.toml").absolute()))
     try:
-        spider = SpiderTable.model_validate({"start": url})
+        spider = SpiderTable.model_validate({"start": url, "public_only": public_only})
     except ValidationError as error:
         raise UsageError(f"{url!r} is not a URL that can be fetched: {error.errors()[0]['msg']}") from error
     with tempfile.TemporaryDirectory(prefix="pipeline-page-") as folder:
         place = base.pipeline.model_copy(update={"data_dir": folder, "database": None})
         yield Settings(pipeline=place, logs=base.logs, browser=base.browser, spiders={NAME: spider}, file=base.file)
-
-
-@contextmanager
-def guarded_settings(url: str, base: Settings) -> Iterator[Settings]:
-    """Yield settings as `plain_settings` does, whose session fetches no private address, not even that of `url`.
-
-    Only addresses that the settings of a spider name may be private, so the spider starts somewhere else.
-    """
-    with plain_settings(url, base), plain_settings(_NOWHERE, base) as settings:  # the first one only checks the URL
-        yield settings
 
 
 def name_for(url: str) -> str:

@@ -54,7 +54,7 @@ def status_and_page(program: Program) -> tuple[list[str], list[str]]:
     store.close()
     assert page is not None
     assert "`pipeline mend lamps --apply` writes these rules" in PageRenderer().render(
-        "spider.html", pause_hours={}, mask=str, now=snapshot, page=page, spider=snapshot["spiders"]["lamps"], csrf_token="", feed_key="", authorized=True)
+        "spider.html", may_act=True, pause_hours={}, mask=str, now=snapshot, page=page, spider=snapshot["spiders"]["lamps"], csrf_token="", feed_key="", authorized=True)
     return snapshot["spiders"]["lamps"]["reasons"], page.new_rules
 
 

@@ -205,9 +205,10 @@ def new_spider(settings_file: str, name: str, *, url: str | None, spider: str | 
         return
     from pipeline.cli.pages.child import perform
     from pipeline.cli.pages.suggest import certainty, chosen
+    from pipeline.settings.drafts import session_keys
     settings = load_settings(settings_file)
     new.check_name(settings, name)
-    keys = new.session_keys(settings, spider_name(settings, spider)) if spider is not None else {}
+    keys = session_keys(settings, spider_name(settings, spider)) if spider is not None else {}
     proposals = _proposals(settings_file, url, spider, name, keys, render=render)
     found = chosen(proposals, proposal)
     path = new.write_table(settings, name, found["toml"], url)

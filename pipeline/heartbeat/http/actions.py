@@ -6,22 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipeline import proposal
 from pipeline.errors import UsageError
+from pipeline.heartbeat.http.operations.mending import proposed_rules
 from pipeline.heartbeat.http.operations.runs import log_tail
 from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.stored_files import OfferedFile, stored_file
-from pipeline.model import Change, Outcome, Run
+from pipeline.model import Change, Run
 from pipeline.settings import Settings
 from pipeline.settings.in_effect import Value, values_in_effect
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
-from pipeline.store.crawl import mendings
-from pipeline.store.crawl.mendings import MendingState
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
 from pipeline.store.health import recent_rows
 from pipeline.store.runs import paused_spiders, runs
-from pipeline.text import escape_line
 
 HISTORY = 50
 
@@ -89,20 +86,7 @@ class AdminActions:
         return SpiderPage(name, history, recent_rows.changes_of_spider(self._store, name),
                           recent_rows.downloads_of(self._store, name),
                           rows_of_pass(self._store, name, began.pass_id) if began else [], log_tail(self._store, self.mask, began.id) if began else "",
-                          *self._mending(name, history))
-
-    def _mending(self, name: str, history: list[Run]) -> tuple[list[str], str]:
-        """Return the lines of the new rules for a spider, and a sentence about them; ([], "") if its last success is not suspect."""
-        last = next((run for run in history if run.outcome is Outcome.SUCCEEDED), None)
-        found = mendings.of_spider(self._store, name) if last is not None and last.suspect else None
-        if found is None or last is None or found.pass_id != last.pass_id or found.state is MendingState.WAITING:
-            return [], ""
-        rules = [self.mask(line) for line in proposal.lines(found.report)]
-        if not rules:
-            return [], self.mask(escape_line(f"No new rules were found: {found.report.get('reason', '')}"))
-        done = "These rules were written to the settings file" if found.state is MendingState.APPLIED else \
-            f"`pipeline mend {name} --apply` writes these rules to the settings file"
-        return rules, f"{done} ({found.report['agreement_line']})."
+                          *proposed_rules(self._store, self.mask, name, history))
 
 
     def stored_file(self, key: str) -> OfferedFile | None:

@@ -33,17 +33,21 @@ _NOT_PUBLIC_4 = tuple(map(ipaddress.IPv4Network, (
 class SsrfGuard:
     """Refuses URLs and IP addresses that are private, unless the settings allow them.
 
-    places: the URLs and hosts that may have a private address; a host without a port is allowed on the ports 80 and 443.
+    places: the URLs and hosts that may have a private address; a host without a port is allowed on the ports 80 and 443. public_only:
+    whether no place may, whatever `allow` is called with.
     """
 
-    def __init__(self, places: Iterable[str] = ()) -> None:
+    def __init__(self, places: Iterable[str] = (), *, public_only: bool = False) -> None:
+        self._public_only = public_only
         self._places: set[tuple[str, int]] = set()
         self._checked: set[tuple[str, str]] = set()  # the scheme and host of each URL that passed the check
         for place in places:
             self.allow(place)
 
     def allow(self, place: str) -> None:
-        """Allow a URL or a host to have a private address."""
+        """Allow a URL or a host to have a private address, unless only public ones are fetched."""
+        if self._public_only:
+            return
         host, port = host_and_port(place if "://" in place else f"//{place}")
         if host:
             self._places |= {(host, each) for each in ([port] if port else PORTS.values())}
@@ -53,7 +57,7 @@ class SsrfGuard:
         if (normal_host(host), port) not in self._places and not is_public(address):
             where = clean_line(host, 100)
             raise FetchError(f"the host has the private address {address}; private addresses are not fetched", where=f"{where}:{port}",
-                             fix=f"if this is intended, add \"{where}:{port}\" to this spider's `hosts` setting")
+                             fix="only public addresses are fetched, because of public_only = true" if self._public_only else f"if this is intended, add \"{where}:{port}\" to this spider's `hosts` setting")
 
     def check_url(self, url: str) -> None:
         """Check the scheme of a URL, and whether its host is a private IP address or localhost, before resolving the host.

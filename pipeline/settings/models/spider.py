@@ -101,6 +101,9 @@ class SpiderTable(Table):
     """Selectors of the files to download."""
     hosts: tuple[Annotated[str, AfterValidator(_check_host)], ...] = ()
     """Hosts ("name" or "name:port") to which links may lead, in addition to the hosts of `start`."""
+    public_only: bool = False
+    """Whether private addresses are refused although `start`, `hosts` or `login` name them. Spiders that are added on the heartbeat's pages
+    or through its API need it, unless another spider of the settings names the same hosts."""
     allow: tuple[str, ...] = ()
     """Regular expressions. Only links that match at least one expression are followed."""
     deny: tuple[str, ...] = ()

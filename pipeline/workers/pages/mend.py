@@ -21,6 +21,7 @@ from pipeline.store.crawl.known_items import fetched_pages, known_items, pages_w
 from pipeline.store.session_files import files_of
 from pipeline.text import shown_url
 from pipeline.workers.pages.fetch import PageFetcher, open_pages
+from pipeline.workers.pages.samples import shortened
 
 MAX_PAGES = 5
 """The maximum number of pages that are fetched."""
@@ -28,7 +29,6 @@ MAX_DETAILS = 4
 """The maximum number of details pages that are fetched."""
 _MAX_DELAY_S = 10.0
 _MAX_LINKS = 20_000
-_LONGEST_TEXT = 300
 
 
 def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]) -> dict[str, Json]:
@@ -97,14 +97,5 @@ def _with_details(table: ItemsTable, found: Mending, documents: list[Document], 
 
 def as_json(found: Mending) -> dict[str, Json]:
     """Return a proposal as JSON data."""
-    return {**asdict(found), "before": _shortened(list(found.before)), "after": _shortened(list(found.after)), "share": found.share, "is_sure": found.is_sure,
+    return {**asdict(found), "before": shortened(list(found.before)), "after": shortened(list(found.after)), "share": found.share, "is_sure": found.is_sure,
             "why_not_sure": found.why_not_sure, "agreement_line": found.agreement_line}
-
-
-def _shortened(value: Json) -> Json:
-    """Return JSON data with long texts cut off, since the rows of a proposal are stored and mailed only as samples."""
-    if isinstance(value, str):
-        return value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
-    if isinstance(value, dict):
-        return {name: _shortened(entry) for name, entry in value.items()}
-    return [_shortened(entry) for entry in value] if isinstance(value, list) else value

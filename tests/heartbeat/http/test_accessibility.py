@@ -25,7 +25,8 @@ def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_win
     _, failed = world.fill()
     port = start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
     paths = ("/digests/books", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", f"/runs/{failed.id}", "/digests", "/digests/books/send", "/settings",
-             f"/messages/{world.sent}", f"/messages/{world.parked}", f"/messages/{world.parked}/drop", "/outbox", "/outbox/retry")
+             f"/messages/{world.sent}", f"/messages/{world.parked}", f"/messages/{world.parked}/drop", "/outbox", "/outbox/retry",
+             "/spiders/new", "/spiders/books/edit", "/spiders/books/mend")
     found, wide = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"] if os.getuid() == 0 else [])

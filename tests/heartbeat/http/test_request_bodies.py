@@ -41,6 +41,7 @@ ROUTES = (
           "/spiders/books", "/spiders/books/run", "/spiders/books/pause", "/spiders/books/resume", "/runs/1", "/runs/1/events", "/runs/1/stop",
           "/digests", "/digests/books", "/digests/books/preview", "/digests/books/preview/downloads/1/1", "/digests/books/send", "/digests/books/mute",
           "/digests/books/unmute", "/outbox/retry", "/messages/1/attachments/1", "/messages/1/drop", "/messages/1/rebuild", "/messages/1/again", "/reload.js", "/instance", "/runs/1/log", "/spiders/books/items.csv", "/settings", "/settings/reload", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/messages/1/seen", "/files/downloads/1", "/feed.atom",
+          "/spiders/new", "/spiders/new/suggest", "/spiders/new/draft", "/spiders/books/edit", "/spiders/books/try", "/spiders/books/save", "/spiders/books/mend", "/spiders/books/apply",
           "/spiders/books/feed.atom", "/nowhere")
 
 

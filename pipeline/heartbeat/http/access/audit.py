@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote
+
+from aiohttp import web
 
 from pipeline.errors import PipelineError
 from pipeline.heartbeat.http.access.caller import Caller
@@ -17,6 +20,18 @@ from pipeline.text import escape_line
 
 _log = logging.getLogger("pipeline.audit")
 _LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What a handler says about its action. target, outcome: "" for what follows from the path of the form and from the response."""
+
+    target: str = ""
+    outcome: str = ""
+
+
+AUDITED: web.RequestKey[Audited] = web.RequestKey("audited", Audited)
+"""Set by a handler whose path or response does not say what it has done."""
 
 
 class Audit:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError
 from pipeline.heartbeat.access import AccessPolicy
-from pipeline.heartbeat.http.access.audit import Audit, action_and_target
+from pipeline.heartbeat.http.access.audit import AUDITED, Audit, Audited, action_and_target
 from pipeline.heartbeat.http.access.caller import Caller
 from pipeline.heartbeat.http.access.identifier import CALLER, HttpConnection, Identifier, TooManyWrongTokensError
 from pipeline.heartbeat.http.access.sessions import Sessions
@@ -141,7 +141,9 @@ class Authorizer:
 
     async def _record(self, caller: Caller, request: web.Request, outcome: str) -> None:
         if self._audit is not None:
-            await self._audit.write(caller, *action_and_target(request.path), outcome)
+            action, target = action_and_target(request.path)
+            said = request.get(AUDITED, Audited())
+            await self._audit.write(caller, action, said.target or target, said.outcome or outcome)
 
     async def _write(self, caller: Caller, action: str, outcome: str) -> None:
         if self._audit is not None:

@@ -15,7 +15,7 @@ from aiohttp import ETag, web
 from pydantic import BaseModel
 
 from pipeline.errors import PipelineError, StoreError, UsageError
-from pipeline.heartbeat.http.access.audit import Audit
+from pipeline.heartbeat.http.access.audit import AUDITED, Audit, Audited
 from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler
 from pipeline.heartbeat.http.access.caller import Caller
 from pipeline.heartbeat.http.access.rate_limit import RateLimit
@@ -101,7 +101,8 @@ class Api:
         return answer
 
     async def _record(self, route: Route, caller: Caller, request: web.Request, outcome: str) -> None:
-        await self._audit.write(caller, route.action, route.target.format_map(request.match_info), outcome)
+        target = request.get(AUDITED, Audited()).target or route.target.format_map(request.match_info)
+        await self._audit.write(caller, route.action, target, outcome)
 
     async def _answer(self, route: Route, request: web.Request) -> web.StreamResponse:
         names = dict(request.match_info)

@@ -8,12 +8,14 @@ from aiohttp import web
 
 from pipeline.heartbeat.http.access.authorizer import Authorizer
 from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.console.add_spider import AddSpiderViews
 from pipeline.heartbeat.http.console.files import FileViews
 from pipeline.heartbeat.http.console.items import ItemViews
 from pipeline.heartbeat.http.console.mail.digests import DigestViews
 from pipeline.heartbeat.http.console.mail.messages import MessageViews
 from pipeline.heartbeat.http.console.mail.outbox import OutboxViews
 from pipeline.heartbeat.http.console.mail.previews import PreviewViews
+from pipeline.heartbeat.http.console.mend import MendViews
 from pipeline.heartbeat.http.console.overview import OverviewViews
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.run import RunViews
@@ -33,7 +35,7 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (SpiderViews, ItemViews, RunViews, DigestViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
+            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, RunViews, DigestViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

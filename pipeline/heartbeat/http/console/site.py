@@ -13,6 +13,7 @@ from pipeline.errors import PipelineError, StoreError, UsageError
 from pipeline.heartbeat.http.access.authorizer import FAILURE, Authorizer, Handler
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.console.saved_changes import SavedChanges
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
 
@@ -29,6 +30,7 @@ class Site:
         self.pages = pages
         self.snapshot = snapshot
         self.stopping = asyncio.Event()
+        self.saved_changes = SavedChanges()
 
     def add_pages(self, router: web.UrlDispatcher, pages: dict[str, Handler]) -> None:
         for path, handler in pages.items():

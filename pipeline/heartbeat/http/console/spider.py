@@ -32,7 +32,8 @@ class SpiderViews:
         name = request.match_info["name"]
         found = or_404(await in_file_thread(self._actions.spider, name))
         snapshot = await self._site.snapshot()
-        return await self._site.html("spider.html", now=snapshot, spider=snapshot["spiders"].get(name), page=found, pause_hours=PAUSE_HOURS)
+        return await self._site.html("spider.html", now=snapshot, spider=snapshot["spiders"].get(name), page=found, pause_hours=PAUSE_HOURS,
+                                     saved=self._site.saved_changes.get(request.query.get("saved", "")))
 
     async def _run_now(self, request: web.Request) -> web.Response:
         run = await act(partial(self._actions.run_now, request.match_info["name"]), self._actions.on_run)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.heartbeat.http.api.resources import digests, downloads, items, outbox, runs, service, spiders
+from pipeline.heartbeat.http.api.resources import digests, downloads, drafts, items, outbox, runs, service, spiders
 from pipeline.heartbeat.http.api.route import Route
 
 
 def all_routes() -> list[Route]:
     """Return the routes of all resources."""
-    return [route for resource in (spiders, runs, items, downloads, outbox, digests, service) for route in resource.routes()]
+    return [route for resource in (spiders, runs, items, downloads, outbox, digests, drafts, service) for route in resource.routes()]

@@ -66,6 +66,7 @@ class SuggestBody(Input):
     url: str = Field(max_length=2000, pattern=r"^https?://[^\s]+$")
     spider: Name | None = Field(None, description="the spider whose session fetches the page; without one, private addresses are refused")
     render: bool = Field(default=False, description="whether the page is rendered in a browser")
+    name: Name | None = Field(None, description="the name of the new spider, whose table then has what it needs of the session of `spider`")
 
 
 def routes() -> list[Route]:
@@ -94,6 +95,6 @@ async def check(call: Call) -> Checked:
 
 
 async def suggest(call: Call) -> Suggestions:
-    found: Any = await call.context.running_service.suggest(call.body.url, render=call.body.render, spider=call.body.spider)
+    found: Any = await call.context.running_service.suggest(call.body.url, render=call.body.render, spider=call.body.spider, name=call.body.name or "")
     return Suggestions(url=found["url"], status=found["status"], seen=found["seen"], proposals=[
         Proposal(**{name: each[name] for name in Proposal.model_fields}) for each in found["proposals"]])
