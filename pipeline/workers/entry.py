@@ -169,7 +169,7 @@ def _preview_digest(store: Store, settings: Settings, name: str, folder: str) ->
     except PipelineError:
         raise
     except Exception as error:
-        raise SpiderError(f"{type(error).__name__}: {error}", where=f"digests.{name}", fix="correct the templates of the digest") from error
+        raise SpiderError(f"{type(error).__name__}: {error}", where=f"digests.{name}", fix="correct the template, or remove the file") from error
     return said
 
 

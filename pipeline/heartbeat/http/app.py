@@ -165,8 +165,9 @@ class HttpApp:
                 return await self._api.respond(request, handler)
             return refusal(request) or await handler(request)
         except web.HTTPException as error:
-            return web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n",
-                                headers={name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers})
+            response = self._authorizer.error_page(request, error) or web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n")
+            response.headers.update({name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers})
+            return response
         except ConnectionError:
             raise
         except Exception as error:  # noqa: BLE001  after any error, the client gets a response

@@ -15,6 +15,8 @@ from tests.heartbeat.http.test_console import stored_items, world
 __all__ = ["world"]  # a fixture
 
 AXE = Path(__file__).parents[2] / "applications" / "node_modules" / "axe-core" / "axe.min.js"
+RUN = """axe.run(document, {iframes: false, resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})
+    .then((found) => ({passes: found.passes.length, violations: found.violations}))"""
 LOOKS = [(360, "light"), (1280, "dark")]
 
 
@@ -29,7 +31,7 @@ def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_win
              "/spiders/new", "/spiders/books/edit", "/spiders/books/mend")
     found, wide = [], []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"] if os.getuid() == 0 else [])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium-headless-shell") or shutil.which("chromium"), args=["--no-sandbox"] if os.getuid() == 0 else [])
         for width, scheme in LOOKS:
             page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
             page.goto(f"http://127.0.0.1:{port}/outbox")
@@ -37,8 +39,8 @@ def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_win
                 if path:
                     page.goto(f"http://127.0.0.1:{port}{path}")
                 page.evaluate(AXE.read_text("utf-8"))
-                result = page.evaluate("axe.run(document, {iframes: false, resultTypes: ['violations']})")
-                assert result["passes"], "axe has examined the page"
+                result = page.evaluate(RUN)
+                assert result["passes"] > 5, "axe has examined the page"
                 found += [(path, width, scheme, each["id"], each["nodes"][0]["html"][:200]) for each in result["violations"]
                           if each["impact"] in ("serious", "critical")]
                 wide += [path] if page.evaluate("document.documentElement.scrollWidth") > width else []

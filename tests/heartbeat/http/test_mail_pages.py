@@ -166,7 +166,9 @@ def test_a_digest_shows_what_was_sent_to_whom_with_which_attachments_by_pages(br
     assert re.search(r"daily-2026-11-2\d\.csv, katalog für 2026 \(目录\)\.pdf", row.text_content())
     assert not older.cssselect("nav.pages a[rel=next]")
     assert page(browser, "/digests/daily?after=9999-1").cssselect("tbody tr")
-    assert browser.get(f"{browser.base}/digests/none", timeout=10).status_code == 404
+    missing = page(browser, "/digests/none", status=404)
+    assert "There is no such page" in text_of(missing)
+    assert missing.cssselect("header nav"), "from there a person can go on"
 
 
 def test_a_message_is_shown_as_recipients_see_it_and_its_attachments_are_downloaded(browser, world):

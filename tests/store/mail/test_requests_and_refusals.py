@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from pipeline.model import Again, DraftMessage, MessageState, Outcome, RecipientResult
@@ -43,6 +44,17 @@ def test_a_request_claims_no_run_and_is_taken_up_after_a_kill(store: Store) -> N
     digests.close(store, request.id, [DraftMessage("<a@here>", "News", "me@here", ("1@there",), "messages/a.eml", 4)], owner="me", now=later)
     assert digests.claim(store, "d", ["shop"], "next", owner="me", now=later) is None
     assert digests.last_sent(store, "d") == (NOW, (run_id,))
+
+
+def test_a_request_with_the_same_key_is_made_once_also_at_the_same_moment(store: Store) -> None:
+    run_id, _ = told(store)
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: digests.request_again(store, "d", Again((run_id,)), key="k", now=NOW), range(8)))
+    assert [each is not None for each in made].count(True) == 1
+    claim = digests.take_oldest(store, max(each or 0 for each in made), owner="me", now=NOW)
+    assert claim is not None
+    assert (claim.run_ids, claim.slot_key) == ((run_id,), "again k")
+    assert digests.request_again(store, "d", Again((run_id,)), key="another", now=NOW) is not None
 
 
 def test_refused_addresses_are_read_counted_and_marked(store: Store) -> None:

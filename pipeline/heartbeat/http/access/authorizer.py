@@ -136,8 +136,18 @@ class Authorizer:
         """Return the response to an action that is refused: for a browser a page, for a script a line."""
         if caller.by_header:
             return web.Response(status=403, text=f"error: {error}\n")
-        page = self._pages.render("problem.html", mask=str, authorized=True, may_act=False, csrf_token=caller.csrf_token, error=error, back=_page_of(request))
-        return web.Response(status=403, text=page, content_type="text/html")
+        return self._problem(caller, 403, error, back=_page_of(request))
+
+    def error_page(self, request: web.Request, error: web.HTTPException) -> web.Response | None:
+        """Return a page for a browser that has signed in, from which a person can go on; None for other clients."""
+        caller = self.caller_of(request)
+        if caller is None or caller.by_header or request.method != "GET":
+            return None
+        return self._problem(caller, error.status, f"{error.status} {error.reason}", back="/")
+
+    def _problem(self, caller: Caller, status: int, error: str, *, back: str) -> web.Response:
+        page = self._pages.render("problem.html", mask=str, authorized=True, may_act=False, csrf_token=caller.csrf_token, error=error, back=back, missing=status == 404)
+        return web.Response(status=status, text=page, content_type="text/html")
 
     async def _record(self, caller: Caller, request: web.Request, outcome: str) -> None:
         if self._audit is not None:
