@@ -27,7 +27,7 @@ from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
-from pipeline.crawl.interfaces import FRONTIER_ID, IS_RENDERED
+from pipeline.crawl.interfaces import CACHED, FRONTIER_ID, IS_RENDERED, RENDERED
 from pipeline.crawl.item_data import RejectedItemError, as_json, item_key, key_fields, rejected
 from pipeline.crawl.item_pipelines import DROPPED, ItemProcessor
 from pipeline.crawl.page_in_progress import PageOutput
@@ -37,7 +37,7 @@ from pipeline.crawl.spider_import import described
 from pipeline.documents.document import Document
 from pipeline.documents.scripted_pages import script_message
 from pipeline.errors import PipelineError
-from pipeline.model import Download, Item, Json, Page, Request
+from pipeline.model import Download, Item, Json, Page, PageOutcome, Request
 from pipeline.session.login.failure_reasons import is_challenge
 from pipeline.session.login.http_auth import challenges_in
 from pipeline.text import clean_line, shown_url
@@ -268,6 +268,8 @@ class PageCollector:
         page.counts |= self._rendered.counts(response.url)
         page.downloads += self._rendered.downloads(response)
         error, transient = _page_error(response, page)
+        if error:
+            logger.warning("%s", error)
         exception = self._exception(response)
         kind = ""
         if exception is not None and not error:
@@ -347,7 +349,21 @@ class PageCollector:
         return Page(
             url=response.url, status=response.status, fetched_at=datetime.now(UTC),
             frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
+            outcome=_outcome(response), duration_s=_duration_s(response),
             **self._context.login_of(_method(response), response.meta), **{"size_bytes": len(response.body)} | values)
+
+
+def _outcome(response: Response) -> PageOutcome:
+    if not response.flags:
+        return PageOutcome.FETCHED
+    return PageOutcome.RENDERED if IS_RENDERED in response.flags else PageOutcome.NOT_MODIFIED if CACHED in response.flags else PageOutcome.FETCHED
+
+
+def _duration_s(response: Response) -> float | None:
+    """Return how long the server took until it had sent the headers, or how long the rendering of the page took."""
+    rendered = response.meta.get(RENDERED)
+    duration_s: float | None = rendered.duration_s if rendered is not None else response.meta.get("download_latency")
+    return duration_s
 
 
 def _method(response: Response) -> str:

@@ -46,6 +46,9 @@ RENDERED = "rendered"
 IS_RENDERED = "rendered"
 """The flag of a response whose body is the DOM of a page, as HTML in UTF-8."""
 
+CACHED = "cached"
+"""The flag, as Scrapy names it, of a response whose body is the cached one."""
+
 
 class HostPausedError(Exception):
     """The host of a request is paused (Retry-After). The request will be sent after the pause."""

@@ -3,7 +3,7 @@
 Datetimes are timezone-aware and in UTC. Names ending in `_s` are seconds, names ending in `_bytes` are bytes.
 """
 
-from pipeline.model.crawl import FrontierState, LoginCookie, Page, Request
+from pipeline.model.crawl import FrontierState, LoginCookie, Page, PageOutcome, Request
 from pipeline.model.files import Download, DownloadState, PictureRequest, QueuedDownload, StoredFile, Transfer, together
 from pipeline.model.items import Change, ChangeKind, Item, Json, Reject
 from pipeline.model.mail import (
@@ -21,6 +21,6 @@ from pipeline.model.pictures import PICTURE, PICTURES, PagePicture, is_same_pict
 from pipeline.model.runs import DRY_RUN, Health, Outcome, Progress, Run
 
 __all__ = ["DRY_RUN", "PICTURE", "PICTURES", "REBUILD_STEPS", "Again", "Change", "ChangeKind", "DigestClaim", "Download", "DownloadState", "DraftMessage",
-           "FrontierState", "Health", "Item", "Json", "LoginCookie", "Message", "MessageState", "Outcome", "Page", "PagePicture", "PictureRequest",
+           "FrontierState", "Health", "Item", "Json", "LoginCookie", "Message", "MessageState", "Outcome", "Page", "PageOutcome", "PagePicture", "PictureRequest",
            "Progress", "QueuedDownload", "Rebuild", "RecipientResult", "RecipientState", "Reject", "Request", "Run", "StoredFile",
            "Transfer", "is_same_picture", "together"]

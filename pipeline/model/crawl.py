@@ -66,6 +66,21 @@ class LoginCookie:
     ends_at: datetime
 
 
+class PageOutcome(StrEnum):
+    """What became of a request for a page.
+
+    not_modified: the server confirmed the stored page (status 304). forbidden: robots.txt forbids it. ignored: a middleware of the
+    spider or of Scrapy left the request out.
+    """
+
+    FETCHED = "fetched"
+    NOT_MODIFIED = "not_modified"
+    RENDERED = "rendered"
+    FAILED = "failed"
+    FORBIDDEN = "forbidden"
+    IGNORED = "ignored"
+
+
 @dataclass(frozen=True)
 class Page:
     """One fetched response with everything extracted from it. Each page is committed as a whole.
@@ -81,6 +96,8 @@ class Page:
     counts: for each rule that was applied to the page, the number of its matches, and the number of items to which the rule was
     applied. The second number is 0 for a rule that is applied to whole pages.
     obstacle: why the page has none of the site's content, such as JavaScript that would build it; "" if nothing suggests so.
+    outcome: how the page was fetched, or why not; a page with an error counts as failed. duration_s: how long the server took; None if
+    nothing was sent.
     """
 
     url: str
@@ -103,6 +120,8 @@ class Page:
     redirected_host: str = ""
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     obstacle: str = ""
+    outcome: PageOutcome = PageOutcome.FETCHED
+    duration_s: float | None = None
 
     @property
     def end_state(self) -> FrontierState:

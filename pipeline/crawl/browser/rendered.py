@@ -35,7 +35,7 @@ class Rendered(NamedTuple):
     in UTF-8, or the body as sent. notes: what was left out of the page. unsure: why the page may lack content; "" if nothing suggests so.
     downloads: URLs of files that the page has started to download. frames: URLs of documents in frames, which are not part of the body. is_html: whether the body is the DOM. is_other:
     whether the response is no HTML and its body was left out: the caller requests it again without the browser, which alone cannot tell
-    whether such a body has arrived completely.
+    whether such a body has arrived completely. duration_s: how long it took.
     """
 
     url: str
@@ -50,3 +50,4 @@ class Rendered(NamedTuple):
     frames: tuple[str, ...] = ()
     is_html: bool = False
     is_other: bool = False
+    duration_s: float = 0.0

@@ -38,9 +38,10 @@ from pipeline.crawl.scrapy.project.requests.dupe_filter import FILTERED, Project
 from pipeline.crawl.scrapy.proxy_errors import proxy_fault
 from pipeline.crawl.scrapy.scheduler_stats import SchedulerStats
 from pipeline.errors import FetchError, PipelineError, SpiderError, TlsError
-from pipeline.model import Json, Page, Request
+from pipeline.model import Json, Page, PageOutcome, Request
 from pipeline.session.browser.render_rules import RenderRules
 from pipeline.session.errors import tls_fault
+from pipeline.session.politeness.robots import FORBIDDEN
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.store.crawl.frontier import Queued
 from pipeline.text import clean_line, shown_url
@@ -127,6 +128,7 @@ class RowScheduler(BaseScheduler):
             await self._context.committer.commit(Page(
                 url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID),
                 error=str(error), error_kind=type(error).__name__, transient=transient,
+                outcome=PageOutcome.FORBIDDEN if isinstance(error, FetchError) and error.what == FORBIDDEN else PageOutcome.FAILED,
                 **self._context.login_of(request.method, request.meta)))
         if errback is not None:
             output = errback(for_errback(failure))
@@ -146,7 +148,7 @@ class RowScheduler(BaseScheduler):
         logger.info("%s is ignored: %s", shown_url(request.url), why or type(reason).__name__)
         self._context.failures.ignore(f"{shown_url(request.url)}{f' ({why})' if why else ''}")
         return self._context.committer.post(Page(
-            url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID),
+            url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID), outcome=PageOutcome.IGNORED,
             **self._context.login_of(request.method, request.meta)))
 
     def wake_engine(self) -> None:

@@ -20,7 +20,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import RENDERED, START, UNCONDITIONAL
+from pipeline.crawl.interfaces import CACHED, RENDERED, START, UNCONDITIONAL
 from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
 from pipeline.crawl.scrapy.octet_headers import received_headers
 from pipeline.text import counted, size_for_people
@@ -132,4 +132,4 @@ def _rebuilt(kept: CachedPage, fresh: Response) -> Response:
         if name.decode("latin-1").lower() not in _OF_THE_BODY:
             headers[name] = values
     kind = responsetypes.from_args(headers=headers, url=fresh.url, body=kept.body)
-    return kind(url=fresh.url, status=200, headers=headers, body=kept.body, request=fresh.request)
+    return kind(url=fresh.url, status=200, headers=headers, body=kept.body, request=fresh.request, flags=[CACHED])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,8 @@ class RenderHandler(SessionHandler):
             return await super().download_request(request)
         async with self._turn(request):
             self._session.ssrf_guard.check_url(request.url)
-            rendered = await self._render(request, table)
+            begun_s = time.monotonic()
+            rendered = (await self._render(request, table))._replace(duration_s=time.monotonic() - begun_s)
             if not rendered.is_other:
                 response = _response_of(rendered, request)
                 self._context.on_response(request, response)

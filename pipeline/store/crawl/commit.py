@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,18 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, select, update
 
-from pipeline.model import ChangeKind, DownloadState, FrontierState, Json, Page, Progress, Reject, Request, Run
+from pipeline.model import (
+    ChangeKind,
+    DownloadState,
+    FrontierState,
+    Json,
+    Page,
+    PageOutcome,
+    Progress,
+    Reject,
+    Request,
+    Run,
+)
 from pipeline.store.crawl import members
 from pipeline.store.crawl.compare import Comparison, Coverage
 from pipeline.store.crawl.frontier import REDIRECTED_HOST, Queued, add_to_frontier
@@ -39,6 +51,7 @@ from pipeline.store.runs import leases
 _PLAIN = Comparison()
 _MOST_SEEN = 50_000
 _LONGEST_SEEN = 300
+_LONGEST_ERROR = 1000
 _NOTHING: dict[str, Json] = {}
 _COVERAGE = select(passes.c.coverage).where(passes.c.id == bindparam("row"))
 _SET_COVERAGE = update(passes).where(passes.c.id == bindparam("row")).values(coverage=bindparam("new", type_=passes.c.coverage.type))
@@ -112,7 +125,7 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     links = seen.unseen(link for page in batch for link in page.links)
     with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)  # a member knows the lease of its run
-        seen_items, done.news = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
+        seen_items, done.news, changed_on = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
         _add_coverage(connection, run, batch, [comparison.without_pictures(data) for data in seen_items] if comparison.pictures else seen_items)
         _keep_rejects(connection, run, batch, done.progress, now=now)
         if links:
@@ -122,7 +135,7 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
             connection.execute(update(frontier).where(
                 is_one_of(connection, frontier.c.id, settled), frontier.c.state == FrontierState.TENTATIVE.value,
             ).values(state=FrontierState.WAITING.value))
-        _finish_pages(connection, run, batch, done.progress)
+        _finish_pages(connection, run, batch, done.progress, changed_on)
         if by is not None:
             done.progress.waiting = len(done.queued) - sum(page.frontier_id is not None for page in batch)
             members.record(connection, by.member, by.report, committed=done.progress, cookies=by.cookies)
@@ -131,12 +144,17 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     return done
 
 
-def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress) -> None:
-    fetched = [page for page in batch if page.url]  # items of start() and errbacks come with a page without a URL
+def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, changed_on: Mapping[int, int]) -> None:
+    """Record the pages as done. changed_on: how many items are new or changed on a page, by its number in the batch."""
+    rows = [(page, changed_on.get(number, 0)) for number, page in enumerate(batch) if page.url]  # items of start() and errbacks have no URL
+    fetched = [page for page, _ in rows]
     insert_rows(connection, pages, len(fetched), pass_id=run.pass_id, run_id=run.id,
                 url=Each(page.url for page in fetched), status=Each(page.status for page in fetched),
                 fetched_at=Each(page.fetched_at for page in fetched),
-                size_bytes=Each(page.size_bytes for page in fetched), items=Each(len(page.items) for page in fetched))
+                size_bytes=Each(page.size_bytes for page in fetched), items=Each(len(page.items) for page in fetched),
+                outcome=Each(_outcome(page) for page in fetched), changes=Each(count for _, count in rows),
+                error=Each(page.error[:_LONGEST_ERROR] for page in fetched),
+                duration_ms=Each(None if page.duration_s is None else round(page.duration_s * 1000) for page in fetched))
     ends = [{"row": page.frontier_id, "end_status": page.status, "end_error": page.error,
              "end_state": page.end_state.value}
             for page in batch if page.frontier_id is not None]
@@ -152,6 +170,11 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
             connection.execute(update(frontier).where(own).values(request=request))
     progress.pages += len(fetched)
     progress.pages_failed += sum(1 for page in batch if page.error)
+
+
+def _outcome(page: Page) -> str:
+    failed = page.error and page.outcome is not PageOutcome.FORBIDDEN
+    return PageOutcome.FAILED.value if failed else page.outcome.value
 
 
 class _NewChange(NamedTuple):
@@ -181,22 +204,24 @@ class _Compared:
 
 
 def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
-                 comparison: Comparison) -> tuple[list[dict[str, Json]], set[str]]:
+                 comparison: Comparison) -> tuple[list[dict[str, Json]], set[str], Counter[int]]:
     """Compare the items of the pages with the stored items, and write the differences.
 
     If several items in one pass have the same key, only the first of them counts. Returns the fields of the items that the pass had
-    not seen before, and the file keys of the saved pages on which a change was found.
+    not seen before, the file keys of the saved pages on which a change was found, and the number of changes on each page of the batch.
     """
     found: dict[str, dict[str, Json]] = {}
     files: dict[str, str] = {}
+    begins: list[int] = []  # how many items were found before each page
     for page in batch:
+        begins.append(len(found))
         for item in page.items:
             if found.setdefault(storable_key(item.key), item.data) is not item.data:
                 progress.duplicates += 1
             elif page.file_key:
                 files[storable_key(item.key)] = page.file_key
     if not found:
-        return [], set()
+        return [], set(), Counter()
     compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)
     _write_items(connection, run, compared, now)
     _write_changes(connection, run, compared.changes, files, now)
@@ -205,7 +230,9 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
     progress.items += len(compared.seen)
     for kind, count in Counter(change.kind for change in compared.changes).items():
         setattr(progress, kind.value, getattr(progress, kind.value) + count)
-    return compared.seen, {files[change.key] for change in compared.changes if change.key in files}
+    changed = {change.key for change in compared.changes}
+    changed_on = Counter(bisect_right(begins, place) - 1 for place, key in enumerate(found) if key in changed)
+    return compared.seen, {files[key] for key in changed if key in files}, changed_on
 
 
 def _known_items(connection: Connection, spider: str, keys: Iterable[str]) -> dict[str, Any]:

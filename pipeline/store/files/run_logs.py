@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shutil
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from pipeline.store.database.engine import Store
 from pipeline.store.runs.runs import get_run
 
 FOLDER = "logs/runs"
+_PART = re.compile(rf"{FOLDER}/\d+-([0-9a-f]{{6}})\.log")
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +28,21 @@ def run_log(store: Store, run_id: int) -> Path:
     return _log_file(store, f"{FOLDER}/{run_id}.log")
 
 
-def run_log_files(store: Store, run_id: int) -> list[Path]:
-    """Return the paths of the files of a run's log, the oldest first, as `run_log` does: one that reached its size limit, and the last one."""
-    return [_log_file(store, f"{FOLDER}/{run_id}.log.1"), run_log(store, run_id)]
+def run_log_files(store: Store, run_id: int, part: str = "") -> list[Path]:
+    """Return the paths of the files of a run's log, the oldest first, as `run_log` does: one that reached its size limit, and the last one.
+
+    part: one of `parts_of`; "" means the log of the node that performed the run.
+    """
+    name = f"{FOLDER}/{run_id}-{part}.log" if part else f"{FOLDER}/{run_id}.log"
+    return [_log_file(store, f"{name}.1"), _log_file(store, name)]
+
+
+def parts_of(store: Store, run_id: int) -> list[str]:
+    """Return the names of the logs of processes of a run on other nodes, which are in the object store. Raises StoreError."""
+    if not store.files.is_remote:
+        return []
+    found = (_PART.fullmatch(each.key) for each in store.files.quick.list(f"{FOLDER}/{run_id}-"))
+    return sorted(name[1] for name in found if name is not None)
 
 
 def _log_file(store: Store, key: str) -> Path:

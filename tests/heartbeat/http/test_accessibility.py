@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from pipeline.heartbeat.access import AccessPolicy
-from tests.heartbeat.http.test_console import stored_items, world
+from tests.heartbeat.http.test_console import fetched_rows, log_line, stored_items, world, write_log
 
 __all__ = ["world"]  # a fixture
 
@@ -25,8 +25,11 @@ LOOKS = [(360, "light"), (1280, "dark")]
 def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_window(start, world):
     stored_items(world)
     _, failed = world.fill()
+    live = fetched_rows(world)
+    write_log(world, live, log_line(1) + log_line(2, "warning") + log_line(3, "error"))
     port = start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
-    paths = ("/digests/books", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", f"/runs/{failed.id}", "/digests", "/digests/books/send", "/settings",
+    paths = ("/digests/books", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", f"/runs/{failed.id}", f"/runs/{live.id}",
+             *(f"/runs/{live.id}/{name}" for name in ("log", "pages", "rejects", "downloads", "changes")), "/digests", "/digests/books/send", "/settings",
              f"/messages/{world.sent}", f"/messages/{world.parked}", f"/messages/{world.parked}/drop", "/outbox", "/outbox/retry",
              "/spiders/new", "/spiders/books/edit", "/spiders/books/mend")
     found, wide = [], []

@@ -19,7 +19,7 @@ from pipeline.heartbeat.http.api.resources import all_routes
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.heartbeat.token import load_or_create_token
-from pipeline.model import DraftMessage, Item, Outcome, Page, Progress
+from pipeline.model import Download, DraftMessage, Item, Outcome, Page, Progress, Reject
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.access import api_tokens, audit_log
@@ -244,6 +244,29 @@ def test_the_log_of_a_run_is_filtered_and_masked(world):
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [line["text"] for line in world.get(f"/runs/{run.id}/log", params={"level": "error", "limit": 2})["lines"]] == ["error 1 ****", "error 2 ****"]
     assert len(world.get(f"/runs/{run.id}/log", params={"q": "DEBUG 1"})["lines"]) == 1
+    last = world.get(f"/runs/{run.id}/log", params={"limit": 4})
+    assert last["end"] == log.stat().st_size
+    first = world.get(f"/runs/{run.id}/log", params={"before": last["begin"]})
+    assert ([line["text"][:7] for line in first["lines"]], first["begin"], first["end"]) == (["debug 0", "error 0"], 0, last["begin"])
+
+
+def test_the_pages_the_rejected_items_and_the_downloads_of_a_run_are_listed(world):
+    claimed = runs.claim_slot(world.store, "books", "rows", due_at=NOW, reason="schedule", now=NOW)
+    run = runs.start_run(world.store, claimed.id, owner=world.store.owner, now=NOW, limit=9)
+    pages = [Page(f"https://books.example/{number}?token=x", 200, NOW, items=(Item(f"{number}", {"title": "A"}),), duration_s=0.25) for number in range(3)]
+    failed = Page("https://books.example/9", 500, NOW, error=f"HTTP 500 {SECRET}", transient=True, rejects=(Reject("price: no number", {"title": "B"}),),
+                  downloads=(Download("https://books.example/a.pdf"),))
+    commit_pages(world.store, run, [*pages, failed], now=NOW)
+    first = world.get(f"/runs/{run.id}/pages", params={"limit": 1})
+    assert {name: first["items"][0][name] for name in ("status", "outcome", "error", "duration_ms")} == {
+        "status": 500, "outcome": "failed", "error": "HTTP 500 ****", "duration_ms": None}
+    rest = world.get(f"/runs/{run.id}/pages", params={"after": first["next"]})
+    assert [(row["changes"], row["duration_ms"], "token=x" in row["url"]) for row in rest["items"]] == [(1, 250, False)] * 3
+    assert [row["status"] for row in world.get(f"/runs/{run.id}/pages", params={"show": "failed"})["items"]] == [500]
+    assert [row["url"][22:23] for row in world.get(f"/runs/{run.id}/pages", params={"q": "/1?"})["items"]] == ["1"]
+    assert [(row["reason"], row["data"]) for row in world.get(f"/runs/{run.id}/rejects")["items"]] == [("price: no number", {"title": "B"})]
+    assert [(row["url"], row["state"]) for row in world.get(f"/runs/{run.id}/downloads")["items"]] == [("https://books.example/a.pdf", "waiting")]
+    assert problem(world.ask("GET", "/runs/999/pages")) == "not-found"
 
 
 def test_a_spider_is_paused_until_a_time_and_resumed(world):

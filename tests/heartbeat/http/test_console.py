@@ -24,7 +24,18 @@ from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.heartbeat.token import TOKEN_FILE, Token, load_or_create_token
-from pipeline.model import DraftMessage, Item, MessageState, Outcome, Page, Progress
+from pipeline.model import (
+    Download,
+    DraftMessage,
+    Item,
+    MessageState,
+    Outcome,
+    Page,
+    PageOutcome,
+    Progress,
+    Reject,
+    Transfer,
+)
 from pipeline.settings import DisplayTable, load
 from pipeline.store import open_store
 from pipeline.store.crawl.commit import commit_pages
@@ -320,6 +331,73 @@ def test_scraped_text_is_never_markup(browser, world):
         answer = browser.get(browser.base + path, timeout=10)
         assert not html.fromstring(answer.content).xpath("//script[not(@src)]"), path
         assert "\x1b" not in answer.text
+
+
+def fetched_rows(world):
+    """A run in progress that has fetched, rejected and downloaded something of each kind."""
+    run = world.run("rows", 60, None)
+    pages = [Page(f"https://books.example/{number}", 200, NOW, size_bytes=52_000, duration_s=0.042 + number / 1000, outcome=outcome,
+                  items=tuple(Item(f"{number}-{each}", {"title": f"Book {number}"}) for each in range(3)))
+             for number, outcome in enumerate((PageOutcome.FETCHED, PageOutcome.NOT_MODIFIED, PageOutcome.RENDERED))]
+    failed = [Page(f"https://books.example/search?q={EVIL}&token=t0ken", 500, NOW, error=f"HTTP 500 {EVIL} {LEAK}", error_kind="FetchError"),
+              Page("https://books.example/admin", 0, NOW, error="https://books.example/admin: robots.txt forbids this URL; set robots = false for this "
+                   "spider if you have permission", outcome=PageOutcome.FORBIDDEN)]
+    rejected = Page("https://books.example/9", 200, NOW, rejects=(Reject(f"price: {EVIL} is no number", {"title": f"{EVIL} {LEAK}", "price": "none"}),),
+                    downloads=(Download("https://books.example/a.pdf"), Download("https://books.example/b.pdf")))
+    commit_pages(world.store, run, [*pages, *failed, rejected], now=NOW)
+    transfers = [Transfer(f"big {EVIL}.pdf", 30_000_000, 80_000_000, 2_500_000.0), Transfer("unknown.bin", 1000, None, 10.0)]
+    runs.report_progress(world.store, run, Progress(pages=6, pages_failed=2, items=9, new=9, rejected=1, downloads_failed=1, waiting=3), transfers, now=NOW)
+    return run
+
+
+def rows_of(found):
+    return [[" ".join(cell.text_content().split()) for cell in row] for row in found.cssselect("tbody tr")]
+
+
+def test_the_pages_rejected_items_downloads_and_changes_of_a_run_are_listed(browser, world, monkeypatch):
+    run = fetched_rows(world)
+    found = page(browser, f"/runs/{run.id}/pages")
+    rows = rows_of(found)
+    assert [row[1:4] for row in rows] == [["fetched", "200", "–"], ["forbidden", "–", "–"], ["failed", "500", "–"], ["rendered", "200", "44 ms"],
+                                          ["not modified", "200", "43 ms"], ["fetched", "200", "42 ms"]]
+    assert rows[3][4:7] == ["52.0 kB", "3", "3"]
+    assert found.xpath("//a[@href='https://books.example/2']/@rel") == ["noreferrer"]
+    assert "t0ken" not in html.tostring(found).decode()
+    assert len(rows_of(page(browser, f"/runs/{run.id}/pages?show=failed"))) == 2
+    assert [row[0] for row in rows_of(page(browser, f"/runs/{run.id}/pages?q=EXAMPLE/2&show=nonsense"))] == ["https://books.example/2"]
+    assert "No page matches." in page(browser, f"/runs/{run.id}/pages?q=nothing").text_content()
+    monkeypatch.setattr("pipeline.heartbeat.http.console.run_rows.ROWS", 4)
+    first = page(browser, f"/runs/{run.id}/pages?show=changed")
+    assert not first.cssselect("a[rel=next]")
+    more = page(browser, page(browser, f"/runs/{run.id}/pages").cssselect("a[rel=next]")[0].get("href"))
+    assert [row[1] for row in rows_of(more)] == ["not modified", "fetched"]
+    reject, = rows_of(page(browser, f"/runs/{run.id}/rejects"))
+    assert reject[0].startswith("price: <script>")
+    assert reject[1].endswith("****price: none")
+    downloads = page(browser, f"/runs/{run.id}/downloads")
+    assert [row[1] for row in rows_of(downloads)] == ["waiting", "waiting"]
+    assert [bar.get("max") for bar in downloads.cssselect("progress")] == ["80000000", None]
+    assert "30.0 MB of 80.0 MB, 2.5 MB per second, 20 s left" in " ".join(downloads.text_content().split())
+    assert {row[1] for row in rows_of(page(browser, f"/runs/{run.id}/changes?show=new"))} == {"new"}
+    assert "No change matches." in page(browser, f"/runs/{run.id}/changes?show=gone").text_content()
+
+
+def test_a_run_leads_to_what_is_wrong_and_to_its_neighbours(browser, world):
+    run = fetched_rows(world)
+    failed = runs.end_run(world.store, run, runs.Ending(Outcome.FAILED, f"the login failed {EVIL}; `pipeline login books` shows what the site says", "LoginError"),
+                          Progress(pages=6, pages_failed=2, rejected=1), now=NOW)
+    after = world.run("after", 10)
+    found = page(browser, f"/runs/{failed.id}")
+    wrong = found.cssselect("section[aria-labelledby=problems]")[0]
+    links = [(link.text_content(), link.get("href")) for link in wrong.cssselect("a")]
+    assert links == [("pipeline login books", "/spiders/books#session"), ("Look at the login of the spider", "/spiders/books#session"),
+                     ("Failed pages: 2", f"/runs/{run.id}/pages?show=failed"), ("Rejected items: 1", f"/runs/{run.id}/rejects"),
+                     ("See the warnings and errors in the log", f"/runs/{run.id}/log?level=warning")]
+    for _, path in links:
+        assert browser.get(browser.base + path, timeout=10).status_code == 200
+    assert [form.action for form in found.forms] == ["/sign-out", "/spiders/books/run"]
+    assert [link.get("href") for link in found.cssselect("a[rel=next]")] == [f"/runs/{after.id}"]
+    assert [link.get("href") for link in page(browser, f"/runs/{after.id}").cssselect("a[rel=prev]")] == [f"/runs/{run.id}"]
 
 
 def test_a_digest_is_shown_as_it_was_sent_in_a_sandbox(browser, world):

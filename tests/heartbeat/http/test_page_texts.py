@@ -14,14 +14,14 @@ from pipeline.heartbeat.http.console.renderer import FIGURES
 from pipeline.heartbeat.http.console.spider import PAUSE_HOURS
 from pipeline.languages import PAGE_LANGUAGES
 from pipeline.languages.page_texts import FOLDER
-from pipeline.model import REBUILD_STEPS, ChangeKind, DownloadState, MessageState, Outcome
+from pipeline.model import REBUILD_STEPS, ChangeKind, DownloadState, MessageState, Outcome, PageOutcome
 from pipeline.store.files.log_lines import LEVELS
 
 TEMPLATES = Path(console.__file__).parent / "templates"
 BY_VALUE = {"ok", "degraded", "failing", "paused", "running", "trouble first", "name", "next run", "last run", "just now", "{span} ago",
             "in {span}", "{n} d", "{n} h", "{n} min", "{n} s", "waiting to start", "on the site", "all",
             "seen last", "seen first", "key, A to Z", "key, Z to A", *PAUSE_HOURS.values(), *MUTE_HOURS.values(), *MessageState, *REBUILD_STEPS, *DownloadState, *ChangeKind, "stopping…", "schedule", "manual", "catch-up", "after", "resume", "retry",
-            *LEVELS, *(name.replace("_", " ") for name in FIGURES), *(outcome.value.replace("_", " ") for outcome in Outcome)}
+            *LEVELS, *(outcome.value.replace("_", " ") for outcome in PageOutcome), *(name.replace("_", " ") for name in FIGURES), *(outcome.value.replace("_", " ") for outcome in Outcome)}
 """Texts that code chooses."""
 
 

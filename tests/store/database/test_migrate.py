@@ -82,6 +82,9 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
         connection.execute(text("ALTER TABLE frontier DROP COLUMN member_id"))
         connection.execute(text("ALTER TABLE paused DROP COLUMN until"))
         connection.execute(text("ALTER TABLE paused DROP COLUMN reason"))
+        connection.execute(text("DROP INDEX ix_pages_failed"))
+        for column in ("outcome", "error", "duration_ms", "changes"):
+            connection.execute(text(f"ALTER TABLE pages DROP COLUMN {column}"))
         connection.execute(text("DROP TABLE mendings"))
         connection.execute(text("ALTER TABLE downloads DROP COLUMN failed_passes"))
         connection.execute(text("ALTER TABLE messages DROP COLUMN channel"))

@@ -131,7 +131,7 @@ def test_new_and_migrated_databases_have_the_conditions_of_partial_indexes(postg
         with store.read() as connection:
             found.append(connection.exec_driver_sql(PARTIAL).scalars().all())
         store.close()
-    assert found[0] == found[1] == ["ix_frontier_held", "ix_passes_open", "ix_recipients_refused", "ix_runs_at_work", "ix_runs_waiting", "uq_alerts_open"]
+    assert found[0] == found[1] == ["ix_frontier_held", "ix_pages_failed", "ix_passes_open", "ix_recipients_refused", "ix_runs_at_work", "ix_runs_waiting", "uq_alerts_open"]
 
 
 def _blocked(url: str, work: threading.Thread, *, waiting: int = 1) -> None:

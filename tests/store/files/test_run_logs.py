@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.model import Run
 from pipeline.store import Store, open_store
-from pipeline.store.files.run_logs import run_log, upload_run_logs
+from pipeline.store.files.run_logs import parts_of, run_log, run_log_files, upload_run_logs
 from pipeline.store.runs import runs
 from tests.servers.s3 import S3Server
 from tests.store.files.test_file_stores import object_storage
@@ -54,6 +54,9 @@ def test_a_log_is_moved_at_the_end_of_its_run_or_of_a_later_one(s3: S3Server, tm
     runs.end_run(here, second, runs.Ending(runs.Outcome.SUCCEEDED), None, now=NOW)
     upload_run_logs(there, replace(third, id=99), set())
     assert run_log(here, second.id).read_text("utf-8") == f"log of {second.id}"
-    assert "of a process of the run on another node" in [content.decode() for content in s3.objects().values()]
+    (part,) = parts_of(here, second.id)
+    assert run_log_files(here, second.id, part)[-1].read_text("utf-8") == "of a process of the run on another node"
+    assert [path.read_text("utf-8") for path in run_log_files(there, first.id)] == ["its beginning", f"log of {first.id}"]
+    assert parts_of(here, first.id) == []
     here.close()
     there.close()

@@ -19,6 +19,7 @@ from pipeline.heartbeat.http.console.mend import MendViews
 from pipeline.heartbeat.http.console.overview import OverviewViews
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.run import RunViews
+from pipeline.heartbeat.http.console.run_rows import RunRowViews
 from pipeline.heartbeat.http.console.settings import SettingsViews
 from pipeline.heartbeat.http.console.site import Site
 from pipeline.heartbeat.http.console.spider import SpiderViews
@@ -35,7 +36,7 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, RunViews, DigestViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
+            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, RunViews, RunRowViews, DigestViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -10,14 +11,14 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.heartbeat.http.atom import xml_text
 from pipeline.heartbeat.snapshot.history import RECENT
 from pipeline.heartbeat.snapshot.schema import PastRun
 from pipeline.languages import PageTexts, page_texts, reasons
 from pipeline.model import Change, PagePicture, Run
-from pipeline.text import escape_line, size_for_people, span_for_people, stamp
+from pipeline.text import escape_line, shown_url, size_for_people, span_for_people, stamp
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STATIC = Path(__file__).parent / "static"
@@ -27,10 +28,14 @@ _LONGEST_VALUE = 120
 _JUST_NOW_S = 5.0
 _UNITS = ((2 * 86400, 86400, "{n} d"), (3600, 3600, "{n} h"), (60, 60, "{n} min"), (0, 1, "{n} s"))
 """From how many seconds on a span is given in a unit, the length of the unit, and its text."""
+_PAGES_OF_COMMANDS = {"logs": "/runs/{run}/log", "outbox": "/outbox", "check": "/settings", "login": "/spiders/{spider}#session", "mend": "/spiders/{spider}#new-rules",
+                      "history": "/spiders/{spider}", "items": "/spiders/{spider}/items", "run": "/spiders/{spider}"}
+"""The page on which a person does what a command does. Texts of errors name commands, because mails and terminals have no pages."""
+_COMMAND = re.compile(rf"`(pipeline ({'|'.join(_PAGES_OF_COMMANDS)})(?: [^`]*)?)`")
 _CHARTS = 1000
 """Maximum number of cached charts, enough for 500 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
-           "waiting")
+           "waiting", "unchanged", "rejected")
 
 
 class PageRenderer:
@@ -47,7 +52,8 @@ class PageRenderer:
         self._templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took, "ago": self._ago, "reason": self._reason,
-                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock}
+                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock,
+                                    "site_link": site_link, "linked": linked, "short": short}
         self._templates.globals |= {"figures": FIGURES, "state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
         self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
         """The text and the media type of each style sheet, script and icon, by file name."""
@@ -68,11 +74,13 @@ class PageRenderer:
         return self._templates.get_template("locked.html").render(
             wrong=wrong, again=again, page=page, ended=ended, wait_s=wait_s, lost=lost, authorized=False)
 
-    def live(self, run: Run) -> dict[str, Any]:
-        """Return the values on a run's page that change while the run is in progress."""
+    def live(self, run: Run, mask: Callable[[str], str]) -> dict[str, Any]:
+        """Return the values on a run's pages that change while the run is in progress."""
+        progress = run.progress
         return {"state": self._text(state_of(run)), "took": took(run),
-                "figures": {name: getattr(run.progress, name) for name in FIGURES}
-                | {"size": size_for_people(run.progress.download_bytes)}}
+                "figures": {name: getattr(progress, name) for name in FIGURES}
+                | {"size": size_for_people(progress.download_bytes), "changes": progress.new + progress.changed + progress.gone + progress.back},
+                "transfers": self.render("_transfers.html", mask=mask, transfers=run.transfers)}
 
     def _bars(self, runs: list[PastRun], figure: str) -> Markup:
         """Return a chart of a spider's last runs, from the cache if possible, because ended runs never change.
@@ -169,6 +177,32 @@ def masked(context: Context, line: str) -> str:
     """Return a line of text with its white space, with secrets masked and control characters escaped."""
     found: str = context["mask"](line)
     return escape_line(found)
+
+
+@pass_context
+def short(context: Context, value: object) -> str:
+    """Return a scraped value on one line, cut after 120 characters."""
+    return _short("" if value is None else plain(context, str(value)))
+
+
+@pass_context
+def site_link(context: Context, url: str) -> Markup:
+    """Return a URL as a link to the site; as text if it is none of http(s), or has parts that are masked."""
+    shown = shown_url(url)
+    text = plain(context, shown)
+    if shown != url or text != url or not url.startswith(("http://", "https://")):
+        return escape(text)
+    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(url, text)
+
+
+def linked(text: str, run: Run) -> Markup:
+    """Return a text in which each command that a page can do instead is a link to this page. run: the run that the text is about."""
+    parts, end = [], 0
+    for found in _COMMAND.finditer(text):
+        path = _PAGES_OF_COMMANDS[found[2]].format(spider=quote(run.spider), run=run.id)
+        parts += [escape(text[end:found.start()]), Markup('<a href="{}"><code>{}</code></a>').format(path, found[1])]
+        end = found.end()
+    return Markup("").join([*parts, text[end:]])
 
 
 def _short(text: str) -> str:

@@ -17,6 +17,7 @@ from pipeline.heartbeat.http.operations.runs import LiveLog, LogFilter
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.model import Run
 from pipeline.store.files.log_lines import LEVELS, LogLine
+from pipeline.store.health.recent_rows import ROWS
 from pipeline.store.runs import runs
 
 EVENT_EVERY_S = 1.0
@@ -39,22 +40,24 @@ class RunViews:
         found = or_404(await asyncio.to_thread(operations.details, self._actions.store, number_of(request)))
         log = await in_file_thread(partial(operations.log, self._actions.store, self._actions.mask, found.run))
         return await self._site.html("run.html", now=await self._site.snapshot(), page=found, run=found.run, log=log,
-                               lines=dated(log.lines, self._site.pages.zone), wanted=LogFilter())
+                                     lines=dated(log.lines, self._site.pages.zone), wanted=LogFilter(), problems=operations.problems(found.run),
+                                     known=found.run.spider in self._actions.settings.spiders, most_changes=ROWS)
 
     async def _log(self, request: web.Request) -> web.Response:
         """Show some lines of the log of a run: the last ones, or those before the byte `before`."""
         store, given = self._actions.store, request.query
         run = or_404(await asyncio.to_thread(runs.get_run, store, number_of(request)))
         wanted, before = _filter_of(given), _byte_of(given.get("before", ""))
-        log = await in_file_thread(partial(operations.log, store, self._actions.mask, run, wanted, before=before))
+        log = await in_file_thread(partial(operations.log, store, self._actions.mask, run, wanted, before=before, part=given.get("part", "")))
+        part = given.get("part", "") if given.get("part") in log.parts else ""
 
         def url(**changed: object) -> str:
-            values = {"level": wanted.level if wanted.level != LEVELS[0] else "", "q": wanted.text, **changed}
+            values = {"level": wanted.level if wanted.level != LEVELS[0] else "", "q": wanted.text, "part": part, **changed}
             query = urlencode({key: value for key, value in values.items() if value})
             return f"/runs/{run.id}/log" + (f"?{query}" if query else "")
 
         return await self._site.html("run_log.html", now=await self._site.snapshot(), run=run, log=log, lines=dated(log.lines, self._site.pages.zone), wanted=wanted,
-                               levels=LEVELS[:-1], url=url, last=before is None)
+                               levels=LEVELS[:-1], url=url, last=before is None, part=part)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Send a run's progress as server-sent events: `progress` on every change, `log` for new lines, `end` when the run ends.
@@ -81,8 +84,7 @@ class RunViews:
     async def _stream(self, number: int, log: LiveLog, response: web.StreamResponse) -> None:
         last, day = "", ""
         while not self._site.stopping.is_set():
-            run, new = await in_file_thread(self._live, number, log)
-            event = json.dumps(self._site.pages.live(run))
+            run, new, event = await in_file_thread(self._live, number, log)
             # If nothing has changed, send a comment: only by writing can the server detect that the client closed the connection.
             await response.write(f"event: progress\ndata: {event}\n\n".encode() if event != last else b":\n\n")
             last = event
@@ -99,10 +101,10 @@ class RunViews:
             except TimeoutError:
                 continue
 
-    def _live(self, number: int, log: LiveLog) -> tuple[Run, list[LogLine]]:
+    def _live(self, number: int, log: LiveLog) -> tuple[Run, list[LogLine], str]:
         run = runs.get_run(self._actions.store, number)
         assert run is not None  # a run in progress is never deleted
-        return run, log.new_lines(run)
+        return run, log.new_lines(run), json.dumps(self._site.pages.live(run, self._actions.mask))
 
     async def _stop_run(self, request: web.Request) -> web.Response:
         number = number_of(request)

@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from pipeline.errors import StoreError, UsageError
-from pipeline.model import Change, Run
+from pipeline.model import Change, Outcome, Run
 from pipeline.store import Store
 from pipeline.store.console import lists
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
 from pipeline.store.files.log_lines import LEVELS, LogLine, LogReader, page_before
-from pipeline.store.files.run_logs import run_log_files
+from pipeline.store.files.run_logs import parts_of, run_log_files
 from pipeline.store.health import recent_rows
 from pipeline.store.runs import runs
 from pipeline.store.runs.stop_requests import request_stop
@@ -58,13 +59,15 @@ class ShownLog:
 
     begin: the byte of the log at which they begin; 0 if there are no earlier lines. end: the byte at which the next ones begin. missing:
     why there is no log, "" if there is one: "waiting" (the run has not started), "elsewhere" (it is on the node that performs the run
-    until the run has ended), "none", or the error of the object store.
+    until the run has ended), "not here" (other nodes may have it), "none", or the error of the object store. parts: the names of the logs
+    of processes of the run on other nodes.
     """
 
     lines: list[LogLine]
     begin: int
     end: int
     missing: str = ""
+    parts: Sequence[str] = ()
 
 
 def details(store: Store, run_id: int) -> RunDetails | None:
@@ -76,16 +79,51 @@ def details(store: Store, run_id: int) -> RunDetails | None:
     return RunDetails(run, recent_rows.changes_of_run(store, run_id), rows_of_pass(store, run.spider, run.pass_id), earlier, later)
 
 
+@dataclass(frozen=True)
+class RunProblem:
+    """Something that is wrong with a run, and the page on which a person sees more or mends it.
+
+    kind: "login", "settings", "log", "pages", "downloads", "rejects" or "suspect". count: how many pages, downloads or items.
+    """
+
+    kind: str
+    path: str
+    count: int = 0
+
+
+_PLACES_OF_ERRORS = {"LoginError": "login", "SessionError": "login", "CookieError": "login", "SettingsError": "settings", "UsageError": "settings",
+                     "ProxyError": "settings"}
+_HARMLESS = (Outcome.STOPPED, Outcome.SKIPPED)
+
+
+def problems(run: Run) -> list[RunProblem]:
+    """Return what is wrong with a run besides its error, the most important first."""
+    own, spider, progress = f"/runs/{run.id}", f"/spiders/{quote(run.spider)}", run.progress
+    found = []
+    place = _PLACES_OF_ERRORS.get(run.error_kind)
+    if place is not None:
+        found.append(RunProblem(place, f"{spider}#session" if place == "login" else "/settings"))
+    if run.suspect:
+        found.append(RunProblem("suspect", f"{spider}#rules"))
+    found += [RunProblem(kind, f"{own}/{path}", count) for kind, path, count in (
+        ("pages", "pages?show=failed", progress.pages_failed), ("downloads", "downloads?show=failed", progress.downloads_failed),
+        ("rejects", "rejects", progress.rejected)) if count]
+    if run.error and run.outcome is not None and run.outcome not in _HARMLESS:
+        found.append(RunProblem("log", f"{own}/log?level=warning"))
+    return found
+
+
 def log(store: Store, mask: Callable[[str], str], run: Run, wanted: LogFilter | None = None, *, before: int | None = None,
-        limit: int = LOG_LINES) -> ShownLog:
-    """Return the last lines of a run's log that end before the byte `before`; None means the end of the log."""
+        limit: int = LOG_LINES, part: str = "") -> ShownLog:
+    """Return the last lines of a run's log that end before the byte `before`; None means the end of the log. part: see ShownLog.parts."""
     try:
-        files = run_log_files(store, run.id)
+        parts = parts_of(store, run.id) if run.ended_at is not None else []
+        files = run_log_files(store, run.id, part if part in parts else "")
     except StoreError as error:
         return ShownLog([], 0, 0, mask(str(error)))
     wanted = wanted or LogFilter()
     found = page_before(files, before=before, limit=limit, wanted=wanted.wants, ended=run.ended_at is not None)
-    return ShownLog([_shown(line, mask) for line in found.lines], found.begin, found.end, "" if found.end else _missing(store, run, files))
+    return ShownLog([_shown(line, mask) for line in found.lines], found.begin, found.end, "" if found.end else _missing(store, run, files), parts)
 
 
 def log_tail(store: Store, mask: Callable[[str], str], run_id: int) -> str:
@@ -98,9 +136,11 @@ def log_tail(store: Store, mask: Callable[[str], str], run_id: int) -> str:
 def _missing(store: Store, run: Run, files: Sequence[Path]) -> str:
     if any(path.exists() for path in files):
         return ""
-    if run.ended_at is None:
-        return "waiting" if run.started_at is None else "elsewhere" if store.files.is_remote else ""
-    return "none"
+    if run.ended_at is None and run.started_at is None:
+        return "waiting"
+    if store.files.is_remote:
+        return "elsewhere" if run.ended_at is None else "none"
+    return "not here" if store.shared else "none" if run.ended_at is not None else ""
 
 
 class LiveLog:

@@ -15,7 +15,7 @@ from pipeline.store.database.schema.cluster import (
     schema_versions,
     session_files,
 )
-from pipeline.store.database.schema.crawl import changes, frontier, items, mendings, pages, rejects
+from pipeline.store.database.schema.crawl import FAILED_PAGE, changes, frontier, items, mendings, pages, rejects
 from pipeline.store.database.schema.files import download_files, downloads
 from pipeline.store.database.schema.health import login_cookies, pulse
 from pipeline.store.database.schema.mail import (
@@ -31,6 +31,7 @@ from pipeline.store.database.schema.mail import (
 from pipeline.store.database.schema.runs import cursors, host_pauses, passes, paused, runs, slots
 
 __all__ = [
+    "FAILED_PAGE",
     "UNSEEN",
     "alerts",
     "api_requests",

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    literal_column,
 )
 
 from pipeline.store.database.column_types import AnyText, Id, Instant
@@ -48,7 +49,15 @@ pages = Table(
     Column("fetched_at", Instant, nullable=False),
     count_column("size_bytes"),
     count_column("items"),
+    Column("outcome", String(12), nullable=False, default="fetched", server_default="fetched"),
+    text_column("error"),
+    Column("duration_ms", Integer),  # until the server had sent the headers, or until the page was rendered
+    count_column("changes"),  # items that were new or changed
 )
+
+# SQLite uses a partial index only if the query has its condition without parameters.
+FAILED_PAGE = pages.c.error != literal_column("''")
+partial_index("ix_pages_failed", pages.c.run_id, where=FAILED_PAGE)
 
 items = Table(
     "items", metadata,

@@ -32,6 +32,8 @@ key = ["name"]
 fields = {{ name = "b", price = {{ css = "i", type = "price" }}, link = "a::attr(href)" }}
 [spiders.slow]
 start = "{url}/slow"
+follow = ["a"]
+concurrency = 1
 robots = false
 [spiders.slow.items]
 each = "li"

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from pipeline.heartbeat.http.api.resources import digests, downloads, drafts, items, outbox, runs, service, spiders
+from pipeline.heartbeat.http.api.resources import (
+    digests,
+    downloads,
+    drafts,
+    items,
+    outbox,
+    run_rows,
+    runs,
+    service,
+    spiders,
+)
 from pipeline.heartbeat.http.api.route import Route
 
 
 def all_routes() -> list[Route]:
     """Return the routes of all resources."""
-    return [route for resource in (spiders, runs, items, downloads, outbox, digests, drafts, service) for route in resource.routes()]
+    return [route for resource in (spiders, runs, run_rows, items, downloads, outbox, digests, drafts, service) for route in resource.routes()]

@@ -81,7 +81,7 @@ class LogLineModel(Model):
 class RunLog(Model):
     """Lines of a run's log, the oldest first. begin: give it as `before` to get the lines before these; 0 if there are none.
 
-    end: the byte of the log at which the next lines begin. A search examines 8 MiB of the log at once, so it may find no lines although
+    end: the byte of the log at which the next lines begin. parts: the logs of processes of the run on other nodes. A search examines 8 MiB of the log at once, so it may find no lines although
     `begin` leads to more.
     """
 
@@ -89,6 +89,7 @@ class RunLog(Model):
     lines: list[LogLineModel]
     begin: int
     end: int
+    parts: list[str]
 
 
 class RunQuery(PageQuery):
@@ -107,6 +108,7 @@ class LogQuery(Input):
     limit: Number = Field(200, ge=1, le=MOST, description="the maximum number of lines")
     level: str = Field("debug", pattern=f"^({'|'.join(LEVELS)})$", description="the lowest level")
     q: Text | None = Field(None, description="a part of the text")
+    part: Text | None = Field(None, description="the log of a process on another node, one of `parts`")
     before: Number | None = Field(None, ge=0, lt=2**63, description="the byte of the log before which the lines end: `begin` of the lines after them")
 
 
@@ -133,7 +135,7 @@ def list_runs(call: Call) -> Page[RunModel]:
 
 
 def get_run(call: Call) -> RunModel:
-    return run_model(_run(call))
+    return run_model(run_of_call(call))
 
 
 async def get_log(call: Call) -> RunLog:
@@ -141,14 +143,15 @@ async def get_log(call: Call) -> RunLog:
 
 
 def _log_of(call: Call) -> RunLog:
-    run, context = _run(call), call.context
+    run, context = run_of_call(call), call.context
     found = operations.log(context.store, context.actions.mask, run, operations.LogFilter(call.query.level, call.query.q or ""),
-                           before=call.query.before, limit=call.query.limit)
-    return RunLog(run=run.id, lines=[LogLineModel(at=line.at, level=line.level, text=line.text) for line in found.lines], begin=found.begin, end=found.end)
+                           before=call.query.before, limit=call.query.limit, part=call.query.part or "")
+    return RunLog(run=run.id, lines=[LogLineModel(at=line.at, level=line.level, text=line.text) for line in found.lines], begin=found.begin, end=found.end,
+                  parts=list(found.parts))
 
 
 def list_changes_of_run(call: Call) -> Page[ChangeModel]:
-    return _changes(call, run_id=_run(call).id)
+    return _changes(call, run_id=run_of_call(call).id)
 
 
 def list_changes(call: Call) -> Page[ChangeModel]:
@@ -157,9 +160,9 @@ def list_changes(call: Call) -> Page[ChangeModel]:
 
 
 def stop_run(call: Call) -> RunModel:
-    _run(call)
+    run_of_call(call)
     call.context.actions.on_stop(operations.stop(call.context.store, call.id, now=call.context.now()))
-    return run_model(_run(call))
+    return run_model(run_of_call(call))
 
 
 def start_run(call: Call) -> Reply:
@@ -197,7 +200,8 @@ def _changes(call: Call, **of: Any) -> Page[ChangeModel]:
     return page_of(found, call.query.limit, change_model, lambda change: (change.run_id, change.id))
 
 
-def _run(call: Call) -> Run:
+def run_of_call(call: Call) -> Run:
+    """Return the run in the path. Raises ApiProblem if there is none."""
     found = runs.get_run(call.context.store, call.id)
     if found is None:
         raise not_found("there is no run with this number")

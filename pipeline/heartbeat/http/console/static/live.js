@@ -12,6 +12,18 @@ if (live && "EventSource" in window) {
       const figure = now.figures[place.dataset.figure];
       if (figure !== undefined) place.textContent = figure;
     }
+    const transfers = document.querySelector("[data-transfers]");
+    if (transfers) {
+      const box = document.createElement("template");
+      box.innerHTML = now.transfers;
+      transfers.replaceChildren(box.content);
+      transfers.closest("section").hidden = !now.transfers.trim();
+    }
+    const fresh = document.querySelector("[data-fresh]");
+    if (fresh) {
+      fresh.dataset.shown ??= now.figures[fresh.dataset.fresh];
+      fresh.hidden = fresh.dataset.shown === String(now.figures[fresh.dataset.fresh]);
+    }
     for (const [name, text] of [["state", now.state], ["took", now.took]]) {
       const place = document.querySelector(`[data-${name}]`);
       if (place && place.textContent !== text) place.textContent = text;
