@@ -11,6 +11,7 @@ under 20 ms at p99. --keep leaves the filled store in a folder for the next time
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import json
 import multiprocessing
@@ -34,6 +35,7 @@ from benchmarks._large_store import ABSENT, ABSENT_COMMON, BIG, RARE, spider_nam
 from benchmarks.heartbeat import percentile
 from benchmarks.site import below, pss_bytes
 from pipeline.store import open_store
+from pipeline.store.console.item_index import BATCH, FILE, ItemIndex
 from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually
 
@@ -73,8 +75,6 @@ def settings(site: int) -> str:
 
 def serve_site(pipe: Connection, delay_s: float) -> None:
     """Serve pages of ten items, without end. Every page has four links."""
-    import asyncio  # noqa: PLC0415  in the child only
-
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(asyncio.IncompleteReadError, ConnectionError):
             while request := await reader.readuntil(b"\r\n\r\n"):
@@ -123,13 +123,13 @@ def questions(port: int, token: str) -> dict[str, str]:
 
 
 def ask_pages(port: int, token: str, pipe: Connection) -> None:
-    """Ask each question in turn, ten a second, until told to stop."""
+    """Ask each question in turn, with short pauses, until told to stop."""
     found, client = Times(), Client(port, token)
     paths = questions(port, token)
     for path in paths.values():  # once to warm up
         client.get(path)
     pipe.send(None)
-    for kind, path in _again(paths, lambda: pipe.poll(0.1)):
+    for kind, path in _again(paths, lambda: pipe.poll(0.02)):
         began = time.perf_counter()
         status, body, _ = client.get(path)
         found.add(kind, time.perf_counter() - began)
@@ -160,11 +160,35 @@ def _incomplete(client: Client, kind: str, paths: dict[str, str]) -> str:
     return f"{kind}: {number} found, and not all items were searched" if more else ""
 
 
+def serve_bare(pipe: Connection) -> None:
+    """Answer each line with a line: what such a server takes on this machine at the same time."""
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer):
+            while line := await reader.readline():
+                writer.write(line)
+                await writer.drain()
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
 def ask_lines(port: int, pipe: Connection) -> None:
-    """Ask the lines protocol every 20 ms until told to stop: each time over a new connection, and over a kept one."""
+    """Ask the lines protocol every 20 ms until told to stop: over new connections, over a kept one, and a bare server over a kept one."""
     found = Times()
+    ours, theirs = multiprocessing.Pipe()
+    bare = multiprocessing.Process(target=serve_bare, args=(theirs,))
+    bare.start()
+    beside = socket.create_connection(("127.0.0.1", ours.recv()), 5)
     with socket.create_connection(("127.0.0.1", port), 5) as kept:
         while not pipe.poll(0.02):
+            began = time.perf_counter()
+            beside.sendall(b"ping\n")
+            beside.recv(100)
+            found.add("a bare server", time.perf_counter() - began)
             began = time.perf_counter()
             kept.sendall(b"ping\n")
             kept.recv(100)
@@ -180,6 +204,7 @@ def ask_lines(port: int, pipe: Connection) -> None:
                     found.failed.append(f"{question!r}: {error}")
                 else:
                     found.add(question.decode().strip(), time.perf_counter() - began)
+    bare.kill()
     pipe.send(found)
 
 
@@ -214,7 +239,7 @@ class Asking:
 
     def __init__(self, target: Callable[..., None], *arguments: object) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(target=target, args=(*arguments, theirs), daemon=True)
+        self._process = multiprocessing.Process(target=target, args=(*arguments, theirs))
         self._process.start()
 
     def wait_ready(self) -> None:
@@ -317,6 +342,23 @@ def main() -> None:
                 print(program.log()[-4000:], file=sys.stderr)
 
 
+def build_index(folder: Path) -> None:
+    """Build the search index as the service does, but without its pauses."""
+    store = open_store(folder)
+    index, began, cpu, added = ItemIndex(folder), time.monotonic(), time.process_time(), BATCH
+    longest = 0.0
+    number = 0
+    while added == BATCH:
+        at = time.monotonic()
+        added = index.update(store)
+        number += added
+        longest = max(longest, time.monotonic() - at)
+    store.close()
+    size = (folder / FILE).stat().st_size
+    print(f"the search index: {size / 1e6:.0f} MB, {time.monotonic() - began:.0f} s, CPU {1e6 * (time.process_time() - cpu) / number:.0f} us an item, "
+          f"longest batch {longest * 1000:.0f} ms", flush=True)
+
+
 def filled_store(folder: Path, items: int) -> Path:
     """Return a folder with a filled database."""
     if not (folder / "pipeline.sqlite3").exists():
@@ -325,6 +367,7 @@ def filled_store(folder: Path, items: int) -> Path:
         _large_store.fill(folder / "pipeline.sqlite3", spiders=SPIDERS, items=items)
         size = (folder / "pipeline.sqlite3").stat().st_size
         print(f"{items} items of {SPIDERS} spiders filled in {time.monotonic() - began:.0f} s: {size / 1e6:.0f} MB", flush=True)
+        build_index(folder)
     return folder
 
 

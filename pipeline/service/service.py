@@ -29,6 +29,8 @@ from pipeline.service.digests import RETRY_S as DIGEST_RETRY_S
 from pipeline.service.digests import DigestBuilder
 from pipeline.service.due_slots import DueSlots
 from pipeline.service.housekeeping import Housekeeping
+from pipeline.service.item_indexing import EVERY_S as INDEX_EVERY_S
+from pipeline.service.item_indexing import ItemIndexing
 from pipeline.service.leadership import Leadership
 from pipeline.service.mending import RuleMender
 from pipeline.service.node import NodeReporter, load_of_machine
@@ -146,6 +148,7 @@ class Service:
         alone = SCHEDULER in roles and (options.once or not store.shared)
         self._leadership = Leadership(LeaderLock(store) if SCHEDULER in roles and not alone else None, self._leader_changed, alone=alone)
         self._housekeeping = Housekeeping(state, self._is_leader)
+        self._item_indexing = ItemIndexing(state)
         self._digests = DigestBuilder(state, self._runner, self._wake_outbox, lambda: self._worker.builds_digests)
         self._outbox = OutboxRole(state, self._housekeeping, self._rebuild_digests) if OUTBOX in roles else None
         self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.wake_dispatcher, on_plan=state.slots_changed.set,
@@ -186,6 +189,7 @@ class Service:
             Duty(MEND_EVERY_S, "searches for new rules", self._mender.again, first_s=0.0),
             Duty(TIDY_EVERY_S, "tidying downloads", self._housekeeping.tidy_downloads, first_s=0.0),
             Duty(PRUNE_EVERY_S, "retention", self._housekeeping.prune, first_s=PRUNE_AFTER_S),
+            *([Duty(INDEX_EVERY_S, "search index of items", self._item_indexing.update)] if not self._state.store.shared else []),
         ]
 
     @property

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import metadata, nodes, schema_versions
+from pipeline.store.database.schema import NOTE_EDITED_ITEMS, metadata, nodes, schema_versions
 from pipeline.store.database.schema_version import HEAD, OLDEST_PROGRAM, WORKS_WITH, refuse_unsupported, revision_of
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ def create(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         _add_conditions()
     metadata.create_all(connection, checkfirst=False)
+    if connection.dialect.name == "sqlite":
+        for trigger in NOTE_EDITED_ITEMS:
+            connection.exec_driver_sql(trigger)
     _version.create(connection)
     connection.execute(insert(_version).values(version_num=HEAD))
     connection.execute(insert(schema_versions).values(revision=HEAD, works_with=WORKS_WITH, migrated_at=datetime.now(UTC)))

@@ -54,7 +54,12 @@ class PackedJson(TypeDecorator[Any]):
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         if value is None or dialect.name != "sqlite":
             return value
-        return json.loads(unpacked(value) if isinstance(value, bytes) else value)
+        return json.loads(json_text(value))
+
+
+def json_text(stored: str | bytes) -> str:
+    """Return the JSON text of a value as SQLite stores it."""
+    return unpacked(stored) if isinstance(stored, bytes) else stored
 
 
 def unpacked(value: bytes) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from pipeline.errors import DiskFullError, StoreError
+from pipeline.store.console.item_index import FILES as ITEM_INDEX
 from pipeline.store.database import migrate
 from pipeline.store.database.engine import Store
 from pipeline.store.maintenance.clock_trust import FILE as CLOCK
@@ -39,8 +40,8 @@ SQLITE_FILES = ("pipeline.sqlite3", "pipeline.sqlite3-wal", "pipeline.sqlite3-sh
 STAGING = ".restoring"
 REPLACED = "replaced"
 # Not copied into a backup: the database, of which a snapshot is taken instead; the mark of a database that was moved; the lock and
-# the record of the clock, which belong to this machine; and logs, which a restore does not need.
-NOT_BACKED_UP = frozenset({*SQLITE_FILES, SQLITE_FILES[0] + MOVED, "logs", "serve.lock", CLOCK, migrate.KEPT_BEFORE, STAGING, UNFINISHED})
+# the record of the clock, which belong to this machine; the search index, which the service builds; and logs, which a restore does not need.
+NOT_BACKED_UP = frozenset({*SQLITE_FILES, *ITEM_INDEX, SQLITE_FILES[0] + MOVED, "logs", "serve.lock", CLOCK, migrate.KEPT_BEFORE, STAGING, UNFINISHED})
 MOST_FILES = 1_000_000
 """The maximum number of files in an archive: reading an archive takes about a kilobyte of memory for each file."""
 CHUNK_BYTES = 1 << 20

@@ -25,6 +25,7 @@ from pipeline.heartbeat.http.api.problem import ApiProblem, of_http_error
 from pipeline.heartbeat.http.api.requests import body_of, query_of
 from pipeline.heartbeat.http.api.resources import all_routes
 from pipeline.heartbeat.http.api.route import PREFIX, ApiContext, Call, Reply, Result, Route
+from pipeline.heartbeat.http.request_threads import in_request_thread
 
 _ROOM = "/api/"
 _SAFE = ("GET", "HEAD")
@@ -130,7 +131,7 @@ class Api:
             return found
         reply = found if isinstance(found, Reply) else Reply(found)
         reply.wake()
-        content = await asyncio.to_thread(self._json, reply.model)
+        content = await in_request_thread(self._json, reply.model)
         return _response(call.request, content, reply.status or route.statuses[0], dict(reply.headers))
 
     async def _perform(self, route: Route, call: Call) -> Result:
@@ -139,7 +140,8 @@ class Api:
             if inspect.iscoroutinefunction(route.handler):
                 result: Result = await route.handler(call)
             else:
-                result = await asyncio.to_thread(cast("Callable[[Call], Result]", route.handler), call)
+                in_thread = in_request_thread if route.method in _SAFE else asyncio.to_thread  # whatever writes may wait for the write lock
+                result = await in_thread(cast("Callable[[Call], Result]", route.handler), call)
         except StoreError as error:
             raise ApiProblem("store", self._masked(error)) from error
         except UsageError as error:

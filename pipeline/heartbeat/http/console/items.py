@@ -15,6 +15,7 @@ from pipeline.heartbeat.http.console.item_fields import charts_of, columns_of, f
 from pipeline.heartbeat.http.console.site import Site, act, number_of, or_404, redirect
 from pipeline.heartbeat.http.item_exports import send_items
 from pipeline.heartbeat.http.operations.service_actions import ExportFormat
+from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import send_file
 from pipeline.model import PICTURES
 from pipeline.settings import DisplayTable
@@ -50,8 +51,8 @@ class ItemViews:
             or_404(await asyncio.to_thread(self._actions.spider, name))
         wanted, sort = _wanted(request), given.get("sort", "-seen")
         text, state, sort = wanted.text, _NAMES[wanted.present], sort if sort in _SORTS else "-seen"
-        found = await asyncio.to_thread(queries.page, self._actions.store, name, wanted, limit=ROWS,
-                                        sort=cast("queries.Sort", sort), after=_position(given.get("after", ""), sort))
+        found = await in_request_thread(partial(queries.page, self._actions.store, name, wanted, limit=ROWS, sort=cast("queries.Sort", sort),
+                                                after=_position(given.get("after", ""), sort)))
         display = self._display(name)
         columns = columns_of([row.data for row in found.rows], display)
         rows = [(row, title_of(row.data, row.key), link_of(row.data, row.key),
@@ -77,8 +78,8 @@ class ItemViews:
 
     async def _item(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        row = or_404(await asyncio.to_thread(queries.one, self._actions.store, name, number_of(request)))
-        newest = await asyncio.to_thread(changes_of_item, self._actions.store, name, row.key, limit=HISTORY)
+        row = or_404(await in_request_thread(queries.one, self._actions.store, name, number_of(request)))
+        newest = await in_request_thread(partial(changes_of_item, self._actions.store, name, row.key, limit=HISTORY))
         display = self._display(name)
         return await self._site.html("item.html", now=await self._site.snapshot(), name=name, item=row, title=title_of(row.data, row.key),
                                link=link_of(row.data, row.key), fields=fields_of(row.data, display, name), changes=newest,
@@ -86,7 +87,7 @@ class ItemViews:
 
     async def _forget(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        row = or_404(await asyncio.to_thread(queries.one, self._actions.store, name, number_of(request)))
+        row = or_404(await in_request_thread(queries.one, self._actions.store, name, number_of(request)))
         if not await act(partial(stored.forget, self._actions.store, name, row.key)):
             raise UsageError("the item was forgotten already", where=name)
         return redirect(f"/spiders/{quote(name)}/items")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -22,6 +22,7 @@ from pipeline.heartbeat.http.console.overview_rows import (
 )
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.site import Site
+from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
 
 
@@ -56,15 +57,16 @@ class OverviewViews:
         snapshot = await self._snapshot()
         rows = rows_of(snapshot, self._tags())
         number = self.live.note(rows)
-        page = await asyncio.to_thread(overview_page, self._pages, snapshot, rows, OverviewQuery.of(request.query), authorized=authorized and self._site is not None,
-                                       feed_key=self._authorizer.feed_key if authorized else "", number=number, csrf_token=self._authorizer.csrf_token, may_act=self._authorizer.may_act)
+        page = await in_request_thread(partial(
+            overview_page, self._pages, snapshot, rows, OverviewQuery.of(request.query), authorized=authorized and self._site is not None,
+            feed_key=self._authorizer.feed_key if authorized else "", number=number, csrf_token=self._authorizer.csrf_token, may_act=self._authorizer.may_act))
         return web.Response(text=page, content_type="text/html")
 
     async def _read(self) -> Overview:
         snapshot = await self._snapshot()
         rows = rows_of(snapshot, self._tags())
-        head = await asyncio.to_thread(self._pages.render, "_overview_head.html", mask=str, now=snapshot, others=other_reasons(snapshot),
-                                       counts=_counts(rows), query=OverviewQuery(), authorized=True)
+        head = await in_request_thread(partial(self._pages.render, "_overview_head.html", mask=str, now=snapshot, others=other_reasons(snapshot),
+                                               counts=_counts(rows), query=OverviewQuery(), authorized=True))
         return rows, head
 
     def _row(self, row: OverviewRow) -> str:

@@ -14,6 +14,7 @@ from pipeline.heartbeat.http.access.authorizer import FAILURE, Authorizer, Handl
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.saved_changes import SavedChanges
+from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
 
@@ -63,7 +64,7 @@ class Site:
         """Return a page. A thread renders it, because a large page takes tens of milliseconds, in which the event loop answers others."""
         render = partial(self.pages.render, template, authorized=True, may_act=self.authorizer.may_act, csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
                          mask=self.actions.mask, **facts)
-        page = await asyncio.to_thread(render)
+        page = await in_request_thread(render)
         return web.Response(text=page, content_type="text/html")
 
     async def from_files(self, read: Callable[[_Key], _T], key: _Key) -> _T:

@@ -15,7 +15,17 @@ from pipeline.store.database.schema.cluster import (
     schema_versions,
     session_files,
 )
-from pipeline.store.database.schema.crawl import FAILED_PAGE, changes, frontier, items, mendings, pages, rejects
+from pipeline.store.database.schema.crawl import (
+    FAILED_PAGE,
+    NOTE_EDITED_ITEMS,
+    changes,
+    edited_items,
+    frontier,
+    items,
+    mendings,
+    pages,
+    rejects,
+)
 from pipeline.store.database.schema.files import download_files, downloads
 from pipeline.store.database.schema.health import login_cookies, pulse
 from pipeline.store.database.schema.mail import (
@@ -32,6 +42,7 @@ from pipeline.store.database.schema.runs import cursors, host_pauses, passes, pa
 
 __all__ = [
     "FAILED_PAGE",
+    "NOTE_EDITED_ITEMS",
     "UNSEEN",
     "alerts",
     "api_requests",
@@ -46,6 +57,7 @@ __all__ = [
     "digests",
     "download_files",
     "downloads",
+    "edited_items",
     "frontier",
     "host_pauses",
     "host_permits",

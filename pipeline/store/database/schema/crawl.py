@@ -74,6 +74,15 @@ items = Table(
     Index(None, "spider", "pass_id"),
 )
 
+edited_items = Table(  # items that changed or were deleted since the search index of items has them (store/console/item_index.py)
+    "edited_items", metadata,
+    Column("item_id", Id, primary_key=True, autoincrement=False),
+    Column("edits", Id, nullable=False),
+)
+_NOTE = "BEGIN INSERT INTO edited_items (item_id, edits) VALUES (OLD.id, 1) ON CONFLICT (item_id) DO UPDATE SET edits = edits + 1; END"
+NOTE_EDITED_ITEMS = (  # triggers of SQLite, so that no commit of a page needs a statement more
+    f"CREATE TRIGGER note_edited_items AFTER UPDATE OF data ON items {_NOTE}", f"CREATE TRIGGER note_deleted_items AFTER DELETE ON items {_NOTE}")
+
 changes = Table(
     "changes", metadata,
     Column("id", Id, primary_key=True),

@@ -1,0 +1,59 @@
+"""Keeps the search index of items current, a little at a time, so that a crawl that adds items loses little time to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+import time
+
+from pipeline.errors import PipelineError
+from pipeline.service.state import ServiceState
+from pipeline.store.console.item_index import BATCH, ItemIndex
+from pipeline.text import size_for_people
+
+EVERY_S = 3.0
+WORK_S = 2.0
+"""How long one update lasts at most."""
+_PAUSES = 3.0
+"""After a batch, the update waits so many times as long as the batch took."""
+
+logger = logging.getLogger("pipeline.service")
+
+
+class ItemIndexing:
+    """Adds to the index what crawls have stored. Without an index (PostgreSQL), it does nothing."""
+
+    def __init__(self, state: ServiceState) -> None:
+        self._state = state
+        self._index = ItemIndex.of(state.store)
+        self._reported = ""
+
+    async def update(self) -> None:
+        began = time.monotonic()
+        while self._index is not None and not self._state.stopping.is_set() and time.monotonic() < began + WORK_S:
+            at = time.monotonic()
+            try:
+                problem = self._lack_of_space()
+                examined = await asyncio.to_thread(self._index.update, self._state.store) if not problem else 0
+            except (PipelineError, sqlite3.Error, OSError) as error:
+                examined, problem = 0, str(error)
+            self._report(problem)
+            if examined < BATCH:
+                return
+            await asyncio.sleep(_PAUSES * (time.monotonic() - at))
+
+    def _lack_of_space(self) -> str:
+        settings = self._state.settings
+        free = shutil.disk_usage(settings.data_dir).free
+        least = settings.pipeline.keep_free
+        return f"only {size_for_people(least)} of disk space are left, which [pipeline] keep_free says" if free < least else ""
+
+    def _report(self, problem: str) -> None:
+        """Log a problem when it begins and when it ends: a search of items without the index is slow, but says what it has not looked at."""
+        if problem and problem != self._reported:
+            logger.warning("the search index of items cannot be updated: %s; a search looks at the items one after the other", problem)
+        elif self._reported and not problem:
+            logger.info("the search index of items is updated again")
+        self._reported = problem
