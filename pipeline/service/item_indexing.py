@@ -7,6 +7,7 @@ import logging
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 
 from pipeline.errors import PipelineError
 from pipeline.service.state import ServiceState
@@ -16,17 +17,18 @@ from pipeline.text import size_for_people
 EVERY_S = 3.0
 WORK_S = 2.0
 """How long one update lasts at most."""
-_PAUSES = 3.0
-"""After a batch, the update waits so many times as long as the batch took."""
+_PAUSES, _PAUSES_BESIDE_RUNS = 3.0, 15.0
+"""After a batch, the update waits so many times as long as the batch took. Beside runs, it so takes at most a twenty-fifth of a core."""
 
 logger = logging.getLogger("pipeline.service")
 
 
 class ItemIndexing:
-    """Adds to the index what crawls have stored. Without an index (PostgreSQL), it does nothing."""
+    """Adds to the index what crawls have stored. Without an index (PostgreSQL), it does nothing. has_runs: whether runs are in progress."""
 
-    def __init__(self, state: ServiceState) -> None:
+    def __init__(self, state: ServiceState, has_runs: Callable[[], bool]) -> None:
         self._state = state
+        self._has_runs = has_runs
         self._index = ItemIndex.of(state.store)
         self._reported = ""
 
@@ -42,13 +44,13 @@ class ItemIndexing:
             self._report(problem)
             if examined < BATCH:
                 return
-            await asyncio.sleep(_PAUSES * (time.monotonic() - at))
+            await asyncio.sleep((_PAUSES_BESIDE_RUNS if self._has_runs() else _PAUSES) * (time.monotonic() - at))
 
     def _lack_of_space(self) -> str:
         settings = self._state.settings
         free = shutil.disk_usage(settings.data_dir).free
         least = settings.pipeline.keep_free
-        return f"only {size_for_people(least)} of disk space are left, which [pipeline] keep_free says" if free < least else ""
+        return f"only {size_for_people(free)} free; [pipeline] keep_free requires {size_for_people(least)}" if free < least else ""
 
     def _report(self, problem: str) -> None:
         """Log a problem when it begins and when it ends: a search of items without the index is slow, but says what it has not looked at."""

@@ -148,7 +148,7 @@ class Service:
         alone = SCHEDULER in roles and (options.once or not store.shared)
         self._leadership = Leadership(LeaderLock(store) if SCHEDULER in roles and not alone else None, self._leader_changed, alone=alone)
         self._housekeeping = Housekeeping(state, self._is_leader)
-        self._item_indexing = ItemIndexing(state)
+        self._item_indexing = ItemIndexing(state, lambda: bool(self._runner.performing))
         self._digests = DigestBuilder(state, self._runner, self._wake_outbox, lambda: self._worker.builds_digests)
         self._outbox = OutboxRole(state, self._housekeeping, self._rebuild_digests) if OUTBOX in roles else None
         self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.wake_dispatcher, on_plan=state.slots_changed.set,

@@ -43,7 +43,8 @@ class HealthChecks:
 class SnapshotCache:
     """Provides snapshots that are at most `fresh_s` seconds old.
 
-    Only one task reads the store at a time, however many clients request a snapshot. If reading the store takes longer than
+    Only one task reads the store at a time, however many clients request a snapshot. A snapshot of which half of this time is over is replaced
+    in the background, so that frequent requests do not wait. If reading the store takes longer than
     `patience_s` seconds, the provided snapshot has the health `failing` and contains the reason.
     """
 
@@ -58,6 +59,7 @@ class SnapshotCache:
         self._patience_s = patience_s
         self._task: asyncio.Task[Snapshot] | None = None
         self._began = float("-inf")
+        self._last: tuple[asyncio.Task[Snapshot], float] | None = None
 
     async def get(self, now: datetime) -> Snapshot:
         found = await self._read(now)
@@ -69,16 +71,33 @@ class SnapshotCache:
 
     async def _read(self, now: datetime) -> Snapshot:
         asked = time.monotonic()
+        if self._last is not None and self._last[1] >= asked - self._fresh_s:
+            if self._last[1] < asked - self._fresh_s / 2:
+                self._build()
+            return self._result(self._last[0], now)
         while True:
-            if self._task is None or (self._task.done() and self._began < asked - self._fresh_s):
-                self._began = time.monotonic()
-                self._task = asyncio.create_task(self._source.status(), name="heartbeat-snapshot")
+            if self._began < asked - self._fresh_s:
+                self._build()
             task, began = self._task, self._began
+            assert task is not None
             await asyncio.wait({task}, timeout=max(0.0, asked + self._patience_s - time.monotonic()))
             if not task.done():
                 return self._failing(now, f"the database did not answer within {self._patience_s:g} s")
             if began >= asked - self._fresh_s:
-                break
+                return self._result(task, now)
+
+    def _build(self) -> None:
+        """Begin to build a snapshot, unless one is being built."""
+        if self._task is None or self._task.done():
+            task, began = asyncio.create_task(self._source.status(), name="heartbeat-snapshot"), time.monotonic()
+            task.add_done_callback(lambda task: self._built(task, began))
+            self._task, self._began = task, began
+
+    def _built(self, task: asyncio.Task[Snapshot], began: float) -> None:
+        if not task.cancelled():
+            self._last = task, began
+
+    def _result(self, task: asyncio.Task[Snapshot], now: datetime) -> Snapshot:
         try:
             return task.result()
         except PipelineError as error:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from pipeline.heartbeat.snapshot.schema import FieldStatus, PastRun, RuleStatus, RunStatus
+from pipeline.heartbeat.snapshot.schema import FieldStatus, PastRun, RuleStatus, RunStatus, SpiderStatus
 from pipeline.model import Outcome, Run
 from pipeline.settings import Settings
 from pipeline.store.crawl import rule_counts
@@ -40,24 +40,18 @@ class RuleFigures(NamedTuple):
     fields: list[FieldStatus]
 
 
-class EndedRun(NamedTuple):
-    """An ended run, with secrets masked. shown: the run in the form in which a snapshot contains it."""
-
-    run: Run
-    shown: PastRun
-
-
 @dataclass(frozen=True)
 class SpiderHistory:
     """The ended runs of a spider.
 
-    recent: the last runs, newest first, without skipped runs. last: the first of them as a snapshot shows it. success: the last successful run.
-    failures: the number of runs that have failed since. figures: what its rules matched in the last run. day: the runs that ended after `since`, the oldest first; None if there are too many.
+    recent: the last runs as a snapshot shows them, newest first, without skipped runs. last: the first of them; shown: all that a snapshot shows of it.
+    success: the last successful run. failures: the number of runs that have failed since. figures: what its rules matched in the last run. day: the runs that ended after `since`, the oldest first; None if there are too many.
     totals: their sums. read_at_s: when the store was read, by the monotonic clock.
     """
 
-    recent: Sequence[EndedRun]
-    last: RunStatus | None
+    recent: list[PastRun]
+    last: Run | None
+    shown: RunStatus | None
     success: Run | None
     failures: int
     figures: RuleFigures
@@ -72,6 +66,19 @@ class SpiderHistory:
             return self
         day = [run for run in self.day if run.ended_at > since]
         return replace(self, day=day, totals=_sums(day), since=since)
+
+
+class KnownStatus(NamedTuple):
+    """The status of a spider in a snapshot. The next snapshot has the same one unless something that it depends on has changed.
+
+    past: the history of its runs, which is another object after a change. others: what else the status depends on, apart from the time.
+    late_at: when the spider becomes late; None if it never does.
+    """
+
+    past: SpiderHistory
+    others: tuple[object, ...]
+    late_at: datetime | None
+    status: SpiderStatus
 
 
 class RunHistory:
@@ -98,11 +105,14 @@ class HistoryReader:
 
     A run has ended if the snapshot before it saw the run waiting or in progress, and now it is neither, or if the run is newer than that
     snapshot. No clock is compared, so that a clock that was set changes nothing. last: the reader of the snapshot before; None reads all.
+    statuses: where the statuses of the spiders are kept for the next snapshot. known_statuses: those of the snapshot before.
     """
 
     def __init__(self, settings: Settings, mask: Callable[[str], str], now: datetime, last: HistoryReader | None) -> None:
         self.settings = settings
         self.spiders: dict[str, SpiderHistory] = {}
+        self.statuses: dict[str, KnownStatus] = {}
+        self.known_statuses: Mapping[str, KnownStatus] = last.statuses if last is not None else {}
         self._mask = mask
         self._known: Mapping[str, SpiderHistory] = last.spiders if last is not None else {}
         self._last_id: int = last._last_id if last is not None else 0
@@ -140,13 +150,13 @@ class HistoryReader:
         return self._totals.get(spider)
 
     def _read(self, connection: Connection, spider: str) -> SpiderHistory:
-        recent = [self._ended(run) for run in queries.recent(connection, spider, RECENT)]
-        success, failures = _success_and_failures(connection, spider, [each.run for each in recent])
+        recent = [self._masked(run) for run in queries.recent(connection, spider, RECENT)]
+        success, failures = _success_and_failures(connection, spider, recent)
         day: list[queries.DayRun] | None = queries.ended_since(connection, spider, self._since, MOST_RUNS - self._kept_runs + 1)
         if day is not None and len(day) > MOST_RUNS - self._kept_runs:
             day = None
-        last = recent[0].run if recent else None
-        return SpiderHistory(recent, run_status(last, self._since, self.settings.zone) if last is not None else None, success, failures,
+        last, zone = recent[0] if recent else None, self.settings.zone
+        return SpiderHistory([past_run(run, zone) for run in recent], last, run_status(last, self._since, zone) if last is not None else None, success, failures,
                              self._rule_figures(connection, last) if last is not None else RuleFigures([], []),
                              day, self._since, _sums(day) if day is not None else None, time.monotonic())
 
@@ -158,9 +168,8 @@ class HistoryReader:
             [{"field": quoted(self._mask(name)), "items": coverage.items, "filled": filled}
              for name, filled in islice(coverage.fields.items(), MOST_RULES)])
 
-    def _ended(self, run: Run) -> EndedRun:
-        run = replace(run, error=self._mask(run.error)) if run.error else run
-        return EndedRun(run, past_run(run, self.settings.zone))
+    def _masked(self, run: Run) -> Run:
+        return replace(run, error=self._mask(run.error)) if run.error else run
 
 
 def _long_ago(known: Mapping[str, SpiderHistory]) -> Collection[str]:

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta, tzinfo
 
 from sqlalchemy import Connection
 
-from pipeline.heartbeat.snapshot.history import EndedRun, HistoryReader
-from pipeline.heartbeat.snapshot.schema import SpiderStatus
+from pipeline.heartbeat.snapshot.history import HistoryReader, KnownStatus, SpiderHistory
+from pipeline.heartbeat.snapshot.schema import PastRun, SpiderStatus
 from pipeline.model import LoginCookie, Run
-from pipeline.settings import Settings, quiet_between
+from pipeline.settings import Settings, SpiderTable, quiet_between
 from pipeline.store.crawl.mendings import MendingState
+from pipeline.store.health.status_queries import RunTotals
 from pipeline.store.runs.host_pauses import paused_until
 from pipeline.store.runs.paused_spiders import Pause
 from pipeline.store.runs.runs import QUIET
@@ -49,39 +50,47 @@ class DueTimes:
 
 def spider_status(connection: Connection, settings: Settings, name: str, facts: SpiderFacts, due_times: DueTimes, *,
                   history: HistoryReader) -> SpiderStatus:
-    zone = settings.zone
-    past = history.of(connection, name)
-    recent, success, failures = past.recent, past.success, past.failures
-    last = recent[0].run if recent else None
-    running = [run for run in facts.at_work if run.spider == name]
-    pause = facts.paused.get(name)
-    paused = pause is not None
-    pause_ends = paused_until(settings.spiders[name], facts.paused_hosts)
-    next_due = due_times.next_slots.get(name)
-    due = due_for_success(name, success, due_times.started_at, next_due, due_times.due_after)
+    known = history.known_statuses.get(name)
+    past, table, pause = history.of(connection, name), settings.spiders[name], facts.paused.get(name)
+    running = [run.id for run in facts.at_work if run.spider == name]
+    pause_ends, next_due, day = paused_until(table, facts.paused_hosts), due_times.next_slots.get(name), history.totals(connection, name)
+    others = (running, pause, pause_ends, next_due, day, facts.logins.get(name), facts.mendings.get(name), due_times.due_after is None)
+    if known is not None and known.past is past and known.others == others and not table.quiet \
+            and known.status["late"] == (known.late_at is not None and due_times.now > known.late_at):
+        history.statuses[name] = known
+        return known.status
+    due = due_for_success(name, past.success, due_times.started_at, next_due, due_times.due_after)
     if pause_ends is not None:
         due = max(due, pause_ends) if due is not None else None
         next_due = max(next_due, pause_ends) if next_due is not None else None
-    late = not paused and due is not None and _spider_is_late(settings, name, due, due_times, last=last, running=running)
-    reasons = list(_reasons(recent, failures, pause_ends=pause_ends, late_since=due if late else None, success=success, zone=zone,
-                            mend=_mend_note(name, success, facts)))
-    day, login = history.totals(connection, name), facts.logins.get(name)
-    table = settings.spiders[name]
+    late_at = _late_at(settings, name, due, due_times, last=past.last, running=running) \
+        if pause is None and due is not None else None
+    late = late_at is not None and due_times.now > late_at
+    reasons = list(_reasons(past.recent, past.failures, pause_ends=pause_ends, late_since=due if late else None, success=past.success, zone=settings.zone,
+                            mend=_mend_note(name, past.success, facts)))
+    status = _status(settings, table, past, pause, login=facts.logins.get(name), reasons=reasons, late=late, next_due=next_due, running=running, day=day)
+    history.statuses[name] = KnownStatus(past, others, late_at, status)
+    return status
+
+
+def _status(settings: Settings, table: SpiderTable, past: SpiderHistory, pause: Pause | None, *, login: LoginCookie | None, reasons: list[str],
+            late: bool, next_due: datetime | None, running: list[int], day: RunTotals | None) -> SpiderStatus:
+    zone, success = settings.zone, past.success
     return {
-        "health": "failing" if failures >= settings.alerts.after else "degraded" if reasons else "ok",
+        "health": "failing" if past.failures >= settings.alerts.after else "degraded" if reasons else "ok",
         "reasons": reasons,
         "schedule": "; ".join(entry.name for entry in table.schedule) or None,
         "proxy": table.proxy,
-        "next_due": iso(next_due, zone) if next_due and not paused else None,
+        "next_due": iso(next_due, zone) if next_due and pause is None else None,
         "late": late,
-        "paused": paused,
+        "paused": pause is not None,
         "paused_until": iso(pause.until, zone) if pause is not None and pause.until is not None else None,
         "pause_reason": pause.reason if pause is not None else "",
         "last_success": iso(success.ended_at, zone) if success and success.ended_at else None,
-        "failures_in_a_row": failures,
-        "running": [run.id for run in running],
-        "last_run": past.last,
-        "recent": [each.shown for each in recent],
+        "failures_in_a_row": past.failures,
+        "running": running,
+        "last_run": past.shown,
+        "recent": past.recent,
         "day": {"runs": day.outcomes if day else {}, "progress": day.progress if day else {}},
         "login_ends": iso(login.ends_at, zone) if login else None,
         "rules": past.figures.rules,
@@ -89,11 +98,11 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
     }
 
 
-def _reasons(recent: Sequence[EndedRun], failures: int, *, pause_ends: datetime | None, late_since: datetime | None,
+def _reasons(recent: Sequence[PastRun], failures: int, *, pause_ends: datetime | None, late_since: datetime | None,
              success: Run | None, zone: tzinfo, mend: str) -> Iterator[str]:
     """Yield the reasons why a spider is not ok. mend: a note about new rules, for the reason that a run is suspect."""
     if failures:
-        why = quoted(next((each.run.error for each in recent if each.run.error), ""))
+        why = next((run["error"] for run in recent if run["error"]), "")
         yield ("the last run failed" if failures == 1 else f"the last {failures} runs failed") + (f" ({why})" if why else "")
     if pause_ends is not None:
         yield f"requests to its host are paused until {iso(pause_ends, zone)}"
@@ -126,21 +135,20 @@ def due_for_success(name: str, success: Run | None, started_at: datetime, next_d
     return due_after(name, success.due_at if success else started_at)
 
 
-def _spider_is_late(settings: Settings, name: str, due: datetime, due_times: DueTimes, *, last: Run | None,
-                    running: list[Run]) -> bool:
+def _late_at(settings: Settings, name: str, due: datetime, due_times: DueTimes, *, last: Run | None, running: list[int]) -> datetime:
     table, grace = settings.spiders[name], settings.heartbeat.late_after
     begun = running or (last is not None and last.error_kind == QUIET)
-    return is_late(due + quiet_between(table.quiet, due.astimezone(settings.zone), due_times.now), due_times.now,
-                   grace_s=grace if grace is not None else _grace_s(name, due, due_times.due_after),
-                   time_limit_s=table.time_limit if begun else 0.0)
+    return late_after(due + quiet_between(table.quiet, due.astimezone(settings.zone), due_times.now),
+                      grace_s=grace if grace is not None else _grace_s(name, due, due_times.due_after),
+                      time_limit_s=table.time_limit if begun else 0.0)
 
 
-def is_late(due: datetime, now: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> bool:
-    """Return whether the due time and the grace period after it have passed.
+def late_after(due: datetime, *, grace_s: float, time_limit_s: float = 0.0) -> datetime:
+    """Return the time at which the due time and the grace period after it have passed.
 
     time_limit_s: additional time, for a run that is in progress or waits for the end of quiet hours.
     """
-    return now > due + timedelta(seconds=grace_s + time_limit_s)
+    return due + timedelta(seconds=grace_s + time_limit_s)
 
 
 def _grace_s(name: str, due: datetime, due_after: DueAfter | None) -> float:

@@ -18,7 +18,7 @@ from pipeline.heartbeat.snapshot import schema
 from pipeline.heartbeat.snapshot.build import build_snapshot, worst
 from pipeline.heartbeat.snapshot.history import RunHistory
 from pipeline.heartbeat.snapshot.schema import SCHEMA, Snapshot, json_schema
-from pipeline.heartbeat.snapshot.spider_status import DueTimes, is_late
+from pipeline.heartbeat.snapshot.spider_status import DueTimes, late_after
 from pipeline.model import Outcome, Progress, Transfer
 from pipeline.settings import Secret, load
 from pipeline.store.database.schema import downloads, messages, runs
@@ -198,9 +198,8 @@ def test_an_overdue_slot_is_late_without_due_times(tell):
 
 
 def test_lateness_begins_after_the_grace_and_not_at_it():
-    assert not is_late(NOW, NOW + HOUR, grace_s=3600)
-    assert is_late(NOW, NOW + HOUR + timedelta(seconds=1), grace_s=3600)
-    assert not is_late(NOW, NOW + HOUR + timedelta(seconds=1), grace_s=3600, time_limit_s=60)
+    assert late_after(NOW, grace_s=3600) == NOW + HOUR
+    assert late_after(NOW, grace_s=3600, time_limit_s=60) == NOW + HOUR + timedelta(minutes=1)
 
 
 def test_a_suspect_run_is_a_reason(tell, ran, store):
