@@ -1,12 +1,14 @@
 """How long a start takes: `pipeline --help` (goal: under 150 ms), `serve` to its first answer (goal: under 1 s).
 
-    python -m benchmarks.start
+    python -m benchmarks.start [--beside FOLDER]
 
 Beside each the same for a Python that does nothing, and the CPU time, which the neighbours of a busy machine leave alone.
+--beside: a checkout of another version, with which the start and the memory of an idle service are compared in pairs.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import statistics
@@ -17,8 +19,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.site import pss_bytes
 from tests.servers.ports import free_port
 
+ROOT = Path(__file__).parent.parent
 PROGRAM = [sys.executable, "-m", "pipeline"]
 ROUNDS = 10
 
@@ -34,10 +38,16 @@ def command(words: list[str], folder: Path) -> tuple[float, float]:
 
 def serve(folder: Path) -> tuple[float, float]:
     """Wall and CPU milliseconds from the start of a service to its first answer."""
+    wall, cpu, _ = served(folder)
+    return wall, cpu
+
+
+def served(folder: Path, root: Path = ROOT, idle_s: float = 0.0) -> tuple[float, float, float]:
+    """The same, of the program in `root`, and its memory in MB (PSS of the service alone) after it was idle for some time."""
     port = free_port()
     (folder / "settings.toml").write_text(f"[heartbeat]\nport = {port}\n")
     began = time.perf_counter()
-    service = subprocess.Popen([*PROGRAM, "serve"], cwd=folder, stderr=subprocess.DEVNULL, env=variables())
+    service = subprocess.Popen([*PROGRAM, "serve"], cwd=folder, stderr=subprocess.DEVNULL, env=variables(root))
     try:
         while not answers(port):
             assert service.poll() is None
@@ -45,10 +55,12 @@ def serve(folder: Path) -> tuple[float, float]:
         took = time.perf_counter() - began
         fields = Path(f"/proc/{service.pid}/stat").read_text().rpartition(")")[2].split()
         cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        time.sleep(idle_s)
+        memory = pss_bytes(service.pid) / 1e6
     finally:
         service.terminate()
         service.wait(30)
-    return took * 1000, cpu * 1000
+    return took * 1000, cpu * 1000, memory
 
 
 def answers(port: int) -> bool:
@@ -60,8 +72,8 @@ def answers(port: int) -> bool:
         return False
 
 
-def variables() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+def variables(root: Path = ROOT) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(root)}
 
 
 def fresh(folder: Path) -> tuple[float, float]:
@@ -69,7 +81,34 @@ def fresh(folder: Path) -> tuple[float, float]:
         return serve(Path(own))
 
 
+def compare(other: Path, rounds: int) -> None:
+    """Start both versions in turns."""
+    found: dict[Path, list[tuple[float, float, float]]] = {ROOT: [], other: []}
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(rounds + 1):
+            for root in (ROOT, other) if number % 2 else (other, ROOT):
+                folder = Path(name, "ours" if root == ROOT else "other")
+                folder.mkdir(exist_ok=True)
+                measured = served(folder, root, idle_s=4.0)
+                if number:  # the first round writes .pyc files
+                    found[root].append(measured)
+    print(f"serve to its first answer, and 4 s later, beside {other.name}, {rounds} pairs; load {os.getloadavg()[0]:.1f}: min / median / max")
+    for at, what in enumerate(("wall ms", "CPU ms", "MB")):
+        ours, others = ([each[at] for each in found[root]] for root in (ROOT, other))
+        print(f"{what}: {_three(ours, 0)}, beside {_three(others, 0)}; ratio of each pair {_three([a / b for a, b in zip(ours, others, strict=True)], 2)}")
+
+
+def _three(values: list[float], digits: int) -> str:
+    return " / ".join(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--beside", type=Path, help="the folder of another version")
+    given = parser.parse_args()
+    if given.beside is not None:
+        compare(given.beside.absolute(), ROUNDS)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subjects: dict[str, Callable[[], tuple[float, float]]] = {

@@ -18,7 +18,7 @@ EVERY_S = 3.0
 WORK_S = 2.0
 """How long one update lasts at most."""
 _PAUSES, _PAUSES_BESIDE_RUNS = 3.0, 15.0
-"""After a batch, the update waits so many times as long as the batch took. Beside runs, it so takes at most a twenty-fifth of a core."""
+"""After a batch, the update waits for so many times the CPU time of the batch. Beside runs, it so takes at most a twenty-fifth of a core."""
 
 logger = logging.getLogger("pipeline.service")
 
@@ -35,16 +35,22 @@ class ItemIndexing:
     async def update(self) -> None:
         began = time.monotonic()
         while self._index is not None and not self._state.stopping.is_set() and time.monotonic() < began + WORK_S:
-            at = time.monotonic()
+            examined, cpu_s = 0, 0.0
             try:
                 problem = self._lack_of_space()
-                examined = await asyncio.to_thread(self._index.update, self._state.store) if not problem else 0
+                if not problem:
+                    examined, cpu_s = await asyncio.to_thread(self._add_batch, self._index)
             except (PipelineError, sqlite3.Error, OSError) as error:
-                examined, problem = 0, str(error)
+                problem = str(error)
             self._report(problem)
             if examined < BATCH:
                 return
-            await asyncio.sleep((_PAUSES_BESIDE_RUNS if self._has_runs() else _PAUSES) * (time.monotonic() - at))
+            await asyncio.sleep((_PAUSES_BESIDE_RUNS if self._has_runs() else _PAUSES) * cpu_s)
+
+    def _add_batch(self, index: ItemIndex) -> tuple[int, float]:
+        """Add a batch of items. Return how many were examined, and the CPU time in seconds."""
+        began = time.thread_time()
+        return index.update(self._state.store), time.thread_time() - began
 
     def _lack_of_space(self) -> str:
         settings = self._state.settings

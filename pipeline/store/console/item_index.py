@@ -31,8 +31,8 @@ FILE = "item-index.sqlite3"
 FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm")
 MOST_CANDIDATES = 10_000
 """A text with more candidates is so frequent that looking at the items one after the other finds enough for a page."""
-MOST_WAITING = 10_000
-"""If more items than this wait to be added, the index is of no use."""
+MOST_WAITING, MOST_WAITING_OF_ALL = 10_000, 100_000
+"""If more items of the spider, or of all spiders, wait to be added, the index is of no use."""
 BATCH = 500
 """Number of items that are added in one transaction, which takes about 15 ms."""
 LENGTH = 3
@@ -69,16 +69,19 @@ class ItemIndex:
         """
         if len(text) < LENGTH or not self._path.exists():
             return None
-        found = set(connection.execute(select(edited_items.c.item_id).limit(MOST_WAITING + 1)).scalars())  # first, so that none is missed
+        of_spider = items.c.spider.concat("") == spider  # by an expression, or SQLite would scan all items of the spider
+        edited = select(items.c.id).join(edited_items, edited_items.c.item_id == items.c.id).where(of_spider)
+        found = set(connection.execute(edited.limit(MOST_WAITING + 1)).scalars())  # before the index is read, so that none is missed
+        highest, number = connection.execute(_WAITING).one()
         try:
             with self._opened() as index:
                 state = _state(index, database_id(connection))
                 documents = _documents(index, spider, text) if state is not None else None
         except sqlite3.Error:  # the file is damaged, or was deleted a moment ago: `update` builds it anew
             return None
-        if state is None or documents is None:
+        if state is None or documents is None or (highest or 0) - state[0] + number > MOST_WAITING_OF_ALL:
             return None
-        found.update(connection.execute(select(items.c.id).where(items.c.id > state[0]).limit(MOST_WAITING + 1)).scalars())
+        found.update(connection.execute(select(items.c.id).where(items.c.id > state[0], of_spider).limit(MOST_WAITING + 1)).scalars())
         return found | documents if len(found) <= MOST_WAITING else None
 
     def update(self, store: Store) -> int:
@@ -133,6 +136,7 @@ class ItemIndex:
             yield connection
 
 
+_WAITING = select(select(func.max(items.c.id)).scalar_subquery(), select(func.count()).select_from(edited_items).scalar_subquery())
 _NEW = select(items.c.id, items.c.spider, items.c.data).where(items.c.id > bindparam("after")).order_by(items.c.id).limit(bindparam("most"))
 _DONE = delete(edited_items).where(edited_items.c.item_id == bindparam("item"), edited_items.c.edits == bindparam("seen"))
 
