@@ -70,7 +70,7 @@ class ItemIndex:
         if len(text) < LENGTH or not self._path.exists():
             return None
         of_spider = items.c.spider.concat("") == spider  # by an expression, or SQLite would scan all items of the spider
-        edited = select(items.c.id).join(edited_items, edited_items.c.item_id == items.c.id).where(of_spider)
+        edited = select(items.c.id).where(items.c.id.in_(select(edited_items.c.item_id)), of_spider)
         found = set(connection.execute(edited.limit(MOST_WAITING + 1)).scalars())  # before the index is read, so that none is missed
         highest, number = connection.execute(_WAITING).one()
         try:
