@@ -226,10 +226,12 @@ def hammer(port: int, token: str, pipe: Connection) -> None:
 
 
 def listen(port: int, token: str) -> socket.socket:
-    """Open a stream of events, which is left unread until it is closed."""
+    """Load the overview, and open its stream of events, as a browser does. What comes is left unread."""
+    found = re.search(rb'"(/events\?since=\d+)"', Client(port, token).get("/")[1])
+    assert found is not None
     sock = socket.create_connection(("127.0.0.1", port), 10)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
-    sock.sendall(f"GET /events?since=0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+    sock.sendall(f"GET {found[1].decode()} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
     assert b"200 OK" in sock.recv(15)
     return sock
 
