@@ -173,7 +173,8 @@ async def main() -> None:
         try:
             await look(folder, world, f"http://127.0.0.1:{heartbeat.address[1]}", {
                 "overview": "/", "spider": "/spiders/books", "items": "/spiders/books/items", "item": "/spiders/books/items/1", "failed": f"/runs/{failed.id}", "live": f"/runs/{world.at_work.id}",
-                "digests": "/digests", "message": f"/messages/{world.sent}", "outbox": "/outbox"})
+                "digests": "/digests", "digest": "/digests/books", "message": f"/messages/{world.sent}", "outbox": "/outbox",
+                "drop": f"/messages/{world.parked}/drop", "retry": "/outbox/retry", "settings": "/settings"})
         finally:
             await heartbeat.stop()
             world.store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,7 @@ from sqlalchemy import Select, select
 
 from pipeline.model import Change, ChangeKind, MessageState
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import changes, download_files, downloads, messages, runs
+from pipeline.store.database.schema import changes, download_files, downloads, runs
 
 ROWS = 100
 
@@ -73,13 +72,3 @@ def downloads_of(store: Store, spider: str, *, limit: int = ROWS) -> list[Downlo
         return [DownloadRow(row.url, row.state, row.error, row.requested_at, row.file_name or row.name, row.size_bytes,
                             row.fetched_at, row.key or "")
                 for row in connection.execute(wanted.order_by(downloads.c.id.desc()).limit(limit))]
-
-
-def messages_in(store: Store, states: Sequence[MessageState], *, limit: int = ROWS) -> list[MessageRow]:
-    columns = (messages.c.id, messages.c.subject, messages.c.state, messages.c.created_at, messages.c.sent_at,
-               messages.c.next_attempt_at, messages.c.attempt, messages.c.size_bytes, messages.c.last_error)
-    wanted = select(*columns).where(messages.c.state.in_([state.value for state in states]))
-    with store.read() as connection:
-        return [MessageRow(row.id, row.subject, MessageState(row.state), row.created_at, row.sent_at,
-                           row.next_attempt_at, row.attempt, row.size_bytes, row.last_error)
-                for row in connection.execute(wanted.order_by(messages.c.id.desc()).limit(limit))]

@@ -14,6 +14,7 @@ from sqlalchemy import insert, select, update
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.mail.previews import KeptPreviews
+from pipeline.heartbeat.http.operations.digests import again_offer
 from pipeline.heartbeat.http.operations.message_file import attachments_of, body_of, chunks_of
 from pipeline.heartbeat.http.operations.messages import trouble_of
 from pipeline.heartbeat.http.operations.service_actions import PreviewedMail
@@ -218,6 +219,11 @@ def test_a_digest_is_sent_again_to_chosen_recipients_once_however_often_the_form
         assert "Go back" in refused.text
     assert len(world.requested()) == 2
     assert "Being built since" in text_of(page(browser, "/digests/daily?said=again"))
+
+
+def test_a_channel_is_no_recipient_who_is_missing_in_the_settings(world):
+    offer = again_offer(world.store, world.settings, world.first, ["env:OPS", "boss@example.com", "gone@example.com"], 1, now=NOW)
+    assert (offer.chosen, offer.gone) == ({"boss@example.com"}, ("gone@example.com",))
 
 
 def test_what_cannot_be_sent_again_says_why(browser, world):

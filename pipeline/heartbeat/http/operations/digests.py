@@ -119,7 +119,8 @@ def again_offer(store: Store, settings: Settings, message_id: int, addresses: Se
     table = settings.digests[digest.name]
     known = recipients_of(table)
     before = [(at, to) for at, ids, to in queries.requested_again(store, digest.name, now - _AGAIN_SHOWN) if ids == run_ids]
-    return AgainOffer(digest.name, run_ids, known, frozenset(addresses) & frozenset(known), tuple(each for each in addresses if each not in known),
+    mails = [each for each in addresses if "@" in each]  # not the reference of a notification channel
+    return AgainOffer(digest.name, run_ids, known, frozenset(mails) & frozenset(known), tuple(each for each in mails if each not in known),
                       len({secret.reference for each in (table, *table.groups) for secret in each.notify}), before)
 
 
