@@ -49,6 +49,8 @@ _PLAIN_SECRET = re.compile(r"://[^\s/\"'@]*:[^\s/\"'@]*@")
 """Matches a URL with a password."""
 FROM_URL = "the settings of this service come from a URL, so a file on its machine would be overwritten or be missing on other machines"
 
+OTHER_NODES = DraftProblem("", "only this node has the file; other nodes with this database need a copy of it", warning=True)
+
 
 class SpiderDrafts:
     """See ServiceActions. mask: returns a Mask of the current settings. place: waits for a place for a child process."""
@@ -97,7 +99,8 @@ class SpiderDrafts:
         async with self._saving:
             file, copy = await asyncio.to_thread(self._written, report, toml, spider, version)
             reloaded = await self._reloader.reload()
-        return SavedSpider(report.name, file, reloaded.changed, reloaded.waiting, tuple(map(self._mask(), reloaded.problems)), report.problems, copy)
+        warnings = (*report.problems, *([OTHER_NODES] if self._state.store.shared else []))
+        return SavedSpider(report.name, file, reloaded.changed, reloaded.waiting, tuple(map(self._mask(), reloaded.problems)), warnings, copy)
 
     def _written(self, report: DraftReport, toml: str, spider: str, version: str) -> tuple[str, str]:
         main = Path(self._state.settings.file)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pipeline.errors import SettingsError, UsageError
 from pipeline.heartbeat.http.operations.mending import MendingReport, proposal_id, proposal_of
 from pipeline.heartbeat.http.operations.spider_drafts import NotWritableError, SavedSpider
-from pipeline.service.drafts import FROM_URL
+from pipeline.service.drafts import FROM_URL, OTHER_NODES
 from pipeline.service.mending import CHANGED, SEARCH_LIMIT_S, rules_of, write
 from pipeline.service.reload import Reloader
 from pipeline.service.state import ServiceState
@@ -71,7 +71,8 @@ class RequestedMending:
             copy = await self._written(name, found)
             self._found.pop(f"{name} {number}", None)
             reloaded = await self._reloader.reload()
-        return SavedSpider(name, file, reloaded.changed, reloaded.waiting, tuple(map(self._mask(), reloaded.problems)), (), copy)
+        return SavedSpider(name, file, reloaded.changed, reloaded.waiting, tuple(map(self._mask(), reloaded.problems)),
+                           (OTHER_NODES,) if self._state.store.shared else (), copy)
 
     async def _stored(self, name: str, number: str, table: SpiderTable) -> _Found | None:
         """Return the search that the service has made after a run, if the spider's table is still the one for which it was made."""

@@ -57,6 +57,14 @@ def test_a_site_cannot_send_a_crawl_to_services_of_this_machine(crawls: Crawls, 
             assert "secret" in str(crawls.items())
 
 
+def test_a_spider_that_is_public_only_fetches_no_private_address_that_its_own_settings_name(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": "<p>inner</p>", "/robots.txt": ""}
+    place = site.url.partition("//")[2]
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nhosts = ["{place}"]\npublic_only = true\nretries = 0{ITEM}')
+    assert "only public addresses are fetched, because of public_only = true" in crawls.run().error
+    assert site.asked == []
+
+
 @pytest.mark.parametrize("name", ["127.0.0.1", "127.1", "localhost", "intranet.example"])
 def test_downloads_and_logins_refuse_private_addresses_too(crawls: Crawls, site: PageSite, name: str,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.cli.settings_check.check import remarks_on
 from pipeline.cli.settings_check.draft_policy import policy_problems
+from pipeline.cli.settings_check.without_effect import FORM
 from pipeline.errors import Problem, SettingsError
 from pipeline.settings import Settings, load
 from pipeline.settings.cross_checks import ENTRY_NAME
@@ -31,8 +32,6 @@ MEMORY_BYTES = 2**31
 CPU_S = 30
 MOST_PROBLEMS = 50
 LONGEST_TEXT = 1000
-RESERVED = frozenset({"new"})
-"""Names whose page would be the form for a new spider."""
 
 
 class _RefusedError(Exception):
@@ -107,9 +106,9 @@ def _place(main: Path, tables: dict[str, Any], spider: str, raw: dict[str, Any])
                                       else f"only one table can be written here, [spiders.{name}]; remove this") for key in others))
     if spider:
         return name, path
-    if not ENTRY_NAME.fullmatch(name) or name in RESERVED:
+    if not ENTRY_NAME.fullmatch(name) or name == FORM:
         raise _RefusedError(Problem("spiders." + name, "this cannot be the name of a spider; use at most 64 letters, digits, - and _, begin with a letter or digit"
-                                    + ("; `new` is the address of this page" if name in RESERVED else "")))
+                                    + ("; `new` is the address of this page" if name == FORM else "")))
     if name in raw.get("spiders", {}):
         raise _RefusedError(Problem("spiders." + name, f"there is already a spider named {name!r}; choose another name"), is_taken=True)
     if path.exists() or path.is_symlink():

@@ -14,9 +14,10 @@ from lxml import html
 
 from pipeline.heartbeat.http.request_bodies import DRAFT_FORM_BYTES
 from pipeline.heartbeat.token import load_or_create_token
+from tests.cli.test_mend import NAMES, new, old
 from tests.servers import ports
 from tests.servers.pages import Answer, PageSite
-from tests.servers.program import Program
+from tests.servers.program import Program, eventually
 
 SETTINGS = """
 [spiders.books]
@@ -209,3 +210,27 @@ def test_a_script_tries_and_saves_a_spider_and_looks_for_new_rules(console: Cons
     assert (checked["valid"], "nested too deeply" in checked["lines"][0]) == (False, True)
     audited = console.program.run("audit").stdout
     assert re.search(r"save +spider scripted +done|save.*spider scripted.*done", audited), audited
+
+
+def test_new_rules_are_written_only_as_somebody_has_seen_them(console: Console) -> None:
+    toml = console.draft("lamps").replace(f"{console.site.url}/", f"{console.site.url}/lamps").replace('"li"', '"li.lamp"').replace('["name"]', '["url"]').replace(
+        '{ name = "b" }', '{ title = "h3 a", url = "h3 a::attr(href)" }')
+    assert console.post("/spiders/new/save", toml=toml).status_code == 303
+    console.site.pages["/lamps"] = old(NAMES)
+    ran = console.post("/spiders/lamps/run").headers["Location"]
+    eventually(lambda: "succeeded" in console.get(ran).text, every_s=0.2)
+    console.site.pages["/lamps"] = new(NAMES)
+    page = console.post("/spiders/lamps/mend")
+    number = html.fromstring(page.text).xpath("string(//input[@name='id']/@value)")
+    assert number
+    assert "12 of 12" in main_text(page)
+    assert "not proposed any more" in main_text(console.post("/spiders/lamps/apply", id="0" * 32))
+    assert console.file("lamps").read_text("utf-8") == toml
+    console.file("lamps").write_text(toml.replace('"li.lamp"', '"ul li.lamp"'))
+    assert "was changed meanwhile" in main_text(console.post("/spiders/lamps/apply", id=number))
+    console.file("lamps").write_text(toml)
+    mended = console.api("/spiders/lamps/mend", apply=True).json()
+    assert mended["id"] == number
+    assert mended["saved"]["changed"][0] == "spiders.lamps.items.each.css"
+    assert 'items.each = "tr"' in console.file("lamps").read_text("utf-8")
+    assert "not proposed any more" in main_text(console.post("/spiders/lamps/apply", id=number))

@@ -85,7 +85,8 @@ class MendViews:
         if saved.problems:
             return await self._stored(name, "; ".join(("The rules were written, but the settings were not reloaded", *saved.problems)), 409)
         folder = self._actions.settings.folder
-        number = self._site.saved_changes.add(SavedChange("mended", shown_path(folder, saved.file), saved.changed, saved.waiting, copy=shown_path(folder, saved.copy)))
+        number = self._site.saved_changes.add(SavedChange("mended", shown_path(folder, saved.file), saved.changed, saved.waiting,
+                                                              tuple(map(str, saved.warnings)), shown_path(folder, saved.copy)))
         return redirect(f"/spiders/{name}?saved={number}")
 
     async def _page(self, page: MendPage, status: int = 200) -> web.Response:

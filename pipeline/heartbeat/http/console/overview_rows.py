@@ -114,7 +114,7 @@ def _problem(name: str, reason: str, spider: SpiderStatus) -> SpiderProblem:
         return SpiderProblem("late", "", own)
     if reason.startswith("run "):
         error = next((run["error"] for run in spider["recent"] if run["outcome"] == "succeeded"), "")
-        return SpiderProblem("proposed", error, f"{own}#new-rules") if "a mend is proposed" in reason else SpiderProblem("suspect", error, f"{own}#rules")
+        return SpiderProblem("proposed", error, f"{own}/mend") if "a mend is proposed" in reason else SpiderProblem("suspect", error, f"{own}#rules")
     if not reason.startswith("the last "):
         return SpiderProblem("other", reason, own)
     last = next((run for run in spider["recent"] if run["outcome"] not in ("succeeded", "stopped")), None)
