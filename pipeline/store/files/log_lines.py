@@ -119,6 +119,32 @@ def page_before(paths: Sequence[Path], *, before: int | None = None, limit: int 
     return LogPage(lines[::-1], begin, end)
 
 
+def page_after(paths: Sequence[Path], after: int, *, limit: int = 200, wanted: Callable[[LogLine], bool] = lambda line: True,
+               ended: bool = False) -> LogPage:
+    """Return the first lines that begin at or after the byte `after` of the log, at most `limit`. See page_before.
+
+    The end of the page is where the next one begins. If the log has become shorter, because its oldest file was deleted, it is read from
+    its beginning.
+    """
+    lines: list[LogLine] = []
+    with ExitStack() as stack:
+        log = _OpenLog(paths, stack)
+        begin = end = after if after <= log.size else 0
+        data = log.read(begin, min(begin + PAGE_BYTES, log.size))
+        whole, newline, rest = data.rpartition(b"\n")
+        is_whole = ended and begin + len(data) == log.size  # otherwise, the rest is a part of a line that is being written, or of the next page
+        if (rest and is_whole) or (not newline and len(data) >= PAGE_BYTES):
+            whole = data
+        for text in whole.split(b"\n") if whole or newline else ():
+            if len(lines) >= limit:
+                break
+            end = min(end + len(text) + 1, begin + len(data))
+            line = parse(text.decode("utf-8", "replace"))
+            if line.text.strip() and wanted(line):
+                lines.append(line)
+    return LogPage(lines, begin, end)
+
+
 def _end_of_line(log: _OpenLog, at: int, *, ended: bool) -> int:
     """Return the end of the last whole line before the byte `at`, after its newline."""
     if ended and at == log.size:

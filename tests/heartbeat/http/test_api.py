@@ -248,6 +248,11 @@ def test_the_log_of_a_run_is_filtered_and_masked(world):
     assert last["end"] == log.stat().st_size
     first = world.get(f"/runs/{run.id}/log", params={"before": last["begin"]})
     assert ([line["text"][:7] for line in first["lines"]], first["begin"], first["end"]) == (["debug 0", "error 0"], 0, last["begin"])
+    first = world.get(f"/runs/{run.id}/log", params={"after": 0, "limit": 2})
+    rest = world.get(f"/runs/{run.id}/log", params={"after": first["end"]})
+    assert [*first["lines"], *rest["lines"]] == world.get(f"/runs/{run.id}/log")["lines"]
+    assert world.get(f"/runs/{run.id}/log", params={"after": rest["end"]})["lines"] == []
+    assert problem(world.ask("GET", f"/runs/{run.id}/log?after=1&before=2")) == "invalid-parameter"
 
 
 def test_the_pages_the_rejected_items_and_the_downloads_of_a_run_are_listed(world):

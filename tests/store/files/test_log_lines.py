@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pipeline.store.files import log_lines
-from pipeline.store.files.log_lines import LogReader, page_before, parse
+from pipeline.store.files.log_lines import LogReader, page_after, page_before, parse
 
 LINE = '{"time": "2026-11-30T05:00:00.000+00:00", "level": "warning", "part": "pipeline", "message": "slow"}'
 
@@ -69,6 +69,26 @@ def test_one_page_examines_only_a_part_of_a_long_log(tmp_path: Path) -> None:
     assert 0 < page.begin < page.end - 200_000
     assert page_before([path], before=page.begin, limit=1).lines[0].text.startswith("99.")
     assert page.end == path.stat().st_size
+
+
+def test_pages_forwards_have_each_line_once_also_those_that_are_written_meanwhile(tmp_path: Path) -> None:
+    old, path = tmp_path / "7.log.1", tmp_path / "7.log"
+    old.write_text(numbered(*range(1, 6)), "utf-8")
+    path.write_text(numbered(*range(6, 11)) + "half", "utf-8")
+    found, after = [], 0
+    for _ in range(5):
+        page = page_after([old, path], after, limit=3)
+        found += [line.text for line in page.lines]
+        assert page.begin == after
+        after = page.end
+    assert [text.partition(".")[0] for text in found] == [str(number) for number in range(1, 11)]
+    assert after == old.stat().st_size + path.stat().st_size - len("half")
+    assert [line.text for line in page_after([old, path], after, ended=True).lines] == ["half"]
+    with path.open("a", encoding="utf-8") as file:
+        file.write(" and whole\n")
+    page = page_after([old, path], after)
+    assert ([line.text for line in page.lines], page_after([old, path], page.end).lines) == (["half and whole"], [])
+    assert page_after([path], after).begin == 0, "the oldest file was deleted"
 
 
 def test_reading_goes_on_in_the_next_file_when_the_log_reaches_its_limit(tmp_path: Path) -> None:

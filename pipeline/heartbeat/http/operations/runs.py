@@ -13,7 +13,7 @@ from pipeline.model import Change, Outcome, Run
 from pipeline.store import Store
 from pipeline.store.console import lists
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
-from pipeline.store.files.log_lines import LEVELS, LogLine, LogReader, page_before
+from pipeline.store.files.log_lines import LEVELS, LogLine, LogReader, page_after, page_before
 from pipeline.store.files.run_logs import parts_of, run_log_files
 from pipeline.store.health import recent_rows
 from pipeline.store.runs import runs
@@ -114,15 +114,20 @@ def problems(run: Run) -> list[RunProblem]:
 
 
 def log(store: Store, mask: Callable[[str], str], run: Run, wanted: LogFilter | None = None, *, before: int | None = None,
-        limit: int = LOG_LINES, part: str = "") -> ShownLog:
-    """Return the last lines of a run's log that end before the byte `before`; None means the end of the log. part: see ShownLog.parts."""
+        after: int | None = None, limit: int = LOG_LINES, part: str = "") -> ShownLog:
+    """Return the last lines of a run's log that end before the byte `before`; None means the end of the log. part: see ShownLog.parts.
+
+    after: return the first lines that begin at or after this byte instead.
+    """
     try:
         parts = parts_of(store, run.id) if run.ended_at is not None else []
         files = run_log_files(store, run.id, part if part in parts else "")
     except StoreError as error:
         return ShownLog([], 0, 0, mask(str(error)))
     wanted = wanted or LogFilter()
-    found = page_before(files, before=before, limit=limit, wanted=wanted.wants, ended=run.ended_at is not None)
+    ended = run.ended_at is not None
+    found = page_before(files, before=before, limit=limit, wanted=wanted.wants, ended=ended) if after is None else \
+        page_after(files, after, limit=limit, wanted=wanted.wants, ended=ended)
     return ShownLog([_shown(line, mask) for line in found.lines], found.begin, found.end, "" if found.end else _missing(store, run, files), parts)
 
 

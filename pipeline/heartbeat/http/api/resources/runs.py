@@ -81,8 +81,8 @@ class LogLineModel(Model):
 class RunLog(Model):
     """Lines of a run's log, the oldest first. begin: give it as `before` to get the lines before these; 0 if there are none.
 
-    end: the byte of the log at which the next lines begin. parts: the logs of processes of the run on other nodes. A search examines 8 MiB of the log at once, so it may find no lines although
-    `begin` leads to more.
+    end: give it as `after` to get the lines after these, also those that are written later. parts: the logs of processes of the run on other
+    nodes. A search examines 8 MiB of the log at once, so it may find no lines although `begin` or `end` leads to more.
     """
 
     run: int
@@ -110,6 +110,7 @@ class LogQuery(Input):
     q: Text | None = Field(None, description="a part of the text")
     part: Text | None = Field(None, description="the log of a process on another node, one of `parts`")
     before: Number | None = Field(None, ge=0, lt=2**63, description="the byte of the log before which the lines end: `begin` of the lines after them")
+    after: Number | None = Field(None, ge=0, lt=2**63, description="the byte of the log at which the lines begin: `end` of the lines before them")
 
 
 def routes() -> list[Route]:
@@ -144,8 +145,10 @@ async def get_log(call: Call) -> RunLog:
 
 def _log_of(call: Call) -> RunLog:
     run, context = run_of_call(call), call.context
+    if call.query.before is not None and call.query.after is not None:
+        raise ApiProblem("invalid-parameter", "give `before` or `after`, not both")
     found = operations.log(context.store, context.actions.mask, run, operations.LogFilter(call.query.level, call.query.q or ""),
-                           before=call.query.before, limit=call.query.limit, part=call.query.part or "")
+                           before=call.query.before, after=call.query.after, limit=call.query.limit, part=call.query.part or "")
     return RunLog(run=run.id, lines=[LogLineModel(at=line.at, level=line.level, text=line.text) for line in found.lines], begin=found.begin, end=found.end,
                   parts=list(found.parts))
 
