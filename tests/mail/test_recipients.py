@@ -20,6 +20,7 @@ from pipeline.errors import SettingsError, UsageError
 from pipeline.mail.digests.build import BuiltDigest, build
 from pipeline.mail.digests.preview import preview
 from pipeline.mail.filters import number, passes
+from pipeline.mail.render.file_view import FileLinks
 from pipeline.model import Change, ChangeKind, Outcome
 from pipeline.price import price
 from pipeline.settings import GroupTable
@@ -354,6 +355,13 @@ def test_the_list_of_downloads_has_the_names_of_the_attachments(names, shown, st
     (mail, _), = mails(store, built(store, settings))
     assert [part.get_filename() for part in mail.iter_attachments()] == shown
     assert all(f"* {name} (" in text_of(mail) for name in shown)
+
+
+@pytest.mark.parametrize(("url", "shown"), [
+    ("https://me:pw@x.test/a#rendered.png", "https://x.test/a"), ("https://x.test/#/p#rendered.pdf", "https://x.test/#/p"),
+    ("https://x.test/a#top", "https://x.test/a"), ("https://x.test/?token=s", "")])
+def test_a_file_of_a_page_links_to_the_page_with_its_route(url, shown) -> None:
+    assert FileLinks().public(url) == shown
 
 
 def test_of_several_versions_of_a_file_only_the_newest_is_attached(store, site, settings_from) -> None:

@@ -12,6 +12,7 @@ from pipeline.mail.message.attachments import Packed
 from pipeline.mail.render.file_types import file_type
 from pipeline.mail.summary import DigestSummary
 from pipeline.model import StoredFile
+from pipeline.store.files import page_files
 from pipeline.text import clean_line, has_secret_parameter
 from pipeline.urls import route_of
 
@@ -46,7 +47,11 @@ class FileLinks:
     mask: Callable[[str], str] = lambda text: text
 
     def public(self, url: str) -> str:
-        """Return the URL without credentials, and without a fragment that is no route; "" if it contains a secret, or if a mail may not link to it."""
+        """Return the URL without credentials, and without a fragment that is no route; "" if it contains a secret, or if a mail may not link to it.
+
+        A file that the browser has made of a page has the URL of the page.
+        """
+        url = page_files.page_of(url)
         try:
             parts = urlsplit(url)
             bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, route_of(url)[1:]))

@@ -34,6 +34,12 @@ def kind_of(url: str) -> Kind | None:
     return next((kind for kind, fragment in FRAGMENTS.items() if url.endswith(fragment)), None)
 
 
+def page_of(url: str) -> str:
+    """Return the URL of the page of which a file was made; any other URL as it is."""
+    kind = kind_of(url)
+    return url if kind is None else url.removesuffix(FRAGMENTS[kind])
+
+
 class PageFiles:
     """The files of one spider that wait for the download pool."""
 
