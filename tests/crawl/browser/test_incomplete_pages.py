@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import pytest
 
@@ -67,13 +68,15 @@ def test_the_error_of_a_page_that_never_shows_what_it_should_names_the_requests_
     site.pages |= {"/refused": asks.format("refused.json"), "/step": asks.format("refused.json"), "/cut": asks.format("cut.json"),
                    "/refused.json?token=hidden": Answer("no", status=403), "/cut.json?token=hidden": Answer("x" * 1000, cut=10)}
     starts = [{"url": f"{site.url}/refused", "render": {"wait_for": "#list"}}, {"url": f"{site.url}/cut", "render": {"wait_for": "#list"}},
-              {"url": f"{site.url}/step", "render": {"steps": [{"click": "#more"}]}}]
-    crawls.write(f"[spiders.s]\nstart = {toml(starts)}\ntimeout = '2s'\nretries = 0\n{RULES}")
+              *({"url": f"{site.url}/{path}", "render": {"steps": [{"click": "#more"}]}} for path in ("step", "covered"))]
+    site.pages["/covered"] = "<div id=banner style='position: fixed; inset: 0'><p>Accept?</div><button id=more>more</button>"
+    crawls.write(f"[spiders.s]\nstart = {toml(starts)}\ntimeout = '3s'\nretries = 0\n{RULES}")
     assert not crawls.run().complete
     errors, refused = dict(failed_pages(crawls)), f"HTTP 403 from {site.url}/refused.json?token=•••; check"
-    assert f"the selector '#list' did not appear within 2 s; {refused}" in errors["/refused"]
-    assert f"step 1 (click '#more') failed: the element did not appear within 2 s; {refused}" in errors["/step"]
-    assert "the selector '#list' did not appear within 2 s; a request of a page to 127.0.0.1 failed: the body was cut short" in errors["/cut"]
+    assert f"the selector '#list' did not appear within 3 s; {refused}" in errors["/refused"]
+    assert re.search(r"step 1 \(click '#more'\) failed: the element is covered by (div#banner|p); check", errors["/covered"])
+    assert re.search(rf"step 1 \(click '#more'\) failed: the element did not appear within \d s; {re.escape(refused)}", errors["/step"])
+    assert "the selector '#list' did not appear within 3 s; a request of a page to 127.0.0.1 failed: the body was cut short" in errors["/cut"]
 
 
 def test_data_that_a_site_refuses_to_a_page_makes_the_pass_incomplete_unless_a_condition_holds(crawls: Crawls, site: PageSite) -> None:
