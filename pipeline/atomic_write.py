@@ -1,4 +1,7 @@
-"""Write files atomically, with mode 0600 unless told otherwise: write a temporary file, fsync, then rename or link."""
+"""Write files atomically, with mode 0600 unless told otherwise.
+
+Write a temporary file, fsync, then rename or link.
+"""
 
 from __future__ import annotations
 

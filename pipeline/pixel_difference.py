@@ -1,4 +1,6 @@
-"""Compare two pictures of a page: the share of the pixels that differ as people perceive colours, and where they are.
+"""Compare two pictures of a page.
+
+The share of the pixels that differ as people perceive colours, and where they are.
 
 The difference of two colours is their distance in the colour space YIQ, after Kotsarenko and Ramos, "Measuring perceived color
 difference using YIQ NTSC transmission color space in mobile applications" (2010), which pixelmatch uses, too.

@@ -1,4 +1,7 @@
-"""The built-in spider `crawl`: follows links, extracts items and downloads files by the rules in the settings."""
+"""The built-in spider `crawl`.
+
+Follows links, extracts items and downloads files by the rules in the settings.
+"""
 
 from __future__ import annotations
 

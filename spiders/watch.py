@@ -1,4 +1,7 @@
-"""The built-in spider `watch`: the text, and a picture if wanted, of each page, or of a part of each page, is an item."""
+"""The built-in spider `watch`.
+
+The text, and a picture if wanted, of each page, or of a part of each page, is an item.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Test the database, the object store, proxies, logins and the mail server, for `check --connect` and `doctor`."""
+"""Test the connections that settings name, for `check --connect` and `doctor`.
+
+They are the database, the object store, proxies, logins and the mail server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Performs `pipeline backup`, `restore`, `migrate` and `prune`, and formats the text that these commands print."""
+"""Performs `pipeline backup`, `restore`, `migrate` and `prune`, and formats what they print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines and the JSON in which `pipeline outbox` lists the addresses that a mail server refused for good."""
+"""The lines and the JSON in which `pipeline outbox` lists addresses that were refused for good."""
 
 from __future__ import annotations
 

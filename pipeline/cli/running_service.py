@@ -1,4 +1,7 @@
-"""The running service of the settings, for commands that act on it: they use its API when it is up, and the store otherwise."""
+"""The running service of the settings, for commands that act on it.
+
+They use its API when it is up, and the store otherwise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`pipeline digest --send` while a service is up: the service builds and delivers the digest, and the command shows what it did."""
+"""`pipeline digest --send` while a service is up.
+
+The service builds and delivers the digest, and the command shows what it did.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`pipeline run` while a service is up: the service performs the runs, and the command shows their progress."""
+"""`pipeline run` while a service is up.
+
+The service performs the runs, and the command shows their progress.
+"""
 
 from __future__ import annotations
 

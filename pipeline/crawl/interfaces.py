@@ -1,4 +1,7 @@
-"""Interfaces between the modules of a crawl: meta keys, and protocols of the committer, the followers and the members."""
+"""Interfaces between the modules of a crawl.
+
+Meta keys, and protocols of the committer, the followers and the members.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say which rules of a built-in spider matched nothing in a pass, and whether the pass is suspect because it found nothing."""
+"""Say which rules of a built-in spider matched nothing in a pass, and whether the pass is suspect."""
 
 from __future__ import annotations
 

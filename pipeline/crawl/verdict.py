@@ -1,4 +1,7 @@
-"""Determine how a crawl ended: its outcome, whether the pass is complete, and the notes for the summary line."""
+"""Determine how a crawl ended.
+
+Its outcome, whether the pass is complete, and the notes for the summary line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Prepare one field of an item for the mail templates: the value, or the old and the new value and their difference."""
+"""Prepare one field of an item for the mail templates.
+
+The value, or the old and the new value and their difference.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read prices, numbers and percentages in field values, and write how much they changed in the same style."""
+"""Read prices, numbers and percentages in field values, and write their changes in the same style."""
 
 from __future__ import annotations
 

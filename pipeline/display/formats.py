@@ -1,4 +1,7 @@
-"""Write field values for people: prices, numbers, dates, sizes, links, records and lists, by the format or by the value itself."""
+"""Write field values for people.
+
+Prices, numbers, dates, sizes, links, records and lists, by the format or by the value itself.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Recognize field values that are meant for machines: ids, keys, hashes, the URLs of feeds and pictures. Mails leave them out by default."""
+"""Recognize field values that are meant for machines.
+
+Ids, keys, hashes, the URLs of feeds and pictures. Mails leave them out by default.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP responses as parsed documents, and the selectors for logins, bans and items that are applied to them."""
+"""HTTP responses as parsed documents, and the selectors for logins, bans and items."""
 
 from pipeline.documents.checks import PageCheck
 from pipeline.documents.document import Document, header_map

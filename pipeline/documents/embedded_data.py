@@ -1,4 +1,4 @@
-"""Reads data embedded in pages (JSON in script elements, JSON-LD, OpenGraph, microdata), and CSV files."""
+"""Reads data embedded in pages (JSON in scripts, JSON-LD, OpenGraph, microdata), and CSV files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Recognize a page that builds its content with JavaScript: scripts, hardly any text, and an empty root element."""
+"""Recognize a page that builds its content with JavaScript.
+
+Scripts, hardly any text, and an empty root element.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Applies CSS, XPath and JMESPath rules to a part of a document: a lexbor node, a parsel selector or JSON.
+"""Applies CSS, XPath and JMESPath rules to a part of a document.
+
+A lexbor node, a parsel selector or JSON.
 
 CSS is applied with lexbor, which is several times as fast as lxml. If any rule of a group uses XPath, or CSS that lexbor does not
 support, all rules of the group are applied with parsel, so that they see the same tree. A rule for JSON is applied to the given

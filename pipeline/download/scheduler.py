@@ -1,4 +1,7 @@
-"""The scheduler of downloads: leases queued downloads for the workers, renews leases, and records results."""
+"""The scheduler of downloads.
+
+Leases queued downloads for the workers, renews leases, and records results.
+"""
 
 from __future__ import annotations
 

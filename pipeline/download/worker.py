@@ -1,4 +1,4 @@
-"""The download workers: each thread fetches one file at a time and decides whether an error ends the run."""
+"""The download workers: each thread fetches one file at a time, and decides which errors end the run."""
 
 from __future__ import annotations
 

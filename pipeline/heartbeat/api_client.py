@@ -1,4 +1,4 @@
-"""A client of the API of the service on this machine, which first makes sure that it is the service of this data_dir and version."""
+"""A client of the API of this machine's service, whose data_dir and version it verifies first."""
 
 from __future__ import annotations
 

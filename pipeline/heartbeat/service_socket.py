@@ -1,4 +1,7 @@
-"""Connects to the address of the heartbeat on this machine. Commands that may find no service there import only this module before."""
+"""Connects to the address of the heartbeat on this machine.
+
+Commands that may find no service there import only this module before.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rate limiter: a token bucket, which is filled with `rate` tokens per second up to a limit, and from which each request takes one."""
+"""A rate limiter: a bucket that gets `rate` tokens per second, of which each request takes one."""
 
 from __future__ import annotations
 

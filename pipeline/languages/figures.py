@@ -1,4 +1,7 @@
-"""Write figures as a language does (Unicode CLDR, through Babel): numbers, shares, sizes, durations and times."""
+"""Write figures as a language does (Unicode CLDR, through Babel).
+
+Numbers, shares, sizes, durations and times.
+"""
 
 from __future__ import annotations
 

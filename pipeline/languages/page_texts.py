@@ -1,4 +1,7 @@
-"""The texts of the heartbeat's pages in other languages: a TOML file a language, with the English text as the key."""
+"""The texts of the heartbeat's pages in other languages.
+
+A TOML file a language, with the English text as the key.
+"""
 
 from __future__ import annotations
 

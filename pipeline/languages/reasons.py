@@ -1,4 +1,6 @@
-"""Translate what the program has stored in English: why a run failed or is suspect, why an item was rejected, what to do.
+"""Translate what the program has stored in English.
+
+Why a run failed or is suspect, why an item was rejected, what to do.
 
 A stored text is a sequence of reasons, joined by "; ", and each may have the place in front that it is about: "PLACE: reason". The
 tables [reasons] and [fixes] of en.toml contain a pattern for each reason. The same key has the text in another language.

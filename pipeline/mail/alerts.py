@@ -1,4 +1,6 @@
-"""Alerts about problems that started or ended, by mail and to notification channels, at most one per `alerts.every`.
+"""Alerts about problems that started or ended, at most one per `alerts.every`.
+
+They are sent by mail and to notification channels.
 
 Problems that start or end at about the same time are reported in one mail. If a problem starts again less than an hour after the
 last alert about it, the problem is reported only when this hour is over, and only if it still exists. The message is added to the

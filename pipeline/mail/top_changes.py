@@ -1,4 +1,7 @@
-"""Keep the most important changes of many: few enough for the memory, and a fair share of each spider's."""
+"""Keep the most important changes of many.
+
+Few enough for the memory, and a fair share of each spider's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leadership: which of several services on one PostgreSQL database does the work that only one service needs to do.
+"""Leadership: which of several services on one PostgreSQL database does the work of a single one.
 
 The leader plans and claims slots, resumes interrupted runs, sends alerts and deletes old data. It holds an advisory lock and confirms it
 every second. When it is killed, cut off or frozen, another service becomes the leader within ten seconds.

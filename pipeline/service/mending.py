@@ -1,4 +1,6 @@
-"""Search for new rules after a suspect pass, and store the proposal, which alerts, pages and the status show.
+"""Search for new rules after a suspect pass, and store the proposal.
+
+Alerts, pages and the status show it.
 
 One child process searches at a time. The search is stored before it begins, so that it is repeated if the service dies meanwhile.
 """

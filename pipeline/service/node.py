@@ -1,4 +1,7 @@
-"""The row of this process in the table of nodes: written every few seconds, deleted at a clean stop (PostgreSQL)."""
+"""The row of this process in the table of nodes.
+
+Written every few seconds, deleted at a clean stop (PostgreSQL).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the service does on request of the pages and the API: reload, build digests, check settings, suggest rules."""
+"""What the service does on request of the pages and the API.
+
+Reload, build digests, check settings, suggest rules.
+"""
 
 from __future__ import annotations
 

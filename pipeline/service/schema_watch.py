@@ -1,4 +1,7 @@
-"""Stop the service when a newer version has migrated the database, so that this program no longer works with it."""
+"""Stop the service when a newer version has migrated the database.
+
+This program no longer works with the database then.
+"""
 
 from __future__ import annotations
 

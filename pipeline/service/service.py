@@ -1,4 +1,6 @@
-"""A service: `pipeline serve` (schedules, runs, digests, outbox, heartbeat, demo site) or `pipeline worker` (runs, heartbeat).
+"""A service: `pipeline serve`, or `pipeline worker` with runs and a heartbeat only.
+
+`serve` has schedules, runs, digests, outbox, heartbeat and the demo site.
 
 This module combines the other modules of the package in one event loop. Nothing blocks the event loop or computes for long: threads read the
 store, and child processes crawl and render digests.

@@ -1,4 +1,7 @@
-"""Where the settings of a service come from: a file, or a URL whose content is copied to a file in the current folder."""
+"""Where the settings of a service come from.
+
+A file, or a URL whose content is copied to a file in the current folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Supervise runs: perform the runs that the dispatcher starts, log how they end, and do what follows a run."""
+"""Supervise runs: perform those that the dispatcher starts, log how they end, do what follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches the pictures of items with the sessions of their spiders, several at a time, within a time limit."""
+"""Fetches the pictures of items with the sessions of their spiders, within a time limit."""
 
 from __future__ import annotations
 

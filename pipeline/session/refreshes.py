@@ -1,4 +1,7 @@
-"""Follows meta refresh elements and Refresh headers like redirects. pipeline.documents.refresh reads them."""
+"""Follows meta refresh elements and Refresh headers like redirects.
+
+The module pipeline.documents.refresh reads them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Prepares the `start` and `login` requests in the settings: URL, headers and body. No request is sent."""
+"""Prepares the `start` and `login` requests in the settings.
+
+URL, headers and body. No request is sent.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Change keys of a spider's table in a settings file, whose comments and order are kept, and add files to settings.d."""
+"""Change keys of a spider's table in a settings file, and add files to settings.d.
+
+Comments and the order of a file are kept.
+"""
 
 from __future__ import annotations
 

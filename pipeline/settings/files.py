@@ -1,4 +1,4 @@
-"""Read settings.toml and the files in settings.d beside it as one table, and find out when they change.
+"""Read settings.toml and the files in settings.d as one table, and find out when they change.
 
 The files of settings.d are all regular files there whose names end in .toml and do not begin with a dot. Their order has no effect,
 because no entry may be in two files.

@@ -1,4 +1,7 @@
-"""The settings in effect: each key with its value as text, and where the value comes from. And the keys in which two settings differ."""
+"""The settings in effect: each key with its value as text, and where the value comes from.
+
+Also the keys in which two settings differ.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Read and validate settings.toml and the files of settings.d. All problems are reported at once, each with its key and its fix."""
+"""Read and validate settings.toml and the files of settings.d.
+
+All problems are reported at once, each with its key and its fix.
+"""
 
 from __future__ import annotations
 

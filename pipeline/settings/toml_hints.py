@@ -1,4 +1,7 @@
-"""Explain errors in the syntax of a settings file: what a person probably wanted to write at the place of the error."""
+"""Explain errors in the syntax of a settings file.
+
+What a person probably wanted to write at the place of the error.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load the valid part of a settings file with problems, so that `pipeline check` can report all other problems at once, too."""
+"""Load the valid part of a settings file, so that `check` reports all other problems at once, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mark beside an SQLite database whose data was moved to another database, so that nobody uses the old one by mistake."""
+"""The mark beside an SQLite database whose data was moved to another, so that nobody uses the old one."""
 
 from __future__ import annotations
 

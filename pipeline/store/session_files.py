@@ -1,4 +1,6 @@
-"""The small private files of a spider's session: its cookie jar, its web storage, its login, and the health of its proxies.
+"""The small private files of a spider's session.
+
+Its cookie jar, its web storage, its login, and the health of its proxies.
 
 With SQLite, they are files in data_dir/jars. If several services share the database, they are rows of the table `session_files`,
 so that the next run on any node continues the session.

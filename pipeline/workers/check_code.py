@@ -1,4 +1,7 @@
-"""The part of `pipeline check` that executes users' code: import a spider's class, or render a digest's template."""
+"""The part of `pipeline check` that executes users' code.
+
+Import a spider's class, or render a digest's template.
+"""
 
 from __future__ import annotations
 

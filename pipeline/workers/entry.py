@@ -1,4 +1,6 @@
-"""The main function of a child process: set up logging and signals, and perform one run, digest or task on single pages.
+"""The main function of a child process.
+
+Set up logging and signals, and perform one run, digest or task on single pages.
 
 The forkserver imports this module, which imports Scrapy, before forking the child. The service itself does not load Scrapy: it
 only passes the name of this module to the forkserver. The child leads its own session (setsid), and ends when its pipe to the

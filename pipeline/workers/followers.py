@@ -1,4 +1,4 @@
-"""Start the follower processes of a run, either with the run or whenever the leader process asks for another."""
+"""Start the follower processes of a run, with the run or when the leader asks for another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Start the forkserver, which forks child processes; delete the folders that killed forkservers have left.
+"""Start the forkserver, which forks child processes.
+
+Delete the folders that killed forkservers have left.
 
 This module imports few modules, so that the forkserver starts early and loads Scrapy while the service loads its own modules. The
 folder of the forkserver's socket contains a locked marker file. If the marker file of a folder is not locked, the folder was left

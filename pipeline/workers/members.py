@@ -1,4 +1,4 @@
-"""Start processes that fetch pages of a run which a process on this or another node leads (the members of the run)."""
+"""Start members of a run: processes that fetch its pages, led by a process on this or another node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings with one temporary spider, whose session fetches a page that belongs to no spider of the settings file."""
+"""Settings with one temporary spider, whose session fetches a page that belongs to no spider."""
 
 from __future__ import annotations
 

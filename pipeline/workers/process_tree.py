@@ -1,4 +1,7 @@
-"""The processes that a child has started, such as a browser: their memory, and their end together with the child."""
+"""The processes that a child has started, such as a browser.
+
+Their memory, and their end together with the child.
+"""
 
 from __future__ import annotations
 

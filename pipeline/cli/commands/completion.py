@@ -1,4 +1,4 @@
-"""`pipeline completion`: print the script that lets a shell complete commands, options and names of spiders."""
+"""`pipeline completion`: print the script with which a shell completes commands, options and names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`pipeline backup`, `restore`, `migrate`, `migrate-store` and `prune`: back up, restore, migrate and move the stored data, and delete old data."""
+"""`pipeline backup`, `restore`, `migrate`, `migrate-store` and `prune`.
+
+Back up, restore, migrate and move the stored data, and delete old data.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`pipeline import` and `import-scrapy`: turn jobs of other programs, and spiders of Scrapy projects, into settings."""
+"""`pipeline import` and `import-scrapy`.
+
+Turn jobs of other programs, and spiders of Scrapy projects, into settings.
+"""
 
 from __future__ import annotations
 

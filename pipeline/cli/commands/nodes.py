@@ -1,4 +1,7 @@
-"""`pipeline worker` and `pipeline nodes`: perform runs for services on other machines, and list the nodes that share a database."""
+"""`pipeline worker` and `pipeline nodes`.
+
+Perform runs for services on other machines, and list the nodes that share a database.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`pipeline serve` and `reload`: run the service in this process, or reload the settings of a running one."""
+"""`pipeline serve` and `reload`.
+
+Run the service in this process, or reload the settings of a running one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`pipeline suggest`, `new`, `try` and `shell`: propose, write and try the rules of a spider on a page."""
+"""`pipeline suggest`, `new`, `try` and `shell`.
+
+Propose, write and try the rules of a spider on a page.
+"""
 
 from __future__ import annotations
 

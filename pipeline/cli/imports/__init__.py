@@ -1,1 +1,1 @@
-"""Read the jobs of other programs, and Scrapy projects, and write them as spiders to a file of settings.d."""
+"""Read jobs of other programs and Scrapy projects, and write them as spiders to settings.d."""

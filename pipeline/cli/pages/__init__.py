@@ -1,1 +1,4 @@
-"""Commands that fetch single pages in a child process: `try`, `suggest`, `new spider --from` and `shell`."""
+"""Commands that fetch single pages in a child process.
+
+`try`, `suggest`, `new spider --from` and `shell`.
+"""

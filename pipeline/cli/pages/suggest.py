@@ -1,4 +1,7 @@
-"""Format the proposals of `pipeline suggest` for a terminal: what was found, sample rows, how sure it is, the TOML."""
+"""Format the proposals of `pipeline suggest` for a terminal.
+
+What was found, sample rows, how sure it is, the TOML.
+"""
 
 from __future__ import annotations
 

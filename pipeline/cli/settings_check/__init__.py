@@ -1,4 +1,6 @@
-"""What `pipeline check` finds out without the network, beyond the validation of the settings. `doctor` reports the same.
+"""What `pipeline check` finds out without the network, beyond the validation of the settings.
+
+`doctor` reports the same.
 
 Each module yields remarks on one subject. Loading the settings does not perform these checks, because they read files, execute
 users' code, or concern settings that are valid but useless.

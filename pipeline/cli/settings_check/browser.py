@@ -1,4 +1,7 @@
-"""Check the browser, and what cannot work in it, of spiders with `render`, `login.browser` or `watch.visual`."""
+"""Check the browser of spiders with `render`, `login.browser` or `watch.visual`.
+
+What cannot work in it is reported, too.
+"""
 
 from __future__ import annotations
 

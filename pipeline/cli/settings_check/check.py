@@ -1,4 +1,7 @@
-"""Check a settings file: validate it, and perform all checks that need no network on the part of it that is valid."""
+"""Check a settings file: validate it, and perform all checks that need no network.
+
+They are performed on the part of the file that is valid.
+"""
 
 from __future__ import annotations
 

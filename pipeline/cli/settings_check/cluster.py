@@ -1,4 +1,7 @@
-"""Check the settings of several nodes: what has no effect with SQLite, a missing package, queues that no spider or no worker has."""
+"""Check the settings of several nodes.
+
+What has no effect with SQLite, a missing package, queues that no spider or no worker has.
+"""
 
 from __future__ import annotations
 

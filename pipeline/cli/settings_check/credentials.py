@@ -1,4 +1,7 @@
-"""Check user names, passwords and addresses: incomplete credentials, passwords in URLs, placeholders of the examples."""
+"""Check user names, passwords and addresses.
+
+Incomplete credentials, passwords in URLs, placeholders of the examples.
+"""
 
 from __future__ import annotations
 

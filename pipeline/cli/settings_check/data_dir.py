@@ -1,4 +1,4 @@
-"""Check that data_dir can be written and that its disk has room, and that the URL of another database can be used."""
+"""Check that data_dir can be written, that its disk has room, and that a database's URL can be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Check the files and programs that the settings name: cookies, certificates, templates, commands, and packages of extras."""
+"""Check the files and programs that the settings name.
+
+Cookies, certificates, templates, commands, and packages of extras.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check for selectors that are valid, but are written in another language than the one they are read as."""
+"""Check for selectors that are written in another language than the one they are read as."""
 
 from __future__ import annotations
 

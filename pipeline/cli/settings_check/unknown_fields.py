@@ -1,4 +1,4 @@
-"""Check that each field that a filter, a chart, a display or a path names is a field that the spiders produce."""
+"""Check that each field named by a filter, chart, display or path is one that the spiders produce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Check users' code in child processes: import the classes of spiders, and render the templates of digests on sample data.
+"""Check users' code in child processes.
+
+Import the classes of spiders, and render the templates of digests on sample data.
 
 Each piece of code has its own process with a time limit, so code that hangs, ends the process or prints cannot disturb the check.
 """

@@ -1,4 +1,7 @@
-"""Check for settings that have no effect: rules that a kind of spider does not apply, unused proxies, schedules that are over."""
+"""Check for settings that have no effect.
+
+Rules that a kind of spider does not apply, unused proxies, schedules that are over.
+"""
 
 from __future__ import annotations
 

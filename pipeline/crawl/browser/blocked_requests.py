@@ -1,4 +1,7 @@
-"""What a rendered page does not load: images, fonts, media, style sheets and well-known trackers (`render.block`)."""
+"""What a rendered page does not load.
+
+Images, fonts, media, style sheets and well-known trackers (`render.block`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data requests of a rendered page that the site answered with an error, as the browser has recorded them."""
+"""The data requests of a rendered page that the site answered with an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a browser adds to the output of a page: pictures, PDF files, and the downloads that the page has started."""
+"""What a browser adds to the output of a page.
+
+Pictures, PDF files, and the downloads that the page has started.
+"""
 
 from __future__ import annotations
 

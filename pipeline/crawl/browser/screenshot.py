@@ -1,4 +1,4 @@
-"""Take a picture of a page that is rendered in a browser, when everything on it has loaded and nothing moves any more."""
+"""Take a picture of a rendered page, when everything has loaded and nothing moves any more."""
 
 from __future__ import annotations
 

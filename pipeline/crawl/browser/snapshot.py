@@ -1,4 +1,7 @@
-"""The content of a rendered page as HTML: its DOM, with open shadow roots and without noscript elements."""
+"""The content of a rendered page as HTML.
+
+Its DOM, with open shadow roots and without noscript elements.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convert a page to the lines of text that a reader sees, and remove noise such as dates from the text."""
+"""Convert a page to the lines of text that a reader sees, without noise such as dates."""
 
 from __future__ import annotations
 

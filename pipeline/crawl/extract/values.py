@@ -1,4 +1,4 @@
-"""Convert the match of a rule to the value of a field, according to the rule's `regex`, `strip` and `type`."""
+"""Convert the match of a rule to the value of a field, by the rule's `regex`, `strip` and `type`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Propose new rules for a spider whose site has changed its markup, by finding the stored values in the new pages."""
+"""Propose new rules for a spider whose site has changed, by finding stored values in the new pages."""
 
 from pipeline.crawl.mend.known_values import MAX_RECORDS
 from pipeline.crawl.mend.mend import mend

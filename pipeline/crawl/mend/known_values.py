@@ -1,4 +1,7 @@
-"""The stored values that are searched in the new pages: what identifies a record, and how values are compared."""
+"""The stored values that are searched in the new pages.
+
+What identifies a record, and how values are compared.
+"""
 
 from __future__ import annotations
 

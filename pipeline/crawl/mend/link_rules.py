@@ -1,4 +1,7 @@
-"""Derive new rules for links that no longer match: `follow`, `download` and `details.link`, from the URLs that were fetched before."""
+"""Derive new rules for links that no longer match.
+
+`follow`, `download` and `details.link`, from the URLs that were fetched before.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a search for new rules found: the proposed changes, how well they agree with stored values, and what was tried."""
+"""What a search for new rules found.
+
+The proposed changes, how well they agree with stored values, and what was tried.
+"""
 
 from __future__ import annotations
 

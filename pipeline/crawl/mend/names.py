@@ -1,4 +1,7 @@
-"""Selectors of one element by its names (id, class, attributes, tag) and by its position, with a cost that prefers stable ones."""
+"""Selectors of one element by its names and its position, with a cost that prefers stable ones.
+
+Names are its id, classes, attributes and tag.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detect responses that show an expired login, log in again, and repeat the requests of these responses."""
+"""Detect responses that show an expired login, log in again, and repeat their requests."""
 
 from __future__ import annotations
 

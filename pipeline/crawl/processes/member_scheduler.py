@@ -1,4 +1,7 @@
-"""The Scrapy scheduler of a run's member: takes rows of the frontier from the store in batches that no other member has."""
+"""The Scrapy scheduler of a run's member.
+
+Takes rows of the frontier from the store in batches that no other member has.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of one process in a run whose pages several processes, on any nodes, fetch and commit themselves.
+"""The part of one process in a run whose pages several processes, on any nodes, fetch and commit.
 
 The members of such a run share the frontier through the store (pipeline.store.crawl.members). A leader is still needed, because
 some steps of a run must happen once: the login and its proof, the start requests, new logins, limits such as max_pages, the end of

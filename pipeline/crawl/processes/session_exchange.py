@@ -1,4 +1,6 @@
-"""Exchange cookies and web storage between the processes of a run: those of the leader are those of the run.
+"""Exchange cookies and web storage between the processes of a run.
+
+Those of the leader are those of the run.
 
 Through the store, the leader shares all of them. Another member shares what its responses and pages have changed since the last
 login; the leader adds this to its own.

@@ -1,4 +1,4 @@
-"""Count in Scrapy's statistics what the frontier does in place of Scrapy's scheduler and duplicate filter."""
+"""Count in Scrapy's statistics what the frontier does in place of Scrapy's scheduler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Proposes the table of a spider from one page: lists in the HTML5 tree, embedded data, feeds and sitemaps."""
+"""Proposes the table of a spider from one page.
+
+Lists in the HTML5 tree, embedded data, feeds and sitemaps.
+"""
 
 from pipeline.crawl.suggest.proposal import Proposal
 from pipeline.crawl.suggest.suggest import suggest

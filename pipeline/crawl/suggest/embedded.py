@@ -1,4 +1,4 @@
-"""Proposals from data: feeds, sitemaps, JSON-LD and microdata, JSON in scripts, and pages that are JSON or CSV."""
+"""Proposals from data: feeds, sitemaps, JSON-LD, microdata, JSON in scripts, JSON and CSV pages."""
 
 from __future__ import annotations
 

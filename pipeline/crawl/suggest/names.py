@@ -1,4 +1,7 @@
-"""Names of fields: from what the page says (itemprop, classes, column headings, labels) to a short word for settings.toml."""
+"""Names of fields: from what the page says to a short word for settings.toml.
+
+The page says it by itemprop, classes, column headings and labels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A table of settings.toml as text, in the style of this project: [spiders.NAME] with its parts, short rules inline.
+"""A table of settings.toml as text, in the style of this project.
+
+[spiders.NAME] with its parts, short rules inline.
 
 Strings are escaped as TOML 1.0 says (basic strings), so any text of a site can be written and is read back unchanged.
 """

@@ -1,4 +1,7 @@
-"""Read the headers of a response to a request for a file: validators, length, range, and content codings."""
+"""Read the headers of a response to a request for a file.
+
+Validators, length, range, and content codings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The download folder of one spider whose finished files are objects: part files on this node, names claimed in the object store.
+"""The download folder of one spider whose finished files are objects.
+
+Part files on this node, names claimed in the object store.
 
 A file gets its name by a conditional write (If-None-Match: *), so that two processes never get the same name. S3 has no conditional
 upload in parts for this program's client; a large file is therefore uploaded under a temporary name and then copied inside the store

@@ -1,4 +1,6 @@
-"""Offers the stored files to which mails link: downloads, saved pages, and attachments that were too large.
+"""Offers the stored files to which mails link.
+
+Downloads, saved pages, and attachments that were too large.
 
 All other files of the file store, such as cookie jars, messages and the database, are not offered.
 """

@@ -1,4 +1,7 @@
-"""Caches what the store has about the ended runs of each spider, which a snapshot reads again only if a run of the spider has ended."""
+"""Caches what the store has about the ended runs of each spider.
+
+A snapshot reads it again only if a run of the spider has ended.
+"""
 
 from __future__ import annotations
 

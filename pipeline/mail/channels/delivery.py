@@ -1,4 +1,4 @@
-"""Deliver the messages for notification channels, each channel apart from the others and from the mails."""
+"""Deliver the messages for notification channels, each channel apart from all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The settings with which a digest is built again after a mail server refused one of its messages for its size or its content."""
+"""The settings with which a digest is built again after a mail server refused one of its messages.
+
+The reason is the size or the content of the message.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Prepare what an alert says: what happened, since when, what was tried, what to do, the end of the log, and links to the pages."""
+"""Prepare what an alert says.
+
+What happened, since when, what was tried, what to do, the end of the log, and links to the pages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Divide the items of a digest into groups, such as one for each spider, and each group into sections by kind of change."""
+"""Divide the items of a digest into groups, such as one a spider, and into sections by kind of change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Embed the pictures of items in a mail: find them in the items, load them, and keep small copies in the file store."""
+"""Embed the pictures of items in a mail.
+
+Find them in the items, load them, and keep small copies in the file store.
+"""
 
 from __future__ import annotations
 

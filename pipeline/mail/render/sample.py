@@ -1,4 +1,4 @@
-"""Render the templates of a digest on invented data, so that an error in a template is known before the digest is due."""
+"""Render the templates of a digest on invented data, to find their errors before it is due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Write the subject of a digest and its preheader: the short texts that mail clients show in the list of mails."""
+"""Write the subject of a digest and its preheader.
+
+The short texts that mail clients show in the list of mails.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Make a small copy of a picture for a mail. The copy is encoded anew, and nothing but the pixels is taken over."""
+"""Make a small copy of a picture for a mail.
+
+The copy is encoded anew, and nothing but the pixels is taken over.
+"""
 
 from __future__ import annotations
 

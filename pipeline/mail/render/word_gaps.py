@@ -1,4 +1,6 @@
-"""Separate words of scripts without spaces at the tags between them, so that spam filters do not take the tags for obfuscation.
+"""Separate words of scripts without spaces at the tags between them.
+
+Otherwise spam filters take the tags for obfuscation.
 
 SpamAssassin counts each tag between two letters (rules HTML_OBFUSCATE_…), because spammers write `V<b></b>iagra`. In Chinese, marked
 changes and labels have such tags everywhere.

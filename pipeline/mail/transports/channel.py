@@ -1,4 +1,4 @@
-"""Deliver texts to a notification channel, such as Slack, Telegram or ntfy, through a process that runs Apprise."""
+"""Deliver texts to a notification channel, such as Slack or ntfy, through a process with Apprise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The browser of a session: pages with the session's cookies, from a pool, in a browser that is started when needed."""
+"""The browser of a session: pages with the session's cookies, from a pool.
+
+The browser is started when the first page is needed.
+"""
 
 from __future__ import annotations
 

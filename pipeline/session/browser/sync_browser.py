@@ -1,4 +1,7 @@
-"""A browser for code that is not asynchronous, such as a login: it runs coroutines on an event loop of its own."""
+"""A browser for code that is not asynchronous, such as a login.
+
+It runs coroutines on an event loop of its own.
+"""
 
 from __future__ import annotations
 

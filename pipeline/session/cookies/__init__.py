@@ -1,1 +1,1 @@
-"""The cookies of a spider: the cookie jar and its file, parsing, imports, and the cookies of the last login."""
+"""The cookies of a spider: the jar and its file, parsing, imports, and cookies of the last login."""

@@ -1,4 +1,4 @@
-"""The cookies of one session in memory, and the Cookie header of each request (RFC 6265bis, 5.7 and 5.8).
+"""The cookies of one session, and the Cookie header of each request (RFC 6265bis, 5.7 and 5.8).
 
 An expired cookie is not sent but stays, so that no cookie is lost if the system clock is wrong for a short time. A cookie is
 removed when its site deletes or replaces it. If a limit is exceeded, the oldest cookies are removed, expired cookies first.

@@ -1,4 +1,7 @@
-"""The list of public suffixes. This module is imported only when needed, because the import takes 30 ms."""
+"""The list of public suffixes.
+
+This module is imported only when needed, because the import takes 30 ms.
+"""
 
 from publicsuffixlist import PublicSuffixList
 

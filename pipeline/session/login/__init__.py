@@ -1,1 +1,1 @@
-"""Form and API logins: filling in forms, verifying logins, detecting expired sessions, explaining failures."""
+"""Form and API logins: filling in, verifying, detecting expired sessions, explaining failures."""

@@ -1,4 +1,7 @@
-"""Reads the controls of a form: their values, and the attributes of buttons that override attributes of the form."""
+"""Reads the controls of a form.
+
+Their values, and the attributes of buttons that override attributes of the form.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The login of one session: logs in when needed, finds a page for checking the login, and stores the state."""
+"""The login of one session: logs in when needed, finds a page for the check, stores the state."""
 
 from __future__ import annotations
 

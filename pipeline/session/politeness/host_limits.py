@@ -1,4 +1,4 @@
-"""Limits the delay and the concurrency of requests to each host, for all runs on this machine or on all nodes.
+"""Limits delay and concurrency of requests to each host, for all runs on this machine or all nodes.
 
 The limits are kept in lock files (file_limits.py), or in the database if several services share it (database_limits.py).
 """

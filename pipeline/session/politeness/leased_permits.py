@@ -1,4 +1,4 @@
-"""The permits of one host that a process has leased from the database, and the requests that wait for one."""
+"""The permits of one host that a process has leased from the database, and who waits for one."""
 
 from __future__ import annotations
 

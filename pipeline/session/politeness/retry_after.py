@@ -1,4 +1,4 @@
-"""Parses the Retry-After header, in which a server says how long a client should wait before the next request."""
+"""Parses the Retry-After header: how long a client should wait before the next request."""
 
 from __future__ import annotations
 

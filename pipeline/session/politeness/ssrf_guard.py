@@ -1,4 +1,6 @@
-"""Protects against SSRF (server-side request forgery): refuses private addresses that the settings do not allow.
+"""Protects against SSRF (server-side request forgery).
+
+Refuses private addresses that the settings do not allow.
 
 A page from the internet must not be able to make this program send requests to private addresses: services on this machine, hosts
 in its network, or the metadata address of a cloud provider. Only private addresses in the settings, such as in a start URL, are

@@ -1,4 +1,7 @@
-"""A pool of proxies: a session uses one proxy until the proxy fails. A failed proxy is suspended for some time."""
+"""A pool of proxies: a session uses one proxy until the proxy fails.
+
+A failed proxy is suspended for some time.
+"""
 
 from __future__ import annotations
 

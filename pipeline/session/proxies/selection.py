@@ -1,4 +1,7 @@
-"""Selects the proxy of a session: no proxy, a single proxy, a proxy of a pool, or the environment's proxies."""
+"""Selects the proxy of a session.
+
+No proxy, a single proxy, a proxy of a pool, or the environment's proxies.
+"""
 
 from __future__ import annotations
 

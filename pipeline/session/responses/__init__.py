@@ -1,1 +1,1 @@
-"""Reads HTTP responses: status line, headers, framing, content codings, encoding, and whether they are complete."""
+"""Reads HTTP responses: status line, headers, framing, codings, encoding, and completeness."""

@@ -1,4 +1,7 @@
-"""The transport adapter of a session: applies the proxy, TLS, timeouts, HTTP authentication and secret headers."""
+"""The transport adapter of a session.
+
+Applies the proxy, TLS, timeouts, HTTP authentication and secret headers.
+"""
 
 from __future__ import annotations
 

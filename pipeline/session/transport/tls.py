@@ -1,4 +1,4 @@
-"""Creates the TLS contexts of a session, with the system's certificate authorities and those in `ca_file`."""
+"""Creates the TLS contexts of a session, with the authorities of the system and of `ca_file`."""
 
 from __future__ import annotations
 

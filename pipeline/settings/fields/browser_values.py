@@ -1,4 +1,7 @@
-"""Check the values of `render` that a browser reads: selectors, keys, window sizes, languages and time zones."""
+"""Check the values of `render` that a browser reads.
+
+Selectors, keys, window sizes, languages and time zones.
+"""
 
 from __future__ import annotations
 

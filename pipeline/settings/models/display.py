@@ -1,4 +1,7 @@
-"""How the fields of items are shown in digests: the keys that [digests.NAME] and [spiders.NAME.display] share."""
+"""How the fields of items are shown in digests.
+
+The keys that [digests.NAME] and [spiders.NAME.display] share.
+"""
 
 from __future__ import annotations
 

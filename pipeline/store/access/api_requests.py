@@ -1,4 +1,7 @@
-"""Requests to the API with an Idempotency-Key, and the responses to them: the same request again gets the stored response."""
+"""Requests to the API with an Idempotency-Key, and the responses to them.
+
+The same request again gets the stored response.
+"""
 
 from __future__ import annotations
 

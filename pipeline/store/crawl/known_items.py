@@ -1,4 +1,7 @@
-"""Read what is known of a spider's items, to find them again on redesigned pages: their values, and the pages that they were on."""
+"""Read what is known of a spider's items, to find them again on redesigned pages.
+
+Their values, and the pages that they were on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The members of a run: processes, on any node, that fetch the pages of one pass and commit them themselves.
+"""The members of a run: processes, on any node, that fetch and commit the pages of one pass.
 
 One member is the leader: the process that holds the run's lease. Each member holds rows of the frontier (frontier.member_id)
 that no other member fetches. All transactions here take the write lock of the spider, as commits do. Therefore a member either

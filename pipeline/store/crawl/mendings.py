@@ -1,4 +1,6 @@
-"""Proposals of new rules after suspect passes: one row for each spider, which holds the proposal for its last suspect pass.
+"""Proposals of new rules after suspect passes.
+
+One row for each spider, which holds the proposal for its last suspect pass.
 
 A row is written before the search begins. If the process that searches dies, its lease expires, and the search is repeated.
 """

@@ -1,4 +1,6 @@
-"""Migrate a database to the schema of this version, after making a copy of the database where the migration may lose data.
+"""Migrate a database to the schema of this version.
+
+A copy is made before a migration that may lose data.
 
 There are no downgrades.
 """

@@ -1,4 +1,4 @@
-"""Requests to an object store (S3) through obstore, with time-outs, bounded retries and translated errors.
+"""Requests to an object store (S3) through obstore, with time-outs, retries and translated errors.
 
 obstore repeats a request at once after a failure of the connection or a status 5xx. Beyond that, a call is repeated here with a
 growing pause until `patience_s` is over, so that a store that is down for a minute only delays the caller.

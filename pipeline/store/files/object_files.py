@@ -1,4 +1,7 @@
-"""Files in an object store (S3): written as a whole after they are complete on this node's disk, read through a cache."""
+"""Files in an object store (S3).
+
+Written as a whole after they are complete on this node's disk, read through a cache.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Upload a file of this node: whole or in parts, with the content that is sent compared with its known checksum."""
+"""Upload a file of this node.
+
+Whole or in parts, with the content that is sent compared with its known checksum.
+"""
 
 from __future__ import annotations
 

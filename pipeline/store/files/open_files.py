@@ -1,4 +1,7 @@
-"""Open the file store of a data_dir, or read one object by its URL. Only these functions import obstore, and only where it is needed."""
+"""Open the file store of a data_dir, or read one object by its URL.
+
+Only these functions import obstore, and only where it is needed.
+"""
 
 from __future__ import annotations
 

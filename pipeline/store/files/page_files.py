@@ -1,4 +1,6 @@
-"""Files that a browser makes of pages, such as pictures: kept here until the download pool stores them like downloads.
+"""Files that a browser makes of pages, such as pictures.
+
+Kept here until the download pool stores them like downloads.
 
 Such a file has the URL of its page with a fragment that no site has sent: FRAGMENTS. It is in data_dir/cache, which may be deleted at any time: the next
 pass makes the file again.

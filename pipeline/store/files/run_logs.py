@@ -1,4 +1,4 @@
-"""The logs of runs: on the disk of the node that performs the run, and in the object store after its end, if there is one."""
+"""The logs of runs: on the disk of the run's node, and after its end in the object store, if any."""
 
 from __future__ import annotations
 

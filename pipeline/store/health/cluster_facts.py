@@ -1,4 +1,7 @@
-"""What `pipeline doctor` asks a PostgreSQL database that several nodes share: notifications, leader, connections, schema, clock."""
+"""What `pipeline doctor` asks a PostgreSQL database that several nodes share.
+
+Notifications, leader, connections, schema, clock.
+"""
 
 from __future__ import annotations
 

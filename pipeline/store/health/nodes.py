@@ -1,4 +1,6 @@
-"""The processes of all nodes that share a database (PostgreSQL): who they are, what they do, and when they were last seen.
+"""The processes of all nodes that share a database (PostgreSQL).
+
+Who they are, what they do, and when they were last seen.
 
 Each process writes its own row every few seconds (report) and deletes the row when it stops (leave). A process that was not seen for
 GONE_AFTER is gone. All times come from the clock of the database server, so that a node with a wrong clock is not reported as gone; the

@@ -1,4 +1,7 @@
-"""Muted digests: nothing of a muted digest is sent until the mute ends; the first digest afterwards reports everything."""
+"""Muted digests: nothing of a muted digest is sent until the mute ends.
+
+The first digest afterwards reports everything.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a digest is: whether it is built, its messages, and the digests that were built again in its place."""
+"""How far a digest is: whether it is built, its messages, and digests built again in its place."""
 
 from __future__ import annotations
 

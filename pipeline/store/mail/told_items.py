@@ -1,4 +1,7 @@
-"""Find the returned items that a digest has not told yet: each time they existed, they were gone again before the next digest."""
+"""Find the returned items that a digest has not told yet.
+
+Each time they existed, they were gone again before the next digest.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delete old runs, changes, page records, sent messages, logs, saved pages and pictures of pages, as [retention] says.
+"""Delete old runs, changes, page records, messages, logs and saved pages, as [retention] says.
 
 Transactions are small, so that no other process waits long, and an interrupted deletion continues the next time. Data that
 a digest has yet to report, that the outbox has yet to send or that an open pass needs is never deleted. The last runs of a

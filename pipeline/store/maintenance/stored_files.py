@@ -1,4 +1,7 @@
-"""The files of an object store in a backup: put into the archive, listed with their checksums, verified, and uploaded by a restore."""
+"""The files of an object store in a backup.
+
+Put into the archive, listed with their checksums, verified, and uploaded by a restore.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The limits of requests to each host for all nodes that share a PostgreSQL database: permits (`concurrency`) and turns (`delay`).
+"""The limits of requests to each host for all nodes that share a PostgreSQL database.
+
+Permits (`concurrency`) and turns (`delay`).
 
 A permit is a row with a number below the spider's `concurrency`, leased to one process until a time. The process that sends
 requests renews its permits; those of a killed process expire. Every time is compared with the clock of the database, never with

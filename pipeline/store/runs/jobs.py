@@ -1,4 +1,4 @@
-"""Jobs of procrastinate: rows that wake the workers of all nodes when a run, a digest or a message waits.
+"""Jobs of procrastinate: rows that wake workers when a run, a digest or a message waits.
 
 A job carries only the id of the row to work on, and is deferred in the transaction that creates the row. Which process works on the row is
 decided by the row's lease, so a job that is lost or doubled changes nothing: lost jobs are deferred again, and of two jobs for one row

@@ -1,4 +1,4 @@
-"""The local dispatcher: starts the oldest waiting runs in the process that looks for them in the store."""
+"""The local dispatcher: starts the oldest waiting runs in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The dispatcher for several nodes: procrastinate wakes a process for each job, and the process takes the lease of the job's row.
+"""The dispatcher for several nodes.
+
+Procrastinate wakes a process for each job, and the process takes the lease of the job's row.
 
 procrastinate listens for new jobs (LISTEN/NOTIFY), hands each job to one process, and notices processes that do not respond any more.
 Whether a run starts is decided by its row. A process that loses the connection to the database keeps the runs that it performs, and takes

@@ -1,4 +1,7 @@
-"""Perform `pipeline mend`: fetch pages on which a spider found items before, and propose new rules for those that no longer work."""
+"""Perform `pipeline mend`: propose new rules for those that no longer work.
+
+The pages are those on which the spider found items before.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find out what a page is that has no list: a login page, a page that needs JavaScript, an empty page, or only navigation."""
+"""Find out what a page is that has no list.
+
+A login page, a page that needs JavaScript, an empty page, or only navigation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Render single pages with the session of a spider, one after the other, in a browser that is started for the first one."""
+"""Render single pages with the session of a spider, one after the other, in one browser."""
 
 from __future__ import annotations
 

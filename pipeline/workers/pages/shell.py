@@ -1,4 +1,6 @@
-"""The console of `pipeline shell`: a page of a spider, fetched with its session, as Scrapy's shell would show it.
+"""The console of `pipeline shell`.
+
+A page of a spider, fetched with its session, as Scrapy's shell would show it.
 
 Scrapy documents its shell only as a command, without a way to hand in a session. This console is therefore Python's own, or IPython
 if it is installed, with the objects of Scrapy's shell.

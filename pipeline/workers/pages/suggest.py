@@ -1,4 +1,7 @@
-"""Perform `pipeline suggest`: propose tables for a spider from one page, or say what the page is instead of a list."""
+"""Perform `pipeline suggest`.
+
+Propose tables for a spider from one page, or say what the page is instead of a list.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Perform `pipeline try`: fetch a page with a spider's session, and report what the spider's rules match."""
+"""Perform `pipeline try`: fetch a page with a spider's session, and report what the rules match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convert filters and browser steps of changedetection.io to tables of a spider (`watch`, `items`, `render`)."""
+"""Convert filters and browser steps of changedetection.io to `watch`, `items` and `render`."""
 
 from __future__ import annotations
 

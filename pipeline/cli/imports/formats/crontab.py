@@ -1,4 +1,7 @@
-"""Lines of a crontab that start Scrapy spiders: `scrapy crawl`, and requests to scrapyd's schedule.json."""
+"""Lines of a crontab that start Scrapy spiders.
+
+`scrapy crawl`, and requests to scrapyd's schedule.json.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The configuration of urlwatch and webchanges: recipients and mail server as hints, and the defaults of jobs."""
+"""The configuration of urlwatch and webchanges.
+
+Recipients and mail server as hints, and the defaults of jobs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The filters of urlwatch and webchanges, in the order in which a job applies them, as the table `watch` of a spider."""
+"""The filters of urlwatch and webchanges, in their order, as the table `watch` of a spider."""
 
 from __future__ import annotations
 

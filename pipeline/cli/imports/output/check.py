@@ -1,4 +1,4 @@
-"""Check imported spiders against the models of the settings, and leave out the values that these refuse."""
+"""Check imported spiders against the models of the settings, and leave out refused values."""
 
 from __future__ import annotations
 

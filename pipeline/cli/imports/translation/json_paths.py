@@ -1,4 +1,7 @@
-"""Translate simple jq and JSONPath expressions into JMESPath; both languages can do more, which has no counterpart."""
+"""Translate simple jq and JSONPath expressions into JMESPath.
+
+Both languages can do more, which has no counterpart.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translate the request of a job of another program into `start`, `auth`, `headers` and other keys of a spider."""
+"""Translate the request of another program's job into `start`, `auth`, `headers` and other keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find the other fields of an item in a text from which a field is read: a number may come from one of them, such as "Voucher £50"."""
+"""Find the other fields of an item in a text from which a field is read.
+
+A number may come from one of them, such as "Voucher £50".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the elements that each contain one known record, and the selector `each` that matches these elements."""
+"""Find the elements that contain one known record each, and the selector `each` that matches them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Derive new rules for the items of HTML pages: `each` from the elements of known records, and the rules of the fields."""
+"""Derive new rules for the items of HTML pages.
+
+`each` from the elements of known records, and the rules of the fields.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Derive new rules for the items of JSON: the page itself, JSON in scripts, JSON-LD, microdata and CSV."""
+"""Derive new rules for the items of JSON.
+
+The page itself, JSON in scripts, JSON-LD, microdata and CSV.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the rule of a field whose values are in the elements after the element of an item, such as the <dd> after a <dt>."""
+"""Find the rule of a field whose values are in the elements after an item's, such as a <dd>."""
 
 from __future__ import annotations
 

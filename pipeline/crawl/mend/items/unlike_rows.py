@@ -1,4 +1,7 @@
-"""Find rows that are not like the known items, such as folders in a list of files, and a selector `each` that leaves them out."""
+"""Find rows that are not like the known items, and a selector `each` that leaves them out.
+
+An example is the folders in a list of files.
+"""
 
 from __future__ import annotations
 

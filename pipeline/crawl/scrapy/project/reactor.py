@@ -1,4 +1,4 @@
-"""Run a crawl with Twisted's reactor on the same event loop, for components of a project that need the reactor."""
+"""Run a crawl with Twisted's reactor on the same event loop, for components that need the reactor."""
 
 from __future__ import annotations
 

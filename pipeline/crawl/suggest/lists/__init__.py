@@ -1,4 +1,7 @@
-"""Finds the lists in the HTML5 tree of a page: repeated structure, the title and the fields of its records."""
+"""Finds the lists in the HTML5 tree of a page.
+
+Repeated structure, the title and the fields of its records.
+"""
 
 from pipeline.crawl.suggest.lists.proposals import html_proposals
 

@@ -1,4 +1,4 @@
-"""The fields of a list: which slots of its records are worth a field, what they are called and how they are read.
+"""The fields of a list: which slots of its records are worth a field, their names and rules.
 
 `url` is the link of the title. Each further slot becomes a field if its values differ or the page names it.
 """

@@ -1,4 +1,7 @@
-"""Proposals from the repeated structure of a page: `each`, the fields, the key, the next page, the files."""
+"""Proposals from the repeated structure of a page.
+
+`each`, the fields, the key, the next page, the files.
+"""
 
 from __future__ import annotations
 

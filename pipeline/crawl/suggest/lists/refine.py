@@ -1,4 +1,7 @@
-"""Keep the odd rows of a group out of the items: headings, advertisements, "load more", the parent directory."""
+"""Keep the odd rows of a group out of the items.
+
+Headings, advertisements, "load more", the parent directory.
+"""
 
 from __future__ import annotations
 

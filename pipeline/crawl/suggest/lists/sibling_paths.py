@@ -1,4 +1,7 @@
-"""XPath for values beside the element of a record: in the row after it, in the <dd> after a <dt>, in bare text."""
+"""XPath for values beside the element of a record.
+
+In the row after it, in the <dd> after a <dt>, in bare text.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Authorizes HTTP requests: token, session, feed key, and CSRF checks for forms; signs browsers in and out."""
+"""Authorizes HTTP requests: token, session, feed key, and CSRF checks for forms.
+
+Signs browsers in and out.
+"""
 
 from __future__ import annotations
 

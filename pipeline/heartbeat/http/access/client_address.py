@@ -1,4 +1,4 @@
-"""Finds the client behind trusted reverse proxies from the headers X-Forwarded-For and X-Forwarded-Proto."""
+"""Finds the client behind trusted reverse proxies (X-Forwarded-For and X-Forwarded-Proto)."""
 
 from __future__ import annotations
 

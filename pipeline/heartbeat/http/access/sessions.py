@@ -1,4 +1,4 @@
-"""Sessions of browsers: created when a token is entered, and ended by sign-out, by time, or with the token."""
+"""Sessions of browsers: from the entered token until sign-out, a time limit, or the token's end."""
 
 from __future__ import annotations
 

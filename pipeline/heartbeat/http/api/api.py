@@ -1,4 +1,7 @@
-"""Serves the routes of the API: authorization, rate limit, parameters, threads, ETags, audit, problem details."""
+"""Serves the routes of the API.
+
+Authorization, rate limit, parameters, threads, ETags, audit, problem details.
+"""
 
 from __future__ import annotations
 

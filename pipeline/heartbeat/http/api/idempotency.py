@@ -1,4 +1,7 @@
-"""POST requests with an Idempotency-Key: performed once; the same request again gets the response to the first one."""
+"""POST requests with an Idempotency-Key.
+
+Performed once; the same request again gets the response to the first one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declarations of routes: from them come the handlers, the checks of parameters, and the OpenAPI document."""
+"""Declarations of routes: the source of handlers, parameter checks and the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pages of a spider's items, and of one item with its history; the button that forgets an item; pictures of watched pages."""
+"""The pages of a spider's items, and of one item with its history.
+
+The button that forgets an item; pictures of watched pages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of the overview: what it shows of each spider, in which order, and which rows a search and filters leave."""
+"""The rows of the overview: what it shows of each spider, their order, the search and the filters."""
 
 from __future__ import annotations
 

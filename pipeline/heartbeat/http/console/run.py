@@ -1,4 +1,4 @@
-"""The pages of one run: its figures and its log, live while the run is in progress, and the button that stops it."""
+"""The pages of one run: its figures, its log, both live, and the button that stops it."""
 
 from __future__ import annotations
 

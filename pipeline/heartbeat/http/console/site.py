@@ -1,4 +1,7 @@
-"""What the views of all pages share: the renderer, authorization of their routes, and the texts of errors of actions."""
+"""What the views of all pages share.
+
+The renderer, authorization of their routes, and the texts of errors of actions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reads stored message files: the body as recipients see it, and the attachments, without loading a large file into memory."""
+"""Reads stored message files.
+
+The body as recipients see it, and the attachments, without loading a large file into memory.
+"""
 
 from __future__ import annotations
 

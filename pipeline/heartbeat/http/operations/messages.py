@@ -1,4 +1,7 @@
-"""What a person sees of messages: lists with recipients and attachments, one message with its body, and what to do about its trouble."""
+"""What a person sees of messages.
+
+Lists with recipients and attachments, one message with its body, and what to do about its trouble.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations on runs: what one run shows, its log page by page and as it is written, and the request to stop it."""
+"""Operations on runs: what one run shows, its log in pages and live, and the request to stop it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translates failures of connections into FetchError, TlsError and ProxyError, as the other clients do."""
+"""Translates failures of connections into FetchError, TlsError and ProxyError, as other clients do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens on a page: requests in flight, the status of its document, and whether it still changes."""
+"""What happens on a page: requests in flight, its document's status, whether it still changes."""
 
 from __future__ import annotations
 

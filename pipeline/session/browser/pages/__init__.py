@@ -1,1 +1,1 @@
-"""The pages of the browser: contexts with cookies and web storage, steps, waits, and scripts in a world of their own."""
+"""The pages of the browser: contexts, cookies, web storage, steps, waits, and isolated scripts."""

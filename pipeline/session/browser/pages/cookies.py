@@ -1,4 +1,4 @@
-"""Copies cookies between the session's jar and a browser context, in both directions, and only those that have changed."""
+"""Copies changed cookies between the session's jar and a browser context, in both directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the program's own functions in a page, where the scripts of the page cannot change what they find."""
+"""Runs the program's own functions in a page, where the page's scripts cannot change what they find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The temporary folders of browsers: profile, files, and the start script. Those of killed processes are deleted.
+"""The temporary folders of browsers.
+
+Profile, files, and the start script. Those of killed processes are deleted.
 
 A folder contains a file that the process locks as long as it uses the folder. If the file of a folder is not locked, the folder was
 left by a process that was killed.

@@ -1,4 +1,7 @@
-"""Limits the memory of the pages in a browser: a page that needs more is ended alone, and not the whole run."""
+"""Limits the memory of the pages in a browser.
+
+A page that needs more is ended alone, and not the whole run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of applied migrations, and tables that only services on a shared database (PostgreSQL) use."""
+"""The table of applied migrations, and the tables of services that share a database (PostgreSQL)."""
 
 from __future__ import annotations
 

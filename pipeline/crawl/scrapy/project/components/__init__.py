@@ -1,1 +1,1 @@
-"""The middlewares, extensions and download handlers of a Scrapy project, together with those of this program."""
+"""The middlewares, extensions and handlers of a Scrapy project, together with this program's."""

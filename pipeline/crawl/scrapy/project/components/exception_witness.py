@@ -1,4 +1,7 @@
-"""A spider middleware that notes which exceptions the middlewares of a spider may handle, so that each page is committed once."""
+"""A spider middleware that notes which exceptions the middlewares of a spider may handle.
+
+So each page is committed once.
+"""
 
 from __future__ import annotations
 

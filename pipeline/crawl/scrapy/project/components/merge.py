@@ -1,4 +1,4 @@
-"""Merge the middlewares and extensions of a spider's settings with those of this program, by their numbers."""
+"""Merge the middlewares and extensions of a spider with those of this program, by their numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask a project's own duplicate filter (DUPEFILTER_CLASS) about requests, before they are put into the frontier."""
+"""Ask a project's own duplicate filter (DUPEFILTER_CLASS) before requests enter the frontier."""
 
 from __future__ import annotations
 

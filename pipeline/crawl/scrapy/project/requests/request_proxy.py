@@ -1,4 +1,7 @@
-"""The proxy that a spider or one of its middlewares sets for a request: the meta key `proxy` of Scrapy."""
+"""The proxy that a spider or one of its middlewares sets for a request.
+
+The meta key `proxy` of Scrapy.
+"""
 
 from __future__ import annotations
 

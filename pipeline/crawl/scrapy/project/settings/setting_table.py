@@ -1,4 +1,7 @@
-"""What becomes of each setting of Scrapy in a run: used, replaced by a key of settings.toml, or without effect."""
+"""What becomes of each setting of Scrapy in a run.
+
+Used, replaced by a key of settings.toml, or without effect.
+"""
 
 from __future__ import annotations
 

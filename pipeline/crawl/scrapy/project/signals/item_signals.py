@@ -1,4 +1,4 @@
-"""Send the signals that Scrapy would send about what a page yields, and write the log lines about items.
+"""Send the signals that Scrapy would send about a page's output, and log the items.
 
 Extensions, such as the feed exporter, listen to them.
 """

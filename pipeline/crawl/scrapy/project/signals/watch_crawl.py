@@ -1,4 +1,7 @@
-"""Say in a run's line what Scrapy's extensions did: why one closed the spider, and which feeds were written."""
+"""Say in a run's line what Scrapy's extensions did.
+
+Why one closed the spider, and which feeds were written.
+"""
 
 from __future__ import annotations
 

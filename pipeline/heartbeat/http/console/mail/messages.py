@@ -1,4 +1,7 @@
-"""The page of one message, its body and attachments, and its buttons: retry, drop, build again, send again, mark as seen."""
+"""The page of one message, its body and attachments, and its buttons.
+
+Retry, drop, build again, send again, mark as seen.
+"""
 
 from __future__ import annotations
 
