@@ -40,6 +40,7 @@ from pipeline.settings import DisplayTable, load
 from pipeline.store import open_store
 from pipeline.store.crawl.commit import commit_pages
 from pipeline.store.database.schema import changes, download_files, downloads, messages, recipients
+from pipeline.store.database.schema import runs as run_table
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
 from pipeline.store.runs.stop_requests import request_stop
@@ -396,6 +397,11 @@ def test_a_run_leads_to_what_is_wrong_and_to_its_neighbours(browser, world):
     for _, path in links:
         assert browser.get(browser.base + path, timeout=10).status_code == 200
     assert [form.action for form in found.forms] == ["/sign-out", "/spiders/books/run"]
+    with world.store.write() as connection:
+        connection.execute(update(run_table).where(run_table.c.id == run.id).values(outcome="succeeded", suspect=True, error="", error_kind=""))
+    suspect = page(browser, f"/runs/{failed.id}").cssselect("section[aria-labelledby=problems] li")[0]
+    assert [link.get("href") for link in suspect.cssselect("a")] == ["#rules", "/spiders/books/mend"]
+    assert browser.get(f"{browser.base}/spiders/books/mend", timeout=10).status_code == 200
     assert [link.get("href") for link in found.cssselect("a[rel=next]")] == [f"/runs/{after.id}"]
     assert [link.get("href") for link in page(browser, f"/runs/{after.id}").cssselect("a[rel=prev]")] == [f"/runs/{run.id}"]
 

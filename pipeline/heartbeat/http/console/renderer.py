@@ -28,7 +28,7 @@ _LONGEST_VALUE = 120
 _JUST_NOW_S = 5.0
 _UNITS = ((2 * 86400, 86400, "{n} d"), (3600, 3600, "{n} h"), (60, 60, "{n} min"), (0, 1, "{n} s"))
 """From how many seconds on a span is given in a unit, the length of the unit, and its text."""
-_PAGES_OF_COMMANDS = {"logs": "/runs/{run}/log", "outbox": "/outbox", "check": "/settings", "login": "/spiders/{spider}#session", "mend": "/spiders/{spider}#new-rules",
+_PAGES_OF_COMMANDS = {"logs": "/runs/{run}/log", "outbox": "/outbox", "check": "/settings", "login": "/spiders/{spider}#session", "mend": "/spiders/{spider}/mend", "try": "/spiders/{spider}/edit",
                       "history": "/spiders/{spider}", "items": "/spiders/{spider}/items", "run": "/spiders/{spider}"}
 """The page on which a person does what a command does. Texts of errors name commands, because mails and terminals have no pages."""
 _COMMAND = re.compile(rf"`(pipeline ({'|'.join(_PAGES_OF_COMMANDS)})(?: [^`]*)?)`")

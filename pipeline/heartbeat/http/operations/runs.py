@@ -104,7 +104,7 @@ def problems(run: Run) -> list[RunProblem]:
     if place is not None:
         found.append(RunProblem(place, f"{spider}#session" if place == "login" else "/settings"))
     if run.suspect:
-        found.append(RunProblem("suspect", f"{spider}#rules"))
+        found.append(RunProblem("suspect", f"{spider}/mend"))
     found += [RunProblem(kind, f"{own}/{path}", count) for kind, path, count in (
         ("pages", "pages?show=failed", progress.pages_failed), ("downloads", "downloads?show=failed", progress.downloads_failed),
         ("rejects", "rejects", progress.rejected)) if count]
