@@ -12,6 +12,8 @@ from tests.servers.program import eventually
 from tests.servers.smtp import Fault
 
 pytestmark = pytest.mark.needs("chromium")
+SOON_MS = 20_000
+"""How long a page may take to show what the service does meanwhile."""
 
 
 def test_preview_and_send_a_digest(desk: Desk) -> None:
@@ -20,11 +22,11 @@ def test_preview_and_send_a_digest(desk: Desk) -> None:
         page.get_by_role("link", name="daily", exact=True).click()
         expect(page.locator("main")).to_contain_text("2 ended runs")
         page.get_by_role("link", name="Preview").click()
-        expect(page.frame_locator("iframe").locator("body")).to_contain_text("Book 11")
+        expect(page.frame_locator("iframe").locator("body")).to_contain_text("Book 11", timeout=SOON_MS)
         expect(page.locator("main")).to_contain_text("reader@example.com")
         page.get_by_role("link", name="Send now…").click()
         page.get_by_role("button", name="Send now").click()
-        expect(page.locator("tbody tr")).to_contain_text("sent")
+        expect(page.locator("tbody tr")).to_contain_text("sent", timeout=SOON_MS)
         expect(page.locator("tbody tr")).to_contain_text(".csv")
     assert [mail.recipients for mail in desk.smtp.received] == [("reader@example.com",)]
     desk.open("/digests/daily/send")
