@@ -41,7 +41,8 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
     """Return the proposals for the page options["url"], fetched with the session of the spider `name`, with the TOML of each.
 
     options["as"]: the name of the spider in the TOML; options["keys"]: keys that are added to each proposed table. options["render"]: whether the
-    page is rendered in a browser, as the proposed table then says. If there is no proposal, "seen" says in sentences what the page is. Raises FetchError if the site responded with an error status.
+    page is rendered in a browser, as the proposed table then says. If there is no proposal, "seen" says in sentences what the page is. "watch" is the TOML of a spider that
+    watches the page as a whole. Raises FetchError if the site responded with an error status.
     """
     if options["render"]:
         settings = _with_render(settings, name)
@@ -71,7 +72,8 @@ def perform(store: Store, settings: Settings, name: str, options: dict[str, Any]
                 proposal.notes.extend(_refusals(proposal.table["start"], robots))
     return {"url": document.url, "status": document.status, "characters": len(document.text), "session": note,
             "proposals": [_described(proposal, options["as"], options["keys"] | (_rendered(proposal, grown) if options["render"] else {})) for proposal in proposals],
-            "seen": seen}
+            "seen": seen, "watch": spider_toml(options["as"], {"spider": "watch", "schedule": SCHEDULE, "start": [document.url], **options["keys"],
+                                                               **({"render": "browser"} if options["render"] else {})})}
 
 
 def _of_lists(document: Document) -> list[Proposal]:

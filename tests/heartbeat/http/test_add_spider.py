@@ -234,3 +234,10 @@ def test_new_rules_are_written_only_as_somebody_has_seen_them(console: Console) 
     assert mended["saved"]["changed"][0] == "spiders.lamps.items.each.css"
     assert 'items.each = "tr"' in console.file("lamps").read_text("utf-8")
     assert "not proposed any more" in main_text(console.post("/spiders/lamps/apply", id=number))
+
+
+def test_a_page_without_a_list_can_be_watched_as_a_whole(console: Console) -> None:
+    console.site.pages["/terms"] = "<html><title>Terms</title><body><h1>Terms</h1><p>We may change this.</p>"
+    found = console.post("/spiders/new/suggest", url=f"{console.site.url}/terms", session="books", schedule="every 1h", name="terms")
+    assert area(found) == f'[spiders.terms]\nspider = "watch"\nschedule = "every 1h"\nstart = ["{console.site.url}/terms"]\nrobots = false\n'
+    assert "It cannot be saved" not in main_text(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,7 +118,7 @@ class AddSpiderViews:
         described = [{"toml": each["toml"], "found": each, "sample": SampleTable.of(each["rows"], each["count"]), "reasons": each["reasons"],
                       "notes": each["notes"]} for each in found["proposals"]]
         seen = tuple(filter(None, (found["session"], *found["seen"])))
-        toml = described[0]["toml"] if described else _watch_table(url, name, schedule or SCHEDULE, is_public=not is_known([url], self._actions.settings.spiders))
+        toml = described[0]["toml"] if described else found["watch"]
         report = await self._service.check_spider(toml)
         return await self._page(DraftPage(toml=toml, url=url, problems=report.problems, seen=seen, chosen=described[0] if described else None,
                                           proposals=tuple(described[1:])))
@@ -190,7 +189,7 @@ class AddSpiderViews:
         request[AUDITED] = Audited(target=_target(page), outcome=f"failed: {error}")
         if isinstance(error, InvalidDraftError):
             return await self._page(replace(page, problems=error.report.problems), 422)
-        copy_to = error.file if isinstance(error, NotWritableError) else ""
+        copy_to = str(self._actions.settings.folder / shown_path(self._actions.settings.folder, error.file)) if isinstance(error, NotWritableError) else ""
         return await self._page(replace(page, message=str(error), copy_to=copy_to), 409 if isinstance(error, UsageError) else 422)
 
     async def _page(self, page: DraftPage, status: int = 200) -> web.Response:
@@ -224,10 +223,3 @@ def _check_url(url: str) -> None:
         is_http = False
     if not is_http:
         raise UsageError(f"{url[:200]!r} is not an http(s) URL", where="URL", fix="write the whole URL, such as https://site.example/list")
-
-
-def _watch_table(url: str, name: str, schedule: str, *, is_public: bool) -> str:
-    """Return a table that watches a page on which no list was found."""
-    quoted_name = name or "page"
-    lines = [f"[spiders.{quoted_name}]", 'spider = "watch"', f"schedule = {json.dumps(schedule, ensure_ascii=False)}", f"start = [{json.dumps(url, ensure_ascii=False)}]"]
-    return "\n".join([*lines, *(["public_only = true"] if is_public else [])]) + "\n"
