@@ -390,6 +390,9 @@ def test_a_run_leads_to_what_is_wrong_and_to_its_neighbours(browser, world):
     after = world.run("after", 10)
     found = page(browser, f"/runs/{failed.id}")
     wrong = found.cssselect("section[aria-labelledby=problems]")[0]
+    stopped = world.run("stopped", 5, Outcome.STOPPED, error="stopped on request")
+    assert [heading.text for heading in page(browser, f"/runs/{stopped.id}").cssselect("#problems")] == ["Notes"]
+    assert wrong.cssselect("h2")[0].text == "What is wrong"
     links = [(link.text_content(), link.get("href")) for link in wrong.cssselect("a")]
     assert links == [("pipeline login books", "/spiders/books#session"), ("Look at the login of the spider", "/spiders/books#session"),
                      ("Failed pages: 2", f"/runs/{run.id}/pages?show=failed"), ("Rejected items: 1", f"/runs/{run.id}/rejects"),
