@@ -1,4 +1,4 @@
-"""Threads that read the store and render pages for requests: so few that the event loop seldom waits for its turn."""
+"""A thread that reads the store and renders pages for requests, one after the other, so that the event loop seldom waits for its turn."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextvars import copy_context
 from functools import cache, partial
 from typing import TypeVar
 
-THREADS = 2
-"""Python runs one thread at a time. With more of them, an answer is ready no sooner, and the event loop waits for each of them in turn."""
+THREADS = 1
+"""Python runs one thread at a time. With two, answers are ready no sooner, and the event loop waits longer (benchmarks/console.py)."""
 
 _T = TypeVar("_T")
 
