@@ -17,8 +17,10 @@ from pipeline.mail.formats.columns import Columns, table_format
 from pipeline.model import Json
 from pipeline.price import is_price
 from pipeline.registry import ATTACHMENT_FORMATS
+from pipeline.settings.masking import Mask
 from pipeline.store import Store
-from pipeline.store.console.items import ItemFilter, ItemRow, every
+from pipeline.store.console.all_items import every
+from pipeline.store.console.items import ItemFilter, ItemRow
 from pipeline.store.crawl import items as stored_items
 
 FORMATS = (*ATTACHMENT_FORMATS, "json")
@@ -34,11 +36,11 @@ class Wanted:
     items: ItemFilter
     key: str | None = None
     described: bool = False
-    masked: Callable[[str], str] | None = None
+    masked: Mask | None = None
 
     def rows(self, store: Store) -> Iterator[ItemRow]:
         for row in every(store, self.spider, self.items, key=self.key):
-            yield row if self.masked is None else replace(row, key=self.masked(row.key), data=_in_texts(row.data, self.masked))
+            yield row if self.masked is None else replace(row, key=self.masked(row.key), data=self.masked.in_values(row.data))
 
 
 def export_items(store: Store, wanted: Wanted, form: str, output: Path | None) -> None:
@@ -113,14 +115,6 @@ def _as_json(row: ItemRow, wanted: Wanted) -> Json:
         return row.data
     return {"key": row.key, "present": row.present, "first_seen_at": row.first_seen_at.isoformat(), "changed_at": row.changed_at.isoformat(),
             "data": row.data}
-
-
-def _in_texts(value: Any, masked: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, dict):
-        return {masked(name): _in_texts(each, masked) for name, each in value.items()}
-    return [_in_texts(each, masked) for each in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

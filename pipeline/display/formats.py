@@ -21,7 +21,7 @@ from pipeline.languages import Wording, figures
 from pipeline.languages.phrase import locale_of
 from pipeline.model import Json
 from pipeline.price import is_price
-from pipeline.settings import DisplayTable
+from pipeline.settings import DisplayTable, SpiderTable
 from pipeline.text import clean_line
 
 _BY_TYPE = {"number": "number", "price": "price", "date": "moment", "url": "link", "html": "html"}
@@ -56,6 +56,13 @@ class FieldRules:
 
     def label_of(self, name: str) -> str:
         return clean_line(self.display.labels.get(name) or name.replace("_", " ").strip() or name, 40)
+
+
+def rules_of(spider: SpiderTable, display: DisplayTable, *, formatted: bool = True) -> FieldRules:
+    """Return how the fields of a spider are shown. formatted: False to show all values as they are stored."""
+    fields = spider.items.all_fields if spider.items is not None and formatted else {}
+    types = {name: "records" if rule.fields else rule.type for name, rule in fields.items()}
+    return FieldRules(types, display, frozenset(start.url for start in spider.start), formatted)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,22 @@ def upcoming_digests(store: Store, settings: Settings, *, now: datetime) -> list
     return found
 
 
+def next_times(store: Store, settings: Settings, spider: str, count: int, *, now: datetime) -> list[datetime]:
+    """Return the next times at which a spider is due by its schedules, an overdue slot now; at most `count`."""
+    cursors = slots.read_cursors(store, "spider")
+    found: set[datetime] = set()
+    for name, schedule, table in spider_slot_times(settings):
+        planned = cursors.get((name, schedule)) if name == spider else None
+        planned = min(planned, now) if planned is not None else table.cursor_before(now)
+        for _ in range(count if name == spider else 0):
+            due = table.latest(planned, now) or table.after(planned, now)  # of missed slots, only the newest is caught up
+            if due is None:
+                break
+            found.add(max(now, due.at))
+            planned = due.planned
+    return sorted(found)[:count]
+
+
 def _entry(kind: str, name: str, table: ScheduleTable, times: dict[tuple[str, str], datetime | None]) -> Entry:
     return Entry(kind, name, table.name, in_words(table), times[name, table.name])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import tempfile
 from asyncio.subprocess import Process
@@ -44,8 +45,8 @@ class ItemExports:
             with tempfile.TemporaryDirectory(prefix="pipeline-export-") as folder, tempfile.TemporaryFile() as errors:
                 file = Path(folder, "items.xlsx") if form == "xlsx" else None
                 ends_at = asyncio.get_running_loop().time() + LIMIT_S
-                async with _process(_arguments(settings_file, spider, form, wanted, file), errors) as process:
-                    while chunk := await _read(process, ends_at):
+                async with _process(_arguments(settings_file, spider, form, wanted, file), errors) as (process, output):
+                    while chunk := await _read(output, ends_at):
                         yield chunk
                     if await process.wait() != 0:
                         raise PipelineError(mask(_last_line(errors)) or "the items could not be exported", where=spider)
@@ -59,11 +60,10 @@ class ItemExports:
             self._in_progress -= 1
 
 
-async def _read(process: Process, ends_at: float) -> bytes:
+async def _read(output: asyncio.StreamReader, ends_at: float) -> bytes:
     """Return the next bytes that a process has written; b"" at the end of its output. Raises TimeoutError when the time is over."""
-    assert process.stdout is not None
     async with asyncio.timeout_at(ends_at):
-        return await process.stdout.read(_CHUNK_BYTES)
+        return await output.read(_CHUNK_BYTES)
 
 
 def _arguments(settings_file: str, spider: str, form: ExportFormat, wanted: ItemFilter, file: Path | None) -> list[str]:
@@ -80,13 +80,27 @@ def _argument(text: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _process(arguments: list[str], errors: IO[bytes]) -> AsyncIterator[Process]:
-    """Start a command of this program, and kill it if the export ends before it: because its client is gone, for example."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "pipeline", *arguments, stdin=asyncio.subprocess.DEVNULL,
-                                                   stdout=asyncio.subprocess.PIPE, stderr=errors)
+async def _process(arguments: list[str], errors: IO[bytes]) -> AsyncIterator[tuple[Process, asyncio.StreamReader]]:
+    """Start a command of this program, and kill it if the export ends before it: because its client is gone, for example.
+
+    Its output is a pipe: uvloop would give it a socket, which the command cannot open as /dev/stdout.
+    """
+    loop, output = asyncio.get_running_loop(), asyncio.StreamReader(limit=_CHUNK_BYTES)
+    read_end, write_end = os.pipe()
     try:
-        yield process
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(output), os.fdopen(read_end, "rb", 0))
+        try:
+            process = await asyncio.create_subprocess_exec(sys.executable, "-m", "pipeline", *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=write_end,
+                                                           stderr=errors)
+        except BaseException:
+            transport.close()
+            raise
     finally:
+        os.close(write_end)
+    try:
+        yield process, output
+    finally:
+        transport.close()
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from pipeline.heartbeat.http.operations.service_actions import (
     ExportFormat,
     PreviewedMail,
     SendReport,
+    SessionState,
 )
 from pipeline.heartbeat.http.operations.spider_drafts import DraftReport, SavedSpider, SpiderSource
 from pipeline.mail.digests.notice import NOTHING_NEW
-from pipeline.schedule.upcoming import upcoming_digests
+from pipeline.schedule.upcoming import next_times, upcoming_digests
+from pipeline.service import session_requests
 from pipeline.service.digests import DigestBuilder
 from pipeline.service.drafts import SpiderDrafts, create_tables
 from pipeline.service.item_export import ItemExports
@@ -161,6 +164,20 @@ class RequestedActions:
 
     async def apply_rules(self, name: str, number: str) -> SavedSpider:
         return await self._mending.apply(name, number)
+
+    def next_slots(self, spider: str, count: int) -> list[datetime]:
+        """Return the next times at which a spider is due, whether it is paused or not."""
+        return next_times(self._state.store, self._state.settings, spider, count, now=utc_now())
+
+    async def session_state(self, spider: str) -> SessionState:
+        """Return of which hosts the session of a spider has cookies, without their values."""
+        async with self._place():
+            return await session_requests.session_state(self._command, self._state.settings, spider)
+
+    async def clear_cookies(self, spider: str) -> str:
+        """Remove the cookies, the token and the web storage of a spider, and say what was removed. Raises UsageError while it runs."""
+        async with self._place():
+            return await session_requests.clear_cookies(self._command, self._state.settings, spider)
 
     def _check_digest(self, name: str) -> None:
         if name not in self._state.settings.digests:

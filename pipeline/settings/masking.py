@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from html import escape
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from pipeline.errors import UsageError
@@ -37,6 +38,14 @@ class Mask:
             if form in text:
                 text = text.replace(form, MASK)
         return text
+
+    def in_values(self, value: Any) -> Any:
+        """Return a JSON value with the secrets masked in each text and each name of a field."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, dict):
+            return {self(name): self.in_values(each) for name, each in value.items()}
+        return [self.in_values(each) for each in value] if isinstance(value, list) else value
 
 
 def written_forms(value: str) -> Iterator[str]:

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import complete_spiders, load_settings, open_stored, settings_option, spider_name
+from pipeline.cli.options import (
+    complete_spiders,
+    json_option,
+    load_settings,
+    open_stored,
+    settings_option,
+    spider_name,
+    to_json,
+)
 from pipeline.errors import UsageError
 from pipeline.text import counted
 
@@ -64,9 +72,14 @@ def cookies_clear(settings_file: str, spider: str) -> None:
     from pipeline.cli.audited import note_action
     from pipeline.session import open_session
     from pipeline.store.from_settings import session_files_of
+    from pipeline.store.health.status_queries import running
     from pipeline.store.session_files import SECRETS_OF_LOGIN
     settings = load_settings(settings_file)
     table = settings.spiders[spider_name(settings, spider)]
+    with open_stored(settings).read() as connection:
+        at_work = [run for run in running(connection) if run.spider == spider and run.started_at is not None]
+    if at_work:  # it has the cookies in memory, and would write them again
+        raise UsageError(f"run {at_work[0].id} is in progress and uses the cookies", where=spider, fix="stop the run first, or wait for its end")
     with session_files_of(settings, spider) as stored:
         jar = open_session(spider, table, settings, stored).jar
         count = len(jar)
@@ -82,7 +95,8 @@ def cookies_clear(settings_file: str, spider: str) -> None:
 @cookies.command("show")
 @settings_option
 @click.argument("spider", shell_complete=complete_spiders)
-def cookies_show(settings_file: str, spider: str) -> None:
+@json_option
+def cookies_show(settings_file: str, spider: str, *, as_json: bool) -> None:
     """List the cookies and the web storage of a spider, with their values masked."""
     from pipeline.session import describe, describe_storage, open_session
     from pipeline.store.from_settings import session_files_of
@@ -90,6 +104,11 @@ def cookies_show(settings_file: str, spider: str) -> None:
     table = settings.spiders[spider_name(settings, spider)]
     with session_files_of(settings, spider) as stored:
         session = open_session(spider, table, settings, stored)
+    if as_json:
+        click.echo(to_json({"cookies": [{"domain": cookie.domain, "path": cookie.path, "name": cookie.name, "flags": cookie.flags, "expired": cookie.expired,
+                                         "expires": cookie.expires.isoformat() if cookie.expires else None} for cookie in describe(session.jar, datetime.now(UTC))],
+                            "storage": list(describe_storage(session.storage))}))
+        return
     for cookie in describe(session.jar, datetime.now(UTC)):
         if cookie.expires is None:
             ends = "ends with the browser session"

@@ -104,7 +104,7 @@ def items() -> None:
 def items_list(settings_file: str, spider: str, form: str | None, output: Path | None, *, changes: bool, rejects: bool, **chosen: Any) -> None:
     """Print the stored items of a spider, sorted by key."""
     from pipeline.cli.item_export import export_changes, export_items
-    from pipeline.store.console.items import has_items
+    from pipeline.store.console.all_items import has_items
     settings = load_settings(settings_file)
     store = open_stored(settings)
     name = spider if has_items(store, spider) else spider_name(settings, spider)

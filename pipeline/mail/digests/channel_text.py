@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from pipeline.display.field_view import Detail
+from pipeline.display.formats import rules_of
 from pipeline.languages import wording
 from pipeline.mail.channels.drafts import channel_drafts
 from pipeline.mail.channels.text import MAX_LINES, ChannelText
 from pipeline.mail.digests.contents import RecipientsContent
-from pipeline.mail.digests.renderer import RenderLevel, field_rules
+from pipeline.mail.digests.renderer import RenderLevel
 from pipeline.mail.message import compose
 from pipeline.mail.render import digest_view
 from pipeline.mail.render.render import COUNTS_ONLY, RenderOptions, headline, viewer_of
@@ -38,7 +39,7 @@ def digest_drafts(store: Store, settings: Settings, content: RecipientsContent, 
 def content_text(settings: Settings, content: RecipientsContent, *, name: str, now: datetime, level: RenderLevel) -> ChannelText:
     """Return the text for the channels of a digest or of one of its groups."""
     table, words = content.table, wording(content.table.language)
-    rules = {spider: field_rules(own, table, formatted=level.as_configured) for spider, own in settings.spiders.items()}
+    rules = {spider: rules_of(own, table.over(own.display), formatted=level.as_configured) for spider, own in settings.spiders.items()}
     found = digest_text(content.summary, RenderOptions(
         name=name, subject=table.subject, language=table.language, zone=table.zone(settings.zone), now=now, rules=rules, details=level.details),
         link=settings.heartbeat.page_url("/"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.display.field_view import Detail
-from pipeline.display.formats import FieldRules
+from pipeline.display.formats import FieldRules, rules_of
 from pipeline.languages import Wording, wording
 from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.notice import Notice
@@ -40,7 +40,7 @@ from pipeline.mail.render.render import (
     sent_again,
 )
 from pipeline.model import ChangeKind
-from pipeline.settings import RECIPIENT, DigestTable, Settings, SpiderTable
+from pipeline.settings import RECIPIENT, DigestTable, Settings
 from pipeline.settings.fields.addresses import bare_address
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
@@ -141,7 +141,7 @@ class DigestRenderer:
         attach = table.attach if as_configured else ("csv",) if self._level.attach_csv else ()
         packed = self._packed(content, attach, scratch=scratch, keep_under=keep_under)
         templates = self._settings.folder / table.templates if table.templates and as_configured else None
-        rules = {spider: field_rules(own, table, formatted=as_configured) for spider, own in self._settings.spiders.items()}
+        rules = {spider: rules_of(own, table.over(own.display), formatted=as_configured) for spider, own in self._settings.spiders.items()}
         charts = {}
         if table.charts and as_configured:
             charts = charts_of(self._store, summary.top[ChangeKind.CHANGED], table.charts, rules=rules, words=words,
@@ -224,13 +224,6 @@ def grouping_of(table: DigestTable, settings: Settings, words: Wording) -> Group
         return Grouping()
     tagged = sorted(first, key=lambda spider: not first[spider])
     return Grouping({spider: first[spider] for spider in tagged}, other=words.other)
-
-
-def field_rules(spider: SpiderTable, digest: DigestTable, *, formatted: bool) -> FieldRules:
-    """Return how a digest shows the fields of a spider. formatted: False to show all values as they are stored."""
-    fields = spider.items.all_fields if spider.items is not None and formatted else {}
-    types = {name: "records" if rule.fields else rule.type for name, rule in fields.items()}
-    return FieldRules(types, digest.over(spider.display), frozenset(start.url for start in spider.start), formatted)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pipeline.display.field_text import safe_link
+from pipeline.display.file_types import file_type
 from pipeline.languages import Wording, figures
 from pipeline.mail.message.attachments import Packed
-from pipeline.mail.render.file_types import file_type
 from pipeline.mail.summary import DigestSummary
 from pipeline.model import StoredFile
 from pipeline.store.files import page_files

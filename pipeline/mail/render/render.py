@@ -20,6 +20,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined, TemplateErro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pipeline.display.field_view import Detail
+from pipeline.display.file_types import file_type
 from pipeline.display.formats import FieldRules
 from pipeline.errors import UsageError
 from pipeline.languages import AlertWording, Wording, figures, wording
@@ -28,7 +29,6 @@ from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render import digest_view, file_view
 from pipeline.mail.render.alert_view import with_code
 from pipeline.mail.render.charts import Chart
-from pipeline.mail.render.file_types import file_type
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.group_view import Grouping, ShownItems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from sqlalchemy.types import NullType
 from pipeline.model import Json
 from pipeline.store.console.item_index import ItemIndex
 from pipeline.store.database.bulk import is_one_of
-from pipeline.store.database.column_types import storable_key
 from pipeline.store.database.engine import Store
 from pipeline.store.database.packed_json import json_text
 from pipeline.store.database.schema import items
@@ -172,33 +171,6 @@ class _Search:
         with self._store.read() as connection:
             rows = {row.id: row for row in connection.execute(select(items).where(is_one_of(connection, items.c.id, self._found)))}
         return ItemPage([_item(rows[each]) for each in self._found if each in rows], self.position if has_more else None)
-
-
-def every(store: Store, spider: str, wanted: ItemFilter, *, key: str | None = None) -> Iterator[ItemRow]:
-    """Yield all items of a spider that are wanted, sorted by key, however long this takes. They are read in batches.
-
-    key: the key of the only item; None means all.
-    """
-    query = select(items).where(items.c.spider == spider).order_by(items.c.key).limit(_BATCH)
-    if wanted.present is not None:
-        query = query.where(items.c.present.is_(wanted.present))
-    if key is not None:
-        query = query.where(items.c.key == storable_key(key))
-    rows: Sequence[Any] = ()
-    while not rows or len(rows) == _BATCH:
-        with store.read() as connection:
-            rows = connection.execute(query.where(items.c.key > rows[-1].key) if rows else query).all()
-        if not rows:
-            return
-        for row in rows:
-            if wanted.matches(row.data):
-                yield _item(row)
-
-
-def has_items(store: Store, spider: str) -> bool:
-    """Return whether there is an item of a spider, which need not be in the settings any more."""
-    with store.read() as connection:
-        return connection.execute(select(items.c.id).where(items.c.spider == spider).limit(1)).first() is not None
 
 
 def one(store: Store, spider: str, item_id: int) -> ItemRow | None:

@@ -120,11 +120,11 @@ def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Ch
 
 
 def field_names(store: Store, spider: str, *, sample: int = 1000) -> list[str]:
-    """Return the field names of the spider's newest items, in the order in which they appear.
+    """Return the field names of the items that the spider's newest passes saw, in the order in which they appear.
 
     sample: the maximum number of items to read.
     """
     with store.read() as connection:
         found = connection.execute(select(items.c.data).where(items.c.spider == spider)
-                                   .order_by(items.c.id.desc()).limit(sample)).scalars()
+                                   .order_by(items.c.pass_id.desc(), items.c.id.desc()).limit(sample)).scalars()
         return list(dict.fromkeys(name for data in found for name in data))

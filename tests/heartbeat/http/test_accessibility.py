@@ -28,7 +28,8 @@ def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_win
     live = fetched_rows(world)
     write_log(world, live, log_line(1) + log_line(2, "warning") + log_line(3, "error"))
     port = start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
-    paths = ("/digests/books", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", f"/runs/{failed.id}", f"/runs/{live.id}",
+    paths = ("/digests/books", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", "/spiders/books/changes", "/spiders/books/downloads",
+             "/spiders/books/session", "/spiders/books/item?key=nothing", f"/runs/{failed.id}", f"/runs/{live.id}",
              *(f"/runs/{live.id}/{name}" for name in ("log", "pages", "rejects", "downloads", "changes")), "/digests", "/digests/books/send", "/settings",
              f"/messages/{world.sent}", f"/messages/{world.parked}", f"/messages/{world.parked}/drop", "/outbox", "/outbox/retry",
              "/spiders/new", "/spiders/books/edit", "/spiders/books/mend")

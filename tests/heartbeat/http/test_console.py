@@ -8,6 +8,7 @@ import re
 import stat
 from datetime import timedelta
 from html import escape
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -19,6 +20,7 @@ from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.client import HeartbeatClient
 from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.console import changes as console_changes
 from pipeline.heartbeat.http.operations.runs import log_tail
 from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.heartbeat.snapshot.build import build_snapshot
@@ -36,10 +38,15 @@ from pipeline.model import (
     Reject,
     Transfer,
 )
+from pipeline.schedule.upcoming import next_times
+from pipeline.service import session_requests
+from pipeline.service.on_request import RequestedActions
 from pipeline.settings import DisplayTable, load
 from pipeline.store import open_store
+from pipeline.store.console import sorted_items
 from pipeline.store.crawl.commit import commit_pages
 from pipeline.store.database.schema import changes, download_files, downloads, messages, recipients
+from pipeline.store.database.schema import items as items_table
 from pipeline.store.database.schema import runs as run_table
 from pipeline.store.mail import outbox
 from pipeline.store.runs import paused_spiders, runs
@@ -179,7 +186,7 @@ def browser(port, world):
 
 
 def page(browser, path):
-    answer = browser.get(browser.base + path, timeout=10)
+    answer = browser.get(browser.base + path, timeout=60)
     assert answer.status_code == 200, answer.text
     return html.fromstring(answer.content)
 
@@ -506,6 +513,96 @@ def stored_items(world):
         at = NOW + timedelta(days=number)
         commit_pages(world.store, run, [Page("https://books.example/", 200, at, items=found)], now=at)
         runs.end_run(world.store, run, runs.Ending(Outcome.SUCCEEDED, complete=True), Progress(), now=at)
+
+
+@pytest.mark.parametrize("run", ["asyncio"], indirect=True)
+def test_items_are_sorted_by_a_field_and_by_their_last_change_and_an_incomplete_order_is_told(browser, world, monkeypatch):
+    stored_items(world)
+
+    def titles(query):
+        return [link.text_content()[:5] for link in page(browser, f"/spiders/books/items?{query}").cssselect("tbody th > a")]
+
+    assert titles("sort=-field:price") == ["Lamp ", "Chair"]
+    assert titles("sort=field:price") == ["Chair", "Lamp "]
+    assert titles("sort=-field:internal") == titles(""), "a hidden field is no order"
+    assert titles("sort=-changed")[:2] == ["Lamp ", "Table"]
+    assert titles("sort=-changed&state=gone") == ["Table"]
+    monkeypatch.setattr(sorted_items, "_BATCH", 2)
+    monkeypatch.setattr(sorted_items, "SEARCH_S", 0)
+    assert "only the 2 items that were seen last" in page(browser, "/spiders/books/items?sort=field:price").text_content()
+    for broken in ("[", "[0,1,\"\",1]", "[0,NaN,\"\",1]"):
+        assert browser.get(f"{browser.base}/spiders/books/items?sort=field:price&after={quote(broken)}", timeout=10).status_code == 200
+
+
+@pytest.mark.parametrize("run", ["asyncio"], indirect=True)
+def test_changes_and_downloads_are_listed_page_by_page_and_lead_to_items_and_files(browser, world, monkeypatch):
+    stored_items(world)
+    world.fill()
+    monkeypatch.setattr(console_changes, "ROWS", 2)
+    kinds, path = [], "/spiders/books/changes"
+    while path:
+        found = page(browser, path)
+        kinds += [cell.text_content() for cell in found.cssselect("td.kind")]
+        path = next((link.get("href") for link in found.cssselect("a[rel=next]")), "")
+    assert sorted(kinds) == ["changed"] * 3 + ["gone"] * 2 + ["new"] * 4
+    item = page(browser, "/spiders/books/changes?kind=new").cssselect("tbody td a[href*='/item?key=']")[-1].get("href")
+    assert browser.get(browser.base + item, timeout=10, allow_redirects=False).status_code in (200, 303)
+    assert "no item with this key" in page(browser, "/spiders/books/item?key=nobody").text_content()
+    files = {"picture.png": b"\x89PNG\r\n\x1a\n" + b"0" * 20, "fake.png": b"<svg onload=alert(1)>", "page.html": b"<script>alert(1)</script>", "notes.txt": b"<b>x"}
+    with world.store.write() as connection:
+        for number, (name, content) in enumerate(files.items(), 10):
+            world.store.files.write(f"downloads/books/{name}", content)
+            made = connection.execute(insert(downloads).values(spider="books", url=f"https://books.example/{name}", name=name, pass_id=1, state="done", requested_at=NOW,
+                                                               done_at=NOW, file_key=f"downloads/books/{name}").returning(downloads.c.id)).scalar_one()
+            connection.execute(insert(download_files).values(download_id=made, run_id=1, spider="books", key=f"downloads/books/{name}", name=name,
+                                                             url=f"https://books.example/{name}", size_bytes=len(content), sha256=f"{number}" * 32, fetched_at=NOW))
+    monkeypatch.setattr(console_changes, "ROWS", 50)
+    shown = page(browser, "/spiders/books/downloads")
+    assert {link.get("href") for link in shown.cssselect("a[href^='/shown/']")} == {f"/shown/downloads/books/{name}" for name in ("picture.png", "fake.png", "notes.txt")}
+    with world.store.write() as connection:
+        connection.execute(update(items_table).where(items_table.c.key == "b").values(data={"title": "Chair", "image": "https://books.example/picture.png", "price": 3}))
+    table = page(browser, "/spiders/books/items?sort=key")
+    assert [image.get("src") for image in table.cssselect("img.thumb")] == ["/shown/downloads/books/picture.png"]
+    assert [head.text_content() for head in table.cssselect("thead th")] == ["Picture", "Item", "Our price", "Changed"]
+    types = {name: browser.get(f"{browser.base}/shown/downloads/books/{name}", timeout=10) for name in files}
+    assert {name: answer.headers["Content-Type"] for name, answer in types.items() if answer.status_code == 200} == {
+        "picture.png": "image/png", "notes.txt": "text/plain; charset=utf-8"}
+    assert "sandbox" in types["notes.txt"].headers["Content-Security-Policy"]
+    assert types["fake.png"].status_code == types["page.html"].status_code == 404
+
+
+@pytest.mark.parametrize("run", ["asyncio"], indirect=True)
+def test_a_spider_is_paused_until_a_time_and_its_cookies_are_counted_and_cleared(browser, world):
+    jar = world.settings.data_dir / "jars" / "books.txt"
+    jar.parent.mkdir(mode=0o700)
+    jar.write_text("# Netscape HTTP Cookie File\n.books.example\tTRUE\t/\tFALSE\t4102444800\ttaste\tsecret-value-1\n"
+                   "books.example\tFALSE\t/\tFALSE\t0\tsession\tsecret-value-2\n")
+    proof = proof_of(browser)
+    command = RequestedActions._command
+    world.actions.service = SimpleNamespace(
+        next_slots=lambda name, count: next_times(world.store, world.settings, name, count, now=NOW),
+        session_state=lambda name: session_requests.session_state(command, world.settings, name),
+        clear_cookies=lambda name: session_requests.clear_cookies(command, world.settings, name))
+    own = page(browser, "/spiders/books")
+    assert len(own.cssselect(".slots li")) == 5
+    for until, status in (("2026-12-24T08:00", 303), ("2020-01-01 00:00", 409), ("tomorrow", 409)):
+        paused = browser.post(f"{browser.base}/spiders/books/pause", data={**proof, "until": until, "reason": "holidays"}, timeout=60,
+                              headers={"Origin": browser.base}, allow_redirects=False)
+        assert paused.status_code == status, paused.text
+    assert ": holidays" in page(browser, "/spiders/books").text_content()
+    with world.store.read() as connection:
+        assert paused_spiders.pauses(connection, now=NOW)["books"].until.isoformat() == "2026-12-24T00:00:00+00:00", "the time is one of the pages' zone"
+    shown = page(browser, "/spiders/books/session")
+    assert re.search(r"books\.example\s*3", " ".join(cell.text_content() for cell in shown.cssselect("tbody tr > *"))), "two, and the one of the settings"
+    assert "secret-value" not in shown.text_content()
+    assert "c00kie" not in shown.text_content()
+    run = world.run("live", 5, None)
+    refused = browser.post(f"{browser.base}/spiders/books/clear-cookies", data=proof, timeout=60, headers={"Origin": browser.base})
+    assert (refused.status_code, f"run {run.id} is in progress" in refused.text) == (409, True)
+    runs.end_run(world.store, run, runs.Ending(Outcome.SUCCEEDED), Progress(), now=NOW)
+    cleared = browser.post(f"{browser.base}/spiders/books/clear-cookies", data=proof, timeout=60, headers={"Origin": browser.base}, allow_redirects=False)
+    assert cleared.headers["Location"] == "/spiders/books/session?cleared"
+    assert "secret-value" not in jar.read_text()
 
 
 def test_items_are_searched_filtered_and_sorted_and_one_has_its_history_with_a_chart(browser, world):

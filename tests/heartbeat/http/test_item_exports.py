@@ -41,7 +41,7 @@ def export(world):
     return export
 
 
-@pytest.mark.parametrize("run", ["asyncio"], indirect=True)
+@pytest.mark.parametrize("run", ["uvloop"], indirect=True)  # the loop of the service: its subprocesses write to sockets
 def test_the_pages_and_the_api_export_the_items_that_match_as_csv_json_and_xlsx(browser, world, export):
     links = [link.get("href") for link in _page(browser, "/spiders/books/items?q=lamp&state=present").cssselect("a[download]")]
     assert links == [f"/spiders/books/items.{form}?q=lamp&state=present" for form in ("csv", "xlsx", "json")]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.heartbeat.http import console
+from pipeline.heartbeat.http.console.items import SORTS
 from pipeline.heartbeat.http.console.mail.digests import MUTE_HOURS
 from pipeline.heartbeat.http.console.renderer import FIGURES
 from pipeline.heartbeat.http.console.spider import PAUSE_HOURS
@@ -20,7 +21,7 @@ from pipeline.store.files.log_lines import LEVELS
 TEMPLATES = Path(console.__file__).parent / "templates"
 BY_VALUE = {"ok", "degraded", "failing", "paused", "running", "trouble first", "name", "next run", "last run", "just now", "{span} ago",
             "in {span}", "{n} d", "{n} h", "{n} min", "{n} s", "waiting to start", "on the site", "all",
-            "seen last", "seen first", "key, A to Z", "key, Z to A", *PAUSE_HOURS.values(), *MUTE_HOURS.values(), *MessageState, *REBUILD_STEPS, *DownloadState, *ChangeKind, "stopping…", "schedule", "manual", "catch-up", "after", "resume", "retry",
+            "Show the proposed rules", "Show what the rules matched", "Show the runs", *SORTS.values(), *PAUSE_HOURS.values(), *MUTE_HOURS.values(), *MessageState, *REBUILD_STEPS, *DownloadState, *ChangeKind, "stopping…", "schedule", "manual", "catch-up", "after", "resume", "retry",
             *LEVELS, *(outcome.value.replace("_", " ") for outcome in PageOutcome), *(name.replace("_", " ") for name in FIGURES), *(outcome.value.replace("_", " ") for outcome in Outcome)}
 """Texts that code chooses."""
 

@@ -11,10 +11,10 @@ import pytest
 from lxml import html
 from sqlalchemy import update
 
+from pipeline.display.file_types import file_type
 from pipeline.errors import SettingsError
 from pipeline.languages import wording
 from pipeline.mail.digests.build import build
-from pipeline.mail.render.file_types import file_type
 from pipeline.store.database.schema import download_files, downloads
 from pipeline.store.mail import digests
 from tests.mail.conftest import NOW

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 from aiohttp import ETag, web
 from pydantic import BaseModel
@@ -158,20 +158,12 @@ class Api:
 
     def _json(self, model: BaseModel) -> bytes:
         """Return a model as JSON, with the secrets of the settings masked in each text."""
-        masked = _in_texts(model.model_dump(mode="json", by_alias=True), self._context.actions.mask)
+        masked = self._context.actions.mask.in_values(model.model_dump(mode="json", by_alias=True))
         return json.dumps(masked, separators=(",", ":")).encode()  # ASCII, so a lone surrogate of a site stays an escape
 
     async def _openapi(self, request: web.Request) -> web.StreamResponse:
         query_of(request, Route("GET", "", "", lambda call: Reply(call.body), None).query)
         return _response(request, self._document.content, 200, {})
-
-
-def _in_texts(value: Any, mask: Any) -> Any:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {mask(name): _in_texts(each, mask) for name, each in value.items()}
-    return [_in_texts(each, mask) for each in value] if isinstance(value, list) else value
 
 
 def _response(request: web.Request, content: bytes, status: int, headers: dict[str, str]) -> web.Response:

@@ -9,6 +9,7 @@ from aiohttp import web
 from pipeline.heartbeat.http.access.authorizer import Authorizer
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.add_spider import AddSpiderViews
+from pipeline.heartbeat.http.console.changes import ChangeViews
 from pipeline.heartbeat.http.console.files import FileViews
 from pipeline.heartbeat.http.console.items import ItemViews
 from pipeline.heartbeat.http.console.mail.digests import DigestViews
@@ -36,7 +37,7 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, RunViews, RunRowViews, DigestViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
+            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

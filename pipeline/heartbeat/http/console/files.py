@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import quote
 
 from aiohttp import web
 
 from pipeline.heartbeat.http import atom as feeds
 from pipeline.heartbeat.http.console.site import Site, or_404
-from pipeline.heartbeat.http.stored_files import in_file_thread, send_file
+from pipeline.heartbeat.http.operations.spiders import is_known
+from pipeline.heartbeat.http.request_threads import in_request_thread
+from pipeline.heartbeat.http.stored_files import send_file, stored_file
+from pipeline.store.console import lists
 
 
 class FileViews:
@@ -24,15 +28,17 @@ class FileViews:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         """Return a stored file, or the range of bytes that the request asks for (RFC 9110, 14)."""
-        return await send_file(or_404(await self._site.from_files(self._actions.stored_file, request.match_info["key"])), request)
+        return await send_file(or_404(await self._site.from_files(partial(stored_file, self._actions.store), request.match_info["key"])), request)
 
     async def _runs_feed(self, request: web.Request) -> web.Response:
         return self._feed(request, "runs", feeds.runs_ended(await self._site.snapshot(), self._site.authorizer.service_id), page="/")
 
     async def _changes_feed(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = or_404(await in_file_thread(self._actions.spider, name))
-        return self._feed(request, f"{name}: changes", list(feeds.changed_items(found.changes, self._site.authorizer.service_id)),
+        if not await in_request_thread(is_known, self._actions.store, self._actions.settings, name):
+            raise web.HTTPNotFound
+        changes = await in_request_thread(partial(lists.changes_page, self._actions.store, spider=name, limit=feeds.ENTRIES))
+        return self._feed(request, f"{name}: changes", list(feeds.changed_items(changes, self._site.authorizer.service_id)),
                           page=f"/spiders/{quote(name)}")
 
     def _feed(self, request: web.Request, title: str, entries: list[feeds.Entry], *, page: str) -> web.Response:

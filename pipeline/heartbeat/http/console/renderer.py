@@ -17,7 +17,7 @@ from pipeline.heartbeat.http.atom import xml_text
 from pipeline.heartbeat.snapshot.history import RECENT
 from pipeline.heartbeat.snapshot.schema import PastRun
 from pipeline.languages import PageTexts, page_texts, reasons
-from pipeline.model import Change, PagePicture, Run
+from pipeline.model import Run
 from pipeline.text import escape_line, shown_url, size_for_people, span_for_people, stamp
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -52,7 +52,7 @@ class PageRenderer:
         self._templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took, "ago": self._ago, "reason": self._reason,
-                                    "percent": _percent, "at": self._at, "difference": difference, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock,
+                                    "percent": _percent, "at": self._at, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock,
                                     "site_link": site_link, "linked": linked, "short": short}
         self._templates.globals |= {"figures": FIGURES, "state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
         self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
@@ -61,7 +61,7 @@ class PageRenderer:
     def render(self, template: str, *, mask: Callable[[str], str], **facts: object) -> str:
         """Return the text that a template produces with the variables in `facts`.
 
-        mask: function that masks secrets; the template filters `plain` and `difference` apply this function to scraped text.
+        mask: function that masks secrets; the template filter `plain` applies this function to scraped text.
         """
         return self._templates.get_template(template).render(mask=mask, **facts)
 
@@ -150,19 +150,6 @@ def took(run: Run) -> str:
     if run.started_at is None:
         return "–"
     return span_for_people(((run.ended_at or datetime.now(UTC)) - run.started_at).total_seconds())
-
-
-@pass_context
-def difference(context: Context, change: Change) -> list[tuple[str, str, str]]:
-    """Return each field that a change affects: its name, its value before the change and its value after."""
-    def short(value: object) -> str:
-        picture = PagePicture.of(value, change.spider)
-        if picture is not None:
-            return Markup('<a href="/files/{}">{} x {}</a>').format(quote(picture.file), picture.width, picture.height)
-        return _short("" if value is None else plain(context, str(value)))
-
-    return [(plain(context, name), short(change.before.get(name)), short(change.after.get(name)))
-            for name in change.fields]
 
 
 @pass_context

@@ -17,6 +17,7 @@ from pipeline.heartbeat.http.access.authorizer import FAILURE, Authorizer, Handl
 from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.saved_changes import SavedChanges
+from pipeline.heartbeat.http.console.shown_items import ShownItems
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
@@ -65,10 +66,14 @@ class Site:
 
     async def html(self, template: str, **facts: object) -> web.Response:
         """Return a page. A thread renders it, because a large page takes tens of milliseconds, in which the event loop answers others."""
-        render = partial(self.pages.render, template, authorized=True, may_act=self.authorizer.may_act, csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
+        render = partial(self.pages.render, template, authorized=True, may_act=self.authorizer.may_act, display=self.display(), csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
                          mask=self.actions.mask, **facts)
         page = await in_request_thread(render)
         return web.Response(text=page, content_type="text/html")
+
+    def display(self) -> ShownItems:
+        """Return what shows items and changes, with the settings, the secrets and the language of now."""
+        return ShownItems(self.actions.settings, self.actions.mask, self.pages.texts.language, self.pages.zone)
 
     async def from_files(self, read: Callable[[_Key], _T], key: _Key) -> _T:
         """Return what `read` returns. If the object store does not answer, the response is 503."""

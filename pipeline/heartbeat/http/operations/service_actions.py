@@ -61,6 +61,23 @@ class CheckReport:
     lines: list[str]
 
 
+@dataclass(frozen=True)
+class HostCookies:
+    """The cookies of a session for one host. count: those that have not expired. expires: when the first of them does; None if none has an end."""
+
+    host: str
+    count: int
+    expires: datetime | None
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """What a session of a spider has stored. storage: the sites of which it has web storage, in words."""
+
+    hosts: list[HostCookies]
+    storage: list[str]
+
+
 class ServiceActions(Protocol):
     """What the service does for the pages and the API. All methods raise PipelineError for what a user may not do or cannot have."""
 
@@ -93,3 +110,13 @@ class ServiceActions(Protocol):
     async def mend_spider(self, name: str) -> MendingReport: ...
 
     async def apply_rules(self, name: str, number: str) -> SavedSpider: ...
+
+    def next_slots(self, spider: str, count: int) -> list[datetime]:
+        """Return the next times at which a spider is due, whether it is paused or not."""
+        ...
+
+    async def session_state(self, spider: str) -> SessionState: ...
+
+    async def clear_cookies(self, spider: str) -> str:
+        """Remove the cookies, the token and the web storage of a spider, and say what was removed. Raises UsageError while it runs."""
+        ...

@@ -1,13 +1,14 @@
-"""Operations on spiders: pause and resume."""
+"""Operations on spiders: run, pause and resume."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from pipeline.errors import UsageError
+from pipeline.model import Run
 from pipeline.settings import Settings, nearest
 from pipeline.store import Store
-from pipeline.store.runs import paused_spiders
+from pipeline.store.runs import paused_spiders, runs
 from pipeline.store.runs.paused_spiders import Pause
 
 LONGEST_REASON = 300
@@ -17,6 +18,23 @@ def check_known(settings: Settings, name: str) -> None:
     """Raise UsageError for a spider that is not in the settings."""
     if name not in settings.spiders:
         raise UsageError(f"no spider named {name!r}{nearest(name, settings.spiders)}", where="settings.toml: spiders")
+
+
+def run_now(store: Store, settings: Settings, name: str, *, now: datetime) -> Run:
+    """Request a run of a spider; return the waiting run, or a skipped run with the reason in `error`.
+
+    Raises UsageError if the spider is unknown, or if another process requested a run at the same moment.
+    """
+    check_known(settings, name)
+    run = runs.claim_slot(store, name, f"manual {now.isoformat()} {store.owner}", due_at=now, reason="manual", now=now, overlap=settings.spiders[name].overlap)
+    if run is None:
+        raise UsageError("another process requested a run of this spider at the same moment", where=name, fix="try again")
+    return run
+
+
+def is_known(store: Store, settings: Settings, name: str) -> bool:
+    """Return whether a spider is in the settings, or was once and has stored runs."""
+    return name in settings.spiders or bool(runs.history(store, name, limit=1))
 
 
 def pause(store: Store, settings: Settings, name: str, *, until: datetime | None, reason: str, now: datetime) -> Pause:

@@ -11,7 +11,7 @@ from pipeline.heartbeat.http.api.paging import id_before, page_of
 from pipeline.heartbeat.http.api.resources.runs import check_known_spider
 from pipeline.heartbeat.http.api.resources.types import Number
 from pipeline.heartbeat.http.api.route import DEFAULT_LIMIT, MOST, Call, Model, Page, PageQuery, Route, not_found
-from pipeline.heartbeat.http.stored_files import in_file_thread, send_file
+from pipeline.heartbeat.http.stored_files import in_file_thread, send_file, stored_file
 from pipeline.model import DownloadState
 from pipeline.store.console import lists
 from pipeline.text import shown_url
@@ -61,7 +61,7 @@ def get_download(call: Call) -> Download:
 
 async def get_content(call: Call) -> web.StreamResponse:
     row = await in_file_thread(_row, call)
-    found = await in_file_thread(call.context.actions.stored_file, row.key) if row.key else None
+    found = await in_file_thread(stored_file, call.context.store, row.key) if row.key else None
     if found is None:
         raise not_found("no file of this download is stored")
     return await send_file(found, call.request)

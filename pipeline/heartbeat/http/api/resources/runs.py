@@ -25,6 +25,7 @@ from pipeline.heartbeat.http.api.route import (
     not_found,
 )
 from pipeline.heartbeat.http.operations import runs as operations
+from pipeline.heartbeat.http.operations.spiders import run_now
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.model import Change, ChangeKind, Json, Outcome, Progress, Run, Transfer
 from pipeline.store.console import lists
@@ -171,7 +172,7 @@ def stop_run(call: Call) -> RunModel:
 def start_run(call: Call) -> Reply:
     check_spider(call)
     started = call.context.now()
-    run = call.context.actions.run_now(call.name)
+    run = run_now(call.context.store, call.context.settings, call.name, now=call.context.now())
     location = {"Location": f"{PREFIX}/runs/{run.id}"}
     if run.ended_at is not None:  # skipped, because a run is in progress
         raise ApiProblem("conflict", run.error, headers=location)
