@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import re
 import resource
 import socket
 import threading
@@ -35,14 +36,7 @@ TOKEN = Token("t0ken-" * 8)
 ZEROS = bytes(64 * 2**20)
 BOMBS = {"gzip": gzip.compress, "deflate": zlib.compress, "br": partial(brotli.compress, quality=1), "zstd": zstd.compress}
 FORM = "application/x-www-form-urlencoded"
-ROUTES = (
-          "/spiders/books/items", "/spiders/books/items/1", "/spiders/books/items/1/forget", "/pictures/downloads/1",
-          "/", "/livez", "/healthz", "/readyz", "/status.json", "/metrics", "/style.css", "/live.js", "/overview.js", "/events", "/icon.svg", "/enter", "/sign-out",
-          "/spiders/books", "/spiders/books/run", "/spiders/books/pause", "/spiders/books/resume", "/runs/1", "/runs/1/events", "/runs/1/stop",
-          "/digests", "/digests/books", "/digests/books/preview", "/digests/books/preview/downloads/1/1", "/digests/books/send", "/digests/books/mute",
-          "/digests/books/unmute", "/outbox/retry", "/messages/1/attachments/1", "/messages/1/drop", "/messages/1/rebuild", "/messages/1/again", "/reload.js", "/instance", "/runs/1/log", "/spiders/books/items.csv", "/settings", "/settings/reload", "/outbox", "/messages/1", "/messages/1/body", "/messages/1/retry", "/messages/1/seen", "/files/downloads/1", "/feed.atom",
-          "/spiders/new", "/spiders/new/suggest", "/spiders/new/draft", "/spiders/books/edit", "/spiders/books/try", "/spiders/books/save", "/spiders/books/mend", "/spiders/books/apply",
-          "/spiders/books/feed.atom", "/nowhere")
+
 
 
 @pytest.fixture
@@ -76,10 +70,13 @@ def exchange(address, data):
         return found
 
 
-def test_every_route_of_the_server_is_among_those_tried(port):
-    served = {resource_.canonical.replace("{name}", "books").replace("{id}", "1").replace("{place}", "1").replace("{form}", "csv").replace("{key}", "downloads/1") for resource_ in port.http_app.resources()
-              if not resource_.canonical.startswith("/api/")}  # the API reads JSON, and has tests of its own
-    assert served <= set(ROUTES)
+def routes_of(heartbeat):
+    """The path of each route of the pages, with values for its parameters, and of none. The API reads JSON, and has tests of its own."""
+    values = {"name": "books", "id": "1", "place": "1", "form": "csv", "key": "downloads/1"}
+    found = {re.sub(r"{(\w+)}", lambda name: values[name[1]], resource_.canonical) for resource_ in heartbeat.http_app.resources()
+             if not resource_.canonical.startswith("/api/")}
+    assert len(found) > 60
+    return sorted(found | {"/nowhere"})
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
@@ -88,7 +85,7 @@ def test_no_route_decompresses_or_keeps_a_body(port, caplog, coding):
     body = BOMBS[coding](ZEROS) if coding in BOMBS else ZEROS[:200_000]
     exchange(port.address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
     before = memory_kb()
-    for path in ROUTES:
+    for path in routes_of(port):
         for method in ("GET", "POST", "PUT"):
             head = (f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nContent-Encoding: {coding}\r\n"
                     f"Content-Length: {len(body)}\r\n\r\n").encode("latin-1")
