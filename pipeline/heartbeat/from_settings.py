@@ -11,7 +11,7 @@ from pipeline.heartbeat.access import AccessPolicy, parse_networks
 from pipeline.heartbeat.addresses import base_url, pages_url, socket_path
 from pipeline.heartbeat.connections.limits import ServerLimits
 from pipeline.heartbeat.connections.listeners import ListenOptions, tls_context
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo, utc_now
 from pipeline.heartbeat.snapshot.cache import HealthChecks, SnapshotSource
 from pipeline.heartbeat.snapshot.loop_health import HealthThresholds
@@ -27,7 +27,7 @@ from pipeline.store.health import write_probe
 _log = logging.getLogger("pipeline")
 
 
-def server_from_settings(settings: Settings, store: Store, source: SnapshotSource, actions: AdminActions, *, version: str,
+def server_from_settings(settings: Settings, store: Store, source: SnapshotSource, actions: OperationsContext, *, version: str,
                          clock: Callable[[], datetime] = utc_now, not_ready: Callable[[], str] = str) -> HeartbeatServer:
     """Create a heartbeat server from the settings, without starting the server.
 

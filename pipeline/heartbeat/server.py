@@ -26,8 +26,8 @@ from pipeline.heartbeat.connections.listeners import BACKLOG, ListenOptions, bin
 from pipeline.heartbeat.connections.refusals import refusal_for
 from pipeline.heartbeat.connections.time_slice import TimeSlice
 from pipeline.heartbeat.connections.tls_handshakes import TlsHandshakes
-from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.app import HttpApp
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.protocols.connection import Connection
 from pipeline.heartbeat.protocols.responder import Responder
 from pipeline.heartbeat.protocols.udp import UdpProtocol
@@ -67,7 +67,7 @@ class HeartbeatServer:
     """
 
     def __init__(self, source: SnapshotSource, listen: ListenOptions, *, limits: ServerLimits | None = None,
-                 access: AccessPolicy | None = None, actions: AdminActions | None = None,
+                 access: AccessPolicy | None = None, actions: OperationsContext | None = None,
                  checks: HealthChecks | None = None, service: ServiceInfo | None = None) -> None:
         service = service or ServiceInfo()
         self._listen = listen

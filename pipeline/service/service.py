@@ -22,7 +22,7 @@ import pipeline
 from pipeline.errors import UsageError
 from pipeline.heartbeat.connections.open_files import OPEN_FILES_FIX, open_files_for, raise_open_files
 from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.notify.monitors import MonitorNotifier
 from pipeline.heartbeat.token import load_or_create_token
 from pipeline.model import Run
@@ -153,7 +153,7 @@ class Service:
         self._item_indexing = ItemIndexing(state, lambda: bool(self._runner.performing))
         self._digests = DigestBuilder(state, self._runner, self._wake_outbox, lambda: self._worker.builds_digests)
         self._outbox = OutboxRole(state, self._housekeeping, self._rebuild_digests) if OUTBOX in roles else None
-        self._actions = AdminActions(store, lambda: state.settings, utc_now, on_run=state.wake_dispatcher, on_plan=state.slots_changed.set,
+        self._actions = OperationsContext(store, lambda: state.settings, utc_now, on_run=state.wake_dispatcher, on_plan=state.slots_changed.set,
                           on_mail=self._wake_outbox, on_stop=self._stop_runs)
         self._scheduling = Scheduling(on_due=state.slots_changed.set, on_clock=self._clock_was_set,
                                       on_failure=state.note_failure, now=utc_now)

@@ -16,7 +16,7 @@ from pipeline.heartbeat.addresses import pages_url
 from pipeline.heartbeat.client import HeartbeatClient, client_for
 from pipeline.heartbeat.connections.listeners import ListenOptions
 from pipeline.heartbeat.from_settings import log_addresses, server_from_settings
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.server import HeartbeatServer
 from pipeline.heartbeat.token import Token
 from pipeline.store import open_store
@@ -128,7 +128,7 @@ def test_a_client_outside_the_allowed_networks_is_closed_without_an_answer(start
 def test_the_settings_configure_the_server_and_its_client(settings, tmp_path, caplog):
     found = settings('[heartbeat]\nsocket = "var/s"\n')
     store = open_store(found.data_dir)
-    actions = AdminActions(store, lambda: found, lambda: NOW)
+    actions = OperationsContext(store, lambda: found, lambda: NOW)
 
     async def serve():
         heartbeat = server_from_settings(found, store, Service(), actions, version="1")

@@ -12,7 +12,7 @@ from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.api_client import ApiClient
 from pipeline.heartbeat.connections.listeners import tls_context
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.token import load_or_create_token
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -39,7 +39,7 @@ class Installation:
         self.write(heartbeat)
         self.store = open_store(folder / "var")
         self.token = load_or_create_token(folder / "var")
-        self.actions = AdminActions(self.store, lambda: self.settings, lambda: NOW)
+        self.actions = OperationsContext(self.store, lambda: self.settings, lambda: NOW)
         tls = tls_context(self.settings)
         self.server = start(actions=self.actions, access=AccessPolicy(self.token), tls=tls, **listen)
         self.warnings = []

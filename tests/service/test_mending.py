@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.heartbeat.http.actions import AdminActions
-from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.operations.spider_details import spider_details
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.service import mending
@@ -50,11 +49,10 @@ def status_and_page(program: Program) -> tuple[list[str], list[str]]:
     settings, now = load(program.folder / "settings.toml"), datetime.now(UTC)
     store = program.open_store()
     snapshot = build_snapshot(store, settings, DueTimes({}, now, now), version="1")
-    page = AdminActions(store, lambda: settings, lambda: now).spider("lamps")
+    page = spider_details(store, settings, str, "lamps")
     store.close()
     assert page is not None
-    assert "`pipeline mend lamps --apply` writes these rules" in PageRenderer().render(
-        "spider.html", may_act=True, pause_hours={}, mask=str, now=snapshot, page=page, spider=snapshot["spiders"]["lamps"], csrf_token="", feed_key="", authorized=True)
+    assert "`pipeline mend lamps --apply` writes these rules" in page.new_rules_note
     return snapshot["spiders"]["lamps"]["reasons"], page.new_rules
 
 
@@ -195,7 +193,7 @@ def test_a_search_waits_while_the_spider_is_paused(program: Program, site: PageS
 def test_rules_of_a_spider_with_secrets_have_a_digest(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('[spiders.s]\nspider = "feed"\nstart = "http://x.test/"\ncookies = { header = { env = "NOT_SET" } }\n')
-    assert mending._rules(load(path).spiders["s"]) == mending._rules(load(path).spiders["s"])
+    assert mending.rules_of(load(path).spiders["s"]) == mending.rules_of(load(path).spiders["s"])
 
 
 @pytest.mark.sqlite

@@ -23,13 +23,13 @@ from pipeline.heartbeat.http.access.authorizer import Authorizer, Handler
 from pipeline.heartbeat.http.access.identifier import HttpConnection, TooManyWrongTokensError
 from pipeline.heartbeat.http.access.sessions import Lifetimes, Sessions
 from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
-from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.api.api import Api
 from pipeline.heartbeat.http.api.problem import ApiProblem
 from pipeline.heartbeat.http.api.route import ApiContext
 from pipeline.heartbeat.http.console.console import Console
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.error_log import ErrorLogFilter
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.http.request_bodies import FORM_BYTES, has_body, refusal
 from pipeline.heartbeat.protocols.commands.status import health, status
 from pipeline.heartbeat.protocols.responder import Responder
@@ -60,7 +60,7 @@ class HttpApp:
     do its work, apart from the database; "" if it does.
     """
 
-    def __init__(self, responder: Responder, *, host_names: tuple[str, ...] = (), actions: AdminActions | None = None,
+    def __init__(self, responder: Responder, *, host_names: tuple[str, ...] = (), actions: OperationsContext | None = None,
                  zone: tzinfo = UTC, body_s: float = 15.0, not_ready: Callable[[], str] = str, version: str = "") -> None:
         self._responder = responder
         self._not_ready = not_ready
@@ -224,7 +224,7 @@ class HttpApp:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-def _sessions(token: Token | None, actions: AdminActions | None) -> Sessions | None:
+def _sessions(token: Token | None, actions: OperationsContext | None) -> Sessions | None:
     """Return the sessions of browsers, which last as long as the settings say; None if there is no token with which browsers sign in."""
     if token is None:
         return None

@@ -11,7 +11,7 @@ import requests
 from pipeline.errors import UsageError
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.http.access import token_verifier
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.token import load_or_create_token
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -33,7 +33,7 @@ class World:
         settings = load(folder / "settings.toml")
         self.store = open_store(folder / "var")
         self.main = load_or_create_token(folder / "var").reveal()
-        actions = AdminActions(self.store, lambda: settings, lambda: NOW)
+        actions = OperationsContext(self.store, lambda: settings, lambda: NOW)
         self.base = "http://{}:{}".format(*start(source=Service(), actions=actions, access=AccessPolicy(load_or_create_token(folder / "var"))).address)
 
     def ask(self, method, path, token, **options):

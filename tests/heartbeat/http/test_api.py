@@ -13,9 +13,9 @@ from sqlalchemy import insert, select, update
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.http.access import token_verifier
 from pipeline.heartbeat.http.access.rate_limit import RateLimit
-from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.api.problem import TITLES
 from pipeline.heartbeat.http.api.resources import all_routes
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.heartbeat.token import load_or_create_token
@@ -62,7 +62,7 @@ class World:
         self.store = open_store(folder / "var", database)
         self.woken = []
         self.now = NOW
-        self.actions = AdminActions(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
+        self.actions = OperationsContext(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
                                     on_plan=lambda: self.woken.append("plan"), on_mail=lambda: self.woken.append("mail"))
         token = load_or_create_token(folder / "var")
         self.main = token.reveal()

@@ -19,8 +19,8 @@ from sqlalchemy import insert, update
 from pipeline.errors import HeartbeatError
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.client import HeartbeatClient
-from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console import changes as console_changes
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.http.operations.runs import log_tail
 from pipeline.heartbeat.protocols.commands import COMMANDS
 from pipeline.heartbeat.snapshot.build import build_snapshot
@@ -100,7 +100,7 @@ class World:
         self.store = open_store(folder / "var")
         self.woken = []
         self.now = NOW
-        self.actions = AdminActions(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
+        self.actions = OperationsContext(self.store, lambda: self.settings, lambda: self.now, on_run=lambda: self.woken.append("run"),
                          on_plan=lambda: self.woken.append("plan"), on_mail=lambda: self.woken.append("mail"))
         self.token = load_or_create_token(folder / "var")
 

@@ -12,8 +12,8 @@ from lxml import html
 from sqlalchemy import insert, select, update
 
 from pipeline.heartbeat.access import AccessPolicy
-from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.mail.previews import KeptPreviews
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.http.operations.digests import again_offer
 from pipeline.heartbeat.http.operations.message_file import attachments_of, body_of, chunks_of
 from pipeline.heartbeat.http.operations.messages import trouble_of
@@ -64,7 +64,7 @@ class World:
         self.store = open_store(folder / "var")
         self.now = NOW
         self.woken = []
-        self.actions = AdminActions(self.store, lambda: self.settings, lambda: self.now, on_mail=lambda: self.woken.append("mail"))
+        self.actions = OperationsContext(self.store, lambda: self.settings, lambda: self.now, on_mail=lambda: self.woken.append("mail"))
         self.token = load_or_create_token(folder / "var")
         Site(self.store, at=NOW - timedelta(hours=1)).run({"1": {"title": f"Attic {EVIL}", "price": 12}}, files=[(NAME, PDF, "application/pdf")])
         self.first, self.of_group = self.built("slot 1")

@@ -20,7 +20,7 @@ import requests
 
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.connections.limits import ServerLimits
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -44,7 +44,7 @@ def port(start, tmp_path):
     (tmp_path / "settings.toml").write_text("")
     settings = load(tmp_path / "settings.toml")
     store = open_store(settings.data_dir)
-    heartbeat = start(access=AccessPolicy(TOKEN), actions=AdminActions(store, lambda: settings, lambda: NOW))
+    heartbeat = start(access=AccessPolicy(TOKEN), actions=OperationsContext(store, lambda: settings, lambda: NOW))
     yield heartbeat
     store.close()
 

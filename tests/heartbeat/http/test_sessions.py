@@ -12,7 +12,7 @@ from pipeline.cli.settings_check import remarks_on
 from pipeline.errors import SettingsError
 from pipeline.heartbeat.access import AccessPolicy, parse_networks
 from pipeline.heartbeat.http.access import sessions, token_verifier
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.token import Token, load_or_create_token
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -44,7 +44,7 @@ class World:
         self.serve()
 
     def serve(self, token=None, **policy):
-        actions = AdminActions(self.store, lambda: self.settings, lambda: self.now)
+        actions = OperationsContext(self.store, lambda: self.settings, lambda: self.now)
         address = self.start(source=Service(), actions=actions, access=AccessPolicy(token or self.token, **policy), host_names=("news.example.com",)).address
         self.base = "http://{}:{}".format(*address)
 

@@ -12,7 +12,7 @@ from sqlalchemy import insert, update
 
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.connections.limits import ServerLimits
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
@@ -68,7 +68,7 @@ def server(start, tmp_path, limits, storage):
                 download_id=number, spider="books", url="http://site.test/", key=key, name=NAME, size_bytes=len(CONTENT), sha256="0" * 64,
                 content_type="text/html", fetched_at=NOW))
         connection.execute(update(download_files).where(download_files.c.key.like("%doomed%")).values(doomed_at=NOW))
-    yield start(access=AccessPolicy(TOKEN), actions=AdminActions(store, lambda: settings, lambda: NOW), limits=limits)
+    yield start(access=AccessPolicy(TOKEN), actions=OperationsContext(store, lambda: settings, lambda: NOW), limits=limits)
     store.close()
 
 

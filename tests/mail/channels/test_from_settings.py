@@ -8,9 +8,10 @@ import pytest
 
 from pipeline.cli.deliveries import send_digest, send_test_texts
 from pipeline.cli.settings_check.secrets import check_secrets
-from pipeline.heartbeat.http.actions import AdminActions
+from pipeline.heartbeat.http.operations import messages
 from pipeline.mail.digests.preview import preview
 from pipeline.model import MessageState
+from pipeline.settings.masking import Mask
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, Site
 from tests.servers.pages import Answer, PageSite
@@ -69,7 +70,7 @@ def test_a_digest_is_previewed_sent_and_listed_by_the_reference_of_its_channel(s
     assert json.loads(hook.asked[0].body)["message"].splitlines() == ["• New: Lamp @\u200beveryone", "• New: Chair"]
     parked, = stored.list_messages(store)
     assert (parked.state, parked.recipients) == (MessageState.PARKED, ("env:REVOKED",))
-    shown = AdminActions(store, lambda: settings, lambda: NOW, on_run=str, on_plan=str, on_mail=str).body(parked.id)
+    shown = messages.body(store, parked.id, Mask.of(settings))
     assert shown is not None
     assert (shown[0].splitlines()[1:], shown[1]) == (["New: Lamp @everyone", "New: Chair"], "text/plain")
     assert not any(secret in "".join(said) for secret in ("t0ken", "s3cret"))

@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.heartbeat.http.actions import AdminActions
+    from pipeline.heartbeat.http.operations.context import OperationsContext
 
 PREFIX = "/api/v1"
 DEFAULT_LIMIT = 50
@@ -62,7 +62,7 @@ class ApiContext:
     version: of the program. instance: identifies this process; each start of a service has another one.
     """
 
-    actions: AdminActions
+    actions: OperationsContext
     snapshot: Callable[[], Awaitable[Snapshot]]
     version: str = ""
     instance: str = ""

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from pipeline.heartbeat.http.access.authorizer import Authorizer
-from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.add_spider import AddSpiderViews
 from pipeline.heartbeat.http.console.changes import ChangeViews
 from pipeline.heartbeat.http.console.files import FileViews
@@ -24,13 +23,14 @@ from pipeline.heartbeat.http.console.run_rows import RunRowViews
 from pipeline.heartbeat.http.console.settings import SettingsViews
 from pipeline.heartbeat.http.console.site import Site
 from pipeline.heartbeat.http.console.spider import SpiderViews
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.snapshot.schema import Snapshot
 
 
 class Console:
     """All pages. actions: see HttpApp; None means that there is only the overview, without links."""
 
-    def __init__(self, actions: AdminActions | None, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
+    def __init__(self, actions: OperationsContext | None, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
         self._site = Site(actions, authorizer, pages, snapshot) if actions is not None else None
         self._overview = OverviewViews(self._site, authorizer, pages, snapshot)
 

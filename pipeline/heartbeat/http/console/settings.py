@@ -9,7 +9,7 @@ from aiohttp import web
 
 from pipeline.errors import SettingsError
 from pipeline.heartbeat.http.console.site import Site
-from pipeline.settings.in_effect import DEFAULT, Value
+from pipeline.settings.in_effect import DEFAULT, Value, values_in_effect
 from pipeline.settings.restart import ReloadReport
 
 MOST_ROWS = 1000
@@ -37,7 +37,7 @@ class SettingsViews:
         found: list[Value] = []
         problems: list[str] = []
         try:
-            found = await asyncio.to_thread(self._actions.settings_in_effect)
+            found = await asyncio.to_thread(values_in_effect, self._actions.settings)
         except SettingsError as error:
             problems = error.lines()
         mask, wanted = self._actions.mask, search.strip().lower()

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, StoreError, UsageError
 from pipeline.heartbeat.http.access.authorizer import FAILURE, Authorizer, Handler
-from pipeline.heartbeat.http.actions import AdminActions
 from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.saved_changes import SavedChanges
 from pipeline.heartbeat.http.console.shown_items import ShownItems
+from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
@@ -29,7 +29,7 @@ _Key = TypeVar("_Key", str, int)
 class Site:
     """What the views of all pages need. Threads read the store, so the event loop never waits for the store."""
 
-    def __init__(self, actions: AdminActions, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
+    def __init__(self, actions: OperationsContext, authorizer: Authorizer, pages: PageRenderer, snapshot: Callable[[], Awaitable[Snapshot]]) -> None:
         self.actions = actions
         self.authorizer = authorizer
         self.pages = pages

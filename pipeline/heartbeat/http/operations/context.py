@@ -1,4 +1,4 @@
-"""Reads the data for the pages that need the token, and performs the actions of their buttons."""
+"""What the operations of the pages and the API need: store, settings, clock, and the parts of the service to wake."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from datetime import datetime
 from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.model import Run
 from pipeline.settings import Settings
-from pipeline.settings.in_effect import Value, values_in_effect
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 
 
-class AdminActions:
-    """Reads data and performs actions for the pages that need the token.
+class OperationsContext:
+    """What the operations of one server need: the store, the current settings, and what is called after them.
 
-    settings: function that returns the current settings, which change when the settings file is reloaded. clock: function
-    that returns the current time. on_run: called after a run was requested. on_plan: called after a spider was paused or
-    resumed. on_mail: called after a person requested another delivery of a message. on_stop: called in a thread with the runs that a
-    person has asked to stop.
+    settings: returns the current settings, which change when the settings file is reloaded. clock: returns the current time. on_run: called
+    after a run was requested. on_plan: called after a spider was paused or resumed. on_mail: called after a person requested another
+    delivery of a message. on_stop: called in a thread with the runs that a person has asked to stop.
     """
 
     service: ServiceActions | None = None
@@ -28,9 +26,9 @@ class AdminActions:
     def __init__(self, store: Store, settings: Callable[[], Settings], clock: Callable[[], datetime], *,
                  on_run: Callable[[], None] = lambda: None, on_plan: Callable[[], None] = lambda: None,
                  on_mail: Callable[[], None] = lambda: None, on_stop: Callable[[Sequence[Run]], None] = lambda found: None) -> None:
-        self.store = self._store = store
+        self.store = store
         self._settings = settings
-        self.clock = self._clock = clock
+        self.clock = clock
         self.on_run = on_run
         self.on_plan = on_plan
         self.on_mail = on_mail
@@ -51,9 +49,3 @@ class AdminActions:
     def masked(self, text: str) -> str:
         """Return the text with the secrets of the current settings masked."""
         return self.mask(text)
-
-    # Reading
-
-    def settings_in_effect(self) -> list[Value]:
-        """Return the keys of the settings files with their values and files, and the defaults. Raises SettingsError."""
-        return values_in_effect(self._settings())
