@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import TypeAdapter
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, event, insert, update
 
 from pipeline.heartbeat.protocols.commands import COMMANDS, SnapshotCommand
 from pipeline.heartbeat.protocols.commands.status import health
@@ -351,6 +351,21 @@ def test_a_run_in_progress_is_read_once_it_has_ended(store, tell):
     end_run(store, run, Ending(Outcome.SUCCEEDED, "", complete=True), Progress(pages=7), now=NOW)
     found = tell(history=history)["spiders"]["books"]
     assert ([each["id"] for each in found["recent"]], found["day"]["progress"]["pages"], found["running"]) == ([run.id], 7, [])
+
+
+def test_a_snapshot_asks_nothing_about_spiders_of_which_no_run_has_ended(store, tell, ran):
+    ran(2)
+    history = RunHistory()
+    asked = []
+    event.listen(store.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    first, statements = tell(history=history)["spiders"], len(asked)
+    asked.clear()
+    again = tell(history=history)["spiders"]
+    assert len(asked) < statements
+    assert not [statement for statement in asked if "runs.spider = ?" in statement]
+    assert again["books"] is first["books"]
+    ran(1)
+    assert tell(history=history)["spiders"]["books"] is not first["books"]
 
 
 def test_runs_that_retention_has_deleted_leave_the_snapshot(store, tell, ran, monkeypatch):
