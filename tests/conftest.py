@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from pipeline.store import open_store
+from tests.compiled_once import compile_once
 from tests.leaks import leaks, secrets_of
 from tests.servers import ports
 from tests.servers.authority import Authority
@@ -32,16 +33,20 @@ sys.dont_write_bytecode = False
 # A busy machine is no failure: neither an example nor the making of examples has a time limit.
 hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tests")
+compile_once()
 
 
 LONGEST = [
-    "session/login/test_browser_login.py", "service/test_torture.py", "service/test_service.py", "test_contributing.py",
-    "crawl/test_page_limit.py", "service/test_mending.py", "mail/test_render_levels.py", "crawl/processes/test_scaling.py",
-    "workers/test_run_downloads.py", "service/test_postgresql.py", "crawl/browser/test_rendered_crawl.py", "cluster/test_torture.py",
-    "service/test_nodes.py", "service/test_every_digest_option.py", "crawl/browser/test_rendered_login.py",
-    "service/test_digests_and_alerts.py", "cli/test_mend.py", "test_script_applications.py", "mail/test_torture.py",
-    "crawl/test_changes_property.py", "test_dependencies.py", "browser/test_torture.py", "service/test_signals.py",
-    "session/responses/test_incomplete_responses.py", "service/test_full_disk.py", "mail/test_failed_downloads.py"]
+    "session/login/test_browser_login.py", "crawl/processes/test_scaling.py", "crawl/test_page_limit.py",
+    "session/browser/test_browser.py", "service/test_signals.py", "session/test_trusted_origins.py", "service/test_service.py",
+    "cluster/test_torture.py", "service/test_mending.py", "session/login/test_failure_reasons.py",
+    "crawl/browser/test_visual_watch_in_runs.py", "workers/test_run_downloads.py",
+    "session/browser/test_guard_with_chromium.py", "download/test_one_bad_file.py", "download/test_torture.py",
+    "crawl/browser/test_rendered_crawl.py", "service/test_every_digest_option.py", "service/test_postgresql.py",
+    "cli/test_commands.py", "mail/test_render_levels.py", "service/test_nodes.py", "service/test_digests_and_alerts.py",
+    "workers/dispatcher/test_procrastinate.py", "crawl/browser/test_rendered_login.py", "service/test_torture.py",
+    "test_script_applications.py", "test_faults.py", "session/responses/test_incomplete_responses.py",
+    "store/maintenance/test_move.py", "browser/test_torture.py"]
 """Files that take longest. They start first, so that at the end no process waits for one that has a long file left."""
 
 

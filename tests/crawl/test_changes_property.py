@@ -155,7 +155,7 @@ def _check(history: list[Any], comparison: Comparison) -> None:
             assert comparison.same(told, stored[key]), "a difference that ought to have been told"
 
 
-_quick = settings(max_examples=40, deadline=None, derandomize=True, database=None,
+_quick = settings(max_examples=15, deadline=None, derandomize=True, database=None,
                   suppress_health_check=[HealthCheck.too_slow])
 
 

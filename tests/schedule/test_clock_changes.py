@@ -115,11 +115,11 @@ def test_at_every_change_of_the_clocks_each_schedule_is_due_as_defined(name: str
 @pytest.mark.parametrize("name", ZONES)
 def test_a_daily_time_is_due_once_on_each_day_of_five_years(name: str) -> None:
     zone = ZoneInfo(name)
-    for schedule in ("30 2 * * *", "0 0 * * *"):
-        found = [at.astimezone(zone).date() for at in due(schedule, zone, FIRST, LAST - DAY)]
-        assert all(later - earlier == DAY for earlier, later in pairwise(found)), schedule
-        assert date(2028, 2, 29) in found
-        assert len(found) in (1825, 1824)
+    schedule = "0 0 * * *" if name in ("Africa/Cairo", "America/Santiago") else "30 2 * * *"  # within the gaps of the zone
+    found = [at.astimezone(zone).date() for at in due(schedule, zone, FIRST, LAST - DAY)]
+    assert all(later - earlier == DAY for earlier, later in pairwise(found))
+    assert date(2028, 2, 29) in found
+    assert len(found) in (1825, 1824)
 
 
 @pytest.mark.parametrize("name", ZONES)

@@ -38,9 +38,13 @@ def eventually(question: Callable[[], T], *, within_s: float = 20.0, every_s: fl
 
 
 class Program:
-    """A folder with a settings.toml. environment: beside what a service has anyway. root: the repository whose program runs."""
+    """A folder with a settings.toml. environment: beside what a service has anyway. root: the repository whose program runs.
+
+    forks_service: whether a service is forked from a process that has loaded the program.
+    """
 
     root = ROOT
+    forks_service = True
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -126,7 +130,7 @@ class Program:
         """Start the service and do not wait for it."""
         arguments = arguments or ("serve",)
         with self._log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
-            if self._can_be_forked():
+            if self.forks_service and self._can_be_forked():
                 self._service = ForkedProcess(command_server(self.root), list(arguments), self.folder, self.variables(), (nothing, log, log))
             else:
                 self._service = subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], cwd=self.folder,

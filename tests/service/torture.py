@@ -167,6 +167,7 @@ class _Torture:
         self.ended: list[float] = []
         self.mark = f"TORTURE={uuid.uuid4().hex}"
         program.environment["TORTURE"] = self.mark.partition("=")[2]
+        program.forks_service = False  # the mark is searched for in the environment that a process began with
 
     def run(self, rounds: int, until_s: float) -> Tally:
         with self.site, self.server:
