@@ -196,7 +196,7 @@ def _every_file_is_accounted_for(store: Store) -> None:
         known |= {f"logs/digests/{number}.log" for number in connection.execute(select(digests.c.id)).scalars()}
     known |= {key.removesuffix(".eml") + ".html" for key in known if key.endswith(".eml")}
     always = re.compile(r"pipeline\.sqlite3(-wal|-shm)?|serve\.lock|clock|heartbeat-token|jars/[st]\.(txt|json|lock)|hosts/[0-9a-f]+"
-                        r"(\.\d+)?|cache/[st]\.sqlite3(-wal|-shm)?")  # a killed run leaves the side files, and the next one removes them
+                        r"(\.\d+)?|cache/[st]\.sqlite3(-wal|-shm)?|item-index\.sqlite3(-wal|-shm)?")  # a killed run leaves the side files, and the next one removes them
     left = [key for path in store.data_dir.rglob("*") if not path.is_dir()
             if (key := path.relative_to(store.data_dir).as_posix()) not in known and not always.fullmatch(key)]
     assert not left, f"files that belong to nothing: {sorted(left)}"
