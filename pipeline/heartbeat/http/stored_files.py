@@ -81,7 +81,7 @@ def stored_file(store: Store, key: str) -> OfferedFile | None:
             name = connection.execute(select(download_files.c.name).where(
                 download_files.c.key == key, download_files.c.doomed_at.is_(None))).scalar_one_or_none()
     info = store.files.quick.info(key) if name is not None else None
-    if info is None or name is None:
+    if info is None or name is None or (not store.files.is_remote and path.is_symlink()):  # the program stores no links: it could lead to any file
         return None
     return OfferedFile(store.files.quick, info, name, None if store.files.is_remote else path)
 

@@ -26,6 +26,7 @@ CONTENT = b"0123456789" * 1000
 NAME = 'Größe "1"; a\u00a0b.pdf'
 PDF = "downloads/books/größe 1.pdf"
 PAGE = f"pages/books/{'a1' * 16}-site.test_1.html"
+LINK = f"pages/books/{'c3' * 16}-link.html"
 PICTURE_OF_PAGE = f"screenshots/shop/{'b2' * 16}-site.test_1.png"
 COMPRESSED = f"{PDF}.gz"  # another file, with a name that web servers take for a compressed copy
 OFFERED = [PDF, PAGE, PICTURE_OF_PAGE, "messages/12-morning-2026-11-22.csv", "messages/12-2-morning-2026-11-22-pages.zip"]
@@ -78,7 +79,9 @@ def get(server, path, **headers):
 
 
 @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
-def test_files_that_mails_link_to_are_saved_by_the_browser_and_no_others_are_offered(server) -> None:
+def test_files_that_mails_link_to_are_saved_by_the_browser_and_no_others_are_offered(server, tmp_path) -> None:
+    page = next(tmp_path.rglob(PAGE.rpartition("/")[2]))
+    page.with_name(LINK.rpartition("/")[2]).symlink_to(tmp_path / "settings.toml")
     for key in OFFERED:
         answer = get(server, f"/files/{quote(key)}")
         assert (answer.status_code, answer.content) == (200, CONTENT)
@@ -90,7 +93,8 @@ def test_files_that_mails_link_to_are_saved_by_the_browser_and_no_others_are_off
     for key in OTHERS:
         assert get(server, f"/files/{quote(key)}").status_code == 404, key
     for path in ("/files/../heartbeat-token", "/files/%2e%2e/heartbeat-token", "/files/%2fetc/passwd", "/files//etc/passwd",
-                 "/files/downloads/books/..%2f..%2fheartbeat-token", "/files/a%00b", "/files/messages/12-a%2f..%2f..%2fjars%2fx.csv", "/files/"):
+                 "/files/downloads/books/..%2f..%2fheartbeat-token", "/files/a%00b", "/files/messages/12-a%2f..%2f..%2fjars%2fx.csv", "/files/",
+                 f"/files/{LINK}", f"/pictures/{LINK}"):
         assert get(server, path).status_code == 404, path
 
 
