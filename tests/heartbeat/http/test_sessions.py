@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 
 import pytest
 import requests
@@ -12,6 +13,7 @@ from pipeline.cli.settings_check import remarks_on
 from pipeline.errors import SettingsError
 from pipeline.heartbeat.access import AccessPolicy, parse_networks
 from pipeline.heartbeat.http.access import sessions, token_verifier
+from pipeline.heartbeat.http.console import live_rows
 from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.token import Token, load_or_create_token
 from pipeline.settings import load
@@ -281,3 +283,18 @@ def test_every_address_cannot_be_a_trusted_proxy(settings):
     with pytest.raises(SettingsError, match="any client could then claim any address"):
         settings('[heartbeat]\ntrusted_proxies = ["0.0.0.0/0"]\n')
     assert settings('[heartbeat]\ntrusted_proxies = ["127.0.0.1", "10.0.0.0/8"]\n').heartbeat.trusted_proxies
+
+
+@pytest.mark.parametrize("end", ["revoke", "sign out"])
+def test_a_stream_of_events_ends_with_the_token_or_the_session_that_began_it(world, monkeypatch, end):
+    monkeypatch.setattr(live_rows, "EVERY_S", 0.05)
+    token = api_tokens.create(world.store, "ci", "read", now=NOW)
+    browser = world.browser(token)
+    with browser.get(f"{world.base}/events", stream=True, timeout=10) as events:
+        lines = events.iter_lines()
+        next(lines)
+        if end == "revoke":
+            api_tokens.revoke(world.store, "ci", now=NOW)
+        else:
+            assert world.post(browser, "/sign-out", world.proof(browser)).status_code == 303
+        assert len(list(islice(lines, 200))) < 200, "the stream goes on"

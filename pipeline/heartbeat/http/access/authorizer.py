@@ -55,6 +55,10 @@ class Authorizer:
         """Return who sends a request; None if the request has no valid token."""
         return request.get(CALLER)
 
+    async def is_still_valid(self, request: web.Request) -> bool:
+        """Return whether the token or the session of a request is valid still; a stream of events asks before each of them."""
+        return await self._identifier.is_still_valid(request)
+
     @property
     def csrf_token(self) -> str:
         """The CSRF token of the session whose request is being handled, which each form on its pages contains as a hidden field."""

@@ -92,7 +92,14 @@ class Identifier:
         _CURRENT.set(found)
         return found
 
-    async def _caller(self, request: web.Request, client: Client) -> Caller | None:
+    async def is_still_valid(self, request: web.Request) -> bool:
+        """Return whether the token or the session of an identified request is valid still. A response that goes on is no use of the session."""
+        try:
+            return await self._caller(request, request[_CLIENT], is_use=False) is not None
+        except TooManyWrongTokensError:
+            return False
+
+    async def _caller(self, request: web.Request, client: Client, *, is_use: bool = True) -> Caller | None:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             local = self._access.is_local(client.address) and not client.hidden
@@ -101,7 +108,7 @@ class Identifier:
                 self._wrong.count(client.address, given.strip())
             return found.as_user(request.headers.get(USER_HEADER, "")) if found is not None else None
         cookie = request.cookies.get(self.cookie_name(request), "")
-        session = await self._sessions.find(cookie) if self._sessions is not None else None
+        session = await self._sessions.find(cookie, is_use=is_use) if self._sessions is not None else None
         if session is None or self._sessions is None or self._access.token is None:
             return None
         if session.token_hash == hash_of(self._access.token.reveal()):

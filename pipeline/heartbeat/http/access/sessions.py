@@ -61,8 +61,11 @@ class Sessions:
         self._keep(session.id_hash, session)
         return f"{secret}.{self._token.signature_of(secret)}", session
 
-    async def find(self, cookie: str) -> ConsoleSession | None:
-        """Return the session of a cookie, if it has not ended. While the store cannot be read, what was read before is used."""
+    async def find(self, cookie: str, *, is_use: bool = True) -> ConsoleSession | None:
+        """Return the session of a cookie, if it has not ended. While the store cannot be read, what was read before is used.
+
+        is_use: whether this postpones the end of the session.
+        """
         secret = self._secret_of(cookie)
         if secret is None:
             return None
@@ -70,7 +73,7 @@ class Sessions:
         now = self._clock()
         if session is None or now >= session.expires_at or now >= self._lifetimes().expiry(session.created_at, session.last_seen_at):
             return None
-        return await self._note_use(session, now)
+        return await self._note_use(session, now) if is_use else session
 
     def csrf_token(self, cookie: str) -> str:
         return self._token.csrf_token_of(cookie.partition(".")[0])

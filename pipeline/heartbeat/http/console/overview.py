@@ -86,7 +86,7 @@ class OverviewViews:
         await response.prepare(request)
         queue = await self.live.subscribe(since)
         try:
-            while (event := await queue.get()) is not None:
+            while (event := await queue.get()) is not None and await self._authorizer.is_still_valid(request):
                 await response.write(event.encode())
         except ConnectionError:  # the browser has closed the connection
             return response

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, tzinfo
 from functools import partial
 from urllib.parse import urlencode
@@ -74,16 +74,16 @@ class RunViews:
         self._streams += 1
         try:
             await response.prepare(request)
-            await self._stream(run.id, log, response)
+            await self._stream(run.id, log, response, partial(self._site.authorizer.is_still_valid, request))
         except ConnectionError:  # the browser has closed the connection
             return response
         finally:
             self._streams -= 1
         return response
 
-    async def _stream(self, number: int, log: LiveLog, response: web.StreamResponse) -> None:
+    async def _stream(self, number: int, log: LiveLog, response: web.StreamResponse, is_authorized: Callable[[], Awaitable[bool]]) -> None:
         last, day = "", ""
-        while not self._site.stopping.is_set():
+        while not self._site.stopping.is_set() and await is_authorized():
             run, new, event = await in_file_thread(self._live, number, log)
             # If nothing has changed, send a comment: only by writing can the server detect that the client closed the connection.
             await response.write(f"event: progress\ndata: {event}\n\n".encode() if event != last else b":\n\n")
