@@ -98,7 +98,7 @@ def next_steps(settings: Settings, name: str, tried: Mapping[str, Any]) -> Itera
         return
     yield ""
     yield f"next: pipeline run {name}"
-    yield "a running service runs the spider on its `schedule` after a reload (SIGHUP)"
+    yield "a running service runs the spider on its `schedule` after `pipeline reload`"
     if settings.digests:
         first = next(iter(settings.digests))
         yield f'to mail what it finds, add "{name}" to `spiders` of [digests.{first}], or add a digest:'

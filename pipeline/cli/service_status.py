@@ -70,7 +70,7 @@ def status_table(found: dict[str, Any]) -> None:
         figures = last["progress"] if last else {}
         health = f"[{_COLOURS.get(spider['health'], 'red')}]{spider['health']}[/]"
         table.add_row(name, "paused" if spider["paused"] and spider["health"] == "ok" else f"{health}{', paused' if spider['paused'] else ''}",
-                      _short(spider["last_success"]) or "never", _short(spider["next_due"]) or "manual",
+                      _short(spider["last_success"]) or "never", _short(spider["next_due"]) or _without_slot(spider),
                       f"{(last['outcome'] or 'running').replace('_', ' ')}: {counted(figures.get('pages', 0), 'page')}, "
                       f"{counted(figures.get('items', 0), 'item')}" if last else "")
     console.print(table, highlight=False)
@@ -84,6 +84,13 @@ def status_table(found: dict[str, Any]) -> None:
     console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked{refused}   "
                   f"disk: {size_for_people(disk['free_bytes'] or 0)} free"
                   + (f"   database: {size_for_people(size)}" if size is not None else ""), highlight=False)
+
+
+def _without_slot(spider: dict[str, Any]) -> str:
+    if not spider["paused"]:
+        return "manual"
+    until = spider.get("paused_until")
+    return f"paused until {_short(until)}" if until else "when resumed"
 
 
 _SHOWN_SKEW_S = 2.0

@@ -97,7 +97,7 @@ class RunSupervisor:
             await asyncio.to_thread(runs.end_run, state.store, run, runs.Ending(Outcome.FAILED, runs.UNKNOWN_SPIDER, "SpiderError"), None, now=utc_now())
             return
         await asyncio.to_thread(runs.give_back, state.store, run, now=utc_now(), wait=LEFT_FOR)
-        logger.warning("%s run %d was left to another node, because the settings of this one have no spider %s; reload the settings here (SIGHUP)",
+        logger.warning("%s run %d was left to another node, because the settings of this one have no spider %s; reload the settings here (`pipeline reload`)",
                        run.spider, run.id, run.spider)
 
     async def _follow_up(self, run: Run) -> None:

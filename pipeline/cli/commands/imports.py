@@ -130,4 +130,4 @@ def _finish(imported: Imported, settings: Settings | None, *, name: str | None, 
     for variable, what in imported.variables.items():
         click.echo(escape_controls(f"  {variable}: {what}"), err=not writes)
     if writes:
-        click.echo("next: `pipeline check`, then reload the service (SIGHUP), or `pipeline run NAME`")
+        click.echo("next: `pipeline check`, then `pipeline reload` if the service is running, or `pipeline run NAME`")

@@ -34,7 +34,7 @@ def apply(settings: Settings, name: str, found: dict[str, Any]) -> Iterator[str]
     edit = SpiderEdit(settings.file, name, found["changes"])
     copy = edit.apply()
     yield f"{edit.path} was changed; the file as it was is {copy.name}"
-    yield f"a running service reads the change when it gets SIGHUP; `pipeline run {name}` applies it now"
+    yield f"`pipeline reload` gives a running service the new rules; `pipeline run {name}` runs the spider with them now"
 
 
 def fetched(found: dict[str, Any]) -> str:

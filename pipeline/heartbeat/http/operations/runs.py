@@ -131,11 +131,10 @@ def log(store: Store, mask: Callable[[str], str], run: Run, wanted: LogFilter | 
     return ShownLog([_shown(line, mask) for line in found.lines], found.begin, found.end, "" if found.end else _missing(store, run, files), parts)
 
 
-def log_tail(store: Store, mask: Callable[[str], str], run_id: int) -> str:
-    """Return the last lines of a run's log as text, with secrets masked; "" if there is no log."""
+def log_tail(store: Store, mask: Callable[[str], str], run_id: int) -> Sequence[LogLine]:
+    """Return the last lines of a run's log, with secrets masked; nothing if there is no log."""
     run = runs.get_run(store, run_id)
-    return "" if run is None else "\n".join(
-        f"{line.at:%H:%M:%S} {line.text}" if line.at is not None else line.text for line in log(store, mask, run).lines)
+    return () if run is None else log(store, mask, run).lines
 
 
 def _missing(store: Store, run: Run, files: Sequence[Path]) -> str:

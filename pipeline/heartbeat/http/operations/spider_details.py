@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.console import lists
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
+from pipeline.store.files.log_lines import LogLine
 from pipeline.store.runs import runs
 from pipeline.store.runs.paused_spiders import Pause
 
@@ -31,7 +32,7 @@ class SpiderDetails:
     changes: list[Change]
     downloads: list[lists.DownloadRow]
     rules: list[RuleRow]
-    log: str
+    log: Sequence[LogLine]
     new_rules: list[str]
     new_rules_note: str
     pause: Pause | None
@@ -45,5 +46,5 @@ def spider_details(store: Store, settings: Settings, mask: Callable[[str], str],
         return None
     began = next((run for run in history if run.started_at is not None), None)
     return SpiderDetails(name, history, lists.changes_page(store, spider=name, limit=NEWEST), lists.downloads_page(store, name, limit=NEWEST),
-                         rows_of_pass(store, name, began.pass_id) if began else [], log_tail(store, mask, began.id) if began else "",
+                         rows_of_pass(store, name, began.pass_id) if began else [], log_tail(store, mask, began.id) if began else (),
                          *proposed_rules(store, mask, name, history), current_pause(store, name, now=now))
