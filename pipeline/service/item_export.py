@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import IO
 
@@ -46,13 +46,13 @@ class ItemExports:
                 file = Path(folder, "items.xlsx") if form == "xlsx" else None
                 ends_at = asyncio.get_running_loop().time() + LIMIT_S
                 async with _process(_arguments(settings_file, spider, form, wanted, file), errors) as (process, output):
-                    while chunk := await _read(output, ends_at):
+                    while chunk := await _until(ends_at, output.read(_CHUNK_BYTES)):
                         yield chunk
                     if await process.wait() != 0:
                         raise PipelineError(mask(_last_line(errors)) or "the items could not be exported", where=spider)
                 if file is not None:
                     with await asyncio.to_thread(file.open, "rb") as written:
-                        while chunk := await asyncio.to_thread(written.read, _CHUNK_BYTES):
+                        while chunk := await _until(ends_at, asyncio.to_thread(written.read, _CHUNK_BYTES)):
                             yield chunk
         except TimeoutError as error:
             raise PipelineError(f"the export has not ended within {LIMIT_S:.0f} s", where=spider, fix="export fewer items") from error
@@ -60,10 +60,10 @@ class ItemExports:
             self._in_progress -= 1
 
 
-async def _read(output: asyncio.StreamReader, ends_at: float) -> bytes:
-    """Return the next bytes that a process has written; b"" at the end of its output. Raises TimeoutError when the time is over."""
+async def _until(ends_at: float, reading: Awaitable[bytes]) -> bytes:
+    """Return the bytes that are read. Raises TimeoutError when the time of the loop is over."""
     async with asyncio.timeout_at(ends_at):
-        return await output.read(_CHUNK_BYTES)
+        return await reading
 
 
 def _arguments(settings_file: str, spider: str, form: ExportFormat, wanted: ItemFilter, file: Path | None) -> list[str]:

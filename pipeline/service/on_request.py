@@ -204,7 +204,7 @@ class RequestedActions:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(COMMAND_LIMIT_S):
-                output = await process.stdout.read(MOST_BYTES)
+                output = await _all_of(process.stdout)
                 code = await process.wait()
         except TimeoutError as error:
             raise PipelineError(f"`pipeline {arguments[0]}` has not ended within {COMMAND_LIMIT_S:.0f} s") from error
@@ -213,6 +213,14 @@ class RequestedActions:
                 process.kill()
                 await process.wait()
         return code, [escape_line(line) for line in output.decode("utf-8", "replace").splitlines()]
+
+
+async def _all_of(stream: asyncio.StreamReader) -> bytes:
+    """Return what a process writes until it closes the stream, at most MOST_BYTES. One read would return what its first flush wrote."""
+    found = bytearray()
+    while chunk := await stream.read(MOST_BYTES - len(found)):
+        found += chunk
+    return bytes(found)
 
 
 def _mails_in(folder: Path, *, has_news: bool) -> list[PreviewedMail]:

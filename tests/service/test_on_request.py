@@ -54,14 +54,18 @@ def ask(program: Program, site: PageSite) -> Iterator[Ask]:
 
 def test_the_settings_are_checked_and_reloaded(ask: Ask, program: Program) -> None:
     settings = program.folder / "settings.toml"
-    assert ask("POST", "/check").json()["valid"]
+    settings.write_text(settings.read_text() + '[digests.weekly]\nspiders = ["books"]\nto = ["me@example.com"]\n')
+    checked, printed = ask("POST", "/check").json(), program.run("check")
+    assert checked["valid"]
+    assert len(checked["lines"]) > 1
+    assert sorted(checked["lines"]) == sorted((printed.stdout + printed.stderr).splitlines()), "each line, not only the first"
     draft = ask("POST", "/check", json={"toml": '[spiders.films]\nstart = "https://films.example/"\nproxy = "none"\n'}).json()
     assert not draft["valid"]
     assert "films" in "".join(draft["lines"])
     assert ask("POST", "/check", json={"toml": '[spiders.films]\nstart = "https://films.example/"\nitems.fields.title = "h1"\n'}).json()["valid"]
     settings.write_text(settings.read_text().replace("port = ", 'late_after = "1h"\nport = ') + '\n[spiders.films]\nstart = "https://films.example/"\nitems.fields.title = "h1"\n')
     reloaded = ask("POST", "/reload").json()
-    assert reloaded == {"changed": ["heartbeat.late_after", "spiders.films"], "waiting": [], "problems": []}
+    assert reloaded == {"changed": ["heartbeat.late_after", "spiders.films", "digests.weekly"], "waiting": [], "problems": []}
     assert [spider["name"] for spider in ask("GET", "/spiders").json()["items"]] == ["books", "films"]
     settings.write_text("[spiders")
     assert "is not valid TOML" in ask("POST", "/reload").json()["problems"][0]

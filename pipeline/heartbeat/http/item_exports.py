@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
@@ -9,12 +10,16 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
+from pipeline.errors import PipelineError
 from pipeline.heartbeat.http.operations.service_actions import ExportFormat
 
 logger = logging.getLogger(__name__)
 
 _TYPES: dict[ExportFormat, str] = {"csv": "text/csv; charset=utf-8", "json": "application/json",
                                    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+
+CHUNK_S = 60.0
+"""How long a client may take to receive a chunk. Two exports whose clients stand still would otherwise keep everyone from exporting."""
 
 
 async def send_items(request: web.Request, spider: str, form: ExportFormat, chunks: AsyncGenerator[bytes, None]) -> web.StreamResponse:
@@ -31,9 +36,9 @@ async def send_items(request: web.Request, spider: str, form: ExportFormat, chun
         first = await anext(chunks, b"")
         try:
             await response.prepare(request)
-            await response.write(first)
+            await _write(response, first)
             async for chunk in chunks:
-                await response.write(chunk)
+                await _write(response, chunk)
             await response.write_eof()
         except Exception as error:
             if not response.prepared:
@@ -43,3 +48,12 @@ async def send_items(request: web.Request, spider: str, form: ExportFormat, chun
             if request.transport is not None:
                 request.transport.abort()
     return response
+
+
+async def _write(response: web.StreamResponse, chunk: bytes) -> None:
+    """Send a chunk. Raises PipelineError if the client does not receive it in time."""
+    try:
+        async with asyncio.timeout(CHUNK_S):
+            await response.write(chunk)
+    except TimeoutError as error:
+        raise PipelineError(f"the client received nothing for {CHUNK_S:.0f} s") from error

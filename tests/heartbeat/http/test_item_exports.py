@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import csv
 import io
+import threading
 import zipfile
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from sqlalchemy import update
 
 from pipeline.cli.item_export import Wanted, export_items
 from pipeline.errors import PipelineError, UsageError
+from pipeline.heartbeat.http import item_exports
 from pipeline.mail.formats import xlsx_format
 from pipeline.service.item_export import ItemExports
 from pipeline.settings.masking import Mask
@@ -81,6 +83,22 @@ def test_a_third_export_is_refused_a_left_one_ends_its_process_and_an_error_is_t
             await anext(export("csv", spider="--all"))
 
     asyncio.run(scenario())
+
+
+def test_an_export_ends_when_its_client_stands_still(browser, world, monkeypatch):
+    ended = threading.Event()
+
+    async def endless(spider, form, wanted):
+        try:
+            while True:
+                yield bytes(2**20)
+        finally:
+            ended.set()
+
+    world.actions.service = SimpleNamespace(export_items=endless)
+    monkeypatch.setattr(item_exports, "CHUNK_S", 0.3)
+    with browser.get(f"{browser.base}/spiders/books/items.csv", stream=True, timeout=30):  # the body is not read
+        assert ended.wait(30)
 
 
 def test_a_sheet_that_cannot_contain_all_items_is_refused(world, export, monkeypatch, tmp_path):
