@@ -13,7 +13,6 @@ from pipeline.model import Change, ChangeKind, MessageState, Run
 from pipeline.store.crawl.items import change_of
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import changes, download_files, downloads, messages, runs
-from pipeline.store.health.recent_rows import MessageRow
 from pipeline.store.runs.slots import run_of
 
 _RUNS = 50
@@ -36,6 +35,21 @@ class DownloadRow:
     sha256: str
     fetched_at: datetime | None
     key: str
+
+
+@dataclass(frozen=True)
+class MessageRow:
+    """A message in the outbox, without its recipients."""
+
+    id: int
+    subject: str
+    state: MessageState
+    created_at: datetime
+    sent_at: datetime | None
+    next_attempt_at: datetime
+    attempt: int
+    size_bytes: int
+    last_error: str
 
 
 def runs_page(store: Store, *, limit: int, before: int | None = None, spider: str | None = None, outcome: str | None = None,

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pipeline.model import Outcome
-from pipeline.store.health.recent_rows import downloads_of
+from pipeline.store.console.lists import downloads_page
 from tests.crawl.conftest import Crawls
 from tests.crawl.middlewares.test_throttling import Timed
 from tests.servers.pages import Answer, PageSite
@@ -59,7 +59,7 @@ def test_a_robots_txt_that_cannot_be_read_forbids_everything_for_this_run(
         assert (run.complete, "/page" in site.paths(), run.progress.gone) == (fetched, fetched, 0), run.error
         if not fetched:
             assert "robots.txt cannot be read, so this run fetches nothing from the host" in run.error
-            assert "this run fetches nothing from the host" in {row.error for row in downloads_of(crawls.store, "s")}.pop()
+            assert "this run fetches nothing from the host" in {row.error for row in downloads_page(crawls.store, "s", limit=100)}.pop()
             del site.pages["/robots.txt"], other.pages["/robots.txt"]
             run = crawls.perform()
             assert (run.complete, run.progress.downloads) == (True, 1)
@@ -79,7 +79,7 @@ def test_robots_txt_holds_for_files_of_this_and_of_other_hosts(crawls: Crawls, s
         for each in (site, other):
             assert sorted(set(each.paths()) - {"/"}) == ["/yes"]
             assert [asked.path for asked in each.asked].count("/robots.txt") == 1
-        errors = {row.error for row in downloads_of(crawls.store, "s") if row.error}
+        errors = {row.error for row in downloads_page(crawls.store, "s", limit=100) if row.error}
         assert all("robots.txt forbids this URL; set robots = false" in error for error in errors), errors
         crawls.write(spider.replace("download =", "robots = false\ndownload ="))
         assert crawls.perform().progress.downloads_failed == 0

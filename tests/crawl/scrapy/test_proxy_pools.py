@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.model import Outcome
-from pipeline.store.health.recent_rows import downloads_of
+from pipeline.store.console.lists import downloads_page
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port
@@ -117,7 +117,7 @@ def test_a_file_fails_with_the_reason_when_the_only_proxy_is_banned(crawls: Craw
                  f'download = [".d"]\nrobots = false\nbanned.status = [403]\ndownloads.attempts = 1{ITEM}')
     run = crawls.perform()
     assert run.progress.downloads_failed == 1
-    (row,) = downloads_of(crawls.store, "s")
+    (row,) = downloads_page(crawls.store, "s", limit=100)
     assert f"the proxy is banned by {site.url}/file" in row.error
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from pipeline.model import ChangeKind, Download, Item, Outcome, Page, Progress, Reject, Request
 from pipeline.store import Store
+from pipeline.store.console import lists
 from pipeline.store.crawl import commit, frontier, items
 from pipeline.store.files import download_queue
-from pipeline.store.health import recent_rows, status_queries
+from pipeline.store.health import status_queries
 from pipeline.store.mail import digests
 from pipeline.store.runs import runs
 
@@ -36,7 +37,7 @@ def test_any_text_is_a_key_a_value_an_address_and_an_error(store: Store, text: s
         runs.end_run(store, run, runs.Ending(Outcome.FAILED, text, complete=True), done.progress, now=NOW)
     assert [change.kind for change in digests.changes_of(store, [1, 2, 3])] == [ChangeKind.NEW, ChangeKind.CHANGED]
     assert [item.data["value"] for item in items.present(store, "shop")] == [text + "!"]
-    assert len(recent_rows.downloads_of(store, "shop")) == 1
+    assert len(lists.downloads_page(store, "shop", limit=100)) == 1
 
 
 def test_sums_beyond_32_bits_are_correct(store: Store) -> None:

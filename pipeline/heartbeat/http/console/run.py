@@ -17,7 +17,6 @@ from pipeline.heartbeat.http.operations.runs import LiveLog, LogFilter
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.model import Run
 from pipeline.store.files.log_lines import LEVELS, LogLine
-from pipeline.store.health.recent_rows import ROWS
 from pipeline.store.runs import runs
 
 EVENT_EVERY_S = 1.0
@@ -41,7 +40,7 @@ class RunViews:
         log = await in_file_thread(partial(operations.log, self._actions.store, self._actions.mask, found.run))
         return await self._site.html("run.html", now=await self._site.snapshot(), page=found, run=found.run, log=log,
                                      lines=dated(log.lines, self._site.pages.zone), wanted=LogFilter(), problems=operations.problems(found.run),
-                                     known=found.run.spider in self._actions.settings.spiders, most_changes=ROWS)
+                                     known=found.run.spider in self._actions.settings.spiders, most_changes=operations.MOST_CHANGES)
 
     async def _log(self, request: web.Request) -> web.Response:
         """Show some lines of the log of a run: the last ones, or those before the byte `before`."""

@@ -15,13 +15,14 @@ from pipeline.store.console import lists
 from pipeline.store.crawl.rule_counts import RuleRow, rows_of_pass
 from pipeline.store.files.log_lines import LEVELS, LogLine, LogReader, page_after, page_before
 from pipeline.store.files.run_logs import parts_of, run_log_files
-from pipeline.store.health import recent_rows
 from pipeline.store.runs import runs
 from pipeline.store.runs.stop_requests import request_stop
 from pipeline.text import escape_controls
 
 LOG_LINES = 200
 """How many lines of a log one page has."""
+MOST_CHANGES = 100
+"""How many changes the page of a run shows; a page of its own has all."""
 MOST_NEW_LINES = 1000
 """How many new lines a live log shows at once; earlier ones are on the pages of the log."""
 
@@ -76,7 +77,7 @@ def details(store: Store, run_id: int) -> RunDetails | None:
     if run is None:
         return None
     earlier, later = lists.neighbours(store, run)
-    return RunDetails(run, recent_rows.changes_of_run(store, run_id), rows_of_pass(store, run.spider, run.pass_id), earlier, later)
+    return RunDetails(run, lists.changes_page(store, run_id=run_id, limit=MOST_CHANGES), rows_of_pass(store, run.spider, run.pass_id), earlier, later)
 
 
 @dataclass(frozen=True)
