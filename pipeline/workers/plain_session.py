@@ -38,7 +38,10 @@ def plain_settings(url: str, base: Settings | None, *, public_only: bool = False
 
 def name_for(url: str) -> str:
     """Return a name for a spider of this URL: the first label of its host that is not generic, such as "books" for www.books.example."""
-    host = (urlsplit(url).hostname or "").lower()
+    try:
+        host = (urlsplit(url).hostname or "").lower()
+    except ValueError:  # the URL has no valid host; whoever fetches it says so
+        host = ""
     labels = host.split(".") if re.search(r"[a-z]", host) and ":" not in host else []
     specific = [label for label in labels[:-1] or labels if label not in _GENERIC_LABELS]
     name = re.sub(r"[^a-z0-9-]", "", specific[0] if specific else "").strip("-")[:64]

@@ -256,7 +256,7 @@ def test_the_shell_has_the_page_and_the_session_of_the_spider(program: Program, 
 
 @pytest.mark.parametrize(("url", "name"), [
     ("https://www.books.example/list", "books"), ("https://news.ycombinator.example", "ycombinator"), ("http://127.0.0.1:8000/", "site"),
-    ("http://[::1]/", "site"), ("http://localhost/", "site"), ("https://bücher.example/", "bcher"), ("https://intranet/x", "intranet")])
+    ("http://[::1]/", "site"), ("http://[", "site"), ("http://localhost/", "site"), ("https://bücher.example/", "bcher"), ("https://intranet/x", "intranet")])
 def test_a_proposed_spider_has_the_name_of_its_host(url: str, name: str) -> None:
     assert name_for(url) == name
 
