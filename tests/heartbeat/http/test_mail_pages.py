@@ -242,6 +242,9 @@ def test_a_digest_is_muted_for_a_time_and_unmuted(browser, world):
     submit(browser, "/digests/daily", "/digests/daily/mute", until="2026-12-24T08:00")
     assert digest_mutes.muted_until(world.store, now=NOW)["daily"].astimezone(world.settings.zone).isoformat()[:16] == "2026-12-24T08:00"
     submit(browser, "/digests/daily", "/digests/daily/unmute")
+    submit(browser, "/digests/daily", "/digests/daily/mute", until="2026-12-24T08:00-05:00")  # as a script may give it
+    assert digest_mutes.muted_until(world.store, now=NOW)["daily"].isoformat()[:16] == "2026-12-24T13:00"
+    submit(browser, "/digests/daily", "/digests/daily/unmute")
     for wrong in ({"until": "2020-01-01T00:00"}, {"until": "soon"}, {"hours": "1"}):
         assert submit(browser, "/digests/daily", "/digests/daily/mute", **wrong).status_code == 409
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from pipeline.heartbeat.http.console.site import Site, or_404
+from pipeline.heartbeat.http.console.site import Site, number_in, numbers_in, or_404
 from pipeline.heartbeat.http.operations.files import file_to_show, is_picture, path_to_show
 from pipeline.heartbeat.http.operations.spiders import is_known
 from pipeline.heartbeat.http.request_threads import in_request_thread
@@ -31,7 +31,7 @@ class ChangeViews:
     async def _changes(self, request: web.Request) -> web.Response:
         name = await self._name(request)
         kind = next((each for each in ChangeKind if each == request.query.get("kind")), None)
-        found = await in_request_thread(partial(lists.changes_page, self._actions.store, spider=name, limit=ROWS + 1, kind=kind, before=_two_numbers(request)))
+        found = await in_request_thread(partial(lists.changes_page, self._actions.store, spider=name, limit=ROWS + 1, kind=kind, before=numbers_in(request.query.get("after", ""))))
         last = found[ROWS - 1] if len(found) > ROWS else None
         return await self._site.html("changes.html", now=await self._site.snapshot(), name=name, changes=found[:ROWS], kind=kind or "", kinds=list(ChangeKind),
                                      after=f"{last.run_id}-{last.id}" if last is not None else "", first="after" not in request.query,
@@ -42,7 +42,7 @@ class ChangeViews:
         state = next((each for each in DownloadState if each == request.query.get("state")), None)
         after = request.query.get("after", "")
         found = await in_request_thread(partial(lists.downloads_page, self._actions.store, name, limit=ROWS + 1, state=state,
-                                                before=int(after) if after.isdecimal() and len(after) < 19 else None))
+                                                before=number_in(after)))
         return await self._site.html("downloads.html", now=await self._site.snapshot(), name=name, files=shown_files(found[:ROWS]), state=state or "",
                                      states=list(DownloadState), after=found[ROWS - 1].id if len(found) > ROWS else "", first="after" not in request.query,
                                      url=_Url(f"/spiders/{quote(name)}/downloads", state=state or ""))
@@ -77,9 +77,3 @@ def shown_files(rows: list[lists.DownloadRow]) -> list[ShownFile]:
         shown_at = path_to_show(row.key, row.name) if row.key else ""
         found.append((row, shown_at, shown_at if is_picture(row.name) else ""))
     return found
-
-
-def _two_numbers(request: web.Request) -> tuple[int, int] | None:
-    """Return the run and the change after which a page begins; None for the first page, and for what is no position."""
-    run_id, _, change_id = request.query.get("after", "").partition("-")
-    return (int(run_id), int(change_id)) if all(each.isdecimal() and len(each) < 19 for each in (run_id, change_id)) else None

@@ -15,7 +15,7 @@ from aiohttp import web
 from pipeline.errors import PipelineError, UsageError
 from pipeline.heartbeat.http.console.item_charts import charts_of
 from pipeline.heartbeat.http.console.shown_items import ShownItems
-from pipeline.heartbeat.http.console.site import Site, act, number_of, or_404, redirect
+from pipeline.heartbeat.http.console.site import Site, act, number_in, number_of, or_404, redirect
 from pipeline.heartbeat.http.item_exports import send_items
 from pipeline.heartbeat.http.operations.files import stored_pictures
 from pipeline.heartbeat.http.operations.service_actions import ExportFormat
@@ -104,7 +104,7 @@ class ItemViews:
         row = or_404(await in_request_thread(queries.one, self._actions.store, name, number_of(request)))
         before = request.query.get("after", "")
         found = await in_request_thread(partial(changes_of_item, self._actions.store, name, row.key, limit=HISTORY + 1,
-                                                before=int(before) if before.isdecimal() and len(before) < 19 else None))
+                                                before=number_in(before)))
         shown = self._site.display()
         title, link, fields = await in_request_thread(shown.item, name, row)
         charts = await in_request_thread(charts_of, found[::-1], shown.display_of(name), partial(shown.label, name)) if not before else []

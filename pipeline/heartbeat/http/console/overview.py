@@ -21,7 +21,7 @@ from pipeline.heartbeat.http.console.overview_rows import (
     sorted_rows,
 )
 from pipeline.heartbeat.http.console.renderer import PageRenderer
-from pipeline.heartbeat.http.console.site import Site
+from pipeline.heartbeat.http.console.site import Site, number_in
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
 
@@ -79,7 +79,7 @@ class OverviewViews:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Send the rows that change as server-sent events (WHATWG HTML, 9.2). `since`: the number of the state that the page shows."""
         given = request.headers.get("Last-Event-ID") or request.query.get("since", "")
-        since = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else 0
+        since = number_in(given) or 0
         if self.live.is_full:
             return web.Response(status=503, text=f"error: {STREAMS} overviews are live, the maximum; reload the page to see what changed\n")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from pipeline.heartbeat.http.console.site import Site, act, number_of, or_404, redirect
+from pipeline.heartbeat.http.console.site import Site, act, number_in, number_of, or_404, redirect
 from pipeline.heartbeat.http.operations import runs as operations
 from pipeline.heartbeat.http.operations.runs import LiveLog, LogFilter
 from pipeline.heartbeat.http.stored_files import in_file_thread
@@ -46,7 +46,7 @@ class RunViews:
         """Show some lines of the log of a run: the last ones, or those before the byte `before`."""
         store, given = self._actions.store, request.query
         run = or_404(await asyncio.to_thread(runs.get_run, store, number_of(request)))
-        wanted, before = _filter_of(given), _byte_of(given.get("before", ""))
+        wanted, before = _filter_of(given), number_in(given.get("before", ""))
         log = await in_file_thread(partial(operations.log, store, self._actions.mask, run, wanted, before=before, part=given.get("part", "")))
         part = given.get("part", "") if given.get("part") in log.parts else ""
 
@@ -67,7 +67,7 @@ class RunViews:
         run = or_404(await asyncio.to_thread(runs.get_run, self._actions.store, number_of(request)))
         if self._streams >= STREAMS:
             return web.Response(status=503, text=f"error: {STREAMS} pages with live progress are open, the maximum; reload this page to see new progress\n")
-        after = _byte_of(request.headers.get("Last-Event-ID", "")) or _byte_of(request.query.get("after", "")) or 0
+        after = number_in(request.headers.get("Last-Event-ID", "")) or number_in(request.query.get("after", "")) or 0
         log = await in_file_thread(partial(LiveLog, self._actions.store, self._actions.mask, run, _filter_of(request.query), after=after))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         self._streams += 1
@@ -128,8 +128,3 @@ def _day(at: datetime | None, zone: tzinfo) -> str:
 
 def _filter_of(query: Mapping[str, str]) -> LogFilter:
     return LogFilter.of(query.get("level", ""), query.get("q", ""))
-
-
-def _byte_of(text: str) -> int | None:
-    """Return the byte of a log that a parameter contains; None for what is no number."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from pipeline.heartbeat.http.console.site import Site, number_of, or_404
+from pipeline.heartbeat.http.console.site import Site, number_in, number_of, or_404
 from pipeline.model import Change, ChangeKind, DownloadState, Run
 from pipeline.store.console import run_rows
 from pipeline.store.console.lists import changes_page
@@ -70,8 +70,7 @@ class RunRowViews:
         read: returns rows with an id lower than the given one, and the id that the next rows are lower than; None if there are none.
         """
         run = or_404(await asyncio.to_thread(runs.get_run, self._store, number_of(request)))
-        given = request.query.get("before", "")
-        before = int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
+        before = number_in(request.query.get("before", ""))
         rows, more = await asyncio.to_thread(read, run, before)
 
         def url(**changed: object) -> str:

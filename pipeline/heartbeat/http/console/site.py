@@ -98,6 +98,18 @@ def number_of(request: web.Request) -> int:
     return int(request.match_info["id"])
 
 
+def number_in(text: str) -> int | None:
+    """Return the number that a parameter contains, such as an id; None for what is none, and for one that no database has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def numbers_in(text: str) -> tuple[int, int] | None:
+    """Return the two numbers of a position such as "7-12"; None for what is no position."""
+    first, _, second = text.partition("-")
+    numbers = number_in(first), number_in(second)
+    return (numbers[0], numbers[1]) if numbers[0] is not None and numbers[1] is not None else None
+
+
 def or_404(found: _T | None) -> _T:
     if found is None:
         raise web.HTTPNotFound

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from pipeline.errors import UsageError
-from pipeline.heartbeat.http.console.site import Site, act, redirect
+from pipeline.heartbeat.http.console.site import Site, act, numbers_in, redirect
 from pipeline.heartbeat.http.operations import digests as operations
 from pipeline.heartbeat.http.operations.messages import AttachmentNames
 from pipeline.heartbeat.http.operations.service_actions import DigestTime, ServiceActions
@@ -48,7 +48,7 @@ class DigestViews:
         name, store, settings, now = known_digest(self._site, request), self._actions.store, self._actions.settings, self._actions.clock()
         row, = await asyncio.to_thread(operations.digest_rows, store, settings, await self._times(), now=now, names=[name])
         state = await asyncio.to_thread(operations.digest_state, store, settings, name)
-        found = await asyncio.to_thread(messages_of_digest, store, name, limit=ROWS + 1, before=_position(request.query.get("after", "")))
+        found = await asyncio.to_thread(messages_of_digest, store, name, limit=ROWS + 1, before=numbers_in(request.query.get("after", "")))
         sent = found[:ROWS]
         attached = await in_file_thread(self._attachments.of, store, sent)
         said = request.query.get("said", "")
@@ -84,9 +84,10 @@ class DigestViews:
         hours, until = [await field_of(request, field, timeout_s=FORM_S) for field in ("hours", "until")]
         if until:
             try:
-                ends = datetime.fromisoformat(until).replace(tzinfo=settings.zone)
+                ends = datetime.fromisoformat(until)
             except ValueError as error:
                 raise UsageError(f"{until!r} is not a time", where=name, fix="write a time such as 2026-12-24T08:00") from error
+            ends = ends if ends.tzinfo is not None else ends.replace(tzinfo=settings.zone)
         elif hours in MUTE_HOURS:
             ends = now + timedelta(hours=int(hours))
         else:
@@ -121,9 +122,3 @@ def running_service(site: Site) -> ServiceActions:
     if site.actions.service is None:
         raise UsageError("this process builds no digests", fix="use the pages of `pipeline serve`")
     return site.actions.service
-
-
-def _position(after: str) -> tuple[int, int] | None:
-    """Return the message after which a page of the list begins; None for the first page. What is no position counts as not given."""
-    digest, _, message = after.partition("-")
-    return (int(digest), int(message)) if all(part.isascii() and part.isdigit() and len(part) < 19 for part in (digest, message)) else None

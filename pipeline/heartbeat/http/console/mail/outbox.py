@@ -7,7 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
-from pipeline.heartbeat.http.console.site import Site, act, redirect
+from pipeline.heartbeat.http.console.site import Site, act, number_in, redirect
 from pipeline.heartbeat.http.operations import outbox
 from pipeline.model import MessageState
 
@@ -26,7 +26,7 @@ class OutboxViews:
     async def _outbox(self, request: web.Request) -> web.Response:
         state, before = request.query.get("state", ""), request.query.get("before", "")
         wanted = MessageState(state) if state in tuple(MessageState) else None
-        position = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+        position = number_in(before)
         found = await asyncio.to_thread(outbox.page, self._actions.store, wanted, limit=ROWS, before=position)
         refused = await asyncio.to_thread(outbox.refused, self._actions.store, self._actions.settings) if wanted is None and position is None else None
         return await self._site.html("outbox.html", now=await self._site.snapshot(), page=found, state=wanted or "", states=list(MessageState), first=position is None,
