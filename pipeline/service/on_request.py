@@ -165,9 +165,10 @@ class RequestedActions:
     async def apply_rules(self, name: str, number: str) -> SavedSpider:
         return await self._mending.apply(name, number)
 
-    def next_slots(self, spider: str, count: int) -> list[datetime]:
-        """Return the next times at which a spider is due, whether it is paused or not."""
-        return next_times(self._state.store, self._state.settings, spider, count, now=utc_now())
+    def next_slots(self, spider: str, count: int, *, paused_until: datetime | None) -> list[datetime]:
+        """Return the next times at which a spider is due. paused_until: the end of its pause, at which a missed slot is caught up."""
+        now = utc_now()
+        return next_times(self._state.store, self._state.settings, spider, count, now=max(now, paused_until or now))
 
     async def session_state(self, spider: str) -> SessionState:
         """Return of which hosts the session of a spider has cookies, without their values."""

@@ -54,14 +54,15 @@ def serve(settings_file: str, *, once: bool, no_worker: bool) -> None:
 @settings_option
 def reload(settings_file: str) -> None:
     """Reload the settings of the running service, and print what has changed. With problems in the files, it goes on with the settings it has."""
-    from pipeline.cli.options import load_for_heartbeat
     from pipeline.cli.running_service import needed_service
+    from pipeline.settings import load_for_heartbeat
     from pipeline.text import escape_line
-    report = needed_service(load_for_heartbeat(settings_file)).reload()
+    settings, _ = load_for_heartbeat(settings_file)  # the service reports the problems of the files
+    report = needed_service(settings).reload()
     for problem in report.problems:
         click.echo(escape_line(problem), err=True)
     if report.problems:
-        click.echo("the settings were not reloaded", err=True)
+        click.echo("the settings were not reloaded; the service goes on with those that it has", err=True)
         raise SystemExit(UsageError.exit_code)
     click.echo(f"reloaded; changed: {', '.join(map(escape_line, report.changed)) or 'nothing'}")
     if report.waiting:

@@ -208,7 +208,10 @@ def test_a_script_tries_and_saves_a_spider_and_looks_for_new_rules(console: Cons
     assert (mended.status_code, mended.json()["id"], mended.json()["saved"]) == (200, "", None)
     checked = console.api("/check", toml='[spiders.deep]\nstart = "https://a.example/"\nitems.fields.x = { jmes = "' + "(" * 9000 + '" }\n').json()
     assert (checked["valid"], "nested too deeply" in checked["lines"][0]) == (False, True)
+    mistyped = console.post("/spiders/new/suggest", url="htp://me:tippfehler-7@films.example")
+    assert (mistyped.status_code, "tippfehler-7" in main_text(mistyped)) == (422, False)
     audited = console.program.run("audit").stdout
+    assert "tippfehler-7" not in audited
     assert re.search(r"save +spider scripted +done|save.*spider scripted.*done", audited), audited
 
 

@@ -22,8 +22,8 @@ from pipeline.store.access.api_requests import ApiRequest
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 LONGEST_KEY = 255
-LONGEST = timedelta(minutes=3)
-"""A request without a response after this time was interrupted: the longest one, a check or a preview, takes a minute."""
+LONGEST = timedelta(minutes=10)
+"""A request without a response after this time was interrupted. The longest one, a search for new rules, takes 90 s and may wait for two others."""
 _WAIT_S = "1"
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def answer_once(key: str, token: str, route: Route, call: Call, answer: An
     try:
         response = await answer()
     except ApiProblem as problem:
-        if problem.response.status >= 500:  # nothing was done, so the request may be sent again
+        if problem.response.status >= 500:  # not all was done, so the request may be sent again
             await _note(api_requests.forget, call, request)
         else:
             await _finish(call, request, problem.response)

@@ -108,12 +108,14 @@ class AddSpiderViews:
     async def _suggest(self, request: web.Request) -> web.Response:
         url, name, schedule, session, render = [(await field_of(request, each, timeout_s=FORM_S)).strip() for each in _FIELDS]
         form = NewForm(url, name, schedule, session, render)
+        target = "a URL"  # a mistyped one may have a password where no code expects it
         try:
             _check_url(url)
-            request[AUDITED] = Audited(target=shown_url(url))
+            target = shown_url(url)
+            request[AUDITED] = Audited(target=target)
             found = await self._service.suggest(url, render=bool(render), spider=session or None, name=name, schedule=schedule or SCHEDULE)
         except PipelineError as error:
-            request[AUDITED] = Audited(target=shown_url(url), outcome=f"failed: {error}")
+            request[AUDITED] = Audited(target=target, outcome=f"failed: {error}")
             return await self._form(replace(form, message=f"{error}{self._hint(url, error)}"), 422)
         described = [{"toml": each["toml"], "found": each, "sample": SampleTable.of(each["rows"], each["count"]), "reasons": each["reasons"],
                       "notes": each["notes"]} for each in found["proposals"]]
@@ -222,4 +224,4 @@ def _check_url(url: str) -> None:
     except ValueError:
         is_http = False
     if not is_http:
-        raise UsageError(f"{url[:200]!r} is not an http(s) URL", where="URL", fix="write the whole URL, such as https://site.example/list")
+        raise UsageError("this is not an http(s) URL", where="URL", fix="write the whole URL, such as https://site.example/list")

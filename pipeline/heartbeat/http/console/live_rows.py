@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from pipeline.heartbeat.http.console.overview_rows import OverviewRow
@@ -14,6 +15,8 @@ STREAMS = 64
 """Maximum number of overviews that are live at the same time."""
 _WAITING = 8
 """Maximum number of events that wait for a slow browser; the stream of a slower one ends, and the browser reloads the page."""
+
+_log = logging.getLogger(__name__)
 
 Overview = tuple[list[OverviewRow], str]
 """The rows, and the text of the page's head, which says how the whole pipeline is."""
@@ -74,6 +77,15 @@ class LiveRows:
             await asyncio.wait({self._task})
 
     async def _compare(self) -> None:
+        try:
+            await self._send_changes()
+        except Exception:  # noqa: BLE001  without this task, the streams would stay open and say nothing
+            _log.exception("the live rows of the overview have ended because of a bug; browsers that show it connect again")
+            for queue in list(self._subscribers):
+                self._end(queue)
+
+    async def _send_changes(self) -> None:
+        """Send what has changed until nobody shows the overview any more."""
         while self._subscribers:
             await asyncio.sleep(EVERY_S)
             rows, head = await self._read()

@@ -50,10 +50,12 @@ class SpiderViews:
         name = request.match_info["name"]
         found = or_404(await in_file_thread(spider_details, self._actions.store, self._actions.settings, self._actions.mask, name, self._actions.clock()))
         snapshot, service = await self._site.snapshot(), self._actions.service
-        is_set = service is not None and name in self._actions.settings.spiders
-        slots = await in_request_thread(service.next_slots, name, SLOTS) if service is not None and is_set else []
+        table, pause = self._actions.settings.spiders.get(name), found.pause
+        has_slots = table is not None and (pause is None or pause.until is not None)
+        slots = await in_request_thread(partial(service.next_slots, name, SLOTS, paused_until=pause.until if pause else None)) \
+            if service is not None and has_slots else []
         spider = snapshot["spiders"].get(name)
-        return await self._site.html("spider.html", now=snapshot, spider=spider, page=found, pause_hours=PAUSE_HOURS, slots=slots,
+        return await self._site.html("spider.html", now=snapshot, spider=spider, page=found, pause_hours=PAUSE_HOURS, slots=slots, has_login=table is not None and table.login is not None,
                                      files=shown_files(found.downloads), saved=self._site.saved_changes.get(request.query.get("saved", "")),
                                      reasons=[_reason(name, each) for each in (spider["reasons"] if spider else ())])
 

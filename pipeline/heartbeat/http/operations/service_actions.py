@@ -111,8 +111,8 @@ class ServiceActions(Protocol):
 
     async def apply_rules(self, name: str, number: str) -> SavedSpider: ...
 
-    def next_slots(self, spider: str, count: int) -> list[datetime]:
-        """Return the next times at which a spider is due, whether it is paused or not."""
+    def next_slots(self, spider: str, count: int, *, paused_until: datetime | None) -> list[datetime]:
+        """Return the next times at which a spider is due. paused_until: the end of its pause, at which a missed slot is caught up."""
         ...
 
     async def session_state(self, spider: str) -> SessionState: ...

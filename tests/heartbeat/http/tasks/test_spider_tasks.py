@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,16 @@ def test_download_a_file(desk: Desk) -> None:
 
 def test_pause_a_spider_for_a_week(desk: Desk) -> None:
     with desk.task("pause a spider for a week") as page:
-        page.get_by_role("link", name="slow", exact=True).click()
+        page.get_by_role("link", name="books", exact=True).click()
         page.locator("summary", has_text="Pause").click()
         page.get_by_label("For how long").select_option("7 days")
         page.get_by_label("Reason").fill("the shop is closed")
         page.get_by_role("button", name="Pause", exact=True).click()
         expect(page.get_by_text("the shop is closed")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("books paused")
+    assert datetime.fromisoformat(str(page.locator(".slots time").first.get_attribute("datetime"))) > datetime.now(UTC) + timedelta(days=6.9)
     page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("heading", level=1)).not_to_contain_text("paused")
     expect(page.locator("summary", has_text="Pause")).to_be_visible()
     page.get_by_role("link", name="Session", exact=True).click()
     expect(page.get_by_text("The session has no cookies.")).to_be_visible()
