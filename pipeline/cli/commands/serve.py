@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from pipeline.cli.options import load_settings, settings_option
-from pipeline.errors import UsageError
+from pipeline.errors import HeartbeatError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.service import ServiceOptions
@@ -57,8 +57,12 @@ def reload(settings_file: str) -> None:
     from pipeline.cli.running_service import needed_service
     from pipeline.settings import load_for_heartbeat
     from pipeline.text import escape_line
-    settings, _ = load_for_heartbeat(settings_file)  # the service reports the problems of the files
-    report = needed_service(settings).reload()
+    settings, problems = load_for_heartbeat(settings_file)
+    try:
+        service = needed_service(settings)
+    except HeartbeatError as error:
+        raise problems or error from None
+    report = service.reload()  # reports the problems of the files
     for problem in report.problems:
         click.echo(escape_line(problem), err=True)
     if report.problems:
