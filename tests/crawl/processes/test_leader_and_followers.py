@@ -294,17 +294,17 @@ def test_the_runs_line_has_the_notes_of_all_processes(crawls: Crawls) -> None:
         return Answer(f"<rss version='2.0'><channel><item><guid>{asked.path}</guid><title>a</title></item><item><guid>b",
                       headers={"Content-Type": "application/rss+xml"})
 
-    with PageSite({f"/{number}": truncated for number in range(4)}) as site:
+    with PageSite({f"/{number}": truncated for number in range(PAGES)}) as site:
         crawls.write(f"""
             [spiders.s]
             spider = "feed"
-            start = {[f"{site.url}/{number}" for number in range(4)]}
+            start = {[f"{site.url}/{number}" for number in range(PAGES)]}
             robots = false
             processes = 2
         """)
         run = perform(crawls)
-        assert (run.outcome, run.progress.new) == (Outcome.SUCCEEDED, 4), run.error
-        for number in range(4):
+        assert (run.outcome, run.progress.new) == (Outcome.SUCCEEDED, PAGES), run.error
+        for number in range(PAGES):
             assert f"{site.url}/{number} is truncated" in run.error
 
 

@@ -580,7 +580,7 @@ def test_a_spider_is_paused_until_a_time_and_its_cookies_are_counted_and_cleared
     proof = proof_of(browser)
     command = RequestedActions._command
     world.actions.service = SimpleNamespace(
-        next_slots=lambda name, count: next_times(world.store, world.settings, name, count, now=NOW),
+        next_slots=lambda name, count, paused_until: next_times(world.store, world.settings, name, count, now=paused_until or NOW),
         session_state=lambda name: session_requests.session_state(command, world.settings, name),
         clear_cookies=lambda name: session_requests.clear_cookies(command, world.settings, name))
     own = page(browser, "/spiders/books")
