@@ -1,4 +1,4 @@
-"""Keeps the search index of items current, a little at a time, so that a crawl that adds items loses little time to it."""
+"""Keeps the search index of items current, at a pace that costs crawls little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searches for new rules of a spider, and writes them to its settings file, on request of the pages and the API."""
+"""Searches for a spider's new rules and writes them, on request of the pages and the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages show of a spider's session, and how they clear it: by processes of the command `pipeline cookies`.
+"""Shows and clears a spider's session for the pages, by the command `pipeline cookies`.
 
 The modules of sessions would take more memory than the rest of the service.
 """

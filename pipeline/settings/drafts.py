@@ -1,4 +1,4 @@
-"""What the tables of spiders that are added on the pages may share with the spiders of the settings: sessions and private hosts."""
+"""What spiders added on the pages may share with those of the settings: logins, private hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check the table of a spider that somebody writes on the pages or through the API, in a process of its own with limits.
+"""Check the table of a spider that came by the pages or the API, in a process with limits.
 
 `python -m pipeline.cli.settings_check.draft` reads a JSON object from standard input and prints one: see `check` for both, and `check_file`
 if "spider" is null. The service

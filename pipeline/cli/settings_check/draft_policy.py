@@ -1,4 +1,4 @@
-"""What the table of a spider may contain that was written on the pages or through the API, and not in the files of this machine.
+"""What the table of a spider may contain that came by the pages or the API.
 
 Whoever has a token of the service must not run code with it, read files, reach what only this machine can reach, or send the secrets of
 other sites somewhere. Each key is either in WRITABLE or in FILES_ONLY; a test finds a new key that is in neither.

@@ -1,4 +1,7 @@
-"""A thread that reads the store and renders pages for requests, one after the other, so that the event loop seldom waits for its turn."""
+"""A thread that reads the store and renders pages for requests, one after the other.
+
+More such threads would compete with the event loop for the interpreter, and lines would be answered later.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The search index of items: finds all items that contain a text among millions. A file in data_dir that can be deleted at any time.
+"""The search index of items, a file in data_dir: finds all items that contain a text.
 
-The index is an FTS5 table of SQLite (https://www.sqlite.org/fts5.html) that maps each trigram, three characters in a row, to the items that
+The file can be deleted at any time. The index is an FTS5 table of SQLite (https://www.sqlite.org/fts5.html) that maps each trigram, three characters in a row, to the items that
 contain it in a field. A text can be in an item only if each of its trigrams is. What the index finds are candidates: whoever asks
 examines each of them, because an item may contain the trigrams elsewhere, or may have changed since.
 

@@ -1,4 +1,4 @@
-"""The pages that a run fetched, the items that it rejected, and the downloads that its pass requested, the newest first."""
+"""The pages that a run fetched, its rejected items and its downloads, the newest first."""
 
 from __future__ import annotations
 

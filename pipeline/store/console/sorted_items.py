@@ -1,4 +1,4 @@
-"""Pages of a spider's items in orders that no index serves: by a field, and by the time of the last change."""
+"""Pages of a spider's items in orders without an index: by a field or by the last change."""
 
 from __future__ import annotations
 

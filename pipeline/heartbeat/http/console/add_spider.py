@@ -91,9 +91,7 @@ class AddSpiderViews:
 
     @property
     def _service(self) -> ServiceActions:
-        if self._actions.service is None:
-            raise UsageError("this process adds no spiders", fix="open the pages of `pipeline serve`")
-        return self._actions.service
+        return self._site.running_service("this process adds no spiders")
 
     # A new spider
 

@@ -1,4 +1,4 @@
-"""The page of the new rules that are proposed for a spider: look for them, and write them to the settings file."""
+"""The page of a spider's proposed new rules: look for them, and write them to the settings."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ class MendViews:
 
     @property
     def _service(self) -> ServiceActions:
-        if self._actions.service is None:
-            raise UsageError("this process changes no settings", fix="open the pages of `pipeline serve`")
-        return self._actions.service
+        return self._site.running_service("this process changes no settings")
 
     async def _page_of_spider(self, request: web.Request) -> web.Response:
         return await self._stored(self._name(request))

@@ -18,6 +18,7 @@ from pipeline.heartbeat.http.console.renderer import PageRenderer
 from pipeline.heartbeat.http.console.saved_changes import SavedChanges
 from pipeline.heartbeat.http.console.shown_items import ShownItems
 from pipeline.heartbeat.http.operations.context import OperationsContext
+from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
@@ -36,6 +37,12 @@ class Site:
         self.snapshot = snapshot
         self.stopping = asyncio.Event()
         self.saved_changes = SavedChanges()
+
+    def running_service(self, refused: str) -> ServiceActions:
+        """Return what the service does for pages. Raises UsageError with `refused` if this process has no such parts."""
+        if self.actions.service is None:
+            raise UsageError(refused, fix="open the pages of `pipeline serve`")
+        return self.actions.service
 
     def add_pages(self, router: web.UrlDispatcher, pages: dict[str, Handler]) -> None:
         for path, handler in pages.items():

@@ -1,4 +1,4 @@
-"""The page of one spider and that of its session, and their buttons: run now, pause, resume, clear the cookies."""
+"""The pages of one spider and of its session, with buttons to run, pause and clear the cookies."""
 
 from __future__ import annotations
 

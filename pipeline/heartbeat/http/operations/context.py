@@ -1,4 +1,4 @@
-"""What the operations of the pages and the API need: store, settings, clock, and the parts of the service to wake."""
+"""What operations of the pages and the API need: store, settings, clock, and whom to wake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page of a spider shows: its runs, the matches of its rules, its newest changes and downloads, the end of its log."""
+"""What the page of a spider shows: its runs, rules, newest changes and downloads, and log."""
 
 from __future__ import annotations
 

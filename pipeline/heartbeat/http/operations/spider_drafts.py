@@ -1,4 +1,4 @@
-"""The table of a spider that somebody writes on the pages or through the API: its problems, its file, and how it was saved."""
+"""The table of a spider that came by the pages or the API: its problems, and how it was saved."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class DigestViews:
 
     async def _send(self, request: web.Request) -> web.Response:
         name = known_digest(self._site, request)
-        report = await running_service(self._site).send_digest(name)
+        report = await digest_service(self._site).send_digest(name)
         return redirect(said_url(self._site, name, "building" if report.state == "building" else "nothing"))
 
     async def _mute(self, request: web.Request) -> web.Response:
@@ -117,8 +117,6 @@ def known_digest(site: Site, request: web.Request) -> str:
     return name
 
 
-def running_service(site: Site) -> ServiceActions:
-    """Return what the service does for pages. Raises UsageError if this process has no such parts."""
-    if site.actions.service is None:
-        raise UsageError("this process builds no digests", fix="use the pages of `pipeline serve`")
-    return site.actions.service
+def digest_service(site: Site) -> ServiceActions:
+    """Return what the service does for the pages of digests. Raises UsageError if this process has no such parts."""
+    return site.running_service("this process builds no digests")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from pipeline.errors import PipelineError
-from pipeline.heartbeat.http.console.mail.digests import known_digest, running_service
+from pipeline.heartbeat.http.console.mail.digests import digest_service, known_digest
 from pipeline.heartbeat.http.console.mail.messages import mail_frame
 from pipeline.heartbeat.http.console.site import Site, or_404
 from pipeline.heartbeat.http.operations.service_actions import PreviewedMail
@@ -56,7 +56,7 @@ class PreviewViews:
     async def _preview(self, request: web.Request) -> web.Response:
         name = known_digest(self._site, request)
         try:
-            mails = await running_service(self._site).preview_digest(name)
+            mails = await digest_service(self._site).preview_digest(name)
         except PipelineError as error:
             return await self._site.problem(error, back=f"/digests/{quote(name)}")
         return await self._site.html("preview.html", now=await self._site.snapshot(), name=name, mails=mails, key=self._kept.add(name, mails))
