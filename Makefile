@@ -55,7 +55,7 @@ torture: install  ## run the long tests with hundreds of kills and faults; takes
 
 lock:  ## refresh requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --group dev --group build pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra channels --extra charts --extra cluster --extra images --extra postgres --extra s3 --group build --constraints requirements.lock pyproject.toml -o deploy/requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --extra ai --extra archive --extra channels --extra charts --extra cluster --extra images --extra postgres --extra s3 --group build --constraints requirements.lock pyproject.toml -o deploy/requirements.lock
 
 clean:  ## remove .venv and the demo's data
 	rm -rf $(VENV) var

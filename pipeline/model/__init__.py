@@ -4,6 +4,7 @@ Datetimes are timezone-aware and in UTC. Names ending in `_s` are seconds, names
 """
 
 from pipeline.model.crawl import FrontierState, LoginCookie, Page, PageOutcome, Request
+from pipeline.model.exchange import Exchange, HeaderLines, RenderedPage
 from pipeline.model.files import Download, DownloadState, PictureRequest, QueuedDownload, StoredFile, Transfer, together
 from pipeline.model.items import Change, ChangeKind, Item, Json, Reject
 from pipeline.model.mail import (
@@ -20,7 +21,43 @@ from pipeline.model.mail import (
 from pipeline.model.pictures import PICTURE, PICTURES, PagePicture, is_same_picture
 from pipeline.model.runs import DRY_RUN, Health, Outcome, Progress, Run
 
-__all__ = ["DRY_RUN", "PICTURE", "PICTURES", "REBUILD_STEPS", "Again", "Change", "ChangeKind", "DigestClaim", "Download", "DownloadState", "DraftMessage",
-           "FrontierState", "Health", "Item", "Json", "LoginCookie", "Message", "MessageState", "Outcome", "Page", "PageOutcome", "PagePicture", "PictureRequest",
-           "Progress", "QueuedDownload", "Rebuild", "RecipientResult", "RecipientState", "Reject", "Request", "Run", "StoredFile",
-           "Transfer", "is_same_picture", "together"]
+__all__ = [
+    "DRY_RUN",
+    "PICTURE",
+    "PICTURES",
+    "REBUILD_STEPS",
+    "Again",
+    "Change",
+    "ChangeKind",
+    "DigestClaim",
+    "Download",
+    "DownloadState",
+    "DraftMessage",
+    "Exchange",
+    "FrontierState",
+    "HeaderLines",
+    "Health",
+    "Item",
+    "Json",
+    "LoginCookie",
+    "Message",
+    "MessageState",
+    "Outcome",
+    "Page",
+    "PageOutcome",
+    "PagePicture",
+    "PictureRequest",
+    "Progress",
+    "QueuedDownload",
+    "Rebuild",
+    "RecipientResult",
+    "RecipientState",
+    "Reject",
+    "RenderedPage",
+    "Request",
+    "Run",
+    "StoredFile",
+    "Transfer",
+    "is_same_picture",
+    "together",
+]

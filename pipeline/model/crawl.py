@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from pipeline.model.exchange import Exchange
 from pipeline.model.files import Download
 from pipeline.model.items import Item, Json, Reject
 
@@ -97,7 +98,7 @@ class Page:
     applied. The second number is 0 for a rule that is applied to whole pages.
     obstacle: why the page has none of the site's content, such as JavaScript that would build it; "" if nothing suggests so.
     outcome: how the page was fetched, or why not; a page with an error counts as failed. duration_s: how long the server took; None if
-    nothing was sent.
+    nothing was sent. exchanges: the requests and responses of the page, redirects included, if the spider archives pages.
     """
 
     url: str
@@ -122,6 +123,7 @@ class Page:
     obstacle: str = ""
     outcome: PageOutcome = PageOutcome.FETCHED
     duration_s: float | None = None
+    exchanges: tuple[Exchange, ...] = ()
 
     @property
     def end_state(self) -> FrontierState:

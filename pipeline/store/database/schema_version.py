@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, inspect, select, update
 from pipeline.errors import StoreError
 from pipeline.store.database.schema.cluster import schema_versions
 
-HEAD = "0014"
+HEAD = "0016"
 """The number of the last migration of this program; a test compares this number with migrations/."""
 WORKS_WITH = "0008"
 """The oldest program that works with a database of migration HEAD; a test compares this number with migrations/."""

@@ -76,7 +76,7 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
         for trigger in ("note_edited_items", "note_deleted_items") if store.kind == "sqlite" else ():
             connection.execute(text(f"DROP TRIGGER {trigger}"))
         for table in ("host_pauses", "nodes", "session_files", "host_turns", "host_permits", "host_waits", "run_members", "schema_versions", "digest_mutes",
-                      "api_tokens", "audit_log", "console_sessions", "api_requests", "edited_items"):
+                      "api_tokens", "audit_log", "console_sessions", "api_requests", "edited_items", "ai_requests", "judgements", "model_summaries", "archive_files"):
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN queue"))
         connection.execute(text("ALTER TABLE runs DROP COLUMN stop_requested_at"))

@@ -5,6 +5,7 @@ of a lease (leases.py).
 """
 
 from pipeline.store.database.schema.access import api_requests, api_tokens, audit_log, console_sessions
+from pipeline.store.database.schema.archive import archive_files
 from pipeline.store.database.schema.base import metadata
 from pipeline.store.database.schema.cluster import (
     host_permits,
@@ -28,6 +29,7 @@ from pipeline.store.database.schema.crawl import (
 )
 from pipeline.store.database.schema.files import download_files, downloads
 from pipeline.store.database.schema.health import login_cookies, pulse
+from pipeline.store.database.schema.language_model import ai_requests, judgements, model_summaries
 from pipeline.store.database.schema.mail import (
     UNSEEN,
     alerts,
@@ -44,9 +46,11 @@ __all__ = [
     "FAILED_PAGE",
     "NOTE_EDITED_ITEMS",
     "UNSEEN",
+    "ai_requests",
     "alerts",
     "api_requests",
     "api_tokens",
+    "archive_files",
     "audit_log",
     "changes",
     "console_sessions",
@@ -64,10 +68,12 @@ __all__ = [
     "host_turns",
     "host_waits",
     "items",
+    "judgements",
     "login_cookies",
     "mendings",
     "messages",
     "metadata",
+    "model_summaries",
     "nodes",
     "pages",
     "passes",
