@@ -20,6 +20,7 @@ from pipeline.registry import load
 from pipeline.settings.fields.scalars import Table
 from pipeline.settings.fields.schedule import ScheduleTable
 from pipeline.settings.models import (
+    archive,
     cluster,
     digest,
     display,
@@ -39,13 +40,13 @@ from pipeline.settings.models import (
 SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("[pipeline]", root.PipelineTable), ("[pipeline.s3]", root.S3Table), ("[heartbeat]", heartbeat.HeartbeatTable), ("[mail]", mail.MailTable),
     ("[mail.oauth2]", mail.OAuth2Table), ("[mail.dkim]", mail.DkimTable), ("[proxies.NAME]", root.ProxyTable),
-    ("[alerts]", mail.AlertsTable), ("[browser]", render.BrowserTable), ("[cluster]", cluster.ClusterTable), ("[retention]", root.RetentionTable), ("[logs]", root.LogsTable),
+    ("[alerts]", mail.AlertsTable), ("[browser]", render.BrowserTable), ("[archive]", archive.ArchiveTable), ("[cluster]", cluster.ClusterTable), ("[retention]", root.RetentionTable), ("[logs]", root.LogsTable),
     ("[spiders.NAME]", spider.SpiderTable), ("[spiders.NAME.login]", login.LoginTable),
     ("[[spiders.NAME.login.steps]]", login.LoginStepTable), ("[spiders.NAME.login.expired]", login.ExpiredTable),
     ("[spiders.NAME.cookies]", login.CookiesTable), ("[spiders.NAME.items]", extraction.ItemsTable),
     ("[spiders.NAME.items.details]", extraction.DetailsTable), ("[spiders.NAME.pages]", extraction.PagesTable),
     ("[spiders.NAME.render]", render.RenderTable), ("[[spiders.NAME.render.steps]]", render.StepTable),
-    ("[spiders.NAME.watch]", watch.WatchTable), ("[spiders.NAME.watch.visual]", watch.VisualTable), ("[spiders.NAME.downloads]", downloads.DownloadsTable), ("[spiders.NAME.display]", display.DisplayTable),
+    ("[spiders.NAME.watch]", watch.WatchTable), ("[spiders.NAME.watch.visual]", watch.VisualTable), ("[spiders.NAME.downloads]", downloads.DownloadsTable), ("[spiders.NAME.archive]", archive.SpiderArchiveTable), ("[spiders.NAME.display]", display.DisplayTable),
     ("[spiders.NAME.banned]", spider.BannedTable), ("[spiders.NAME.retry]", runs.RetryTable),
     ("[digests.NAME]", digest.DigestTable), ("[[digests.NAME.groups]]", digest.GroupTable), ("[demo]", root.DemoTable),
     ("Requests", request.RequestTable), ("HTTP authentication", request.AuthTable), ("Schedules", ScheduleTable),
@@ -68,7 +69,7 @@ _WORDS = {
     "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours", "Names": "text, or list of texts",
     "CatchUp": "true, false or duration", "ProcessCount": "`\"auto\"` or whole number, 1 to 16", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",
     "DayTexts": "list of days", "GoodDirections": "`\"up\"`, `\"down\"` or table of them", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request",
-    "Render": "`\"browser\"` or table", "Visual": "true, false or table", "Blocked": "text",
+    "Render": "`\"browser\"` or table", "Visual": "true, false or table", "Archive": "true, false, `\"changed\"` or table", "Blocked": "text",
     "ElementSelector": "CSS selector", "WaitCondition": "text", "Key": "text", "Viewport": "text", "LanguageTag": "text", "BrowserZone": "time zone"}
 """What the reference calls each type. A table is called table, and a Literal is shown as its values."""
 

@@ -21,6 +21,7 @@ from pipeline.settings.fields.scalars import (
 from pipeline.settings.fields.schedule import Days, DayTexts, parse_days
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.fields.storage_url import split_storage_url
+from pipeline.settings.models.archive import ArchiveTable
 from pipeline.settings.models.cluster import ClusterTable
 from pipeline.settings.models.digest import DigestTable
 from pipeline.settings.models.heartbeat import HeartbeatTable
@@ -216,6 +217,8 @@ class Settings(Table):
     """Proxies by name: a URL, a table, or a list of URLs and tables, which is a pool."""
     browser: BrowserTable = BrowserTable()
     """Which browser renders pages."""
+    archive: ArchiveTable = ArchiveTable()
+    """How long archived pages are kept, and who confirms when they were archived."""
     cluster: ClusterTable = ClusterTable()
     """How several nodes share the work. Only used with PostgreSQL."""
     alerts: AlertsTable = AlertsTable()

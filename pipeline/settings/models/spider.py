@@ -28,6 +28,7 @@ from pipeline.settings.fields.scalars import (
 from pipeline.settings.fields.schedule import Schedules
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.fields.spider_name import spider_hint
+from pipeline.settings.models.archive import Archive
 from pipeline.settings.models.display import DisplayTable
 from pipeline.settings.models.downloads import DownloadsTable
 from pipeline.settings.models.extraction import (
@@ -197,6 +198,9 @@ class SpiderTable(Table):
     """CPU time limit for parsing and extracting one page. A page that exceeds the limit is skipped for the rest of the pass."""
     downloads: DownloadsTable = DownloadsTable()
     """How files are downloaded, stored and kept."""
+    archive: Archive = None
+    """Whether requests and responses are archived as they were sent, as WARC files: true, "changed" for pages on which a change was found,
+    or a table. See archive.md."""
     display: DisplayTable = DisplayTable()
     """How digests show the fields of the items."""
     args: dict[str, Any] = Field(default_factory=dict)
