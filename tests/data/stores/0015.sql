@@ -436,8 +436,8 @@ INSERT INTO "schema_versions" VALUES('0010','0008',1796022619224055);
 INSERT INTO "schema_versions" VALUES('0011','0008',1796029551584016);
 INSERT INTO "schema_versions" VALUES('0012','0008',1796030934720977);
 INSERT INTO "schema_versions" VALUES('0013','0008',1796033136083358);
-INSERT INTO "schema_versions" VALUES('0014','0008',1796039868541957);
-INSERT INTO "schema_versions" VALUES('0015','0008',1796039868627780);
+INSERT INTO "schema_versions" VALUES('0014','0008',1796040535413210);
+INSERT INTO "schema_versions" VALUES('0015','0008',1796040535493253);
 CREATE TABLE session_files (
 	spider VARCHAR(64) NOT NULL, 
 	name VARCHAR(40) NOT NULL, 
@@ -503,4 +503,5 @@ CREATE TRIGGER note_deleted_items AFTER DELETE ON items BEGIN INSERT INTO edited
               ON CONFLICT (item_id) DO UPDATE SET edits = edits + 1; END;
 CREATE INDEX ix_ai_requests_started_at ON ai_requests (started_at);
 CREATE INDEX ix_judgements_change_id ON judgements (change_id);
+CREATE INDEX ix_judgements_digest_told_id ON judgements (digest, told, id);
 COMMIT;

@@ -87,6 +87,7 @@ def test_a_store_of_the_first_version_keeps_its_items(store: Store, tmp_path: Pa
         connection.execute(text("DROP INDEX ix_pages_failed"))
         for column in ("outcome", "error", "duration_ms", "changes"):
             connection.execute(text(f"ALTER TABLE pages DROP COLUMN {column}"))
+        connection.execute(text("ALTER TABLE changes DROP COLUMN page_url"))
         connection.execute(text("DROP TABLE mendings"))
         connection.execute(text("ALTER TABLE downloads DROP COLUMN failed_passes"))
         connection.execute(text("ALTER TABLE messages DROP COLUMN channel"))

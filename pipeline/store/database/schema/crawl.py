@@ -94,6 +94,7 @@ changes = Table(
     Column("before", PackedJson, nullable=False, default=dict),
     Column("after", PackedJson, nullable=False, default=dict),
     text_column("page_key"),  # the saved page on which the change was found, if a digest attaches pages
+    text_column("page_url"),  # of that page, if the spider archives its pages
     Index(None, "spider", "key"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, ForeignKey, Integer, String, Table, UniqueConstraint
+from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, Integer, String, Table, UniqueConstraint
 
 from pipeline.store.database.column_types import AnyText, Id, Instant
 from pipeline.store.database.schema.base import count_column, metadata, text_column
@@ -32,6 +32,7 @@ judgements = Table(  # whether a change meets the condition of a digest, made on
     text_column("reason"),
     Column("judged_at", Instant, nullable=False),
     UniqueConstraint("digest", "question_hash", "change_id", "content_hash"),
+    Index(None, "digest", "told", "id"),  # what was left out of a digest, page by page
 )
 
 model_summaries = Table(  # the summary of a digest, made once for each group of recipients

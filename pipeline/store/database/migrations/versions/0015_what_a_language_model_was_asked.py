@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.UniqueConstraint('digest', 'question_hash', 'change_id', 'content_hash',
                             name=op.f('uq_judgements_digest_question_hash_change_id_content_hash')))
     op.create_index(op.f('ix_judgements_change_id'), 'judgements', ['change_id'])
+    op.create_index(op.f('ix_judgements_digest_told_id'), 'judgements', ['digest', 'told', 'id'])
     op.create_table(
         'model_summaries',
         sa.Column('digest_id', _ID, nullable=False, autoincrement=False),

@@ -1,4 +1,4 @@
-"""The files of the web archive."""
+"""The files of the web archive, and the page on which a change was found."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,3 +40,4 @@ def upgrade() -> None:
         sa.UniqueConstraint('key', name=op.f('uq_archive_files_key')))
     op.create_index(op.f('ix_archive_files_doomed_at'), 'archive_files', ['doomed_at'])
     op.create_index(op.f('ix_archive_files_spider_day'), 'archive_files', ['spider', 'day'])
+    op.add_column('changes', sa.Column('page_url', sa.Text(), server_default='', nullable=False))
