@@ -11,6 +11,7 @@ from pipeline.settings.fields.scalars import Table, nearest
 from pipeline.settings.fields.schedule import Cron, Days, Every, ScheduleTable, parse_cron, parse_days, parse_when
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.load import load, load_for_heartbeat, schema, secrets
+from pipeline.settings.models.ai import AiTable
 from pipeline.settings.models.archive import ArchiveTable, SpiderArchiveTable
 from pipeline.settings.models.digest import DigestTable, GroupTable, RecipientsTable
 from pipeline.settings.models.display import DisplayTable
@@ -32,7 +33,7 @@ from pipeline.settings.models.root import DemoTable, PipelineTable, Proxy, Proxy
 from pipeline.settings.models.spider import BannedTable, SpiderTable
 from pipeline.settings.models.watch import VisualTable, WatchTable
 
-__all__ = ["MAIL_PROVIDERS", "RECIPIENT", "AlertsTable", "ArchiveTable", "AuthTable", "BannedTable", "BrowserTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DisplayTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
+__all__ = ["MAIL_PROVIDERS", "RECIPIENT", "AiTable", "AlertsTable", "ArchiveTable", "AuthTable", "BannedTable", "BrowserTable", "Condition", "CookiesTable", "Cron", "Days", "DemoTable", "DetailsTable", "DigestTable", "DisplayTable", "DkimTable", "DownloadsTable", "Every", "FieldTable",
            "GroupTable", "HeartbeatTable", "ItemsTable", "Language", "LoginStepTable", "LoginTable", "MailTable", "OAuth2Table", "PagesTable", "Pairs", "PipelineTable", "Proxy",
            "ProxyTable", "RecipientsTable", "RenderTable", "RequestTable", "ScheduleTable", "Secret", "SelectorTable", "Settings", "SpiderArchiveTable", "SpiderTable", "StepTable", "Table", "VisualTable", "WatchTable", "load", "load_for_heartbeat", "nearest",
            "parse_cron", "parse_days", "parse_when", "quiet_between", "quiet_in_s", "quiet_until", "schema", "secrets", "selector"]

@@ -20,6 +20,7 @@ from pipeline.registry import load
 from pipeline.settings.fields.scalars import Table
 from pipeline.settings.fields.schedule import ScheduleTable
 from pipeline.settings.models import (
+    ai,
     archive,
     cluster,
     digest,
@@ -48,7 +49,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("[spiders.NAME.render]", render.RenderTable), ("[[spiders.NAME.render.steps]]", render.StepTable),
     ("[spiders.NAME.watch]", watch.WatchTable), ("[spiders.NAME.watch.visual]", watch.VisualTable), ("[spiders.NAME.downloads]", downloads.DownloadsTable), ("[spiders.NAME.archive]", archive.SpiderArchiveTable), ("[spiders.NAME.display]", display.DisplayTable),
     ("[spiders.NAME.banned]", spider.BannedTable), ("[spiders.NAME.retry]", runs.RetryTable),
-    ("[digests.NAME]", digest.DigestTable), ("[[digests.NAME.groups]]", digest.GroupTable), ("[demo]", root.DemoTable),
+    ("[digests.NAME]", digest.DigestTable), ("[[digests.NAME.groups]]", digest.GroupTable), ("[ai]", ai.AiTable), ("[demo]", root.DemoTable),
     ("Requests", request.RequestTable), ("HTTP authentication", request.AuthTable), ("Schedules", ScheduleTable),
     ("Selectors", extraction.SelectorTable), ("Fields of items", extraction.FieldTable), ("Retention rules", root.KeepTable))
 """The tables with their headings, in the order of the page."""

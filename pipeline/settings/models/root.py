@@ -21,6 +21,7 @@ from pipeline.settings.fields.scalars import (
 from pipeline.settings.fields.schedule import Days, DayTexts, parse_days
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.fields.storage_url import split_storage_url
+from pipeline.settings.models.ai import AiTable
 from pipeline.settings.models.archive import ArchiveTable
 from pipeline.settings.models.cluster import ClusterTable
 from pipeline.settings.models.digest import DigestTable
@@ -233,6 +234,8 @@ class Settings(Table):
     """Spiders by name."""
     digests: dict[str, DigestTable] = Field(default_factory=dict)
     """Digests by name."""
+    ai: AiTable | None = None
+    """The language model that digests may use."""
     demo: DemoTable | None = None
     """The bundled demo site; the service serves it while this table is present."""
     file: Annotated[str, Field(exclude=True)] = ""

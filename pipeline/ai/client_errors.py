@@ -1,0 +1,123 @@
+"""Translate the exceptions of openai, and of the HTTP client below it, into ModelError."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+
+import anyio
+import httpx2
+import openai
+
+from pipeline.ai.errors import ModelError, Reason
+from pipeline.ai.transport import ResponseTooLargeError, UnexpectedCodingError
+from pipeline.text import quoted
+
+_MAX_SAID = 200
+
+_TABLE: tuple[tuple[type[BaseException], Reason, str, bool, bool], ...] = (
+    # exception, reason, sentence, whether another attempt can help, whether the server may have worked on the request
+    (ResponseTooLargeError, Reason.TOO_LONG, "the answer of the language model is too long", False, True),
+    (UnexpectedCodingError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (openai.APITimeoutError, Reason.TIME_LIMIT, "the language model did not answer in time", False, True),
+    (httpx2.ConnectTimeout, Reason.UNREACHABLE, "the language model cannot be reached: the connection timed out", True, False),
+    (httpx2.TimeoutException, Reason.TIME_LIMIT, "the language model did not answer in time", False, True),
+    (httpx2.ConnectError, Reason.UNREACHABLE, "the language model cannot be reached", True, False),
+    (httpx2.ProxyError, Reason.UNREACHABLE, "the language model cannot be reached", True, False),
+    (httpx2.UnsupportedProtocol, Reason.NOT_SET_UP, "the URL of the language model cannot be used", False, False),
+    (httpx2.InvalidURL, Reason.NOT_SET_UP, "the URL of the language model cannot be used", False, False),
+    (httpx2.CookieConflict, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (httpx2.DecodingError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (httpx2.SSEError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (httpx2.TooManyRedirects, Reason.REJECTED, "the server of the language model redirects to another address", False, False),
+    (httpx2.HTTPStatusError, Reason.SERVER_ERROR, "the server of the language model failed", True, True),
+    (httpx2.HTTPError, Reason.CUT, "the answer of the language model was cut short", True, True),
+    (httpx2.StreamError, Reason.CUT, "the answer of the language model was cut short", True, True),
+    (ssl.SSLCertVerificationError, Reason.UNREACHABLE, "the certificate of the language model's server cannot be verified", False, False),
+    (ssl.SSLError, Reason.CUT, "the answer of the language model was cut short", True, True),
+    (anyio.EndOfStream, Reason.CUT, "the answer of the language model was cut short", True, True),
+    (openai.APIConnectionError, Reason.UNREACHABLE, "the language model cannot be reached", True, False),
+    (openai.LengthFinishReasonError, Reason.TOO_LONG, "the answer of the language model is too long", False, True),
+    (openai.ContentFilterFinishReasonError, Reason.REFUSED, "the language model refused to answer", False, True),
+    (openai.APIResponseValidationError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (openai.AuthenticationError, Reason.REJECTED, "the server of the language model does not accept the key of the API", False, False),
+    (openai.PermissionDeniedError, Reason.REJECTED, "the server of the language model does not accept the key of the API", False, False),
+    (openai.NotFoundError, Reason.REJECTED, "the server of the language model does not know the model or the URL", False, False),
+    (openai.RateLimitError, Reason.RATE_LIMITED, "the server of the language model asks to wait", True, False),
+    (openai.ConflictError, Reason.SERVER_ERROR, "the server of the language model failed", True, False),
+    (openai.InternalServerError, Reason.SERVER_ERROR, "the server of the language model failed", True, False),
+    (openai.APIStatusError, Reason.REJECTED, "the server of the language model rejected the request", False, False),
+    (openai.APIError, Reason.SERVER_ERROR, "the server of the language model failed", True, True),
+    (openai.OpenAIError, Reason.SERVER_ERROR, "the request to the language model failed", False, True),
+    (openai.InvalidWebhookSignatureError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (UnicodeError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (ValueError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (OSError, Reason.CUT, "the answer of the language model was cut short", True, True),
+)
+"""The first row that fits an exception says what it means. A subclass is before its base class."""
+_FIXES = {
+    Reason.UNREACHABLE: "check that the server runs, and [ai] base_url",
+    Reason.NOT_SET_UP: "correct [ai] base_url",
+}
+
+
+def translated(error: BaseException, where: str) -> ModelError:
+    """Return what an exception of the client means. where: the host of the server.
+
+    An exception that no row names, such as a mistake in the client itself, counts as a failure without another attempt.
+    """
+    root = _root(error)
+    _, reason, sentence, retry, sent = next((row for row in _TABLE if isinstance(root, row[0])),
+                                            (Exception, Reason.SERVER_ERROR, "the request to the language model failed", False, True))
+    if isinstance(root, openai.APIStatusError):
+        if 300 <= root.status_code < 400:
+            reason, sentence = Reason.REJECTED, "the server of the language model redirects to another address"
+        elif root.status_code in (400, 413, 422):
+            reason = Reason.BAD_REQUEST
+        elif root.status_code in (408, 425):
+            reason, sentence, retry = Reason.SERVER_ERROR, "the server of the language model failed", True
+        sentence += f": HTTP {root.status_code}{said_by(root)}"
+    elif isinstance(root, openai.APIError) and type(root) is openai.APIError:
+        sentence += f": “{_short(root.message)}”"
+    return ModelError(sentence, where=where, fix=_FIXES.get(reason, ""), retry=retry, reason=reason, retry_after_s=_retry_after(root), sent=sent)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return what openai wrapped into an APIConnectionError: the exception of the HTTP client, or the one below it about the certificate."""
+    found = error
+    while True:
+        cause = found.__cause__ or (found.__context__ if isinstance(found, httpx2.ConnectError) else None)
+        if cause is None or not isinstance(found, (openai.APIConnectionError, httpx2.ConnectError)):
+            return found
+        if isinstance(found, httpx2.ConnectError) and not isinstance(cause, ssl.SSLError):
+            inner = _root(cause) if isinstance(cause, Exception) else cause
+            return inner if isinstance(inner, ssl.SSLCertVerificationError) else found
+        found = cause
+
+
+def said_by(error: openai.APIStatusError) -> str:
+    """Return what the server said with an error status, as “text” after a comma; "" if it said nothing."""
+    body = error.body
+    said = body.get("message") or body.get("error") or body.get("detail") if isinstance(body, Mapping) else body
+    text = _short(said) if isinstance(said, str) else ""
+    return f", “{text}”" if text else ""
+
+
+def _short(text: str) -> str:
+    text = quoted(text.replace("”", "\"").replace("“", "\""))
+    return text if len(text) <= _MAX_SAID else text[:_MAX_SAID - 1] + "…"
+
+
+def _retry_after(error: BaseException) -> float:
+    """Return the seconds that a Retry-After header asks to wait, whether it has a number or a date (RFC 9110, 10.2.3); 0 without one."""
+    if not isinstance(error, openai.APIStatusError):
+        return 0.0
+    value = error.response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdecimal():
+        return float(value[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time()) if value else 0.0
+    except (ValueError, OverflowError):
+        return 0.0

@@ -1,0 +1,1 @@
+"""What the language model was asked: its requests, their tokens and their outcomes."""
