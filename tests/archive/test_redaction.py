@@ -1,0 +1,115 @@
+"""What is removed from exchanges before they are archived."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.archive.redaction import Redaction
+from pipeline.model import RenderedPage
+from tests.archive.exchanges import HTML, exchange
+
+REDACTION = Redaction(headers=["X-Key"], fields=["iban"], params=["session"], secrets=["p@ss wörd/1", "1234", "abc"])
+
+
+@pytest.mark.parametrize(("name", "value", "stored"), [
+    (b"Cookie", b"sid=c0ffee; theme=dark", b"sid=****; theme=****"),
+    (b"cookie", b"nonsense", b"****"),
+    (b"COOKIE", b'a="x;y"', b"a=****; ****"),
+    (b"Set-Cookie", b"sid=c0ffee; Path=/; HttpOnly; Expires=Wed, 01 Jan 2027 00:00:00 GMT", b"sid=****; Path=/; HttpOnly; Expires=Wed, 01 Jan 2027 00:00:00 GMT"),
+    (b"Set-Cookie", b"sid=a; Path=/, other=secret; x=secret", b"sid=****"),
+    (b"Authorization", b"Bearer eyJhbGciOi", b"Bearer ****"),
+    (b"Proxy-Authorization", b"c2VjcmV0", b"****"),
+    (b"x-key", b"anything", b"****"),
+    (b"Referer", b"https://me:secret@books.example/?session=1&page=2", b"https://books.example/?session=****&page=2"),
+    (b"Location", b"/login?next=%2F&%73ession=abcdef", b"/login?next=%2F&%73ession=****"),
+    (b"Link", b"<https://books.example/?SESSION=1>; rel=next", b"<https://books.example/?SESSION=****>; rel=next"),
+    (b"X-Echo", "p@ss wörd/1".encode(), b"****"),
+    (b"X-Echo", b"p%40ss%20w%C3%B6rd%2F1 and p%40ss+w%C3%B6rd%2F1", b"**** and ****"),
+    (b"X-Amount", b"123456", b"****56"),
+    (b"X-Short", b"abc", b"abc"),
+    (b"From", b"me@books.example", b"me@books.example"),
+    (b"ETag", b'"a=b"', b'"a=b"'),
+])
+def test_headers(name: bytes, value: bytes, stored: bytes) -> None:
+    lines = ((b"Host", b"books.example"), (name, value))
+    redacted = REDACTION.apply(exchange(request_headers=lines, response_headers=lines))
+    assert redacted.exchange.request_headers == redacted.exchange.response_headers == ((b"Host", b"books.example"), (name, stored))
+    text = name.decode()
+    assert redacted.notes == ((f"request header {text}", f"response header {text}") if stored != value else ())
+
+
+FORM = b"application/x-www-form-urlencoded"
+PARTS = (b"--x\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"a\"\r\nContent-Type: text/plain\r\n\r\n%s\r\n"
+         b"--x\r\nContent-Disposition: form-data; name=\"q\"\r\n\r\nbooks\r\n--x--\r\n")
+
+
+@pytest.mark.parametrize(("content_type", "body", "stored", "notes"), [
+    (FORM, b"user=me&Password=hunter2&q=a+b", b"user=me&Password=****&q=a+b", ("form field Password",)),
+    (FORM + b"; charset=utf-8", b"IBAN=DE00&%70assword=x&token=", b"IBAN=****&%70assword=****&token=", ("form field IBAN", "form field password")),
+    (FORM, b"q=p%40ss+w%C3%B6rd%2F1", b"q=****", ("secret of the settings in the request body",)),
+    (b"multipart/form-data; boundary=x", PARTS % (b"pwd", b"hunter2"), PARTS % (b"pwd", b"****"), ("form field pwd",)),
+    (b'Multipart/Form-Data; boundary="x"', PARTS % (b"name", b"me"), PARTS % (b"name", b"me"), ()),
+    (b"multipart/form-data", b"hunter2", b"****", ()),
+    (b"application/json", b'{"user": "me", "login": [{"password": "hunter2", "n": 1}]}', b'{"user": "me", "login": [{"password": "****", "n": 1}]}', ("form field password",)),
+    (b"application/json", b'{"user":"me"}', b'{"user":"me"}', ()),
+    (b"application/json", b'{"password": "hunter2"', b'{"password": "hunter2"', ()),
+    (b"application/json", b"[" * 9999, b"[" * 9999, ()),
+    (b"text/plain", b"password=x&pin=1234", b"password=x&pin=****", ("secret of the settings in the request body",)),
+])
+def test_request_bodies(content_type: bytes, body: bytes, stored: bytes, notes: tuple[str, ...]) -> None:
+    headers = ((b"Content-Type", content_type), (b"Content-Length", str(len(body)).encode()))
+    redacted = REDACTION.apply(exchange(method="POST", request_headers=headers, request_body=body))
+    assert redacted.exchange.request_body == stored
+    assert tuple(note for note in redacted.notes if "body" in note or "field" in note) == notes
+    named = dict(redacted.exchange.request_headers)
+    assert named[b"Content-Length"] == str(len(stored)).encode()
+    assert named.get(b"X-Orig-Content-Length") == (None if stored == body else str(len(body)).encode())
+
+
+@pytest.mark.parametrize(("url", "stored"), [
+    ("https://me:secret@books.example/?session=1#top", "https://books.example/?session=****"),
+    ("https://books.example/p%40ss%20w%C3%B6rd%2F1/", "https://books.example/****/"),
+    ("https://books.example/?session=", "https://books.example/?session="),
+    ("https://books.example/?obsession=1", "https://books.example/?obsession=1"),
+])
+def test_urls(url: str, stored: str) -> None:
+    redacted = REDACTION.apply(exchange(url))
+    assert (REDACTION.url(url), redacted.exchange.url) == (stored, stored)
+    assert ("parts of the URL" in redacted.notes) is ("****" in stored)
+
+
+def test_a_secret_in_a_response_is_removed_from_the_decoded_body() -> None:
+    secret = json.dumps("p@ss wörd/1").strip('"').encode()
+    headers = ((b"Content-Encoding", b"gzip"), (b"Content-Length", b"77"))
+    redacted = REDACTION.apply(exchange(body=gzip.compress(HTML + secret), request_headers=(), response_headers=headers))
+    assert redacted.exchange.body == HTML + b"****"
+    assert redacted.exchange.response_headers == ((b"X-Orig-Content-Encoding", b"gzip"), (b"Content-Length", str(len(HTML) + 4).encode()),
+                                                  (b"X-Orig-Content-Length", b"77"))
+    assert redacted.notes == ("secret of the settings in the response body, which is stored decoded",)
+
+
+@pytest.mark.parametrize(("changes", "note"), [
+    ({"body": gzip.compress(HTML * 9), "response_headers": ((b"Content-Encoding", b"gzip"),)}, None),
+    ({"body": b"price: 1234", "response_headers": ()}, None),  # a secret of four characters is in many pages that do not contain it
+    ({"body": gzip.compress(HTML * 99)[:-9], "response_headers": ((b"Content-Encoding", b"gzip"),)}, "not searched"),
+    ({"body": b"x", "response_headers": ((b"Content-Encoding", b"compress"),)}, "not searched"),
+])
+def test_any_other_body_is_stored_as_it_was_received(changes: dict[str, Any], note: str | None) -> None:
+    redacted = REDACTION.apply(exchange(request_headers=(), **changes))
+    assert redacted.exchange.body == changes["body"]
+    assert (note in "".join(redacted.notes)) if note else (redacted.notes == ())
+
+
+def test_a_secret_in_a_rendered_page_is_removed() -> None:
+    redacted = REDACTION.apply(exchange(rendered=RenderedPage("<input value='p@ss wörd/1'>".encode(), b"\x89PNG")))
+    assert redacted.exchange.rendered == RenderedPage(b"<input value='****'>", b"\x89PNG")
+    assert "secret of the settings in the rendered page" in redacted.notes
+
+
+def test_an_exchange_without_secrets_is_unchanged() -> None:
+    plain = exchange(request_headers=((b"Host", b"books.example"),), response_headers=((b"Server", b"x"),))
+    assert (REDACTION.apply(plain).exchange, REDACTION.apply(plain).notes) == (plain, ())
