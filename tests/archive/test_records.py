@@ -37,8 +37,7 @@ def stored(*exchanges: Exchange, redaction: Redaction | None = None) -> list:
 @settings(max_examples=150)
 @given(request=LINES, response=LINES, body=st.binary(max_size=300), status=st.integers(100, 599), method=st.sampled_from(["GET", "POST", "HEAD", "PATCH"]),
        reason=VALUE, query=st.text(max_size=20), request_body=st.binary(max_size=50))
-def test_a_record_has_every_byte_of_the_exchange(  # noqa: PLR0917  hypothesis names them
-        request: tuple, response: tuple, body: bytes, status: int, method: str, reason: bytes, query: str,
+def test_a_record_has_every_byte_of_the_exchange(*, request: tuple, response: tuple, body: bytes, status: int, method: str, reason: bytes, query: str,
                                                  request_body: bytes) -> None:
     sent = exchange("/search?" + query.replace("#", "").replace("\ud800", ""), request_headers=request, response_headers=response, body=body, status=status,
                     method=method, reason=reason, request_body=request_body)
