@@ -1,0 +1,151 @@
+"""The last full record of each URL of a spider, to which revisit records refer: an SQLite file beside the segments.
+
+The file is a cache. Its rows are written after the records that they name are on the disk, so that a process that is killed leaves a
+row too few and never one too many. Without the file, the next record of each URL is a full one again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+MAX_AGE = timedelta(days=7)
+"""A revisit record refers only to a record of at most this age: each week has full copies."""
+_NAME = "originals.sqlite3"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_IN_ONE_STATEMENT = 500
+_TABLE = """CREATE TABLE IF NOT EXISTS originals (url BLOB PRIMARY KEY, digest BLOB NOT NULL, record_id BLOB NOT NULL, at INTEGER NOT NULL,
+            etag BLOB NOT NULL, last_modified BLOB NOT NULL) WITHOUT ROWID"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Original:
+    """A full record. digest: SHA-256 of its payload. record_id: UUID of the record. etag, last_modified: of the response, or b""."""
+
+    url: str
+    digest: bytes
+    record_id: bytes
+    at: datetime
+    etag: bytes = b""
+    last_modified: bytes = b""
+
+
+class Originals:
+    """The last full record of each URL. Used by one thread. A file that cannot be used is deleted, or ignored."""
+
+    def __init__(self, folder: Path, now: datetime, max_age: timedelta = MAX_AGE) -> None:
+        self._path = folder / _NAME
+        self._max_age = min(max_age, MAX_AGE)
+        self._database: sqlite3.Connection | None = None
+        for _ in range(2):  # a damaged file is deleted, and made again
+            try:
+                self._database = _opened(self._path)
+                with self._database:
+                    self._database.execute("DELETE FROM originals WHERE at < ?", (_micros(now - MAX_AGE),))
+            except sqlite3.Error as error:
+                self._drop(error)
+            else:
+                break
+
+    def find(self, urls: Iterable[str], now: datetime) -> dict[str, Original]:
+        """Return the originals of those URLs that have one that is not too old."""
+        if self._database is None:
+            return {}
+        keys = {_key(url): url for url in urls}
+        names, found = list(keys), {}
+        try:
+            for start in range(0, len(names), _IN_ONE_STATEMENT):
+                part = names[start:start + _IN_ONE_STATEMENT]
+                marks = ",".join("?" * len(part))
+                rows = self._database.execute(f"SELECT * FROM originals WHERE url IN ({marks}) AND at >= ?",  # noqa: S608  only question marks
+                                              (*part, _micros(now - self._max_age)))
+                for key, digest, record_id, at, etag, last_modified in rows:
+                    found[keys[key]] = Original(keys[key], digest, record_id, _EPOCH + timedelta(microseconds=at), etag, last_modified)
+        except sqlite3.Error as error:
+            self._drop(error)
+            return {}
+        return found
+
+    def add(self, originals: Sequence[Original]) -> None:
+        """Store originals whose records are on the disk."""
+        if self._database is None or not originals:
+            return
+        try:
+            with self._database:
+                self._database.executemany("INSERT OR REPLACE INTO originals VALUES (?, ?, ?, ?, ?, ?)",
+                                           [(_key(each.url), each.digest, each.record_id, _micros(each.at), each.etag, each.last_modified)
+                                            for each in originals])
+        except sqlite3.Error as error:
+            self._drop(error)
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _drop(self, error: sqlite3.Error) -> None:
+        """Go on without the file. It is deleted unless it is only in use, or the disk is full."""
+        logger.warning("The list of archived pages %s cannot be used: %s. Pages are archived in full.", self._path, error)
+        self.close()
+        if not isinstance(error, sqlite3.OperationalError):
+            forget(self._path.parent)
+
+
+def known(folder: Path, url: str, now: datetime, request_headers: Mapping[bytes, bytes] | None = None) -> bool:
+    """Return whether a revisit record could refer to a full record of this URL.
+
+    folder: the folder of the spider's segments. url: as Redaction.url returns it. request_headers: names in lower case; if given, the
+    validators If-None-Match or If-Modified-Since must be those of the record.
+    """
+    path = folder / _NAME
+    if not path.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)) as database:
+            row = database.execute("SELECT etag, last_modified FROM originals WHERE url = ? AND at >= ?", (_key(url), _micros(now - MAX_AGE))).fetchone()
+    except sqlite3.Error:
+        return False
+    return row is not None and (request_headers is None or confirms(row[0], row[1], request_headers))
+
+
+def confirms(etag: bytes, last_modified: bytes, request_headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a status 304 for these request headers confirms the response that had this ETag or Last-Modified (RFC 9110, 13.1)."""
+    if asked := request_headers.get(b"if-none-match"):
+        return bool(etag) and etag.removeprefix(b"W/") in [tag.strip().removeprefix(b"W/") for tag in asked.split(b",")]
+    since = request_headers.get(b"if-modified-since")
+    return bool(since) and since == last_modified
+
+
+def forget(folder: Path) -> None:
+    """Delete the file, because records that it names may be gone. Raises OSError."""
+    for suffix in ("", "-wal", "-shm"):
+        (folder / (_NAME + suffix)).unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=5, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute(_TABLE)
+        path.chmod(0o600)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _key(url: str) -> bytes:
+    return sha256(url.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)

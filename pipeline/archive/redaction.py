@@ -1,0 +1,204 @@
+"""Removes secrets from exchanges before they are archived, and says what was removed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from urllib.parse import unquote_to_bytes
+
+from pipeline.archive.body_fields import mask_fields
+from pipeline.archive.decoding import decoded
+from pipeline.model import Exchange, HeaderLines, RenderedPage
+from pipeline.settings.masking import written_forms
+from pipeline.urls import bare
+
+MASKED = b"****"
+_SHORTEST = 4
+"""As in `Mask`: shorter secrets are not searched for."""
+_SHORTEST_IN_BODY = 8
+"""A shorter secret, such as 1234, would be found in many pages that do not contain the secret at all."""
+
+_ALWAYS = frozenset({b"cookie", b"set-cookie", b"set-cookie2", b"authorization", b"proxy-authorization"})
+_ATTRIBUTES = frozenset({b"expires", b"max-age", b"domain", b"path", b"secure", b"httponly", b"samesite", b"priority", b"partitioned"})
+_PARAMETER = re.compile(rb"([?&;#])([^=&;#?\s\"'<>]+)=([^&;#\s\"'<>]*)")
+_USER_INFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@\"'<>]*@")
+_NOT_IN_URI = re.compile(rb"[^!-~]|[<>\"\\^`{|}]")
+_ONLY_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+")
+_SECRET_FIELD = re.compile(r"pass|pwd|secret|token|otp", re.IGNORECASE)
+"""Names of form fields whose values are always removed."""
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """An exchange without secrets. notes: what was removed or changed, such as "request header Cookie"; () if nothing was."""
+
+    exchange: Exchange
+    notes: tuple[str, ...]
+
+
+class Redaction:
+    """What is removed from exchanges.
+
+    Always: the values of cookies, the credentials of Authorization and Proxy-Authorization, user names and passwords in URLs, and form
+    fields whose names say that they are secret. headers, fields, params: names of further headers, of fields in request bodies, and of
+    parameters in URLs; not case-sensitive. secrets: values that are replaced wherever they are found: in URLs, headers and bodies.
+    """
+
+    def __init__(self, *, headers: Iterable[str] = (), fields: Iterable[str] = (), params: Iterable[str] = (),
+                 secrets: Iterable[str] = ()) -> None:
+        self._headers = frozenset(name.strip().lower().encode() for name in headers)
+        self._fields = frozenset(name.casefold() for name in fields)
+        self._params = frozenset(name.casefold().encode() for name in params)
+        forms = {form.encode("utf-8", "surrogatepass") for secret in secrets if secret for form in written_forms(secret)}
+        self._secrets = sorted((form for form in forms if len(form) >= _SHORTEST), key=lambda form: (-len(form), form))
+        self._body_secrets = [form for form in self._secrets if len(form) >= _SHORTEST_IN_BODY]
+
+    def summary(self) -> list[str]:
+        """Return one line for each kind of data that is removed, for the first record of a file."""
+        lines = ["values of Cookie and Set-Cookie, credentials of Authorization and Proxy-Authorization, user info of URLs",
+                 "form fields that have pass, pwd, secret, token or otp in their name", "secrets of the settings"]
+        lines += [f"header {name.decode()}" for name in sorted(self._headers)]
+        lines += [f"form field {name}" for name in sorted(self._fields)]
+        return lines + [f"URL parameter {name.decode()}" for name in sorted(self._params)]
+
+    def url(self, url: str) -> str:
+        """Return a URL as the archive names it: without fragment, user info and secrets."""
+        return _as_uri(self._in_text(bare(url).encode("utf-8", "surrogatepass")))
+
+    def apply(self, exchange: Exchange) -> Redacted:
+        """Return the exchange without secrets, and what was removed."""
+        notes: dict[str, None] = {}  # in order, each once
+        url = self.url(exchange.url)
+        if MASKED.decode() in url and MASKED.decode() not in exchange.url:
+            notes["parts of the URL"] = None
+        changed = replace(
+            exchange, url=url, request_headers=self._lines("request", exchange.request_headers, notes),
+            response_headers=self._lines("response", exchange.response_headers, notes))
+        if exchange.request_body:
+            changed = self._request_body(changed, exchange, notes)
+        if self._body_secrets and exchange.body:
+            changed = self._response_body(changed, notes)
+        if exchange.rendered is not None:
+            changed = replace(changed, rendered=self._rendered(exchange.rendered, notes))
+        return Redacted(changed, tuple(notes))
+
+    def _lines(self, side: str, lines: HeaderLines, notes: dict[str, None]) -> HeaderLines:
+        special, out = _ALWAYS | self._headers, []
+        is_secret = self._has_secret(lines)
+        for name, value in lines:
+            lowered = name.strip().lower()
+            if lowered in special or is_secret or b"@" in value or (self._params and b"=" in value):
+                masked = self._value(lowered, value)
+                if masked != value:
+                    notes[f"{side} header {name.decode('ascii', 'backslashreplace')}"] = None
+                    out.append((name, masked))
+                    continue
+            out.append((name, value))
+        return tuple(out)
+
+    def _has_secret(self, lines: HeaderLines) -> bool:
+        if not self._secrets:
+            return False
+        values = b"\n".join([each for line in lines for each in line])
+        return any(form in values for form in self._secrets)
+
+    def _value(self, name: bytes, value: bytes) -> bytes:
+        if name in self._headers:
+            return MASKED if value else value
+        masks: dict[bytes, Callable[[bytes], bytes]] = {b"cookie": _cookies, b"set-cookie": _set_cookie, b"set-cookie2": _set_cookie,
+                                                        b"authorization": _credentials, b"proxy-authorization": _credentials}
+        return self._in_text(masks[name](value) if name in masks else value)
+
+    def _in_text(self, text: bytes) -> bytes:
+        """Return a URL, or the value of a header, without user info, parameters and secrets."""
+        if b"@" in text:
+            text = _USER_INFO.sub(rb"\1", text)
+        if self._params and b"=" in text:
+            text = _PARAMETER.sub(self._parameter, text)
+        return _without(self._secrets, text)
+
+    def _parameter(self, found: re.Match[bytes]) -> bytes:
+        name = unquote_to_bytes(found[2].replace(b"+", b" "))
+        is_secret = name.decode("utf-8", "replace").casefold().encode() in self._params and found[3]
+        return found[1] + found[2] + b"=" + MASKED if is_secret else found[0]
+
+    def _is_secret_field(self, name: str) -> bool:
+        return name.casefold() in self._fields or _SECRET_FIELD.search(name) is not None
+
+    def _request_body(self, changed: Exchange, exchange: Exchange, notes: dict[str, None]) -> Exchange:
+        content_type = b",".join(value for name, value in exchange.request_headers if name.lower() == b"content-type")
+        body, names = mask_fields(exchange.request_body, content_type, self._is_secret_field, MASKED)
+        notes.update((f"form field {name}", None) for name in names)
+        without = _without(self._secrets, body)
+        if without != body:
+            notes["secret of the settings in the request body"] = None
+        if without == exchange.request_body:
+            return changed
+        return replace(changed, request_body=without, request_headers=_with_length(changed.request_headers, len(without)))
+
+    def _response_body(self, changed: Exchange, notes: dict[str, None]) -> Exchange:
+        body = decoded(changed.response_headers, changed.body)
+        if body is None:
+            notes["the response body was not searched for secrets, because it cannot be decoded"] = None
+            return changed
+        without = _without(self._body_secrets, body)
+        if without == body:
+            return changed
+        notes["secret of the settings in the response body, which is stored decoded"] = None
+        headers = tuple((b"X-Orig-" + name if name.lower() == b"content-encoding" else name, value) for name, value in changed.response_headers)
+        return replace(changed, body=without, response_headers=_with_length(headers, len(without)))
+
+    def _rendered(self, rendered: RenderedPage, notes: dict[str, None]) -> RenderedPage:
+        dom = _without(self._body_secrets, rendered.dom)
+        if dom != rendered.dom:
+            notes["secret of the settings in the rendered page"] = None
+        return replace(rendered, dom=dom)
+
+
+def _as_uri(url: bytes) -> str:
+    """Return a URL in characters that a header line and an index line can contain. The URL of a host has at least the path /."""
+    text = _NOT_IN_URI.sub(lambda found: b"%%%02X" % found[0][0], url).decode("ascii")
+    return f"{text}/" if _ONLY_HOST.fullmatch(text) else text
+
+
+def _without(secrets: Iterable[bytes], data: bytes) -> bytes:
+    for form in secrets:
+        if form in data:
+            data = data.replace(form, MASKED)
+    return data
+
+
+def _cookies(value: bytes) -> bytes:
+    """Return the value of a Cookie header without the values of the cookies."""
+    return b"; ".join(_masked_pair(pair.strip()) for pair in value.split(b";") if pair.strip())
+
+
+def _set_cookie(value: bytes) -> bytes:
+    """Return the value of a Set-Cookie header without the value of the cookie. Unknown attributes are removed, too."""
+    cookie, *attributes = value.split(b";")
+    kept = [attribute for attribute in attributes
+            if attribute.partition(b"=")[0].strip().lower() in _ATTRIBUTES and b"=" not in attribute.partition(b"=")[2]]
+    return b";".join([_masked_pair(cookie), *kept])
+
+
+def _masked_pair(pair: bytes) -> bytes:
+    name, mark, _ = pair.partition(b"=")
+    return name + b"=" + MASKED if mark else MASKED
+
+
+def _credentials(value: bytes) -> bytes:
+    """Return the value of an Authorization header without the credentials: only the scheme remains."""
+    scheme, mark, _ = value.strip().partition(b" ")
+    return scheme + b" " + MASKED if mark else MASKED
+
+
+def _with_length(headers: HeaderLines, length: int) -> HeaderLines:
+    """Return the headers with the length of the stored body; what was sent as the length is kept as X-Orig-Content-Length."""
+    out: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        if name.lower() == b"content-length":
+            out += [(name, str(length).encode()), (b"X-Orig-" + name, value)]
+        else:
+            out.append((name, value))
+    return tuple(out)

@@ -1,0 +1,159 @@
+"""Closes archive files whose process was killed, and describes closed ones from their records."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.archive import cdxj
+from pipeline.archive.http_block import parse
+from pipeline.archive.errors import RecordError
+from pipeline.archive.members import StoredRecord, records_of
+from pipeline.archive.originals import forget
+from pipeline.archive.part_file import INDEX, PART, WARC, ClosedSegment, day_and_run, write_index
+from pipeline.archive.records import time_of
+from pipeline.atomic_write import sync_folder
+
+logger = logging.getLogger(__name__)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """Return the parts in a folder of segments, also those that a process still writes. An index without its part is deleted."""
+    parts = sorted(folder.glob(f"*{WARC}{PART}"))
+    for index in folder.glob(f"*{INDEX}{PART}"):
+        if not index.with_name(index.name.removesuffix(INDEX + PART) + WARC + PART).exists():
+            index.unlink(missing_ok=True)
+    return parts
+
+
+def repair(part: Path) -> ClosedSegment | None:
+    """Close a part that no process writes any more: cut it after its last whole record, and make its index from the records.
+
+    Return None if a process still writes it, or if it contains no page: then it is deleted. Can be repeated after a kill at any line.
+    Raises OSError.
+    """
+    try:
+        file = part.open("r+b")
+    except FileNotFoundError:
+        return None  # closed meanwhile
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+            return None
+        return _repaired(part, file)
+
+
+def describe(path: Path, index_path: Path) -> ClosedSegment:
+    """Return what a closed file contains, computed from its records. A missing index is made.
+
+    Raises RecordError if the file is damaged, or OSError.
+    """
+    with path.open("rb") as file:
+        found = whole_records(file, path.name)
+        if found.damage is not None:
+            raise found.damage
+        if not index_path.exists():
+            write_index(index_path, found.lines)
+            sync_folder(index_path.parent)
+        return found.closed(path, index_path, file)
+
+
+def _repaired(part: Path, file: BinaryIO) -> ClosedSegment | None:
+    path = part.with_suffix("")
+    index_path = path.with_name(path.name.removesuffix(WARC) + INDEX)
+    found = whole_records(file, path.name)
+    if found.damage is not None:
+        cut = os.fstat(file.fileno()).st_size - found.size
+        logger.warning("The archive file %s is cut after its last whole record; %d bytes are removed: %s", path.name, cut, found.damage.what)
+        forget(part.parent)  # originals may be among the removed records
+    if found.records <= 1:  # only the record that describes the file
+        part.unlink()
+    else:
+        os.ftruncate(file.fileno(), found.size)
+        os.fsync(file.fileno())
+        write_index(index_path, found.lines)
+        part.rename(path)
+    index_path.with_name(index_path.name + PART).unlink(missing_ok=True)
+    sync_folder(part.parent)
+    return found.closed(path, index_path, file) if found.records > 1 else None
+
+
+def whole_records(file: BinaryIO, name: str) -> Contents:
+    """Return what the records of a file say about it, up to the first one that is not whole. name: file name for the index."""
+    found = Contents(name)
+    try:
+        for record in records_of(file):
+            found.add(record)
+    except RecordError as error:
+        found.damage = error
+    return found
+
+
+@dataclass
+class Contents:
+    """What the records of a file say about it. size: end of the last whole record. damage: why the next one is not whole."""
+
+    name: str
+    lines: list[bytes] = field(default_factory=list)
+    records: int = 0
+    size: int = 0
+    spider: str = ""
+    day: str = ""
+    oldest: str = "9999"
+    damage: RecordError | None = None
+
+    def add(self, record: StoredRecord) -> None:
+        self.records += 1
+        self.size = record.offset + record.length
+        if record.kind == "warcinfo":
+            self.spider = self.spider or _field(record.block, "isPartOf")
+            self.day = self.day or record.headers.get("warc-date", "")[:10]
+        if refers := record.headers.get("warc-refers-to-date"):
+            self.oldest = min(self.oldest, refers[:10])
+        if line := line_of(record):
+            self.lines.append(cdxj.line(line, record.offset, record.length, self.name))
+
+    def closed(self, path: Path, index_path: Path, file: BinaryIO) -> ClosedSegment:
+        day, run_id = day_and_run(path)
+        day = day or self.day
+        file.seek(0)
+        digest = sha256()
+        for piece in iter(lambda: file.read(1024 * 1024), b""):
+            digest.update(piece)
+        return ClosedSegment(path, index_path, self.spider, day, run_id, records=self.records, size_bytes=self.size,
+                             sha256=digest.hexdigest(), oldest_day=min(self.oldest, day))
+
+
+def line_of(record: StoredRecord) -> cdxj.Line | None:
+    """Return what the index says about a record; None if it has no line. The same as the writer of the record says."""
+    headers = record.headers
+    url, digest = headers.get("warc-target-uri", ""), headers.get("warc-payload-digest", "")
+    if record.kind not in {"response", "revisit", "resource"} or not url:
+        return None
+    at = time_of(headers["warc-date"])
+    if record.kind == "resource":
+        return cdxj.Line(url, at, cdxj.mime(headers.get("content-type", "").encode()), 200, digest)
+    status = parse(record.block).status if record.block else None
+    method = headers.get("warc-request-method", "GET")
+    if record.kind == "revisit":
+        return cdxj.Line(url, at, cdxj.REVISIT, status, digest, method)
+    if status == 304 or method == "HEAD":
+        return None
+    content_type = {name.lower(): value for name, value in parse(record.block).headers}.get(b"content-type", b"")
+    return cdxj.Line(url, at, cdxj.mime(content_type), status, digest, method)
+
+
+def _field(block: bytes, name: str) -> str:
+    for line in block.decode("utf-8", "replace").splitlines():
+        if line.startswith(f"{name}: "):
+            return line.removeprefix(f"{name}: ")
+    return ""
+
