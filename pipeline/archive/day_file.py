@@ -43,7 +43,7 @@ def merge(segments: Sequence[tuple[Path, Path]], target: Path, target_index: Pat
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         for each in contents:
             with each.path.open("rb") as file:
-                for piece in iter(lambda: file.read(_PIECE_BYTES), b""):  # noqa: B023  read before the next file is opened
+                for piece in iter(lambda: file.read(_PIECE_BYTES), b""):
                     digest.update(piece)
                     out.write(piece)
                     size += len(piece)

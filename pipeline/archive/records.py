@@ -86,11 +86,12 @@ class RecordWriter:
             yield response
             head = request_head(stored)
             notes += [REWRITTEN] if head.rewritten and REWRITTEN not in notes else []
-            yield self._concurrent("request", with_id, stored.url, date, head.data + stored.request_body, _REQUEST, payload=stored.request_body)
+            yield self._concurrent("request", with_id, stored.url, date=date, block=head.data + stored.request_body, content_type=_REQUEST,
+                                   payload=stored.request_body)
         yield from self._rendered(stored, with_id, original_of)
         if notes:
             block = "".join(f"redacted: {_one_line(note)}\r\n" for note in notes).encode()
-            yield self._concurrent("metadata", with_id, stored.url, date, block, _FIELDS)
+            yield self._concurrent("metadata", with_id, stored.url, date=date, block=block, content_type=_FIELDS)
 
     def _response(self, exchange: Exchange, stored: Exchange, record_id: bytes, original_of: Callable[[str], Original | None],
                   notes: list[str]) -> Written:
@@ -132,13 +133,13 @@ class RecordWriter:
         is_first = not stored.status  # a page without a response is replayed from the rendered document
         if dom:
             uri = stored.url if is_first else DOM + stored.url
-            yield self._resource(uri, dom, "text/html; charset=utf-8", stored.at, with_id, original_of, is_first=is_first)
+            yield self._resource(uri, dom, "text/html; charset=utf-8", stored.at, with_id=with_id, original_of=original_of, is_first=is_first)
             is_first = False
         if screenshot:
-            yield self._resource(VIEW + stored.url, screenshot, "image/png", stored.at, with_id, original_of, is_first=is_first)
+            yield self._resource(VIEW + stored.url, screenshot, "image/png", stored.at, with_id=with_id, original_of=original_of, is_first=is_first)
 
-    def _resource(self, uri: str, data: bytes, content_type: str, at: datetime, with_id: bytes,
-                  original_of: Callable[[str], Original | None], *, is_first: bool) -> Written:
+    def _resource(self, uri: str, data: bytes, content_type: str, at: datetime, *, with_id: bytes,
+                  original_of: Callable[[str], Original | None], is_first: bool) -> Written:
         """is_first: whether this is the record to which the others of the exchange refer."""
         digest, record_id = sha256(data).digest(), with_id if is_first else _record_id()
         headers = [("WARC-Target-URI", uri), ("WARC-Date", warc_date(at)), *([] if is_first else [("WARC-Concurrent-To", _urn(with_id))])]
@@ -152,7 +153,7 @@ class RecordWriter:
         line = cdxj.Line(uri, at, cdxj.mime(content_type.encode()), 200, _digest(digest))
         return Written(self._member("resource", record_id, headers, data, content_type), line, Original(uri, digest, record_id, at))
 
-    def _concurrent(self, kind: str, with_id: bytes, url: str, date: str, block: bytes, content_type: str, payload: bytes = b"") -> Written:
+    def _concurrent(self, kind: str, with_id: bytes, url: str, *, date: str, block: bytes, content_type: str, payload: bytes = b"") -> Written:
         headers = [("WARC-Target-URI", url), ("WARC-Date", date), ("WARC-Concurrent-To", _urn(with_id))]
         if payload:
             headers.append(("WARC-Payload-Digest", _digest(sha256(payload).digest())))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.archive import cdxj
-from pipeline.archive.http_block import parse
 from pipeline.archive.errors import RecordError
+from pipeline.archive.http_block import parse
 from pipeline.archive.members import StoredRecord, records_of
 from pipeline.archive.originals import forget
 from pipeline.archive.part_file import INDEX, PART, WARC, ClosedSegment, day_and_run, write_index

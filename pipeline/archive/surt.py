@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
+import contextlib
 
 _URL = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", re.DOTALL)
 _WWW = re.compile(rb"www\d*\.")
@@ -50,10 +51,8 @@ def _host_and_port(authority: bytes) -> tuple[bytes, bytes]:
     host, _, port = authority.partition(b":")
     host = _unescaped(host)
     if not host.isascii():
-        try:
+        with contextlib.suppress(UnicodeError):
             host = host.decode("utf-8", "ignore").encode("idna")
-        except UnicodeError:
-            pass
     host = _escaped(host.replace(b"..", b".").strip(b".").lower())
     www = _WWW.match(host)
     return host[www.end():] if www else host, port.lstrip(b"0") or port
