@@ -6,10 +6,10 @@ www, upper case, default ports, session ids, fragments and a slash at the end ar
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
-import contextlib
 
 _URL = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?", re.DOTALL)
 _WWW = re.compile(rb"www\d*\.")
