@@ -126,6 +126,13 @@ class Wording(Texts):
     page_picture_now: Phrase
     page_picture_marked: Phrase
     page_picture_alt: Phrase
+    model_summary: Phrase
+    model_summary_by: Phrase
+    model_summary_by_some: Phrase
+    model_summary_claim: Phrase
+    model_summary_further: Phrase
+    model_summary_missing: Phrase
+    model_summary_nothing: Phrase
     test_subject: Phrase
     test_text: Phrase
 

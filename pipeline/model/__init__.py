@@ -14,9 +14,11 @@ from pipeline.model.mail import (
     DraftMessage,
     Message,
     MessageState,
+    ModelSummary,
     Rebuild,
     RecipientResult,
     RecipientState,
+    SummaryClaim,
 )
 from pipeline.model.pictures import PICTURE, PICTURES, PagePicture, is_same_picture
 from pipeline.model.runs import DRY_RUN, Health, Outcome, Progress, Run
@@ -42,6 +44,7 @@ __all__ = [
     "LoginCookie",
     "Message",
     "MessageState",
+    "ModelSummary",
     "Outcome",
     "Page",
     "PageOutcome",
@@ -57,6 +60,7 @@ __all__ = [
     "Request",
     "Run",
     "StoredFile",
+    "SummaryClaim",
     "Transfer",
     "is_same_picture",
     "together",

@@ -143,3 +143,32 @@ class RecipientResult:
     retry: bool = False
     content: bool = False
     max_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class SummaryClaim:
+    """A sentence of a language model about changes. change_ids: the ids of the changes on which it rests, at least one."""
+
+    text: str
+    change_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a language model said about the changes of a digest.
+
+    claims: the most important first; () if the model found nothing that answers the question. order: ids of changes, the most important
+    first. model, host: who wrote it. read: how many changes the model read. problem: why there is no summary or, if `read` is not 0, why
+    the model did not read all the changes that it should have read; "" if it did.
+    """
+
+    claims: tuple[SummaryClaim, ...] = ()
+    order: tuple[int, ...] = ()
+    model: str = ""
+    host: str = ""
+    read: int = 0
+    problem: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        return not self.read

@@ -30,10 +30,12 @@ class ChannelText:
 
     @classmethod
     def of(cls, subject: str, lines: Sequence[str], *, total: int, more: Phrase, link: str = "",
-           kind: Literal["digest", "alert"] = "digest") -> ChannelText:
-        """total: number of changes or problems, of which `lines` are the first. more: the phrase that names a number of further ones."""
-        shown = tuple(clean_line(line, LINE_LENGTH) for line in lines[:MAX_LINES])
-        left = [max(total, len(shown)) - count for count in range(len(shown) + 1)]
+           kind: Literal["digest", "alert"] = "digest", before: Sequence[str] = ()) -> ChannelText:
+        """total: number of changes or problems, of which `lines` are the first. more: the phrase that names a number of further ones.
+        before: lines about all of them, which come first.
+        """
+        shown = tuple(clean_line(line, LINE_LENGTH) for line in [*before, *lines][:MAX_LINES])
+        left = [max(total, len(shown) - len(before)) - max(0, count - len(before)) for count in range(len(shown) + 1)]
         return cls(clean_line(subject), shown, tuple(more.format(n=count) if count else "" for count in left), link, kind)
 
     def __str__(self) -> str:

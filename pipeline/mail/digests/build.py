@@ -7,12 +7,15 @@ id of the claim. A digest that is built again after a crash therefore overwrites
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pipeline.ai.language_model import LanguageModel
 from pipeline.errors import LeaseLostError, PipelineError, UsageError
+from pipeline.mail.digests.asked_contents import asked_contents, asked_model
 from pipeline.mail.digests.channel_text import digest_drafts
-from pipeline.mail.digests.contents import contents_of
+from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.notice import Notice
 from pipeline.mail.digests.preview import standalone
 from pipeline.mail.digests.recipients import with_only
@@ -71,10 +74,12 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
         (with_less(settings, claim.name, claim.rebuild, step), claim.rebuild.max_bytes) for step in range(claim.rebuild.step, len(REBUILD_STEPS) - 1)]
     problem = problem or (claim.rebuild.reason if claim.rebuild is not None else "")
     pictures = PictureLoader(store.files, fetch_pictures) if fetch_pictures is not None else None
+    model = asked_model(store, settings, claim.name)
     for own, max_bytes in steps:
+        contents = _contents(store, own, claim, model, summarize=first < len(RENDER_LEVELS) - 1)
         for level in RENDER_LEVELS[first:-1]:
             try:
-                return _build(store, own, claim, level, problem, owner=owner, now=now, max_bytes=max_bytes, pictures=pictures)
+                return _build(store, own, claim, contents, level, problem=problem, owner=owner, now=now, max_bytes=max_bytes, pictures=pictures)
             except _TooLargeError:
                 break
             except UsageError as error:
@@ -86,19 +91,28 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
                 problem = f"{type(error).__name__}: {error}"
                 logger.exception("the digest %s is rendered again with less content, because rendering failed", claim.name)
     own = settings if claim.rebuild is None else with_less(settings, claim.name, claim.rebuild, len(REBUILD_STEPS) - 1)
-    return _build(store, own, claim, RENDER_LEVELS[-1], problem, owner=owner, now=now)
+    return _build(store, own, claim, _contents(store, own, claim, model, summarize=False), RENDER_LEVELS[-1], problem=problem, owner=owner, now=now)
+
+
+def _contents(store: Store, settings: Settings, claim: DigestClaim, model: LanguageModel | None, *, summarize: bool) -> list[RecipientsContent]:
+    """Return what to report; [] if there is nothing, or if the digest was removed from the settings.
+
+    A language model is asked here, once, and not at each level of rendering. Its answers are stored, so that a digest that is built again says the same.
+    """
+    if claim.name not in settings.digests:
+        return []
+    digest_id = claim.id if claim.rebuild is None else claim.rebuild.digest_id
+    return asked_contents(store, settings, claim.name, claim.run_ids, model, digest_id=digest_id, summarize=summarize)
 
 
 class _TooLargeError(Exception):
     """A rendered message is larger than the mail server accepts."""
 
 
-def _build(store: Store, settings: Settings, claim: DigestClaim, level: RenderLevel, problem: str, *, owner: str,
+def _build(store: Store, settings: Settings, claim: DigestClaim, contents: Sequence[RecipientsContent], level: RenderLevel, *, problem: str, owner: str,
            now: datetime, max_bytes: int | None = None, pictures: PictureLoader | None = None) -> BuiltDigest:
     """Render the mails of a digest, enqueue them and close the claim. Raises _TooLargeError for a mail of more than `max_bytes` bytes."""
-    table = settings.digests.get(claim.name)
-    contents = contents_of(store, settings, claim.name, claim.run_ids) if table is not None else []
-    if not contents:  # there is nothing to report, or the digest was removed from the settings
+    if not contents:
         stored.close(store, claim.id, [], owner=owner, now=now)
         return BuiltDigest(claim.id)
     level = replace(level, notice=Notice(problem, is_rebuilt=claim.rebuild is not None, is_again=claim.again is not None))

@@ -17,7 +17,7 @@ from pipeline.mail.summary import (
     rejected_items,
     summarize,
 )
-from pipeline.model import Change
+from pipeline.model import Change, ModelSummary
 from pipeline.settings import DigestTable, GroupTable, Settings
 from pipeline.store import Store
 from pipeline.store.crawl.compare import Comparison
@@ -30,13 +30,14 @@ class RecipientsContent:
     """The changes that pass the filters of some recipients, and the summary of these changes.
 
     table: the settings of the mail, with these recipients and without groups. recipients_of: 0 for the recipients of the digest itself, 1 for
-    its first group, and so on.
+    its first group, and so on. model_summary: what a language model said about the changes; None if it was not asked.
     """
 
     table: DigestTable
     recipients_of: int
     changes: Iterable[Change]
     summary: DigestSummary
+    model_summary: ModelSummary | None = None
 
 
 def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[int], *, even_empty: bool = False) -> list[RecipientsContent]:

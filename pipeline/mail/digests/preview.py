@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import MailError, UsageError
+from pipeline.mail.digests.asked_contents import asked_contents, asked_model, asked_text
 from pipeline.mail.digests.channel_text import content_text
 from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.notice import NOTHING_NEW
@@ -27,13 +28,14 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
             fetch_pictures: FetchPictures | None = None, say: Callable[[str], None] = _ignore) -> list[Path]:
     """Render the mails that the next digest would consist of, and write them as files to `folder`.
 
-    The store is not changed. If each recipient gets a message of their own, only the message of the first recipient is written.
+    The store is not changed, except that a language model is asked if the digest asks one, and that what it was asked is counted. If each recipient gets a message of their own, only the message of the first recipient is written.
 
     Return the paths of the files: NAME.eml, NAME.html and NAME.txt for the first mail, NAME-2.eml and so on for further mails, and
     NAME-notify.txt with the text for notification channels.
 
     since: report every run that ended at or after this time; None means the runs that this digest has not reported yet. fetch_pictures:
-    fetches the pictures of items; None shows none. say: called with NOTHING_NEW if the files show a mail without news, which would not be sent.
+    fetches the pictures of items; None shows none. say: called with NOTHING_NEW if the files show a mail without news, which would not be sent, and with
+    what the language model was asked.
 
     Raises UsageError for an unknown digest or an error in a template, MailError for an invalid address or if a file cannot be
     written, StoreError.
@@ -48,8 +50,11 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
     paths: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        model = asked_model(store, settings, name)
         with scratch_folder(folder / f".rendering-{name}") as scratch:
-            contents = contents_of(store, settings, name, run_ids)
+            contents = asked_contents(store, settings, name, run_ids, model)
+            if model is not None and (asked := asked_text(model)):
+                say(asked)
             if not contents:
                 say(NOTHING_NEW)
                 contents = contents_of(store, settings, name, run_ids, even_empty=True)

@@ -28,6 +28,7 @@ from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
 from pipeline.mail.render.group_view import Grouping
 from pipeline.mail.render.item_pictures import PictureLoader, Pictures, pictures_of
+from pipeline.mail.render.model_summary_view import SummaryOptions
 from pipeline.mail.render.page_comparison import PagePictures, page_pictures_of
 from pipeline.mail.render.render import (
     COUNTS_ONLY,
@@ -151,12 +152,18 @@ class DigestRenderer:
             charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language), is_again=self._level.notice.is_again,
             links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table),
             grouping=grouping_of(table, self._settings, words), pictures=self._pictures_of(content, rules),
-            page_pictures=self._page_pictures_of(content, rules))
+            page_pictures=self._page_pictures_of(content, rules), model_summary=self._model_summary(content))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
             rendered = render(summary, packed, options)
         return rendered, packed
+
+    def _model_summary(self, content: RecipientsContent) -> SummaryOptions | None:
+        """Return the summary of a language model; None also for a mail that shows only counts, whose presentation must not depend on anything else."""
+        if content.model_summary is None or self._level.details is COUNTS_ONLY:
+            return None
+        return SummaryOptions(content.model_summary, question_of(content.table))
 
     def _without_personal_links(self, part: Rendered) -> Rendered:
         """Return the content without the links with which one recipient would be unsubscribed."""
@@ -209,6 +216,11 @@ class DigestRenderer:
             return
         compose.write(file, envelope, text=mail.rendered.text, html=mail.rendered.html, signer=self._signer,
                       pictures=mail.rendered.pictures, attachments=mail.attachments)
+
+
+def question_of(table: DigestTable) -> str:
+    """Return what the readers want to know of the language model; "" if they have no question of their own."""
+    return table.summary if isinstance(table.summary, str) else ""
 
 
 def grouping_of(table: DigestTable, settings: Settings, words: Wording) -> Grouping:

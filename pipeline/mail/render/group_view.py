@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.languages import Wording
@@ -83,18 +83,24 @@ class Grouping:
 class ShownItems:
     """The items that a mail shows: at most a number of each kind, of which each group gets a fair share."""
 
-    def __init__(self, summary: DigestSummary, grouping: Grouping, most: int, view: Callable[[ChangeKind, int], ItemView]) -> None:
-        """most: maximum number of items of each kind. view: returns the view of an item by its kind and its position in `DigestSummary.top`."""
+    def __init__(self, summary: DigestSummary, grouping: Grouping, most: int, view: Callable[[ChangeKind, int], ItemView],
+                 first: Collection[int] = ()) -> None:
+        """most: maximum number of items of each kind. view: returns the view of an item by its kind and its position in `DigestSummary.top`.
+        first: ids of the changes that are left out last."""
         self._summary = summary
         self._grouping = grouping if most else Grouping()
         self._items: dict[ChangeKind, list[tuple[str, ItemView]]] = {}
         """The items by kind, each with its spider."""
+        self.shown: set[int] = set()
+        """The ids of the changes that are shown."""
         for kind in summary.order:
             of_groups: dict[str, list[int]] = {}
             for position, change in enumerate(summary.top[kind]):
                 of_groups.setdefault(grouping.of(change.spider), []).append(position)
             shares = fair_shares([len(positions) for positions in of_groups.values()], most)
-            chosen = sorted(position for positions, share in zip(of_groups.values(), shares, strict=True) for position in positions[:share])
+            chosen = sorted(position for positions, share in zip(of_groups.values(), shares, strict=True)
+                            for position in sorted(positions, key=lambda position: summary.top[kind][position].id not in first)[:share])
+            self.shown.update(summary.top[kind][position].id for position in chosen)
             self._items[kind] = [(summary.top[kind][position].spider, view(kind, position)) for position in chosen]
 
     def sections(self, words: Wording, table: str) -> list[Section]:

@@ -19,7 +19,7 @@ class ItemView:
     """One item, in the form in which a mail shows it.
 
     spider: the spider's name to show; "" if the digest has only one spider. compact: whether all fields are shown on one line. shots: how the
-    page of the item looks.
+    page of the item looks. number: the number under which the summary of a language model refers to the item; 0 if it does not.
     """
 
     title: str
@@ -30,6 +30,7 @@ class ItemView:
     compact: bool = False
     picture: ItemPicture | None = None
     shots: Sequence[PageShot] = ()
+    number: int = 0
 
     @property
     def price(self) -> FieldView | None:

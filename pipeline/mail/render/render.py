@@ -34,13 +34,14 @@ from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.group_view import Grouping, ShownItems
 from pipeline.mail.render.item_pictures import Pictures
 from pipeline.mail.render.item_view import ItemView, ItemViewer
+from pipeline.mail.render.model_summary_view import SummaryOptions, model_summary_view, with_number
 from pipeline.mail.render.page_comparison import PagePictures
 from pipeline.mail.render.page_shot import PageShot
 from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
 from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.mail.render.word_gaps import separate_words
 from pipeline.mail.summary import DigestSummary
-from pipeline.model import ChangeKind
+from pipeline.model import Change, ChangeKind
 from pipeline.settings import Language
 from pipeline.text import clean_subject, clean_text, isolated
 
@@ -68,6 +69,7 @@ class RenderOptions:
     details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
     problems; "" if there is none. is_again: whether a person requested the mail again. grouping: the groups of spiders. links: the
     links of files. footer: what the footer offers. pictures: the pictures of items. page_pictures: the pictures of their pages.
+    model_summary: what a language model said about the changes; None if it was not asked.
     """
 
     name: str
@@ -86,6 +88,7 @@ class RenderOptions:
     footer: FooterOptions = field(default_factory=FooterOptions)
     pictures: Pictures = field(default_factory=Pictures)
     page_pictures: PagePictures = field(default_factory=PagePictures)
+    model_summary: SummaryOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -115,19 +118,21 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
     environment = _environment(options.templates)
     inliner = _inliner()
     viewer = viewer_of(summary, options)
+    numbers = options.model_summary.numbers if options.model_summary is not None else {}
 
     @cache
     def item(kind: ChangeKind, position: int, places: int, length: int) -> ItemView:
         change = summary.top[kind][position]
-        return viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length), options.pictures.items.get(change.id),
+        view = viewer.item(change, options.charts.get(change.id, ()), Detail(1, places, length), options.pictures.items.get(change.id),
                            options.page_pictures.shots.get(change.id, ()))
+        return with_number(view, change, numbers)
 
     texts = headline(summary, viewer, options, words)
     view: dict[str, Any] = {}
     html = ""
     for detail in options.details:
-        items = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length))
-        view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1))
+        items = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length), numbers)
+        view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1)) | _summary_view(summary, items, options, viewer)
         html = separate_words(inliner.inline(_run(environment, "digest.html", view)))
         if len(html.encode()) < HTML_LIMIT:
             break
@@ -145,7 +150,8 @@ def render_template(template: str, summary: DigestSummary, options: RenderOption
     """Render only one of the templates digest.html and digest.txt, without attachments. Raises UsageError."""
     viewer, words, packed = viewer_of(summary, options), wording(options.language), Packed()
     shown = ShownItems(summary, options.grouping, KEEP, lambda kind, position: viewer.item(summary.top[kind][position], (), Detail(1)))
-    view = headline(summary, viewer, options, words) | _digest_view(summary, packed, shown, options, words, max_files=KEEP)
+    view = headline(summary, viewer, options, words) | _digest_view(summary, packed, shown, options, words, max_files=KEEP) \
+        | _summary_view(summary, shown, options, viewer)
     return _run(_environment(options.templates), template, view)
 
 
@@ -157,7 +163,9 @@ def viewer_of(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
 def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions, words: Wording) -> dict[str, str]:
     """Return the variables of the templates that say what the digest is about. If only counts are shown, no item is read."""
     changes = [change for kind in summary.order for change in summary.top[kind]]
-    if summary.total > FEW and not summary.important:
+    if (chosen := by_rank(summary, options)) is not None:
+        changes = chosen
+    elif summary.total > FEW and not summary.important:
         changes = options.grouping.in_turn(changes)
     first = [] if options.details is COUNTS_ONLY else [FirstChange(change, viewer.item(change, (), _EVERY_PLACE)) for change in changes[:FIRST]]
     counts, period = summary_line(summary, words), digest_view.period(summary, words, options.zone)
@@ -168,6 +176,14 @@ def headline(summary: DigestSummary, viewer: ItemViewer, options: RenderOptions,
     otherwise = " · ".join(part for part in (counts if summary.total > 1 and counts not in subject else "", *summary.spiders[:FEW], period) if part)
     return {"summary": counts, "period": period, "heading": digest_view.heading(options.name), "subject": clean_subject(subject, SUBJECT_LENGTH),
             "preheader": preheader(subject, first, others, words, otherwise=otherwise)}
+
+
+def by_rank(summary: DigestSummary, options: RenderOptions) -> list[Change] | None:
+    """Return the changes of all kinds as a language model ranked them; None if it did not, or if important fields decide the order."""
+    places = options.model_summary.places if options.model_summary is not None and not summary.important else {}
+    if not places:
+        return None
+    return sorted((change for kind in summary.order for change in summary.top[kind]), key=lambda change: places.get(change.id, len(places)))
 
 
 def _digest_view(summary: DigestSummary, packed: Packed, shown: ShownItems, options: RenderOptions,
@@ -187,6 +203,16 @@ def _digest_view(summary: DigestSummary, packed: Packed, shown: ShownItems, opti
         "again": words.sent_again if options.is_again else "",
         "pictures_note": words.comma.join(filter(None, dict.fromkeys([options.page_pictures.note, options.pictures.note]))),
     }
+
+
+def _summary_view(summary: DigestSummary, shown: ShownItems, options: RenderOptions, viewer: ItemViewer) -> dict[str, Any]:
+    """Return the variable of the templates with the summary of a language model."""
+
+    def item(change_id: int) -> ItemView | None:
+        found = next((change for changes in summary.top.values() for change in changes if change.id == change_id), None)
+        return viewer.item(found, (), Detail(1)) if found is not None else None
+
+    return {"model_summary": model_summary_view(options.model_summary, summary.total, shown.shown, item, viewer.words)}
 
 
 def render_part(rendered: Rendered, attachments: Sequence[Attachment], *, number: int, total: int,

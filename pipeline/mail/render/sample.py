@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
+from pipeline.mail.render.model_summary_view import SummaryOptions
 from pipeline.mail.render.render import RenderOptions, render_template
 from pipeline.mail.summary import ORDER, DigestSummary, RejectedItems, SpiderProblem
-from pipeline.model import Change, ChangeKind, Json, Outcome, StoredFile
+from pipeline.model import Change, ChangeKind, Json, ModelSummary, Outcome, StoredFile, SummaryClaim
 from pipeline.settings import Language
 from pipeline.store.mail.digests import RejectCount
 
@@ -17,13 +18,15 @@ _SPIDER = "sample"
 def check_template(folder: Path, template: str, language: Language, zone: tzinfo, *, now: datetime) -> None:
     """Render a template of the folder on invented data. Raises UsageError if the template cannot be rendered.
 
-    The template is rendered twice: with changes of each kind, problems, rejected items and files, and with nothing new. template:
-    digest.html or digest.txt.
+    The template is rendered three times: with changes of each kind, problems, rejected items and files; the same with a summary of a language
+    model; and with nothing new. template: digest.html or digest.txt.
     """
+    said = SummaryOptions(ModelSummary((SummaryClaim("A sample sentence", (1, 2)),), (2, 1), "sample", "localhost", 4))
+
     nothing_new = DigestSummary([_SPIDER], {}, {kind: [] for kind in ORDER}, [], set(), [], [])
-    for summary in (_full_summary(now), nothing_new):
+    for summary, model_summary in ((_full_summary(now), None), (_full_summary(now), said), (nothing_new, None)):
         render_template(template, summary, RenderOptions(
-            name=_SPIDER, subject=None, language=language, zone=zone, now=now, templates=folder))
+            name=_SPIDER, subject=None, language=language, zone=zone, now=now, templates=folder, model_summary=model_summary))
 
 
 def _full_summary(now: datetime) -> DigestSummary:

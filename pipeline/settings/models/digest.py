@@ -34,12 +34,30 @@ def _quiet(value: object) -> object:
     return (first, second)
 
 
+MAX_QUESTION = 500
+"""Maximum number of characters of a question to the language model."""
+
+
+def _summary(value: object) -> object:
+    """Return whether there is a summary, or the reader's question without white space around it."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, bool) or (isinstance(text, str) and 3 <= len(text) <= MAX_QUESTION and "\n" not in text):
+        return text
+    raise PydanticCustomError("summary", "{found} is neither true or false nor a question; write a sentence of 3 to {most} characters on one line, "
+                              "such as \"which conferences were announced, and where\"", {"found": _cut(repr(value)), "most": MAX_QUESTION})
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 if TYPE_CHECKING:
     AttachmentKind = str
 else:  # type checkers do not support a computed Literal
     AttachmentKind = Literal[(*ATTACHMENT_FORMATS, "downloads", "pages")]
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+ModelSummaryKey = Annotated[bool | str, BeforeValidator(_summary)]
 QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchema({"type": "string"})]
 
 
@@ -112,6 +130,8 @@ class GroupTable(RecipientsTable):
     """An https or mailto URL for unsubscribing, as in the digest. The default is that of the digest."""
     individually: bool | None = None
     """Whether each recipient gets a message of their own. The default is that of the digest."""
+    summary: ModelSummaryKey | None = None
+    """Whether a language model summarizes the changes, or what the readers of this mail want to know. The default is that of the digest."""
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -120,7 +140,7 @@ class GroupTable(RecipientsTable):
         return self
 
 
-_OWN_KEYS = ("language", "timezone", "unsubscribe", "individually")
+_OWN_KEYS = ("language", "timezone", "unsubscribe", "individually", "summary")
 """The keys of a digest that each of its groups may replace."""
 
 
@@ -178,6 +198,9 @@ class DigestTable(RecipientsTable, DisplayTable):
     """Whether each recipient gets a message of their own, which shows no other recipient."""
     language: Language = "en"
     """Language of the fixed words in the mail."""
+    summary: ModelSummaryKey = False
+    """Whether a language model writes a summary of all changes on top of the mail and decides which changes come first: true, or a sentence that
+    says what the readers want to know, such as "which conferences were announced, and where". Needs the table [ai]."""
 
     @model_validator(mode="after")
     def _someone(self) -> Self:
@@ -191,6 +214,11 @@ class DigestTable(RecipientsTable, DisplayTable):
     def is_individual(self) -> bool:
         """Whether each recipient gets a message of their own: as the settings say, or because it contains the recipient's address."""
         return self.individually or RECIPIENT in (self.unsubscribe or "")
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a language model is asked about the changes, for the recipients of the digest or of one of its groups."""
+        return any(table.summary for table in (self, *self.groups))
 
     @property
     def sends_individually(self) -> bool:

@@ -1,0 +1,34 @@
+"""What a digest reports after a language model was asked about it, if its settings say so: a digest that is sent, or a preview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.ai.language_model import LanguageModel
+from pipeline.mail.digests.contents import RecipientsContent, contents_of
+from pipeline.mail.digests.model_summary import with_summaries
+from pipeline.settings import Settings
+from pipeline.store import Store
+
+
+def asked_model(store: Store, settings: Settings, name: str) -> LanguageModel | None:
+    """Return the language model of a digest, with its time limit for all requests; None if the digest asks none."""
+    table = settings.digests.get(name)
+    return LanguageModel.of(settings, store, digest=name) if table is not None and table.asks_model else None
+
+
+def asked_contents(store: Store, settings: Settings, name: str, run_ids: Sequence[int], model: LanguageModel | None, *,
+                   digest_id: int | None = None, summarize: bool = True) -> list[RecipientsContent]:
+    """Return what to report to each group of recipients, as contents_of does, with the summaries of the language model.
+
+    The model is asked only for what is not stored yet. digest_id: id of the claim; None for a preview. summarize: False for a mail that shows
+    no summary.
+    """
+    contents = contents_of(store, settings, name, run_ids)
+    return with_summaries(store, settings, contents, model, digest_id=digest_id) if summarize else contents
+
+
+def asked_text(model: LanguageModel) -> str:
+    """Return what the model was asked until now, in one sentence; "" if nothing."""
+    tokens = model.input_tokens + model.output_tokens
+    return f"the language model {model.model} at {model.host} was asked, with {model.input_tokens} tokens sent and {model.output_tokens} received" if tokens else ""

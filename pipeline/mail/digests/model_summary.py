@@ -1,0 +1,96 @@
+"""The summary of a language model on top of a digest: asked once for each content, and kept with the digest before a mail is rendered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.ai.change_text import ChangeText
+from pipeline.ai.errors import ModelError
+from pipeline.ai.language_model import LanguageModel
+from pipeline.errors import PipelineError
+from pipeline.mail.digests.contents import RecipientsContent
+from pipeline.mail.digests.renderer import question_of
+from pipeline.mail.digests.summary_request import NO_CLAIMS, SummaryRequest
+from pipeline.mail.render.model_summary_view import ranked
+from pipeline.model import Change, ModelSummary
+from pipeline.settings import DigestTable, Settings
+from pipeline.settings.masking import Mask
+from pipeline.store import Store
+from pipeline.store.mail import model_summaries as stored
+from pipeline.text import clean_line
+
+logger = logging.getLogger(__name__)
+
+
+def with_summaries(store: Store, settings: Settings, contents: Sequence[RecipientsContent], model: LanguageModel | None, *,
+                   digest_id: int | None) -> list[RecipientsContent]:
+    """Return the contents with the summaries that their tables ask for, and with the changes in the order of the model.
+
+    A summary that is stored for this digest is used again, so that a digest that is built again after a crash says the same, and the model is
+    asked once. So is the reason why there is no summary.
+
+    model: None if there is none, so that nothing is asked. digest_id: id of the claim; None for a preview, whose summaries are not stored.
+    """
+    summaries = _Summaries(store, settings, model, digest_id)
+    return [summaries.added_to(content) for content in contents]
+
+
+class _Summaries:
+    """Makes the summaries of one digest. Recipients who are told the same get the same summary."""
+
+    def __init__(self, store: Store, settings: Settings, model: LanguageModel | None, digest_id: int | None) -> None:
+        self._store = store
+        self._settings = settings
+        self._model = model
+        self._digest_id = digest_id
+        self._asked: dict[tuple[object, ...], ModelSummary] = {}
+
+    def added_to(self, content: RecipientsContent) -> RecipientsContent:
+        table, changes = content.table, read_changes(content)
+        if self._model is None or not table.summary or not changes:
+            return content
+        found = self._stored(content)
+        if found is None:
+            key = (table.summary, table.language, table.show, table.hide, tuple(change.id for change in changes))
+            if key not in self._asked:
+                self._asked[key] = self._ask(self._model, table, changes)
+            found = self._asked[key]
+            if self._digest_id is not None:
+                found = stored.keep(self._store, self._digest_id, content.recipients_of, table.language, found)
+        told = _only_told(found, {change.id for change in changes})
+        return replace(content, model_summary=told, summary=ranked(content.summary, told, table.important))
+
+    def _stored(self, content: RecipientsContent) -> ModelSummary | None:
+        if self._digest_id is None:
+            return None
+        return stored.find(self._store, self._digest_id, content.recipients_of, content.table.language)
+
+    def _ask(self, model: LanguageModel, table: DigestTable, changes: Sequence[Change]) -> ModelSummary:
+        try:
+            return SummaryRequest(model, ChangeText(self._settings, table), language=table.language, question=question_of(table)).summary(changes)
+        except ModelError as error:
+            logger.warning("the digest has no summary: %s", error)
+            return ModelSummary(problem=clean_line(error.what, 500))
+        except (PipelineError, OSError):
+            raise  # the store or the disk caused the error, so the digest cannot be built now
+        except Exception as error:
+            logger.exception("the digest has no summary")
+            return ModelSummary(problem=clean_line(Mask.of(self._settings)(f"{type(error).__name__}: {error}"), 500))
+
+
+def read_changes(content: RecipientsContent) -> list[Change]:
+    """Return the changes that the model reads, in the order of the mail: those that the mail can show, a fair share of each spider's."""
+    return [change for kind in content.summary.order for change in content.summary.top[kind]]
+
+
+def _only_told(summary: ModelSummary, told: set[int]) -> ModelSummary:
+    """Return a summary without the claims about other changes than these.
+
+    Between the attempts to build a digest, somebody may have changed who is told what.
+    """
+    claims = tuple(claim for claim in summary.claims if told.issuperset(claim.change_ids))
+    if summary.claims and not claims:
+        return ModelSummary(problem=NO_CLAIMS)
+    return replace(summary, claims=claims, order=tuple(number for number in summary.order if number in told))
