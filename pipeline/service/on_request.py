@@ -95,8 +95,11 @@ class RequestedActions:
         self._check_digest(name)
         async with self._place():
             with tempfile.TemporaryDirectory(prefix="pipeline-preview-") as folder:
-                said = await preview(self._state.settings, name, Path(folder), limit_s=PREVIEW_LIMIT_S, is_stopped=self._state.stopping.is_set)
-                return await asyncio.to_thread(_mails_in, Path(folder), has_news=NOTHING_NEW not in said)
+                settings = self._state.settings
+                model_s = settings.ai.max_time if settings.ai is not None and settings.digests[name].asks_model else 0.0
+                said = await preview(settings, name, Path(folder), limit_s=PREVIEW_LIMIT_S + model_s, is_stopped=self._state.stopping.is_set)
+                asked = " ".join(text for text in said if text != NOTHING_NEW)
+                return await asyncio.to_thread(_mails_in, Path(folder), has_news=NOTHING_NEW not in said, asked=asked)
 
     async def digest_times(self) -> Mapping[str, Sequence[DigestTime]]:
         """Return the schedules of each digest with their next due times."""
@@ -224,8 +227,8 @@ async def _all_of(stream: asyncio.StreamReader) -> bytes:
     return bytes(found)
 
 
-def _mails_in(folder: Path, *, has_news: bool) -> list[PreviewedMail]:
-    return [_mail_of(path, has_news=has_news) for path in sorted(folder.glob("*.txt"))]
+def _mails_in(folder: Path, *, has_news: bool, asked: str = "") -> list[PreviewedMail]:
+    return [replace(_mail_of(path, has_news=has_news), asked=asked) for path in sorted(folder.glob("*.txt"))]
 
 
 def _mail_of(path: Path, *, has_news: bool) -> PreviewedMail:

@@ -218,7 +218,7 @@ class DigestTable(RecipientsTable, DisplayTable):
     @property
     def asks_model(self) -> bool:
         """Whether a language model is asked about the changes, for the recipients of the digest or of one of its groups."""
-        return any(table.summary for table in (self, *self.groups))
+        return bool(self.summary) or any(group.summary for group in self.groups)
 
     @property
     def sends_individually(self) -> bool:

@@ -32,7 +32,7 @@ class PreviewedMail:
     """A mail of a previewed digest. html: "" if the mail has none.
 
     subject, recipients: "" for a text for notification channels. attachments: names and sizes in bytes. has_news: False for a mail that says only
-    that there is nothing new, which would not be sent.
+    that there is nothing new, which would not be sent. asked: what a language model was asked for the preview; "" if nothing.
     """
 
     name: str
@@ -42,6 +42,7 @@ class PreviewedMail:
     recipients: str = ""
     attachments: tuple[tuple[str, int], ...] = ()
     has_news: bool = True
+    asked: str = ""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class PreviewedMail(Model):
     """A mail that the next digest would consist of. html: "" if it has none.
 
     subject, recipients: "" for a text for notification channels. attachments: their names. has_news: false if the mail says only that there is nothing
-    new, and would not be sent.
+    new, and would not be sent. asked: what a language model was asked for the preview; "" if nothing.
     """
 
     name: str
@@ -46,6 +46,7 @@ class PreviewedMail(Model):
     recipients: str
     attachments: list[str]
     has_news: bool
+    asked: str
 
 
 class Preview(Model):
@@ -87,7 +88,7 @@ async def preview(call: Call) -> Preview:
     mails = await call.context.running_service.preview_digest(call.name)
     return Preview(digest=call.name, mails=[PreviewedMail(
         name=mail.name, text=mail.text, html=mail.html, subject=mail.subject, recipients=mail.recipients,
-        attachments=[name for name, _ in mail.attachments], has_news=mail.has_news) for mail in mails])
+        attachments=[name for name, _ in mail.attachments], has_news=mail.has_news, asked=mail.asked) for mail in mails])
 
 
 async def send(call: Call) -> Reply:
