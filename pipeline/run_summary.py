@@ -23,6 +23,8 @@ def progress_line(run: Run) -> str:
         parts.append(f"{counted(progress.downloads_unchanged, 'file')} unchanged")
     if progress.downloads_failed:
         parts.append(f"{counted(progress.downloads_failed, 'file')} failed")
+    if progress.archived_pages:
+        parts.append(f"{counted(progress.archived_pages, 'page')} archived ({size_for_people(progress.archived_bytes)})")
     if run.transfers:
         parts.append(_under_way(run.transfers))
     return ", ".join(parts)

@@ -27,7 +27,7 @@ from pipeline.crawl.extract import RejectedItem
 from pipeline.crawl.extract.page_text import is_binary
 from pipeline.crawl.freed_memory import return_freed_memory
 from pipeline.crawl.frontier.requests import NotStorableError, RowScheduler, to_model
-from pipeline.crawl.interfaces import CACHED, FRONTIER_ID, IS_RENDERED, RENDERED
+from pipeline.crawl.interfaces import CACHED, EXCHANGES, FRONTIER_ID, IS_RENDERED, RENDERED
 from pipeline.crawl.item_data import RejectedItemError, as_json, item_key, key_fields, rejected
 from pipeline.crawl.item_pipelines import DROPPED, ItemProcessor
 from pipeline.crawl.page_in_progress import PageOutput
@@ -224,7 +224,8 @@ class PageCollector:
         try:
             page.links.append(to_model(new, self._spider, self._context.render_rules))
         except NotStorableError:
-            new.meta.pop(FRONTIER_ID, None)  # `meta` may be that of the response
+            for name in (FRONTIER_ID, EXCHANGES):  # `meta` may be that of the response
+                new.meta.pop(name, None)
             page.in_memory.append(new)
 
     async def _add_yielded_item(self, page: PageOutput, given: Any, response: Response) -> None:
@@ -349,7 +350,7 @@ class PageCollector:
         return Page(
             url=response.url, status=response.status, fetched_at=datetime.now(UTC),
             frontier_id=response.meta.get(FRONTIER_ID), body=response.body if self._context.keep_pages else b"",
-            outcome=_outcome(response), duration_s=_duration_s(response),
+            outcome=_outcome(response), duration_s=_duration_s(response), exchanges=response.meta.get(EXCHANGES, ()),
             **self._context.login_of(_method(response), response.meta), **{"size_bytes": len(response.body)} | values)
 
 

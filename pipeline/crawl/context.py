@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
+from pipeline.crawl.archiving import Archiving
 from pipeline.crawl.extract.links import hosts_of
 from pipeline.crawl.interfaces import EPOCH, SAFE_TO_REPLAY, Followers, Membership, PageWriter
 from pipeline.crawl.page_in_progress import PagesInProgress
@@ -124,12 +125,14 @@ class CrawlContext:
     added_hosts: list[str] = field(default_factory=list)  # hosts that start URLs redirected to
     offsite: set[str] = field(default_factory=set)  # links that are not followed because they lead to other hosts
     notes: list[str] = field(default_factory=list)  # notes for the run's summary line, which `pipeline history` and digests show
+    archive_notes: list[str] = field(default_factory=list)  # those of the notes that say what is missing in the archive
     capped: bool = False
     capped_by: str = ""
     first: tuple[Request, ...] = ()  # start requests that are put into the frontier directly; the spider's start() then yields nothing
     stopping: Callable[[], bool] = lambda: False  # checked before each request, since a stop may be requested while the engine is starting
     keep_unseen: bool = False
     keep_pages: bool = False
+    archive: Archiving | None = None  # how the pages are archived; None archives nothing
     fast_engine: bool = True
     observers: list[object] = field(default_factory=list)  # listeners of signals, to which Scrapy has only weak references
     project: ScrapyProject | None = None  # the Scrapy project of the spider

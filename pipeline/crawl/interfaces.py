@@ -45,6 +45,8 @@ UNCONDITIONAL = "pipeline_whole"
 RENDERED = "rendered"
 """The meta key, only in memory, with the Rendered of the page, without its body, if the page was opened in a browser."""
 
+EXCHANGES = "pipeline_exchanges"
+"""The meta key, only in memory, with the requests and responses of a page, redirects included, if the spider archives pages."""
 
 IS_RENDERED = "rendered"
 """The flag of a response whose body is the DOM of a page, as HTML in UTF-8."""

@@ -6,6 +6,7 @@ Its outcome, whether the pass is complete, and the notes for the summary line.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.crawl.context import CrawlContext, Failures
 from pipeline.crawl.extract.links import left_out_note
@@ -23,6 +24,13 @@ _States = Mapping[FrontierState, int]
 
 def verdict(context: CrawlContext, *, stopped: bool) -> Ending:
     """Return the ending of a finished crawl. stopped: whether a stop was requested."""
+    ending = _ending(context, stopped=stopped)
+    if ending.outcome is Outcome.SUCCEEDED or not context.archive_notes:
+        return ending
+    return replace(ending, error=_joined(ending.error, *context.archive_notes))  # the other notes are only about a pass that was completed
+
+
+def _ending(context: CrawlContext, *, stopped: bool) -> Ending:
     if context.fatal is not None:
         return Ending(Outcome.FAILED, str(context.fatal), type(context.fatal).__name__, keep_open=True,
                       retry=context.fatal.retry)

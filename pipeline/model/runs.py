@@ -54,6 +54,9 @@ class Progress:
     downloads_failed: int = 0
     download_bytes: int = 0
     waiting: int = 0
+    archived_pages: int = 0
+    archived_bytes: int = 0
+    not_archived: int = 0
 
     def add(self, more: Progress, *, known: Progress | None = None) -> None:
         """Add the counters of `more` to these. known: what `more` contains and was added before."""

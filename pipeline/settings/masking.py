@@ -48,6 +48,11 @@ class Mask:
         return [self.in_values(each) for each in value] if isinstance(value, list) else value
 
 
+def secret_values(settings: Settings) -> tuple[str, ...]:
+    """Return the secrets of the settings that are masked, as they are written there, without those that are too short."""
+    return tuple({value for value in _values(settings) if len(value) >= _SHORTEST})
+
+
 def written_forms(value: str) -> Iterator[str]:
     """Yield a secret in each form that is masked: plain, percent-encoded, HTML-escaped, JSON-escaped."""
     yield from (value, quote(value, safe=""), quote_plus(value), escape(value), escape(value, quote=False))

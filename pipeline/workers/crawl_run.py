@@ -45,6 +45,7 @@ from pipeline.store.runs import host_pauses, jobs
 from pipeline.store.runs.follow_ups import FollowUps
 from pipeline.store.runs.runs import HOST_PAUSED, QUIET, Ending, end_run, report_progress
 from pipeline.store.session_files import files_of
+from pipeline.workers.archiving import archiving_of
 from pipeline.workers.lease_fence import LeaseFence
 from pipeline.workers.members import has_members
 from pipeline.workers.run_downloads import RunDownloads
@@ -161,6 +162,7 @@ class CrawlRun:
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
             project=self._project, browser=self._settings.browser, fast_engine=self._settings.pipeline.fast_engine,
             keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider),
+            archive=archiving_of(self._store, self._settings, self._run),
             page_limit=PageLimit(page_file(self._settings.data_dir, self._run.id), spider.page_cpu_limit))
         if self._has_members:
             if earlier := members.read_file(self._store, self._run, members.SESSION):  # of a killed leader: newer than its logins
@@ -363,7 +365,7 @@ def _context_of_follower(store: Store, settings: Settings, run: Run, page_limit:
         session=open_session(run.spider, spider, settings, files_of(store, run.spider, run=run)),
         starts=tuple(prepare(start) for start in spider.start), progress=Progress(), on_downloads=lambda: None,
         budget=_budget(store, spider), page_limit=page_limit, browser=settings.browser,
-        keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), fast_engine=settings.pipeline.fast_engine)
+        keep_pages=run.reason != DRY_RUN and settings.keeps_pages(run.spider), archive=archiving_of(store, settings, run), fast_engine=settings.pipeline.fast_engine)
 
 
 def _budget(store: Store, spider: SpiderTable, **more: Any) -> HostBudget:

@@ -11,14 +11,16 @@ Say = Callable[[socket.socket, threading.Event], None]
 
 
 @contextmanager
-def start_raw(say: Say) -> Iterator[str]:
-    """Calls `say(connection, stopping)` in a thread of its own for every connection; yields the URL."""
+def start_raw(say: Say, received: list[bytes] | None = None) -> Iterator[str]:
+    """Calls `say(connection, stopping)` in a thread of its own for every connection; yields the URL. received: gets the first bytes of each."""
     listener = socket.create_server(("127.0.0.1", 0))
     stopping = threading.Event()
 
     def serve(connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            connection.recv(65536)
+            data = connection.recv(65536)
+            if received is not None:
+                received.append(data)
             say(connection, stopping)
 
     def accept() -> None:

@@ -11,14 +11,17 @@ import base64
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from playwright.async_api import CDPSession, Error
 
 from pipeline.crawl.browser import blocked_requests
+from pipeline.crawl.browser.page_exchanges import exchange_of_event
 from pipeline.crawl.browser.rendered import Rendered
 from pipeline.errors import FetchError, PipelineError
 from pipeline.hosts import host_of
+from pipeline.model import Exchange
 from pipeline.session.responses.errors import cut_short
 from pipeline.session.responses.head import is_redirect
 from pipeline.text import shown_url, size_for_people
@@ -46,11 +49,11 @@ class PageRequests:
     left: set when the page must not be rendered any further: the response as it was sent, such as a redirect, or a PipelineError. url, status,
     headers: those of the last document of the page. check_document: raises PipelineError for a further document that must not be loaded. reason_for:
     returns why the last request to the server of a URL failed; None if it did not. downloads: URLs of files that the page has started to download. notes: what was left out.
-    blocked: the number of blocked requests.
+    blocked: the number of blocked requests. archived: whether responses that end the rendering are recorded.
     """
 
     def __init__(self, cdp: CDPSession, url: str, *, blocked: Collection[str], max_bytes: int,
-                 check_document: Callable[[str], Awaitable[None]], reason_for: Callable[[str], PipelineError | None]) -> None:
+                 check_document: Callable[[str], Awaitable[None]], reason_for: Callable[[str], PipelineError | None], archived: bool = False) -> None:
         self.left: asyncio.Future[Rendered] = asyncio.get_running_loop().create_future()
         self.url, self.status = url, 0
         self.headers: list[tuple[str, str]] = []
@@ -65,6 +68,8 @@ class PageRequests:
         self._max_bytes = max_bytes
         self._check_document = check_document
         self._reason_for = reason_for
+        self._archived = archived
+        self._sent_at: datetime | None = None
         self._overrides: dict[str, Any] = {}
         self._main_frame = ""
         self._method = "GET"  # of the navigation that is under way
@@ -166,6 +171,8 @@ class PageRequests:
         """Decide about the request for a document: the page itself, a page that replaces it, or a frame."""
         request = event["request"]
         url, method = request["url"], request["method"]
+        if is_main:
+            self._sent_at = datetime.now(UTC)
         if is_main and not self.status:
             headers = {**request["headers"], **self._own_headers}
             await self._continue(event, headers=[{"name": name, "value": value} for name, value in headers.items()], **self._overrides)
@@ -196,13 +203,14 @@ class PageRequests:
         is_file = kind not in _HTML or bool(_ATTACHMENT.match(fields.get("content-disposition", "")))
         if not self.status:
             if is_redirect(status, location="location" in fields):
-                self.leave(Rendered(self.url, status, headers, b""))
+                self.leave(Rendered(self.url, status, headers, b"", exchanges=self._exchanges(event, b"")))
                 await self._fail(event, "Aborted")
             elif is_file and self._method == "GET" and status < 400 and status not in _EMPTY:
                 self.leave(Rendered(self.url, status, headers, b"", is_other=True))
                 await self._fail(event, "Aborted")
             elif is_file or status >= 400 or status in _EMPTY:
-                self.leave(Rendered(self.url, status, headers, await self._body(event, fields)))
+                body = await self._body(event, fields)
+                self.leave(Rendered(self.url, status, headers, body, exchanges=self._exchanges(event, body)))
                 await self._fail(event, "Aborted")
             else:
                 self.status, self.headers = status, headers
@@ -220,6 +228,9 @@ class PageRequests:
         else:  # a script or a meta refresh leads to another page, which is requested like any page
             self.leave(Rendered(self.url, 302, [("Location", url)], b""))
             await self._fail(event, "Aborted")
+
+    def _exchanges(self, event: dict[str, Any], body: bytes) -> tuple[Exchange, ...]:
+        return (exchange_of_event(event, self._sent_at, body),) if self._archived else ()
 
     async def _body(self, event: dict[str, Any], fields: Mapping[str, str]) -> bytes:
         """Return the body of a response. Raise FetchError if it is larger than a page may be, or incomplete."""

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 from playwright.async_api import Dialog, Download, Error, Frame, Page, Request
 
 from pipeline.crawl.browser.data_errors import data_errors
+from pipeline.crawl.browser.page_exchanges import PageExchanges
 from pipeline.crawl.browser.page_requests import PageRequests, too_large
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
-from pipeline.crawl.browser.screenshot import LoadRecord, take_picture
+from pipeline.crawl.browser.screenshot import LoadRecord, take_picture, whole_page
 from pipeline.crawl.browser.snapshot import snapshot
 from pipeline.errors import BrowserError, FetchError, PipelineError
 from pipeline.hosts import host_of
+from pipeline.model import Exchange, RenderedPage
 from pipeline.session.browser import net_errors
 from pipeline.session.browser.browser import SessionBrowser
 from pipeline.session.browser.emulation import Emulation
@@ -89,8 +91,8 @@ class Renderer:
             try:
                 async with asyncio.timeout(self._shared.timeout_s):
                     cdp = await page.context.new_cdp_session(page)
-                requests = PageRequests(cdp, request.url, blocked=request.table.blocked, max_bytes=self._shared.max_bytes,
-                                        check_document=self._check_document, reason_for=guard.reason_for)
+                requests = PageRequests(cdp, request.url, blocked=request.table.blocked(for_picture=request.archived_picture), max_bytes=self._shared.max_bytes,
+                                        check_document=self._check_document, reason_for=guard.reason_for, archived=request.archived)
                 try:
                     with guard.page_load() as load:
                         found = await _Rendering(page, requests, request, self._shared).run(load.exceeded)
@@ -127,6 +129,7 @@ class _Rendering:
         self._guard, self._timeout_s, self._max_bytes, self._said = shared
         self._phase = "the page did not respond within"
         self._record: LoadRecord | None = None
+        self._documents: PageExchanges | None = None
         self._overdue: FetchError | None = None
         self._world = IsolatedWorld(requests.cdp)
         self._popups = self._more_failed = 0
@@ -187,13 +190,26 @@ class _Rendering:
         body = await snapshot(self._world, requests.url, self._max_bytes)
         if body is None:
             raise too_large(request.url, self._max_bytes)
+        exchanges = await self._exchanges(body, deadline)
         pdf = await self._pdf() if table.pdf else None
         picture = None
         if request.picture is not None and self._record is not None:  # last, since it changes the page
             self._phase = "the picture of the page could not be taken within"
             picture = await take_picture(page, self._world, request.picture, self._record, timeout_s=deadline - loop.time())
         url = request.url if requests.url == request.url.partition("#")[0] else requests.url  # with its route
-        return Rendered(url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True, frames=self._frames())
+        return Rendered(url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True, frames=self._frames(), exchanges=exchanges)
+
+    async def _exchanges(self, dom: bytes, deadline: float) -> tuple[Exchange, ...]:
+        """Return the requests and responses for the page, with its DOM and a picture of it, if they are archived."""
+        if self._documents is None:
+            return ()
+        picture = b""
+        if self._request.archived_picture:
+            left_s = deadline - asyncio.get_running_loop().time()
+            picture = await whole_page(self._page, self._world, timeout_s=left_s, max_bytes=self._max_bytes)
+            if not picture:
+                self._failed["the picture of a page was not archived: it could not be taken in time, or it is too large"] = False
+        return await self._documents.all(self._requests.url, RenderedPage(dom, picture))
 
     def _frames(self) -> tuple[str, ...]:
         return tuple(frame.url for frame in self._page.frames[1:_MOST_KEPT] if frame.url.startswith(("http:", "https:")))
@@ -257,9 +273,12 @@ class _Rendering:
         page.on("crash", self._crashed)
         page.on("framenavigated", self._navigated)
         self._record = LoadRecord(page) if self._request.picture is not None else None
+        self._documents = PageExchanges(page, self._max_bytes) if self._request.archived else None
         try:
             yield
         finally:
+            if self._documents is not None:
+                self._documents.close()
             if self._record is not None:
                 self._record.close()
             page.remove_listener("dialog", self._dismiss)

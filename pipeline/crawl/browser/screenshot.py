@@ -30,6 +30,8 @@ _SETTLE_S = 5.0
 """How long a page may take until two pictures in a row are the same."""
 _LOAD_S = 15.0
 """How long images and fonts may take to load after the page is complete."""
+_PICTURE_S = 10.0
+"""How long a picture for the archive may take."""
 _KINDS = frozenset({"document", "font", "image", "script", "stylesheet"})
 """Types of the resources without which a page does not look complete."""
 _LATER = frozenset({408, 425, 429})
@@ -202,6 +204,20 @@ async def take_picture(page: Page, world: IsolatedWorld, rules: PictureRules, re
     if record.problem:
         return Picture(problem=record.problem, hidden=tuple(area["hidden"]))
     return Picture(shot, round(clip["width"]), round(clip["height"]), cut=height > clip["height"], hidden=tuple(area["hidden"]))
+
+
+async def whole_page(page: Page, world: IsolatedWorld, *, timeout_s: float, max_bytes: int) -> bytes:
+    """Return a picture of a page as it is at this moment, as PNG; b"" if it cannot be taken in time or is larger than max_bytes."""
+    from playwright.async_api import Error  # noqa: PLC0415  as above
+
+    try:
+        size = await world.call("() => [innerWidth, document.documentElement.scrollHeight]")
+        width, height = (max(1, int(side)) for side in size)
+        png: bytes = await page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": min(height, MAX_HEIGHT)},
+                                           scale="css", type="png", timeout=1000 * max(0.1, min(_PICTURE_S, timeout_s)))
+    except (Error, TypeError, ValueError):  # the page is gone, or has replaced its document
+        return b""
+    return png if len(png) <= max_bytes else b""
 
 
 async def _around(part: Sequence[ElementHandle]) -> FloatRect | None:

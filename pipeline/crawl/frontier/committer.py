@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from pipeline.crawl.context import CrawlContext
+from pipeline.crawl.frontier.archive_writer import ArchiveWriter
 from pipeline.crawl.frontier.page_archive import PageArchive
 from pipeline.errors import PipelineError, StoreError
 from pipeline.model import FrontierState, Page, Request
@@ -76,7 +77,8 @@ class Committer:
         self._closing = False
         self._comparison = Comparison.of_spider(context.table)
         self._seen = SeenRequests()
-        self._archive = PageArchive(context.store.files, context.run.spider)
+        self._saved_pages = PageArchive(context.store.files, context.run.spider)
+        self._archive = None if context.archive is None else ArchiveWriter(context.archive, context.run.spider, context.run.id)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._task = asyncio.create_task(self._work())
 
@@ -137,6 +139,11 @@ class Committer:
         self._closing = True
         self._wake.set()
         await self._task
+        if self._archive is not None:
+            self._context.progress.add(await asyncio.get_running_loop().run_in_executor(self._writer, self._archive.close))
+            self._context.archive_notes = self._archive.notes
+            for note in self._context.archive_notes:
+                self._context.note(note)
         self._writer.shutdown()
 
     async def _work(self) -> None:
@@ -174,20 +181,23 @@ class Committer:
         if context.membership is None or context.membership.member.leader:
             context.session.checkpoint()
         try:
-            pages = self._archive.save(pages) if context.keep_pages else pages
+            pages = self._saved_pages.save(pages) if context.keep_pages else pages
         except OSError as error:
             raise StoreError(f"a page could not be archived: {error.strerror}", where=str(context.store.data_dir),
                              fix="free some disk space, or remove \"pages\" from `attach` of the digests") from error
         done = self._write_links(links)  # before the pages, because the commit of a page makes its tentative links permanent
         if pages:
             settled = [row for waiting in batch if waiting.links is not None for row in waiting.links.ids]
+            archived = self._archive.before_commit(pages) if self._archive is not None else None
             committed = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
                                      comparison=self._comparison, seen=self._seen, settled=settled,
-                                     by=None if context.membership is None else context.membership.commit_of(pages))
+                                     by=None if context.membership is None else context.membership.commit_of(pages), archived=archived)
+            if self._archive is not None:
+                self._archive.after_commit(committed.changed)
             committed.queued += done.queued
             committed.forgotten = done.forgotten
             done = committed
-        self._archive.keep_only(done.news)
+        self._saved_pages.keep_only(done.news)
         if requests:
             done.queued += enqueue(context.store, context.run, requests)
         return done

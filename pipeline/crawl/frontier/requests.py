@@ -30,7 +30,7 @@ from scrapy.utils.asyncgen import as_async_generator
 from twisted.python.failure import Failure
 
 from pipeline.crawl.context import context_of
-from pipeline.crawl.interfaces import FROM_START, FRONTIER_ID, NOT_BEFORE, RENDERED
+from pipeline.crawl.interfaces import EXCHANGES, FROM_START, FRONTIER_ID, NOT_BEFORE, RENDERED
 from pipeline.crawl.scrapy import engine_control
 from pipeline.crawl.scrapy.errback_failures import entries_of, for_errback, is_ignored
 from pipeline.crawl.scrapy.frontier_signals import FrontierSignals
@@ -47,7 +47,7 @@ from pipeline.store.crawl.frontier import Queued
 from pipeline.text import clean_line, shown_url
 from pipeline.urls import absolute
 
-_OWN_META = frozenset({"depth", "verbatim_url", "is_start_request", "download_timeout", "download_slot", "download_latency", RENDERED})
+_OWN_META = frozenset({"depth", "verbatim_url", "is_start_request", "download_timeout", "download_slot", "download_latency", RENDERED, EXCHANGES})
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +129,7 @@ class RowScheduler(BaseScheduler):
                 url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID),
                 error=str(error), error_kind=type(error).__name__, transient=transient,
                 outcome=PageOutcome.FORBIDDEN if isinstance(error, FetchError) and error.what == FORBIDDEN else PageOutcome.FAILED,
+                exchanges=request.meta.get(EXCHANGES, ()),
                 **self._context.login_of(request.method, request.meta)))
         if errback is not None:
             output = errback(for_errback(failure))
@@ -149,6 +150,7 @@ class RowScheduler(BaseScheduler):
         self._context.failures.ignore(f"{shown_url(request.url)}{f' ({why})' if why else ''}")
         return self._context.committer.post(Page(
             url=request.url, status=0, fetched_at=datetime.now(UTC), frontier_id=request.meta.get(FRONTIER_ID), outcome=PageOutcome.IGNORED,
+            exchanges=request.meta.get(EXCHANGES, ()),
             **self._context.login_of(request.method, request.meta)))
 
     def wake_engine(self) -> None:

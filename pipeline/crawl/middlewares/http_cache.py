@@ -19,6 +19,7 @@ from scrapy.http import Headers, Request, Response
 from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 
+from pipeline.crawl.archiving import ArchivedPages
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import CACHED, RENDERED, START, UNCONDITIONAL
 from pipeline.crawl.middlewares.page_cache import CachedPage, PageCache
@@ -47,6 +48,7 @@ class Revalidate:
             raise NotConfigured
         self._max_bytes = context.table.page_cache
         self._render_rules = context.render_rules
+        self._archive = ArchivedPages(context.archive) if context.archive is not None and context.archive.table.what == "all" else None
         self._cache = PageCache(context.store.data_dir / "cache" / f"{context.run.spider}.sqlite3", self._max_bytes)
         crawler.signals.connect(self._closed, signal=signals.spider_closed)
 
@@ -66,11 +68,11 @@ class Revalidate:
         if kept is None:
             return
         headers = _headers(kept)
-        if kept.varied != _varied(headers, request):
+        conditions = {name: value for name, validator in zip(_CONDITIONS, ("ETag", "Last-Modified"), strict=True) if (value := headers.get(validator))}
+        if kept.varied != _varied(headers, request) or (self._archive is not None and not self._archive.confirms(request.url, conditions)):
             return
-        for name, validator in zip(_CONDITIONS, ("ETag", "Last-Modified"), strict=True):
-            if value := headers.get(validator):
-                request.headers[name] = value.decode("latin-1")  # decoded to str, since the download handler can send every str
+        for name, value in conditions.items():
+            request.headers[name] = value.decode("latin-1")  # decoded to str, since the download handler can send every str
         request.meta[_OURS] = True
 
     def process_response(self, request: Request, response: Response) -> Request | Response:
@@ -87,6 +89,8 @@ class Revalidate:
         return response
 
     async def _closed(self) -> None:
+        if self._archive is not None:
+            self._archive.close()
         await asyncio.to_thread(self._cache.prune, MAX_AGE_S, time.time())
         self._cache.close()
         if self._cache.left_out:

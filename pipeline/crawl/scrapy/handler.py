@@ -11,7 +11,9 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
@@ -35,12 +37,14 @@ from twisted.python.failure import Failure
 
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
+from pipeline.crawl.scrapy.exchanges import add_exchange, exchange_of
 from pipeline.crawl.scrapy.http_clients import HttpClients, PeerResponse, StaleConnectionError
 from pipeline.crawl.scrapy.octet_headers import received_headers
 from pipeline.crawl.scrapy.project.requests.request_proxy import META, request_proxy
 from pipeline.crawl.scrapy.proxy_errors import is_of_tunnel, refuses_password
 from pipeline.crawl.scrapy.response_protocol import UnusableResponseError
 from pipeline.hosts import place_of
+from pipeline.model import Exchange
 from pipeline.session.proxies.config import refuses_credentials, shown_proxy
 from pipeline.session.responses.content_coding import codings_of, decode
 from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
@@ -74,6 +78,8 @@ class SessionHandler(BaseDownloadHandler):
         self._timeout_s = settings.getfloat("DOWNLOAD_TIMEOUT")
         self._max_bytes = settings.getint("DOWNLOAD_MAXSIZE")
         self._working_proxy: str | None = None
+        self._exchanges: WeakKeyDictionary[Response, Exchange] | None = None if context.archive is None else WeakKeyDictionary()
+        """The exchange of each response whose body is still to be checked; None if the spider archives nothing."""
 
     def _limit_requests(self, per_host: int) -> None:
         """Change how many requests to one host are sent at the same time."""
@@ -107,7 +113,10 @@ class SessionHandler(BaseDownloadHandler):
                     if proxy is not None and not own and proxy != self._working_proxy:
                         self._working_proxy = proxy
                         session.proxy_worked()
+                    exchange = None if self._exchanges is None else self._exchanges.pop(response, None)
                     self._check_whole(request, response)
+                    if exchange is not None and request.callback is not NO_CALLBACK:
+                        add_exchange(self._context, request, exchange)
                     self._context.on_response(request, response)
                     return response
 
@@ -149,12 +158,15 @@ class SessionHandler(BaseDownloadHandler):
             _raise_translated(error)
 
     async def _send(self, request: Request, proxy: str | None, timeout_s: float, *, new_connection: bool = False) -> Response:
-        begun_s = time.monotonic()
+        begun_s, at = time.monotonic(), datetime.now(UTC)
         async with self._clients.send(request, proxy, timeout_s=timeout_s, new_connection=new_connection) as response:
             request.meta["download_latency"] = time.monotonic() - begun_s
             if proxy is not None and not proxy.startswith("socks") and refuses_credentials(response.status, response.headers):
                 raise DownloadConnectionRefusedError("the proxy requires a user name and password") from _refused(response)
-            return await self._read(request, response)
+            found = await self._read(request, response)
+            if self._exchanges is not None and not found.flags:  # a body whose download was stopped is not whole
+                self._exchanges[found] = exchange_of(request, response, found.body, at, by_proxy=proxy is not None)
+            return found
 
     async def _read(self, request: Request, response: PeerResponse) -> Response:
         """Read the body and return the response. Raise DownloadCancelledError if the body is too large."""

@@ -35,6 +35,8 @@ class StaleConnectionError(aiohttp.ServerDisconnectedError):
 class PeerResponse(aiohttp.ClientResponse):
     """A response that records the server's IP address and certificate at its start, while it still has the connection."""
 
+    header_encoding = "utf-8"
+    """How the headers of the request were encoded."""
     peer_address: str | None = None
     certificate: bytes | None = None
 
@@ -50,6 +52,12 @@ class PeerResponse(aiohttp.ClientResponse):
             if getattr(protocol, "is_stale", False):
                 raise StaleConnectionError(str(error)) from error
             raise
+
+
+class _ToOctetsRequest(PeerResponse):
+    """The response to an OctetsRequest."""
+
+    header_encoding = "latin-1"
 
 
 class HttpClients:
@@ -91,7 +99,7 @@ class HttpClients:
         if client is None:
             client = self._clients[proxy, utf8, keep_alive] = aiohttp.ClientSession(
                 connector=use_lenient_protocol(self._connector(proxy, force_close=not keep_alive)), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
-                response_class=PeerResponse, request_class=aiohttp.ClientRequest if utf8 else OctetsRequest,
+                response_class=PeerResponse if utf8 else _ToOctetsRequest, request_class=aiohttp.ClientRequest if utf8 else OctetsRequest,
                 skip_auto_headers=_SKIPPED_AUTO_HEADERS,
                 max_line_size=MAX_HEAD_BYTES, max_field_size=MAX_HEAD_BYTES, max_headers=MAX_LINES + 3)
         return client

@@ -18,6 +18,7 @@ from scrapy.responsetypes import responsetypes
 from pipeline.crawl.browser.rendered import Rendered, RenderRequest
 from pipeline.crawl.browser.screenshot import PictureRules
 from pipeline.crawl.interfaces import IS_RENDERED, RENDERED, START
+from pipeline.crawl.scrapy.exchanges import add_exchange
 from pipeline.crawl.scrapy.handler import SessionHandler
 from pipeline.crawl.scrapy.project.settings.findings import unsent_headers
 from pipeline.errors import FetchError, PipelineError
@@ -63,6 +64,8 @@ class RenderHandler(SessionHandler):
             begun_s = time.monotonic()
             rendered = (await self._render(request, table))._replace(duration_s=time.monotonic() - begun_s)
             if not rendered.is_other:
+                if rendered.exchanges:
+                    add_exchange(self._context, request, *rendered.exchanges)
                 response = _response_of(rendered, request)
                 self._context.on_response(request, response)
                 return response
@@ -70,6 +73,7 @@ class RenderHandler(SessionHandler):
 
     async def _render(self, request: Request, table: RenderTable) -> Rendered:
         """Render a page. Raise DownloadFailedError if another attempt may succeed, so that Scrapy repeats the request."""
+        archive = self._context.archive
         renderer = self._renderer(request.meta.get("download_timeout", self._timeout_s))
         headers = {name.decode("latin-1"): values[-1].decode("latin-1") for name, values in request.headers.items() if values}
         for name in self.crawler.settings.getdict("DEFAULT_REQUEST_HEADERS"):
@@ -77,7 +81,8 @@ class RenderHandler(SessionHandler):
         try:
             rendered = await renderer.render(RenderRequest(
                 request.url, request.method, headers, request.body, table, cookies=own_cookies(request.cookies), picture=PictureRules.of(self._context.table, table),
-                is_login_page=partial(self._is_login_page, request.url), pdf_without=self._pdf_without))
+                is_login_page=partial(self._is_login_page, request.url), pdf_without=self._pdf_without,
+                archived=archive is not None, archived_picture=archive is not None and archive.table.screenshot))
         except PipelineError as error:
             if isinstance(error, NotShownError):  # another attempt at once would take as long again
                 raise FetchError(error.what, where=error.where, fix=error.fix, retry=True) from error
@@ -160,6 +165,6 @@ def _response_of(rendered: Rendered, request: Request) -> Response:
             headers.appendlist(name, value)
     if rendered.is_html:
         headers["Content-Type"] = "text/html; charset=utf-8"
-    request.meta[RENDERED] = rendered._replace(body=b"")
+    request.meta[RENDERED] = rendered._replace(body=b"", exchanges=())
     kind = responsetypes.from_args(headers=headers, url=rendered.url, body=rendered.body)
     return kind(url=rendered.url, status=rendered.status, headers=headers, body=rendered.body, flags=[IS_RENDERED] if rendered.is_html else None)

@@ -116,15 +116,18 @@ def _day(snapshot: Snapshot) -> Iterator[Metric]:
     pages = gauge("pages", "Pages fetched")
     downloads = gauge("downloads", "Files downloaded")
     size = gauge("download_bytes", "Bytes downloaded")
+    archived, archived_size = gauge("archived_pages", "Pages archived"), gauge("archived_bytes", "Bytes written to the archive")
+    not_archived = gauge("not_archived", "Pages that could not be archived")
     for name, spider in snapshot["spiders"].items():
         day = spider["day"]
         for outcome in _OUTCOMES:
             runs.add_metric([name, outcome], day["runs"].get(outcome, 0))
         for kind in _CHANGES:
             changes.add_metric([name, kind], day["progress"].get(kind, 0))
-        for family, figure in ((pages, "pages"), (downloads, "downloads"), (size, "download_bytes")):
+        for family, figure in ((pages, "pages"), (downloads, "downloads"), (size, "download_bytes"), (archived, "archived_pages"),
+                               (archived_size, "archived_bytes"), (not_archived, "not_archived")):
             family.add_metric([name], day["progress"].get(figure, 0))
-    yield from (runs, changes, pages, downloads, size)
+    yield from (runs, changes, pages, downloads, size, archived, archived_size, not_archived)
 
 
 def _queues(snapshot: Snapshot) -> Iterator[Metric]:

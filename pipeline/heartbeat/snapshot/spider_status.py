@@ -17,7 +17,7 @@ from pipeline.store.health.status_queries import RunTotals
 from pipeline.store.runs.host_pauses import paused_until
 from pipeline.store.runs.paused_spiders import Pause
 from pipeline.store.runs.runs import QUIET
-from pipeline.text import iso, quoted
+from pipeline.text import counted, iso, quoted
 
 DueAfter = Callable[[str, datetime], datetime | None]
 """Function that returns the first due time of a spider after a given time; None for a spider without a schedule."""
@@ -66,7 +66,7 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
     late_at = _late_at(settings, name, due, due_times, last=past.last, running=running) \
         if pause is None and due is not None else None
     late = late_at is not None and due_times.now > late_at
-    reasons = list(_reasons(past.recent, past.failures, pause_ends=pause_ends, late_since=due if late else None, success=past.success, zone=settings.zone,
+    reasons = list(_reasons(past.recent, past.failures, last=past.last, pause_ends=pause_ends, late_since=due if late else None, success=past.success, zone=settings.zone,
                             mend=_mend_note(name, past.success, facts)))
     status = _status(settings, table, past, pause, login=facts.logins.get(name), reasons=reasons, late=late, next_due=next_due, running=running, day=day)
     history.statuses[name] = KnownStatus(past, others, late_at, status)
@@ -98,7 +98,7 @@ def _status(settings: Settings, table: SpiderTable, past: SpiderHistory, pause: 
     }
 
 
-def _reasons(recent: Sequence[PastRun], failures: int, *, pause_ends: datetime | None, late_since: datetime | None,
+def _reasons(recent: Sequence[PastRun], failures: int, *, last: Run | None, pause_ends: datetime | None, late_since: datetime | None,
              success: Run | None, zone: tzinfo, mend: str) -> Iterator[str]:
     """Yield the reasons why a spider is not ok. mend: a note about new rules, for the reason that a run is suspect."""
     if failures:
@@ -111,6 +111,8 @@ def _reasons(recent: Sequence[PastRun], failures: int, *, pause_ends: datetime |
                + (iso(success.ended_at, zone) if success and success.ended_at else "never"))
     if success is not None and success.suspect:  # a run that was stopped or failed later says nothing about what the rules find
         yield f"run {success.id} is suspect" + (f" ({quoted(success.error)})" if success.error else "") + mend
+    if last is not None and last.progress.not_archived:
+        yield f"{counted(last.progress.not_archived, 'page')} of run {last.id} not archived"
 
 
 def _mend_note(name: str, success: Run | None, facts: SpiderFacts) -> str:

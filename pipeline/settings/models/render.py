@@ -103,10 +103,12 @@ class RenderTable(Table):
     pdf: bool = False
     """Whether each page is stored as a PDF file, too, like a download."""
 
-    @property
-    def blocked(self) -> frozenset[Blocked]:
-        """What a page does not load. For pictures, images, fonts and styles are loaded, unless the settings name them in `block`."""
-        if (self.screenshot is None and not self.pdf) or "block" in self.model_fields_set:
+    def blocked(self, *, for_picture: bool = False) -> frozenset[Blocked]:
+        """Return what a page does not load. For pictures, images, fonts and styles are loaded, unless the settings name them in `block`.
+
+        for_picture: whether a picture is taken that the table does not ask for.
+        """
+        if (self.screenshot is None and not self.pdf and not for_picture) or "block" in self.model_fields_set:
             return frozenset(self.block)
         return frozenset(self.block) - {"images", "fonts", "styles"}
 

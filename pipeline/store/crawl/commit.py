@@ -65,12 +65,14 @@ class Committed:
     queued: the requests that were added to the frontier.
     news: the file keys of the saved pages on which a change was found.
     forgotten: the ids of tentative requests (found on pages that were not committed) that were removed from the frontier.
+    changed: the numbers of the pages, in the batch, on which a change was found.
     """
 
     progress: Progress = field(default_factory=Progress)
     queued: list[Queued] = field(default_factory=list)
     news: set[str] = field(default_factory=set)
     forgotten: set[int] = field(default_factory=set)
+    changed: frozenset[int] = frozenset()
 
 
 class SeenRequests:
@@ -112,15 +114,17 @@ class MemberCommit:
 
 
 def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime, comparison: Comparison = _PLAIN,
-                 seen: SeenRequests | None = None, settled: Sequence[int] = (), by: MemberCommit | None = None) -> Committed:
+                 seen: SeenRequests | None = None, settled: Sequence[int] = (), by: MemberCommit | None = None,
+                 archived: Progress | None = None) -> Committed:
     """Commit the pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
     comparison: how items are compared with their stored versions.
     seen: a cache of requests that are already in the frontier; pass the same object to each call for one pass.
     settled: the ids of tentative requests that were found on these pages; the commit turns them into waiting requests.
     by: the member that commits the pages; None if only the process that holds the run's lease commits pages.
+    archived: counters to add to those of this commit.
     """
-    done = Committed()
+    done = Committed(progress=replace(archived or Progress()))
     seen = seen or SeenRequests()
     links = seen.unseen(link for page in batch for link in page.links)
     with store.write(spider=run.spider) as connection:
@@ -136,6 +140,7 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
                 is_one_of(connection, frontier.c.id, settled), frontier.c.state == FrontierState.TENTATIVE.value,
             ).values(state=FrontierState.WAITING.value))
         _finish_pages(connection, run, batch, done.progress, changed_on)
+        done.changed = frozenset(changed_on)
         if by is not None:
             done.progress.waiting = len(done.queued) - sum(page.frontier_id is not None for page in batch)
             members.record(connection, by.member, by.report, committed=done.progress, cookies=by.cookies)

@@ -35,7 +35,7 @@ _COMMAND = re.compile(rf"`(pipeline ({'|'.join(_PAGES_OF_COMMANDS)})(?: [^`]*)?)
 _CHARTS = 1000
 """Maximum number of cached charts, enough for 500 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
-           "waiting", "unchanged", "rejected")
+           "waiting", "unchanged", "rejected", "archived_pages", "not_archived")
 
 
 class PageRenderer:
@@ -79,7 +79,7 @@ class PageRenderer:
         progress = run.progress
         return {"state": self._text(state_of(run)), "took": took(run),
                 "figures": {name: getattr(progress, name) for name in FIGURES}
-                | {"size": size_for_people(progress.download_bytes), "changes": progress.new + progress.changed + progress.gone + progress.back},
+                | {"size": size_for_people(progress.download_bytes), "archived": size_for_people(progress.archived_bytes), "changes": progress.new + progress.changed + progress.gone + progress.back},
                 "transfers": self.render("_transfers.html", mask=mask, transfers=run.transfers)}
 
     def _bars(self, runs: list[PastRun], figure: str) -> Markup:

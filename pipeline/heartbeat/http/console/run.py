@@ -38,9 +38,10 @@ class RunViews:
     async def _run(self, request: web.Request) -> web.Response:
         found = or_404(await asyncio.to_thread(operations.details, self._actions.store, number_of(request)))
         log = await in_file_thread(partial(operations.log, self._actions.store, self._actions.mask, found.run))
+        table = self._actions.settings.spiders.get(found.run.spider)
         return await self._site.html("run.html", now=await self._site.snapshot(), page=found, run=found.run, log=log,
                                      lines=dated(log.lines, self._site.pages.zone), wanted=LogFilter(), problems=operations.problems(found.run),
-                                     known=found.run.spider in self._actions.settings.spiders, most_changes=operations.MOST_CHANGES)
+                                     known=table is not None, archives=table is not None and table.archive is not None, most_changes=operations.MOST_CHANGES)
 
     async def _log(self, request: web.Request) -> web.Response:
         """Show some lines of the log of a run: the last ones, or those before the byte `before`."""

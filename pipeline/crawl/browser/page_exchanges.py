@@ -1,0 +1,95 @@
+"""Records the requests and responses for a page itself, as the browser reports them, for the archive of a spider.
+
+The browser decodes bodies. Headers that describe the body on the wire are therefore archived with the prefix "x-orig-".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from playwright.async_api import Error, Page, Response
+
+from pipeline.model import Exchange, HeaderLines, RenderedPage
+
+MAX_DOCUMENTS = 10
+"""How many documents are recorded that a page shows one after the other, such as after a form was sent."""
+_TIME_S = 5.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_THE_WIRE = frozenset(("content-encoding", "transfer-encoding", "content-length"))
+
+
+class PageExchanges:
+    """The documents that a page in the browser shows. Make it before the page is navigated, and close it.
+
+    max_bytes: the maximum size of a document.
+    """
+
+    def __init__(self, page: Page, max_bytes: int) -> None:
+        self._page = page
+        self._max_bytes = max_bytes
+        self._responses: list[Response] = []
+        page.on("response", self._on_response)
+
+    def close(self) -> None:
+        self._page.remove_listener("response", self._on_response)
+
+    async def all(self, url: str, rendered: RenderedPage) -> tuple[Exchange, ...]:
+        """Return the requests and responses for the documents of the page, the earliest first. The last has what was rendered.
+
+        If the browser does not tell the last one, it is only what was rendered, with status 0. url: the URL of the rendered document.
+        """
+        found = [exchange for response in self._responses if (exchange := await self._exchange_of(response)) is not None]
+        url = url.partition("#")[0]
+        if found and found[-1].url == url:
+            return (*found[:-1], replace(found[-1], rendered=rendered))
+        return (*found, Exchange(url, datetime.now(UTC), "GET", (), b"", 0, b"", (), b"", rendered=rendered))
+
+    def _on_response(self, response: Response) -> None:
+        request = response.request
+        if len(self._responses) < MAX_DOCUMENTS and request.is_navigation_request() and response.url.startswith(("http:", "https:")):
+            try:
+                if request.frame == self._page.main_frame:
+                    self._responses.append(response)
+            except Error:  # the request has no frame yet
+                return
+
+    async def _exchange_of(self, response: Response) -> Exchange | None:
+        request = response.request
+        try:
+            async with asyncio.timeout(_TIME_S):
+                sent, received, body = await request.headers_array(), await response.headers_array(), await response.body()
+        except (Error, TimeoutError):  # the browser no longer has the body
+            return None
+        if len(body) > self._max_bytes:
+            return None
+        return Exchange(
+            url=response.url.partition("#")[0], at=_EPOCH + timedelta(milliseconds=request.timing["startTime"]), method=request.method,
+            request_headers=_lines([(each["name"], each["value"]) for each in sent if not each["name"].startswith(":")]),
+            request_body=request.post_data_buffer or b"", status=response.status, reason=response.status_text.encode(),
+            response_headers=decoded_lines([(each["name"], each["value"]) for each in received if not each["name"].startswith(":")]), body=body)
+
+
+def exchange_of_event(event: Mapping[str, Any], at: datetime | None, body: bytes) -> Exchange:
+    """Return a response that ends the rendering, such as a redirect, from an event of the Chrome DevTools Protocol (Fetch.requestPaused).
+
+    Chromium adds the headers of the connection and the cookies later: they are not among those of the request.
+    """
+    request = event["request"]
+    return Exchange(
+        url=request["url"].partition("#")[0], at=at or datetime.now(UTC), method=request["method"], request_headers=_lines(list(request["headers"].items())),
+        request_body=request.get("postData", "").encode(), status=event["responseStatusCode"], reason=event.get("responseStatusText", "").encode(),
+        response_headers=decoded_lines([(each["name"], each["value"]) for each in event.get("responseHeaders", ())]), body=body)
+
+
+def decoded_lines(fields: Sequence[tuple[str, str]]) -> HeaderLines:
+    """Return the header lines of a response whose body is decoded."""
+    return _lines([(f"x-orig-{name}" if name.lower() in _OF_THE_WIRE else name, value) for name, value in fields])
+
+
+def _lines(fields: Sequence[tuple[str, str]]) -> HeaderLines:
+    return tuple((name.encode(), line.encode()) for name, value in fields for line in value.split("\n"))  # Chromium joins Set-Cookie by line feeds
+

@@ -1,0 +1,141 @@
+"""Write the exchanges of pages to the archive of the spider, before and after their commit.
+
+An archive that cannot be written fails by itself: the crawl goes on, and the run's line says what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.crawl.archiving import Archiving
+from pipeline.model import Exchange, Page, Progress
+from pipeline.text import clean_line, counted
+
+if TYPE_CHECKING:
+    from pipeline.archive.segment import SegmentWriter
+
+RETRY_S = 60.0
+"""How long the archive is left alone after it could not be written."""
+
+logger = logging.getLogger(__name__)
+
+
+class ArchiveWriter:
+    """Writes the exchanges of the pages of one run. Its methods are called in the thread of the committer."""
+
+    def __init__(self, archiving: Archiving, spider: str, run_id: int) -> None:
+        self._archiving = archiving
+        self._only_changed = archiving.table.what == "changed"
+        self._spider = spider
+        self._run_id = run_id
+        self._segment: SegmentWriter | None = None
+        self._again_s = 0.0
+        self._held: list[int] = []
+        self._not_held: list[int] = []
+        self._uncounted = Progress()
+        self._written_bytes = 0
+        self._missing = 0
+        self._not_by_us = 0
+        self._reason = ""
+        self._unclosed = ""
+
+    def before_commit(self, pages: Sequence[Page]) -> Progress:
+        """Write the exchanges of these pages to the disk. Return what was archived since the last call."""
+        found = [(number, page) for number, page in enumerate(pages) if page.exchanges]
+        self._not_by_us += sum(1 for page in pages if page.status and page.url and not page.exchanges)
+        self._held = self._not_held = []
+        if found:
+            is_written = self._attempt(lambda segment: self._write(segment, [page.exchanges for _, page in found]))
+            numbers = [number for number, _ in found]
+            if self._only_changed:
+                self._held, self._not_held = (numbers, []) if is_written else ([], numbers)
+            else:
+                self._count(len(found), is_written=is_written)
+        counts, self._uncounted = self._uncounted, Progress()
+        return counts
+
+    def after_commit(self, changed: Collection[int]) -> None:
+        """Keep the exchanges of the pages on which a change was found, by their number in the batch, if only these are archived."""
+        held, self._held = self._held, []
+        if held:
+            kept = [place for place, number in enumerate(held) if number in changed]
+            self._attempt(lambda segment: segment.keep(kept))
+            self._count(len(kept), is_written=True)  # if this failed, the spool stays on the disk, and is completed later
+        self._count(sum(number in changed for number in self._not_held), is_written=False)
+        self._not_held = []
+
+    def close(self) -> Progress:
+        """Close the files, and add them to the archive of the spider. Return what was archived since the last call of before_commit()."""
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            try:
+                if closed := segment.close():
+                    self._archiving.add_files(closed)
+            except OSError as error:
+                self._unclosed = _reason(error)
+            except Exception as error:
+                logger.exception("the archive could not be closed")
+                self._unclosed = type(error).__name__
+        return self._uncounted
+
+    @property
+    def notes(self) -> list[str]:
+        """What the run's line says about the archive."""
+        found = []
+        if self._missing:
+            found.append(f"{counted(self._missing, 'page')} not archived: {self._reason}")
+        if self._not_by_us:
+            found.append(f"{counted(self._not_by_us, 'page')} not archived, because a component of the project fetched them or stopped their download")
+        if self._unclosed:
+            found.append(f"the files of the archive are completed later: {self._unclosed}")
+        return found
+
+    def _write(self, segment: SegmentWriter, exchanges: Sequence[Sequence[Exchange]]) -> None:
+        write = segment.hold if self._only_changed else segment.write
+        write(exchanges, datetime.now(UTC))
+
+    def _count(self, pages: int, *, is_written: bool) -> None:
+        if not is_written:
+            self._missing += pages
+            self._uncounted.not_archived += pages
+            return
+        written = self._segment.written_bytes if self._segment is not None else 0
+        self._uncounted.archived_pages += pages
+        self._uncounted.archived_bytes += written - self._written_bytes
+        self._written_bytes = written
+
+    def _attempt(self, write: Callable[[SegmentWriter], None]) -> bool:
+        """Write to the archive, unless that has just failed. Return whether it succeeded."""
+        if time.monotonic() < self._again_s:
+            return False
+        try:
+            write(self._opened())
+        except OSError as error:
+            self._failed(_reason(error))
+        except Exception as error:  # whatever is wrong with a page or a library, the crawl goes on
+            logger.exception("the archive could not be written")
+            self._failed(type(error).__name__)
+        else:
+            return True
+        return False
+
+    def _failed(self, reason: str) -> None:
+        self._reason = reason
+        self._again_s = time.monotonic() + RETRY_S
+        logger.warning("the archive could not be written: %s; the next pages are not archived for %.0f s", reason, RETRY_S)
+
+    def _opened(self) -> SegmentWriter:
+        if self._segment is None:
+            from pipeline.archive.segment import SegmentWriter  # noqa: PLC0415  an extra, which only runs that archive need
+            self._segment = SegmentWriter(self._archiving.folder, self._spider, run_id=self._run_id, redaction=self._archiving.redaction,
+                                          max_age=self._archiving.max_age)
+        return self._segment
+
+
+def _reason(error: OSError) -> str:
+    return clean_line(error.strerror or str(error) or type(error).__name__, 100)
+

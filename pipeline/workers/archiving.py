@@ -1,0 +1,28 @@
+"""How the pages of a run are archived, from the settings."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pipeline.crawl.archiving import Archiving
+from pipeline.model import DRY_RUN, Run
+from pipeline.settings import Settings, SpiderArchiveTable
+from pipeline.settings.masking import secret_values
+from pipeline.store import Store
+
+MOST_AGE = timedelta(days=7)
+"""Each week has full copies of the pages."""
+
+
+def archiving_of(store: Store, settings: Settings, run: Run) -> Archiving | None:
+    """Return how the pages of a run are archived; None if they are not, as in a dry run."""
+    table = settings.spiders[run.spider].archive
+    if table is None or run.reason == DRY_RUN:
+        return None
+    return Archiving(table, store.data_dir / "archive" / run.spider / "segments", secret_values(settings), _max_age(settings, table))
+
+
+def _max_age(settings: Settings, table: SpiderArchiveTable) -> timedelta:
+    """Return how old a record may be to which another one refers in place of the page's content: it must not be deleted first."""
+    keep_s = table.keep if table.keep is not None else settings.archive.keep
+    return MOST_AGE if keep_s is None else max(timedelta(), min(MOST_AGE, timedelta(seconds=keep_s) - timedelta(days=1)))
