@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError, SettingsError, UsageError
+from pipeline.errors import PipelineError, SettingsError, SpiderError, UsageError
 from pipeline.heartbeat.http.operations.spider_drafts import (
     DraftProblem,
     DraftReport,
@@ -176,22 +174,12 @@ class SpiderDrafts:
 
     async def _checked(self, toml: str, spider: str | None) -> dict[str, Any]:
         """Run the checker. It ends with an error only if the text is too much for its limits."""
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", _CHECKER, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                                                       stderr=asyncio.subprocess.DEVNULL)
-        given = json.dumps({"settings": self._state.settings.file, "text": toml, "spider": spider}).encode()
+        await asyncio.to_thread(warm_up)  # a node without a worker has not started the forkserver
         try:
-            async with asyncio.timeout(CHECK_LIMIT_S):
-                output, _ = await process.communicate(given)
-        except TimeoutError as error:
-            raise PipelineError(f"the check of the text has not ended within {CHECK_LIMIT_S:.0f} s", where="toml") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode != 0:
-            raise PipelineError("the text cannot be checked: it needs too much time or memory", where="toml", fix="make its rules simpler")
-        found: dict[str, Any] = json.loads(output)
-        return found
+            return await page_task.examine_text(self._state.settings, _CHECKER, self._state.settings.file, toml, spider,
+                                                limit_s=CHECK_LIMIT_S, memory_limit_bytes=_MEMORY_BYTES)
+        except SpiderError as error:
+            raise PipelineError("the text cannot be checked: it needs too much time or memory", where="toml", fix="make its rules simpler") from error
 
 
 def _alone(settings: Settings, name: str, table: SpiderTable, folder: str) -> Settings:

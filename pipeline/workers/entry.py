@@ -60,6 +60,7 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     follower processes. "follow": a Run, and the socket to the leader process. "member": a Run, and a Member of it. "digest": a DigestClaim, the owner of the claim,
     and the argument `less` of _build_digest. "page": the name of a spider, a module of
     pipeline.workers.pages, the options of its perform(), and the file for the result. "preview": the name of a digest, and the folder for its mails. "check": the arguments of check_code.
+    "text": the file for the result, the name of a module, and the arguments of its perform().
     """
     os.setsid()
     os.environ.setdefault(*DRIVER_OPTIONS)  # here, because no environment may be changed while threads run, and Playwright takes it from this process
@@ -101,6 +102,10 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
         from pipeline.workers.check_code import check_code  # noqa: PLC0415  crawls do not need this module
         _send_result(pipe, partial(check_code, settings, *arguments))
         os._exit(0)  # threads that the user's code has started could otherwise keep this process running
+    if work == "text":
+        report, module, *given = arguments
+        _send_result(pipe, partial(_write_result, module, report, *given))
+        return
     store = open_store_of(settings, migrate=False)
     try:
         if work in ("run", "follow", "member"):
@@ -115,7 +120,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
                 take_part(store, settings, arguments[1], stop)
         elif work == "page":
             name, task, options, report = arguments
-            _send_result(pipe, partial(_write_result, task, report, store, settings, name, options))
+            _send_result(pipe, partial(_write_result, f"pipeline.workers.pages.{task}", report, store, settings, name, options))
         elif work == "preview":
             _send_result(pipe, partial(_preview_digest, store, settings, *arguments))
         else:
@@ -131,6 +136,8 @@ def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
         return {"run": arguments[0].id, "spider": arguments[0].spider}
     if work == "preview":
         return {"digest": arguments[0]}
+    if work == "text":
+        return {}
     return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
 
 
@@ -155,9 +162,9 @@ def _send_result(pipe: Connection, work: Callable[[], list[str] | None]) -> None
         pipe.send(found)
 
 
-def _write_result(task: str, report: str, *arguments: Any) -> None:
-    """Call perform() of a module of pipeline.workers.pages with the arguments, and write its result as JSON to the file `report`."""
-    found = importlib.import_module(f"pipeline.workers.pages.{task}").perform(*arguments)
+def _write_result(module: str, report: str, *arguments: Any) -> None:
+    """Call perform() of a module with the arguments, and write its result as JSON to the file `report`."""
+    found = importlib.import_module(module).perform(*arguments)
     Path(report).write_text(json.dumps(found, default=str), "utf-8")
 
 

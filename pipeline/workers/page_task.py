@@ -1,4 +1,4 @@
-"""Perform a task on single pages of a spider in a child process, with limits of time and memory."""
+"""Perform a task on single pages of a spider, or on a text that a user has sent, in a child process with limits of time and memory."""
 
 from __future__ import annotations
 
@@ -32,18 +32,34 @@ async def perform(settings: Settings, task: str, name: str, options: dict[str, A
     with tempfile.TemporaryDirectory(prefix="pipeline-page-") as folder:
         report, log_file = Path(folder, "report.json"), Path(folder, "log")
         child = Child("page", settings, log_file, name, task, options, str(report))
-        try:
-            await asyncio.to_thread(child.start)
-            problem = await watch(child, limit_s, settings.spiders[name].memory_limit, is_stopped)
-            error = child.result() if not problem else SpiderError(problem, where=where)
-        except EOFError:
-            error = None
-        finally:
-            child.kill()
-            await asyncio.to_thread(child.close)
-        if error is not None:
-            raise error
+        await _perform(child, limit_s, settings.spiders[name].memory_limit, is_stopped, where)
         return await asyncio.to_thread(_result, report, log_file, where, max_bytes)
+
+
+async def examine_text(settings: Settings, module: str, *arguments: Any, limit_s: float, memory_limit_bytes: int) -> dict[str, Json]:
+    """Call perform() of a module with the arguments in a child process, and return the result.
+
+    The forkserver must be running. Raises SpiderError if the process ends unexpectedly or exceeds a limit.
+    """
+    with tempfile.TemporaryDirectory(prefix="pipeline-text-") as folder:
+        report, log_file = Path(folder, "report.json"), Path(folder, "log")
+        await _perform(Child("text", settings, log_file, str(report), module, *arguments), limit_s, memory_limit_bytes, lambda: False, "")
+        return await asyncio.to_thread(_result, report, log_file, "", None)
+
+
+async def _perform(child: Child, limit_s: float, memory_limit_bytes: int, is_stopped: Callable[[], bool], where: str) -> None:
+    """Let a child process perform its task to the end. Raises the error that it reports, or SpiderError if it exceeds a limit."""
+    try:
+        await asyncio.to_thread(child.start)
+        problem = await watch(child, limit_s, memory_limit_bytes, is_stopped)
+        error = child.result() if not problem else SpiderError(problem, where=where)
+    except EOFError:
+        error = None
+    finally:
+        child.kill()
+        await asyncio.to_thread(child.close)
+    if error is not None:
+        raise error
 
 
 def _result(report: Path, log_file: Path, where: str, max_bytes: int | None) -> dict[str, Json]:

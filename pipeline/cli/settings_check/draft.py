@@ -1,15 +1,12 @@
 """Check the table of a spider that came by the pages or the API, in a process with limits.
 
-`python -m pipeline.cli.settings_check.draft` reads a JSON object from standard input and prints one: see `check` for both, and `check_file`
-if "spider" is null. The service
-starts it, because a hostile text could take its event loop's time and memory: deep nesting, expressions that explode when they are compiled.
+The service lets a child process call `perform`, because a hostile text could take its event loop's time and memory: deep nesting,
+expressions that explode when they are compiled.
 """
 
 from __future__ import annotations
 
-import json
 import resource
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,15 +157,9 @@ def check_file(settings_file: str, text: str) -> dict[str, Any]:
     return {"lines": []}
 
 
-def main() -> None:
-    """Check the draft of standard input, within limits of memory and CPU time."""
+def perform(settings_file: str, text: str, spider: str | None) -> dict[str, Any]:
+    """Limit the memory and the CPU time of this process, and return the result of `check`, or of `check_file` if spider is None."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    given = json.load(sys.stdin)
-    spider = given["spider"]
-    print(json.dumps(check(given["settings"], given["text"], spider) if spider is not None else check_file(given["settings"], given["text"])))
-
-
-if __name__ == "__main__":
-    main()
+    return check(settings_file, text, spider) if spider is not None else check_file(settings_file, text)
