@@ -16,6 +16,7 @@ import trustme
 
 from pipeline.store import open_store
 from tests.compiled_once import compile_once
+from tests.folder_in_memory import folder_in_memory
 from tests.leaks import leaks, secrets_of
 from tests.servers import ports
 from tests.servers.authority import Authority
@@ -32,6 +33,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # Each driver of a browser is a new Node.js, which otherwise compiles Playwright again, at a fifth of its CPU time.
 os.environ.setdefault("NODE_COMPILE_CACHE", str(Path(sys.prefix, "node-compile-cache")))
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and (_place := folder_in_memory()) is not None:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_place)
 # A busy machine is no failure: neither an example nor the making of examples has a time limit.
 hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("tests")
