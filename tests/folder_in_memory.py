@@ -11,7 +11,7 @@ from pathlib import Path
 
 PLACE = Path("/dev/shm")
 FREE_BYTES = 4 * 2**30
-"""What a run of the whole suite may need, if tests fail and leave their folders."""
+"""What a run of the whole suite may need: the folders of tests that fail, and 250 databases of PostgreSQL with 8 MB each."""
 
 
 def folder_in_memory(place: Path = PLACE) -> Path | None:

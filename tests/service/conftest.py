@@ -35,7 +35,7 @@ def dispatcher() -> str:
 def program(request: pytest.FixtureRequest, dispatcher: str, tmp_path: Path, free_port: int) -> Iterator[Program]:
     found = Program(tmp_path, free_port)
     if dispatcher == SHARED:
-        found.environment["DATABASE"] = request.getfixturevalue("postgres").new_database()
+        found.environment["DATABASE"] = request.getfixturevalue("postgres").new_database(request.getfixturevalue("migrated"))
         found.pipeline = 'database = { env = "DATABASE" }\n'
     yield found
     found.close()

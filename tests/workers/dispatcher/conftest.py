@@ -120,11 +120,16 @@ def soon(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
+def _database(request: pytest.FixtureRequest) -> str:
+    """The URL of a new database with the tables."""
+    url: str = request.getfixturevalue("postgres").new_database(request.getfixturevalue("migrated"))
+    return url
+
+
 @pytest.fixture(params=["local", pytest.param("procrastinate", marks=pytest.mark.needs("postgres"))])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """The local dispatcher on SQLite, and procrastinate on PostgreSQL."""
-    database = request.getfixturevalue("postgres").new_database() if request.param == "procrastinate" else None
-    found = World(tmp_path, request.param, database)
+    found = World(tmp_path, request.param, _database(request) if request.param == "procrastinate" else None)
     yield found
     found.store.close()
 
@@ -132,6 +137,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """procrastinate on PostgreSQL."""
-    found = World(tmp_path, "procrastinate", request.getfixturevalue("postgres").new_database())
+    found = World(tmp_path, "procrastinate", _database(request))
     yield found
     found.store.close()
