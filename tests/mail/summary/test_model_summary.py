@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import lxml.html
 import pytest
 
+from pipeline.errors import SettingsError
+from pipeline.mail.digests.asked_contents import asked_contents, asked_model
+from pipeline.mail.digests.build import build
 from pipeline.mail.digests.preview import preview
+from pipeline.mail.top_changes import TopChanges
 from pipeline.model import ChangeKind
+from pipeline.settings import load
 from pipeline.store import open_store
-from pipeline.store.mail import digests
+from pipeline.store.mail import digests, outbox
 from pipeline.store.mail.model_summaries import find
 from tests.mail.conftest import NOW, Site, built, text_of
 from tests.mail.summary import many_changes
@@ -118,8 +124,6 @@ def test_a_channel_gets_the_first_sentences_and_then_the_changes(store, site, se
 
 
 def _key(store, message_id: int) -> str:
-    from pipeline.store.mail import outbox
-
     return outbox.get(store, message_id)[0].file_key
 
 
@@ -168,8 +172,6 @@ def test_hundreds_of_changes_are_read_in_batches_whose_answers_are_merged(tmp_pa
 
 
 def _shown(store) -> list:
-    from pipeline.mail.top_changes import TopChanges
-
     top = TopChanges(60)
     for change in digests.changes_of(store, digests.reported_runs(store, 2)):
         top.add(change)
@@ -213,8 +215,6 @@ def test_an_item_that_the_mail_has_no_room_for_is_named_below_the_summary(store,
     ("3", "neither true or false nor a question"), ('""', "neither true or false nor a question"), (f'"{"x" * 501}"', "3 to 500 characters"),
     ('"two\\nlines"', "on one line")])
 def test_a_summary_is_true_or_a_question(value, problem, settings_from) -> None:
-    from pipeline.errors import SettingsError
-
     with pytest.raises(SettingsError, match=problem):
         settings_from(digest=f"summary = {value}")
 
@@ -223,14 +223,25 @@ def test_a_digest_that_is_built_again_says_what_was_stored_first(store, site, se
     settings = settings_from(digest=f"summary = true\n{model.settings()}")
     site.run(BOOKS)
     claim = digests.claim(store, "morning", ["books"], "s1", owner="killed", now=NOW)
-    from pipeline.mail.digests.asked_contents import asked_contents, asked_model
-
     asked_contents(store, settings, "morning", claim.run_ids, asked_model(store, settings, "morning"), digest_id=claim.id)
     model.says = answer({"Something else.": [2]})
     later = NOW + timedelta(minutes=5)
     again = digests.claim(store, "morning", ["books"], "s1", owner="me", now=later)
-    from pipeline.mail.digests.build import build
-
     mail, = mails_of(store, build(store, settings, again, owner="me", now=later).message_ids)
     assert "* The first change matters most. [1]" in lines_of(mail)
     assert len(model.asked) == 1
+
+
+def test_the_example_of_the_documentation_makes_a_summary(store, site, model, tmp_path) -> None:
+    section = (Path(__file__).parents[3] / "docs/digests.md").read_text("utf-8").partition("\n## A summary on top\n")[2]
+    example = section.partition("```toml\n")[2].partition("```")[0]
+    spiders = "".join(f'[spiders.{name}]\nstart = "http://site.test/"\n' for name in ("acm", "usenix"))
+    path = tmp_path / "settings.toml"
+    path.write_text(f'[mail]\nfrom = "p@example.com"\n{spiders}' + example.replace("http://localhost:8080/v1", model.url), "utf-8")
+    settings = load(path)
+    site.run({"1": {"title": "Workshop on Web Archiving", "place": "Ghent"}}, spider="acm")
+    model.says = answer({"A workshop on web archiving was announced, in Ghent.": [1]}, [1])
+    claim = digests.claim(store, "conferences", ["acm", "usenix"], "s1", owner="me", now=NOW)
+    mail, = mails_of(store, build(store, settings, claim, owner="me", now=NOW).message_ids)
+    assert "* A workshop on web archiving was announced, in Ghent. [1]" in lines_of(mail)
+    assert "which conferences were announced, and where" in model.asked[0].system
