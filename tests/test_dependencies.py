@@ -50,7 +50,7 @@ WITHOUT_IMPORT = {
 """Dependencies without an import statement, with the reason."""
 
 BROUGHT_ALONG = {"annotated_types": "pydantic", "itemadapter": "scrapy", "pydantic_core": "pydantic", "pydispatch": "scrapy",
-                 "socks": "requests", "twisted": "scrapy", "yarl": "aiohttp", "multidict": "aiohttp"}
+                 "socks": "requests", "twisted": "scrapy", "yarl": "aiohttp", "multidict": "aiohttp", "httpx2": "openai", "anyio": "openai"}
 """Modules that are part of a dependency's own interface, and are installed with it."""
 
 

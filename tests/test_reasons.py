@@ -16,7 +16,7 @@ from pipeline.session.responses.errors import cut_short
 
 PIPELINE = FOLDER.parent
 OTHERS = sorted(set(LANGUAGES) - {"en"})
-RUNTIME = ("session", "crawl", "download", "workers", "store/runs")
+RUNTIME = ("ai", "session", "crawl", "download", "workers", "store/runs")
 """The packages whose errors end in the row of a run or of a file."""
 NOT_IN_MAILS = (
     r"too large to be shown", r"^select less of the page$",

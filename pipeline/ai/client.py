@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.completion_usage import CompletionUsage
 
 from pipeline import __version__
 from pipeline.ai.client_errors import translated
@@ -44,6 +45,8 @@ class ChatClient:
         self._headers = {"User-Agent": f"crawl-to-inbox/{__version__}"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._model = model
         self._host = host
+        # Without TLS no certificate is read, which takes longer than a request to this machine.
+        self._tls = httpx2.create_ssl_context() if base_url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def complete(self, messages: list[dict[str, str]], parameters: dict[str, Any], *, timeout_s: float) -> Completion:
         """Return the answer to some messages. Raises ModelError."""
@@ -51,7 +54,7 @@ class ChatClient:
             shown: Any = messages  # the parameters vary with what the server accepts
             with client.chat.completions.with_streaming_response.create(model=self._model, messages=shown, stream=True, **parameters) as response:
                 if "json" in response.headers.get("content-type", ""):  # a server that does not stream
-                    return _whole(response.parse(to=ChatCompletion))
+                    return _whole(response.read())
                 return _streamed(response.parse())
 
         return self._within(timeout_s, answer)
@@ -63,7 +66,7 @@ class ChatClient:
     def _within(self, timeout_s: float, call: Callable[[openai.OpenAI], _Result]) -> _Result:
         """Perform a call in a thread of its own, and abort it at the end of the time: looking up a host name has no time limit."""
         deadline = monotonic() + timeout_s
-        transport = BoundedTransport(self._headers)
+        transport = BoundedTransport(self._headers, self._tls)
         results: SimpleQueue[tuple[_Result | None, BaseException | None]] = SimpleQueue()
 
         def perform() -> None:
@@ -95,44 +98,51 @@ class ChatClient:
         return found
 
 
-def _streamed(stream: Any) -> Completion:
-    """Read a stream of chunks to its end. Raises ModelError if it ends before the model has ended its answer."""
+def _streamed(stream: Iterable[object]) -> Completion:
+    """Read a stream of chunks to its end. Raises ModelError if it ends before the model has ended its answer.
+
+    The chunks are what the server sent, whatever their types should be.
+    """
     parts: list[str] = []
     length = 0
-    finish = ""
-    usage: CompletionUsage | None = None
+    finish: object = None
+    usage: object = None
     for chunk in stream:
         usage = getattr(chunk, "usage", None) or usage
-        choices = getattr(chunk, "choices", None) if isinstance(chunk, ChatCompletionChunk) else None
-        if not isinstance(choices, list):
-            continue
-        for choice in choices[:1]:
-            delta = choice.delta
-            if delta is not None and delta.refusal:
-                raise _refused()
-            if delta is not None and isinstance(delta.content, str):
-                parts.append(delta.content)
-                length += len(delta.content)
-            finish = choice.finish_reason or finish
+        choice = _first(getattr(chunk, "choices", None))
+        delta = getattr(choice, "delta", None)
+        if getattr(delta, "refusal", None):
+            raise _refused()
+        content = getattr(delta, "content", None)
+        if isinstance(content, str):
+            parts.append(content)
+            length += len(content)
+        finish = getattr(choice, "finish_reason", None) or finish
         if length > MAX_ANSWER_CHARACTERS:
             raise _too_long()
     return _finished("".join(parts), finish, usage)
 
 
-def _whole(completion: ChatCompletion) -> Completion:
-    choices = completion.choices
-    if not isinstance(choices, list) or not choices or choices[0].message is None:
-        raise ModelError("the language model answered with something else than was asked for", reason=Reason.NONSENSE, sent=True)
-    message = choices[0].message
-    if message.refusal:
+def _whole(body: bytes) -> Completion:
+    """Read an answer that was sent as one JSON object."""
+    completion = json.loads(body, object_hook=lambda members: SimpleNamespace(**members))
+    choice = _first(getattr(completion, "choices", None))
+    message = getattr(choice, "message", None)
+    if getattr(message, "refusal", None):
         raise _refused()
-    text = message.content if isinstance(message.content, str) else ""
+    text = getattr(message, "content", None)
+    if not isinstance(text, str):
+        raise ModelError("the language model answered with something else than was asked for", reason=Reason.NONSENSE, sent=True)
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise _too_long()
-    return _finished(text, choices[0].finish_reason or "", completion.usage)
+    return _finished(text, getattr(choice, "finish_reason", None), getattr(completion, "usage", None))
 
 
-def _finished(text: str, finish: str, usage: CompletionUsage | None) -> Completion:
+def _first(choices: object) -> object:
+    return choices[0] if isinstance(choices, list) and choices else None
+
+
+def _finished(text: str, finish: object, usage: object) -> Completion:
     if finish == "content_filter":
         raise _refused()
     if finish == "length":

@@ -54,6 +54,7 @@ _TABLE: tuple[tuple[type[BaseException], Reason, str, bool, bool], ...] = (
     (openai.InvalidWebhookSignatureError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
     (UnicodeError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
     (ValueError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
+    (RecursionError, Reason.NONSENSE, "the language model answered with something else than was asked for", False, True),
     (OSError, Reason.CUT, "the answer of the language model was cut short", True, True),
 )
 """The first row that fits an exception says what it means. A subclass is before its base class."""

@@ -20,8 +20,13 @@ _AT = r"(?:@|＠|\s?[(\[{]\s?(?:at|ät|AT|@)\s?[)\]}]\s?)"
 _DOT = r"(?:\.|\s?[(\[{]\s?(?:dot|punkt|point|DOT|\.)\s?[)\]}]\s?)"
 _EMAIL = regex.compile(rf"[\p{{L}}\p{{N}}.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}{_AT}[\p{{L}}\p{{N}}-]{{1,63}}(?:{_DOT}[\p{{L}}\p{{N}}-]{{1,63}})*+")
 
+_LETTER = r"\p{Latin}\p{Cyrillic}\p{Greek}\p{Arabic}\p{Hebrew}"
+"""Letters of scripts with spaces between words. In others, a number may follow a letter directly."""
+_START = rf"(?<![{_LETTER}\p{{N}}])"
+_NEW_NUMBER = r"(?<!\p{N}|\p{N}[.,/:-]|-)"
+_END = r"(?!\p{N}|[.,]\p{N})"
 _GAP = r"[ \t\u00a0\u2009\u202f.\-‐‑–/]"
-_IBAN_START = regex.compile(r"(?<![\p{L}\p{N}])[A-Za-z]{2}\d{2}(?=[\p{N}A-Za-z \u00a0\u202f-])")
+_IBAN_START = regex.compile(r"(?<![\p{Latin}\p{N}])[A-Za-z]{2}\d{2}(?=[\p{N}A-Za-z \u00a0\u202f-])")
 _IBAN_GAPS = " \u00a0\u202f-"
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22, "BI": 27, "BR": 29, "BY": 28, "CH": 21, "CR": 22,
@@ -38,32 +43,32 @@ _CARD_KINDS = regex.compile(r"4\d{15}(?:\d{3})?|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\
                             r"35\d{14}|6\d{15,18}|5[0678]\d{14,17}")
 """The issuers' prefixes with the lengths of their numbers: Visa, Mastercard, American Express, Diners, JCB, Discover, UnionPay, Maestro."""
 
-_LABEL = (r"(?:\b(?:tele(?:phone|fon|foon|fono|fone|fax)|tel|tél|phone|fon|fone|mobile?|mobil|handy|cell|fax|whatsapp|signal|call|hotline|ruf|тел(?:ефон)?|факс|моб)\b"
-          r"|电话|電話|手机|手機|传真|傳真|携帯|ファックス|전화|هاتف|טלפון|☎|📞|📱)\s*(?:no|nr|number|nummer|号码|番号)?\.?\s*[:：.]?\s*")
+_LABEL = (rf"(?:{_START}(?:tele(?:phone|fon|foon|fono|fone|fax)|tel|tél|phone|fon|fone|mobile?|mobil|handy|cell|fax|whatsapp|signal|call|hotline|ruf|тел(?:ефон)?"
+          rf"|факс|моб|هاتف|טלפון)(?![{_LETTER}])|电话|電話|手机|手機|传真|傳真|携帯|ファックス|전화|☎|📞|📱)\s*(?:no|nr|number|nummer|号码|番号)?\.?\s*[:：.]?\s*")
 _PHONES = tuple(regex.compile(pattern, regex.IGNORECASE) for pattern in (
-    # With the number of the country: +49 (0)30 123456-78, 0049 30 123456, +1-212-555-0123
-    rf"(?<![\p{{L}}\p{{N}}])(?:[+＋]|00){_GAP}?[(]?\d{{1,3}}[)]?(?:{_GAP}{{0,2}}[(]?\d{{1,8}}[)]?){{2,8}}(?!\d)",
-    r"(?<![\p{L}\p{N}])[+＋]\d{8,15}(?!\d)",
+    # With the number of the country: +49 (0)30 123456-78, 0049 30 123456, +1-212-555-0123, +33123456789
+    rf"{_START}(?:[+＋]|00){_GAP}?[(]?\d{{1,3}}[)]?(?:{_GAP}{{0,2}}[(]?\d{{1,8}}[)]?){{2,8}}(?!\d)",
+    rf"{_START}[+＋]\d{{8,15}}(?!\d)",
     # After a word for it
     rf"{_LABEL}[+＋]?[(]?\d(?:{_GAP}{{0,2}}[()]?\d){{4,14}}[)]?(?!\d)",
     # With the 0 of the long-distance number: 030 123456, (030) 12 34 56-78, 0171/1234567, 01 23 45 67 89, 03-1234-5678, 010-12345678
-    rf"(?<![\p{{N}}.,/:-])[(]?0\d{{1,5}}[)]?(?:{_GAP}{{1,2}}\d{{2,9}}){{1,5}}(?![\p{{N}}])(?!{_GAP}\d{{1,2}}:\d)",
-    r"(?<![\p{L}\p{N}.,/:-])0[1-9]\d{8,10}(?![\p{L}\p{N}.,])",
+    rf"{_NEW_NUMBER}[(]?0\d{{1,5}}[)]?(?:{_GAP}{{1,2}}\d{{2,9}}){{1,5}}(?!\p{{N}})(?!{_GAP}\d{{1,2}}:\d)",
+    rf"{_START}{_NEW_NUMBER}0[1-9]\d{{8,10}}{_END}(?![{_LETTER}])",
     # Ten digits in three groups (North America): (212) 555-0123, 212-555-0123, 1-800-555-0199, 212.555.0123
-    r"(?<![\p{N}.,-])(?:1[ .-])?(?:[(][2-9]\d{2}[)][ ]?|[2-9]\d{2}[ .-])\d{3}[ .-]\d{4}(?![\p{N}])",
+    rf"{_NEW_NUMBER}(?:1[ .-])?(?:[(][2-9]\d{{2}}[)][ ]?|[2-9]\d{{2}}[ .-])\d{{3}}[ .-]\d{{4}}(?!\p{{N}})",
     # China: 13812345678, 138 1234 5678
-    r"(?<![\p{N}.,-])1[3-9]\d[ -]?\d{4}[ -]?\d{4}(?![\p{N}.,])",
+    rf"{_START}{_NEW_NUMBER}1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_END}",
     # Russia: 8 (495) 123-45-67
-    r"(?<![\p{N}.,-])8[ -]?[(]?\d{3,4}[)]?[ -]?\d{2,3}-\d{2}-\d{2}(?![\p{N}])",
+    rf"{_NEW_NUMBER}8[ -]?[(]?\d{{3,4}}[)]?[ -]?\d{{2,3}}-\d{{2}}-\d{{2}}(?!\p{{N}})",
     # Brazil: (11) 91234-5678
-    r"(?<![\p{N}.,-])[(]?\d{2}[)]?[ ]9?\d{4}-\d{4}(?![\p{N}])",
+    rf"{_NEW_NUMBER}[(]?\d{{2}}[)]?[ ]9?\d{{4}}-\d{{4}}(?!\p{{N}})",
     # India: 98765 43210; Spain and others: 612 34 56 78; Denmark and Norway: 12 34 56 78; Poland: 601-234-567
-    r"(?<![\p{N}.,-] ?)[6-9]\d{4}[ -]\d{5}(?![\p{N}])",
-    r"(?<![\p{N}.,-] ?)[6-9]\d{2}[ ]\d{2}[ ]\d{2}[ ]\d{2}(?![\p{N}])",
-    r"(?<![\p{N}.,-] ?)[2-9]\d[ ]\d{2}[ ]\d{2}[ ]\d{2}(?![ ]?[\p{N}])",
-    r"(?<![\p{N}.,-])\d{3}-\d{3}-\d{3}(?![\p{N}-])",
+    rf"{_NEW_NUMBER}(?<!\p{{N}} )[6-9]\d{{4}}[ -]\d{{5}}(?!\p{{N}})",
+    rf"{_NEW_NUMBER}(?<!\p{{N}} )[6-9]\d{{2}}[ ]\d{{2}}[ ]\d{{2}}[ ]\d{{2}}(?!\p{{N}})",
+    rf"{_NEW_NUMBER}(?<!\p{{N}} )[2-9]\d[ ]\d{{2}}[ ]\d{{2}}[ ]\d{{2}}(?![ ]?\p{{N}})",
+    rf"{_NEW_NUMBER}\d{{3}}-\d{{3}}-\d{{3}}(?![\p{{N}}-])",
 ))
-_DATE = regex.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}(?!\d)")
+_DATE = regex.compile(r"(?:\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})|\d{4}[./-]\d{1,2}[./-]\d{1,2})(?![\d./-])")
 _FEWEST_DIGITS, _MOST_DIGITS = 5, 15
 
 
@@ -102,7 +107,7 @@ def _phone_hidden(found: regex.Match[str]) -> str:
     """Return what replaces a possible phone number: the text itself if it is a date or has too few or too many digits."""
     text = found[0]
     digits = sum(map(str.isdecimal, text))
-    if not _FEWEST_DIGITS <= digits <= _MOST_DIGITS or _DATE.match(text):
+    if not _FEWEST_DIGITS <= digits <= _MOST_DIGITS or _DATE.match(text.lstrip("(")):
         return text
     fewest = 8 if text[0] in "+＋" else 9 if text.lstrip("(")[0] == "0" else 0
     return text if digits < fewest else HIDDEN
@@ -148,5 +153,5 @@ def _end_of_iban(text: str, start: int) -> int:
         else:
             return 0
         end += 1
-    is_whole = len(number) == length and not (end < len(text) and text[end].isalnum())
+    is_whole = len(number) == length and not (end < len(text) and text[end].isascii() and text[end].isalnum())
     return end if is_whole and int("".join(str(int(each, 36)) for each in number[4:] + number[:4])) % 97 == 1 else 0

@@ -7,6 +7,7 @@ compressed body.
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -30,11 +31,11 @@ class UnexpectedCodingError(httpx2.TransportError):
 class BoundedTransport(httpx2.BaseTransport):
     """Sends requests directly to the server of the language model, never through a proxy of the environment.
 
-    headers: more headers to send. max_bytes: maximum number of bytes of a response's body.
+    headers: more headers to send. tls: how certificates are verified. max_bytes: maximum number of bytes of a response's body.
     """
 
-    def __init__(self, headers: Mapping[str, str], *, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
-        self._inner = httpx2.HTTPTransport()
+    def __init__(self, headers: Mapping[str, str], tls: ssl.SSLContext, *, max_bytes: int = MAX_RESPONSE_BYTES) -> None:
+        self._inner = httpx2.HTTPTransport(verify=tls)
         self._headers = dict(headers)
         self._max_bytes = max_bytes
         self._sockets: list[socket.socket] = []
@@ -48,7 +49,7 @@ class BoundedTransport(httpx2.BaseTransport):
                                                              extensions={**request.extensions, "trace": self._trace}))
         if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             response.close()
-            raise UnexpectedCodingError("the response is compressed")
+            raise UnexpectedCodingError("the language model answered with something else than was asked for")
         assert isinstance(response.stream, httpx2.SyncByteStream)
         return httpx2.Response(response.status_code, headers=response.headers, stream=_BoundedStream(response.stream, self._max_bytes),
                                extensions=response.extensions)
@@ -89,7 +90,7 @@ class _BoundedStream(httpx2.SyncByteStream):
         for chunk in self._inner:
             self._left -= len(chunk)
             if self._left < 0:
-                raise ResponseTooLargeError("the response is too large")
+                raise ResponseTooLargeError("the answer of the language model is too long")
             yield chunk
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Test the connections that settings name, for `check --connect` and `doctor`.
 
-They are the database, the object store, proxies, logins and the mail server.
+They are the database, the object store, proxies, logins, the language model and the mail server.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RECEIVE_BUFFER_BYTES = 65536
 
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Test the database, the object store, the port of the heartbeat, each proxy, each login and the mail server.
+    """Test the database, the object store, the port of the heartbeat, each proxy, each login, the language model and the mail server.
 
     For each test, yields the name of what was tested, and the error or, if the test succeeded, None.
     """
@@ -41,6 +41,10 @@ def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | N
             notes: list[str] = []
             problem = _problem(lambda name=name, notes=notes: notes.append(_log_in(settings, name)))  # type: ignore[misc]
             yield f"spiders.{name}.login{''.join(notes)}", problem
+    if settings.ai is not None:
+        said: list[str] = []
+        problem = _problem(lambda: said.append(_ask_model(settings)))
+        yield f"ai{''.join(said)}", problem
     yield "mail", _problem(partial(_connect_mail, settings))
 
 
@@ -51,6 +55,13 @@ def _try_storage(settings: Settings) -> None:
     storage = storage_of(settings)
     assert storage is not None
     probe(storage)
+
+
+def _ask_model(settings: Settings) -> str:
+    """Ask the language model; return what its server said, such as " (…)"."""
+    from pipeline.ai.probe import probe
+    with contextlib.closing(open_store_of(settings)) as store:
+        return f" ({probe(settings, store)})"
 
 
 def _try_port(settings: Settings) -> None:

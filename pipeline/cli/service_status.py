@@ -79,6 +79,10 @@ def status_table(found: dict[str, Any]) -> None:
     if not found.get("store", {}).get("readable", True):
         console.print("runs, outbox and disk: unknown, because the database cannot be read")
         return
+    model = found.get("language_model", {})
+    if model.get("failing"):
+        console.print(f"language model {model['model']} at {model['host']}: {model['last_error']} (digest {model['last_error_digest'] or 'none'}, "
+                      f"{_short(model['last_error_at'])}); the mails leave without it", markup=False, highlight=False)
     outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
     refused = f", {counted(outbox['refused'], 'address')} refused" if outbox.get("refused") else ""
     console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked{refused}   "

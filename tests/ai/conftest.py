@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,25 @@ from pipeline.ai.language_model import LanguageModel
 from pipeline.settings import Settings, load
 from pipeline.settings.masking import Mask
 from pipeline.store import Store, open_store
+from pipeline.store.database.schema import ai_requests
 from tests.servers.language_model import LanguageModelServer
 
 SPIDERS = '[spiders.books]\nstart = "http://site.test/"\n[digests.morning]\nspiders = ["books"]\nto = ["me@example.com"]\n'
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "var")
+@pytest.fixture(scope="module")
+def opened_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    opened = open_store(tmp_path_factory.mktemp("ai") / "var")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def store(opened_store: Store) -> Store:
+    """A store without requests to the language model."""
+    with opened_store.write() as connection:
+        connection.execute(ai_requests.delete())
+    return opened_store
 
 
 @pytest.fixture
@@ -45,6 +53,3 @@ def model_of(store: Store, settings_from: Callable[[str], Settings]) -> Callable
         return LanguageModel(settings.ai, budget, Mask.of(settings), first_delay_s=0.01, **options)
 
     return made
-
-
-NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)

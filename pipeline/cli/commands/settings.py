@@ -9,7 +9,7 @@ import click
 
 from pipeline.cli.options import settings_option
 from pipeline.errors import UsageError
-from pipeline.text import counted
+from pipeline.text import counted, escape_line
 
 if TYPE_CHECKING:
     from pipeline.cli.settings_check import CheckedSettings
@@ -20,7 +20,7 @@ _COMMENT_COLUMN = 45
 
 @click.command()
 @settings_option
-@click.option("--connect", is_flag=True, help="Also try the database, the port, the proxies, the logins and the mail server.")
+@click.option("--connect", is_flag=True, help="Also try the database, the port, the proxies, the logins, the language model and the mail server.")
 @click.option("--offline-secrets", is_flag=True, help="Do not read the secrets, for a machine that does not have them.")
 @click.option("--strict", is_flag=True, help="Exit with code 2 for warnings, too.")
 def check(settings_file: str, *, connect: bool, offline_secrets: bool, strict: bool) -> None:
@@ -36,6 +36,9 @@ def check(settings_file: str, *, connect: bool, offline_secrets: bool, strict: b
     for line in checked.lines():
         click.echo(mask(line), err=True)
     if checked.settings is not None:
+        from pipeline.cli.settings_check.language_model import leaving
+        for line in leaving(checked.settings):
+            click.echo(escape_line(mask(line)))
         click.echo(f"{settings_file}: {_summary(checked)}")
     failures = 0
     if connect and checked.settings is not None and not checked.problems:

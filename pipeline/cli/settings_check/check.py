@@ -15,6 +15,7 @@ from pipeline.cli.settings_check import (
     contradictions,
     credentials,
     data_dir,
+    language_model,
     languages,
     named_files,
     object_store,
@@ -32,7 +33,7 @@ from pipeline.settings.valid_part import load_valid_part
 from pipeline.text import escape_line
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Remark]], ...] = (
-    data_dir.check, object_store.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, cluster.check, without_effect.check, user_code.check, browser.check)
+    data_dir.check, object_store.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, cluster.check, without_effect.check, user_code.check, browser.check, language_model.check)
 
 
 @dataclass

@@ -42,6 +42,7 @@ class _Snapshot(Collector):
             yield from _day(self._snapshot)
             yield from _queues(self._snapshot)
             yield from _nodes(self._snapshot)
+            yield from _language_model(self._snapshot)
 
 
 def _service(snapshot: Snapshot) -> Iterator[Metric]:
@@ -183,3 +184,21 @@ def _nodes(snapshot: Snapshot) -> Iterator[Metric]:
         oldest.add_metric([queue["name"]], queue["oldest_wait_s"] or 0.0)
         workers.add_metric([queue["name"]], queue["workers"])
     yield from (up, running, concurrency, leader, skew, waiting, oldest, workers)
+
+
+def _language_model(snapshot: Snapshot) -> Iterator[Metric]:
+    """Yield the figures of the language model, which exist only if the settings have one. They begin anew each day."""
+    if "language_model" not in snapshot:
+        return
+    found = snapshot["language_model"]
+    tokens = GaugeMetricFamily("pipeline_model_tokens_today", "Tokens of the language model used today, in the time zone of the settings", labels=["direction"])
+    tokens.add_metric(["input"], found["input_tokens"])
+    tokens.add_metric(["output"], found["output_tokens"])
+    cost = GaugeMetricFamily("pipeline_model_cost_today", "Cost of these tokens by the prices in the settings", labels=["currency"])
+    cost.add_metric([found["currency"]], found["cost"])
+    requests = GaugeMetricFamily("pipeline_model_requests_today", "Requests to the language model today", labels=["outcome"])
+    for state, number in found["requests"].items():
+        requests.add_metric([state], number)
+    yield from (tokens, cost, requests)
+    yield GaugeMetricFamily("pipeline_model_tokens_limit", "Tokens that the language model may use in a day", value=found["limit_tokens"])
+    yield GaugeMetricFamily("pipeline_model_failing", "1 if the last request to the language model in the last 24 hours failed", value=float(found["failing"]))

@@ -18,11 +18,13 @@ from sqlalchemy import Connection
 
 from pipeline.errors import PipelineError
 from pipeline.heartbeat.snapshot.history import HistoryReader, RunHistory, run_status
+from pipeline.heartbeat.snapshot.language_model import language_model_status
 from pipeline.heartbeat.snapshot.nodes import ClusterFacts, cluster_reasons, node_status, queue_status
 from pipeline.heartbeat.snapshot.schema import (
     SCHEMA,
     DiskStatus,
     HealthWord,
+    LanguageModelStatus,
     OutboxStatus,
     RestingProxy,
     Snapshot,
@@ -58,6 +60,7 @@ class _Read:
     pools: dict[str, PoolHealth]
     size_bytes: int | None
     cluster: ClusterFacts
+    language_model: LanguageModelStatus | None
 
 
 def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, version: str, mask: Callable[[str], str] = str,
@@ -96,6 +99,8 @@ def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, ver
     if store.shared:
         snapshot["nodes"] = [node_status(node, found.at_work, zone) for node in found.cluster.nodes]
         snapshot["queues"] = queue_status(found.cluster, now)
+    if found.language_model is not None:
+        snapshot["language_model"] = found.language_model
     return snapshot
 
 
@@ -112,7 +117,7 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
                  {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},
                  _outbox(connection, now, mask, settings.zone), [problem for problem in problems if problem is not None],
                  queries.download_counts(connection), pools(store, connection, _with_proxy(settings)), store.size_bytes(connection),
-                 ClusterFacts.read(connection, settings, now))
+                 ClusterFacts.read(connection, settings, now), language_model_status(connection, settings, now, mask))
 
 
 def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[str], str],

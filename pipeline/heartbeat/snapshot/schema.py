@@ -258,6 +258,29 @@ class DataStatus(TypedDict):
     folder: str
 
 
+class LanguageModelStatus(TypedDict):
+    """The language model of [ai]: what all digests together have used today, in the time zone of the settings.
+
+    host: its server. input_tokens, output_tokens: sent and received; tokens of requests in progress are estimates. limit_tokens: the limit of
+    a day. cost: in `currency`, by the prices in the settings; 0 without prices. requests: number by state: done, failed, or reserved for
+    those in progress, or whose process was killed. failing: whether the last request of the last 24 hours failed. last_error, last_error_at,
+    last_error_digest: of the last request in the last 24 hours that failed; "" and null if none did.
+    """
+
+    model: str
+    host: str
+    input_tokens: int
+    output_tokens: int
+    limit_tokens: int
+    cost: float
+    currency: str
+    requests: dict[str, int]
+    failing: bool
+    last_error: str
+    last_error_at: str | None
+    last_error_digest: str
+
+
 class NodeStatus(TypedDict):
     """A process of a node: `pipeline serve` or `pipeline worker`.
 
@@ -300,6 +323,7 @@ class Snapshot(TypedDict):
     """The status of the whole pipeline at one moment.
 
     runs: the runs in progress, including runs of spiders that are no longer in the settings. nodes, queues: only with PostgreSQL.
+    language_model: only if the settings have [ai].
     """
 
     schema: int
@@ -323,6 +347,7 @@ class Snapshot(TypedDict):
     data: DataStatus
     nodes: NotRequired[list[NodeStatus]]
     queues: NotRequired[list[QueueStatus]]
+    language_model: NotRequired[LanguageModelStatus]
 
 
 def json_schema() -> dict[str, Any]:

@@ -6,18 +6,20 @@ because the server may have worked on the request.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from pipeline.store.database.column_types import storable
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import ai_requests
 
 _LONGEST_ERROR = 500
+KEPT_FOR = timedelta(days=365)
+_BATCH = 1000
 
 
 class RequestState(StrEnum):
@@ -34,7 +36,7 @@ class Usage:
 
     input_tokens: int = 0
     output_tokens: int = 0
-    by_state: dict[str, int] | None = None
+    by_state: dict[str, int] = field(default_factory=dict)
 
     @property
     def tokens(self) -> int:
@@ -42,7 +44,7 @@ class Usage:
 
     @property
     def requests(self) -> int:
-        return sum((self.by_state or {}).values())
+        return sum(self.by_state.values())
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,10 @@ def last_failure(connection: Connection, since: datetime) -> LastFailure | None:
         return None
     later = connection.execute(select(ai_requests.c.id).where(ai_requests.c.state == RequestState.DONE.value, ai_requests.c.id > found.id).limit(1)).first()
     return LastFailure(found.digest, found.ended_at or found.started_at, found.error, succeeded_after=later is not None)
+
+
+def delete_old(store: Store, *, now: datetime) -> int:
+    """Delete requests older than a year, at most 1,000 at once; return how many."""
+    with store.write() as connection:
+        old = select(ai_requests.c.id).where(ai_requests.c.started_at < now - KEPT_FOR).order_by(ai_requests.c.id).limit(_BATCH)
+        return int(connection.execute(delete(ai_requests).where(ai_requests.c.id.in_(old))).rowcount)

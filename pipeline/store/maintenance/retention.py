@@ -32,6 +32,7 @@ from sqlalchemy import (
 from pipeline.model import PICTURE, PICTURES, MessageState, Outcome, PagePicture
 from pipeline.settings import Settings
 from pipeline.store.access import api_requests, audit_log, console_sessions
+from pipeline.store.ai import requests as model_requests
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import (
     UNSEEN,
@@ -142,6 +143,7 @@ def prune(store: Store, rules: RetentionRules, *, now: datetime, by_age: bool = 
             pruner.audit_log()
             pruner.console_sessions()
             pruner.api_requests()
+            pruner.model_requests()
     except _StoppedError:
         pass
     return done
@@ -294,6 +296,10 @@ class _Pruner:
 
     def api_requests(self) -> None:
         while api_requests.delete_old(self._store, now=self._now):
+            self._check_stop()
+
+    def model_requests(self) -> None:
+        while model_requests.delete_old(self._store, now=self._now):
             self._check_stop()
 
     # Frontiers, fetched pages, and files
