@@ -7,13 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
-from typing import BinaryIO
+from typing import Protocol
 
 from warcio.archiveiterator import ArchiveIterator
 from warcio.exceptions import ArchiveLoadFailed
 from warcio.statusandheaders import StatusAndHeadersParserException
 
 from pipeline.archive.errors import RecordError
+
+
+class Readable(Protocol):
+    """A file that is read from a position on."""
+
+    def seek(self, offset: int, /) -> int: ...
+    def read(self, size: int, /) -> bytes: ...
+
 
 _GZIP = 31  # wbits of zlib for a gzip member
 _PIECE_BYTES = 256 * 1024
@@ -32,7 +40,7 @@ class StoredRecord:
     block: bytes
 
 
-def records_of(file: BinaryIO, offset: int = 0) -> Iterator[StoredRecord]:
+def records_of(file: Readable, offset: int = 0) -> Iterator[StoredRecord]:
     """Yield the records from `offset` on, until the end of the file.
 
     Raises RecordError at the first record that is not whole, or whose digest is wrong.
@@ -59,7 +67,7 @@ def parsed(data: bytes, offset: int, length: int) -> StoredRecord:
     return StoredRecord(offset, length, record.rec_type or "", headers, block)
 
 
-def _members(file: BinaryIO, offset: int) -> Iterator[tuple[int, int, bytes]]:
+def _members(file: Readable, offset: int) -> Iterator[tuple[int, int, bytes]]:
     """Yield offset, length and content of each member. Raises RecordError where none begins, or one does not end."""
     file.seek(offset)
     rest = b""

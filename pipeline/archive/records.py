@@ -40,6 +40,8 @@ _FIELDS = "application/warc-fields"
 _GZIP = 31  # wbits of zlib for a gzip member
 
 HeaderFields = list[tuple[str, str]]
+OriginalOf = Callable[[str], Original | None]
+"""Returns the original of a URL if a revisit record may refer to it."""
 
 
 class Written(NamedTuple):
@@ -76,24 +78,23 @@ class RecordWriter:
         headers = [("WARC-Filename", filename), ("WARC-Date", warc_date(now)), ("WARC-Block-Digest", _digest(sha256(block).digest()))]
         return self._member("warcinfo", record_id, headers, block, _FIELDS)
 
-    def records(self, exchange: Exchange, original_of: Callable[[str], Original | None]) -> Iterator[Written]:
-        """Yield the records of an exchange. original_of: returns the original of a URL if a revisit record may refer to it."""
+    def records(self, exchange: Exchange, original_of: OriginalOf) -> Iterator[Written]:
+        """Yield the records of an exchange."""
         redacted = self.redaction.apply(exchange)
         stored, notes = redacted.exchange, list(redacted.notes)
-        date, with_id = warc_date(exchange.at), _record_id()
+        with_id = _record_id()
         if stored.status:
             response = self._response(exchange, stored, with_id, original_of, notes)
             yield response
             head = request_head(stored)
             notes += [REWRITTEN] if head.rewritten and REWRITTEN not in notes else []
-            yield self._concurrent("request", with_id, stored.url, date=date, block=head.data + stored.request_body, content_type=_REQUEST,
-                                   payload=stored.request_body)
+            yield self._concurrent("request", stored, with_id, head.data + stored.request_body, content_type=_REQUEST, payload=stored.request_body)
         yield from self._rendered(stored, with_id, original_of)
         if notes:
             block = "".join(f"redacted: {_one_line(note)}\r\n" for note in notes).encode()
-            yield self._concurrent("metadata", with_id, stored.url, date=date, block=block, content_type=_FIELDS)
+            yield self._concurrent("metadata", stored, with_id, block, content_type=_FIELDS)
 
-    def _response(self, exchange: Exchange, stored: Exchange, record_id: bytes, original_of: Callable[[str], Original | None],
+    def _response(self, exchange: Exchange, stored: Exchange, record_id: bytes, original_of: OriginalOf,
                   notes: list[str]) -> Written:
         response = response_head(stored)
         head = response.data
@@ -126,20 +127,20 @@ class RecordWriter:
         has_line = stored.status != 304 and stored.method.upper() != "HEAD"  # replay tools would show an empty page for these
         return Written(self._member("response", record_id, headers, block, _RESPONSE), line if has_line else None, new)
 
-    def _rendered(self, stored: Exchange, with_id: bytes, original_of: Callable[[str], Original | None]) -> Iterator[Written]:
+    def _rendered(self, stored: Exchange, with_id: bytes, original_of: OriginalOf) -> Iterator[Written]:
         if stored.rendered is None:
             return
         dom, screenshot = stored.rendered.dom, stored.rendered.screenshot
         is_first = not stored.status  # a page without a response is replayed from the rendered document
         if dom:
             uri = stored.url if is_first else DOM + stored.url
-            yield self._resource(uri, dom, "text/html; charset=utf-8", stored.at, with_id=with_id, original_of=original_of, is_first=is_first)
+            yield self._resource(uri, dom, "text/html; charset=utf-8", at=stored.at, with_id=with_id, original_of=original_of, is_first=is_first)
             is_first = False
         if screenshot:
-            yield self._resource(VIEW + stored.url, screenshot, "image/png", stored.at, with_id=with_id, original_of=original_of, is_first=is_first)
+            yield self._resource(VIEW + stored.url, screenshot, "image/png", at=stored.at, with_id=with_id, original_of=original_of, is_first=is_first)
 
-    def _resource(self, uri: str, data: bytes, content_type: str, at: datetime, *, with_id: bytes,
-                  original_of: Callable[[str], Original | None], is_first: bool) -> Written:
+    def _resource(self, uri: str, data: bytes, content_type: str, *, at: datetime, with_id: bytes, original_of: OriginalOf,
+                  is_first: bool) -> Written:
         """is_first: whether this is the record to which the others of the exchange refer."""
         digest, record_id = sha256(data).digest(), with_id if is_first else _record_id()
         headers = [("WARC-Target-URI", uri), ("WARC-Date", warc_date(at)), *([] if is_first else [("WARC-Concurrent-To", _urn(with_id))])]
@@ -153,8 +154,8 @@ class RecordWriter:
         line = cdxj.Line(uri, at, cdxj.mime(content_type.encode()), 200, _digest(digest))
         return Written(self._member("resource", record_id, headers, data, content_type), line, Original(uri, digest, record_id, at))
 
-    def _concurrent(self, kind: str, with_id: bytes, url: str, *, date: str, block: bytes, content_type: str, payload: bytes = b"") -> Written:
-        headers = [("WARC-Target-URI", url), ("WARC-Date", date), ("WARC-Concurrent-To", _urn(with_id))]
+    def _concurrent(self, kind: str, stored: Exchange, with_id: bytes, block: bytes, *, content_type: str, payload: bytes = b"") -> Written:
+        headers = [("WARC-Target-URI", stored.url), ("WARC-Date", warc_date(stored.at)), ("WARC-Concurrent-To", _urn(with_id))]
         if payload:
             headers.append(("WARC-Payload-Digest", _digest(sha256(payload).digest())))
         headers.append(("WARC-Block-Digest", _digest(sha256(block).digest())))

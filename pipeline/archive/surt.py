@@ -6,8 +6,8 @@ www, upper case, default ports, session ids, fragments and a slash at the end ar
 
 from __future__ import annotations
 
-import contextlib
 import re
+from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -51,7 +51,7 @@ def _host_and_port(authority: bytes) -> tuple[bytes, bytes]:
     host, _, port = authority.partition(b":")
     host = _unescaped(host)
     if not host.isascii():
-        with contextlib.suppress(UnicodeError):
+        with suppress(UnicodeError):
             host = host.decode("utf-8", "ignore").encode("idna")
     host = _escaped(host.replace(b"..", b".").strip(b".").lower())
     www = _WWW.match(host)
