@@ -18,6 +18,7 @@ from pipeline.urls import target_of
 _NOT_TOKEN = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 _LINE_ENDS = re.compile(rb"[\r\n\0]+")
 _FIELD_SPACE = b" \t"
+_LONG = len(b"transfer-encoding")
 REWRITTEN = "header lines that HTTP does not allow were rewritten"
 
 
@@ -99,16 +100,23 @@ def _target(url: str) -> bytes:
 
 
 def _head(first: bytes, headers: HeaderLines) -> Head:
-    lines, rewritten = [first], False
+    rewritten = not _are_valid(headers)
+    if rewritten:
+        headers = tuple((_NOT_TOKEN.sub(_escaped, name) or b"%", _LINE_ENDS.sub(b" ", value)) for name, value in headers)
+    lines = [first]
     for name, value in headers:
-        if _NOT_TOKEN.search(name) or not name:
-            name, rewritten = _NOT_TOKEN.sub(_escaped, name) or b"%", True  # noqa: PLW2901  a name that can be written
-        if _LINE_ENDS.search(value):
-            value, rewritten = _LINE_ENDS.sub(b" ", value), True  # noqa: PLW2901  a value that can be written
-        if name.lower() == b"transfer-encoding":
-            name = b"X-Orig-" + name  # noqa: PLW2901
-        lines.append(b"%s: %s" % (name, value.strip(_FIELD_SPACE)))
-    return Head(b"\r\n".join(lines) + b"\r\n\r\n", rewritten)
+        if len(name) == _LONG and name.lower() == b"transfer-encoding":
+            name = b"X-Orig-" + name  # noqa: PLW2901  see above
+        lines.append(name + b": " + value.strip(_FIELD_SPACE))
+    lines.append(b"\r\n")
+    return Head(b"\r\n".join(lines), rewritten)
+
+
+def _are_valid(headers: HeaderLines) -> bool:
+    """Return whether all header lines can be written as they are. All at once: one by one takes several times as long."""
+    names = [name for name, _ in headers]
+    values = b"".join([value for _, value in headers])
+    return b"" not in names and not _NOT_TOKEN.search(b"".join(names)) and not (b"\r" in values or b"\n" in values or b"\0" in values)
 
 
 def _escaped(found: re.Match[bytes]) -> bytes:

@@ -18,6 +18,7 @@ from pipeline.archive import cdxj
 from pipeline.archive.records import Written
 from pipeline.atomic_write import sync_folder
 
+_WRITTEN_AT_ONCE = 1024 * 1024
 WARC, INDEX, PART = ".warc.gz", ".cdxj", ".part"
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d)-\d{6}(?:-r(\d+))?-[0-9a-f]{12}(?:-spool)?")
 
@@ -86,15 +87,20 @@ class PartFile:
         """Append records and their lines of the index, and sync the records. If this fails, nothing of them remains."""
         before = (self.size, self._index_size, self._records, self._oldest_day, self._sha256.copy())
         lines: list[bytes] = []
+        waiting = bytearray()  # fewer system calls: each lets another thread run, and takes long to come back if that one computes
         try:
             for written in records:
                 if written.line is not None:
                     lines.append(cdxj.line(written.line, self.size, len(written.member), self._name + WARC))
                 if written.refers_to is not None:
                     self._oldest_day = min(self._oldest_day, utc_day(written.refers_to))
-                self._sha256.update(written.member)
-                self.size += _write(self._warc, written.member)
+                self.size += len(written.member)
                 self._records += 1
+                waiting += written.member
+                if len(waiting) >= _WRITTEN_AT_ONCE:
+                    self._write(waiting)
+                    waiting.clear()
+            self._write(waiting)
             os.fsync(self._warc)
             self._index_size += _write(self._index, b"".join(lines))
         except BaseException:
@@ -139,6 +145,10 @@ class PartFile:
             with suppress(OSError):
                 os.close(descriptor)
 
+    def _write(self, data: bytearray) -> None:
+        self._sha256.update(data)
+        _write(self._warc, data)
+
     def _cut(self) -> None:
         """Shorten the files to the records that count."""
         for descriptor, size in ((self._warc, self.size), (self._index, self._index_size)):
@@ -160,12 +170,13 @@ def write_index(path: Path, lines: Iterable[bytes]) -> None:
         raise
 
 
-def _write(descriptor: int, data: bytes) -> int:
+def _write(descriptor: int, data: bytes | bytearray) -> int:
     """Write all bytes, and return their number. Raises OSError."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left):]
-    return len(data)
+    done = 0
+    with memoryview(data) as view:
+        while done < len(data):
+            done += os.write(descriptor, view[done:])
+    return done
 
 
 def utc_day(at: datetime) -> str:
