@@ -66,6 +66,10 @@ class RecordWriter:
     level: int = 1
     warcinfo_id: str = field(default="", init=False)
     _random: bytes = field(default=b"", init=False, repr=False)
+    _out: BytesIO = field(default_factory=BytesIO, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._warc = WARCWriter(self._out, gzip=False, warc_version="1.1")
 
     def warcinfo(self, filename: str, now: datetime) -> bytes:
         """Return the first record of a file. The records made afterwards name it as their warcinfo record."""
@@ -179,11 +183,12 @@ class RecordWriter:
         # The type in the file is that of the fields. The type of the object says how warcio treats the block: that of a warcinfo record is
         # written as it is and gets no further digest, while HTTP headers of other records would be encoded anew.
         record = ArcWarcRecord("warc", "warcinfo", fields, BytesIO(block), None, content_type, len(block))
-        out = BytesIO()
-        WARCWriter(out, gzip=False, warc_version="1.1").write_record(record)
-        return self._compressed(out.getbuffer())
+        self._out.seek(0)
+        self._out.truncate()
+        self._warc.write_record(record)
+        return self._compressed(self._out.getvalue())
 
-    def _compressed(self, data: memoryview) -> bytes:
+    def _compressed(self, data: bytes) -> bytes:
         """Return a gzip member. Most records are small: where memory is not reused, allocating that of a large window takes most of the time."""
         if len(data) > _SMALL:
             return zlib.compress(data, self.level, _GZIP)

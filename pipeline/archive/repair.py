@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, BinaryIO
 
 from pipeline.archive import cdxj
 from pipeline.archive.errors import RecordError
@@ -18,6 +19,9 @@ from pipeline.archive.originals import forget
 from pipeline.archive.part_file import INDEX, PART, WARC, ClosedSegment, day_and_run, write_index
 from pipeline.archive.records import time_of
 from pipeline.atomic_write import sync_folder
+
+_IN_MEMORY = 8 * 1024 * 1024
+"""Bytes of an index that is made; of a larger one, the rest is in a temporary file."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +52,8 @@ def repair(part: Path) -> ClosedSegment | None:
             return None
         if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
             return None
-        return _repaired(part, file)
+        with SpooledTemporaryFile(_IN_MEMORY) as lines:
+            return _repaired(part, file, lines)
 
 
 def describe(path: Path, index_path: Path) -> ClosedSegment:
@@ -56,20 +61,20 @@ def describe(path: Path, index_path: Path) -> ClosedSegment:
 
     Raises RecordError if the file is damaged, or OSError.
     """
-    with path.open("rb") as file:
-        found = whole_records(file, path.name)
+    with path.open("rb") as file, SpooledTemporaryFile(_IN_MEMORY) as lines:
+        found = whole_records(file, path.name, lines)
         if found.damage is not None:
             raise found.damage
         if not index_path.exists():
-            write_index(index_path, found.lines)
+            write_index(index_path, _from_beginning(lines))
             sync_folder(index_path.parent)
         return found.closed(path, index_path, file)
 
 
-def _repaired(part: Path, file: BinaryIO) -> ClosedSegment | None:
+def _repaired(part: Path, file: BinaryIO, lines: IO[bytes]) -> ClosedSegment | None:
     path = part.with_suffix("")
     index_path = path.with_name(path.name.removesuffix(WARC) + INDEX)
-    found = whole_records(file, path.name)
+    found = whole_records(file, path.name, lines)
     if found.damage is not None:
         cut = os.fstat(file.fileno()).st_size - found.size
         logger.warning("The archive file %s is cut after its last whole record; %d bytes are removed: %s", path.name, cut, found.damage.what)
@@ -79,16 +84,24 @@ def _repaired(part: Path, file: BinaryIO) -> ClosedSegment | None:
     else:
         os.ftruncate(file.fileno(), found.size)
         os.fsync(file.fileno())
-        write_index(index_path, found.lines)
+        write_index(index_path, _from_beginning(lines))
         part.rename(path)
     index_path.with_name(index_path.name + PART).unlink(missing_ok=True)
     sync_folder(part.parent)
     return found.closed(path, index_path, file) if found.records > 1 else None
 
 
-def whole_records(file: BinaryIO, name: str) -> Contents:
-    """Return what the records of a file say about it, up to the first one that is not whole. name: file name for the index."""
-    found = Contents(name)
+def _from_beginning(lines: IO[bytes]) -> IO[bytes]:
+    lines.seek(0)
+    return lines
+
+
+def whole_records(file: BinaryIO, name: str, lines: IO[bytes]) -> Contents:
+    """Return what the records of a file say about it, up to the first one that is not whole.
+
+    lines: where their index is written to, in the order of the records. name: the file name in it.
+    """
+    found = Contents(name, lines)
     try:
         for record in records_of(file):
             found.add(record)
@@ -102,7 +115,7 @@ class Contents:
     """What the records of a file say about it. size: end of the last whole record. damage: why the next one is not whole."""
 
     name: str
-    lines: list[bytes] = field(default_factory=list)
+    lines: IO[bytes]
     records: int = 0
     size: int = 0
     spider: str = ""
@@ -119,7 +132,7 @@ class Contents:
         if refers := record.headers.get("warc-refers-to-date"):
             self.oldest = min(self.oldest, refers[:10])
         if line := line_of(record):
-            self.lines.append(cdxj.line(line, record.offset, record.length, self.name))
+            self.lines.write(cdxj.line(line, record.offset, record.length, self.name))
 
     def closed(self, path: Path, index_path: Path, file: BinaryIO) -> ClosedSegment:
         day, run_id = day_and_run(path)
