@@ -59,9 +59,9 @@ def _no_items(table: SpiderTable, rules: Mapping[str, RuleCount], rejected: tupl
 def yielded_nothing(table: SpiderTable, coverage: Coverage, rejected: tuple[int, str], *, downloads: bool) -> str:
     """Return a note about a pass of a spider without rules, such as one written in Python, that yielded nothing; "" if it did.
 
-    Such a spider may have another purpose, so the pass is not suspect. downloads: whether the pass requested files.
+    Such a spider may have another purpose, such as the archive, so the pass is not suspect. downloads: whether the pass requested files.
     """
-    if coverage.items or rejected[0] or downloads or (table.is_built_in and (
+    if table.archives_all or coverage.items or rejected[0] or downloads or (table.is_built_in and (
             table.spider != "crawl" or table.items or table.download or table.follow)):
         return ""
     return "the spider has no rules: add `items`, `download` or `follow`" if table.is_built_in else "the spider yielded no item and no file"

@@ -126,6 +126,11 @@ class Page:
     exchanges: tuple[Exchange, ...] = ()
 
     @property
+    def memory_bytes(self) -> int:
+        """About how much memory the page needs until it is committed."""
+        return self.size_bytes + (sum(each.size_bytes for each in self.exchanges) if self.exchanges else 0)
+
+    @property
     def end_state(self) -> FrontierState:
         """The state that the page's request has in the frontier after the page is committed."""
         if not self.error:

@@ -41,3 +41,9 @@ class Exchange:
     http_version: str = "HTTP/1.1"
     address: str = ""
     rendered: RenderedPage | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of its bodies."""
+        rendered = self.rendered
+        return len(self.request_body) + len(self.body) + (0 if rendered is None else len(rendered.dom) + len(rendered.screenshot))

@@ -121,6 +121,8 @@ WARNINGS: dict[str, tuple[str, str]] = {
                              "spiders.s.display.good: day = \"up\" has no effect, because the field has type = \"date\""),
     "a spider that extracts nothing": ('[spiders.s]\nstart = "http://site.lan/?token=hidden"\n',
                                        "spiders.s: the spider has neither `items` nor `download`, so it only fetches pages; add a table [spiders.s.items]"),
+    "an archive of changes without items": ('[spiders.s]\nstart = "http://site.lan/"\ndownload = ["a"]\narchive = "changed"\n',
+                                            "spiders.s.archive: nothing is archived, because the spider finds no items, and so no page has a change; set archive = true"),
     "items that nothing identifies": (SPIDER + '[spiders.s.items]\neach = "li"\nfields = { title = "a" }\n',
                                       "spiders.s.items: `key` is missing and there is no field `url`, so an item that changes is reported as a gone item and a new one"),
     "templates without a known name": (SPIDER + DIGEST + 'templates = "spiders"\n', "digests.d.templates: the folder "),
@@ -134,6 +136,7 @@ GOOD = {
     "the demo's password": "[demo]\n" + SPIDER + '[spiders.s.login]\nurl = "http://site.lan/login"\ncheck = "a"\n'
                            'fields = { password = { file = "var/demo-password" } }\n',
     "pictures of pages": "[spiders.s]\nstart = 'http://site.lan/'\nrender = { screenshot = 'page' }\n",
+    "pages that are only archived": "[spiders.s]\nstart = 'http://site.lan/'\narchive = true\n",
     "pages to render that a start URL is": ITEMS.replace("download", 'render = { only = ["/app", "site[.]lan"] }\ndownload'),
     "pages to render that links lead to": ITEMS.replace("download", 'follow = ["a"]\nrender = { only = "/app" }\ndownload'),
     "pages to render that details are": ITEMS.replace("download", 'render = { only = "/app" }\ndownload') + 'details = { link = "a", fields = { more = "p" } }\n',

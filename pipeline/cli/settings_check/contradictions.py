@@ -28,7 +28,10 @@ def check(settings: Settings) -> Iterator[Remark]:
 def _items(key: str, spider: SpiderTable) -> Iterator[Remark]:
     """Yield a warning if a spider extracts nothing, or if nothing identifies its items."""
     keeps_pages = spider.render is not None and (spider.render.screenshot is not None or spider.render.pdf)
-    if spider.item_fields == () and not spider.download and not keeps_pages:
+    if spider.item_fields == () and spider.archive is not None and not spider.archives_all:
+        yield Remark(f"{key}.archive", "nothing is archived, because the spider finds no items, and so no page has a change",
+                     "set archive = true, or add `items`", suspicious=True, depends_on=(f"{key}.archive", f"{key}.items"))
+    if spider.item_fields == () and not spider.download and not keeps_pages and not spider.archives_all:
         command = f"pipeline suggest {shown_url(spider.start[0].url)}{' --render' if spider.render is not None else ''}"
         yield Remark(key, "the spider has neither `items` nor `download`, so it only fetches pages", "add a table "
                      f"[{key}.items] with the fields to extract; `{command}` proposes one", suspicious=True, depends_on=(key, "items"))

@@ -20,7 +20,8 @@ WRITABLE = frozenset((
     "spider", "tags", "schedule", "after", "catch_up", "overlap", "retry", "start", "follow", "download", "hosts", "allow", "deny", "drop_params", "render", "pages",
     "items", "allow_empty", "mend", "watch", "login", "auth", "cookies", "login_cookies", "proxy", "banned", "max_pages", "max_depth", "max_time", "concurrency",
     "processes", "queue", "delay", "throttle", "patience", "quiet", "revalidate", "page_cache", "robots", "encoding", "pdf", "headers", "headers_for", "user_agent",
-    "timeout", "retries", "max_page_size", "time_limit", "memory_limit", "page_cpu_limit", "downloads", "display", "args", "jar", "public_only"))
+    "timeout", "retries", "max_page_size", "time_limit", "memory_limit", "page_cpu_limit", "downloads", "archive", "display", "args", "jar",
+    "public_only"))
 """Keys that a draft may have. What `spider`, `cookies`, `proxy` and secrets may be is checked further."""
 FILES_ONLY = {
     "project": "it names code that this machine executes",

@@ -142,7 +142,7 @@ class UnprovedPages:
             self._seen.add(links)
             queued = self._committer.queue_links(links) if links else Links(())
             self._held.append(_Held(replace(page, links=()), queued))
-        self._held_bytes += page.size_bytes
+        self._held_bytes += page.memory_bytes
         if not page.repeatable or len(self._held) >= self._room or self._held_bytes >= MAX_HELD_BYTES:
             self._prove_now()
         elif self._timer is None:
@@ -212,7 +212,7 @@ class UnprovedPages:
         if not await asyncio.to_thread(self._login_state.verify, epoch, time.monotonic()) or epoch != self._epoch:
             return False
         proved, self._held = self._held[:held], self._held[held:]
-        self._held_bytes = sum(each.page.size_bytes for each in self._held)
+        self._held_bytes = sum(each.page.memory_bytes for each in self._held)
         self._room = min(MAX_HELD, 2 * self._room)
         await asyncio.gather(*[self._committer.post(each.page, each.links) for each in proved])
         return True

@@ -166,7 +166,7 @@ class FollowerGroup:
                 assert page.frontier_id is not None
                 self._context.add_host(page.redirected_host)
                 follower.rows.pop(page.frontier_id, None)
-                size_bytes = max(page.size_bytes, MIN_PAGE_BYTES)
+                size_bytes = max(page.memory_bytes, MIN_PAGE_BYTES)
                 self._uncommitted_bytes += size_bytes
                 self._context.committer.post(page).add_done_callback(partial(self._taken, size_bytes, frontier))
             self.feed()

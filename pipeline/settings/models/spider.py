@@ -346,6 +346,11 @@ class SpiderTable(Table):
         return self.render is not None or any(start.render for start in self.start) or (self.login is not None and self.login.browser)
 
     @property
+    def archives_all(self) -> bool:
+        """Whether all pages are archived, also those without any item."""
+        return self.archive is not None and self.archive.what == "all"
+
+    @property
     def first_processes(self) -> int:
         """The number of processes that a run of this spider starts with."""
         return 1 if self.processes == "auto" else self.processes

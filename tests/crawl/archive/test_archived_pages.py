@@ -181,6 +181,13 @@ def test_a_full_disk_fails_the_archive_and_not_the_crawl(what: str, crawls: Craw
     assert f"{run.progress.not_archived} pages not archived: No space left on device" in run.error
 
 
+def test_a_spider_without_rules_may_only_archive(crawls: Crawls, site: PageSite) -> None:
+    site.pages = {"/": "page"}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false\narchive = true\n')
+    run = crawls.perform()
+    assert (run.suspect, run.error, run.progress.archived_pages) == (False, "", 1)
+
+
 def test_nothing_is_archived_without_the_setting(crawls: Crawls, site: PageSite) -> None:
     site.pages = {"/": "<p><b>0</b></p>"}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/"\nrobots = false\n{RULES}')
