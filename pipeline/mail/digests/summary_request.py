@@ -8,9 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from publicsuffixlist import PublicSuffixList
 from pydantic import BaseModel
 
 from pipeline.ai.answers import plain
@@ -51,6 +50,9 @@ The records are sentences about changes on web sites. Choose and merge what matt
 - claims: at most {most} short sentences in {language}, the most important first, each of at most 200 characters. Say only what the records say. \
 "items" are the numbers of the records that the sentence merges. No links, no markup, and no numbers of records in the text.
 - order: the numbers of all records, the most important first."""
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
 
 Entry = TypeVar("Entry")
 
@@ -187,6 +189,8 @@ def _without_link(found: re.Match[str]) -> str:
 
 @cache
 def _top_domains() -> PublicSuffixList:
+    from publicsuffixlist import PublicSuffixList  # noqa: PLC0415  its import takes 30 ms, and most digests have no summary
+
     return PublicSuffixList(accept_unknown=False)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import email
 import json
 import re
 from datetime import timedelta
+from email.policy import default
 from pathlib import Path
 
 import lxml.html
 import pytest
 
+from pipeline.cli.deliveries import send_digest
 from pipeline.errors import SettingsError
 from pipeline.mail.digests.asked_contents import asked_contents, asked_model
 from pipeline.mail.digests.build import build
@@ -23,6 +26,7 @@ from pipeline.store.mail.model_summaries import find
 from tests.mail.conftest import NOW, Site, built, text_of
 from tests.mail.summary import many_changes
 from tests.mail.summary.conftest import answer, lines_of, mails_of
+from tests.servers.smtp import Fault, SmtpServer
 
 BOOKS = {str(n): {"title": f"Book {n}", "price": f"£{n}0.00", "url": f"https://books.example/{n}"} for n in range(1, 6)}
 
@@ -245,3 +249,16 @@ def test_the_example_of_the_documentation_makes_a_summary(store, site, model, tm
     mail, = mails_of(store, build(store, settings, claim, owner="me", now=NOW).message_ids)
     assert "* A workshop on web archiving was announced, in Ghent. [1]" in lines_of(mail)
     assert "which conferences were announced, and where" in model.asked[0].system
+
+
+def test_a_mail_that_a_server_refused_is_built_again_with_the_same_summary(store, site, settings_from, model) -> None:
+    model.says = lambda asked: answer({f"Answer number {len(model.asked)}.": [2]})
+    site.run(BOOKS)
+    with SmtpServer() as server:
+        server.faults.append(Fault("END", "554 5.7.0 this attachment is not allowed here", times=1))
+        settings = settings_from(mail=f'host = "127.0.0.1"\nport = {server.port}\nsecurity = "none"\n', digest=f'attach = ["csv"]\nsummary = true\n{model.settings()}')
+        assert send_digest(store, settings, "morning", say=lambda _: None) == 0
+        mail, = (email.message_from_bytes(one.content, policy=default) for one in server.received)
+    assert not list(mail.iter_attachments())
+    assert "* Answer number 1. [1]" in lines_of(mail)
+    assert len(model.asked) == 1
