@@ -18,6 +18,7 @@ _MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,2000}\)")
 _URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]{1,20}://|www\.|mailto:|javascript:|data:)\S*", re.IGNORECASE)
 _MARKUP = re.compile(r"</?[a-zA-Z!][^<>]{0,500}>|\*\*|__|`")
 _SPACE_BEFORE = re.compile(r"\s+([,.;:!?])")
+_MOST_PASSES = 8
 
 
 def parsed(text: str, schema: type[Answer]) -> Answer:
@@ -46,6 +47,8 @@ def plain(text: str, limit: int) -> str:
     limit: maximum number of characters; longer text is cut between two words.
     """
     text = clean_text(text[:limit * 8 + 1000])
-    text = _MARKDOWN_LINK.sub(r"\1", text)
-    text = _MARKUP.sub("", _URL.sub("", text))
-    return clean_excerpt(_SPACE_BEFORE.sub(r"\1", text), limit)
+    for _ in range(_MOST_PASSES):  # what is removed may have parted another URL or tag
+        before, text = text, _MARKUP.sub("", _URL.sub("", _MARKDOWN_LINK.sub(r"\1", text)))
+        if text == before:
+            return clean_excerpt(_SPACE_BEFORE.sub(r"\1", text), limit)
+    return ""

@@ -62,6 +62,7 @@ _FIXES = {
     Reason.UNREACHABLE: "check that the server runs, and [ai] base_url",
     Reason.NOT_SET_UP: "correct [ai] base_url",
 }
+_CERTIFICATE_FIX = "add the certificate of its authority to those of the system, or name its file in the environment variable SSL_CERT_FILE"
 
 
 def translated(error: BaseException, where: str) -> ModelError:
@@ -82,20 +83,17 @@ def translated(error: BaseException, where: str) -> ModelError:
         sentence += f": HTTP {root.status_code}{said_by(root)}"
     elif isinstance(root, openai.APIError) and type(root) is openai.APIError:
         sentence += f": “{_short(root.message)}”"
-    return ModelError(sentence, where=where, fix=_FIXES.get(reason, ""), retry=retry, reason=reason, retry_after_s=_retry_after(root), sent=sent)
+    fix = _CERTIFICATE_FIX if isinstance(root, ssl.SSLCertVerificationError) else _FIXES.get(reason, "")
+    return ModelError(sentence, where=where, fix=fix, retry=retry, reason=reason, retry_after_s=_retry_after(root), sent=sent)
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return what openai wrapped into an APIConnectionError: the exception of the HTTP client, or the one below it about the certificate."""
-    found = error
-    while True:
-        cause = found.__cause__ or (found.__context__ if isinstance(found, httpx2.ConnectError) else None)
-        if cause is None or not isinstance(found, (openai.APIConnectionError, httpx2.ConnectError)):
-            return found
-        if isinstance(found, httpx2.ConnectError) and not isinstance(cause, ssl.SSLError):
-            inner = _root(cause) if isinstance(cause, Exception) else cause
-            return inner if isinstance(inner, ssl.SSLCertVerificationError) else found
-        found = cause
+    """Return the exception that says most: one about a certificate, else the one of the HTTP client that openai has wrapped."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    certificate = next((each for each in chain if isinstance(each, ssl.SSLCertVerificationError)), None)
+    return certificate or next((each for each in chain if not isinstance(each, openai.APIConnectionError)), error)
 
 
 def said_by(error: openai.APIStatusError) -> str:

@@ -37,7 +37,7 @@ from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store_of
 from pipeline.store.health.database_facts import database_facts
 from pipeline.store.mail.refused_addresses import refused_addresses
-from pipeline.text import counted, size_for_people, span_for_people
+from pipeline.text import clean_line, counted, size_for_people, span_for_people
 
 __all__ = ["Finding", "State", "examine"]
 
@@ -62,7 +62,7 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")
     for name, look in (("settings", _remarks(settings)), ("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
-                       ("open files", _open_files(settings)), ("browser", _browser(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
+                       ("open files", _open_files(settings)), ("browser", _browser(settings)), ("language model", _language_model(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
         try:
             yield from look
         except OSError as error:
@@ -210,6 +210,18 @@ def _browser(settings: Settings) -> Iterator[Finding]:
         yield Finding.of("browser", error)
     else:
         yield Finding("browser", State.OK, f"{found.version}, {found.path}{'; without its sandbox, because this command runs as root' if found.runs_as_root else ''}")
+
+
+def _language_model(settings: Settings) -> Iterator[Finding]:
+    """Say which language model is used, and by how many digests. What is wrong with [ai] is among the remarks on the settings."""
+    if settings.ai is None:
+        return
+    from pipeline.ai.open_client import is_installed
+    from pipeline.cli.settings_check.language_model import uses_of
+    if is_installed():
+        users = sum(bool(uses_of(digest)) for digest in settings.digests.values())
+        yield Finding("language model", State.OK, f"{clean_line(settings.ai.model)} at {settings.ai.host}, used by {counted(users, 'digest')}; "
+                      f"openai {metadata.version('openai')}")
 
 
 def _clock() -> Iterator[Finding]:

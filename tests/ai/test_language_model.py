@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import BaseModel
 from sqlalchemy import select
 
+from pipeline.ai.answers import plain
 from pipeline.ai.errors import ModelError, Reason
 from pipeline.ai.language_model import LanguageModel
 from pipeline.ai.prompt import Record
@@ -266,3 +270,25 @@ def test_records_are_sent_in_batches_that_fit(model_of: ModelOf) -> None:
         assert all(len(request.body) < 3 * 1500 + 1500 for request in server.requests)
         assert list(map(len, model.batches("Task.", records[:5], Told, most=2))) == [2, 2, 1] or len(batches[0]) == 1
         assert list(model.batches("Task.", [Record(1, "word " * 9000)], Told)) == [[Record(1, "word " * 9000)]]
+
+
+def test_the_certificate_of_the_server_is_verified(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with LanguageModelServer(lambda _: GOOD, tls=tls) as server:
+        with pytest.raises(ModelError, match="the certificate of the language model's server cannot be verified") as raised:
+            _ask(model_of(server, "retries = 3"))
+        assert (raised.value.reason, raised.value.final, server.requests) == (Reason.UNREACHABLE, True, [])
+        authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        assert _ask(model_of(server)).items == [1, 2]
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("Prices fall", "Prices fall"), ("  two\n lines ", "two lines"), ("see https://evil.test/a?b=1, now", "see now"), ("see www.evil.test .", "see."),
+    ("[click](https://evil.test) here", "click here"), ("![x](https://evil.test/pixel.png)", "x"), ("[a [b](x) c](y)", "a b c"), ("<b>bold</b> <img src=x onerror=alert(1)>", "bold"),
+    ("**very** `new` __x__", "very new x"), ("java<b>script:</b>alert(1)", ""), ("ht<i></i>tps://evil.test", "ht"), ("a\u202eb\u200bc\x1b[2J", "abc\ufffd[2J"), ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+    ("word " * 100, "word " * 18 + "word…"), ("mailto:x@evil.test data:text/html,x", "")])
+def test_text_of_the_model_is_one_plain_line_without_links(text: str, shown: str) -> None:
+    assert plain(text, 96) == shown

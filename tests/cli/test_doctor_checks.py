@@ -147,3 +147,9 @@ def test_the_browser_is_tested_only_if_a_spider_needs_one(tmp_path: Path) -> Non
     assert fails.state is State.PROBLEM
     assert "no luck" in fails.found
     assert "playwright install chromium" in fails.fix
+
+
+def test_the_language_model_is_named_with_the_version_of_its_package(tmp_path: Path) -> None:
+    ai = '[ai]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n[spiders.s]\nstart = "http://x.lan/"\n[digests.d]\nspiders = ["s"]\nto = ["a@b.example"]\nsummary = true\n'
+    found = [finding for finding in doctor_checks.examine(write(tmp_path, ai), now=datetime.now(UTC), connect=False) if finding.check == "language model"]
+    assert [(finding.state, finding.found.partition("openai")[0]) for finding in found] == [(State.OK, "m at 127.0.0.1:9, used by 1 digest; ")]

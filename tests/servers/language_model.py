@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -81,10 +82,11 @@ Script = Callable[[AskedModel], "str | Answer | dict[str, Any]"]
 
 @dataclass
 class LanguageModelServer:
-    """script: the answer to a request: a text, an object that is written as JSON, or an Answer. models: the names that /v1/models lists."""
+    """script: the answer to a request: a text, an object that is written as JSON, or an Answer. models: the names that /v1/models lists. tls: a server's context."""
 
     script: Script
     models: tuple[str, ...] = ("test-model",)
+    tls: ssl.SSLContext | None = None
     host: str = ""
     requests: list[AskedModel] = field(default_factory=list)
     """All requests for completions, in the order of their arrival."""
@@ -110,7 +112,7 @@ class LanguageModelServer:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}/v1"
+        return f"{'http' if self.tls is None else 'https'}://{self.host}/v1"
 
     def settings(self, more: str = "") -> str:
         """The table [ai] for this server."""
@@ -127,16 +129,23 @@ class LanguageModelServer:
         with suppress(OSError), connection:
             connection.settimeout(60)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            asked = _read(connection)
-            if asked is None:
+            if self.tls is None:
+                self._talk(connection)
                 return
-            if asked.path.endswith("/models"):
-                connection.sendall(_json_response({"object": "list", "data": [
-                    {"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.models]}))
-            else:
-                self.requests.append(asked)
-                self._answer(connection, asked, _answer_of(self.script(asked)))
-            connection.shutdown(socket.SHUT_WR)
+            with self.tls.wrap_socket(connection, server_side=True) as secured:
+                self._talk(secured)
+
+    def _talk(self, connection: socket.socket) -> None:
+        asked = _read(connection)
+        if asked is None:
+            return
+        if asked.path.endswith("/models"):
+            connection.sendall(_json_response({"object": "list", "data": [
+                {"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.models]}))
+        else:
+            self.requests.append(asked)
+            self._answer(connection, asked, _answer_of(self.script(asked)))
+        connection.shutdown(socket.SHUT_WR)
 
     def _answer(self, connection: socket.socket, asked: AskedModel, answer: Answer) -> None:
         if answer.hang == -1:

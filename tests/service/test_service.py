@@ -52,7 +52,7 @@ def test_a_service_without_what_only_its_children_need_delivers_the_demo_digest(
     (program.folder / "settings.toml").write_text(text, "utf-8")
     script = ("import asyncio, sys\nfrom pipeline.service import ServiceOptions, serve\nfrom pipeline.settings import load\n"
               "code = asyncio.run(serve(load('settings.toml'), ServiceOptions(once=True)))\n"
-              "spared = 'scrapy twisted alembic requests selectolax lxml cryptography css_inline nh3 obstore psycopg procrastinate'.split()\n"
+              "spared = 'scrapy twisted alembic requests selectolax lxml cryptography css_inline nh3 obstore psycopg procrastinate openai httpx2'.split()\n"
               "loaded = [name for name in spared if name in sys.modules]\n"
               "print('LOADED', loaded)\nsys.exit(code)\n")
     done = subprocess.run([sys.executable, "-c", script], cwd=program.folder, capture_output=True, text=True,
