@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TextIO
 
+from pipeline.cli.nothing_new import nothing_new
 from pipeline.errors import MailError, UsageError
 from pipeline.languages import wording
 from pipeline.mail import test_message
@@ -37,15 +38,15 @@ def send_digest(store: Store, settings: Settings, name: str, *, say: Callable[[s
     """
     runs.abandon_expired(store, now=utc_now())  # frees claims that a killed process still holds
     owner = f"{store.owner}:digest"
-    claims = built_messages = 0
+    last_claim = built_messages = 0
     while (claim := digests.claim(store, name, settings.digests[name].spiders, f"manual {utc_now().isoformat()}",
                                    owner=owner, now=utc_now())) is not None:
-        claims += 1
+        last_claim = claim.id
         built = _build(store, settings, claim, owner)
         built_messages += len(built.message_ids)
         _say_built(store, name, built, say)
     if not built_messages:
-        say(f"{name}: {'nothing new' if claims else 'no ended runs to report'}")
+        say(nothing_new(store, name, last_claim) if last_claim else f"{name}: no ended runs to report")
         return 0
     return deliver_now(store, settings, say=say)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
+from pipeline.cli.nothing_new import nothing_new
 from pipeline.cli.running_service import RunningService
 from pipeline.errors import HeartbeatError, MailError, PipelineError
 from pipeline.mail.outbox import DeliveryAttempt
@@ -33,7 +34,7 @@ def send_by_service(service: RunningService, store: Store, settings: Settings, n
     wanted, code = [first], 0
     for digest_id in wanted:  # grows by the digests that are built again
         built = _wait_until_built(service, store, name, digest_id)
-        _say_built(store, name, built, say)
+        _say_built(store, name, digest_id, built, say)
         for number in built.message_ids:
             _wait_for_attempt(store, number)
             wanted += [each for each in _again(store, first) if each not in wanted]
@@ -90,11 +91,11 @@ def _wait_for_attempt(store: Store, number: int) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
-def _say_built(store: Store, name: str, built: DigestProgress, say: Callable[[str], None]) -> None:
+def _say_built(store: Store, name: str, digest_id: int, built: DigestProgress, say: Callable[[str], None]) -> None:
     """Print the subject of a built digest, why it shows less, and where to see its mails. Channels get the same digest as short texts."""
     mails = [found[0] for number in built.message_ids if (found := outbox.get(store, number)) is not None]
     if not mails:
-        say(f"{name}: nothing new")
+        say(nothing_new(store, name, digest_id))
         return
     say(f"{name}: {'built again: ' if built.rebuild is not None else ''}{mails[0].subject}")
     if built.error:

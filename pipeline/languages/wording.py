@@ -94,6 +94,9 @@ class Wording(Texts):
     attached: Phrase
     in_part: Phrase
     part: Phrase
+    only_if_left_out: Phrase
+    only_if_list: Phrase
+    only_if_not_judged: Phrase
     problems: Phrase
     failed_runs: Phrase
     recovered: Phrase

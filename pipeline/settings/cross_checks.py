@@ -48,6 +48,7 @@ def cross_check(raw: dict[str, Any]) -> Iterator[Problem]:
             yield from _reference_problems(f"digests.{name}.spiders", "spider", digest.get("spiders"), spiders)
             yield from _skip_problems(f"digests.{name}.schedule", digest.get("schedule"), calendars)
             yield from _choice_problems(f"digests.{name}", digest, spiders)
+            yield from _model_problems(f"digests.{name}", digest, has_model="ai" in raw)
 
 
 def _table(raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -101,6 +102,15 @@ def _choice_problems(key: str, digest: dict[str, Any], spiders: dict[str, Any]) 
                 yield Problem(f"{key}.groups[{number}].spiders", f"the digest of this group has no spider {name!r}; "
                               "add the spider to the digest, or remove the spider from the group")
         yield from _tag_problems(f"{key}.groups[{number}].tags", "spider of the digest", _list(group, "tags"), own)
+
+
+def _model_problems(key: str, digest: dict[str, Any], *, has_model: bool) -> Iterator[Problem]:
+    """Yield a problem for each setting of a digest, and of its groups, that needs a language model if there is none."""
+    groups = digest.get("groups")
+    for own, table in ((key, digest), *((f"{key}.groups[{number}]", group) for number, group in enumerate(groups if isinstance(groups, list) else []))):
+        for name in ("only_if", "summary"):
+            if not has_model and isinstance(table, dict) and table.get(name):
+                yield Problem(f"{own}.{name}", "needs a language model, and there is no table [ai]; add one with `base_url` and `model`")
 
 
 def _tag_problems(key: str, whose: str, tags: list[str], tags_of: dict[str, list[str]]) -> Iterator[Problem]:

@@ -37,7 +37,8 @@ def check(settings_file: str, *, connect: bool, offline_secrets: bool, strict: b
         click.echo(mask(line), err=True)
     if checked.settings is not None:
         from pipeline.cli.settings_check.language_model import leaving
-        for line in leaving(checked.settings):
+        from pipeline.cli.settings_check.only_if import costs
+        for line in [*leaving(checked.settings), *costs(checked.settings)]:
             click.echo(escape_line(mask(line)))
         click.echo(f"{settings_file}: {_summary(checked)}")
     failures = 0

@@ -19,6 +19,7 @@ from pipeline.cli.settings_check import (
     languages,
     named_files,
     object_store,
+    only_if,
     selectors,
     unknown_fields,
     user_code,
@@ -33,7 +34,7 @@ from pipeline.settings.valid_part import load_valid_part
 from pipeline.text import escape_line
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Remark]], ...] = (
-    data_dir.check, object_store.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, cluster.check, without_effect.check, user_code.check, browser.check, language_model.check)
+    data_dir.check, object_store.check, languages.check, named_files.check, credentials.check, unknown_fields.check, selectors.check, contradictions.check, only_if.check, cluster.check, without_effect.check, user_code.check, browser.check, language_model.check)
 
 
 @dataclass

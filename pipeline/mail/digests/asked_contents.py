@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from pipeline.ai.language_model import LanguageModel
 from pipeline.mail.digests.contents import RecipientsContent, contents_of
+from pipeline.mail.digests.judging import Judge
 from pipeline.mail.digests.model_summary import with_summaries
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -17,14 +19,20 @@ def asked_model(store: Store, settings: Settings, name: str) -> LanguageModel | 
     return LanguageModel.of(settings, store, digest=name) if table is not None and table.asks_model else None
 
 
-def asked_contents(store: Store, settings: Settings, name: str, run_ids: Sequence[int], model: LanguageModel | None, *,
-                   digest_id: int | None = None, summarize: bool = True) -> list[RecipientsContent]:
-    """Return what to report to each group of recipients, as contents_of does, with the summaries of the language model.
+def _nothing() -> None:
+    """Do nothing. This is the default of `renew`."""
+
+
+def asked_contents(store: Store, settings: Settings, name: str, run_ids: Sequence[int], model: LanguageModel | None, *, now: datetime,
+                   digest_id: int | None = None, summarize: bool = True, even_empty: bool = False, renew: Callable[[], None] = _nothing) -> list[RecipientsContent]:
+    """Return what to report to each group of recipients, as contents_of does, without the changes that the language model judges to be
+    none that `only_if` wants, and with the summaries of what is left.
 
     The model is asked only for what is not stored yet. digest_id: id of the claim; None for a preview. summarize: False for a mail that shows
-    no summary.
+    no summary. renew: called before each request about changes; it renews the lease of the digest, or raises LeaseLostError.
     """
-    contents = contents_of(store, settings, name, run_ids)
+    judge = Judge(store, settings, name, model, now=now, renew=renew)
+    contents = contents_of(store, settings, name, run_ids, even_empty=even_empty, judge=judge)
     return with_summaries(store, settings, contents, model, digest_id=digest_id) if summarize else contents
 
 

@@ -7,9 +7,10 @@ id of the claim. A digest that is built again after a crash therefore overwrites
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from pipeline.ai.language_model import LanguageModel
 from pipeline.errors import LeaseLostError, PipelineError, UsageError
@@ -75,11 +76,12 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
     problem = problem or (claim.rebuild.reason if claim.rebuild is not None else "")
     pictures = PictureLoader(store.files, fetch_pictures) if fetch_pictures is not None else None
     model = asked_model(store, settings, claim.name)
+    work = _Work(store, claim, owner, now)
     for own, max_bytes in steps:
-        contents = _contents(store, own, claim, model, summarize=first < len(RENDER_LEVELS) - 1)
+        contents = _contents(work, own, model, summarize=first < len(RENDER_LEVELS) - 1)
         for level in RENDER_LEVELS[first:-1]:
             try:
-                return _build(store, own, claim, contents, level, problem=problem, owner=owner, now=now, max_bytes=max_bytes, pictures=pictures)
+                return _build(work, own, contents, level, problem=problem, max_bytes=max_bytes, pictures=pictures)
             except _TooLargeError:
                 break
             except UsageError as error:
@@ -91,29 +93,49 @@ def build(store: Store, settings: Settings, claim: DigestClaim, *, owner: str, n
                 problem = f"{type(error).__name__}: {error}"
                 logger.exception("the digest %s is rendered again with less content, because rendering failed", claim.name)
     own = settings if claim.rebuild is None else with_less(settings, claim.name, claim.rebuild, len(REBUILD_STEPS) - 1)
-    return _build(store, own, claim, _contents(store, own, claim, model, summarize=False), RENDER_LEVELS[-1], problem=problem, owner=owner, now=now)
+    return _build(work, own, _contents(work, own, model, summarize=False), RENDER_LEVELS[-1], problem=problem)
 
 
-def _contents(store: Store, settings: Settings, claim: DigestClaim, model: LanguageModel | None, *, summarize: bool) -> list[RecipientsContent]:
+@dataclass(frozen=True)
+class _Work:
+    """The claim that is built. owner: of its lease. now: when the build began."""
+
+    store: Store
+    claim: DigestClaim
+    owner: str
+    now: datetime
+    started_s: float = field(default_factory=time.monotonic)
+
+    def renew_lease(self) -> None:
+        """Raises LeaseLostError if another process has taken over the claim."""
+        now = self.now + timedelta(seconds=time.monotonic() - self.started_s)  # a language model may take minutes
+        if not stored.renew(self.store, self.claim.id, owner=self.owner, now=now):
+            raise LeaseLostError(f"another process has taken over building the digest {self.claim.name} (claim {self.claim.id})")
+
+
+def _contents(work: _Work, settings: Settings, model: LanguageModel | None, *, summarize: bool) -> list[RecipientsContent]:
     """Return what to report; [] if there is nothing, or if the digest was removed from the settings.
 
     A language model is asked here, once, and not at each level of rendering. Its answers are stored, so that a digest that is built again says the same.
     """
+    claim = work.claim
     if claim.name not in settings.digests:
         return []
     digest_id = claim.id if claim.rebuild is None else claim.rebuild.digest_id
-    return asked_contents(store, settings, claim.name, claim.run_ids, model, digest_id=digest_id, summarize=summarize)
+    return asked_contents(work.store, settings, claim.name, claim.run_ids, model, now=work.now, digest_id=digest_id, summarize=summarize,
+                          renew=work.renew_lease)
 
 
 class _TooLargeError(Exception):
     """A rendered message is larger than the mail server accepts."""
 
 
-def _build(store: Store, settings: Settings, claim: DigestClaim, contents: Sequence[RecipientsContent], level: RenderLevel, *, problem: str, owner: str,
-           now: datetime, max_bytes: int | None = None, pictures: PictureLoader | None = None) -> BuiltDigest:
+def _build(work: _Work, settings: Settings, contents: Sequence[RecipientsContent], level: RenderLevel, *, problem: str,
+           max_bytes: int | None = None, pictures: PictureLoader | None = None) -> BuiltDigest:
     """Render the mails of a digest, enqueue them and close the claim. Raises _TooLargeError for a mail of more than `max_bytes` bytes."""
+    store, claim = work.store, work.claim
     if not contents:
-        stored.close(store, claim.id, [], owner=owner, now=now)
+        stored.close(store, claim.id, [], owner=work.owner, now=work.now)
         return BuiltDigest(claim.id)
     level = replace(level, notice=Notice(problem, is_rebuilt=claim.rebuild is not None, is_again=claim.again is not None))
     renderer = DigestRenderer(store, settings, claim.name, digest_id=claim.id, now=claim.created_at, level=level, pictures=pictures)
@@ -122,8 +144,8 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, contents: Seque
     with scratch_folder(scratch_of_digest(store, claim.id)) as scratch:
         by_mail = [content for content in contents if content.table.everyone]
         for mail in renderer.mails(by_mail, scratch=scratch, keep_under=f"{FOLDER}/{claim.id}"):
-            if len(drafts) % MAILS_PER_CHECK == 0 and not stored.renew(store, claim.id, owner=owner, now=now):
-                raise LeaseLostError(f"another process has taken over building the digest {claim.name} (claim {claim.id})")
+            if len(drafts) % MAILS_PER_CHECK == 0:
+                work.renew_lease()
             stem = f"{FOLDER}/{claim.id}-{len(drafts) + 1}"
             if mail.rendered.html and mail.is_first:
                 html_keys.append(f"{stem}.html")
@@ -142,5 +164,5 @@ def _build(store: Store, settings: Settings, claim: DigestClaim, contents: Seque
     store.files.sync(draft.file_key for draft in drafts)
     for content in contents:
         drafts += digest_drafts(store, settings, content, claim, level=level, first=len(drafts) + 1)
-    ids = stored.close(store, claim.id, drafts, owner=owner, now=now, error=problem)
+    ids = stored.close(store, claim.id, drafts, owner=work.owner, now=work.now, error=problem)
     return BuiltDigest(claim.id, tuple(ids), tuple(html_keys), drafts[0].subject, contents[0].summary.counts, problem)

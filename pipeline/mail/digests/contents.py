@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipeline.mail.digests.judging import Judge, LeftOut, ToldChanges, questions_of
 from pipeline.mail.filters import FilteredChanges
 from pipeline.mail.render.page_comparison import with_net_pictures
 from pipeline.mail.render.render import KEEP
@@ -30,7 +31,8 @@ class RecipientsContent:
     """The changes that pass the filters of some recipients, and the summary of these changes.
 
     table: the settings of the mail, with these recipients and without groups. recipients_of: 0 for the recipients of the digest itself, 1 for
-    its first group, and so on. model_summary: what a language model said about the changes; None if it was not asked.
+    its first group, and so on. left_out: the changes that `only_if` leaves out; `changes` and `summary` are without them. model_summary: what a
+    language model said about the changes; None if it was not asked.
     """
 
     table: DigestTable
@@ -38,13 +40,15 @@ class RecipientsContent:
     changes: Iterable[Change]
     summary: DigestSummary
     model_summary: ModelSummary | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
-def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[int], *, even_empty: bool = False) -> list[RecipientsContent]:
+def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[int], *, even_empty: bool = False,
+                judge: Judge | None = None) -> list[RecipientsContent]:
     """Return what to report to the digest's own recipients and to each group of recipients.
 
     Recipients for whom there is nothing new are left out, unless the digest has `empty = "send"`. even_empty: whether to include
-    these recipients anyway.
+    these recipients anyway. judge: judges the changes for recipients with `only_if`; None leaves out no change.
     """
     table, runs = settings.digests[name], stored.runs_of(store, run_ids)
     comparisons = {spider: Comparison.of_spider(own) for spider, own in settings.spiders.items()}
@@ -61,6 +65,11 @@ def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[i
         by_item = any(wanted.filters_items for wanted in filters)
         if by_item or spiders != set(table.spiders):
             own = FilteredChanges(changes, filters)
+        own_table = table.for_group(recipients) if isinstance(recipients, GroupTable) else table
+        left_out = LeftOut()
+        if judge is not None and (questions := questions_of(filters)):
+            left_out = judge.left_out(own, questions, own_table)
+            own = ToldChanges(own, left_out)
         # A filter on items cannot be applied to downloaded files, so recipients with a filter on items get no files.
         summary = summarize(own, [run for run in runs if run.spider in spiders],
                             [file for file in files if file.spider in spiders and not by_item], keep=KEEP, important=table.important,
@@ -77,6 +86,5 @@ def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[i
         if not summary.has_news:
             summary.checked = checked_spiders(store, recipients.spiders or table.spiders)
         if summary.has_news or even_empty or table.empty == "send":
-            own_table = table.for_group(recipients) if isinstance(recipients, GroupTable) else table
-            found.append(RecipientsContent(own_table, position, own, summary))
+            found.append(RecipientsContent(own_table, position, own, summary, left_out=left_out))
     return found

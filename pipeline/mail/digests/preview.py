@@ -10,7 +10,6 @@ from pathlib import Path
 from pipeline.errors import MailError, UsageError
 from pipeline.mail.digests.asked_contents import asked_contents, asked_model, asked_text
 from pipeline.mail.digests.channel_text import content_text
-from pipeline.mail.digests.contents import contents_of
 from pipeline.mail.digests.notice import NOTHING_NEW
 from pipeline.mail.digests.renderer import RENDER_LEVELS, DigestRenderer, scratch_folder
 from pipeline.mail.render.item_pictures import FetchPictures, PictureLoader
@@ -52,12 +51,12 @@ def preview(store: Store, settings: Settings, name: str, folder: Path, *, now: d
         folder.mkdir(parents=True, exist_ok=True)
         model = asked_model(store, settings, name)
         with scratch_folder(folder / f".rendering-{name}") as scratch:
-            contents = asked_contents(store, settings, name, run_ids, model)
+            contents = asked_contents(store, settings, name, run_ids, model, now=now)
             if model is not None and (asked := asked_text(model)):
                 say(asked)
             if not contents:
                 say(NOTHING_NEW)
-                contents = contents_of(store, settings, name, run_ids, even_empty=True)
+                contents = asked_contents(store, settings, name, run_ids, model, now=now, even_empty=True)
             mails = (mail for mail in renderer.mails(contents, scratch=scratch, keep_under="") if mail.is_first)
             for number, mail in enumerate(mails, 1):
                 stem = folder / (name if number == 1 else f"{name}-{number}")

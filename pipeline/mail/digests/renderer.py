@@ -16,6 +16,7 @@ from pipeline.display.field_view import Detail
 from pipeline.display.formats import FieldRules, rules_of
 from pipeline.languages import Wording, wording
 from pipeline.mail.digests.contents import RecipientsContent
+from pipeline.mail.digests.left_out_notes import left_out_notes
 from pipeline.mail.digests.notice import Notice
 from pipeline.mail.digests.recipients import quoted_recipient, tables_of_messages, unsubscribe_url
 from pipeline.mail.formats.columns import Columns
@@ -152,7 +153,8 @@ class DigestRenderer:
             charts=charts, rules=rules, details=self._level.details, notice=self._level.notice.text(table.language), is_again=self._level.notice.is_again,
             links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table),
             grouping=grouping_of(table, self._settings, words), pictures=self._pictures_of(content, rules),
-            page_pictures=self._page_pictures_of(content, rules), model_summary=self._model_summary(content))
+            page_pictures=self._page_pictures_of(content, rules), model_summary=self._model_summary(content),
+            notes=list(left_out_notes(content.left_out, words, self._list_of_left_out())))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)
@@ -164,6 +166,11 @@ class DigestRenderer:
         if content.model_summary is None or self._level.details is COUNTS_ONLY:
             return None
         return SummaryOptions(content.model_summary, question_of(content.table))
+
+    def _list_of_left_out(self) -> str:
+        """Return the URL of the list of the changes that are left out; "" if the pages have no public URL."""
+        url = self._settings.heartbeat.page_url(f"/digests/{self._name}/left-out")
+        return f"{url}?of={self._digest_id}" if url and self._digest_id else url
 
     def _without_personal_links(self, part: Rendered) -> Rendered:
         """Return the content without the links with which one recipient would be unsubscribed."""

@@ -35,6 +35,7 @@ from pipeline.mail.render.group_view import Grouping, ShownItems
 from pipeline.mail.render.item_pictures import Pictures
 from pipeline.mail.render.item_view import ItemView, ItemViewer
 from pipeline.mail.render.model_summary_view import SummaryOptions, model_summary_view, with_number
+from pipeline.mail.render.notes import Note
 from pipeline.mail.render.page_comparison import PagePictures
 from pipeline.mail.render.page_shot import PageShot
 from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, subject_of, subject_text, summary_line
@@ -69,7 +70,7 @@ class RenderOptions:
     details: the amounts of detail to try, in this order. notice: a problem of the digest itself, which is shown before all other
     problems; "" if there is none. is_again: whether a person requested the mail again. grouping: the groups of spiders. links: the
     links of files. footer: what the footer offers. pictures: the pictures of items. page_pictures: the pictures of their pages.
-    model_summary: what a language model said about the changes; None if it was not asked.
+    model_summary: what a language model said about the changes; None if it was not asked. notes: lines after the items.
     """
 
     name: str
@@ -89,6 +90,7 @@ class RenderOptions:
     pictures: Pictures = field(default_factory=Pictures)
     page_pictures: PagePictures = field(default_factory=PagePictures)
     model_summary: SummaryOptions | None = None
+    notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, shown: ShownItems, opti
         "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
         "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),
         "foot": footer_view(options.name, options.footer, words), "unsubscribe": options.footer.unsubscribe,
-        "again": words.sent_again if options.is_again else "",
+        "again": words.sent_again if options.is_again else "", "notes": options.notes,
         "pictures_note": words.comma.join(filter(None, dict.fromkeys([options.page_pictures.note, options.pictures.note]))),
     }
 

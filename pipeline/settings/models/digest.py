@@ -8,7 +8,7 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.registry import ATTACHMENT_FORMATS
@@ -58,6 +58,7 @@ else:  # type checkers do not support a computed Literal
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 ModelSummaryKey = Annotated[bool | str, BeforeValidator(_summary)]
+Intent = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION)]
 QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchema({"type": "string"})]
 
 
@@ -95,6 +96,9 @@ class RecipientsTable(Table):
     """Words of which a field of the item must contain at least one. Upper and lower case are not distinguished."""
     where: tuple[ConditionText, ...] = ()
     """Conditions on the fields of an item, such as "price < 100", "title ~ python" or "price < before". All conditions must be met."""
+    only_if: Intent | None = None
+    """What a change must mean to be reported, as a sentence such as "a price falls or something new is free". The language model of [ai] judges
+    the changes that pass the other filters; a change about which it is unsure is reported."""
     problems: bool = True
     """Whether failed and suspect runs are reported."""
 
@@ -113,7 +117,7 @@ class RecipientsTable(Table):
 
     @property
     def filters_items(self) -> bool:
-        return bool(self.changes or self.keywords or self.where)
+        return bool(self.changes or self.keywords or self.where or self.only_if)
 
 
 class GroupTable(RecipientsTable):
@@ -218,7 +222,7 @@ class DigestTable(RecipientsTable, DisplayTable):
     @property
     def asks_model(self) -> bool:
         """Whether a language model is asked about the changes, for the recipients of the digest or of one of its groups."""
-        return bool(self.summary) or any(group.summary for group in self.groups)
+        return bool(self.summary or self.only_if) or any(group.summary or group.only_if for group in self.groups)
 
     @property
     def sends_individually(self) -> bool:

@@ -30,7 +30,7 @@ def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_win
     port = start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
     paths = ("/digests/books", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", "/spiders/books/changes", "/spiders/books/downloads",
              "/spiders/books/session", "/spiders/books/item?key=nothing", f"/runs/{failed.id}", f"/runs/{live.id}",
-             *(f"/runs/{live.id}/{name}" for name in ("log", "pages", "rejects", "downloads", "changes")), "/digests", "/digests/books/send", "/settings",
+             *(f"/runs/{live.id}/{name}" for name in ("log", "pages", "rejects", "downloads", "changes")), "/digests", "/digests/books/send", "/digests/books/left-out", "/settings",
              f"/messages/{world.sent}", f"/messages/{world.parked}", f"/messages/{world.parked}/drop", "/outbox", "/outbox/retry",
              "/spiders/new", "/spiders/books/edit", "/spiders/books/mend")
     found, wide = [], []

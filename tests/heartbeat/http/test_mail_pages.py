@@ -29,6 +29,7 @@ from pipeline.store.access import api_tokens
 from pipeline.store.database.schema import audit_log, messages, recipients
 from pipeline.store.database.schema import digests as claims
 from pipeline.store.mail import digest_mutes, digests, outbox
+from pipeline.store.mail.judgements import Judgement, keep_judgements
 from tests.heartbeat.conftest import NOW, STARTED
 from tests.mail.conftest import Site
 from tests.servers.loop import loop_thread
@@ -170,6 +171,50 @@ def test_a_digest_shows_what_was_sent_to_whom_with_which_attachments_by_pages(br
     missing = page(browser, "/digests/none", status=404)
     assert "There is no such page" in text_of(missing)
     assert missing.cssselect("header nav"), "from there a person can go on"
+
+
+def test_what_a_digest_leaves_out_is_listed_with_what_the_model_said(browser, world, monkeypatch):
+    monkeypatch.setattr("pipeline.heartbeat.http.console.mail.left_out.ROWS", 2)
+    world.settings = with_only_if(world, "it is not old")
+    Site(world.store, at=NOW, slots=7).run({str(number): {"title": f"Book {number}", "note": EVIL} for number in range(2, 6)})
+    found = list(digests.changes_of(world.store, [2]))
+    own, of_other = [Judgement(found[0].id, "0", False, f"It is old {EVIL}"), Judgement(found[1].id, "0", True, "new"), Judgement(found[2].id, "0", False, "old")], \
+        [Judgement(found[3].id, "0", False, "large")]
+    keep_judgements(world.store, "daily", "it is not old", own, now=NOW)
+    keep_judgements(world.store, "daily", "it is small", of_other, now=NOW)  # as the settings were before
+    keep_judgements(world.store, "daily", "it is not old", [Judgement(found[2].id, "1", True, "new again")], now=NOW)  # it became another change
+    digest = page(browser, "/digests/daily")
+    assert "Only if“it is not old”" in text_of(digest)
+    assert digest.xpath("//a[@href='/digests/daily/left-out']/text()") == ["2 changes"]
+    keep_judgements(world.store, "daily", "it is not old", [Judgement(found[1].id, "1", False, "old after all")], now=NOW)
+    first = page(browser, "/digests/daily/left-out")
+    assert [row.text_content() for row in first.xpath("//tbody/tr/th | //tbody/tr/td[3]")] == ["Book 3", "Book 5"]
+    assert "old after all" in text_of(first)
+    assert "largeto a condition that the settings no longer have" in text_of(first)
+    second = page(browser, first.xpath("//a[@rel='next']/@href")[0])
+    assert "It is old <script>alert(1)</script>\\u202e" in text_of(second)
+    assert "Book 2" in text_of(second)
+    _, of_mail = world.built("slot 2"), page(browser, "/digests/daily/left-out?of=2")
+    assert "Book 3" in text_of(of_mail)
+    assert "Book 3" not in text_of(page(browser, "/digests/daily/left-out?of=1"))
+    page(browser, "/digests/daily/left-out?of=99", status=404)
+
+    def asked(path, status=200):
+        answer = requests.get(f"{browser.base}/api/v1/digests/daily/left-out{path}", headers={"Authorization": f"Bearer {world.token.reveal()}"}, timeout=10)
+        assert answer.status_code == status
+        return answer.json()
+
+    assert [(each["change"]["key"], each["question"], each["reason"]) for each in asked("?limit=2")["items"]] == [
+        ("3", "it is not old", "old after all"), ("5", None, "large")]
+    assert len(asked("?digest_id=2")["items"]) == 3
+    assert asked("?digest_id=1")["items"] == []
+    assert asked("?digest_id=99", 404)["type"].endswith("not-found")
+
+
+def with_only_if(world, condition):
+    file = world.settings.folder / "settings.toml"
+    file.write_text(SETTINGS.replace('schedule = "daily', f'only_if = "{condition}"\nschedule = "daily') + '[ai]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "none"\n')
+    return load(file)
 
 
 def test_a_message_is_shown_as_recipients_see_it_and_its_attachments_are_downloaded(browser, world):

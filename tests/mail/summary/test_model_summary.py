@@ -227,7 +227,7 @@ def test_a_digest_that_is_built_again_says_what_was_stored_first(store, site, se
     settings = settings_from(digest=f"summary = true\n{model.settings()}")
     site.run(BOOKS)
     claim = digests.claim(store, "morning", ["books"], "s1", owner="killed", now=NOW)
-    asked_contents(store, settings, "morning", claim.run_ids, asked_model(store, settings, "morning"), digest_id=claim.id)
+    asked_contents(store, settings, "morning", claim.run_ids, asked_model(store, settings, "morning"), now=NOW, digest_id=claim.id)
     model.says = answer({"Something else.": [2]})
     later = NOW + timedelta(minutes=5)
     again = digests.claim(store, "morning", ["books"], "s1", owner="me", now=later)

@@ -12,6 +12,7 @@ from pipeline.heartbeat.http.console.changes import ChangeViews
 from pipeline.heartbeat.http.console.files import FileViews
 from pipeline.heartbeat.http.console.items import ItemViews
 from pipeline.heartbeat.http.console.mail.digests import DigestViews
+from pipeline.heartbeat.http.console.mail.left_out import LeftOutViews
 from pipeline.heartbeat.http.console.mail.messages import MessageViews
 from pipeline.heartbeat.http.console.mail.outbox import OutboxViews
 from pipeline.heartbeat.http.console.mail.previews import PreviewViews
@@ -37,7 +38,7 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
+            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, LeftOutViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

@@ -5,9 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pipeline.heartbeat.http.api.resources.types import Time
-from pipeline.heartbeat.http.api.route import Call, Input, Model, Page, Reply, Route, not_found
+from pydantic import Field
+
+from pipeline.heartbeat.http.api.paging import id_before, page_of
+from pipeline.heartbeat.http.api.resources.runs import ChangeModel, change_model
+from pipeline.heartbeat.http.api.resources.types import Number, Time
+from pipeline.heartbeat.http.api.route import (
+    DEFAULT_LIMIT,
+    MOST,
+    Call,
+    Input,
+    Model,
+    Page,
+    PageQuery,
+    Reply,
+    Route,
+    not_found,
+)
 from pipeline.heartbeat.http.operations import digests as operations
+from pipeline.heartbeat.http.operations.left_out import LeftOutRow, left_out_rows
 from pipeline.store.mail import digest_mutes, digests
 
 
@@ -56,6 +72,24 @@ class Preview(Model):
     mails: list[PreviewedMail]
 
 
+class LeftOutChange(Model):
+    """A change that the digest leaves out by `only_if`. id: of the judgement.
+
+    question: the `only_if` by which it was judged; null if the settings no longer have it. reason: what the language model says, which is not checked.
+    """
+
+    id: int
+    change: ChangeModel
+    question: str | None
+    reason: str
+    judged_at: datetime
+
+
+class LeftOutQuery(PageQuery):
+    limit: Number = Field(DEFAULT_LIMIT, ge=1, le=MOST)
+    digest_id: Number | None = Field(None, ge=0, description="only changes of the runs that this digest reports, such as the `id` of a response to POST")
+
+
 class MuteBody(Input):
     until: Time
 
@@ -66,6 +100,8 @@ def routes() -> list[Route]:
         Route("GET", "/digests/{name}", "Get a digest.", get_digest, Digest),
         Route("GET", "/digests/{name}/preview", "Render the mails that the next digest would consist of, and send nothing.", preview, Preview,
               problems=("not-possible", "unavailable", "conflict")),
+        Route("GET", "/digests/{name}/left-out", "List the changes that the digest leaves out by `only_if`, those that were judged last first.", list_left_out,
+              Page[LeftOutChange], LeftOutQuery),
         Route("POST", "/digests/{name}/messages", "Build and send the digest now, also while it is muted or in quiet hours.", send, Sending,
               statuses=(202, 200), problems=("not-possible", "unavailable", "conflict"), action="send", target="digest {name}"),
         Route("PUT", "/digests/{name}/mute", "Send nothing of the digest until a time. Nothing is lost.", mute, Digest, body=MuteBody,
@@ -89,6 +125,21 @@ async def preview(call: Call) -> Preview:
     return Preview(digest=call.name, mails=[PreviewedMail(
         name=mail.name, text=mail.text, html=mail.html, subject=mail.subject, recipients=mail.recipients,
         attachments=[name for name, _ in mail.attachments], has_news=mail.has_news, asked=mail.asked) for mail in mails])
+
+
+def list_left_out(call: Call) -> Page[LeftOutChange]:
+    _check(call)
+    query = call.query
+    found = left_out_rows(call.context.store, call.name, call.context.settings.digests[call.name], limit=query.limit + 1, before=id_before(query.after),
+                          digest_id=query.digest_id)
+    if found is None:
+        raise not_found("there is no digest with this id and this name")
+    return page_of(found, query.limit, _left_out, lambda row: (row.found.id,))
+
+
+def _left_out(row: LeftOutRow) -> LeftOutChange:
+    return LeftOutChange(id=row.found.id, change=change_model(row.found.change), question=row.question or None, reason=row.found.reason,
+                         judged_at=row.found.judged_at)
 
 
 async def send(call: Call) -> Reply:

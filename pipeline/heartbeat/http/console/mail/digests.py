@@ -13,11 +13,13 @@ from aiohttp import web
 from pipeline.errors import UsageError
 from pipeline.heartbeat.http.console.site import Site, act, numbers_in, redirect
 from pipeline.heartbeat.http.operations import digests as operations
+from pipeline.heartbeat.http.operations.left_out import questions_of
 from pipeline.heartbeat.http.operations.messages import AttachmentNames
 from pipeline.heartbeat.http.operations.service_actions import DigestTime, ServiceActions
 from pipeline.heartbeat.http.request_bodies import field_of
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.model import MessageState
+from pipeline.store.console.left_out import left_out_count
 from pipeline.store.console.mail import ListedMessage, messages_of_digest
 
 FORM_S = 15.0
@@ -51,9 +53,10 @@ class DigestViews:
         found = await asyncio.to_thread(messages_of_digest, store, name, limit=ROWS + 1, before=numbers_in(request.query.get("after", "")))
         sent = found[:ROWS]
         attached = await in_file_thread(self._attachments.of, store, sent)
+        left_out = await asyncio.to_thread(left_out_count, store, name)
         said = request.query.get("said", "")
         return await self._site.html(
-            "digest.html", now=await self._site.snapshot(), row=row, state=state, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
+            "digest.html", now=await self._site.snapshot(), row=row, state=state, questions=questions_of(row.table), left_out=left_out, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
             may_send=self._actions.service is not None, said=said if said in SAID else "", pending=bool(state.building) or self._is_pending(request, sent), first="after" not in request.query,
             after=f"{sent[-1].digest_id}-{sent[-1].id}" if len(found) > ROWS else "")
 

@@ -1,0 +1,39 @@
+"""The page of the changes that a digest leaves out, because a language model judged that they do not meet `only_if`."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import quote, urlencode
+
+from aiohttp import web
+
+from pipeline.heartbeat.http.console.mail.digests import known_digest
+from pipeline.heartbeat.http.console.site import Site, number_in, or_404
+from pipeline.heartbeat.http.operations import left_out as operations
+from pipeline.heartbeat.http.request_threads import in_request_thread
+
+ROWS = 50
+
+
+class LeftOutViews:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        self._site.add_pages(router, {"/digests/{name}/left-out": self._left_out})
+
+    async def _left_out(self, request: web.Request) -> web.Response:
+        """Show the changes that all digests of this name left out or, with the parameter `of`, one of them."""
+        name, query = known_digest(self._site, request), request.query
+        table = self._site.actions.settings.digests[name]
+        digest_id = or_404(number_in(query["of"])) if query.get("of") else None
+        found = or_404(await in_request_thread(partial(
+            operations.left_out_rows, self._site.actions.store, name, table, limit=ROWS + 1, before=number_in(query.get("after", "")), digest_id=digest_id)))
+
+        def url(after: int | str = "") -> str:
+            given = urlencode({key: value for key, value in (("of", digest_id or ""), ("after", after)) if value})
+            return f"/digests/{quote(name)}/left-out" + (f"?{given}" if given else "")
+
+        return await self._site.html(
+            "left_out.html", now=await self._site.snapshot(), name=name, questions=operations.questions_of(table), rows=found[:ROWS], of=digest_id,
+            after=found[ROWS - 1].found.id if len(found) > ROWS else "", first="after" not in query, url=url)
