@@ -9,9 +9,10 @@ from pathlib import Path
 import pipeline
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
-from pipeline.store import open_store_of
+from pipeline.store import Store, open_store_of
 from pipeline.store.database import migrate as migrations
 from pipeline.store.database.engine import prepare_store
+from pipeline.store.files.archive_files import files_of
 from pipeline.store.files.object_storage import storage_of
 from pipeline.store.maintenance import backup, retention
 from pipeline.store.maintenance.clock_trust import ClockTrust
@@ -73,11 +74,25 @@ def prune(settings: Settings) -> str:
         doubt = ClockTrust(store).doubt(now)
         done = retention.prune(store, retention.RetentionRules.of(settings), now=now, by_age=not doubt)
         left = _prune_browsers(settings.data_dir)
+        archive = _prune_archive(store, settings, now=now, by_age=not doubt)
     finally:
         store.close()
     browsers = f"deleted {counted(left, 'temporary folder')} of browsers that were killed" if left else ""
-    told = "\n".join(filter(None, (f"deleted {done}" if done else "", browsers))) or "nothing to delete: [retention] keeps everything that is stored"
+    told = "\n".join(filter(None, (f"deleted {done}" if done else "", *archive, browsers))) or "nothing to delete: [retention] keeps everything that is stored"
     return f"{doubt}\n{told}" if doubt else told
+
+
+def _prune_archive(store: Store, settings: Settings, *, now: datetime, by_age: bool) -> list[str]:
+    """Delete the files of the archive that [archive] does not keep. Return what was done, in sentences. Raises StoreError."""
+    from pipeline.archive.keeping.keep import delete_surplus_files
+    from pipeline.archive.keeping.places import keeping_lock
+    if not (settings.data_dir / "archive").exists() and not files_of(store):
+        return []
+    with keeping_lock(store) as is_held:
+        if not is_held:
+            return ["the files of the archive are being merged or deleted by another process, which applies [archive] keep, too"]
+        kept = delete_surplus_files(store, settings, now=now, by_age=by_age)
+    return [*kept.done, *kept.problems]
 
 
 def _prune_browsers(data_dir: Path) -> int:

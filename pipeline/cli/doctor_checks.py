@@ -46,11 +46,11 @@ CLOCK_SLACK = timedelta(seconds=5)
 _TIME_ERROR = 5  # the return value of adjtimex(2) if the clock is not synchronized
 
 
-def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Iterator[Finding]:
+def examine(settings_file: str, *, now: datetime, connect: bool = True, deep: bool = False) -> Iterator[Finding]:
     """Perform all checks and yield their findings.
 
     If the settings have problems, the checks that need the settings are left out. connect: whether to test the proxies, the logins and
-    the mail server as well.
+    the mail server as well. deep: whether to read all files of the archive.
     """
     yield from _versions()
     try:
@@ -62,7 +62,8 @@ def examine(settings_file: str, *, now: datetime, connect: bool = True) -> Itera
     yield Finding("settings", State.OK, f"{settings.file}: {counted(len(settings.spiders), 'spider')}, "
                   f"{counted(len(settings.digests), 'digest')}")
     for name, look in (("settings", _remarks(settings)), ("secrets", _secrets(settings)), ("permissions", _permissions(settings)), ("disk", _disk(settings)),
-                       ("open files", _open_files(settings)), ("browser", _browser(settings)), ("language model", _language_model(settings)), ("clock", _clock()), ("database", _database(settings, now)), ("service", _service(settings))):
+                       ("open files", _open_files(settings)), ("browser", _browser(settings)), ("language model", _language_model(settings)), ("clock", _clock()), ("database", _database(settings, now)),
+                       ("archive", _archive(settings, deep=deep)), ("service", _service(settings))):
         try:
             yield from look
         except OSError as error:
@@ -275,6 +276,23 @@ def _store(store: Store, now: datetime) -> Iterator[Finding]:
                       "see `pipeline outbox`, correct or remove the address, and mark it as seen with `pipeline outbox seen --all`")
     if not faults:
         yield Finding("database", State.OK, f"{store.kind} {facts.version}, {size_for_people(facts.size_bytes)}, no damage found")
+
+
+def _archive(settings: Settings, *, deep: bool) -> Iterator[Finding]:
+    """Check the files of the archive, if there are any."""
+    from pipeline.archive.keeping.examine import examine as examine_archive
+    try:
+        store = open_store_of(settings, migrate=False)
+    except PipelineError:  # the check of the database reports this
+        return
+    try:
+        for found in examine_archive(store, settings, deep=deep):
+            yield Finding("archive", State.PROBLEM if found.is_problem else State.OK, found.text,
+                          "restore the files from a backup" if found.is_problem else "")
+    except PipelineError as error:
+        yield Finding.of("archive", error)
+    finally:
+        store.close()
 
 
 def _service(settings: Settings) -> Iterator[Finding]:

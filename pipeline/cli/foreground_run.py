@@ -66,6 +66,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
         try:
             ended = list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
             await asyncio.to_thread(_delete_surplus_files, store, settings, show)
+            await asyncio.to_thread(_keep_archive, store, settings, show)
             return ended
         finally:
             watching.cancel()
@@ -84,6 +85,28 @@ def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> Non
         delete_surplus(store, settings, now=now, by_age=not doubt)
     except PipelineError as error:
         show.write(f"downloaded files that exceed the limits could not be deleted: {error}\n")
+
+
+def _keep_archive(store: Store, settings: Settings, show: TextIO) -> None:
+    """Merge the archived pages of ended days, and delete what is too old, as a service does. An error is shown, but the runs' outcomes remain."""
+    if not (settings.data_dir / "archive").exists():
+        return
+    from pipeline.archive.keeping.keep import (  # imported here, because no run needs it
+        KeepOptions,
+        is_due,
+        keep_archive,
+    )
+    try:
+        now = datetime.now(UTC)
+        options = KeepOptions(by_age=not ClockTrust(store).doubt(now))
+        if not is_due(store, settings, options, now=now):
+            return
+        kept = keep_archive(store, settings, options, now=now)
+    except (PipelineError, OSError) as error:
+        show.write(f"the files of the archive could not be kept in order: {error}\n")
+        return
+    for text in (*kept.done, *(f"warning: {problem}" for problem in kept.problems)):
+        show.write(f"archive: {text}\n")
 
 
 async def _one(store: Store, settings: Settings, runner: Runner, run: Run) -> Run:

@@ -22,7 +22,7 @@ class Archiving:
     """How the pages of a run are archived.
 
     folder: where the segments are written. secrets: values that are redacted. max_age: of a record to which another one refers in place of
-    the page's content. add_files: called with the files of this process when it has
+    the page's content. keep_free_bytes: free space that must remain on the disk. add_files: called with the files of this process when it has
     written all; adds them to the archive of the spider.
     """
 
@@ -30,6 +30,7 @@ class Archiving:
     folder: Path
     secrets: tuple[str, ...] = field(default=(), repr=False)
     max_age: timedelta = timedelta(days=7)
+    keep_free_bytes: int = 0
     add_files: Callable[[Sequence[ClosedSegment]], None] = lambda closed: None
 
     @cached_property

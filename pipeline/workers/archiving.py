@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from pipeline.crawl.archiving import Archiving
 from pipeline.model import DRY_RUN, Run
 from pipeline.settings import Settings, SpiderArchiveTable
 from pipeline.settings.masking import secret_values
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.archive.segment import ClosedSegment
 
 MOST_AGE = timedelta(days=7)
 """Each week has full copies of the pages."""
@@ -19,7 +24,12 @@ def archiving_of(store: Store, settings: Settings, run: Run) -> Archiving | None
     table = settings.spiders[run.spider].archive
     if table is None or run.reason == DRY_RUN:
         return None
-    return Archiving(table, store.data_dir / "archive" / run.spider / "segments", secret_values(settings), _max_age(settings, table))
+    def add_files(closed: Sequence[ClosedSegment]) -> None:
+        from pipeline.archive.keeping.segments import keep_segments  # noqa: PLC0415  only runs that archive need it
+        keep_segments(store, settings, run.spider, run.id, closed)
+
+    return Archiving(table, store.data_dir / "archive" / run.spider / "segments", secret_values(settings), _max_age(settings, table),
+                     settings.pipeline.keep_free, add_files)
 
 
 def _max_age(settings: Settings, table: SpiderArchiveTable) -> timedelta:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import logs
 from pipeline.crawl.crawler import PRELOAD
@@ -47,6 +47,9 @@ NICE = 5
 Processes that render digests have twice this value.
 """
 
+if TYPE_CHECKING:
+    from pipeline.archive.keeping.keep import KeepOptions
+
 logger = logging.getLogger(__name__)
 
 for _name in PRELOAD:
@@ -58,7 +61,7 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
 
     pipe: the connection to the parent process. The further arguments depend on `work`. "run": a Run, and the sockets to the
     follower processes. "follow": a Run, and the socket to the leader process. "member": a Run, and a Member of it. "digest": a DigestClaim, the owner of the claim,
-    and the argument `less` of _build_digest. "page": the name of a spider, a module of
+    and the argument `less` of _build_digest. "archive": KeepOptions. "page": the name of a spider, a module of
     pipeline.workers.pages, the options of its perform(), and the file for the result. "preview": the name of a digest, and the folder for its mails. "check": the arguments of check_code.
     "text": the file for the result, the name of a module, and the arguments of its perform().
     """
@@ -123,6 +126,9 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
             _send_result(pipe, partial(_write_result, f"pipeline.workers.pages.{task}", report, store, settings, name, options))
         elif work == "preview":
             _send_result(pipe, partial(_preview_digest, store, settings, *arguments))
+        elif work == "archive":
+            _lower_priority(2 * NICE)
+            _send_result(pipe, partial(_keep_archive, store, settings, arguments[0], stop))
         else:
             _lower_priority(2 * NICE)
             _send_result(pipe, partial(_build_digest, store, settings, *arguments))
@@ -136,7 +142,7 @@ def _log_fields(work: str, *arguments: Any) -> dict[str, str | int]:
         return {"run": arguments[0].id, "spider": arguments[0].spider}
     if work == "preview":
         return {"digest": arguments[0]}
-    if work == "text":
+    if work in ("text", "archive"):
         return {}
     return {"digest": arguments[0].name} if work == "digest" else {"spider": arguments[0]}
 
@@ -180,6 +186,13 @@ def _preview_digest(store: Store, settings: Settings, name: str, folder: str) ->
     except Exception as error:
         raise SpiderError(f"{type(error).__name__}: {error}", where=f"digests.{name}", fix="correct the template, or remove the file") from error
     return said
+
+
+def _keep_archive(store: Store, settings: Settings, options: KeepOptions, stop: StopRequest) -> list[str]:
+    """Merge, timestamp and delete files of the archive; return what was done."""
+    from pipeline.archive.keeping.keep import keep_archive  # noqa: PLC0415  crawls do not need this module
+    from pipeline.workers.archive_keeping import sent  # noqa: PLC0415  crawls do not need this module
+    return sent(keep_archive(store, settings, options, now=datetime.now(UTC), go_on=lambda: not stop))
 
 
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:

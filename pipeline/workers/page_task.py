@@ -65,14 +65,14 @@ async def _perform(child: Child, limit_s: float, memory_limit_bytes: int, is_sto
 def _result(report: Path, log_file: Path, where: str, max_bytes: int | None) -> dict[str, Json]:
     """Return the result that the child has written. Raise SpiderError with the end of its log if it has written none."""
     if not report.exists():
-        raise SpiderError(f"the process ended unexpectedly: {_last_error(log_file)}", where=where)
+        raise SpiderError(f"the process ended unexpectedly: {last_error(log_file)}", where=where)
     if max_bytes is not None and (size := report.stat().st_size) > max_bytes:
         raise SpiderError(f"the result is too large to be shown ({size / 1e6:.0f} MB)", where=where, fix="select less of the page")
     found: dict[str, Json] = json.loads(report.read_text("utf-8"))
     return found
 
 
-def _last_error(log_file: Path) -> str:
+def last_error(log_file: Path) -> str:
     """Return the last line of a log, without its fields; for an exception, the last line of the traceback."""
     lines = log_file.read_text("utf-8", "replace").splitlines() if log_file.exists() else []
     if not lines:

@@ -13,15 +13,16 @@ from pipeline.text import counted
 @click.command()
 @settings_option
 @click.option("--offline", is_flag=True, help="Skip the checks that need the network: proxies, logins, the mail server.")
+@click.option("--deep", is_flag=True, help="Read all files of the archive, and compare their content with its SHA-256 and its timestamp.")
 @json_option
-def doctor(settings_file: str, *, offline: bool, as_json: bool) -> None:
+def doctor(settings_file: str, *, offline: bool, deep: bool, as_json: bool) -> None:
     """Check settings, machine, database and connections, and report each problem with its fix.
 
     Exits 1 if there is a problem.
     """
     from pipeline.cli.doctor_checks import State, examine
     found = []
-    for finding in examine(settings_file, now=datetime.now(UTC), connect=not offline):
+    for finding in examine(settings_file, now=datetime.now(UTC), connect=not offline, deep=deep):
         found.append(finding)
         if not as_json:
             mark = {State.OK: "ok", State.WARNING: "WARN", State.PROBLEM: "FAIL"}[finding.state]

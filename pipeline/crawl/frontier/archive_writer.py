@@ -6,14 +6,16 @@ An archive that cannot be written fails by itself: the crawl goes on, and the ru
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.crawl.archiving import Archiving
+from pipeline.errors import DiskFullError, PipelineError
 from pipeline.model import Exchange, Page, Progress
-from pipeline.text import clean_line, counted
+from pipeline.text import clean_line, counted, size_for_people
 
 if TYPE_CHECKING:
     from pipeline.archive.segment import SegmentWriter
@@ -75,7 +77,7 @@ class ArchiveWriter:
             try:
                 if closed := segment.close():
                     self._archiving.add_files(closed)
-            except OSError as error:
+            except (OSError, PipelineError) as error:
                 self._unclosed = _reason(error)
             except Exception as error:
                 logger.exception("the archive could not be closed")
@@ -113,8 +115,9 @@ class ArchiveWriter:
         if time.monotonic() < self._again_s:
             return False
         try:
+            self._require_space()
             write(self._opened())
-        except OSError as error:
+        except (OSError, DiskFullError) as error:
             self._failed(_reason(error))
         except Exception as error:  # whatever is wrong with a page or a library, the crawl goes on
             logger.exception("the archive could not be written")
@@ -122,6 +125,12 @@ class ArchiveWriter:
         else:
             return True
         return False
+
+    def _require_space(self) -> None:
+        """Raise DiskFullError if less than [pipeline] keep_free would remain."""
+        free, least = shutil.disk_usage(self._archiving.folder.parents[2]).free, self._archiving.keep_free_bytes
+        if free < least:
+            raise DiskFullError(f"only {size_for_people(free)} free; [pipeline] keep_free requires {size_for_people(least)}")
 
     def _failed(self, reason: str) -> None:
         self._reason = reason
@@ -136,6 +145,8 @@ class ArchiveWriter:
         return self._segment
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | PipelineError) -> str:
+    if isinstance(error, PipelineError):
+        return clean_line(error.what, 150)
     return clean_line(error.strerror or str(error) or type(error).__name__, 100)
 

@@ -41,6 +41,7 @@ class _Snapshot(Collector):
             yield from _rules(self._snapshot)
             yield from _day(self._snapshot)
             yield from _queues(self._snapshot)
+            yield from _archive(self._snapshot)
             yield from _nodes(self._snapshot)
             yield from _language_model(self._snapshot)
 
@@ -148,6 +149,20 @@ def _queues(snapshot: Snapshot) -> Iterator[Metric]:
     yield gauge("downloads_rate_bytes", "Bytes per second of the files that are being downloaded", sum(each["rate_bytes_s"] for each in active))
     if disk["free_bytes"] is not None:
         yield gauge("disk_free_bytes", "Free space of the file system of data_dir", disk["free_bytes"])
+
+
+def _archive(snapshot: Snapshot) -> Iterator[Metric]:
+    """Yield the figures of the archive, which exist only if pages are archived."""
+    def gauge(name: str, text: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"pipeline_archive_{name}", text, labels=["spider"])
+
+    size = gauge("size_bytes", "Size of the archived pages")
+    waiting = gauge("without_timestamp", "Files of the archive that have no timestamp yet, although a timestamp server is set")
+    for name, found in snapshot.get("archive", {}).items():
+        size.add_metric([name], found["size_bytes"])
+        waiting.add_metric([name], found["without_timestamp"])
+    if "archive" in snapshot:
+        yield from (size, waiting)
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Metric]:

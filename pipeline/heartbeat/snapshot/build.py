@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection
 
 from pipeline.errors import PipelineError
+from pipeline.heartbeat.snapshot.archive_status import archive_reasons, archive_status
 from pipeline.heartbeat.snapshot.history import HistoryReader, RunHistory, run_status
 from pipeline.heartbeat.snapshot.language_model import language_model_status
 from pipeline.heartbeat.snapshot.nodes import ClusterFacts, cluster_reasons, node_status, queue_status
 from pipeline.heartbeat.snapshot.schema import (
     SCHEMA,
+    ArchiveStatus,
     DiskStatus,
     HealthWord,
     LanguageModelStatus,
@@ -61,6 +63,7 @@ class _Read:
     size_bytes: int | None
     cluster: ClusterFacts
     language_model: LanguageModelStatus | None
+    archive: dict[str, ArchiveStatus]
 
 
 def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, version: str, mask: Callable[[str], str] = str,
@@ -96,6 +99,8 @@ def build_snapshot(store: Store, settings: Settings, due_times: DueTimes, *, ver
         "resting_proxies": _resting_proxies(found.pools, settings.zone, now),
         "disk": disk, "store": {"readable": True, "writable": True, "error": "", "size_bytes": found.size_bytes},
     }
+    if found.archive:
+        snapshot["archive"] = found.archive
     if store.shared:
         snapshot["nodes"] = [node_status(node, found.at_work, zone) for node in found.cluster.nodes]
         snapshot["queues"] = queue_status(found.cluster, now)
@@ -113,11 +118,11 @@ def _read(connection: Connection, store: Store, settings: Settings, due_times: D
         at_work, pauses(connection, now=now), paused_hosts_of(connection, now=now),
         first_ends(connection, at_least=timedelta(seconds=settings.alerts.login_before)), mendings.states(connection))
     problems = [queries.digest_problem(connection, name) for name in settings.digests]
-    return _Read(at_work,
-                 {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders},
+    spiders = {name: spider_status(connection, settings, name, facts, due_times, history=reader) for name in settings.spiders}
+    return _Read(at_work, spiders,
                  _outbox(connection, now, mask, settings.zone), [problem for problem in problems if problem is not None],
                  queries.download_counts(connection), pools(store, connection, _with_proxy(settings)), store.size_bytes(connection),
-                 ClusterFacts.read(connection, settings, now), language_model_status(connection, settings, now, mask))
+                 ClusterFacts.read(connection, settings, now), language_model_status(connection, settings, now, mask), archive_status(connection, settings))
 
 
 def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[str], str],
@@ -128,6 +133,7 @@ def _health(found: _Read, settings: Settings, disk: DiskStatus, mask: Callable[[
     reasons += _outbox_reasons(found.outbox, settings.heartbeat.outbox_after)
     reasons += [_digest_reason(problem, mask, settings.zone) for problem in found.digest_problems]
     reasons += cluster_reasons(found.cluster, now, settings.zone)
+    reasons += archive_reasons(found.archive, settings, now)
     reasons += _disk_reasons(disk, settings.pipeline.keep_free if below is None else below)
     return worst([*(spider["health"] for spider in found.spiders.values()), "degraded" if reasons else "ok"]), reasons
 

@@ -281,6 +281,24 @@ class LanguageModelStatus(TypedDict):
     last_error_digest: str
 
 
+class ArchiveStatus(TypedDict):
+    """The archived pages of a spider.
+
+    first_day, last_day: the days (UTC) of the first and the last pages; "" if there are none. oldest_segment: the day of the oldest pages that
+    are not merged into the file of their day yet; "" if there are none. without_timestamp: number of day files without a timestamp; 0 if
+    no timestamp server is set. timestamp_attempts, timestamp_error: the most attempts for one of them, and why they failed.
+    """
+
+    size_bytes: int
+    files: int
+    first_day: str
+    last_day: str
+    oldest_segment: str
+    without_timestamp: int
+    timestamp_attempts: int
+    timestamp_error: str
+
+
 class NodeStatus(TypedDict):
     """A process of a node: `pipeline serve` or `pipeline worker`.
 
@@ -323,7 +341,7 @@ class Snapshot(TypedDict):
     """The status of the whole pipeline at one moment.
 
     runs: the runs in progress, including runs of spiders that are no longer in the settings. nodes, queues: only with PostgreSQL.
-    language_model: only if the settings have [ai].
+    language_model: only if the settings have [ai]. archive: the archive of each spider that has one; only if there is any.
     """
 
     schema: int
@@ -345,6 +363,7 @@ class Snapshot(TypedDict):
     jobs: JobsStatus
     settings: SettingsStatus
     data: DataStatus
+    archive: NotRequired[dict[str, ArchiveStatus]]
     nodes: NotRequired[list[NodeStatus]]
     queues: NotRequired[list[QueueStatus]]
     language_model: NotRequired[LanguageModelStatus]

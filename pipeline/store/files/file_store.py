@@ -17,8 +17,16 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.errors import StoreError
 
-FOLDERS = ("downloads", "messages", "pages", "pictures", "screenshots")
+FOLDERS = ("archive", "downloads", "messages", "pages", "pictures", "screenshots")
 """The folders of the files to which the database, mails and pages refer. The keys of logs, which nothing refers to, begin with "logs/"."""
+
+ARCHIVE_FILES = (".warc.gz", ".cdxj", ".tsr")
+"""What the names of archive files end with. Other files in the folder "archive" belong to this node: parts, a lock, a cache."""
+
+
+def stays_on_node(key: str) -> bool:
+    """Return whether a file in data_dir belongs to processes of this node, and is neither backed up nor moved to an object store."""
+    return key.startswith("archive/") and not key.endswith(ARCHIVE_FILES)
 
 
 @dataclass(frozen=True)

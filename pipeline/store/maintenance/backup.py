@@ -23,6 +23,7 @@ from pipeline.atomic_write import sync_folder
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database import migrate
 from pipeline.store.database.engine import Store
+from pipeline.store.files.file_store import stays_on_node
 from pipeline.store.files.object_cache import FOLDER as OBJECT_COPIES
 from pipeline.store.maintenance.archive import (
     DATABASE,
@@ -122,7 +123,7 @@ def _packing(file: IO[bytes], *, compressed: bool) -> Iterator[tarfile.TarFile]:
 def _files(data_dir: Path, *, besides: set[Path]) -> Iterator[Path]:
     """Yield the files to back up.
 
-    These are all files except the database, logs, locks, temporary files, partial downloads and copies of objects.
+    These are all files except the database, logs, locks, temporary files, partial downloads, parts of the archive and copies of objects.
     """
     away = {path.absolute() for path in besides}
     downloads = data_dir / "downloads"
@@ -133,7 +134,7 @@ def _files(data_dir: Path, *, besides: set[Path]) -> Iterator[Path]:
             path = Path(folder, name)
             is_part = Path(folder).name == PARTS if downloads in path.parents else name.endswith((".part", ".lock"))
             half = is_part or (name.startswith(".") and name.endswith(".tmp"))
-            if not half and (not top or _is_kept(name)) and not path.is_symlink() and path.is_file() \
+            if not half and not stays_on_node(path.relative_to(data_dir).as_posix()) and (not top or _is_kept(name)) and not path.is_symlink() and path.is_file() \
                     and path.absolute() not in away:
                 yield path
 

@@ -22,7 +22,7 @@ from pipeline.store.database import migrate
 from pipeline.store.database.engine import Store
 from pipeline.store.database.packed_json import PackedJson, unpacked
 from pipeline.store.database.schema import metadata, nodes, pulse, schema_versions, session_files
-from pipeline.store.files.file_store import FOLDERS, FileStore
+from pipeline.store.files.file_store import FOLDERS, FileStore, stays_on_node
 from pipeline.store.maintenance.archive import PARTS
 from pipeline.store.maintenance.restore import refuse_running
 from pipeline.store.moved import mark_as_moved
@@ -185,7 +185,7 @@ def _copy_files(source: FileStore, target: FileStore) -> tuple[int, int]:
     count = size_bytes = 0
     for prefix in STORED_FILES:
         for found in source.list(prefix):
-            if f"/{PARTS}/" in found.key:
+            if f"/{PARTS}/" in found.key or stays_on_node(found.key):
                 continue
             count, size_bytes = count + 1, size_bytes + found.size_bytes
             there = target.info(found.key)

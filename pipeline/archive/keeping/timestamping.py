@@ -1,0 +1,72 @@
+"""Timestamp tokens for the files of days: got after a file was made, stored beside it, and tried again if that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+from pipeline.archive.keeping.places import is_within_reach, node_of
+from pipeline.errors import FetchError, PipelineError
+from pipeline.settings import Secret, Settings
+from pipeline.store import Store
+from pipeline.store.files import archive_files
+from pipeline.store.files.archive_files import DAY, ArchiveFile, token_key
+from pipeline.text import counted, shown_url
+
+RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (0, 5, 20, 60, 180, 360))
+"""How long after the file was made the first attempts take place. Later ones follow every RETRY_EVERY."""
+RETRY_EVERY = timedelta(hours=12)
+MOST_AT_ONCE = 20
+"""Maximum number of tokens that one call gets. After a failure, the server is left alone until the next call."""
+
+
+def without_timestamp(store: Store, settings: Settings, *, now: datetime) -> list[ArchiveFile]:
+    """Return the day files for which a timestamp is to be asked for now, the oldest first. Raises StoreError."""
+    if settings.archive.timestamp_url is None:
+        return []
+    node = node_of(store, settings)
+    return [row for row in archive_files.files_of(store, state=DAY) if not row.timestamp_key and is_within_reach(row, node)
+            and row.created_at + _wait(row.timestamp_attempts) <= now]
+
+
+def add_timestamps(store: Store, settings: Settings, *, now: datetime, go_on: Callable[[], bool] = lambda: True) -> tuple[list[str], list[str]]:
+    """Get and store the timestamps that are due. Return what was done, and what failed, in sentences. Raises StoreError."""
+    table = settings.archive
+    url = table.timestamp_url.reveal().strip() if isinstance(table.timestamp_url, Secret) else str(table.timestamp_url)
+    authorities = settings.folder / table.timestamp_ca if table.timestamp_ca is not None else None
+    done = 0
+    problems: list[str] = []
+    for row in without_timestamp(store, settings, now=now)[:MOST_AT_ONCE]:
+        if problems or not go_on():
+            break
+        try:
+            _add(store, row, url, authorities)
+        except (PipelineError, OSError) as error:
+            why = str(error).replace(shown_url(url), "archive.timestamp_url") if isinstance(table.timestamp_url, Secret) else str(error)
+            problems.append(f"{row.spider}: no timestamp for {row.key}: {why}")
+            archive_files.note_failed_timestamp(store, row.id, why)
+        else:
+            done += 1
+    return ([f"got {counted(done, 'timestamp')} for files of the archive"] if done else []), problems
+
+
+def _add(store: Store, row: ArchiveFile, url: str, authorities: Path | None) -> None:
+    from pipeline.archive.timestamps.token import get_timestamp, verify  # noqa: PLC0415  loads cryptography
+    key = token_key(row.key)
+    if (stored := store.files.info(key)) is not None:  # a kill, or a restored database, left it without its note
+        with suppress(FetchError):
+            at = verify(store.files.read(key, 0, stored.size_bytes), row.sha256, authorities=authorities)
+            archive_files.note_timestamp(store, row.id, key, at=at)
+            return
+    found = get_timestamp(url, row.sha256, authorities=authorities, not_before=datetime.combine(date.fromisoformat(row.day), time(), UTC))
+    store.files.write(key, found.content)
+    archive_files.note_timestamp(store, row.id, key, at=found.at)
+
+
+def _wait(attempts: int) -> timedelta:
+    """Return how long after the file was made the next attempt takes place."""
+    if attempts < len(RETRY_AFTER):
+        return RETRY_AFTER[attempts]
+    return RETRY_AFTER[-1] + RETRY_EVERY * (attempts - len(RETRY_AFTER) + 1)

@@ -1,0 +1,187 @@
+"""Kills the end of a run and the housekeeping of the archive before each of their lines, and lets the next process go on.
+
+`python -m tests.torture archive/keeping` kills at every line, and at 60 lines with an object store; the suite kills at a sample of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, TextIO
+
+from pipeline.archive.keeping.keep import KeepOptions, is_due, keep_archive
+from pipeline.archive.keeping.segments import keep_segments
+from pipeline.store import Store, open_store
+from pipeline.store.files.object_storage import ObjectStorage
+from tests.archive.keeping.archived import (
+    NOW,
+    YESTERDAY,
+    files_without_row,
+    merged_and_segments,
+    pages,
+    settings_of,
+    written,
+)
+from tests.archive.keeping.conftest import object_storage
+from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+
+CUT = ("pipeline/archive/keeping/", "pipeline/archive/day_file.py", "pipeline/archive/repair.py", "pipeline/archive/part_file.py",
+       "pipeline/store/files/archive_files.py", "pipeline/store/files/local_files.py", "pipeline/store/files/object_files.py")
+"""The modules before whose lines the process is killed."""
+AT_ONCE = KeepOptions(settled_s=0)
+KILLED, ENDED = 9, 0
+Line = tuple[str, int, int]
+"""A file, a line of it, and how often the line was reached before."""
+
+
+def prepare(folder: Path, storage: ObjectStorage | None = None) -> None:
+    """Make a store with a file that is too old, a merged day, and everything that can be left of killed runs."""
+    store, settings = open_store(folder / "data", storage=storage), settings_of(folder, 'keep = "9d"')
+    keep_segments(store, settings, "shop", 1, written(store, "o", NOW - timedelta(days=20)))
+    keep_segments(store, settings, "shop", 2, written(store, "a", YESTERDAY))
+    keep_archive(store, settings, AT_ONCE, now=NOW - timedelta(days=8))  # merges the old day only
+    keep_archive(store, settings, AT_ONCE, now=NOW)
+    keep_segments(store, settings, "shop", 3, written(store, "b", YESTERDAY))
+    written(store, "c", YESTERDAY)
+    written(store, "d", YESTERDAY, closed=False)
+    keep_segments(store, settings, "shop", 4, written(store, "o", NOW - timedelta(days=19)))
+    store.close()
+
+
+def act(store: Store, folder: Path) -> None:
+    """What is killed: the end of a run, and the housekeeping."""
+    settings = settings_of(folder, 'keep = "9d"')
+    keep_segments(store, settings, "shop", 5, written(store, "e", YESTERDAY) + written(store, "f", NOW))
+    keep_archive(store, settings, AT_ONCE, now=NOW)
+
+
+def prove(folder: Path, storage: ObjectStorage | None = None, objects: Callable[[], Sequence[str]] = tuple, *, before: str = "") -> None:
+    """Let the next process do the housekeeping, and compare. Raises AssertionError. before: the pages that must be there."""
+    store, settings = open_store(folder / "data", storage=storage), settings_of(folder, 'keep = "9d"')
+    try:
+        readable = pages(store)
+        assert not [name for name, count in readable.items() if count > 1 and name != "o"], f"doubled before the next process: {readable}"
+        assert set(before) <= set(readable), f"lost until the next process: {readable}"
+        kept = keep_archive(store, settings, AT_ONCE, now=NOW)
+        assert not kept.problems
+        found = pages(store)
+        assert found - Counter("ef") == Counter("abcd"), found
+        assert max(found.values()) == 1
+        days, segments = merged_and_segments(store)
+        assert segments == ("f" in found)
+        assert all(name.startswith("2026-12-30") for name in days)
+        assert not files_without_row(store, objects())
+        assert not is_due(store, settings, AT_ONCE, now=NOW)
+    finally:
+        store.close()
+
+
+def killed_at(folder: Path, line: Line | None, s3: S3Server | None = None) -> tuple[int, list[Line]]:
+    """Perform `act` in a process that is killed before a line. Return its exit code, and the lines that it reached if `line` is None."""
+    if s3 is not None:  # obstore has threads: a fork would hang
+        done = subprocess.run([sys.executable, "-m", __spec__.name, "--act", str(folder), json.dumps(line), s3.url, s3.bucket],
+                              capture_output=True, text=True, check=False)
+        return done.returncode, _lines(done.stdout)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        with os.fdopen(writing, "w") as out:
+            _act(folder, line, None, out)
+    os.close(writing)
+    with os.fdopen(reading) as source:
+        text = source.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), _lines(text)
+
+
+def _lines(text: str) -> list[Line]:
+    return [(name, int(number), int(count)) for name, number, count in (each.split("\t") for each in text.splitlines())]
+
+
+def _act(folder: Path, line: Line | None, storage: ObjectStorage | None, out: TextIO) -> NoReturn:
+    """Perform `act`, and end this process; before a line, or at the end."""
+    reached: Counter[tuple[str, int]] = Counter()
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        name = frame.f_code.co_filename
+        if not any(part in name for part in CUT):
+            return None
+        if event == "line":
+            place = name, frame.f_lineno
+            if line == (*place, reached[place]):
+                os._exit(KILLED)
+            if line is None:
+                out.write(f"{name}\t{frame.f_lineno}\t{reached[place]}\n")
+            reached[place] += 1
+        return trace
+
+    store = open_store(folder / "data", storage=storage)
+    sys.settrace(trace)
+    code = 1
+    try:
+        act(store, folder)
+        code = ENDED
+    finally:
+        sys.settrace(None)
+        out.flush()
+        os._exit(code)
+
+
+def main(folder: Path, count: int | None, seed: int = 0, s3: S3Server | None = None) -> int:
+    """Kill at `count` lines, or at all; return how many there were. s3: where the files are; None keeps them on the disk."""
+    storage = None if s3 is None else object_storage(s3)
+    prepare(folder / "template", storage)
+    objects = {} if s3 is None else s3.objects()
+    trial = folder / "all"
+    shutil.copytree(folder / "template", trial)
+    code, lines = killed_at(trial, None, s3)
+    assert code == ENDED
+    _prove(trial, s3, "abe")
+    lines = [line for line in lines if line[2] < 3]
+    if count is not None:
+        lines = random.Random(seed).sample(lines, count)
+    for number, line in enumerate(lines):
+        trial = folder / str(number)
+        shutil.copytree(folder / "template", trial)
+        if s3 is not None:
+            s3.empty()
+            for key, content in objects.items():
+                s3.put(key, content)
+        code, _ = killed_at(trial, line, s3)
+        assert code == KILLED, line
+        try:
+            _prove(trial, s3, "ab")
+        except Exception as error:
+            raise AssertionError(f"killed before {line}: {error}") from error
+        shutil.rmtree(trial)
+    return len(lines)
+
+
+def _prove(folder: Path, s3: S3Server | None, before: str) -> None:
+    if s3 is None:
+        prove(folder, before=before)
+    else:
+        prove(folder, object_storage(s3), lambda: [key.removeprefix("p/") for key in s3.objects("p/archive/")], before=before)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--act"]:
+        _act(Path(sys.argv[2]), tuple(found) if (found := json.loads(sys.argv[3])) else None,
+             ObjectStorage(sys.argv[5], "p", endpoint=sys.argv[4], region="us-east-1", access_key=ACCESS_KEY, secret_key=SECRET_KEY), sys.stdout)
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else None
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(10**6)
+    print("seed", seed)
+    for server in (None, S3Server()):
+        with tempfile.TemporaryDirectory() as temporary, server or nullcontext():
+            print(main(Path(temporary), count if server is None else count or 60, seed, server), "kills", "with an object store" if server else "on the disk")
