@@ -25,6 +25,8 @@ class Readable(Protocol):
 
 _GZIP = 31  # wbits of zlib for a gzip member
 _PIECE_BYTES = 256 * 1024
+READ_ERRORS = (ArchiveLoadFailed, StatusAndHeadersParserException, EOFError, StopIteration, AttributeError, TypeError)
+"""What warcio raises for bytes that are no record. Further exceptions of it are of parts that are not used: see the test."""
 MAX_RECORD_BYTES = 512 * 1024 * 1024
 """A larger record is not read: it would fill the memory."""
 
@@ -56,7 +58,7 @@ def parsed(data: bytes, offset: int, length: int) -> StoredRecord:
     try:
         record = next(iter(ArchiveIterator(BytesIO(data), no_record_parse=True)))
         block = record.raw_stream.read()
-    except (ArchiveLoadFailed, StatusAndHeadersParserException, EOFError, StopIteration, AttributeError) as error:
+    except READ_ERRORS as error:
         raise RecordError(f"the record cannot be read: {error}") from error
     headers = {name.lower(): value for name, value in record.rec_headers.headers}
     if headers.get("content-length") != str(len(block)) or not data.endswith(block + b"\r\n\r\n"):

@@ -23,6 +23,7 @@ _ALWAYS = frozenset({b"cookie", b"set-cookie", b"set-cookie2", b"authorization",
 _ATTRIBUTES = frozenset({b"expires", b"max-age", b"domain", b"path", b"secure", b"httponly", b"samesite", b"priority", b"partitioned"})
 _PARAMETER = re.compile(rb"([?&;#])([^=&;#?\s\"'<>]+)=([^&;#\s\"'<>]*)")
 _USER_INFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@\"'<>]*@")
+_ESCAPE = re.compile(rb"%[0-9A-F]{2}")
 _NOT_IN_URI = re.compile(rb"[^!-~]|[<>\"\\^`{|}]")
 _ONLY_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+")
 _SECRET_FIELD = re.compile(r"pass|pwd|secret|token|otp", re.IGNORECASE)
@@ -51,6 +52,7 @@ class Redaction:
         self._fields = frozenset(name.casefold() for name in fields)
         self._params = frozenset(name.casefold().encode() for name in params)
         forms = {form.encode("utf-8", "surrogatepass") for secret in secrets if secret for form in written_forms(secret)}
+        forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}  # %2f is as valid as %2F
         self._secrets = sorted((form for form in forms if len(form) >= _SHORTEST), key=lambda form: (-len(form), form))
         self._body_secrets = [form for form in self._secrets if len(form) >= _SHORTEST_IN_BODY]
 
@@ -73,7 +75,7 @@ class Redaction:
         if MASKED.decode() in url and MASKED.decode() not in exchange.url:
             notes["parts of the URL"] = None
         changed = replace(
-            exchange, url=url, request_headers=self._lines("request", exchange.request_headers, notes),
+            exchange, url=url, reason=_without(self._secrets, exchange.reason), request_headers=self._lines("request", exchange.request_headers, notes),
             response_headers=self._lines("response", exchange.response_headers, notes))
         if exchange.request_body:
             changed = self._request_body(changed, exchange, notes)

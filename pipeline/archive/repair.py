@@ -7,6 +7,7 @@ import logging
 import os
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO
@@ -18,8 +19,11 @@ from pipeline.archive.members import StoredRecord, records_of
 from pipeline.archive.originals import forget
 from pipeline.archive.part_file import INDEX, PART, WARC, ClosedSegment, day_and_run, write_index
 from pipeline.archive.records import time_of
-from pipeline.atomic_write import sync_folder
+from pipeline.atomic_write import replace_file, sync_folder
 
+_MEMBER = b"\x1f\x8b\x08"
+"""How a gzip member begins (RFC 1952, 2.3)."""
+_SEARCHED = 64 * 1024 * 1024
 _IN_MEMORY = 8 * 1024 * 1024
 """Bytes of an index that is made; of a larger one, the rest is in a temporary file."""
 
@@ -79,6 +83,7 @@ def _repaired(part: Path, file: BinaryIO, lines: IO[bytes]) -> ClosedSegment | N
         cut = os.fstat(file.fileno()).st_size - found.size
         logger.warning("The archive file %s is cut after its last whole record; %d bytes are removed: %s", path.name, cut, found.damage.what)
         forget(part.parent)  # originals may be among the removed records
+        _keep_later_records(path, file, found.size)
     if found.records <= 1:  # only the record that describes the file
         part.unlink()
     else:
@@ -89,6 +94,21 @@ def _repaired(part: Path, file: BinaryIO, lines: IO[bytes]) -> ClosedSegment | N
     index_path.with_name(index_path.name + PART).unlink(missing_ok=True)
     sync_folder(part.parent)
     return found.closed(path, index_path, file) if found.records > 1 else None
+
+
+def _keep_later_records(path: Path, file: BinaryIO, start: int) -> None:
+    """Copy what is cut off to a file beside it, if there is a whole record in it: then the damage is not the end of a killed process."""
+    file.seek(start)
+    tail = file.read(_SEARCHED)
+    at = tail.find(_MEMBER, 1)
+    while at >= 0:
+        if whole_records(BytesIO(tail[at:]), path.name, BytesIO()).records:
+            damaged = path.with_name(f"{path.name}.damaged")
+            logger.error("The archive file %s is damaged at byte %d, and has whole records after that: the rest is kept as %s.", path.name, start, damaged.name)
+            file.seek(start)
+            replace_file(damaged, file.read())
+            return
+        at = tail.find(_MEMBER, at + 1)
 
 
 def _from_beginning(lines: IO[bytes]) -> IO[bytes]:

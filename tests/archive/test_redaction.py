@@ -29,6 +29,7 @@ REDACTION = Redaction(headers=["X-Key"], fields=["iban"], params=["session"], se
     (b"Link", b"<https://books.example/?SESSION=1>; rel=next", b"<https://books.example/?SESSION=****>; rel=next"),
     (b"X-Echo", "p@ss wörd/1".encode(), b"****"),
     (b"X-Echo", b"p%40ss%20w%C3%B6rd%2F1 and p%40ss+w%C3%B6rd%2F1", b"**** and ****"),
+    (b"X-Echo", b"p%40ss%20w%c3%b6rd%2f1", b"****"),
     (b"X-Amount", b"123456", b"****56"),
     (b"X-Short", b"abc", b"abc"),
     (b"From", b"me@books.example", b"me@books.example"),

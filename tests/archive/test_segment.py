@@ -117,6 +117,21 @@ def test_a_part_is_cut_after_its_last_whole_record_wherever_it_ends(tmp_path: Pa
         repaired.index_path.unlink()
 
 
+def test_records_after_a_damaged_one_are_kept_aside(tmp_path: Path) -> None:
+    closed = segment(tmp_path, [exchange("/1")], [exchange("/2")])
+    data = bytearray(closed.path.read_bytes())
+    with closed.path.open("rb") as file:
+        records = list(records_of(file))
+    data[records[2].offset + 40] ^= 255
+    part = tmp_path / f"{closed.path.name}.part"
+    closed.path.rename(part)
+    part.write_bytes(data)
+    repaired = repair(part)
+    assert repaired is not None
+    assert repaired.size_bytes == records[2].offset
+    assert (tmp_path / f"{closed.path.name}.damaged").read_bytes() == bytes(data[records[2].offset:])
+
+
 def test_a_full_disk_loses_one_batch_and_leaves_whole_ones(tmp_path: Path) -> None:
     segments = writer(tmp_path)
     segments.write([[exchange("/1")]], NOW)
