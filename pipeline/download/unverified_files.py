@@ -102,7 +102,9 @@ class UnverifiedFiles:
 
     def due_in_s(self) -> float:
         """Return the seconds until the next check is due, if no more results arrive."""
-        if not self._held or self._check is not None:
+        if self._check is not None:
+            return 0.0 if self._check.ended.is_set() else MAX_HELD_S  # it may have ended before the scheduler began to wait for its news
+        if not self._held:
             return MAX_HELD_S
         now_s = time.monotonic()
         due_s = self._held[0].at_s + MAX_HELD_S

@@ -156,7 +156,7 @@ class ScriptSite:
 @contextmanager
 def script_site(mode: str = "one", storage: str = "null", *, says: bool = True) -> Iterator[ScriptSite]:
     site = ScriptSite(mode, storage, says=says)
-    thread = threading.Thread(target=site.server.serve_forever, daemon=True)
+    thread = threading.Thread(target=site.server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield site

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from scrapy.core.engine import ExecutionEngine
+from sqlalchemy import select, update
 
 from pipeline.model import DownloadState, Outcome
 from pipeline.store.database.schema import downloads
@@ -82,7 +84,8 @@ def test_files_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls
 
 
 @pytest.mark.parametrize("wall", [each[1] for each in WAYS], ids=[each[0] for each in WAYS])
-def test_the_files_wait_for_the_next_run_when_the_new_login_fails(crawls: Crawls, site: PageSite, wall: Answer) -> None:
+def test_the_files_wait_for_the_next_run_when_the_new_login_fails(crawls: Crawls, site: PageSite, wall: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ExecutionEngine, "_SLOT_HEARTBEAT_INTERVAL", 60.0)  # the next run has only files left, and does not wait for this
     walled = site_of_files(site, wall)
     expire_once_at(walled, "/f/5.pdf")
     walled.closed = True
@@ -99,8 +102,10 @@ def test_the_files_wait_for_the_next_run_when_the_new_login_fails(crawls: Crawls
     assert DownloadState.FAILED.value not in states(crawls)
     site.pages["/login"] = walled.login
     walled.closed = False
+    before = time.monotonic()
     again = crawls.perform()
     assert (again.pass_id, again.outcome) == (run.pass_id, Outcome.SUCCEEDED), again.error
+    assert time.monotonic() - before < 50
     assert files(crawls) == WHOLE
 
 
@@ -166,6 +171,8 @@ def test_a_killed_run_leaves_no_file_that_was_not_proved(crawls: Crawls, site: P
     with crawls.store.read() as connection:
         recorded = connection.execute(select(downloads.c.url, downloads.c.file_size).where(downloads.c.state != "waiting")).all()
     assert recorded == []
+    with crawls.store.write() as connection:  # so that no lease has to be waited for
+        connection.execute(update(downloads).values(lease_until=datetime.now(UTC)))
     runs.abandon_expired(crawls.store, now=datetime.now(UTC) + TTL)
     run = crawls.perform()
     assert (run.outcome, run.progress.downloads) == (Outcome.SUCCEEDED, FILES), run.error

@@ -274,7 +274,7 @@ class FrontierScheduler(RowScheduler):
             heapq.heappush(self._window, (-entry.request.priority, entry.id, entry))
         if len(queued) > room:
             self._more_in_store = True
-        if queued:
+        if queued or self._context.committer.idle:  # if nothing is left, the engine ends now and not at its next look, up to 5 s later
             self._wake()
 
     async def _refill(self) -> None:

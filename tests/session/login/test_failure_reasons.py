@@ -191,7 +191,7 @@ class _Greeting(socketserver.BaseRequestHandler):
 @contextmanager
 def no_socks() -> Iterator[str]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Greeting) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield f"socks5://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
@@ -335,7 +335,7 @@ def test_a_proxy_that_closes_the_connection_or_refuses_it_is_named(tmp_path: Pat
     monkeypatch.setenv("SITE_PASSWORD", "geheim")
     handler = type("Handler", (BadProxy,), {"said": said})
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         proxy = f"http://127.0.0.1:{server.server_address[1]}"
         common = f'start = "{scheme}://site.example/"\nproxy = "p"\nrobots = false\nretries = 0\n[spiders.%s.items.fields]\ntext = "p"\n'
         file = tmp_path / "settings.toml"
