@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() + 2))") --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test parsers applications fallback check docs bench torture lock clean
+.PHONY: help install run demo test parsers applications replay fallback check docs bench torture lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ parsers:  ## install the MIME parsers that the tests of mails compare with Pytho
 
 applications:  ## install the web applications that the tests crawl in a browser (needs node 20 and npm)
 	cd tests/applications && npm install --silent --no-audit --no-fund --ignore-scripts --no-package-lock
+
+replay: install  ## install pywb and the validator of WACZ files, and test with them what is archived
+	$(PYTHON) -m venv tests/archive/tools/.venv
+	tests/archive/tools/.venv/bin/pip install -q --disable-pip-version-check -r tests/archive/tools/requirements.txt
+	$(BIN)/python -m pytest tests/archive/replay.py
 
 fallback: install  ## run the tests of crawls again, on Scrapy's own engine
 	TEST_ENGINE=scrapy $(PYTEST) tests/crawl tests/spiders

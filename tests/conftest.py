@@ -96,6 +96,8 @@ def _is_here(program: str) -> bool:
         return bool(postgres_program("initdb"))
     if program == "mail parsers":  # of npm; `make parsers` installs them
         return (Path(__file__).parent / "mail" / "parsers" / "node_modules").is_dir()
+    if program == "pywb":  # in an environment of its own; `make replay` installs it
+        return (Path(__file__).parent / "archive" / "tools" / ".venv" / "bin" / "wayback").is_file()
     if program in ("verdaccio", "axe-core"):  # of npm; `make applications` installs them
         return (Path(__file__).parent / "applications" / "node_modules" / program).is_dir()
     return shutil.which(program) is not None

@@ -15,6 +15,7 @@ import click
 from pipeline import __version__
 from pipeline.cli.commands import (
     access,
+    archive,
     completion,
     data,
     doctor,
@@ -78,5 +79,5 @@ def main(context: click.Context) -> None:
 for _command in (
         serve.serve, serve.reload, nodes.worker, nodes.nodes, run.run, stop.stop, pauses.pause, pauses.resume, spiders.suggest, spiders.new, spiders.try_page, spiders.shell, settings.check, settings.init, settings.schema, imports.import_jobs, imports.import_scrapy,
         status.status, status.ping, status.url, mail.digest, mail.outbox, mail.mail, notify.notify, stored.history, stored.next_slots, stored.items, logs.logs,
-        mend.mend, doctor.doctor, data.backup, data.restore, data.migrate, data.migrate_store, data.prune, sessions.login, sessions.cookies, access.token, access.audit, completion.completion):
+        mend.mend, doctor.doctor, data.backup, data.restore, data.migrate, data.migrate_store, data.prune, archive.archive, sessions.login, sessions.cookies, access.token, access.audit, completion.completion):
     main.add_command(_command)

@@ -136,6 +136,8 @@ class Wording(Texts):
     model_summary_further: Phrase
     model_summary_missing: Phrase
     model_summary_nothing: Phrase
+    archived_page: Phrase
+    archived_pages: Phrase
     test_subject: Phrase
     test_text: Phrase
 

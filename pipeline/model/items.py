@@ -35,7 +35,8 @@ class Change:
     """A change of an item: the item is new, changed, gone or back.
 
     before: the fields before the change; {} for a new item. after: the fields after the change; {} for a gone item. page_key: key in
-    the file store of the saved page on which the change was found; "" if no digest attaches pages.
+    the file store of the saved page on which the change was found; "" if no digest attaches pages. page_url: URL of the page on which the
+    change was found, or on which a gone item was found last; "" if its spider did not archive pages then.
     """
 
     id: int
@@ -47,6 +48,7 @@ class Change:
     before: dict[str, Json]
     after: dict[str, Json]
     page_key: str = ""
+    page_url: str = ""
 
     @property
     def fields(self) -> list[str]:

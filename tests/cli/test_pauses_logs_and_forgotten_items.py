@@ -130,7 +130,7 @@ def test_the_completion_of_a_shell_is_printed(program: Program, shell: str) -> N
 
 
 @pytest.mark.parametrize(("words", "found"), [
-    ("pipeline pause b", "books"), ("pipeline items b", "books"), ("pipeline digest mute d", "daily"), ("pipeline relo", "reload")])
+    ("pipeline pause b", "books"), ("pipeline items b", "books"), ("pipeline archive show b", "books"), ("pipeline digest mute d", "daily"), ("pipeline relo", "reload")])
 def test_a_shell_completes_commands_spiders_and_digests(program: Program, words: str, found: str) -> None:
     program.write(SETTINGS.format(url="http://127.0.0.1:9"))
     variables = {"_PIPELINE_COMPLETE": "bash_complete", "COMP_CWORD": str(words.count(" ")), "COMP_WORDS": words}

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.crawl.frontier.page_archive import PageArchive
 from pipeline.mail.digests.build import BuiltDigest, build
-from pipeline.model import DigestClaim, DraftMessage, Item, Message, Outcome, Page, Progress, Reject, Run
+from pipeline.model import DigestClaim, DraftMessage, Exchange, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
 from pipeline.store.crawl import commit
@@ -60,7 +60,7 @@ class Site:
     def run(self, items: dict[str, dict[str, Any]] | None, *, spider: str = "books", outcome: Outcome = Outcome.SUCCEEDED,
             error: str = "", complete: bool = True, files: Sequence[tuple[str, bytes, str]] = (),
             rejects: Sequence[Reject] = (), pages: Mapping[str, bytes] | None = None, doubt: str = "",
-            error_kind: str = "", failed_pages: int = 0) -> Run:
+            error_kind: str = "", failed_pages: int = 0, exchanges: Sequence[Exchange] = ()) -> Run:
         """One run that found these items by key (None: it found no page at all) and downloaded these files
         (name, content, type). pages: the bodies of those on which items were found, by the item's key."""
         self.slots += 1
@@ -71,7 +71,7 @@ class Site:
         assert run is not None
         progress = Progress(pages=0 if items is None else 1 + len(pages or {}), items=len(items or {}), rejected=len(rejects), pages_failed=failed_pages)
         if items is not None:
-            first = Page(url="http://site.test/", status=200, fetched_at=self.at, rejects=tuple(rejects),
+            first = Page(url="http://site.test/", status=200, fetched_at=self.at, rejects=tuple(rejects), exchanges=tuple(exchanges),
                          items=tuple(Item(key, data) for key, data in items.items() if key not in (pages or {})))
             kept = PageArchive(self.store.files, spider)
             own = [Page(url=f"http://site.test/{key}", status=200, fetched_at=self.at, body=body, items=(Item(key, items[key]),))

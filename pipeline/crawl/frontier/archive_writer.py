@@ -60,6 +60,10 @@ class ArchiveWriter:
         counts, self._uncounted = self._uncounted, Progress()
         return counts
 
+    def named(self, url: str) -> str:
+        """Return the URL under which the archive has a page: without what is redacted."""
+        return self._archiving.redaction.url(url)
+
     def after_commit(self, changed: Collection[int]) -> None:
         """Keep the exchanges of the pages on which a change was found, by their number in the batch, if only these are archived."""
         held, self._held = self._held, []

@@ -191,7 +191,8 @@ class Committer:
             archived = self._archive.before_commit(pages) if self._archive is not None else None
             committed = commit_pages(context.store, context.run, pages, now=datetime.now(UTC),
                                      comparison=self._comparison, seen=self._seen, settled=settled,
-                                     by=None if context.membership is None else context.membership.commit_of(pages), archived=archived)
+                                     by=None if context.membership is None else context.membership.commit_of(pages), archived=archived,
+                                     archived_as=self._archive.named if self._archive is not None else str)
             if self._archive is not None:
                 self._archive.after_commit(committed.changed)
             committed.queued += done.queued

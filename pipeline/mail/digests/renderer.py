@@ -24,6 +24,7 @@ from pipeline.mail.message import compose
 from pipeline.mail.message.attachments import Attachment, Packed, Packer
 from pipeline.mail.message.copies import Copies
 from pipeline.mail.message.dkim import signer_of
+from pipeline.mail.render.archive_links import ArchiveLinks
 from pipeline.mail.render.charts import charts_of
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions
@@ -154,7 +155,8 @@ class DigestRenderer:
             links=FileLinks(self._settings.heartbeat.file_url, self._mask), footer=self._footer(table),
             grouping=grouping_of(table, self._settings, words), pictures=self._pictures_of(content, rules),
             page_pictures=self._page_pictures_of(content, rules), model_summary=self._model_summary(content),
-            notes=list(left_out_notes(content.left_out, words, self._list_of_left_out())))
+            notes=list(left_out_notes(content.left_out, words, self._list_of_left_out())),
+            archive=ArchiveLinks(self._settings.heartbeat.page_url(""), FileLinks(mask=self._mask).public))
         rendered = render(summary, packed, options)
         if not rendered.shows_items and not packed.table and self._level.details is not COUNTS_ONLY:
             packed = self._packed(content, (*attach, "csv"), scratch=scratch, keep_under=keep_under)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.display.field_view import Detail, FieldView
 from pipeline.display.item_fields import ItemFields, data_of, link_of, visible, visible_key
+from pipeline.mail.render.archive_links import ArchiveLink, ArchiveLinks
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.page_shot import PageShot
 from pipeline.mail.render.thumbnails import ItemPicture
@@ -20,6 +21,7 @@ class ItemView:
 
     spider: the spider's name to show; "" if the digest has only one spider. compact: whether all fields are shown on one line. shots: how the
     page of the item looks. number: the number under which the summary of a language model refers to the item; 0 if it does not.
+    archived: the link to the archived page; None if there is none.
     """
 
     title: str
@@ -31,6 +33,7 @@ class ItemView:
     picture: ItemPicture | None = None
     shots: Sequence[PageShot] = ()
     number: int = 0
+    archived: ArchiveLink | None = None
 
     @property
     def price(self) -> FieldView | None:
@@ -43,11 +46,12 @@ class ItemViewer(ItemFields):
     """Makes an `ItemView` from a change.
 
     show_spider: whether items show the name of their spider; True if the digest has several spiders. compact_kinds: the kinds of change whose
-    items are shown on one line each, because there are many.
+    items are shown on one line each, because there are many. archive: makes the links to archived pages.
     """
 
     show_spider: bool = False
     compact_kinds: Collection[ChangeKind] = ()
+    archive: ArchiveLinks = field(default_factory=ArchiveLinks)
 
     def item(self, change: Change, charts: Sequence[Chart], detail: Detail, picture: ItemPicture | None = None,
              shots: Sequence[PageShot] = ()) -> ItemView:
@@ -59,4 +63,5 @@ class ItemViewer(ItemFields):
         if picture is not None and change.kind is not ChangeKind.CHANGED:
             fields = [view for view in fields if view.name != picture.field or view.html is not None]
         return ItemView(clean_line(title, 160) or clean_line(visible_key(change, display), 160) or "—", link,
-                        change.spider if self.show_spider else "", fields, charts, compact, picture, shots)
+                        change.spider if self.show_spider else "", fields, charts, compact, picture, shots,
+                        archived=None if compact else self.archive.of(change, self.words))

@@ -28,6 +28,7 @@ from pipeline.mail.message.attachments import Attachment, Packed
 from pipeline.mail.message.compose import SUBJECT_LENGTH, Picture
 from pipeline.mail.render import digest_view, file_view
 from pipeline.mail.render.alert_view import with_code
+from pipeline.mail.render.archive_links import ArchiveLinks
 from pipeline.mail.render.charts import Chart
 from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
@@ -71,6 +72,7 @@ class RenderOptions:
     problems; "" if there is none. is_again: whether a person requested the mail again. grouping: the groups of spiders. links: the
     links of files. footer: what the footer offers. pictures: the pictures of items. page_pictures: the pictures of their pages.
     model_summary: what a language model said about the changes; None if it was not asked. notes: lines after the items.
+    archive: makes the links to archived pages.
     """
 
     name: str
@@ -91,6 +93,7 @@ class RenderOptions:
     page_pictures: PagePictures = field(default_factory=PagePictures)
     model_summary: SummaryOptions | None = None
     notes: Sequence[Note] = ()
+    archive: ArchiveLinks = field(default_factory=ArchiveLinks)
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def render_template(template: str, summary: DigestSummary, options: RenderOption
 
 
 def viewer_of(summary: DigestSummary, options: RenderOptions) -> ItemViewer:
-    return ItemViewer(wording(options.language), options.rules, options.zone, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
+    return ItemViewer(wording(options.language), options.rules, options.zone, archive=options.archive, show_spider=len(summary.spiders) > 1, compact_kinds=frozenset(
         kind for kind, count in summary.counts.items() if count > COMPACT_FROM and kind is not ChangeKind.CHANGED))
 
 

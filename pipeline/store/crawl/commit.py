@@ -9,7 +9,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -115,7 +115,7 @@ class MemberCommit:
 
 def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime, comparison: Comparison = _PLAIN,
                  seen: SeenRequests | None = None, settled: Sequence[int] = (), by: MemberCommit | None = None,
-                 archived: Progress | None = None) -> Committed:
+                 archived: Progress | None = None, archived_as: Callable[[str], str] = str) -> Committed:
     """Commit the pages in one transaction. Raises LeaseLostError, StoreError, DiskFullError.
 
     comparison: how items are compared with their stored versions.
@@ -123,13 +123,14 @@ def commit_pages(store: Store, run: Run, batch: Sequence[Page], *, now: datetime
     settled: the ids of tentative requests that were found on these pages; the commit turns them into waiting requests.
     by: the member that commits the pages; None if only the process that holds the run's lease commits pages.
     archived: counters to add to those of this commit.
+    archived_as: returns the URL under which the archive has a page that it has under another one, because something in the URL is redacted.
     """
     done = Committed(progress=replace(archived or Progress()))
     seen = seen or SeenRequests()
     links = seen.unseen(link for page in batch for link in page.links)
     with store.write(spider=run.spider) as connection:
         leases.verify(connection, runs, run.id, owner=run.lease_owner)  # a member knows the lease of its run
-        seen_items, done.news, changed_on = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison)
+        seen_items, done.news, changed_on = _store_items(connection, run, batch, done.progress, now=now, comparison=comparison, archived_as=archived_as)
         _add_coverage(connection, run, batch, [comparison.without_pictures(data) for data in seen_items] if comparison.pictures else seen_items)
         _keep_rejects(connection, run, batch, done.progress, now=now)
         if links:
@@ -209,7 +210,7 @@ class _Compared:
 
 
 def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progress: Progress, *, now: datetime,
-                 comparison: Comparison) -> tuple[list[dict[str, Json]], set[str], Counter[int]]:
+                 comparison: Comparison, archived_as: Callable[[str], str]) -> tuple[list[dict[str, Json]], set[str], Counter[int]]:
     """Compare the items of the pages with the stored items, and write the differences.
 
     If several items in one pass have the same key, only the first of them counts. Returns the fields of the items that the pass had
@@ -217,19 +218,23 @@ def _store_items(connection: Connection, run: Run, batch: Sequence[Page], progre
     """
     found: dict[str, dict[str, Json]] = {}
     files: dict[str, str] = {}
+    archived: dict[str, str] = {}
     begins: list[int] = []  # how many items were found before each page
     for page in batch:
         begins.append(len(found))
         for item in page.items:
             if found.setdefault(storable_key(item.key), item.data) is not item.data:
                 progress.duplicates += 1
-            elif page.file_key:
+                continue
+            if page.file_key:
                 files[storable_key(item.key)] = page.file_key
+            if page.exchanges:
+                archived[storable_key(item.key)] = archived_as(page.exchanges[-1].url)
     if not found:
         return [], set(), Counter()
     compared = _compare(run, found, _known_items(connection, run.spider, found), now, comparison)
     _write_items(connection, run, compared, now)
-    _write_changes(connection, run, compared.changes, files, now)
+    _write_changes(connection, run, compared.changes, now, files=files, archived=archived)
     progress.duplicates += compared.duplicates
     progress.unchanged += len(compared.unchanged) + len(compared.quiet)
     progress.items += len(compared.seen)
@@ -287,16 +292,18 @@ def _write_items(connection: Connection, run: Run, compared: _Compared, now: dat
         connection.execute(update(items).where(is_one_of(connection, items.c.id, compared.unchanged)).values(pass_id=run.pass_id))
 
 
-def _write_changes(connection: Connection, run: Run, new_changes: Sequence[_NewChange], files: Mapping[str, str], now: datetime) -> None:
+def _write_changes(connection: Connection, run: Run, new_changes: Sequence[_NewChange], now: datetime, *, files: Mapping[str, str],
+                   archived: Mapping[str, str]) -> None:
     """Write the changes, and insert the new items.
 
-    files: maps the key of an item to the file key of the saved page on which the item was found.
+    files: maps the key of an item to the file key of the saved page on which the item was found. archived: to the URL of its archived page.
     """
     after = ready(connection, changes.c.after, (change.after for change in new_changes))
     insert_rows(connection, changes, len(new_changes), run_id=run.id, spider=run.spider, at=now,
                 key=Each(change.key for change in new_changes), kind=Each(change.kind.value for change in new_changes),
                 before=Each(change.before for change in new_changes) if any(change.before for change in new_changes) else _NOTHING, after=after,
-                page_key=Each(files.get(change.key, "") for change in new_changes) if files else "")
+                page_key=Each(files.get(change.key, "") for change in new_changes) if files else "",
+                page_url=Each(archived.get(change.key, "") for change in new_changes) if archived else "")
     new = [(change.key, data) for change, data in zip(new_changes, after, strict=True) if change.kind is ChangeKind.NEW]
     insert_rows(connection, items, len(new), spider=run.spider, key=Each(key for key, _ in new),
                 data=Ready(data for _, data in new), present=True, first_seen_at=now, changed_at=now, pass_id=run.pass_id)

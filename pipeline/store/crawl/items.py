@@ -105,7 +105,7 @@ def download_urls(store: Store, spider: str) -> list[str]:
 def change_of(row: Row[Any]) -> Change:
     """Convert a row of the table `changes` to a Change."""
     return Change(row.id, row.spider, row.key, ChangeKind(row.kind), row.at, row.run_id, row.before, row.after,
-                  row.page_key)
+                  row.page_key, row.page_url)
 
 
 def changes(store: Store, spider: str, *, key: str | None = None) -> Iterator[Change]:

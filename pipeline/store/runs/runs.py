@@ -232,10 +232,13 @@ def _mark_gone(connection: Connection, run: Run, now: datetime) -> int:
     refused = select(rejects.c.key).join(runs, runs.c.id == rejects.c.run_id).where(runs.c.pass_id == run.pass_id)
     unseen = and_(items.c.spider == run.spider, items.c.present, items.c.pass_id < run.pass_id,
                   items.c.key.not_in(refused))
+    earlier = changes.alias()
+    last_page = select(earlier.c.page_url).where(earlier.c.spider == run.spider, earlier.c.key == items.c.key, earlier.c.page_url != "").order_by(
+        earlier.c.id.desc()).limit(1).correlate(items).scalar_subquery()
     connection.execute(insert(changes).from_select(
-        ["run_id", "spider", "key", "kind", "at", "before", "after"],
+        ["run_id", "spider", "key", "kind", "at", "before", "after", "page_url"],
         select(literal(run.id), items.c.spider, items.c.key, literal(ChangeKind.GONE.value), literal(now, changes.c.at.type),
-               func.coalesce(items.c.reported, items.c.data), literal({}, changes.c.after.type)).where(unseen)))
+               func.coalesce(items.c.reported, items.c.data), literal({}, changes.c.after.type), func.coalesce(last_page, "")).where(unseen)))
     # The number of rows that an INSERT has written is unknown on PostgreSQL; the one of an UPDATE is known.
     return int(connection.execute(update(items).where(unseen).values(present=False, changed_at=now)).rowcount)
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from pipeline.heartbeat.http.access.authorizer import Authorizer
 from pipeline.heartbeat.http.console.add_spider import AddSpiderViews
+from pipeline.heartbeat.http.console.archive import ArchiveViews
 from pipeline.heartbeat.http.console.changes import ChangeViews
 from pipeline.heartbeat.http.console.files import FileViews
 from pipeline.heartbeat.http.console.items import ItemViews
@@ -38,7 +39,7 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, LeftOutViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews):
+            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, LeftOutViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews, ArchiveViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pipeline.archive.links import path_at, path_before, path_of_both
 from pipeline.model import PICTURE, Change, ChangeKind, Json, PagePicture
 from pipeline.settings import DisplayTable, Settings
 from pipeline.settings.masking import Mask
@@ -38,8 +39,19 @@ class ShownItem:
 
 
 @dataclass(frozen=True)
+class ArchivedPaths:
+    """The paths of an archived page: at a change, before it, and both beside each other. before, both: "" for a new item."""
+
+    at: str
+    before: str = ""
+    both: str = ""
+
+
+@dataclass(frozen=True)
 class ShownChange:
-    """A change. item: path of the page of its item; "" if it has none. fields: the changed fields, or those of a new item. pictures: the page before and after."""
+    """A change. item: path of the page of its item; "" if it has none. fields: the changed fields, or those of a new item. pictures: the page before and after.
+    archived: where the pages show the archived page; None if the spider did not archive pages.
+    """
 
     kind: ChangeKind
     at: datetime
@@ -50,6 +62,7 @@ class ShownChange:
     link: str
     fields: list[FieldView]
     pictures: list[str]
+    archived: ArchivedPaths | None = None
 
 
 class ShownItems:
@@ -79,6 +92,10 @@ class ShownItems:
         from pipeline.display.formats import FieldRules  # noqa: PLC0415
         return self._fields.rules.get(spider, FieldRules())
 
+    def archives(self, spider: str) -> bool:
+        """Return whether a spider archives its pages."""
+        return spider in self._settings.spiders and self._settings.spiders[spider].archive is not None
+
     def label(self, spider: str, field: str) -> str:
         return self._rules(spider).label_of(field)
 
@@ -91,7 +108,7 @@ class ShownItems:
             self._fields.plain_fields(masked, title, link, compact=False)
         item = item_path(change.spider, change.key) if masked.key == change.key else ""  # a path must not show a secret
         return ShownChange(change.kind, change.at, change.run_id, change.spider, title, item, link, fields,
-                           _pictures_of(change, self.display_of(change.spider)))
+                           _pictures_of(change, self.display_of(change.spider)), self._archived(change))
 
     def items(self, spider: str, rows: Sequence[ItemRow], columns: Sequence[str], stored: Callable[[str, Iterable[str]], dict[str, str]]) -> list[ShownItem]:
         """Return items as rows of a table. stored: returns the path of the stored picture for each URL that has one."""
@@ -131,6 +148,14 @@ class ShownItems:
         from pipeline.display.item_fields import data_of, link_of, visible, visible_key  # noqa: PLC0415
         display = self.display_of(change.spider)
         return link_of(visible(data_of(change), display), visible_key(change, display))
+
+    def _archived(self, change: Change) -> ArchivedPaths | None:
+        if not change.page_url or self._mask(change.page_url) != change.page_url:  # a path must not show a secret
+            return None
+        page = change.spider, change.page_url, change.at
+        if change.kind is ChangeKind.NEW:
+            return ArchivedPaths(path_at(*page))
+        return ArchivedPaths(path_at(*page), path_before(*page, change.run_id), path_of_both(*page, change.run_id))
 
     def _masked(self, change: Change) -> Change:
         return replace(change, key=self._mask(change.key), before=self._mask.in_values(change.before), after=self._mask.in_values(change.after))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.heartbeat.http.api.resources import (
+    archive,
     digests,
     downloads,
     drafts,
@@ -18,4 +19,4 @@ from pipeline.heartbeat.http.api.route import Route
 
 def all_routes() -> list[Route]:
     """Return the routes of all resources."""
-    return [route for resource in (spiders, runs, run_rows, items, downloads, outbox, digests, drafts, service) for route in resource.routes()]
+    return [route for resource in (spiders, runs, run_rows, items, downloads, archive, outbox, digests, drafts, service) for route in resource.routes()]

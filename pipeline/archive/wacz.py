@@ -1,0 +1,208 @@
+"""Writes the archive of a spider as one WACZ file, which replay tools such as ReplayWeb.page open (WACZ 1.1.1, specs.webrecorder.net).
+
+WARC files are copied as they are, without compressing them again, so that their checksums and timestamps remain valid. Memory is the same for
+any size: indexes are sorted files, which are merged line by line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO
+
+import pipeline
+from pipeline.archive import cdxj
+from pipeline.archive.errors import ArchiveError
+from pipeline.atomic_write import sync_folder
+from pipeline.store import Store
+from pipeline.store.files.archive_files import ArchiveFile, files_of
+
+VERSION = "1.1.1"
+_INDEX, _INDEX_OF_INDEX, _PAGES = "indexes/index.cdx.gz", "indexes/index.idx", "pages/pages.jsonl"
+_NOT_MODIFIED = b'"status": "304"'
+"""Lines that the index of the package lacks: replay tools would show an empty page instead of the page that was confirmed."""
+_LINES = 3000
+"""Lines of a block of the compressed index: what a replay tool reads to find a page."""
+_CHUNK_BYTES = 1024 * 1024
+_GZIP = 31
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export contains. referred: the files of earlier days, outside of the range, to which the others refer."""
+
+    files: int
+    referred: int
+    records: int
+    size_bytes: int
+
+
+def export(store: Store, spider: str, path: Path, *, now: datetime, first_day: str = "", last_day: str = "") -> Exported:
+    """Write the archive of a spider to `path`, as a part that is renamed at the end. Raises ArchiveError, StoreError, OSError.
+
+    first_day, last_day: as 2026-11-30, both inclusive; "" means no limit.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        wanted, referred = files_to_export(store, spider, first_day=first_day, last_day=last_day)
+        if not wanted:
+            limits = f" between {first_day or 'the beginning'} and {last_day or 'today'}" if first_day or last_day else ""
+            raise ArchiveError(f"the archive has no pages of this spider{limits}", where=spider, fix=f"`pipeline archive list {spider}` lists its days")
+        try:
+            size_bytes = _written(store, spider, path, [*referred, *wanted], now)
+            return Exported(len(wanted), len(referred), sum(file.records for file in (*referred, *wanted)), size_bytes)
+        except FileNotFoundError as error:  # a day file has replaced these segments meanwhile
+            if attempt == _ATTEMPTS:
+                raise ArchiveError(f"a file of the archive is missing: {error}", where=spider, fix="`pipeline doctor` says what is wrong") from error
+    raise AssertionError("unreachable")
+
+
+def files_to_export(store: Store, spider: str, *, first_day: str = "", last_day: str = "") -> tuple[list[ArchiveFile], list[ArchiveFile]]:
+    """Return the files of the days, and those of earlier days to which their revisit records refer. Raises StoreError."""
+    wanted = files_of(store, spider, first_day=first_day, last_day=last_day)
+    oldest = min((file.oldest_day for file in wanted), default="")
+    if not first_day or not wanted or oldest >= first_day:
+        return wanted, []
+    return wanted, [file for file in files_of(store, spider, first_day=oldest, last_day=first_day) if file.day < first_day]
+
+
+def _written(store: Store, spider: str, path: Path, files: Sequence[ArchiveFile], now: datetime) -> int:
+    """Write the files to a part, and rename it. Return its size in bytes."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as out:
+            _write(out, store, spider, files, now)
+            out.flush()
+            os.fsync(out.fileno())
+        size = part.stat().st_size
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return size
+
+
+def _write(out: BinaryIO, store: Store, spider: str, files: Sequence[ArchiveFile], now: datetime) -> None:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=True) as package:
+        pack = _Packer(package, now)
+        for file in files:
+            found = pack.copy(f"archive/{_name(file.key)}", store.files.local(file.key))
+            if found != file.sha256:
+                raise ArchiveError("the file no longer has the checksum that it was stored with: it was changed or damaged", where=file.key,
+                                   fix="restore it from a backup, or export other days")
+            if file.timestamp_key:
+                pack.copy(f"timestamps/{_name(file.timestamp_key)}", store.files.local(file.timestamp_key))
+        with ExitStack() as stack:
+            indexes = [stack.enter_context(store.files.local(file.index_key).open("rb")) for file in files]
+            blocks = _Blocks()
+            pack.write(_INDEX, lambda to: blocks.write((line for line in heapq.merge(*indexes) if _NOT_MODIFIED not in line), to))
+            pack.write(_INDEX_OF_INDEX, lambda to: to.write(blocks.index))
+            for index in indexes:
+                index.seek(0)
+            pack.write(_PAGES, lambda to: to.writelines(_pages(heapq.merge(*indexes))))
+        pack.close(f"{spider}: {files[0].day} to {files[-1].day}")
+
+
+class _Packer:
+    """Writes the entries of the package with their checksums."""
+
+    def __init__(self, package: zipfile.ZipFile, now: datetime) -> None:
+        self._package = package
+        self._now = now
+        self._resources: list[dict[str, str | int]] = []
+
+    def write(self, path: str, write: Callable[[_Hashed], object]) -> str:
+        """Write an entry, and return its SHA-256."""
+        with self._package.open(self._entry(path), "w", force_zip64=True) as file:
+            hashed = _Hashed(file)
+            write(hashed)
+        digest = hashed.sha256.hexdigest()
+        self._resources.append({"name": PurePosixPath(path).name, "path": path, "hash": f"sha256:{digest}", "bytes": hashed.size_bytes})
+        return digest
+
+    def copy(self, path: str, source: Path) -> str:
+        with source.open("rb") as file:
+            return self.write(path, lambda to: to.writelines(iter(lambda: file.read(_CHUNK_BYTES), b"")))
+
+    def close(self, title: str) -> None:
+        """Write the description of the package, and its checksum."""
+        at = self._now.isoformat(timespec="seconds").replace("+00:00", "Z")
+        package = json.dumps({"profile": "data-package", "wacz_version": VERSION, "title": title, "created": at, "modified": at,
+                              "software": f"crawl-to-inbox {pipeline.__version__}", "resources": self._resources}, indent=2).encode()
+        self._package.writestr(self._entry("datapackage.json"), package)
+        digest = {"path": "datapackage.json", "hash": f"sha256:{hashlib.sha256(package).hexdigest()}"}
+        self._package.writestr(self._entry("datapackage-digest.json"), json.dumps(digest, indent=2))
+
+    def _entry(self, path: str) -> zipfile.ZipInfo:
+        entry = zipfile.ZipInfo(path, self._now.timetuple()[:6])
+        entry.external_attr = 0o600 << 16
+        return entry
+
+
+class _Hashed:
+    """Writes to a file, and computes size and SHA-256 of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self.sha256.update(data)
+        self.size_bytes += len(data)
+        self._file.write(data)
+
+    def writelines(self, pieces: Iterator[bytes]) -> None:
+        for piece in pieces:
+            self.write(piece)
+
+
+class _Blocks:
+    """Writes the lines of an index in compressed blocks (ZipNum). index: where each block is."""
+
+    def __init__(self) -> None:
+        self.index = b'!meta 0 {"format": "cdxj-gzip-1.0", "filename": "index.cdx.gz"}\n'
+        self._offset = 0
+
+    def write(self, lines: Iterator[bytes], to: _Hashed) -> None:
+        block: list[bytes] = []
+        for line in lines:
+            block.append(line)
+            if len(block) == _LINES:
+                self._add(block, to)
+                block = []
+        if block:
+            self._add(block, to)
+
+    def _add(self, block: Sequence[bytes], to: _Hashed) -> None:
+        packed = zlib.compress(b"".join(block), wbits=_GZIP)
+        place = {"offset": self._offset, "length": len(packed), "digest": f"sha256:{hashlib.sha256(packed).hexdigest()}"}
+        self.index += b"%s %s\n" % (b" ".join(block[0].split(b" ", 2)[:2]), json.dumps(place).encode())
+        self._offset += len(packed)
+        to.write(packed)
+
+
+def _pages(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the list of pages: each HTML page, with the times at which it was another than before."""
+    yield b'{"format": "json-pages-1.0", "id": "pages", "title": "Pages"}\n'
+    for line in lines:
+        if b'"text/html"' in line:
+            entry = cdxj.parse(line)
+            if entry.mime == "text/html" and entry.status == 200 and not entry.url.startswith("urn:"):
+                at = datetime.strptime(f"{entry.timestamp}+0000", "%Y%m%d%H%M%S%z")
+                page = {"id": entry.digest.rpartition(":")[2][:32], "url": entry.url, "ts": at.isoformat().replace("+00:00", "Z")}
+                yield json.dumps(page).encode() + b"\n"
+
+
+def _name(key: str) -> str:
+    return PurePosixPath(key).name
