@@ -35,6 +35,7 @@ REASONS = {
     "css-width": "Outlook on Windows: not of blocks and pictures; charts have it as an attribute",
     "css-word-break": "see overflow-wrap",
     "html-align": "partly: of pictures, or left and right; ours is the centre of a cell",
+    "html-anchor-links": "from a sentence of a summary to its items; partly: to an empty anchor with a name, and ours are; elsewhere the item is found by its number",
     "html-bdi": "isolates a value that is read from right to left; " + _EXTRA,
     "html-body": "replaced by an element of the client's own: the table around the card has the colours, too",
     "html-code": "of a command: without it the command has the font of the text",
@@ -61,6 +62,7 @@ def features_of(pages: Iterable[str]) -> set[str]:
     for page in pages:
         document = lxml.html.document_fromstring(page)
         found |= {f"html-{element.tag}" for element in document.iter() if isinstance(element.tag, str)}
+        found |= {"html-anchor-links"} if document.xpath("//a[starts-with(@href, '#')]") else set()
         found |= {"html-dir"} if document.xpath("//@dir") else set()
         found |= {"html-lang"} if document.xpath("//@lang") else set()
         found |= {"html-aria-role"} if document.xpath("//@role") else set()

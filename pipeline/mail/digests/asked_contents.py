@@ -29,11 +29,11 @@ def asked_contents(store: Store, settings: Settings, name: str, run_ids: Sequenc
     none that `only_if` wants, and with the summaries of what is left.
 
     The model is asked only for what is not stored yet. digest_id: id of the claim; None for a preview. summarize: False for a mail that shows
-    no summary. renew: called before each request about changes; it renews the lease of the digest, or raises LeaseLostError.
+    no summary. renew: called before each request; it renews the lease of the digest, or raises LeaseLostError.
     """
     judge = Judge(store, settings, name, model, now=now, renew=renew)
     contents = contents_of(store, settings, name, run_ids, even_empty=even_empty, judge=judge)
-    return with_summaries(store, settings, contents, model, digest_id=digest_id) if summarize else contents
+    return with_summaries(store, settings, contents, model, digest_id=digest_id, renew=renew) if summarize else contents
 
 
 def asked_text(model: LanguageModel) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.ai.change_text import ChangeText
@@ -25,26 +25,28 @@ logger = logging.getLogger(__name__)
 
 
 def with_summaries(store: Store, settings: Settings, contents: Sequence[RecipientsContent], model: LanguageModel | None, *,
-                   digest_id: int | None) -> list[RecipientsContent]:
+                   digest_id: int | None, renew: Callable[[], None]) -> list[RecipientsContent]:
     """Return the contents with the summaries that their tables ask for, and with the changes in the order of the model.
 
     A summary that is stored for this digest is used again, so that a digest that is built again after a crash says the same, and the model is
     asked once. So is the reason why there is no summary.
 
     model: None if there is none, so that nothing is asked. digest_id: id of the claim; None for a preview, whose summaries are not stored.
+    renew: called before each request; it renews the lease of the digest, or raises LeaseLostError.
     """
-    summaries = _Summaries(store, settings, model, digest_id)
+    summaries = _Summaries(store, settings, model, digest_id, renew)
     return [summaries.added_to(content) for content in contents]
 
 
 class _Summaries:
     """Makes the summaries of one digest. Recipients who are told the same get the same summary."""
 
-    def __init__(self, store: Store, settings: Settings, model: LanguageModel | None, digest_id: int | None) -> None:
+    def __init__(self, store: Store, settings: Settings, model: LanguageModel | None, digest_id: int | None, renew: Callable[[], None]) -> None:
         self._store = store
         self._settings = settings
         self._model = model
         self._digest_id = digest_id
+        self._renew = renew
         self._asked: dict[tuple[object, ...], ModelSummary] = {}
 
     def added_to(self, content: RecipientsContent) -> RecipientsContent:
@@ -69,7 +71,7 @@ class _Summaries:
 
     def _ask(self, model: LanguageModel, table: DigestTable, changes: Sequence[Change]) -> ModelSummary:
         try:
-            return SummaryRequest(model, ChangeText(self._settings, table), language=table.language, question=question_of(table)).summary(changes)
+            return SummaryRequest(model, ChangeText(self._settings, table), language=table.language, question=question_of(table), renew=self._renew).summary(changes)
         except ModelError as error:
             logger.warning("the digest has no summary: %s", error)
             return ModelSummary(problem=clean_line(error.what, 500))

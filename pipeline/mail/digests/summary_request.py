@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -83,11 +83,12 @@ class _Ranked:
 
 
 class SummaryRequest:
-    """Asks for the summary of some changes. question: what the readers want to know; "" for what matters most."""
+    """Asks for the summary of some changes. renew: called before each request. question: what the readers want to know; "" for what matters most."""
 
-    def __init__(self, model: LanguageModel, change_text: ChangeText, *, language: str, question: str = "") -> None:
+    def __init__(self, model: LanguageModel, change_text: ChangeText, *, language: str, renew: Callable[[], None], question: str = "") -> None:
         self._model = model
         self._text = change_text
+        self._renew = renew
         self._wanted = {"language": locale_of(language).get_display_name("en"), "most": MAX_CLAIMS,
                         "question": _QUESTION.format(question=clean_line(question)) if question else ""}
         self._has_question = bool(question)
@@ -122,6 +123,7 @@ class SummaryRequest:
                             clean_line(failed.what, 500) if failed is not None else "")
 
     def _ask(self, task: str, records: Sequence[Record]) -> _Ranked:
+        self._renew()
         answer = self._model.ask("summary", self._instructions(task), records, Answer)
         return checked(answer, {record.number for record in records})
 

@@ -24,6 +24,7 @@ from pipeline.store import open_store
 from pipeline.store.mail import digests, outbox
 from pipeline.store.mail.model_summaries import find
 from tests.mail.conftest import NOW, Site, built, text_of
+from tests.mail.html_features import JUDGED, features_of
 from tests.mail.summary import many_changes
 from tests.mail.summary.conftest import answer, lines_of, mails_of
 from tests.servers.smtp import Fault, SmtpServer
@@ -45,6 +46,7 @@ def test_each_sentence_links_to_the_items_on_which_it_rests_and_these_come_first
     assert lines[3:7] == ["In short", "* Two books are cheap. [1] [2]", "* One is dear. [2]", ""]
     assert re.fullmatch(r"\(Written by tiny-3b at 127\.0\.0\.1:\d+ from the changes below\)", lines[7])
     assert [line for line in lines[8:] if line.startswith("* ")] == ["* [1] Book 4", "* Book 5", "* [2] Book 2", "* Book 1", "* Book 3"]
+    assert features_of([text_of(mail, "html")]) <= JUDGED  # for a new feature see html_features.py
     html = lxml.html.fromstring(text_of(mail, "html"))
     links = {link.text: link.get("href") for link in html.iter("a") if link.get("href", "").startswith("#")}
     assert links == {"[1]": "#change-1", "[2]": "#change-2"}
@@ -212,7 +214,7 @@ def test_an_item_that_the_mail_has_no_room_for_is_named_below_the_summary(store,
     assert named
     links = [each for each in html.iter("a") if each.get("href", "").startswith("#")]
     assert {link.text for link in links} == cited
-    assert all(html.get_element_by_id(link.get("href")[1:]).text == link.text for link in links)
+    assert all(html.get_element_by_id(link.get("href")[1:]).getnext().text == link.text for link in links)
 
 
 @pytest.mark.parametrize(("value", "problem"), [
@@ -262,3 +264,18 @@ def test_a_mail_that_a_server_refused_is_built_again_with_the_same_summary(store
     assert not list(mail.iter_attachments())
     assert "* Answer number 1. [1]" in lines_of(mail)
     assert len(model.asked) == 1
+
+
+def test_the_summary_is_about_the_changes_that_only_if_leaves(store, site, settings_from, model) -> None:
+    def says(asked) -> str:
+        if "verdicts" in asked.system:
+            return json.dumps({"verdicts": [{"number": number, "tell": "Book 4" in text or "Book 2" in text, "reason": "cheap"} for number, text in asked.records.items()]})
+        return answer({f"It is about {len(asked.records)} books.": [number_of(asked, "Book 4")]}, [number_of(asked, "Book 4")])
+
+    model.says = says
+    site.run(BOOKS)
+    mail, = mails_of(store, built(store, settings_from(digest=f'only_if = "it is even"\nsummary = true\n{model.settings()}')).message_ids)
+    lines = lines_of(mail)
+    assert lines[3:5] == ["In short", "* It is about 2 books. [1]"]
+    assert "from the changes below)" in "".join(lines)
+    assert [line for line in lines[5:] if line.startswith("* ")] == ["* [1] Book 4", "* Book 2"]
