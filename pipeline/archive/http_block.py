@@ -2,7 +2,8 @@
 
 The header lines are those of the exchange, byte by byte, with three exceptions, for the sake of the programs that read WARC files:
 
-- The version in the first line is always HTTP/1.1 or HTTP/1.0. Another one is in the record's header WARC-Protocol.
+- The version in the first line of a response is always HTTP/1.1 or HTTP/1.0. Another one is in the record's header WARC-Protocol. In that of
+  a request it is always HTTP/1.1, which is what clients send to a server whose version they do not know.
 - `Transfer-Encoding` is named `X-Orig-Transfer-Encoding`, because bodies are stored without transfer coding.
 - What no header line can contain is replaced: line ends and NUL in values by a space, other characters in names by %XX.
 """
@@ -33,7 +34,7 @@ class Head:
 def request_head(exchange: Exchange) -> Head:
     """Return the head of a request, with the empty line at its end."""
     method = _NOT_TOKEN.sub(b"", exchange.method.encode("ascii", "replace")) or b"GET"
-    return _head(b"%s %s %s" % (method, _target(exchange.url), _version(exchange)), exchange.request_headers)
+    return _head(b"%s %s HTTP/1.1" % (method, _target(exchange.url)), exchange.request_headers)
 
 
 def response_head(exchange: Exchange) -> Head:

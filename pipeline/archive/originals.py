@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -97,23 +96,6 @@ class Originals:
         self.close()
         if not isinstance(error, sqlite3.OperationalError):
             forget(self._path.parent)
-
-
-def known(folder: Path, url: str, now: datetime, request_headers: Mapping[bytes, bytes] | None = None) -> bool:
-    """Return whether a revisit record could refer to a full record of this URL.
-
-    folder: the folder of the spider's segments. url: as Redaction.url returns it. request_headers: names in lower case; if given, the
-    validators If-None-Match or If-Modified-Since must be those of the record.
-    """
-    path = folder / _NAME
-    if not path.exists():
-        return False
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)) as database:
-            row = database.execute("SELECT etag, last_modified FROM originals WHERE url = ? AND at >= ?", (_key(url), _micros(now - MAX_AGE))).fetchone()
-    except sqlite3.Error:
-        return False
-    return row is not None and (request_headers is None or confirms(row[0], row[1], request_headers))
 
 
 def confirms(etag: bytes, last_modified: bytes, request_headers: Mapping[bytes, bytes]) -> bool:

@@ -114,7 +114,8 @@ def _captures(store: Store, spider: str, url: str, *, before: datetime | None, a
             break
         has_enough = len(found) >= limit
     found.sort(key=lambda capture: (capture.at, capture.file.day, capture.offset), reverse=not is_forward)
-    return found[:limit]
+    # A page that was held when its process was killed can be in two segments; and a file can be listed twice while segments are merged.
+    return list({(capture.url, capture.at, capture.digest, capture.is_revisit, capture.method): capture for capture in reversed(found)}.values())[::-1][:limit]
 
 
 def _in_file(store: Store, file: ArchiveFile, key: str) -> list[Capture]:

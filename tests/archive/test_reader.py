@@ -125,6 +125,13 @@ def test_the_records_of_a_page_are_a_file_of_their_own(store: Store) -> None:
     assert [record.kind for record in records_of(BytesIO(data))] == ["response", "request", "resource", "metadata"]
 
 
+def test_a_record_that_is_in_two_segments_after_a_kill_is_found_once(store: Store) -> None:
+    for _ in range(2):
+        archived(store, [exchange()], [exchange(after_s=1, body=b"x")])
+        (store.data_dir / "archive/books/segments/originals.sqlite3").unlink()
+    assert [read(store, capture).body for capture in captures(store, "books", URL, limit=9)] == [b"x", HTML]
+
+
 def test_urls_that_replay_tools_take_for_the_same_are_found_if_there_is_no_other(store: Store) -> None:
     archived(store, [exchange("http://books.example/A?b=1&a=2")])
     assert [capture.url for capture in captures(store, "books", "https://www.books.example/a?a=2&b=1")] == ["http://books.example/A?b=1&a=2"]

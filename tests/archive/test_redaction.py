@@ -5,11 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pipeline.archive.records import RecordWriter
 from pipeline.archive.redaction import Redaction
 from pipeline.model import RenderedPage
+from pipeline.settings.masking import written_forms
 from tests.archive.exchanges import HTML, exchange
 
 REDACTION = Redaction(headers=["X-Key"], fields=["iban"], params=["session"], secrets=["p@ss wörd/1", "1234", "abc"])
@@ -114,3 +119,20 @@ def test_a_secret_in_a_rendered_page_is_removed() -> None:
 def test_an_exchange_without_secrets_is_unchanged() -> None:
     plain = exchange(request_headers=((b"Host", b"books.example"),), response_headers=((b"Server", b"x"),))
     assert (REDACTION.apply(plain).exchange, REDACTION.apply(plain).notes) == (plain, ())
+
+
+@settings(max_examples=60)
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=8, max_size=20).filter(lambda text: len(text.strip()) >= 8 and text != "*" * len(text)),
+       st.data())
+def test_no_secret_is_in_a_record_wherever_it_was(secret: str, data: st.DataObject) -> None:
+    form = data.draw(st.sampled_from(list(written_forms(secret)))).encode()
+    in_header = form.replace(b"#", b"%23") if data.draw(st.booleans()) else form
+    sent = exchange(f"/{quote(secret, safe='')}?a={quote_plus(secret)}", method="POST", reason=in_header, request_body=b"a=1&b=" + form + b"&c",
+                    request_headers=((b"Content-Type", FORM), (b"X-A", b"1 " + in_header), (b"Referer", b"https://books.example/?q=" + quote(secret).encode())),
+                    response_headers=((b"X-B", in_header + b";2"), (b"Content-Encoding", b"gzip")), body=gzip.compress(HTML + form + HTML),
+                    rendered=RenderedPage(HTML + form))
+    redaction = Redaction(secrets=[secret])
+    records = RecordWriter("books", 1, redaction).records(sent, lambda url: None)
+    stored = b"".join(gzip.decompress(each.member) + repr(each.line).encode() for each in records)
+    assert form not in stored
+    assert b"****" in stored
