@@ -28,8 +28,12 @@ BATCH_RECORDS = 60
 """Maximum number of changes that a request ranks. What fits into a request is also limited by `max_input_tokens`."""
 NO_CLAIMS = "no sentence of the language model names a change of this digest"
 
-_REFERENCE = re.compile(r"\s*[\[［【〔]\s*#?\d[\d\s,;#，、–-]*[\]］】〕]")
-"""A number in brackets, which readers would take for one of the links that the mail puts behind a claim."""
+_RECORD = r"(?:items?|records?|numbers?|nos?\.?|eintrag|einträge|datensatz|datensätze|nummern?|nr\.?|条目|记录|编号|第)"
+_REFERENCE = re.compile(
+    r"\s*[\[［【〔]\s*#?\d[\d\s,;#，、–-]*[\]］】〕]"
+    rf"|\s*[(（]\s*(?:(?:see|siehe|vgl\.|见)\s*)?(?:{_RECORD}\s*#?|#)\s*\d(?:[\d\s,;#，、–-]|and|und|to|bis|和|至)*[条项]?\s*[)）]"
+    rf"|^{_RECORD}\s*#?\d+\s*[:：]\s*", re.IGNORECASE)
+"""The number of a record, as models write it in brackets or before a sentence. Readers would take it for one of the numbers that the mail gives to items."""
 _HOSTS = (re.compile(r"(?:[a-z0-9-]+\.)+[a-z][a-z0-9-]+(?![a-z0-9-])", re.IGNORECASE | re.ASCII), re.compile(r"(?:[\w-]+\.)+[^\W\d_][\w-]+"))
 """Host names, in ASCII letters beside any others, and of any letters."""
 _MOST_PASSES = 6

@@ -59,6 +59,15 @@ def test_a_sentence_that_repeats_an_injection_is_harmless_text(kind) -> None:
     assert claim_text(text) == text
 
 
+@pytest.mark.parametrize(("said", "shown"), [
+    ("Two prices fell (items 3, 4 and 12).", "Two prices fell."), ("Zwei Preise fielen (siehe Einträge 3 und 4).", "Zwei Preise fielen."),
+    ("两款商品降价（记录 3、4）。", "两款商品降价。"), ("Record 7: a talk was announced [7].", "a talk was announced."), ("It costs 12 € (2 less than in 2025).", "It costs 12 € (2 less than in 2025)."),
+    ("The tender (no. 17/2026) ends on 3 May.", "The tender (no. 17/2026) ends on 3 May."), ("Node.js 24 and ASP.NET are out.", "Node.js 24 and ASP[.]NET are out."),
+])
+def test_the_numbers_of_records_that_models_write_are_removed(said, shown) -> None:
+    assert claim_text(said) == shown
+
+
 def test_only_known_records_count_and_each_of_them_once() -> None:
     said = Answer.model_validate_json(answer([("One.", [3, 3, 9, -1, 0, 10**30]), ("None.", [9]), ("", [1]), ("<b></b>", [1]), ("One.", [2]), *[(f"S{n}.", [1]) for n in range(50)]],
                                               [9, 2, 2, 3, -7, 10**40]))
