@@ -69,7 +69,7 @@ class ArchiveWriter:
         held, self._held = self._held, []
         if held:
             kept = [place for place, number in enumerate(held) if number in changed]
-            self._attempt(lambda segment: segment.keep(kept))
+            self._attempt(lambda segment: segment.keep(kept), must=True)
             self._count(len(kept), is_written=True)  # if this failed, the spool stays on the disk, and is completed later
         self._count(sum(number in changed for number in self._not_held), is_written=False)
         self._not_held = []
@@ -114,12 +114,16 @@ class ArchiveWriter:
         self._uncounted.archived_bytes += written - self._written_bytes
         self._written_bytes = written
 
-    def _attempt(self, write: Callable[[SegmentWriter], None]) -> bool:
-        """Write to the archive, unless that has just failed. Return whether it succeeded."""
-        if time.monotonic() < self._again_s:
+    def _attempt(self, write: Callable[[SegmentWriter], None], *, must: bool = False) -> bool:
+        """Write to the archive, unless that has just failed or the disk is nearly full. Return whether it succeeded.
+
+        must: whether to write in any case, because what is in the spool already would be lost with the next batch.
+        """
+        if not must and time.monotonic() < self._again_s:
             return False
         try:
-            self._require_space()
+            if not must:
+                self._require_space()
             write(self._opened())
         except (OSError, DiskFullError) as error:
             self._failed(_reason(error))

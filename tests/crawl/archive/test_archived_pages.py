@@ -7,10 +7,16 @@ import random
 import socket
 import subprocess
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from pipeline.crawl.archiving import Archiving
+from pipeline.crawl.frontier.archive_writer import ArchiveWriter
+from pipeline.model import Page
+from pipeline.settings import SpiderArchiveTable
+from tests.archive.exchanges import exchange
 from tests.crawl.archive.records import archived, pages
 from tests.crawl.conftest import Crawls
 from tests.download.torture import can_mount
@@ -179,6 +185,18 @@ def test_a_full_disk_fails_the_archive_and_not_the_crawl(what: str, crawls: Craw
     assert len(found) + len(left) >= run.progress.archived_pages
     assert run.progress.archived_pages + run.progress.not_archived >= 19
     assert f"{run.progress.not_archived} pages not archived: No space left on device" in run.error
+
+
+def test_a_page_in_the_spool_is_kept_although_the_disk_has_become_nearly_full(tmp_path: Path) -> None:
+    archiving = Archiving(SpiderArchiveTable(what="changed"), tmp_path / "archive" / "s" / "segments")
+    writer = ArchiveWriter(archiving, "s", 1)
+    for path in ("/a", "/b"):
+        writer.before_commit([Page(f"http://a.test{path}", 200, datetime.now(UTC), exchanges=(exchange(path),))])
+        object.__setattr__(archiving, "keep_free_bytes", 10**18)
+        writer.after_commit({0})
+        object.__setattr__(archiving, "keep_free_bytes", 0)
+    assert writer.close().archived_pages
+    assert [each.url.rpartition("/")[2] for each in archived(tmp_path) if each.kind == "response"] == ["a", "b"]
 
 
 def test_a_spider_without_rules_may_only_archive(crawls: Crawls, site: PageSite) -> None:
