@@ -11,9 +11,9 @@ import anyio
 import httpx2
 import openai
 
+from pipeline.ai.answers import plain
 from pipeline.ai.errors import ModelError, Reason
 from pipeline.ai.transport import ResponseTooLargeError, UnexpectedCodingError
-from pipeline.text import quoted
 
 _MAX_SAID = 200
 
@@ -75,8 +75,8 @@ def translated(error: BaseException, where: str) -> ModelError:
                                             (Exception, Reason.SERVER_ERROR, "the request to the language model failed", False, True))
     if isinstance(root, openai.APIStatusError):
         if 300 <= root.status_code < 400:
-            reason, sentence = Reason.REJECTED, "the server of the language model redirects to another address"
-        elif root.status_code in (400, 413, 422):
+            return ModelError(f"the server of the language model redirects to another address: HTTP {root.status_code}", where=where, reason=Reason.REJECTED)
+        if root.status_code in (400, 413, 422):
             reason = Reason.BAD_REQUEST
         elif root.status_code in (408, 425):
             reason, sentence, retry = Reason.SERVER_ERROR, "the server of the language model failed", True
@@ -105,8 +105,8 @@ def said_by(error: openai.APIStatusError) -> str:
 
 
 def _short(text: str) -> str:
-    text = quoted(text.replace("”", "\"").replace("“", "\""))
-    return text if len(text) <= _MAX_SAID else text[:_MAX_SAID - 1] + "…"
+    """Return what a server said as a mail shows it between quotation marks: plain text without URLs."""
+    return plain(text.replace("”", "\"").replace("“", "\""), _MAX_SAID)
 
 
 def _retry_after(error: BaseException) -> float:

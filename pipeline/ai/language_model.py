@@ -143,6 +143,7 @@ class LanguageModel:
             completion = client.complete(messages, self._form.parameters(schema, self._table.max_output_tokens), timeout_s=timeout_s)
             answer = parsed(completion.text, schema)
         except ModelError as error:
+            error.what = self._mask(error.what)  # a server may repeat a part of the request, such as the key
             self._settle(reservation, completion, error)
             raise
         self._settle(reservation, completion, None)
