@@ -1,12 +1,13 @@
 """Test the connections that settings name, for `check --connect` and `doctor`.
 
-They are the database, the object store, proxies, logins, the language model and the mail server.
+They are the database, the object store, proxies, logins, the language model, the timestamp server and the mail server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -26,7 +27,7 @@ _RECEIVE_BUFFER_BYTES = 65536
 
 
 def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | None]]:
-    """Test the database, the object store, the port of the heartbeat, each proxy, each login, the language model and the mail server.
+    """Test the database, the object store, the port of the heartbeat, each proxy, each login, the language model, the timestamp server and the mail server.
 
     For each test, yields the name of what was tested, and the error or, if the test succeeded, None.
     """
@@ -45,6 +46,8 @@ def try_connections(settings: Settings) -> Iterator[tuple[str, PipelineError | N
         said: list[str] = []
         problem = _problem(lambda: said.append(_ask_model(settings)))
         yield f"ai{''.join(said)}", problem
+    if settings.archive.timestamp_url is not None:
+        yield "archive.timestamp_url", _problem(partial(_get_timestamp, settings))
     yield "mail", _problem(partial(_connect_mail, settings))
 
 
@@ -62,6 +65,12 @@ def _ask_model(settings: Settings) -> str:
     from pipeline.ai.probe import probe
     with contextlib.closing(open_store_of(settings)) as store:
         return f" ({probe(settings, store)})"
+
+
+def _get_timestamp(settings: Settings) -> None:
+    """Raise FetchError if the timestamp server gives no valid token. It is asked for one of a random number."""
+    from pipeline.archive.keeping.timestamping import ask_server
+    ask_server(settings, secrets.token_hex(32))
 
 
 def _try_port(settings: Settings) -> None:

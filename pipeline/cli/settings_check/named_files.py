@@ -29,6 +29,8 @@ def check(settings: Settings) -> Iterator[Remark]:
                                 spider.cookies.url or (spider.start[0].url if spider.start else ""))
     if settings.mail.ca_file is not None:
         yield from _authorities("mail.ca_file", settings.folder / settings.mail.ca_file)
+    if settings.archive.timestamp_ca is not None:
+        yield from _authorities("archive.timestamp_ca", settings.folder / settings.archive.timestamp_ca)
     for key, command in (("mail.command", settings.mail.command), ("mail.token_command", settings.mail.token_command)):
         if command is not None and (not command or shutil.which(command[0]) is None):
             yield Remark(key, f"there is no program {command[0]}" if command else "the command is empty",

@@ -35,6 +35,8 @@ def check(settings: Settings) -> Iterator[Remark]:
             yield from _schedules(settings, f"{kind}.{name}", table)
     for name, digest in settings.digests.items():
         yield from _placeholders(f"digests.{name}.subject", digest.subject or "")
+    if settings.archive.timestamp_ca is not None and settings.archive.timestamp_url is None:
+        yield Remark("archive.timestamp_ca", "has no effect, because no timestamp server is asked", "add timestamp_url, or remove it", suspicious=True)
     used = {spider.proxy for spider in settings.spiders.values()}
     for name in settings.proxies:
         if name not in used:

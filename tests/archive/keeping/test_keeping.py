@@ -272,6 +272,25 @@ def test_a_run_adds_its_segment_and_merges_the_days_before(program: Program, sit
     store.close()
 
 
+@pytest.mark.needs("openssl")
+def test_check_connect_asks_the_timestamp_server_and_names_no_secret_url(program: Program, tmp_path: Path) -> None:
+    program.environment["TSA"] = "http://127.0.0.1:1/geheimer-pfad"
+    settings = '[spiders.shop]\nstart = "https://shop.example/"\nitems.fields.a = "p"\n[archive]\n{}\n'
+    program.write(settings.format('timestamp_url = { env = "TSA" }'))
+    said = program.run("check", "--connect")
+    assert "archive.timestamp_url: the timestamp server could not be reached" in said.stdout + said.stderr
+    assert "geheim" not in said.stdout + said.stderr
+    with TimestampServer(tmp_path / "tsa") as tsa:
+        program.write(settings.format(f'timestamp_url = "{tsa.url}"\ntimestamp_ca = "tsa/root.pem"'))
+        said = program.run("check", "--connect")
+        assert tsa.queries == 1
+    assert "could not be reached" not in said.stdout + said.stderr
+    program.write(settings.format('timestamp_ca = "missing.pem"'))
+    said = program.run("check")
+    assert "archive.timestamp_ca: the file" in said.stdout + said.stderr
+    assert "has no effect, because no timestamp server is asked" in said.stdout + said.stderr
+
+
 @pytest.mark.sqlite
 def test_the_service_merges_in_a_child_and_prune_applies_the_retention(program: Program) -> None:
     table = '[spiders.shop]\nstart = "https://shop.example/"\narchive = true\n[archive]\nkeep = "{}"\n'
