@@ -38,6 +38,9 @@ def examine(store: Store, settings: Settings, *, deep: bool = False) -> Iterator
         key for folder in spider_folders(store) for path in folder.rglob(f"*{WARC}") if (key := f"{FOLDER}/{path.relative_to(folder.parent).as_posix()}") not in known]
     if left:
         yield ArchiveFinding(f"{counted(len(left), 'file')} of the archive without a row in the database, which the housekeeping adds: {_some(left)}")
+    damaged = [path.name for folder in spider_folders(store) for path in folder.rglob("*.damaged")]
+    if damaged:
+        yield ArchiveFinding(f"{counted(len(damaged), 'file')} with records after a damaged one, kept aside in data_dir/archive: {_some(damaged)}", is_problem=True)
     verified = 0
     if deep:
         for row in (row for row in here if row.key not in missing):
