@@ -65,14 +65,20 @@ class SegmentWriter:
                                        for written in self._records.records(exchange, original_of)), new)
 
     def hold(self, pages: Pages, now: datetime) -> None:
-        """Write the records of all pages to the spool, and sync it. `keep` then says which of them belong to the segment."""
+        """Write the records of all pages to the spool, and sync it. `keep` then says which of them belong to the segment.
+
+        Pages that were held before without a call of `keep` remain on the disk, and become a segment by `repair`.
+        """
+        if self._held and self._spool is not None:
+            self._spool.abandon()
+            self._spool = None
         self._held = []
         if not any(pages):
             return
         self._begin(now)
         original_of, _ = self._known(pages, now, with_own=False)
         if self._spool is None:
-            self._spool = PartFile.create(self._folder, f"{self._name}-spool")
+            self._spool = PartFile.create(self._folder, f"{self._name.rpartition('-')[0]}-{token_hex(6)}-spool")  # an abandoned one may be left
         held = [[written for exchange in page for written in self._records.records(exchange, original_of)] for page in pages]
         try:
             self._spool.append([Written(self._warcinfo), *(written for page in held for written in page)])

@@ -7,7 +7,8 @@ import random
 import resource
 import shutil
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -35,6 +36,19 @@ def agrees(closed: ClosedSegment) -> list[str]:
     assert made.read_bytes() == b"".join(lines)
     made.unlink()
     return [cdxj.parse(line).url for line in lines]
+
+
+@contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size: such a write fails like one to a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_run_writes_one_segment_a_day_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -77,6 +91,28 @@ def test_pages_that_were_held_when_the_process_was_killed_are_kept(tmp_path: Pat
     closed = [repair(part) for part in unfinished(copy)]
     assert sorted(url for each in closed if each for url in agrees(each)) == [f"https://www.books.example/{name}" for name in ("a", "b", "written")]
     assert all(warcio_check(each.path) == "" for each in closed if each)
+
+
+def test_kept_pages_that_could_not_be_written_to_the_segment_are_completed_later(tmp_path: Path) -> None:
+    segments = writer(tmp_path)
+    segments.write([[exchange("/1", body=random.Random(1).randbytes(9000))]], NOW)
+    segments.hold([[exchange("/2")]], NOW)
+    with small_files(5000), pytest.raises(OSError, match="File too large"):
+        segments.keep([0])
+    segments.hold([[exchange("/3")], [exchange("/4")]], NOW)
+    segments.keep([1])
+    closed = [*segments.close(), *(repair(part) for part in unfinished(tmp_path))]
+    assert sorted(url for each in closed if each for url in agrees(each)) == [f"https://www.books.example/{name}" for name in "124"]
+
+
+def test_held_pages_of_which_nothing_was_said_are_kept(tmp_path: Path) -> None:
+    segments = writer(tmp_path)
+    segments.hold([[exchange("/a")]], NOW)
+    segments.hold([[exchange("/b")], [exchange("/c")]], NOW)
+    segments.keep([1])
+    segments.hold([[exchange("/d")]], NOW)
+    closed = [*segments.close(), *(repair(part) for part in unfinished(tmp_path))]
+    assert sorted(url for each in closed if each for url in agrees(each)) == [f"https://www.books.example/{name}" for name in "acd"]
 
 
 def test_a_part_is_left_alone_while_its_process_writes_it(tmp_path: Path) -> None:
@@ -136,16 +172,10 @@ def test_a_full_disk_loses_one_batch_and_leaves_whole_ones(tmp_path: Path) -> No
     segments = writer(tmp_path)
     segments.write([[exchange("/1")]], NOW)
     size = sum(path.stat().st_size for path in tmp_path.glob("*.warc.gz.part"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 500, hard))  # a write beyond it fails like one to a full disk
-    try:
+    with small_files(size + 500):
         for write in (segments.write, segments.hold):
             with pytest.raises(OSError, match="File too large"):
                 write([[exchange(f"/2/{number}")] for number in range(9)], NOW)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
     segments.write([[exchange("/3")]], NOW)
     [closed] = segments.close()
     assert agrees(closed) == ["https://www.books.example/1", "https://www.books.example/3"]
