@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.crawl.processes.session_exchange import ReceivedChanges, SessionEx
 from pipeline.session.cookies.cookie import Cookie
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.web_storage import OriginStorage, WebStorage, entries_of_packed
+from tests.crawl.archive.records import pages
 from tests.crawl.processes.torture import LOGIN, Cluster, ExpiringSite, torture
 from tests.servers.postgres import Postgres
 
@@ -20,9 +22,9 @@ WITHIN_S = 60.0
 
 
 @pytest.mark.needs("postgres")
-def test_two_nodes_fetch_each_page_once_with_one_login(postgres: Postgres, tmp_path: Path) -> None:
+def test_two_nodes_fetch_and_archive_each_page_once_with_one_login(postgres: Postgres, tmp_path: Path) -> None:
     site = ExpiringSite(random.Random(1), 60, lasting=(1000, 1000), slower_s=0.02)
-    with site.site as served, closing(Cluster(tmp_path, postgres.new_database(), served.url, more=LOGIN.format(site=served.url), nodes=2)) as cluster:
+    with site.site as served, closing(Cluster(tmp_path, postgres.new_database(), served.url, more="archive = true\n" + LOGIN.format(site=served.url), nodes=2)) as cluster:
         async def work() -> None:
             async with cluster.performing() as performing:
                 run = await asyncio.wait_for(asyncio.shield(performing), WITHIN_S)
@@ -31,6 +33,10 @@ def test_two_nodes_fetch_each_page_once_with_one_login(postgres: Postgres, tmp_p
             assert (run.progress.pages, run.progress.new, run.progress.waiting) == (60, 60, 0)
             fetched = [path for path in site.site.paths() if path not in ("/login", "/account")]
             assert len(fetched) == len(set(fetched)) == 60
+            archives = [Counter(path for _, path, _ in pages(store.data_dir, served.url)) for store in cluster.stores]
+            assert all(archives)
+            assert sum(archives, Counter()) == Counter(fetched)  # each node has those that it has fetched
+            assert run.progress.archived_pages == 60
 
         asyncio.run(work())
     assert site.logins == 1

@@ -362,6 +362,13 @@ def rows_of(found):
     return [[" ".join(cell.text_content().split()) for cell in row] for row in found.cssselect("tbody tr")]
 
 
+def test_the_page_of_a_run_says_how_many_pages_were_archived_and_how_many_were_not(browser, world):
+    run = world.run("archived", 60, pages=5, archived_pages=3, archived_bytes=4_200_000, not_archived=2)
+    found = page(browser, f"/runs/{run.id}")
+    assert [found.cssselect(f"[data-figure={name}]")[0].text_content() for name in ("archived_pages", "archived", "not_archived")] == ["3", "4.2 MB", "2"]
+    assert not page(browser, f"/runs/{world.run('plain', 30, pages=5).id}").cssselect("[data-figure=archived]")
+
+
 def test_the_pages_rejected_items_downloads_and_changes_of_a_run_are_listed(browser, world, monkeypatch):
     run = fetched_rows(world)
     found = page(browser, f"/runs/{run.id}/pages")

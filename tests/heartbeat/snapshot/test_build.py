@@ -202,6 +202,15 @@ def test_lateness_begins_after_the_grace_and_not_at_it():
     assert late_after(NOW, grace_s=3600, time_limit_s=60) == NOW + HOUR + timedelta(minutes=1)
 
 
+def test_pages_that_were_not_archived_are_a_reason_until_the_next_run(tell, ran):
+    run = ran(2, figures={"pages": 5, "archived_pages": 2, "archived_bytes": 1000, "not_archived": 3})
+    books = tell()["spiders"]["books"]
+    assert (books["health"], books["reasons"][-1]) == ("degraded", f"3 pages of run {run.id} not archived")
+    assert books["day"]["progress"]["not_archived"] == 3
+    ran(1, figures={"pages": 5, "archived_pages": 5})
+    assert not [reason for reason in tell()["spiders"]["books"]["reasons"] if "archived" in reason]
+
+
 def test_a_suspect_run_is_a_reason(tell, ran, store):
     run = ran(0.2)
     with store.write() as connection:
