@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +18,6 @@ from pipeline.model import Exchange, HeaderLines, RenderedPage
 
 MAX_DOCUMENTS = 10
 """How many documents are recorded that a page shows one after the other, such as after a form was sent."""
-_TIME_S = 5.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OF_THE_WIRE = frozenset(("content-encoding", "transfer-encoding", "content-length"))
 
@@ -37,12 +37,17 @@ class PageExchanges:
     def close(self) -> None:
         self._page.remove_listener("response", self._on_response)
 
-    async def all(self, url: str, rendered: RenderedPage) -> tuple[Exchange, ...]:
+    async def all(self, url: str, rendered: RenderedPage, *, timeout_s: float) -> tuple[Exchange, ...]:
         """Return the requests and responses for the documents of the page, the earliest first. The last has what was rendered.
 
-        If the browser does not tell the last one, it is only what was rendered, with status 0. url: the URL of the rendered document.
+        If the browser does not tell the last one in time, it is only what was rendered, with status 0. url: the URL of the rendered document.
         """
-        found = [exchange for response in self._responses if (exchange := await self._exchange_of(response)) is not None]
+        found: list[Exchange] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for response in self._responses:
+                    if (exchange := await self._exchange_of(response)) is not None:
+                        found.append(exchange)  # noqa: PERF401  what was told in time is kept
         url = url.partition("#")[0]
         if found and found[-1].url == url:
             return (*found[:-1], replace(found[-1], rendered=rendered))
@@ -60,9 +65,8 @@ class PageExchanges:
     async def _exchange_of(self, response: Response) -> Exchange | None:
         request = response.request
         try:
-            async with asyncio.timeout(_TIME_S):
-                sent, received, body = await request.headers_array(), await response.headers_array(), await response.body()
-        except (Error, TimeoutError):  # the browser no longer has the body
+            sent, received, body = await request.headers_array(), await response.headers_array(), await response.body()
+        except Error:  # the browser no longer has the body
             return None
         if len(body) > self._max_bytes:
             return None

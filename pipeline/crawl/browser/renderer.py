@@ -200,16 +200,18 @@ class _Rendering:
         return Rendered(url, requests.status, requests.headers, body, picture=picture, pdf=pdf, is_html=True, frames=self._frames(), exchanges=exchanges)
 
     async def _exchanges(self, dom: bytes, deadline: float) -> tuple[Exchange, ...]:
-        """Return the requests and responses for the page, with its DOM and a picture of it, if they are archived."""
+        """Return the requests and responses for the page, with its DOM and a picture of it, if they are archived.
+
+        Each takes at most a third of the time that is left, so that the page itself does not fail because of the archive.
+        """
         if self._documents is None:
             return ()
-        picture = b""
+        picture, third_s = b"", (deadline - asyncio.get_running_loop().time()) / 3
         if self._request.archived_picture:
-            left_s = deadline - asyncio.get_running_loop().time()
-            picture = await whole_page(self._page, self._world, timeout_s=left_s, max_bytes=self._max_bytes)
+            picture = await whole_page(self._page, self._world, timeout_s=third_s, max_bytes=self._max_bytes)
             if not picture:
                 self._failed["the picture of a page was not archived: it could not be taken in time, or it is too large"] = False
-        return await self._documents.all(self._requests.url, RenderedPage(dom, picture))
+        return await self._documents.all(self._requests.url, RenderedPage(dom, picture), timeout_s=third_s)
 
     def _frames(self) -> tuple[str, ...]:
         return tuple(frame.url for frame in self._page.frames[1:_MOST_KEPT] if frame.url.startswith(("http:", "https:")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
@@ -210,12 +211,14 @@ async def whole_page(page: Page, world: IsolatedWorld, *, timeout_s: float, max_
     """Return a picture of a page as it is at this moment, as PNG; b"" if it cannot be taken in time or is larger than max_bytes."""
     from playwright.async_api import Error  # noqa: PLC0415  as above
 
+    limit_s = max(0.1, min(_PICTURE_S, timeout_s))
     try:
-        size = await world.call("() => [innerWidth, document.documentElement.scrollHeight]")
-        width, height = (max(1, int(side)) for side in size)
-        png: bytes = await page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": min(height, MAX_HEIGHT)},
-                                           scale="css", type="png", timeout=1000 * max(0.1, min(_PICTURE_S, timeout_s)))
-    except (Error, TypeError, ValueError):  # the page is gone, or has replaced its document
+        async with asyncio.timeout(limit_s):
+            size = await world.call("() => [innerWidth, document.documentElement.scrollHeight]")
+            width, height = (max(1, int(side)) for side in size)
+            png: bytes = await page.screenshot(full_page=True, clip={"x": 0, "y": 0, "width": width, "height": min(height, MAX_HEIGHT)},
+                                               scale="css", type="png", timeout=1000 * limit_s)
+    except (Error, TimeoutError, TypeError, ValueError):  # the page is gone, has replaced its document, or its scripts never end
         return b""
     return png if len(png) <= max_bytes else b""
 
