@@ -190,6 +190,8 @@ def main() -> None:
     faulthandler.enable()
     if asked["arguments"] and asked["arguments"][0] in USERS:
         prepare_processes()
+    for name in os.environ.get("TEST_IMPORTS", "").split():  # modules that a test imports into the command
+        importlib.import_module(name)
     sys.argv[1:] = asked["arguments"]
     sys.path[0] = asked["folder"]
     code: object = 0

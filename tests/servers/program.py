@@ -240,6 +240,10 @@ class Program:
             self.kill()
 
 
+def parent_of(pid: int) -> int:
+    return _parents()[pid]
+
+
 def _parents() -> dict[int, int]:
     """Of every process its parent."""
     found: dict[int, int] = {}

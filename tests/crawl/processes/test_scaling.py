@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
@@ -19,8 +20,9 @@ from pipeline.crawl.processes.cores import cpu_quota, idle_core_s, usable_cores
 from pipeline.crawl.processes.memory import available_memory_bytes, free_in_groups, own_memory_bytes
 from pipeline.crawl.processes.scaling import Load, Thresholds, is_large, reason_for_one_process, reason_to_wait
 from pipeline.settings import load
+from tests.servers.commands import ForkedProcess, command_server
 from tests.servers.pages import Answer, Asked, PageSite
-from tests.servers.program import Program, alive, eventually
+from tests.servers.program import Program, alive, eventually, parent_of
 
 PAGES = 120
 WAIT_S = 60.0
@@ -115,18 +117,9 @@ def test_the_usable_cores_are_those_of_this_process() -> None:
     assert (idle_core_s() or 0.0) >= 0.0
 
 
-ONE = """
-import tests.crawl.processes.eager
-from pipeline.cli.main import main
-main()
-"""
-"""The program, whose crawls let another process join at once. A single run is forked from the command."""
-SEVERAL = """
-from pipeline.workers.forkserver import warm_up
-warm_up("tests.crawl.processes.eager")
-from pipeline.cli.main import main
-main()
-"""
+ONE = "tests.crawl.processes.eager"
+"""The module that lets crawls start another process at once. A single run is forked from the command."""
+SEVERAL = "tests.crawl.processes.eager_forkserver"
 """The same, where the runs are forked from a forkserver, as those of a service are."""
 
 
@@ -177,14 +170,15 @@ def settings(site: PageSite, more: str = "") -> str:
 
 
 class Command:
-    """`pipeline run NAME … --json` in its own process, with thresholds that every crawl reaches. names: "s" is the last of them."""
+    """`pipeline run NAME … --json`, with thresholds that every crawl reaches. names: "s" is the last of them."""
 
     def __init__(self, program: Program, names: Sequence[str]) -> None:
         self._program = program
         self.errors = ""
-        self.process = subprocess.Popen([sys.executable, "-c", SEVERAL if len(names) > 1 else ONE, "run", *names, "--json"],
-                                        cwd=program.folder, text=True, env=program.variables(),
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._files = [TemporaryFile() for _ in range(3)]  # noqa: SIM115  close() closes them
+        program.environment["TEST_IMPORTS"] = SEVERAL if len(names) > 1 else ONE
+        self.process = ForkedProcess(command_server(), ["run", *names, "--json"], program.folder, program.variables(), self._files)
+        del program.environment["TEST_IMPORTS"]
         program.watch(self.process.pid)
 
     @property
@@ -198,22 +192,31 @@ class Command:
 
     @property
     def leader(self) -> int:
-        """The process id of the leader, which is forked from the command."""
-        (found,) = (pid for pid in self._program.descendants() - self._program.children_of_the_forkserver()
-                    if Path(f"/proc/{pid}/cmdline").read_bytes() == Path(f"/proc/{self.process.pid}/cmdline").read_bytes())
+        """The process id of the leader, which is forked from the command. Only it and the forkserver lead a session there."""
+        forkservers = {parent_of(pid) for pid in self.followers}
+        (found,) = (pid for pid in self._program.descendants() - {self.process.pid, *self.followers, *forkservers} if os.getsid(pid) == pid)
         return found
 
     def has_logged(self, text: str) -> None:
         eventually(lambda: text in self.log, within_s=WAIT_S)
 
     def end(self) -> dict[str, object]:
-        out, self.errors = self.process.communicate(timeout=WAIT_S)
+        self.process.wait(WAIT_S)
+        for file in self._files:
+            file.seek(0)
+        _, out, self.errors = (file.read().decode() for file in self._files)
         try:
             *_, run = json.loads(out)
         except ValueError:
             raise AssertionError(f"{out}\n{self.errors}\n{self.log}") from None
         assert isinstance(run, dict)
         return run
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(WAIT_S)
+        for file in self._files:
+            file.close()
 
 
 @contextmanager
@@ -229,8 +232,7 @@ def started(program: Program, site: StepSite, more: str = "", *, names: Sequence
         yield command
     finally:
         site.answer(10**6)
-        with command.process:  # closes its pipes
-            command.process.kill()
+        command.close()
 
 
 def keys(program: Program) -> list[int]:

@@ -1,0 +1,5 @@
+"""Importing this module starts a forkserver whose crawls reach the thresholds of `processes = "auto"`, see eager.py."""
+
+from pipeline.workers.forkserver import warm_up
+
+warm_up("tests.crawl.processes.eager")
