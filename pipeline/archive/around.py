@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -85,7 +86,7 @@ def _newest(found: dict[str, datetime], limit: int) -> list[tuple[str, datetime]
 
 def _entries(store: Store, file: ArchiveFile, part: str) -> Iterator[cdxj.Entry]:
     wanted = part.encode()
-    with store.files.local(file.index_key).open("rb") as index:
+    with suppress(FileNotFoundError), store.files.local(file.index_key).open("rb") as index:  # merged meanwhile, or on another node
         for line in index:
             if wanted in line and not line.startswith(b"urn:"):
                 entry = cdxj.parse(line)

@@ -10,6 +10,7 @@ import hashlib
 import heapq
 import json
 import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 import pipeline
 from pipeline.archive import cdxj
@@ -35,6 +36,8 @@ _LINES = 3000
 _CHUNK_BYTES = 1024 * 1024
 _GZIP = 31
 _ATTEMPTS = 3
+_OPEN = 200
+"""How many indexes are open at once."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ def export(store: Store, spider: str, path: Path, *, now: datetime, first_day: s
             return Exported(len(wanted), len(referred), sum(file.records for file in (*referred, *wanted)), size_bytes)
         except FileNotFoundError as error:  # a day file has replaced these segments meanwhile
             if attempt == _ATTEMPTS:
-                raise ArchiveError(f"a file of the archive is missing: {error}", where=spider, fix="`pipeline doctor` says what is wrong") from error
+                nodes = sorted({file.node for file in (*referred, *wanted) if file.node})
+                raise ArchiveError(f"a file of the archive is missing: {error}", where=spider, fix=(
+                    f"files of these days are on the nodes {', '.join(nodes)}: export them there" if nodes else "`pipeline doctor` says what is wrong")) from error
     raise AssertionError("unreachable")
 
 
@@ -80,7 +85,7 @@ def _written(store: Store, spider: str, path: Path, files: Sequence[ArchiveFile]
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as out:
-            _write(out, store, spider, files, now)
+            _write(out, store, spider, files, folder=path.parent, now=now)
             out.flush()
             os.fsync(out.fileno())
         size = part.stat().st_size
@@ -92,7 +97,8 @@ def _written(store: Store, spider: str, path: Path, files: Sequence[ArchiveFile]
     return size
 
 
-def _write(out: BinaryIO, store: Store, spider: str, files: Sequence[ArchiveFile], now: datetime) -> None:
+def _write(out: BinaryIO, store: Store, spider: str, files: Sequence[ArchiveFile], *, folder: Path, now: datetime) -> None:
+    """Write the package. folder: for temporary files."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=True) as package:
         pack = _Packer(package, now)
         for file in files:
@@ -103,7 +109,7 @@ def _write(out: BinaryIO, store: Store, spider: str, files: Sequence[ArchiveFile
             if file.timestamp_key:
                 pack.copy(f"timestamps/{_name(file.timestamp_key)}", store.files.local(file.timestamp_key))
         with ExitStack() as stack:
-            indexes = [stack.enter_context(store.files.local(file.index_key).open("rb")) for file in files]
+            indexes = _indexes(store, files, folder, stack)
             blocks = _Blocks()
             pack.write(_INDEX, lambda to: blocks.write((line for line in heapq.merge(*indexes) if _NOT_MODIFIED not in line), to))
             pack.write(_INDEX_OF_INDEX, lambda to: to.write(blocks.index))
@@ -111,6 +117,22 @@ def _write(out: BinaryIO, store: Store, spider: str, files: Sequence[ArchiveFile
                 index.seek(0)
             pack.write(_PAGES, lambda to: to.writelines(_pages(heapq.merge(*indexes))))
         pack.close(f"{spider}: {files[0].day} to {files[-1].day}")
+
+
+def _indexes(store: Store, files: Sequence[ArchiveFile], folder: Path, stack: ExitStack) -> list[BinaryIO]:
+    """Open the indexes of the files, which `stack` closes. Of more than _OPEN, groups are merged first: a process may not open thousands of files."""
+    found: list[BinaryIO] = []
+    for start in range(0, len(files), _OPEN):
+        with ExitStack() as group:
+            opened = [group.enter_context(store.files.local(file.index_key).open("rb")) for file in files[start:start + _OPEN]]
+            if len(files) <= _OPEN:
+                stack.push(group.pop_all())
+                return list(opened)
+            merged = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            merged.writelines(heapq.merge(*opened))
+        merged.seek(0)
+        found.append(cast("BinaryIO", merged))
+    return found
 
 
 class _Packer:

@@ -96,11 +96,15 @@ def test_an_export_that_fails_leaves_nothing_and_says_why(archived: Store, tmp_p
 
 def test_the_index_of_a_package_has_blocks_that_a_tool_reads_one_by_one(archived: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wacz, "_LINES", 2)
+    monkeypatch.setattr(wacz, "_OPEN", 2)
     export(archived, "books", tmp_path / "books.wacz", now=NOW)
     with zipfile.ZipFile(tmp_path / "books.wacz") as package:
         blocks, (meta, *places) = package.read("indexes/index.cdx.gz"), package.read("indexes/index.idx").splitlines()
     assert meta.startswith(b"!meta 0 ")
     assert len(places) > 2
+    lines = gzip.decompress(blocks).splitlines()
+    assert lines == sorted(lines)
+    assert len(lines) == 9
     for place in places:
         key, at, text = place.split(b" ", 2)
         where = json.loads(text)

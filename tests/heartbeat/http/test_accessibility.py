@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from pipeline.heartbeat.access import AccessPolicy
+from tests.heartbeat.conftest import NOW
+from tests.heartbeat.http.test_archive_pages import archive_of_three_days, at
 from tests.heartbeat.http.test_console import fetched_rows, log_line, stored_items, world, write_log
 
 __all__ = ["world"]  # a fixture
@@ -27,11 +29,13 @@ def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_win
     _, failed = world.fill()
     live = fetched_rows(world)
     write_log(world, live, log_line(1) + log_line(2, "warning") + log_line(3, "error"))
+    archive_of_three_days(world)
     port = start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
     paths = ("/digests/books", "/spiders/books", "/spiders/idle", "/spiders/books/items", "/spiders/books/items/1", "/spiders/books/changes", "/spiders/books/downloads",
              "/spiders/books/session", "/spiders/books/item?key=nothing", f"/runs/{failed.id}", f"/runs/{live.id}",
              *(f"/runs/{live.id}/{name}" for name in ("log", "pages", "rejects", "downloads", "changes")), "/digests", "/digests/books/send", "/digests/books/left-out", "/settings",
              f"/messages/{world.sent}", f"/messages/{world.parked}", f"/messages/{world.parked}/drop", "/outbox", "/outbox/retry",
+             "/archive/books", *(at(view=view, at=NOW.isoformat()) for view in ("", "/compare")),
              "/spiders/new", "/spiders/books/edit", "/spiders/books/mend")
     found, wide = [], []
     with sync_playwright() as playwright:

@@ -41,7 +41,12 @@ def terms(text, at, **changes):
 
 @pytest.fixture
 def archived(world):
-    """A world whose archive has a page on three days, unchanged on the second, and other contents on the last."""
+    archive_of_three_days(world)
+    return world
+
+
+def archive_of_three_days(world):
+    """Archive a page on three days, unchanged on the second, and other contents on the last."""
     for ago, text in ((3, "A refund takes 14 days."), (2, "A refund takes 14 days."), (1, "A refund takes 30 days.")):
         at = NOW - ago * DAY
         add_segment(world.store, terms(text, at), now=at)
@@ -54,7 +59,6 @@ def archived(world):
             ("/svg", b"<svg onload=alert(1)>", "image/svg+xml", (), {}), ("/packed", gzip.compress(b"<p>unpacked</p>"), "text/html", ((b"Content-Encoding", b"gzip"),), {}),
             ("/app", b"<div id=root></div>", "text/html", (), {"rendered": RenderedPage(b"<html><body><p>built by a script</p><script>alert(1)</script></body></html>", PNG)}))]
     add_segment(world.store, *others, now=NOW)
-    return world
 
 
 def at(url=URL, view="", **query):
@@ -94,7 +98,7 @@ def test_a_page_is_shown_as_it_was_at_a_time_with_where_it_comes_from_and_what_w
 
 
 def test_the_pages_before_and_after_a_change_are_beside_each_other_and_linked_from_the_change(browser, archived):
-    run = archived.run("now", 86400 + 60)
+    run = archived.run("now", 86400)  # it begins in the second in which the page was archived
     with archived.store.write() as connection:
         connection.execute(insert(changes), [
             {"run_id": run.id, "spider": "books", "key": "terms", "kind": kind, "at": NOW - DAY, "before": {"a": 1}, "after": {"a": 2}, "page_url": url}

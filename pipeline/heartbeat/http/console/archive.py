@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -87,10 +87,15 @@ class ArchiveViews:
                                      url=partial(_url, wanted.spider))
 
     async def _start_of_run(self, request: web.Request, wanted: _Wanted) -> datetime | None:
-        """Return when the run began that the query names: what was archived earlier is what was before it. None if the run is no longer stored."""
+        """Return the time just before the run that the query names began. None if the run is no longer stored.
+
+        The index has times without fractions of a second, and the first page of a run is often fetched in the second in which the run begins.
+        """
         number = number_in(request.query.get("before_run", ""))
         run = await in_request_thread(runs.get_run, self._actions.store, number) if number is not None else None
-        return run.started_at or run.created_at if run is not None and run.spider == wanted.spider else None
+        if run is None or run.spider != wanted.spider:
+            return None
+        return (run.started_at or run.created_at).replace(microsecond=0) - timedelta(microseconds=1)
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         return _frame(await self._from_page(request, lambda archive, page: archive.html_of(page, self._actions.mask)), "text/html")
