@@ -62,6 +62,7 @@ class ChangeText:
         lines = [f"{change.kind.value} ({change.spider}): {title}"]
         if change.kind is ChangeKind.CHANGED:
             lines += self._changed(change, display)
+            lines += self._unchanged(change, title, display)
         else:
             lines += self._plain(data, title, display)
         text = "\n".join(lines)
@@ -91,6 +92,15 @@ class ChangeText:
                 for place in places(before, after, most=_MAX_PLACES, limit=_MAX_PLACE)[0]:
                     yield from (f"  {sign} {text}" for sign, kind in (("-", "old"), ("+", "new"))
                                 if (text := clean_line("".join(span.text for span in place.spans if span.kind in ("same", kind)))))
+
+    def _unchanged(self, change: Change, title: str, display: DisplayTable) -> Iterator[str]:
+        """Yield the other fields in short. A condition may be about them: "a flat in Berlin gets cheaper"."""
+        changed = set(change.fields)
+        names = _in_order([name for name in change.after if name not in changed and _is_shown(name, display)], display)
+        for name in names[:_MAX_FIELDS]:
+            value = clean_line(self._masked(change.after[name]), _SHORT)
+            if value and value != title:
+                yield f"{self._clean(name, _MAX_NAME)}: {value} (as before)"
 
     def _plain(self, data: Mapping[str, Any], title: str, display: DisplayTable) -> Iterator[str]:
         for name in _in_order(list(data), display)[:_MAX_FIELDS]:

@@ -31,8 +31,8 @@ def test_a_new_and_a_changed_item_are_written_in_a_few_lines(settings_from: Sett
     settings = settings_from(AI)
     new = _change({}, {"title": "Emma", "price": 12.0, "url": "https://site.test/emma", "note": None}, ChangeKind.NEW)
     assert _text(settings, new) == "new (books): Emma\ntitle: Emma\nprice: 12" or _text(settings, new) == "new (books): Emma\nprice: 12"
-    changed = _change({"title": "Emma", "price": 12.0, "stock": "yes"}, {"title": "Emma", "price": 9.5, "stock": None})
-    assert _text(settings, changed) == "changed (books): Emma\nprice: 12 -> 9.5\nstock: yes -> (nothing)"
+    changed = _change({"title": "Emma", "city": "Bath", "price": 12.0, "stock": "yes"}, {"title": "Emma", "city": "Bath", "price": 9.5, "stock": None})
+    assert _text(settings, changed) == "changed (books): Emma\nprice: 12 -> 9.5\nstock: yes -> (nothing)\ncity: Bath (as before)"
 
 
 def test_of_a_long_text_only_the_places_that_differ_are_shown(settings_from: SettingsFrom) -> None:
