@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import ref
 
 from pipeline.ai.personal_data import PersonalDataMask
 from pipeline.ai.prompt import Record
@@ -22,6 +24,8 @@ __all__ = ["MAX_CHARACTERS", "ChangeText", "Record", "shown_display"]
 
 MAX_CHARACTERS = 1500
 """The maximum length of a change."""
+_KEPT_TEXTS = 500
+"""How many texts are kept: a change is first identified by the fingerprint of its text, and then sent."""
 _MAX_FIELD = 400
 _MAX_TITLE = 200
 _MAX_READ = 20_000
@@ -45,6 +49,7 @@ class ChangeText:
         ai = settings.ai
         self._personal = PersonalDataMask(ai.mask, ai.mask_patterns) if ai is not None else PersonalDataMask(())
         self._displays: dict[str, DisplayTable] = {}
+        self._texts: OrderedDict[int, tuple[ref[Change], str]] = OrderedDict()
 
     def of(self, change: Change, number: int) -> Record:
         """Return the record of a change. number: the number by which the answer refers to it."""
@@ -56,6 +61,16 @@ class ChangeText:
 
     def text(self, change: Change) -> str:
         """Return a change as text: a line with its kind, spider and title, and a line for each field; at most MAX_CHARACTERS characters."""
+        known = self._texts.get(change.id)
+        if known is not None and known[0]() is change:
+            return known[1]
+        text = self._written(change)
+        self._texts[change.id] = (ref(change), text)
+        if len(self._texts) > _KEPT_TEXTS:
+            self._texts.popitem(last=False)
+        return text
+
+    def _written(self, change: Change) -> str:
         display = self._display(change.spider)
         data = {name: value for name, value in data_of(change).items() if _is_shown(name, display)}
         title = self._clean(title_of(data, self._key(change, display)), _MAX_TITLE)

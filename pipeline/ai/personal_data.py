@@ -16,9 +16,12 @@ HIDDEN = "[hidden]"
 TIME_LIMIT_S = 0.25
 """The time limit for one pattern on one text, in seconds. A text on which a pattern takes longer is replaced as a whole."""
 
-_AT = r"(?:@|＠|\s?[(\[{]\s?(?:at|ät|AT|@)\s?[)\]}]\s?)"
-_DOT = r"(?:\.|\s?[(\[{]\s?(?:dot|punkt|point|DOT|\.)\s?[)\]}]\s?)"
-_EMAIL = regex.compile(rf"[\p{{L}}\p{{N}}.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}{_AT}[\p{{L}}\p{{N}}-]{{1,63}}(?:{_DOT}[\p{{L}}\p{{N}}-]{{1,63}})*+")
+_AT = r"(?:@|＠|\s?[(\[{]\s?(?:at|ät|@)\s?[)\]}]\s?)"
+_DOT = r"(?:\.|\s?[(\[{]\s?(?:dot|punkt|point|\.)\s?[)\]}]\s?)"
+_EMAIL = regex.compile(rf"[\p{{L}}\p{{N}}.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}{_AT}[\p{{L}}\p{{N}}-]{{1,63}}(?:{_DOT}[\p{{L}}\p{{N}}-]{{1,63}})*+", regex.IGNORECASE)
+
+_ANY_AT = regex.compile(r"[@＠]|[(\[{]\s?(?:at|ät)\s?[)\]}]", regex.IGNORECASE)
+"""Matches what every address has, and is many times as fast as the search for whole addresses."""
 
 _LETTER = r"\p{Latin}\p{Cyrillic}\p{Greek}\p{Arabic}\p{Hebrew}"
 """Letters of scripts with spaces between words. In others, a number may follow a letter directly."""
@@ -94,7 +97,7 @@ class PersonalDataMask:
 
 
 def _without_addresses(text: str) -> str:
-    return _EMAIL.sub(HIDDEN, text, timeout=TIME_LIMIT_S) if "@" in text or "＠" in text or "t" in text.lower() else text
+    return _EMAIL.sub(HIDDEN, text, timeout=TIME_LIMIT_S) if _ANY_AT.search(text) is not None else text
 
 
 def _without_phones(text: str) -> str:

@@ -13,7 +13,7 @@ MASK = PersonalDataMask(("email", "phone", "iban", "card"))
 HIDDEN_TEXTS = [
     # e-mail addresses
     "jane.doe@example.com", "jane+news@mail.example.co.uk", "jürgen@müller.example", "иван@пример.рф", "张伟@例子.中国", "jane (at) example (dot) com",
-    "jane [at] example.org", "jane＠example.com", "o'neil@example.ie", "root@localhost",
+    "jane [at] example.org", "jane [AT] example [DOT] org", "jane＠example.com", "o'neil@example.ie", "root@localhost",
     # phone numbers with the number of the country
     "+49 30 123456", "+49 (0)30 123456-78", "+49-171-1234567", "0049 171 1234567", "+1 212 555 0123", "+1-212-555-0123", "+1 (212) 555-0123", "+44 20 7946 0958",
     "+44 (0)20 7946 0958", "+33 1 23 45 67 89", "+33123456789", "+86 138 1234 5678", "+8613812345678", "+81 3-1234-5678", "+7 (495) 123-45-67", "+39 06 1234 5678",
