@@ -69,9 +69,8 @@ class SegmentWriter:
 
         Pages that were held before without a call of `keep` remain on the disk, and become a segment by `repair`.
         """
-        if self._held and self._spool is not None:
-            self._spool.abandon()
-            self._spool = None
+        if self._held:
+            self._leave_spool()
         self._held = []
         if not any(pages):
             return
@@ -109,12 +108,7 @@ class SegmentWriter:
     def close(self) -> list[ClosedSegment]:
         """Close the files, and return the segments that were written since the beginning. A segment that cannot be closed is left for `repair`."""
         self._close_segment()
-        if self._spool is not None:
-            if self._held:  # between hold and keep: evidence is rather kept
-                self._spool.abandon()
-            else:
-                self._spool.remove()
-            self._spool = None
+        self._leave_spool()
         if self._originals is not None:
             self._originals.close()
             self._originals = None
@@ -130,6 +124,7 @@ class SegmentWriter:
         if day == self._day:
             return
         self._close_segment()
+        self._leave_spool()  # its name must not say that the day before is still written
         run = "" if self._run_id is None else f"-r{self._run_id}"
         self._day, self._name = day, f"{day}-{now.astimezone(UTC):%H%M%S}{run}-{token_hex(6)}"
         self._warcinfo = self._records.warcinfo(f"{self._name}.warc.gz", now)
@@ -177,6 +172,14 @@ class SegmentWriter:
                 urls |= {DOM + url, VIEW + url}
         found = self._originals.find(urls, now)
         return (lambda url: new.get(url) or found.get(url)) if with_own else found.get, new
+
+    def _leave_spool(self) -> None:
+        """Remove the spool. If pages are held of which nothing was said, leave it for `repair`: evidence is rather kept."""
+        spool, self._spool = self._spool, None
+        if spool is not None and self._held:
+            spool.abandon()
+        elif spool is not None:
+            spool.remove()
 
     def _close_segment(self) -> None:
         part, self._part = self._part, None

@@ -77,6 +77,9 @@ def test_only_the_kept_pages_of_a_batch_are_in_the_segment(tmp_path: Path) -> No
     for names in ("abc", "def"):
         segments.hold([[exchange(f"/{name}")] for name in names], NOW)
         segments.keep([1])
+    segments.hold([[exchange("/g")]], NOW + timedelta(days=1))
+    assert [part.name[:10] for part in unfinished(tmp_path)] == ["2026-12-01"]  # nothing says that the day before is still written
+    segments.keep([])
     [closed] = segments.close()
     assert agrees(closed) == ["https://www.books.example/b", "https://www.books.example/e"]
     assert not unfinished(tmp_path)
