@@ -16,7 +16,7 @@ import httpx2
 import openai
 
 from pipeline import __version__
-from pipeline.ai.client_errors import translated
+from pipeline.ai.client_errors import short_said, translated
 from pipeline.ai.errors import ModelError, Reason
 from pipeline.ai.transport import BoundedTransport
 
@@ -53,8 +53,11 @@ class ChatClient:
         def answer(client: openai.OpenAI) -> Completion:
             shown: Any = messages  # the parameters vary with what the server accepts
             with client.chat.completions.with_streaming_response.create(model=self._model, messages=shown, stream=True, **parameters) as response:
-                if "json" in response.headers.get("content-type", ""):  # a server that does not stream
+                kind = response.headers.get("content-type", "").lower()
+                if "json" in kind:  # a server that does not stream
                     return _whole(response.read())
+                if "event-stream" not in kind:
+                    raise _nonsense()
                 return _streamed(response.parse())
 
         return self._within(timeout_s, answer)
@@ -126,13 +129,16 @@ def _streamed(stream: Iterable[object]) -> Completion:
 def _whole(body: bytes) -> Completion:
     """Read an answer that was sent as one JSON object."""
     completion = json.loads(body, object_hook=lambda members: SimpleNamespace(**members))
+    if (failed := getattr(completion, "error", None)) is not None:
+        said = short_said(failed if isinstance(failed, str) else getattr(failed, "message", ""))
+        raise ModelError(f"the server of the language model failed{f': “{said}”' if said else ''}", reason=Reason.SERVER_ERROR, retry=True, sent=True)
     choice = _first(getattr(completion, "choices", None))
     message = getattr(choice, "message", None)
     if getattr(message, "refusal", None):
         raise _refused()
     text = getattr(message, "content", None)
     if not isinstance(text, str):
-        raise ModelError("the language model answered with something else than was asked for", reason=Reason.NONSENSE, sent=True)
+        raise _nonsense()
     if len(text) > MAX_ANSWER_CHARACTERS:
         raise _too_long()
     return _finished(text, getattr(choice, "finish_reason", None), getattr(completion, "usage", None))
@@ -154,6 +160,10 @@ def _finished(text: str, finish: object, usage: object) -> Completion:
 
 def _refused() -> ModelError:
     return ModelError("the language model refused to answer", reason=Reason.REFUSED, sent=True)
+
+
+def _nonsense() -> ModelError:
+    return ModelError("the language model answered with something else than was asked for", reason=Reason.NONSENSE, sent=True)
 
 
 def _too_long() -> ModelError:

@@ -82,7 +82,7 @@ def translated(error: BaseException, where: str) -> ModelError:
             reason, sentence, retry = Reason.SERVER_ERROR, "the server of the language model failed", True
         sentence += f": HTTP {root.status_code}{said_by(root)}"
     elif isinstance(root, openai.APIError) and type(root) is openai.APIError:
-        sentence += f": “{_short(root.message)}”"
+        sentence += f": “{short_said(root.message)}”"
     fix = _CERTIFICATE_FIX if isinstance(root, ssl.SSLCertVerificationError) else _FIXES.get(reason, "")
     return ModelError(sentence, where=where, fix=fix, retry=retry, reason=reason, retry_after_s=_retry_after(root), sent=sent)
 
@@ -100,13 +100,13 @@ def said_by(error: openai.APIStatusError) -> str:
     """Return what the server said with an error status, as “text” after a comma; "" if it said nothing."""
     body = error.body
     said = body.get("message") or body.get("error") or body.get("detail") if isinstance(body, Mapping) else body
-    text = _short(said) if isinstance(said, str) else ""
+    text = short_said(said)
     return f", “{text}”" if text else ""
 
 
-def _short(text: str) -> str:
-    """Return what a server said as a mail shows it between quotation marks: plain text without URLs."""
-    return plain(text.replace("”", "\"").replace("“", "\""), _MAX_SAID)
+def short_said(text: object) -> str:
+    """Return what a server said as a mail shows it between quotation marks: plain text without URLs; "" if it is no text."""
+    return "" if not isinstance(text, str) else plain(text.replace("”", "\"").replace("“", "\""), _MAX_SAID)
 
 
 def _retry_after(error: BaseException) -> float:

@@ -88,7 +88,10 @@ FAILURES: dict[str, tuple[Answer, Reason, int]] = {
     "an event that is another JSON": (Answer(body=b'data: [1, {"choices": 7}]\n\ndata: {"choices": 7}\n\ndata: {"choices": [7]}\n\n',
                                              headers=(("Content-Type", "text/event-stream"),)), Reason.CUT, 2),
     "events that are no UTF-8": (Answer(body=b"data: \xff\xfe\n\n", headers=(("Content-Type", "text/event-stream"),)), Reason.NONSENSE, 2),
-    "HTML": (Answer(body=b"<html>hello", headers=(("Content-Type", "text/html"),)), Reason.CUT, 2),
+    "HTML": (Answer(body=b"<html>hello", headers=(("Content-Type", "text/html"),)), Reason.NONSENSE, 2),
+    "an error with status 200": (Answer(body=b'{"error": {"message": "model is loading"}}'), Reason.SERVER_ERROR, 2),
+    "an error with status 200 as a text": (Answer(body=b'{"error": "model is loading"}'), Reason.SERVER_ERROR, 2),
+    "an error with status 200 without a text": (Answer(body=b'{"error": [7]}'), Reason.SERVER_ERROR, 2),
     "JSON that is no completion": (Answer(body=b'{"choices": "none"}'), Reason.NONSENSE, 2),
     "a list of choices that is empty": (Answer(body=b'{"choices": []}'), Reason.NONSENSE, 2),
     "a broken JSON document": (Answer(body=b'{"choices": '), Reason.NONSENSE, 2),
@@ -110,6 +113,17 @@ def test_a_hostile_answer_is_an_error_with_its_reason(model_of: ModelOf, store: 
     with store.read() as connection:
         rows = connection.execute(select(ai_requests)).all()
     assert [(row.state, row.error) for row in rows] == [("failed", error.what)] * requests
+
+
+def test_a_missing_package_is_said_and_nothing_is_sent(model_of: ModelOf, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.ai.open_client.is_installed", lambda: False)
+    with LanguageModelServer(lambda _: GOOD) as server, pytest.raises(ModelError) as raised:
+        _ask(model_of(server))
+    assert (raised.value.reason, raised.value.final, server.requests) == (Reason.NOT_INSTALLED, True, [])
+    assert str(raised.value) == "the package openai is not installed; run `pip install 'crawl-to-inbox[ai]'`"
+    assert all(part.is_known for part in reasons("en").parts(str(raised.value)))
+    with store.read() as connection:
+        assert connection.execute(select(ai_requests.c.error)).scalars().all() == ["the package openai is not installed"]
 
 
 def test_a_server_that_is_down_delays_a_digest_only_once(model_of: ModelOf, store: Store) -> None:
