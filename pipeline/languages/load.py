@@ -48,6 +48,12 @@ def _read(texts: type[AnyTexts], section: str, language: str, folder: Path) -> A
     return texts(lang=language, **values)
 
 
+@cache
+def _shipped(path: Path) -> dict[str, Any]:
+    """Return the tables of a file of the program, which is read several times and never changes."""
+    return tomllib.loads(path.read_text("utf-8"))
+
+
 class LanguageFile:
     """The TOML file of a language. Its methods raise UsageError that names the file and the key."""
 
@@ -55,7 +61,7 @@ class LanguageFile:
         self._language = language
         self._path = folder / f"{language}.toml"
         try:
-            self._tables: dict[str, Any] = tomllib.loads(self._path.read_text("utf-8"))
+            self._tables = _shipped(self._path) if folder == FOLDER else tomllib.loads(self._path.read_text("utf-8"))
             locale_of(language)
         except tomllib.TOMLDecodeError as error:
             raise self._problem(str(error), "correct this line") from error

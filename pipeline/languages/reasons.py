@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from pipeline.languages import figures
@@ -49,16 +49,25 @@ class Part:
 class _Pattern:
     """The pattern of a message, and its text in another language.
 
-    regex, loose: in `regex` a reason inside the message ends at "; ", in `loose` it may go on. weight: how many characters of the pattern
-    are not placeholders. wraps: whether the pattern adds something to another message.
+    text: the pattern as en.toml has it. weight: how many characters of the pattern are not placeholders. wraps: whether the pattern adds
+    something to another message.
     """
 
-    regex: re.Pattern[str]
-    loose: re.Pattern[str]
+    text: str
     phrase: Phrase
     is_fix: bool
     weight: int
     wraps: bool
+
+    @cached_property  # there are hundreds, and a check of the settings needs none of them
+    def regex(self) -> re.Pattern[str]:
+        """A regular expression in which a reason inside the message ends at "; "."""
+        return re.compile(_expression(self.text, _SHAPES["reason"])[0], re.DOTALL)
+
+    @cached_property
+    def loose(self) -> re.Pattern[str]:
+        """The same, in which a reason inside the message may go on."""
+        return re.compile(_expression(self.text, ".+")[0], re.DOTALL)
 
 
 class _Mode(Enum):
@@ -151,7 +160,7 @@ class Reasons:
         return values
 
 
-def pattern_of(text: str, reason: str = _SHAPES["reason"]) -> tuple[re.Pattern[str], int]:
+def _expression(text: str, reason: str) -> tuple[str, int]:
     """Return the regular expression of a pattern in en.toml, and how many of its characters are not placeholders.
 
     reason: what the placeholder {reason} matches.
@@ -169,7 +178,7 @@ def pattern_of(text: str, reason: str = _SHAPES["reason"]) -> tuple[re.Pattern[s
             expression += f"(?:{words})" if words else r"(?:s|es|\(s\))?"
         end = token.end()
     rest = _unescaped(text[end:])
-    return re.compile(expression + re.escape(rest), re.DOTALL), weight + len(rest)
+    return expression + re.escape(rest), weight + len(rest)
 
 
 def _unescaped(text: str) -> str:
@@ -185,8 +194,8 @@ def reasons(language: str, folder: Path = FOLDER) -> Reasons:
     for table in ("reasons", "fixes"):
         known = english.any_table(table)
         for key, phrase in other.phrases(table, other.table(table, known), known).items():
-            regex, weight = pattern_of(known[key])
+            _, weight = _expression(known[key], "")
             wraps = known[key].startswith("{reason}") or weight <= len(": ")
-            patterns.append(_Pattern(regex, pattern_of(known[key], ".+")[0], phrase, table == "fixes", weight, wraps))
+            patterns.append(_Pattern(known[key], phrase, table == "fixes", weight, wraps))
     writing = other.writing()
     return Reasons(patterns, language, original=Phrase(writing["original"], language), separator=writing["separator"], colon=writing["place"])
