@@ -67,7 +67,7 @@ _WORDS = {
     "str": "text", "bool": "true or false", "int": "whole number", "float": "number", "Any": "any value", "Duration": "duration",
     "Size": "size", "Secret": "secret", "HttpUrl": "URL", "HttpsUrl": "URL", "UnsubscribeUrl": "URL", "Address": "e-mail address", "ZoneName": "time zone", "Network": "network",
     "PathTemplate": "path template", "Selector": "selector", "Rule": "selector", "Schedules": "schedule, or list of schedules",
-    "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours", "ModelSummaryKey": "true, false or a question", "Names": "text, or list of texts",
+    "Start": "URL or request", "Pairs": "table or list of pairs", "ConditionText": "condition", "QuietHours": "hours", "ModelSummaryKey": "true, false or a question", "Intent": "sentence", "Names": "text, or list of texts",
     "CatchUp": "true, false or duration", "ProcessCount": "`\"auto\"` or whole number, 1 to 16", "JsonField": "JSON value", "MinChange": "percentage or number", "Day": "date",
     "DayTexts": "list of days", "GoodDirections": "`\"up\"`, `\"down\"` or table of them", "Proxy": "URL, table or list of them", "KeepTable": "retention rule", "RequestTable": "request",
     "Render": "`\"browser\"` or table", "Visual": "true, false or table", "Archive": "true, false, `\"changed\"` or table", "Blocked": "text",

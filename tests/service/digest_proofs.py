@@ -54,6 +54,22 @@ def where(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert [mail.told for mail in mails] == [{"Gamma chair"}, {"Gamma chair", "Delta sofa"}]
 
 
+@digest('to = ["only_if@example.com"]\nonly_if = "it is no table"\n[[groups]]\nto = ["lamps@example.com"]\nonly_if = "it is a lamp"', first=2, second=2)
+def only_if(mails: Sequence[Mail], _inbox: Inbox) -> None:
+    told = [(mail["To"], mail.told) for mail in mails]
+    assert sorted(told, key=str) == sorted([
+        ("only_if@example.com", {"Alpha lamp", "Gamma chair"}), ("lamps@example.com", {"Alpha lamp"}),
+        ("only_if@example.com", {"Alpha lamp", "Gamma chair", "Delta sofa"}), ("lamps@example.com", {"Alpha lamp"})], key=str)
+    assert "1 change was left out: a language model judged that it does not meet “it is no table”" in mails[0].text
+    assert f"{PUBLIC_URL}/digests/only_if/left-out?of=" in mails[0].text
+
+
+@digest('to = ["model_summary@example.com"]\nsummary = "what is new"\n[[groups]]\nto = ["plain@example.com"]\nsummary = false', first=2, second=2)
+def model_summary(mails: Sequence[Mail], _inbox: Inbox) -> None:
+    for mail in mails:
+        assert ("This is what matters. [1]" in mail.text) is (mail["To"] == "model_summary@example.com")
+
+
 @digest('where = ["price < before"]', first=0)
 def where_before(mails: Sequence[Mail], _inbox: Inbox) -> None:
     assert mails[0].told == {"Alpha lamp"}

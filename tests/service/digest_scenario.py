@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from tests.servers.language_model import AskedModel
 from tests.servers.pages import Answer, PageSite
 
 PROGRAM = b"MZ" + bytes(50)
@@ -43,6 +44,14 @@ def open_shop(site: PageSite) -> None:
 def change_shop(site: PageSite) -> None:
     """One price falls, one rises, one item is gone, and one is new."""
     show(site, {"Alpha lamp": ("£8.00", "3 left"), "Beta table": ("£25.00", "sold out"), "Delta sofa": ("£40.00", "in stock")})
+
+
+def answer_of_model(asked: AskedModel) -> dict[str, Any]:
+    """What the language model answers: a verdict on each record by the words of the condition, or a summary of the first record."""
+    if "verdicts" not in asked.schema.get("properties", {}):
+        return {"claims": [{"text": "This is what matters.", "items": [1]}], "order": []}
+    wanted = (lambda text: "lamp" in text) if "it is a lamp" in asked.system else (lambda text: "table" not in text)
+    return {"verdicts": [{"number": number, "tell": wanted(text), "reason": "by its name"} for number, text in asked.records.items()]}
 
 
 PUBLIC_URL = "https://pipeline.example.com"

@@ -25,6 +25,7 @@ from pipeline.settings import DigestTable
 from pipeline.settings.models.digest import GroupTable
 from pipeline.settings.models.mail import AlertsTable, MailTable
 from pipeline.store.mail.alerts import AlertKind
+from tests.servers.language_model import LanguageModelServer
 from tests.servers.pages import Answer, PageSite
 from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually
@@ -35,6 +36,7 @@ from tests.service.digest_scenario import (
     PUBLIC_URL,
     Inbox,
     Mail,
+    answer_of_model,
     change_shop,
     open_shop,
     settings_of_spiders,
@@ -93,13 +95,13 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
     jar.save()
     program, hour = Program(folder, free_port()), time.gmtime().tm_hour
     program.environment["MAIL_PASSWORD"] = "hunter2"
-    with PageSite() as site, SmtpServer(users={"news": "hunter2"}) as server:
+    with PageSite() as site, SmtpServer(users={"news": "hunter2"}) as server, LanguageModelServer(answer_of_model) as model:
         open_shop(site)
         for name in ("HOOK", "OPS", "DOWN"):
             program.environment[name] = f"json://{site.host}/channel/{name}"
             site.pages[f"/channel/{name}"] = Answer("", 503 if name == "DOWN" else 200)
         quiet, loud = (f"{(hour + begin) % 24:02}:00-{(hour + begin + 3) % 24:02}:00" for begin in (-1, 11))
-        program.write(MAIL.format(port=server.port) + settings_of_spiders(site) + "".join(
+        program.write(model.settings() + MAIL.format(port=server.port) + settings_of_spiders(site) + "".join(
             digest.settings.replace("QUIET", quiet) for digest in DIGESTS.values()))
         settings = folder / "settings.toml"
         settings.write_text(settings.read_text().replace("[heartbeat]", f'[heartbeat]\npublic_url = "{PUBLIC_URL}"'))

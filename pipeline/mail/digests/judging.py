@@ -18,6 +18,7 @@ from pipeline.ai.change_text import ChangeText
 from pipeline.ai.errors import ModelError
 from pipeline.ai.language_model import LanguageModel
 from pipeline.errors import PipelineError
+from pipeline.mail.digests.content_hash import ContentHashes
 from pipeline.mail.digests.verdicts import Verdict, Verdicts, instructions, verdicts_by_number
 from pipeline.model import Change
 from pipeline.settings import DigestTable, RecipientsTable, Settings
@@ -106,7 +107,7 @@ class Judge:
         Raises StoreError, LeaseLostError.
         """
         try:
-            found = self._left_out(changes, questions, ChangeText(self._settings, table), table.language)
+            found = self._left_out(changes, questions, table)
         except (PipelineError, OSError):
             raise  # the store or the disk caused the error, or another process builds the digest
         except Exception as error:
@@ -117,15 +118,16 @@ class Judge:
             logger.warning("the digest %s tells %d changes that were not judged by %r: %s", self._name, count, question, why)
         return found
 
-    def _left_out(self, changes: Iterable[Change], questions: Sequence[str], text: ChangeText, language: str) -> LeftOut:
+    def _left_out(self, changes: Iterable[Change], questions: Sequence[str], table: DigestTable) -> LeftOut:
         found, unread = LeftOut(), iter(changes)
+        text, hashes = ChangeText(self._settings, table), ContentHashes(self._settings, table)
         while read := list(islice(unread, READ)):
-            subjects = {change.id: (change.id, text.fingerprint(change)) for change in read}
+            subjects = {change.id: (change.id, hashes(change)) for change in read}
             told = list(read)
             excluded: dict[int, str] = {}
             not_judged: dict[int, tuple[str, str]] = {}
             for question in questions:
-                judged, failed = self._judged(told, subjects, text, question, language)
+                judged, failed = self._judged(told, subjects, text, question, table.language)
                 excluded |= {change.id: question for change in told if (known := judged.get(subjects[change.id])) is not None and not known.told}
                 told = [change for change in told if change.id not in excluded]
                 for change in told:
@@ -143,13 +145,13 @@ class Judge:
         """Return the judgements of changes, and by the id of a change why the model could not be asked about it."""
         judged = stored_judgements(self._store, self._name, question, [subjects[change.id] for change in changes])
         open_changes = dict(enumerate((change for change in changes if subjects[change.id] not in judged), 1))
-        if self._model is None:
-            return judged, {change.id: NO_MODEL for change in open_changes.values()}
+        if self._model is None or self._ended:
+            return judged, {change.id: self._ended or NO_MODEL for change in open_changes.values()}
         failed: dict[int, str] = {}
         task = instructions(question, language)
         for records in self._model.batches(task, [text.of(change, number) for number, change in open_changes.items()], Verdicts, most=MAX_RECORDS):
             batch = {record.number: open_changes[record.number] for record in records}
-            why = self._ended
+            why: str = self._ended
             if not why:
                 self._renew()
                 try:

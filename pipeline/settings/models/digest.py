@@ -8,7 +8,7 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.registry import ATTACHMENT_FORMATS
@@ -47,6 +47,15 @@ def _summary(value: object) -> object:
                               "such as \"which conferences were announced, and where\"", {"found": _cut(repr(value)), "most": MAX_QUESTION})
 
 
+def _intent(value: object) -> object:
+    """Return a condition in words without white space around it."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str) and 3 <= len(text) <= MAX_QUESTION and "\n" not in text:
+        return text
+    raise PydanticCustomError("only_if", "{found} is not a condition in words; write a sentence of 3 to {most} characters on one line, "
+                              "such as \"a price falls or something new is free\"", {"found": _cut(repr(value)), "most": MAX_QUESTION})
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
@@ -58,7 +67,7 @@ else:  # type checkers do not support a computed Literal
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 ModelSummaryKey = Annotated[bool | str, BeforeValidator(_summary)]
-Intent = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION)]
+Intent = Annotated[str, BeforeValidator(_intent)]
 QuietHours = Annotated[tuple[time, time], BeforeValidator(_quiet), WithJsonSchema({"type": "string"})]
 
 

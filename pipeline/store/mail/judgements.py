@@ -19,7 +19,7 @@ Subject = tuple[int, str]
 
 @dataclass(frozen=True)
 class Judgement:
-    """The answer of a language model for one change. content_hash: of what it was shown. reason: of the model, as plain text."""
+    """The answer of a language model for one change. content_hash: of the fields that it was shown. reason: of the model, as plain text."""
 
     change_id: int
     content_hash: str

@@ -104,7 +104,7 @@ def torture(folder: Path, rounds: int, seed: int) -> Tally:
     rng, tally = random.Random(seed), Tally()
     store = open_store(folder / "var")
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["openai.resources.chat", "pipeline.ai.client", "pipeline.mail.digests.build", "tests.mail.judging.torture"])
+    processes.set_forkserver_preload(["openai.resources.chat", "pipeline.ai.client", "pipeline.mail.digests.build"])
     script = Script(store)
     with LanguageModelServer(script) as server:
         (folder / "settings.toml").write_text(
