@@ -36,6 +36,7 @@ _ADDRESSES = frozenset({"href", "xlink:href", "src", "srcset", "imagesrcset", "a
 _IMAGE_DATA = re.compile(r"\s*+data:image/(?:png|jpeg|gif|webp|avif|bmp|x-icon|vnd\.microsoft\.icon)[;,]", re.IGNORECASE)
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:-]{2,40})", re.IGNORECASE)
 _HEADER_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9_:-]{2,40})", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
 _SEARCHED_BYTES = 4096
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _LIKE_BROWSERS = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "iso8859-9": "cp1254"}
@@ -93,7 +94,7 @@ def visible_text(text: str) -> str:
     found: list[str] = []
     text, at = text[:MAX_CHARACTERS], 0
     while (tag := _TAG.search(text, at)) is not None:
-        found.append(html.unescape(text[at:tag.start()]))
+        found.append(_SPACE.sub(" ", html.unescape(text[at:tag.start()])))
         at = tag.end()
         name = (tag["name"] or "").lower()
         if name and name not in _INLINE:
@@ -101,7 +102,7 @@ def visible_text(text: str) -> str:
         if name in _UNSEEN and not tag["end"]:
             end = _UNSEEN[name].search(text, at)
             at = end.start() if end else len(text)
-    found.append(html.unescape(text[at:]))
+    found.append(_SPACE.sub(" ", html.unescape(text[at:])))
     return "\n".join(line for line in (" ".join(each.split()) for each in "".join(found).split("\n")) if line)
 
 

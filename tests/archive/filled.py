@@ -16,7 +16,12 @@ def add_segment(store: Store, *pages: Sequence[Exchange], now: datetime, spider:
     """Archive pages as one process does, and return the file."""
     closed = segment(store.files.root / "archive" / spider / "segments", *pages, now=now, **options)
     key, index_key = (path.relative_to(store.files.root).as_posix() for path in (closed.path, closed.index_path))
-    add(store, NewFile(spider, closed.day, SEGMENT, key, index_key, closed.size_bytes, closed.index_path.stat().st_size, closed.records, closed.sha256, closed.oldest_day), now=now)
+    index_bytes = closed.index_path.stat().st_size
+    for path, own in ((closed.path, key), (closed.index_path, index_key)):
+        if store.files.is_remote:
+            store.files.write(own, path.read_bytes())
+            path.unlink()
+    add(store, NewFile(spider, closed.day, SEGMENT, key, index_key, closed.size_bytes, index_bytes, closed.records, closed.sha256, closed.oldest_day), now=now)
     return next(file for file in files_of(store, spider) if file.key == key)
 
 

@@ -8,6 +8,7 @@ implement all kinds.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,13 @@ class Store:
         self.files = files or LocalFiles(data_dir)
         self.owner = new_owner()
         """The name under which this Store object takes leases."""
+
+    @property
+    def quick(self) -> Store:
+        """The same store for callers that rather fail within seconds than wait for an object store that is down."""
+        found = copy.copy(self)
+        found.files = self.files.quick
+        return found
 
     def use_queues(self, queues: Mapping[str, str]) -> None:
         """Set the queue of each spider whose runs do not have the default queue. New runs get the queue of their spider."""

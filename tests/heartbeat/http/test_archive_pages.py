@@ -23,6 +23,7 @@ from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.http.console import archive as views
 from pipeline.model import RenderedPage
 from pipeline.store.database.schema import changes
+from pipeline.store.files.archive_files import files_of, note_timestamp
 from tests.archive.exchanges import exchange
 from tests.archive.filled import add_segment, close_day
 from tests.heartbeat.conftest import NOW
@@ -156,6 +157,13 @@ def test_the_days_and_pages_of_an_archive_are_listed_searched_and_saved(browser,
     saved = browser.get(browser.base + rows[-1].cssselect("a")[0].get("href"), timeout=10)
     assert saved.headers["Content-Disposition"] == f"attachment; filename*=UTF-8''books-{NOW - 3 * DAY:%Y-%m-%d}.warc.gz"
     assert [each.rec_type for each in ArchiveIterator(BytesIO(saved.content))][:2] == ["warcinfo", "response"]
+    oldest = files_of(archived.store, "books")[0]
+    token = oldest.key.replace(".warc.gz", ".tsr")
+    archived.store.files.write(token, b"a token")
+    note_timestamp(archived.store, oldest.id, token, at=NOW)
+    row = page(browser, "/archive/books").cssselect("tbody tr")[-1]
+    assert f"confirmed {NOW:%Y-%m-%d}" in row.text_content()
+    assert browser.get(browser.base + row.cssselect("a")[1].get("href"), timeout=10).content == b"a token"
     monkeypatch.setattr(views, "FILES", 2)
     monkeypatch.setattr(views, "CAPTURES", 2)
     following, = page(browser, "/archive/books").cssselect("nav.pages a[rel=next]")
@@ -212,7 +220,7 @@ def test_nothing_of_a_hostile_archived_page_runs_loads_or_leads_away_in_chromium
                     assert shown.locator("#text").text_content() == "What the page says"
                     for name in ("button", "script", "data", "away", "blank", "svglink"):
                         shown.locator(f"#{name}").click(force=True, timeout=2000)
-                page.wait_for_timeout(300)
+                page.wait_for_load_state("networkidle")
                 assert page.url == f"http://127.0.0.1:{port}{at(view=view)}"
                 assert "ran" not in [page.title(), *(shown.title() for shown in page.frames)]
             assert len(page.context.pages) == 1

@@ -17,6 +17,8 @@ from pipeline.heartbeat.token import Token
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.database.schema import download_files, downloads
+from tests.archive.exchanges import exchange
+from tests.archive.filled import add_segment
 from tests.heartbeat.conftest import NOW
 from tests.servers.program import eventually
 from tests.store.files.test_file_stores import object_storage
@@ -165,6 +167,18 @@ class TestInAnObjectStore:
             assert get(server, f"/files/{quote(key)}").status_code == 404, key
         with s3.failing("refuse"):
             assert get(server, path).status_code == 503
+
+    @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
+    def test_an_archived_page_is_read_and_a_failure_is_said_at_once(self, server, s3, tmp_path) -> None:
+        store = open_store(tmp_path / "var", storage=object_storage(s3))
+        file = add_segment(store, [exchange("/terms", at=NOW)], now=NOW)
+        path = f"/archive/books/page?url={quote('https://www.books.example/terms', safe='')}"
+        assert "<li>One" in get(server, path).text
+        assert get(server, f"/archive/books/files/{file.id}").content == store.files.local(file.key).read_bytes()
+        with s3.failing("refuse"):
+            answer = get(server, path)
+        assert (answer.status_code, "the object store cannot be used" in answer.text) == (503, True)
+        store.close()
 
     @pytest.mark.parametrize("run", ["uvloop"], indirect=True)
     def test_other_pages_are_shown_while_many_files_wait_for_an_object_store_that_does_not_answer(self, server, s3) -> None:

@@ -24,6 +24,8 @@ from pipeline.heartbeat.http.console.site import Site, number_in, number_of, or_
 from pipeline.heartbeat.http.operations.spiders import is_known
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import OfferedFile, in_file_thread, send_file
+from pipeline.store import Store
+from pipeline.store.files.archive_files import files_of
 from pipeline.store.runs import runs
 
 if TYPE_CHECKING:
@@ -62,17 +64,17 @@ class ArchiveViews:
         if url.partition(":")[0].lower() in ("http", "https"):
             return await self._one(request)
         name, part, before = await self._name(request), url[:200], request.query.get("before", "")[:10]
-        files, pages = await self._read(lambda archive: (archive.files_page(self._actions.store, name, limit=FILES, before=before),
-                                                         archive.pages_with(self._actions.store, name, part, limit=PAGES)))
+        files, pages = await self._read(lambda archive, store: (archive.files_page(store, name, limit=FILES, before=before),
+                                                         archive.pages_with(store, name, part, limit=PAGES)))
         return await self._site.html("archive.html", now=await self._site.snapshot(), name=name, files=files.shown, pages=pages, part=part,
                                      after=files.after, first=not before, url=partial(_url, name))
 
     async def _one(self, request: web.Request) -> web.StreamResponse:
-        wanted, before, store = await self._wanted(request), self._time(request, "before"), self._actions.store
+        wanted, before = await self._wanted(request), self._time(request, "before")
         if "before_run" in request.query:
-            since = await self._start_of_run(request, wanted) or await self._read(lambda archive: archive.previous(store, *wanted))
+            since = await self._start_of_run(request, wanted) or await self._read(lambda archive, store: archive.previous(store, *wanted))
             return redirect(_url(wanted.spider, url=wanted.url, at=since or wanted.at))
-        shown, captures = await self._read(lambda archive: (
+        shown, captures = await self._read(lambda archive, store: (
             archive.shown_capture(store, *wanted), archive.capture_list(store, wanted.spider, wanted.url, limit=CAPTURES + 1, before=before)))
         return await self._site.html("archived_page.html", now=await self._site.snapshot(), name=wanted.spider, page_url=wanted.url,
                                      wanted=wanted.at if "at" in request.query else None, shown=shown, captures=captures[:CAPTURES],
@@ -82,7 +84,7 @@ class ArchiveViews:
         """Show a page at a time, and before: at the time `from`, or else at the capture before."""
         wanted = await self._wanted(request)
         since = self._time(request, "from") or await self._start_of_run(request, wanted)
-        found = or_404(await self._read(lambda archive: archive.compared(self._actions.store, *wanted, since=since, mask=self._actions.mask)))
+        found = or_404(await self._read(lambda archive, store: archive.compared(store, *wanted, since=since, mask=self._actions.mask)))
         return await self._site.html("archive_compare.html", now=await self._site.snapshot(), name=wanted.spider, page_url=wanted.url, found=found,
                                      url=partial(_url, wanted.spider))
 
@@ -125,7 +127,7 @@ class ArchiveViews:
     async def _record(self, request: web.Request) -> web.StreamResponse:
         """Send the record as it is stored, with its request and what was redacted: a WARC file that tools can read."""
         wanted = await self._wanted(request)
-        body = or_404(await self._read(lambda archive: archive.record_at(self._actions.store, *wanted)))
+        body = or_404(await self._read(lambda archive, store: archive.record_at(store, *wanted)))
         return _saved(body, f"{_file_name(wanted.url, wanted.at)}.warc.gz")
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
@@ -136,7 +138,7 @@ class ArchiveViews:
 
     async def _send(self, request: web.Request, key_of: Callable[[Any], str]) -> web.StreamResponse:
         name, number = await self._name(request), number_of(request)
-        file = or_404(await self._read(lambda archive: archive.file_with(self._actions.store, name, number)))
+        file = or_404(await self._read(lambda archive, store: archive.file_with(store, name, number)))
         key = key_of(file)
         files = self._actions.store.files.quick
         info = or_404(await self._site.from_files(files.info, key) if key else None)
@@ -147,19 +149,19 @@ class ArchiveViews:
         """Return what `use` makes of the page that the query names."""
         wanted = await self._wanted(request)
 
-        def read(archive: Any) -> _T | None:
-            page = archive.page_at(self._actions.store, *wanted)
+        def read(archive: Any, store: Store) -> _T | None:
+            page = archive.page_at(store, *wanted)
             return use(archive, page) if page is not None else None
         return or_404(await self._read(read))
 
-    async def _read(self, read: Callable[[Any], _T]) -> _T:
-        """Return what `read` returns for the operations on the archive, in a thread that may wait for the object store. Raises PipelineError."""
-        return await in_file_thread(lambda: read(_operations()))
+    async def _read(self, read: Callable[[Any, Store], _T]) -> _T:
+        """Return what `read` returns for the operations on the archive and the store, in a thread that may wait for the object store. Raises PipelineError."""
+        return await in_file_thread(lambda: read(_operations(), self._actions.store.quick))
 
     async def _wanted(self, request: web.Request) -> _Wanted:
         """Return the page and the time that the query names."""
         name, url, at = await self._name(request), _wanted_url(request), self._time(request, "at") or self._actions.clock()
-        return _Wanted(name, await self._read(lambda archive: archive.archived_url(self._actions.settings, name, url)), at)
+        return _Wanted(name, await self._read(lambda archive, store: archive.archived_url(self._actions.settings, name, url)), at)
 
     def _time(self, request: web.Request, parameter: str) -> datetime | None:
         """Return the time that a parameter names; None for none. Raises HTTPBadRequest for a text that is no time."""
@@ -171,7 +173,7 @@ class ArchiveViews:
 
     async def _name(self, request: web.Request) -> str:
         name = request.match_info["name"]
-        if not await in_request_thread(is_known, self._actions.store, self._actions.settings, name):
+        if not await in_request_thread(is_known, self._actions.store, self._actions.settings, name) and not await in_request_thread(files_of, self._actions.store, name):
             raise web.HTTPNotFound
         return name
 

@@ -122,12 +122,12 @@ def list_files(call: Call) -> Page[File]:
 async def list_captures(call: Call) -> Page[CaptureModel]:
     position = position_in(call.query.after, str)
     before = _moment(str(position[0])) if position is not None else None
-    found = await _read(call, lambda archive, url: archive.capture_list(call.context.store, call.name, url, limit=call.query.limit + 1, before=before))
+    found = await _read(call, lambda archive, store, url: archive.capture_list(store, call.name, url, limit=call.query.limit + 1, before=before))
     return page_of(found, call.query.limit, _capture, lambda each: (each.at.isoformat(),))
 
 
 async def get_page(call: Call) -> PageModel:
-    shown = await _read(call, lambda archive, url: archive.shown_capture(call.context.store, call.name, url, call.query.at or call.context.now()))
+    shown = await _read(call, lambda archive, store, url: archive.shown_capture(store, call.name, url, call.query.at or call.context.now()))
     if shown is None:
         raise not_found("the archive has no record of this page")
     page: ArchivedPage = shown.page
@@ -139,7 +139,7 @@ async def get_page(call: Call) -> PageModel:
 
 
 async def get_content(call: Call) -> web.StreamResponse:
-    found = await _read(call, lambda archive, url: archive.part_of(call.context.store, call.name, url, call.query.at or call.context.now(), call.query.part))
+    found = await _read(call, lambda archive, store, url: archive.part_of(store, call.name, url, call.query.at or call.context.now(), call.query.part))
     if found is None:
         raise not_found(f"the archive has no {call.query.part} of this page")
     ending = {"content": "content", "dom": "html", "screenshot": "png", "record": "warc.gz"}[call.query.part]
@@ -149,14 +149,14 @@ async def get_content(call: Call) -> web.StreamResponse:
 
 
 async def _read(call: Call, read: Any) -> Any:
-    """Return what `read` returns for the operations on the archive and the URL as the archive has it, in a thread that may wait for the object store."""
+    """Return what `read` returns for the operations on the archive, the store, and the URL as the archive has it, in a thread that may wait for the object store."""
     await in_request_thread(check_known_spider, call)
     if find_spec("warcio") is None:
         raise ApiProblem("unavailable", "the archive needs the extra `archive`: pip install 'crawl-to-inbox[archive]'")
 
     def perform() -> Any:
         from pipeline.heartbeat.http.operations import archive  # noqa: PLC0415  it needs the extra
-        return read(archive, archive.archived_url(call.context.settings, call.name, call.query.url))
+        return read(archive, call.context.store.quick, archive.archived_url(call.context.settings, call.name, call.query.url))
     return await in_file_thread(perform)
 
 
