@@ -156,7 +156,7 @@ class RecordWriter:
             line = cdxj.Line(uri, at, cdxj.REVISIT, None, _digest(digest))
             return Written(self._member("revisit", record_id, headers, b"", content_type), line, None, original.at)
         headers += [("WARC-Payload-Digest", _digest(digest)), ("WARC-Block-Digest", _digest(digest))]
-        line = cdxj.Line(uri, at, cdxj.mime(content_type.encode()), 200, _digest(digest))
+        line = cdxj.Line(uri, at, cdxj.mime(content_type.encode()), None, _digest(digest))
         return Written(self._member("resource", record_id, headers, data, content_type), line, Original(uri, digest, record_id, at))
 
     def _concurrent(self, kind: str, stored: Exchange, with_id: bytes, block: bytes, *, content_type: str, payload: bytes = b"") -> Written:

@@ -173,7 +173,7 @@ def line_of(record: StoredRecord) -> cdxj.Line | None:
         return None
     at = time_of(headers["warc-date"])
     if record.kind == "resource":
-        return cdxj.Line(url, at, cdxj.mime(headers.get("content-type", "").encode()), 200, digest)
+        return cdxj.Line(url, at, cdxj.mime(headers.get("content-type", "").encode()), None, digest)
     status = parse(record.block).status if record.block else None
     method = headers.get("warc-request-method", "GET")
     if record.kind == "revisit":

@@ -220,7 +220,7 @@ def _pages(lines: Iterator[bytes]) -> Iterator[bytes]:
     for line in lines:
         if b'"text/html"' in line:
             entry = cdxj.parse(line)
-            if entry.mime == "text/html" and entry.status == 200 and not entry.url.startswith("urn:"):
+            if entry.mime == "text/html" and entry.status in (200, None) and not entry.url.startswith("urn:"):
                 at = datetime.strptime(f"{entry.timestamp}+0000", "%Y%m%d%H%M%S%z")
                 page = {"id": entry.digest.rpartition(":")[2][:32], "url": entry.url, "ts": at.isoformat().replace("+00:00", "Z")}
                 yield json.dumps(page).encode() + b"\n"
