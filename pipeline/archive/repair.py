@@ -56,7 +56,7 @@ def repair(part: Path) -> ClosedSegment | None:
             return None
         if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
             return None
-        with SpooledTemporaryFile(_IN_MEMORY, dir=part.parent) as lines:
+        with SpooledTemporaryFile(_IN_MEMORY, dir=str(part.parent)) as lines:
             return _repaired(part, file, lines)
 
 
@@ -65,7 +65,7 @@ def describe(path: Path, index_path: Path) -> ClosedSegment:
 
     Raises RecordError if the file is damaged, or OSError.
     """
-    with path.open("rb") as file, SpooledTemporaryFile(_IN_MEMORY, dir=path.parent) as lines:
+    with path.open("rb") as file, SpooledTemporaryFile(_IN_MEMORY, dir=str(path.parent)) as lines:
         found = whole_records(file, path.name, lines)
         if found.damage is not None:
             raise found.damage
