@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 
 from pipeline.ai.language_model import LanguageModel
+from pipeline.cli.deliveries import send_digest
 from pipeline.cli.settings_check import only_if
 from pipeline.languages import wording
 from pipeline.mail.digests.build import build
 from pipeline.mail.digests.judging import Judge
 from pipeline.mail.digests.preview import preview
-from pipeline.model import Again
+from pipeline.model import Again, Outcome
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.console.left_out import left_out_count, left_out_page, runs_of_digest
 from pipeline.store.mail import digests, outbox
 from tests.mail.conftest import NOW, Site, built, claimed, text_of
+from tests.mail.summary.injections import INJECTIONS
 from tests.servers.language_model import Answer, AskedModel, LanguageModelServer
 
 ITEMS = {"a": {"title": "Anvil", "price": 10}, "b": {"title": "Bellows", "price": 20}, "c": {"title": "Clamp", "price": 30}}
@@ -156,16 +158,26 @@ def test_if_everything_is_left_out_no_mail_is_sent_but_problems_are(store, site,
     model.script = judging(lambda _: False)
     settings = settings_of(model)
     site.run(ITEMS)
-    assert built(store, settings).message_ids == ()
+    said: list[str] = []
+    assert send_digest(store, settings, "morning", say=said.append) == 0
+    assert said == ["morning: no mail, because `only_if` leaves out 3 changes"]
     assert digests.untold(store, "morning", ["books"]) == []
     assert left_out_count(store, "morning") == 3
 
     site.run({**ITEMS, "d": {"title": "Drill"}})
     built(store, settings_of(model, digest=f'{ONLY_IF}empty = "send"\n'), slot="s2")
-    said = text_of(mails(store)[0])
-    assert "nothing new" in said
-    assert "1 change was left out" in said
-    assert "Drill" not in said
+    text = text_of(mails(store)[0])
+    assert "nothing new" in text
+    assert "1 change was left out" in text
+    assert "Drill" not in text
+
+    site.run(None, outcome=Outcome.FAILED, error="the site is down")
+    site.run({**ITEMS, "e": {"title": "Easel"}}, outcome=Outcome.FAILED, error="the site is down")
+    built(store, settings, slot="s3")
+    text = text_of(mails(store)[1])
+    assert "the site is down" in text
+    assert "1 change was left out" in text
+    assert "Easel" not in text
 
 
 def test_a_judgement_is_used_again_whatever_happens_to_the_mail(store, site, settings_of, model, tmp_path) -> None:
@@ -261,6 +273,21 @@ def test_an_obedient_hostile_model_hides_nothing_from_the_list_and_its_text_stay
     for reason in reasons.values():
         assert len(reason) <= 300
         assert not re.search(r"[<>\x1b\u202e]|evil\.test|javascript", reason)
+
+
+def test_no_injection_ends_its_record_or_speaks_for_another_one(store, site, settings_of, model) -> None:
+    """Each second item has a text that is written for the model, with a mark. The model leaves out exactly these."""
+    items = {}
+    for number, text in enumerate(INJECTIONS.values()):
+        items |= {f"{number:02}a": {"title": f"Evil {number:02}", "text": f"MARK {text}"}, f"{number:02}b": {"title": f"Plain {number:02}"}}
+    model.script = judging(lambda text: "Evil" not in text)
+    site.run(items)
+    built(store, settings_of(model, digest=f'only_if = "{QUESTION}"\nattach = ["csv"]\nempty = "send"\n'))
+    records = [text for asked in model.requests for text in asked.records.values()]
+    assert len(records) == 2 * len(INJECTIONS)
+    assert all("MARK" not in text and text.count("\n") == 0 for text in records if "Plain" in text)
+    assert set(re.findall(r"(?:Evil|Plain) \d\d", csv_of(mails(store)[0]))) == {f"Plain {number:02}" for number in range(len(INJECTIONS))}
+    assert {each.change.key for each in left_out_page(store, "morning", limit=500)} == {f"{number:02}a" for number in range(len(INJECTIONS))}
 
 
 @pytest.mark.parametrize(("table", "says"), [
