@@ -29,7 +29,7 @@ _PRIVATE = re.compile(r"\.(login|auth|cookies|headers)$")
 """Matches the keys of tables with secrets. A text in place of such a table is not shown, because it may be a secret."""
 _COMPLETE = {"duration", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
              "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
-             "quiet", "schedule", "processes", "host", "header", "login", "path", "status", "render", "viewport", "locale"}
+             "quiet", "only_if", "summary", "schedule", "processes", "host", "header", "login", "path", "status", "render", "viewport", "locale"}
 """Error types of this project's own validators. Their messages already contain the value, so it is not appended."""
 
 
