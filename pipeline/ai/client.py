@@ -75,7 +75,7 @@ class ChatClient:
         def perform() -> None:
             timeout = httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
             try:
-                with httpx2.Client(transport=transport, timeout=timeout, follow_redirects=False) as http, openai.OpenAI(
+                with httpx2.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False) as http, openai.OpenAI(
                         base_url=self._base_url, api_key="set by the transport", max_retries=0, timeout=timeout, http_client=http) as client:
                     results.put((call(client), None))
             except BaseException as error:  # noqa: BLE001  it is raised, translated, in the thread that waits

@@ -101,22 +101,27 @@ def _tokens(connection: Connection, *wanted: ColumnElement[bool]) -> int:
     return int(connection.execute(select(both).where(*wanted)).scalar_one())
 
 
-def usage(connection: Connection, since: datetime | None = None) -> Usage:
-    """Return the requests and tokens since a time, or of all requests that are kept."""
+def usage(connection: Connection, since: datetime | None = None, *, digest: str | None = None) -> Usage:
+    """Return the requests and tokens since a time, or of all requests that are kept. digest: only those of this digest."""
     rows = connection.execute(select(
         ai_requests.c.state, func.count(), func.coalesce(func.sum(ai_requests.c.input_tokens), 0),
-        func.coalesce(func.sum(ai_requests.c.output_tokens), 0)).where(*([ai_requests.c.started_at >= since] if since is not None else []))
-        .group_by(ai_requests.c.state)).all()
+        func.coalesce(func.sum(ai_requests.c.output_tokens), 0)).where(*_among(since, digest)).group_by(ai_requests.c.state)).all()
     return Usage(sum(int(row[2]) for row in rows), sum(int(row[3]) for row in rows), {str(row[0]): int(row[1]) for row in rows})
 
 
-def last_failure(connection: Connection, since: datetime) -> LastFailure | None:
-    """Return the last request since a time that failed; None if none has."""
-    found = connection.execute(select(ai_requests).where(ai_requests.c.state == RequestState.FAILED.value, ai_requests.c.started_at >= since)
+def _among(since: datetime | None, digest: str | None) -> list[ColumnElement[bool]]:
+    wanted = [] if since is None else [ai_requests.c.started_at >= since]
+    return wanted if digest is None else [*wanted, ai_requests.c.digest == digest]
+
+
+def last_failure(connection: Connection, since: datetime, *, digest: str | None = None) -> LastFailure | None:
+    """Return the last request since a time that failed; None if none has. digest: only of this digest."""
+    among = _among(since, digest)
+    found = connection.execute(select(ai_requests).where(ai_requests.c.state == RequestState.FAILED.value, *among)
                                .order_by(ai_requests.c.id.desc()).limit(1)).first()
     if found is None:
         return None
-    later = connection.execute(select(ai_requests.c.id).where(ai_requests.c.state == RequestState.DONE.value, ai_requests.c.id > found.id).limit(1)).first()
+    later = connection.execute(select(ai_requests.c.id).where(ai_requests.c.state == RequestState.DONE.value, ai_requests.c.id > found.id, *among).limit(1)).first()
     return LastFailure(found.digest, found.ended_at or found.started_at, found.error, succeeded_after=later is not None)
 
 

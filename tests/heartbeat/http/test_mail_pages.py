@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import requests
@@ -26,7 +27,7 @@ from pipeline.model import Message, MessageState, RecipientResult
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.access import api_tokens
-from pipeline.store.database.schema import audit_log, messages, recipients
+from pipeline.store.database.schema import ai_requests, audit_log, messages, recipients
 from pipeline.store.database.schema import digests as claims
 from pipeline.store.mail import digest_mutes, digests, outbox
 from pipeline.store.mail.judgements import Judgement, keep_judgements
@@ -144,6 +145,21 @@ def submit(browser, path, action, **changed):
 
 def text_of(found):
     return " ".join(found.cssselect("main")[0].text_content().split())
+
+
+def test_the_page_of_a_digest_says_what_it_has_asked_the_language_model(browser, world):
+    assert "Language model" not in text_of(page(browser, "/digests/daily"))
+    file = Path(world.settings.file)
+    file.write_text(SETTINGS.replace("[digests.daily]\n", "[digests.daily]\nsummary = true\n")
+                    + '[ai]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\nprice_input = 2.0\ncurrency = "EUR"\n')
+    world.settings = load(file)
+    for days, digest, tokens, error in ((40, "daily", 10**6, ""), (3, "daily", 1_500_000, ""), (2, "other", 7, "no"), (1, "daily", 0, "the language model did not answer in time")):
+        with world.store.write() as connection:
+            connection.execute(insert(ai_requests).values(digest=digest, purpose="summary", model="m", state="failed" if error else "done", input_tokens=tokens,
+                                                          output_tokens=0, error=error, started_at=NOW - timedelta(days=days), ended_at=NOW - timedelta(days=days)))
+    found = text_of(page(browser, "/digests/daily"))
+    assert "Language model2 requests in 30 days, 1,500,000 tokens, 3.00 EUR; failed requests: 1. Last error: the language model did not answer in time, " in found
+    assert "Language model" not in text_of(page(browser, "/digests/empty"))
 
 
 def test_the_page_of_the_digests_lists_each_with_spiders_schedule_and_recipients(browser, world):

@@ -11,10 +11,13 @@ from pipeline.heartbeat.http.operations.service_actions import DigestTime
 from pipeline.model import Again
 from pipeline.settings import DigestTable, Settings
 from pipeline.store import Store
+from pipeline.store.ai import requests as model_requests
+from pipeline.store.ai.requests import LastFailure
 from pipeline.store.console import mail as queries
 from pipeline.store.console.mail import OpenClaim
 from pipeline.store.mail import digest_mutes, digests
 
+_MODEL_USE_SHOWN = timedelta(days=30)
 _AGAIN_SHOWN = timedelta(days=30)
 """How old requests may be that the confirmation page of another request shows."""
 
@@ -66,6 +69,30 @@ class DigestState:
 
 def digest_state(store: Store, settings: Settings, name: str) -> DigestState:
     return DigestState(len(digests.untold(store, name, settings.digests[name].spiders)), queries.open_claims(store, name))
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """What a digest has asked the language model in the last 30 days. cost: in `currency`. failure: the last failed request; None if there is none."""
+
+    tokens: int
+    requests: int
+    failed: int
+    cost: float
+    currency: str
+    failure: LastFailure | None
+
+
+def model_use(store: Store, settings: Settings, name: str, *, now: datetime) -> ModelUse | None:
+    """Return what a digest has asked the language model; None if it asks none."""
+    if settings.ai is None or not settings.digests[name].asks_model:
+        return None
+    since = now - _MODEL_USE_SHOWN
+    with store.read() as connection:
+        used = model_requests.usage(connection, since, digest=name)
+        failure = model_requests.last_failure(connection, since, digest=name)
+    cost = settings.ai.cost(used.input_tokens, used.output_tokens)
+    return ModelUse(used.tokens, used.requests, used.by_state.get(model_requests.RequestState.FAILED.value, 0), cost, settings.ai.currency, failure)
 
 
 def mute(store: Store, settings: Settings, name: str, *, until: datetime, now: datetime) -> None:

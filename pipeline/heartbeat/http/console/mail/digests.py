@@ -54,9 +54,10 @@ class DigestViews:
         sent = found[:ROWS]
         attached = await in_file_thread(self._attachments.of, store, sent)
         left_out = await asyncio.to_thread(left_out_count, store, name)
+        model = await asyncio.to_thread(operations.model_use, store, settings, name, now=now)
         said = request.query.get("said", "")
         return await self._site.html(
-            "digest.html", now=await self._site.snapshot(), row=row, state=state, questions=questions_of(row.table), left_out=left_out, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
+            "digest.html", now=await self._site.snapshot(), row=row, state=state, questions=questions_of(row.table), left_out=left_out, model=model, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
             may_send=self._actions.service is not None, said=said if said in SAID else "", pending=bool(state.building) or self._is_pending(request, sent), first="after" not in request.query,
             after=f"{sent[-1].digest_id}-{sent[-1].id}" if len(found) > ROWS else "")
 
