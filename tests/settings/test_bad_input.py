@@ -76,7 +76,8 @@ def filled(command: click.Command) -> list[str]:
     """Its arguments, each naming what is not there."""
     found = [ARGUMENTS.get(str(parameter.name), "x") for parameter in command.params
              if isinstance(parameter, click.Argument) and (parameter.required or parameter.name in ("spiders", "spider", "url"))]
-    return [*found, *(["--to", "x"] if any(parameter.name == "address" for parameter in command.params) else [])]
+    options = {"address": ["--to", "x"], "output": ["--output", "x"] if command.name == "export" else []}
+    return [*found, *(word for parameter in command.params for word in options.get(str(parameter.name), ()))]
 
 
 @pytest.fixture
