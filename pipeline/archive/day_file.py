@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -61,8 +60,8 @@ def merge(segments: Sequence[tuple[Path, Path]], target: Path, target_index: Pat
 def _lines(indexes: Sequence[tuple[Path, int]], name: str) -> Iterator[bytes]:
     """Yield the lines of several indexes with the offsets that their records have in one file. indexes: path, and size of the segment."""
     offset = 0
-    with ExitStack() as stack:
-        for path, size in indexes:
-            for line in stack.enter_context(path.open("rb")):
+    for path, size in indexes:
+        with path.open("rb") as lines:
+            for line in lines:
                 yield cdxj.moved(line, offset, name)
-            offset += size
+        offset += size

@@ -124,7 +124,7 @@ def _in_file(store: Store, file: ArchiveFile, key: str) -> list[Capture]:
             entries = list(cdxj.entries_of(index, key))
     except FileNotFoundError:  # merged meanwhile, or on another node
         current = [] if file.node else files_of(store, file.spider, first_day=file.day, last_day=file.day)
-        replaced = [each for each in current if each.id not in {file.id} and each.state == "day"]
+        replaced = [each for each in current if each.id > file.id]
         if not replaced:
             logger.warning("The index %s of the archive cannot be read here: there is no such file.", file.index_key)
         return [capture for each in replaced for capture in _in_file(store, each, key)]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.archive.keeping.deletion import finish_deletions
 from pipeline.archive.keeping.left_files import settle_left_files, settle_left_objects
-from pipeline.archive.keeping.merging import merge_days, segments_to_merge
+from pipeline.archive.keeping.merging import crowded_segments, merge_days, segments_to_merge
 from pipeline.archive.keeping.places import (
     FOLDER,
     PART,
@@ -73,7 +73,7 @@ def is_due(store: Store, settings: Settings, options: KeepOptions, *, now: datet
     if not options.shared:
         return False
     rules, node = ArchiveRules.of(settings, by_age=options.by_age), node_of(store, settings)
-    return bool(any(is_within_reach(row, node) for row in archive_files.doomed(store)) or segments_to_merge(store, settings, now.date().isoformat())
+    return bool(any(is_within_reach(row, node) for row in archive_files.doomed(store)) or segments_to_merge(store, settings, now.date().isoformat()) or crowded_segments(store, settings, now.date().isoformat())
                 or without_timestamp(store, settings, now=now) or surplus_files(archive_files.files_of(store), rules, now=now)[0])
 
 

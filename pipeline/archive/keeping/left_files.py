@@ -1,4 +1,4 @@
-"""Files of days without a row: of a merge that was killed, or of a database that was restored from an older backup.
+"""Merged files without a row: of a merge that was killed, or of a database that was restored from an older backup.
 
 A file whose records are all in files with rows is deleted. Any other gets a row, so that no record is lost.
 """
@@ -34,7 +34,7 @@ from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFil
 from pipeline.store.files.prefix_owner import owns_files
 
 _DAY_FILE = re.compile(rf"{FOLDER}/([^/]+)/(\d{{4}}-\d\d-\d\d)(?:-(\d+))?{re.escape(WARC)}")
-_SEGMENT_FILE = re.compile(rf"{FOLDER}/([^/]+)/{SEGMENTS}/(\d{{4}}-\d\d-\d\d)-[^/]*{re.escape(WARC)}")
+_SEGMENT_FILE = re.compile(rf"{FOLDER}/([^/]+)/(?:{SEGMENTS}/)?(\d{{4}}-\d\d-\d\d)-\d{{6}}-[^/]*{re.escape(WARC)}")
 OBJECT_AGE = timedelta(days=1)
 """The age from which an object without a row is taken to be left: the process that has uploaded it adds its row within seconds."""
 

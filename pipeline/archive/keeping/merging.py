@@ -1,6 +1,6 @@
-"""Merges the segments of days that have ended into one file a day and spider.
+"""Merges the segments of days that have ended into one file a day and spider, and many segments of today into one.
 
-The day file is written, renamed and uploaded; then its row replaces those of the segments in one transaction; then the segments are deleted.
+A spider that runs each minute has 1,440 segments a day: a lookup would read as many indexes. The merged file is written, renamed and uploaded; then its row replaces those of the segments in one transaction; then the segments are deleted.
 Killed in between, either the segments still have their rows and are merged again, or their rows are marked and their files are deleted.
 """
 
@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from pipeline.archive.keeping.deletion import finish_deletions
@@ -37,6 +38,9 @@ from pipeline.text import counted, size_for_people
 if TYPE_CHECKING:
     from pipeline.archive.day_file import DayFile
 
+CROWDED = 20
+"""The number of segments of one day from which they are merged before the day has ended."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,10 +54,35 @@ def segments_to_merge(store: Store, settings: Settings, today: str) -> dict[tupl
     return {name: sorted(rows, key=lambda row: row.id) for name, rows in found.items()}
 
 
+def crowded_segments(store: Store, settings: Settings, today: str) -> dict[tuple[str, str], list[ArchiveFile]]:
+    """Return the segments of today that are too many, as `segments_to_merge` does. Raises StoreError.
+
+    A segment that is larger than half of all smaller ones together is left out, so that no record is copied more often than the logarithm of the size.
+    """
+    groups = defaultdict(list)
+    node = node_of(store, settings)
+    for row in archive_files.files_of(store, state=SEGMENT, first_day=today):
+        if is_within_reach(row, node):
+            groups[row.spider, row.day].append(row)
+    found = {}
+    for name, rows in groups.items():
+        rows.sort(key=lambda row: row.size_bytes)
+        rest = sum(row.size_bytes for row in rows)
+        while rows and 2 * rows[-1].size_bytes > (rest := rest - rows[-1].size_bytes):
+            rows.pop()
+        if len(rows) >= CROWDED:
+            found[name] = sorted(rows, key=lambda row: row.id)
+    return found
+
+
 def merge_days(store: Store, settings: Settings, *, now: datetime, go_on: Callable[[], bool] = lambda: True) -> tuple[list[str], list[str]]:
-    """Merge the segments of all days that have ended (UTC). Return what was done, and what failed, in sentences. The caller holds the lock."""
+    """Merge the segments of all days that have ended (UTC), and of today if they are many.
+
+    Return what was done, and what failed, in sentences. The caller holds the lock.
+    """
     done, problems = [], []
-    for (spider, day), rows in segments_to_merge(store, settings, now.date().isoformat()).items():
+    today = now.date().isoformat()
+    for (spider, day), rows in (segments_to_merge(store, settings, today) | crowded_segments(store, settings, today)).items():
         if not go_on():
             break
         try:
@@ -63,7 +92,8 @@ def merge_days(store: Store, settings: Settings, *, now: datetime, go_on: Callab
             continue
         if new is None:
             continue
-        done.append(f"{spider}: merged {counted(len(rows), 'segment')} of {day} into {new.key} ({counted(new.records, 'record')}, {size_for_people(new.size_bytes)})")
+        if new.state == DAY:
+            done.append(f"{spider}: merged {counted(len(rows), 'segment')} of {day} into {new.key} ({counted(new.records, 'record')}, {size_for_people(new.size_bytes)})")
         try:
             finish_deletions(store, settings)
         except (PipelineError, OSError) as error:
@@ -83,8 +113,12 @@ def _merge(store: Store, settings: Settings, rows: Sequence[ArchiveFile], now: d
     if not rows:
         return None
     _require_space(store, settings, sum(row.size_bytes + row.index_bytes for row in rows))
-    number = archive_files.next_number(store, spider, day)
-    target = store.files.path(f"{FOLDER}/{spider}/{day}{f'-{number}' if number > 1 else ''}{WARC}")
+    if day < now.date().isoformat():
+        number = archive_files.next_number(store, spider, day)
+        name = f"{day}{f'-{number}' if number > 1 else ''}"
+    else:
+        number, name = 0, f"{day}-{now:%H%M%S}-{token_hex(6)}"
+    target = store.files.path(f"{FOLDER}/{spider}/{name}{WARC}")
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         new = _write(store, settings, rows, paths, target=target, number=number)
@@ -99,7 +133,10 @@ def _merge(store: Store, settings: Settings, rows: Sequence[ArchiveFile], now: d
 
 
 def _write(store: Store, settings: Settings, rows: Sequence[ArchiveFile], paths: Sequence[tuple[Path, Path]], *, target: Path, number: int) -> NewFile:
-    """Write the file of a day, upload it if there is an object store, and return its row, which is not stored yet."""
+    """Write the merged file, upload it if there is an object store, and return its row, which is not stored yet.
+
+    number: of a day file; 0 for a segment of today.
+    """
     from pipeline.archive.day_file import merge  # noqa: PLC0415  loads warcio, which only few calls need
     merged = merge(paths, target, target.with_name(index_of(target.name)))
     wanted = sum(row.records for row in rows)
@@ -115,7 +152,7 @@ def _write(store: Store, settings: Settings, rows: Sequence[ArchiveFile], paths:
 
 def _row(store: Store, settings: Settings, rows: Sequence[ArchiveFile], merged: DayFile, *, number: int) -> NewFile:
     key = key_of(store, merged.path)
-    return NewFile(spider=rows[0].spider, day=rows[0].day, state=DAY, number=number, key=key, index_key=index_of(key), size_bytes=merged.size_bytes,
+    return NewFile(spider=rows[0].spider, day=rows[0].day, state=DAY if number else SEGMENT, number=number or 1, key=key, index_key=index_of(key), size_bytes=merged.size_bytes,
                    index_bytes=merged.index_path.stat().st_size, records=merged.records, sha256=merged.sha256, oldest_day=min(row.oldest_day for row in rows),
                    node=node_of(store, settings))
 

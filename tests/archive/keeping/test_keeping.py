@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from pipeline.archive.keeping.examine import examine
 from pipeline.archive.keeping.keep import KeepOptions, is_due, keep_archive
+from pipeline.archive.keeping.merging import CROWDED
 from pipeline.archive.keeping.places import keeping_lock
 from pipeline.archive.keeping.segments import keep_segments
 from pipeline.archive.redaction import Redaction
@@ -72,6 +75,38 @@ def test_segments_of_ended_days_become_one_file_a_day(store: Store, tmp_path: Pa
     assert merged_and_segments(store) == (["2026-12-30.warc.gz", "2026-12-30-2.warc.gz"], 1)
     assert pages(store) == Counter("abcde")
     assert not files_without_row(store, objects(request, store))
+
+
+def test_many_segments_of_today_become_one_and_a_large_one_is_not_copied_again(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    settings = settings_of(tmp_path)
+    names = "".join(map(chr, range(ord("a"), ord("a") + CROWDED)))
+    for name in names:
+        keep_segments(store, settings, "shop", 1, written(store, name, NOW))
+    assert keep_archive(store, settings, AT_ONCE, now=NOW).problems == []
+    assert merged_and_segments(store) == ([], 1)
+    merged, = archive_files.files_of(store)
+    for name in names.upper():
+        keep_segments(store, settings, "shop", 2, written(store, name, NOW))
+    keep_archive(store, settings, AT_ONCE, now=NOW)
+    assert merged.id in {row.id for row in archive_files.files_of(store)}
+    assert (pages(store), merged_and_segments(store)) == (Counter(names + names.upper()), ([], 2))
+    assert not files_without_row(store, objects(request, store))
+    keep_archive(store, settings, AT_ONCE, now=NOW + timedelta(days=1))
+    assert (pages(store), merged_and_segments(store)) == (Counter(names + names.upper()), (["2026-12-31.warc.gz"], 0))
+
+
+def test_a_day_may_have_more_segments_than_a_process_may_open_files(tmp_path: Path) -> None:
+    store, settings = open_store(tmp_path / "data"), settings_of(tmp_path)
+    for name in "abcdefgh":
+        keep_segments(store, settings, "shop", 1, written(store, name, YESTERDAY))
+    most, before = resource.getrlimit(resource.RLIMIT_NOFILE), len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 7, most[1]))
+    try:
+        kept = keep_archive(store, settings, AT_ONCE, now=NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert (kept.problems, pages(store)) == ([], Counter("abcdefgh"))
+    store.close()
 
 
 def test_what_a_killed_run_left_is_added_and_a_living_one_is_left_alone(store: Store, tmp_path: Path) -> None:
