@@ -43,7 +43,8 @@ from tests.servers.s3 import S3Server
 from tests.servers.timestamps import TimestampServer, openssl_verifies
 
 AT_ONCE = KeepOptions(settled_s=0)
-KILLS = 16
+ON_DISK = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
+KILLS = 8
 """How many of the lines before which `torture` kills are tried here. All of them: `python -m tests.torture archive/keeping`."""
 
 
@@ -77,6 +78,7 @@ def test_segments_of_ended_days_become_one_file_a_day(store: Store, tmp_path: Pa
     assert not files_without_row(store, objects(request, store))
 
 
+@ON_DISK
 def test_many_segments_of_today_become_one_and_a_large_one_is_not_copied_again(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     settings = settings_of(tmp_path)
     names = "".join(map(chr, range(ord("a"), ord("a") + CROWDED)))
@@ -125,6 +127,7 @@ def test_what_a_killed_run_left_is_added_and_a_living_one_is_left_alone(store: S
     assert pages(store) == Counter("abcd")
 
 
+@ON_DISK
 def test_only_one_process_merges(store: Store, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     keep_segments(store, settings, "shop", 1, written(store, "a", YESTERDAY))
@@ -201,6 +204,7 @@ def test_files_from_before_an_object_store_are_uploaded(s3: S3Server, tmp_path: 
     after.close()
 
 
+@ON_DISK
 def test_a_backup_during_a_merge_loses_no_page(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(tmp_path)
     for names in ("a", "b"):
@@ -215,8 +219,6 @@ def test_a_backup_during_a_merge_loses_no_page(store: Store, tmp_path: Path, mon
     monkeypatch.setattr(type(store), "dump", merged_meanwhile)
     back_up(store, tmp_path / "b.tar", now=NOW, version="1")
     monkeypatch.undo()
-    if store.shared:  # a database of its own would need another server
-        return
     restore_backup(tmp_path / "new", None, tmp_path / "b.tar", replace=False, resend=False, now=NOW)
     restored = open_store(tmp_path / "new")
     keep_archive(restored, settings, AT_ONCE, now=NOW)
@@ -225,6 +227,7 @@ def test_a_backup_during_a_merge_loses_no_page(store: Store, tmp_path: Path, mon
     restored.close()
 
 
+@ON_DISK
 def test_doctor_finds_missing_and_changed_files(store: Store, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     for names, at in (("a", YESTERDAY), ("b", NOW)):
@@ -266,6 +269,7 @@ def test_the_leader_merges_the_segments_of_all_nodes_and_without_an_object_store
         store.close()
 
 
+@ON_DISK
 def test_segments_stay_readable_while_the_disk_has_no_space_for_the_file_of_the_day(store: Store, tmp_path: Path) -> None:
     keep_segments(store, settings_of(tmp_path), "shop", 1, written(store, "a", YESTERDAY))
     kept = keep_archive(store, settings_of(tmp_path, keep_free="900000GB"), AT_ONCE, now=NOW)
@@ -274,6 +278,7 @@ def test_segments_stay_readable_while_the_disk_has_no_space_for_the_file_of_the_
     assert (pages(store), merged_and_segments(store)) == (Counter("a"), ([], 1))
 
 
+@ON_DISK
 def test_the_status_has_the_archive_and_says_what_is_wrong_with_it(store: Store, tmp_path: Path) -> None:
     settings = settings_of(tmp_path, 'timestamp_url = "http://127.0.0.1:1/"')
     due = DueTimes({}, NOW, NOW)
