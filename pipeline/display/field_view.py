@@ -36,13 +36,15 @@ _TRIANGLES = {"up": "▲", "down": "▼"}
 class Detail:
     """The amount of detail with which a mail shows changes.
 
-    items: maximum number of changes of each kind. places: maximum number of places that are shown of each changed field. length:
+    items: maximum number of changes of each kind that are shown in full. named: maximum number of changes of each kind that are shown at all: those for
+    which there is no room in full are named on one line each. places: maximum number of places that are shown of each changed field. length:
     maximum number of characters of the old text and of the new text of a place.
     """
 
     items: int
     places: int = MAX_PLACES
     length: int = LIMIT
+    named: int = 0
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,13 @@ class ItemFields:
         text = picture_text(before, after, self.words)
         return FieldView(name, text, label=rules.label_of(name), plain=[text], told=picture_text(before, after, self.words, places=0))
 
-    def plain_fields(self, change: Change, title: str, link: str, *, compact: bool) -> list[FieldView]:
+    def plain_fields(self, change: Change, title: str, link: str, *, compact: bool, length: int = 0) -> list[FieldView]:
         """Return the fields of a new, returned or gone item; for an item with many fields, the names of the others at the end.
 
         Left out are fields with empty values, fields that only repeat the title or the link and, unless the settings choose them, values
         that are meant for machines.
+
+        length: maximum number of characters of a value; 0 for as many as usual.
         """
         rules, data = self._rules_of(change), data_of(change)
 
@@ -93,7 +95,7 @@ class ItemFields:
         is_gone = change.kind is ChangeKind.GONE
         most = 0 if compact and is_gone else _MAX_CHOSEN if rules.display.show else _MAX_FIELDS[change.kind]
         names = list(filter(is_shown, _chosen(data, rules))) if most else []
-        length = _COMPACT_LENGTH if compact else _LENGTH
+        length = length or (_COMPACT_LENGTH if compact else _LENGTH)
         views = [self._fields.value(name, data[name], rules, link=link, length=length, on_one_line=compact) for name in names[:most]]
         found = [view for view in views if view is not None]
         return [*found, self._named(self.words.left_out, names[most:], rules)] if names[most:] and not (compact or is_gone) else found

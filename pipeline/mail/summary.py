@@ -96,7 +96,8 @@ class CheckedSpider:
 class DigestSummary:
     """What a digest reports. Only the first changes of each kind are held in memory.
 
-    counts: number of changes by kind. top: the most important changes of each kind, at most `keep` (see `summarize`). fields: names of all
+    counts: number of changes by kind. top: the most important changes of each kind, at most `keep` (see `summarize`). further: those that follow,
+    without most of their long values; with `top`, at most `named`. fields: names of all
     fields of the items. fields_changed: names of the fields that changed. fields_priced: names of the fields that contain prices.
     start, end: when the first run started, and when the last run ended. spider_counts: number of changes of each spider by kind.
     important: the spiders with a change of an important field. checked: what was read, if there is no change to report.
@@ -119,6 +120,7 @@ class DigestSummary:
     incomplete: list[IncompletePass] = field(default_factory=list)
     failed_files: list[stored.FailedFiles] = field(default_factory=list)
     checked: list[CheckedSpider] = field(default_factory=list)
+    further: dict[ChangeKind, list[Change]] = field(default_factory=dict)
 
     @property
     def order(self) -> tuple[ChangeKind, ...]:
@@ -237,15 +239,16 @@ class NetChanges:
         return self._last_ids
 
 
-def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int, important: Sequence[str] = (),
+def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[StoredFile], *, keep: int, named: int = 0, important: Sequence[str] = (),
               rejected: Sequence[RejectedItems] = (), fewer: Sequence[FewerValues] = (),
               failed: Sequence[stored.FailedFiles] = ()) -> DigestSummary:
     """Iterate over the changes once, and return the summary of changes, runs and files.
 
-    keep: maximum number of changes of each kind that the summary contains; all further changes are only counted. important: names of the
+    keep: maximum number of changes of each kind that the summary contains whole. named: maximum number of those that it contains at all; all others are
+    only counted. important: names of the
     fields whose changes come first.
     """
-    found = TopChanges(keep, important)
+    found = TopChanges(keep, important, named=named)
     fields: dict[str, None] = {}
     changed: set[str] = set()
     priced: set[str] = set()
@@ -260,7 +263,7 @@ def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[St
     starts = [run.started_at or run.created_at for run in runs]
     ends = [run.ended_at for run in runs if run.ended_at is not None]
     return DigestSummary(
-        spiders=list(dict.fromkeys(run.spider for run in runs)), counts=found.counts, top=found.top(), fields=names,
+        spiders=list(dict.fromkeys(run.spider for run in runs)), counts=found.counts, top=found.top(), further=found.further(), fields=names,
         fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), problems=_problems(runs),
         spider_counts=found.spider_counts, important=found.important, incomplete=_incomplete(runs), files=list(files),
         rejected=list(rejected), fewer=list(fewer), failed_files=list(failed), start=min(starts, default=None), end=max(ends, default=None))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pipeline.mail.digests.judging import Judge, LeftOut, ToldChanges, questions_of
 from pipeline.mail.filters import FilteredChanges
 from pipeline.mail.render.page_comparison import with_net_pictures
-from pipeline.mail.render.render import KEEP
 from pipeline.mail.summary import (
     DigestSummary,
     NetChanges,
@@ -18,6 +17,7 @@ from pipeline.mail.summary import (
     rejected_items,
     summarize,
 )
+from pipeline.mail.top_changes import KEEP, NAMED
 from pipeline.model import Change, ModelSummary
 from pipeline.settings import DigestTable, GroupTable, Settings
 from pipeline.store import Store
@@ -72,7 +72,7 @@ def contents_of(store: Store, settings: Settings, name: str, run_ids: Sequence[i
             own = ToldChanges(own, left_out)
         # A filter on items cannot be applied to downloaded files, so recipients with a filter on items get no files.
         summary = summarize(own, [run for run in runs if run.spider in spiders],
-                            [file for file in files if file.spider in spiders and not by_item], keep=KEEP, important=table.important,
+                            [file for file in files if file.spider in spiders and not by_item], keep=KEEP, named=NAMED, important=table.important,
                             rejected=[items for items in rejected if items.spider in spiders],
                             fewer=[values for values in fewer if values.spider in spiders],
                             failed=[files for files in failed if files.spider in spiders and not by_item])

@@ -14,12 +14,16 @@ from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.renderer import question_of
 from pipeline.mail.digests.summary_request import NO_CLAIMS, SummaryRequest
 from pipeline.mail.render.model_summary_view import ranked
+from pipeline.mail.top_changes import fair_choice, fair_shares
 from pipeline.model import Change, ModelSummary
 from pipeline.settings import DigestTable, Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.mail import model_summaries as stored
 from pipeline.text import clean_line
+
+MAX_READ = 1_000
+"""Maximum number of changes that a language model reads for a summary."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +87,16 @@ class _Summaries:
 
 
 def read_changes(content: RecipientsContent) -> list[Change]:
-    """Return the changes that the model reads, in the order of the mail: those that the mail can show, a fair share of each spider's."""
-    return [change for kind in content.summary.order for change in content.summary.top[kind]]
+    """Return the changes that the model reads: at most MAX_READ of those that the mail can name, a fair share of each kind's and of each spider's.
+
+    Those that the mail can show in full are read first, in the order of the mail.
+    """
+    summary = content.summary
+    shares = fair_shares([len(summary.top[kind]) + len(summary.further[kind]) for kind in summary.order], MAX_READ)
+    first = [change for kind, share in zip(summary.order, shares, strict=True) for change in summary.top[kind][:share]]
+    further = [change for kind, share in zip(summary.order, shares, strict=True)
+               for change in fair_choice(summary.further[kind], max(0, share - len(summary.top[kind])))[0]]
+    return [*first, *further]
 
 
 def _only_told(summary: ModelSummary, told: set[int]) -> ModelSummary:

@@ -137,15 +137,16 @@ class SummaryRequest:
     def _merged(self, answers: Sequence[_Ranked]) -> _Ranked:
         """Return one answer from those to the batches: the model merges their claims.
 
-        If it cannot merge them, the first claims of each batch are taken in turn.
+        If it cannot merge them, the first claims of each batch are taken in turn. If there are more than fit into a request, it is not sent the last of them.
         """
         claims = list(_in_turn([answer.claims for answer in answers]))
         order = list(_in_turn([answer.order for answer in answers]))
         in_turn = _Ranked(claims[:MAX_CLAIMS], order, is_empty=all(answer.is_empty for answer in answers))
         if len(claims) <= 1:
             return in_turn
+        records = [Record(number, text) for number, (text, _) in enumerate(claims, 1)]
         try:
-            found = self._ask(_MERGE, [Record(number, text) for number, (text, _) in enumerate(claims, 1)])
+            found = self._ask(_MERGE, next(self._model.batches(self._instructions(_MERGE), records, Answer, most=len(records))))
         except ModelError as error:
             logger.warning("the language model did not merge the summaries of %d batches, so the first sentences of each are shown: %s", len(answers), error)
             return in_turn

@@ -10,7 +10,7 @@ from pipeline.languages import Wording
 from pipeline.mail.render.digest_view import heading
 from pipeline.mail.render.item_view import ItemView
 from pipeline.mail.summary import DigestSummary
-from pipeline.mail.top_changes import fair_shares
+from pipeline.mail.top_changes import fair_choice, fair_shares
 from pipeline.model import Change, ChangeKind
 
 MAX_GROUPS = 40
@@ -23,7 +23,7 @@ _PLAIN = 3
 class Section:
     """The changes of one kind, of the whole digest or of one group.
 
-    count: number of changes of this kind. items: the items that are shown. more: text that says how many items are not shown; "" if
+    count: number of changes of this kind. items: the items that are shown, at the end those that are only named. more: text that says how many items are not shown; "" if
     all are shown.
     """
 
@@ -81,14 +81,15 @@ class Grouping:
 
 
 class ShownItems:
-    """The items that a mail shows: at most a number of each kind, of which each group gets a fair share."""
+    """The items that a mail shows: at most a number of each kind, of which each group gets a fair share, and others that it only names."""
 
     def __init__(self, summary: DigestSummary, grouping: Grouping, most: int, view: Callable[[ChangeKind, int], ItemView],
-                 first: Collection[int] = ()) -> None:
+                 first: Collection[int] = (), *, named: int = 0, brief: Callable[[Change], ItemView] | None = None) -> None:
         """most: maximum number of items of each kind. view: returns the view of an item by its kind and its position in `DigestSummary.top`.
-        first: ids of the changes that are left out last."""
+        first: ids of the changes that are left out last. named: maximum number of items of each kind with those that are only named. brief: returns
+        the view of an item that is only named; None names none."""
         self._summary = summary
-        self._grouping = grouping if most else Grouping()
+        self._grouping = grouping if most or named else Grouping()
         self._items: dict[ChangeKind, list[tuple[str, ItemView]]] = {}
         """The items by kind, each with its spider."""
         self.shown: set[int] = set()
@@ -102,6 +103,11 @@ class ShownItems:
                             for position in sorted(positions, key=lambda position: summary.top[kind][position].id not in first)[:share])
             self.shown.update(summary.top[kind][position].id for position in chosen)
             self._items[kind] = [(summary.top[kind][position].spider, view(kind, position)) for position in chosen]
+            if brief is not None and named > len(chosen):
+                others = [change for change in [*summary.top[kind], *summary.further.get(kind, ())] if change.id not in self.shown]
+                others, _ = fair_choice(others, named - len(chosen), first)
+                self.shown.update(change.id for change in others)
+                self._items[kind] += [(change.spider, brief(change)) for change in others]
 
     def sections(self, words: Wording, table: str) -> list[Section]:
         """Return a section for each kind of change. table: name of the attached table with all changes; "" if no table is attached."""

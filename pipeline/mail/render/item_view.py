@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.display.field_view import Detail, FieldView
 from pipeline.display.item_fields import ItemFields, data_of, link_of, visible, visible_key
@@ -14,6 +14,11 @@ from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.model import Change, ChangeKind
 from pipeline.text import clean_line
 
+_BRIEF, _SHORT = Detail(1, places=1, length=60), Detail(1, places=1, length=40)
+_TITLE_LENGTH, _SHORT_TITLE_LENGTH = 100, 60
+LINK_LENGTH, _SHORT_LINK_LENGTH = 300, 120
+"""A brief item has no link if its URL is longer, because the mail has no room for many such URLs."""
+
 
 @dataclass(frozen=True)
 class ItemView:
@@ -21,7 +26,7 @@ class ItemView:
 
     spider: the spider's name to show; "" if the digest has only one spider. compact: whether all fields are shown on one line. shots: how the
     page of the item looks. number: the number under which the summary of a language model refers to the item; 0 if it does not.
-    archived: the link to the archived page; None if there is none.
+    archived: the link to the archived page; None if there is none. brief: whether the item is only named, on one line with at most one field.
     """
 
     title: str
@@ -34,6 +39,7 @@ class ItemView:
     shots: Sequence[PageShot] = ()
     number: int = 0
     archived: ArchiveLink | None = None
+    brief: bool = False
 
     @property
     def price(self) -> FieldView | None:
@@ -65,3 +71,22 @@ class ItemViewer(ItemFields):
         return ItemView(clean_line(title, 160) or clean_line(visible_key(change, display), 160) or "—", link,
                         change.spider if self.show_spider else "", fields, charts, compact, picture, shots,
                         archived=None if compact else self.archive.of(change, self.words))
+
+    def brief(self, change: Change, *, short: bool = False) -> ItemView:
+        """Return an item that is only named: its title, its link, and its price, its first field or, if it changed, one changed field.
+
+        short: whether to take as little room as possible: shorter titles, no fields but prices and changed ones, and links only to short URLs.
+        """
+        display, detail = self._rules_of(change).display, _SHORT if short else _BRIEF
+        title, link = self.title(change), link_of(visible(data_of(change), display), visible_key(change, display))
+        is_changed = change.kind is ChangeKind.CHANGED
+        fields = self.changed_fields(change, detail) if is_changed else self.plain_fields(change, title, link, compact=True, length=detail.length)
+        telling = [view for view in fields if view.is_price] or ([] if short and not is_changed else fields)
+        length, link_length = (_SHORT_TITLE_LENGTH, _SHORT_LINK_LENGTH) if short else (_TITLE_LENGTH, LINK_LENGTH)
+        return ItemView(clean_line(title, length) or clean_line(visible_key(change, display), length) or "—", link if len(link) <= link_length else "",
+                        change.spider if self.show_spider else "", [_cut(view, detail.length) for view in telling[:1]], brief=True)
+
+
+def _cut(view: FieldView, length: int) -> FieldView:
+    """Return a field whose values have at most `length` characters in the HTML: the limit of an amount of detail is one for places of texts only."""
+    return replace(view, old=clean_line(view.old, length), new=clean_line(view.new, length), value=clean_line(view.value, length))

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 from pipeline.languages import Wording
 from pipeline.languages.reasons import reasons
-from pipeline.mail.render.item_view import ItemView
+from pipeline.mail.render.item_view import LINK_LENGTH, ItemView
 from pipeline.mail.summary import DigestSummary
+from pipeline.mail.top_changes import KEEP, fair_choice
 from pipeline.model import Change, ChangeKind, ModelSummary
 from pipeline.text import clean_line
 
 MAX_REFERENCES = 6
 """Maximum number of links of a claim. How many further changes it rests on is said."""
 _NAME_LENGTH = 80
-_LINK_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def model_summary_view(options: SummaryOptions | None, total: int, shown: Collec
     if summary.is_missing:
         return ModelSummaryView(missing=missing_text(options, words))
     numbers = options.numbers
-    further = [FurtherItem(number, view.title, view.link if len(view.link) <= _LINK_LENGTH else "") for change_id, number in numbers.items()
+    further = [FurtherItem(number, view.title, view.link if len(view.link) <= LINK_LENGTH else "") for change_id, number in numbers.items()
                if change_id not in shown and (view := item(change_id)) is not None]
     claims = [ClaimView(claim.text, [numbers[change_id] for change_id in claim.change_ids[:MAX_REFERENCES]],
                         words.more.format(n=len(claim.change_ids) - MAX_REFERENCES) if len(claim.change_ids) > MAX_REFERENCES else "")
@@ -121,7 +121,7 @@ def _written_by(summary: ModelSummary, total: int, words: Wording) -> str:
 def ranked(summary: DigestSummary, said: ModelSummary, important: Sequence[str]) -> DigestSummary:
     """Return the summary with the changes of each kind in the order of the model. Changes that it did not rank follow in their order.
 
-    important: names of the fields whose changes come first: a setting is above the model.
+    Those to which its claims refer are shown in full before others of their spider. important: names of the fields whose changes come first: a setting is above the model.
     """
     position = places_of(said)
     last = len(position)
@@ -130,7 +130,11 @@ def ranked(summary: DigestSummary, said: ModelSummary, important: Sequence[str])
         is_important = change.kind is ChangeKind.CHANGED and not set(important).isdisjoint(change.fields)
         return (False, 0) if is_important else (True, position.get(change.id, last))
 
-    return replace(summary, top={kind: sorted(changes, key=place) for kind, changes in summary.top.items()}) if position else summary
+    if not position:
+        return summary
+    cited = {change_id for claim in said.claims for change_id in claim.change_ids}
+    divided = {kind: fair_choice(sorted([*changes, *summary.further.get(kind, ())], key=place), KEEP, cited) for kind, changes in summary.top.items()}
+    return replace(summary, top={kind: first for kind, (first, _) in divided.items()}, further={kind: others for kind, (_, others) in divided.items()})
 
 
 def places_of(said: ModelSummary) -> dict[int, int]:

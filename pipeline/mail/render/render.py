@@ -43,19 +43,25 @@ from pipeline.mail.render.subject import FEW, FIRST, FirstChange, preheader, sub
 from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.mail.render.word_gaps import separate_words
 from pipeline.mail.summary import DigestSummary
+from pipeline.mail.top_changes import KEEP, NAMED
 from pipeline.model import Change, ChangeKind
 from pipeline.settings import Language
 from pipeline.text import clean_subject, clean_text, isolated
 
 HTML_LIMIT = 100_000
 """Limit for the HTML of a mail in bytes, because Gmail cuts off mails that are larger than 102 kB."""
-KEEP = 60
-"""Maximum number of changes of one kind that a mail shows."""
 COMPACT_FROM = 12
 """If a mail has more changes of one kind than this, each item of this kind is shown on one line."""
-DETAILS = (Detail(KEEP), Detail(40), Detail(25), Detail(15), Detail(8), Detail(4), Detail(4, places=4, length=120), Detail(1),
-           Detail(1, places=3, length=120), Detail(0))
-"""Amounts of detail, the largest first. The first of them with which the HTML is smaller than HTML_LIMIT is used."""
+_ITEM_BYTES = 100
+"""An item that is only named takes about so many bytes of HTML at least. It takes long to render thousands of them that have no room anyway."""
+_SHORT = 120
+"""If a level of detail shows no more characters of a text, the items that are only named are as short as possible, too."""
+DETAILS = (*(Detail(items, named=NAMED) for items in (KEEP, 40, 25, 15, 8, 4)), Detail(4, places=4, length=_SHORT, named=NAMED),
+           Detail(1, places=3, length=_SHORT, named=NAMED), Detail(40, named=150), Detail(25, named=100), Detail(15, named=60), Detail(8, named=60),
+           Detail(4, places=4, length=_SHORT, named=60), Detail(1, named=60), Detail(1, places=3, length=_SHORT, named=60), Detail(1, places=3, length=_SHORT),
+           Detail(0, length=_SHORT, named=NAMED), Detail(0))
+"""Amounts of detail, in order of preference: first those that name all changes of a summary, with fewer and fewer of them in full, then the largest
+first. The first of them with which the HTML is smaller than HTML_LIMIT is used."""
 COUNTS_ONLY = (Detail(0),)
 _EVERY_PLACE = Detail(1, places=1000)
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -132,11 +138,21 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
                            options.page_pictures.shots.get(change.id, ()))
         return with_number(view, change, numbers)
 
+    briefs: dict[tuple[int, bool], ItemView] = {}
+
+    def brief(change: Change, *, short: bool) -> ItemView:
+        if (change.id, short) not in briefs:
+            briefs[change.id, short] = with_number(viewer.brief(change, short=short), change, numbers)
+        return briefs[change.id, short]
+
     texts = headline(summary, viewer, options, words)
     view: dict[str, Any] = {}
     html = ""
     for detail in options.details:
-        items = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length), numbers)
+        items = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length), numbers,
+                           named=detail.named, brief=partial(brief, short=detail.length <= _SHORT))
+        if len(items.shown) * _ITEM_BYTES >= HTML_LIMIT:
+            continue
         view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1)) | _summary_view(summary, items, options, viewer)
         html = separate_words(inliner.inline(_run(environment, "digest.html", view)))
         if len(html.encode()) < HTML_LIMIT:
@@ -214,7 +230,7 @@ def _summary_view(summary: DigestSummary, shown: ShownItems, options: RenderOpti
     """Return the variable of the templates with the summary of a language model."""
 
     def item(change_id: int) -> ItemView | None:
-        found = next((change for changes in summary.top.values() for change in changes if change.id == change_id), None)
+        found = next((change for changes in (*summary.top.values(), *summary.further.values()) for change in changes if change.id == change_id), None)
         return viewer.item(found, (), Detail(1)) if found is not None else None
 
     return {"model_summary": model_summary_view(options.model_summary, summary.total, shown.shown, item, viewer.words)}

@@ -96,7 +96,7 @@ def test_a_small_spider_is_not_lost_behind_a_large_one(store, site, settings_fro
     settings = settings_from(spiders=("shop", "news"))
     found = told(store, site, settings, ("shop", {str(n): {"title": f"Book {n}"} for n in range(300)}), ("news", {"1": {"title": "Headline"}}))
     assert found[-3:] == ["News", "New (1)", "Headline"]
-    assert "… and 241 more" in found
+    assert sum(line.startswith("Book") for line in found) == 300
 
 
 def test_a_digest_of_very_many_spiders_groups_the_last_of_them_together() -> None:
