@@ -12,8 +12,8 @@ from pipeline.text import clean_excerpt, clean_text
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
-_THINKING = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-_FENCED = re.compile(r"```[A-Za-z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
+_THOUGHTS, _END_OF_THOUGHTS = re.compile(r"<think(?:ing)?>"), re.compile(r"</think(?:ing)?>")
+_FENCE = re.compile(r"```[A-Za-z]*\s*\n")
 _MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,2000}\)")
 _URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]{1,20}://|www\.|mailto:|javascript:|data:)\S*", re.IGNORECASE)
 _MARKUP = re.compile(r"</?[a-zA-Z!][^<>]{0,500}>|\*\*|__|`")
@@ -24,9 +24,10 @@ _MOST_PASSES = 8
 def parsed(text: str, schema: type[Answer]) -> Answer:
     """Return an answer as an instance of its schema. Raises ModelError if it is none.
 
-    What many models write around the JSON object is ignored: thoughts before it, and a Markdown fence around it.
+    What many models write around the JSON object is ignored: thoughts before it, and a Markdown fence around it. The time is proportional to
+    the length of the text, whatever it contains: no time limit ends this.
     """
-    for candidate in _candidates(_THINKING.sub("", text, count=1).strip()):
+    for candidate in _candidates(_without_thoughts(text).strip()):
         try:
             return schema.model_validate_json(candidate)
         except ValidationError:
@@ -34,10 +35,17 @@ def parsed(text: str, schema: type[Answer]) -> Answer:
     raise ModelError("the language model answered with something else than was asked for", reason=Reason.NONSENSE, sent=True)
 
 
+def _without_thoughts(text: str) -> str:
+    begin = _THOUGHTS.search(text)
+    end = _END_OF_THOUGHTS.search(text, begin.end()) if begin is not None else None
+    return text[:begin.start()] + text[end.end():] if begin is not None and end is not None else text
+
+
 def _candidates(text: str) -> list[str]:
-    fenced = _FENCED.search(text)
+    fence = _FENCE.search(text)
+    end = text.find("```", fence.end()) if fence is not None else -1
     first, last = text.find("{"), text.rfind("}")
-    found = [text, fenced[1] if fenced else "", text[first:last + 1] if 0 <= first < last else ""]
+    found = [text, text[fence.end():end].strip() if fence is not None and end >= 0 else "", text[first:last + 1] if 0 <= first < last else ""]
     return [each for each in dict.fromkeys(found) if each]
 
 

@@ -52,7 +52,7 @@ class Budget:
         """Reserve the tokens of a request that is about to be sent. Raises ModelError if the day's limit would be exceeded, StoreError."""
         request_id, used = stored.reserve(
             self._store, digest=self._digest, purpose=purpose, model=self._model, input_tokens=input_tokens, output_tokens=output_tokens,
-            limit=self._limit, since=stored.day_begins(now, self._zone), now=now)
+            limit=self._limit, since=stored.day_begins(now, self._zone), until=stored.day_ends(now, self._zone), now=now)
         if request_id is None:
             raise ModelError(f"the limit of {self._limit:,} tokens a day for the language model is reached: {used:,} are used",
                              fix="increase [ai] max_tokens_per_day", reason=Reason.OVER_BUDGET)

@@ -36,6 +36,7 @@ _SHORT = 120
 _MAX_PLACES = 5
 _MAX_PLACE = 240
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s<>\"']+|\bwww\.[^\s<>\"']+", re.IGNORECASE)
+_GAPS = re.compile(r"[^\S\n]{2,}")
 _TAG = re.compile(r"<[a-zA-Z!/][^<>]*>")
 
 
@@ -101,25 +102,25 @@ class ChangeText:
             if before == after:
                 yield f"{self._clean(name, _MAX_NAME)}: (changed)"
             elif max(len(before), len(after)) <= _SHORT:
-                yield f"{self._clean(name, _MAX_NAME)}: {clean_line(before) or '(nothing)'} -> {clean_line(after) or '(nothing)'}"
+                yield f"{self._clean(name, _MAX_NAME)}: {self._line(before) or '(nothing)'} -> {self._line(after) or '(nothing)'}"
             else:
                 yield f"{self._clean(name, _MAX_NAME)}:"
                 for place in places(before, after, most=_MAX_PLACES, limit=_MAX_PLACE)[0]:
                     yield from (f"  {sign} {text}" for sign, kind in (("-", "old"), ("+", "new"))
-                                if (text := clean_line("".join(span.text for span in place.spans if span.kind in ("same", kind)))))
+                                if (text := self._line("".join(span.text for span in place.spans if span.kind in ("same", kind)))))
 
     def _unchanged(self, change: Change, title: str, display: DisplayTable) -> Iterator[str]:
         """Yield the other fields in short. A condition may be about them: "a flat in Berlin gets cheaper"."""
         changed = set(change.fields)
         names = _in_order([name for name in change.after if name not in changed and _is_shown(name, display)], display)
         for name in names[:_MAX_FIELDS]:
-            value = clean_line(self._masked(change.after[name]), _SHORT)
+            value = self._line(self._masked(change.after[name]), _SHORT)
             if value and value != title:
                 yield f"{self._clean(name, _MAX_NAME)}: {value} (as before)"
 
     def _plain(self, data: Mapping[str, Any], title: str, display: DisplayTable) -> Iterator[str]:
         for name in _in_order(list(data), display)[:_MAX_FIELDS]:
-            value = clean_line(self._masked(data[name]), _MAX_FIELD)
+            value = self._line(self._masked(data[name]), _MAX_FIELD)
             if value and value != title:
                 yield f"{self._clean(name, _MAX_NAME)}: {value}"
 
@@ -128,10 +129,15 @@ class ChangeText:
         if isinstance(value, dict) and "file" in value:
             return ""
         text = field_text(value)[:_MAX_READ]
-        return self._hidden(plain(text) if _TAG.search(text) else clean_text(text)).strip()
+        return self._hidden(_GAPS.sub(" ", plain(text) if _TAG.search(text) else clean_text(text))).strip()
 
     def _hidden(self, text: str) -> str:
         return self._personal(self._secrets(_URL.sub(" ", self._secrets(text))))
+
+    def _line(self, text: str, limit: int = 0) -> str:
+        """Return masked text on one line. A number that was written on two lines, or with wide gaps, is one only now."""
+        line = clean_line(text)
+        return clean_line(self._hidden(line) if line != text else line, limit)
 
     def _clean(self, text: str, limit: int) -> str:
         """Return text on one line. What is hidden is hidden before the text is cut."""

@@ -16,11 +16,11 @@ HIDDEN = "[hidden]"
 TIME_LIMIT_S = 0.25
 """The time limit for one pattern on one text, in seconds. A text on which a pattern takes longer is replaced as a whole."""
 
-_AT = r"(?:@|＠|\s?[(\[{]\s?(?:at|ät|@)\s?[)\]}]\s?)"
-_DOT = r"(?:\.|\s?[(\[{]\s?(?:dot|punkt|point|\.)\s?[)\]}]\s?)"
+_AT = r"(?:@|＠|&\#0*64;|&\#x0*40;|&commat;|%40|\s?[(\[{<]\s?[-_*]?(?:at|ät|@)[-_*]?\s?[)\]}>]\s?|\s(?:at|ät)\s(?=[\p{L}\p{N}-]{1,63}\s(?:dot|punkt|point)\s))"
+_DOT = r"(?:\.|&\#0*46;|&\#x0*2e;|&period;|\s?[(\[{<]\s?[-_*]?(?:dot|punkt|point|\.)[-_*]?\s?[)\]}>]\s?|\s(?:dot|punkt|point)\s)"
 _EMAIL = regex.compile(rf"[\p{{L}}\p{{N}}.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}{_AT}[\p{{L}}\p{{N}}-]{{1,63}}(?:{_DOT}[\p{{L}}\p{{N}}-]{{1,63}})*+", regex.IGNORECASE)
 
-_ANY_AT = regex.compile(r"[@＠]|[(\[{]\s?(?:at|ät)\s?[)\]}]", regex.IGNORECASE)
+_ANY_AT = regex.compile(r"[@＠]|&\#0*64;|&\#x0*40;|&commat;|%40|[(\[{<]\s?[-_*]?(?:at|ät)[-_*]?\s?[)\]}>]|\s(?:at|ät)\s", regex.IGNORECASE)
 """Matches what every address has, and is many times as fast as the search for whole addresses."""
 
 _LETTER = r"\p{Latin}\p{Cyrillic}\p{Greek}\p{Arabic}\p{Hebrew}"
@@ -57,10 +57,11 @@ _PHONES = tuple(regex.compile(pattern, regex.IGNORECASE) for pattern in (
     # With the 0 of the long-distance number: 030 123456, (030) 12 34 56-78, 0171/1234567, 01 23 45 67 89, 03-1234-5678, 010-12345678
     rf"{_NEW_NUMBER}[(]?0\d{{1,5}}[)]?(?:{_GAP}{{1,2}}\d{{2,9}}){{1,5}}(?!\p{{N}})(?!{_GAP}\d{{1,2}}:\d)",
     rf"{_START}{_NEW_NUMBER}0[1-9]\d{{8,10}}{_END}(?![{_LETTER}])",
+    rf"{_NEW_NUMBER}[(]0\d{{1,5}}[)]\d{{3,9}}(?:{_GAP}{{1,2}}\d{{2,9}}){{0,4}}(?!\p{{N}})",
     # Ten digits in three groups (North America): (212) 555-0123, 212-555-0123, 1-800-555-0199, 212.555.0123
     rf"{_NEW_NUMBER}(?:1[ .-])?(?:[(][2-9]\d{{2}}[)][ ]?|[2-9]\d{{2}}[ .-])\d{{3}}[ .-]\d{{4}}(?!\p{{N}})",
     # China: 13812345678, 138 1234 5678
-    rf"{_START}{_NEW_NUMBER}1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_END}",
+    rf"{_START}{_NEW_NUMBER}1[3-9]\d[ .-]?\d{{4}}[ .-]?\d{{4}}{_END}",
     # Russia: 8 (495) 123-45-67
     rf"{_NEW_NUMBER}8[ -]?[(]?\d{{3,4}}[)]?[ -]?\d{{2,3}}-\d{{2}}-\d{{2}}(?!\p{{N}})",
     # Brazil: (11) 91234-5678
@@ -73,6 +74,13 @@ _PHONES = tuple(regex.compile(pattern, regex.IGNORECASE) for pattern in (
 ))
 _DATE = regex.compile(r"(?:\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d{2})|\d{4}[./-]\d{1,2}[./-]\d{1,2})(?![\d./-])")
 _FEWEST_DIGITS, _MOST_DIGITS = 5, 15
+_PLAIN = str.maketrans({
+    **dict.fromkeys("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "),
+    **dict.fromkeys("\u058a\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\ufe58\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u00b7\u2022\u2024\uff0e\ufe52\u30fb", "."), **dict.fromkeys("\uff20\ufe6b", "@"), **dict.fromkeys("\uff08\ufe59", "("),
+    **dict.fromkeys("\uff09\ufe5a", ")"), **dict.fromkeys("\uff0b\ufe62", "+"), "\uff0f": "/", "\uff1a": ":", "\uff3b": "[", "\uff3d": "]",
+    **{chr(zero + digit): str(digit) for zero in (0xff10, 0x0660, 0x06f0, 0x0966, 0x09e6, 0x0e50, *range(0x1d7ce, 0x1d800, 10)) for digit in range(10)}})
+"""Digits of other scripts, and spaces, dashes and other characters between the parts of numbers and addresses, as the patterns have them."""
 
 
 class PersonalDataMask:
@@ -89,11 +97,13 @@ class PersonalDataMask:
         try:
             for pattern in self._patterns:
                 text = pattern.sub(HIDDEN, text, timeout=TIME_LIMIT_S)
+            plain = text.translate(_PLAIN)
+            masked = plain
             for step in self._steps:
-                text = step(text)
+                masked = step(masked)
         except TimeoutError:
             return HIDDEN
-        return text
+        return masked if masked != plain else text
 
 
 def _without_addresses(text: str) -> str:

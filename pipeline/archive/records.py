@@ -96,7 +96,7 @@ class RecordWriter:
             yield self._concurrent("request", stored, with_id, head.data + stored.request_body, content_type=_REQUEST, payload=stored.request_body)
         yield from self._rendered(stored, with_id, original_of)
         if notes:
-            block = "".join(f"redacted: {_one_line(note)}\r\n" for note in notes).encode()
+            block = "".join(f"redacted: {_one_line(note)}\r\n" for note in notes).encode("utf-8", "replace")
             yield self._concurrent("metadata", stored, with_id, block, content_type=_FIELDS)
 
     def _response(self, exchange: Exchange, stored: Exchange, record_id: bytes, original_of: OriginalOf,

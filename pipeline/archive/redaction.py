@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 from pipeline.archive.body_fields import mask_fields
 from pipeline.archive.decoding import decoded
@@ -51,6 +51,7 @@ class Redaction:
         self._headers = frozenset(name.strip().lower().encode() for name in headers)
         self._fields = frozenset(name.casefold() for name in fields)
         self._params = frozenset(name.casefold().encode() for name in params)
+        self._links = _links_with(self._params)
         forms = {form.encode("utf-8", "surrogatepass") for secret in secrets if secret for form in written_forms(secret)}
         forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}  # %2f is as valid as %2F
         self._secrets = sorted((form for form in forms if len(form) >= _SHORTEST), key=lambda form: (-len(form), form))
@@ -79,7 +80,7 @@ class Redaction:
             response_headers=self._lines("response", exchange.response_headers, notes))
         if exchange.request_body:
             changed = self._request_body(changed, exchange, notes)
-        if self._body_secrets and exchange.body:
+        if exchange.body and (self._body_secrets or self._links is not None):
             changed = self._response_body(changed, notes)
         if exchange.rendered is not None:
             changed = replace(changed, rendered=self._rendered(exchange.rendered, notes))
@@ -126,12 +127,12 @@ class Redaction:
         return found[1] + found[2] + b"=" + MASKED if is_secret else found[0]
 
     def _is_secret_field(self, name: str) -> bool:
-        return name.casefold() in self._fields or _SECRET_FIELD.search(name) is not None
+        return name.casefold() in self._fields or name.casefold().encode("utf-8", "replace") in self._params or _SECRET_FIELD.search(name) is not None
 
     def _request_body(self, changed: Exchange, exchange: Exchange, notes: dict[str, None]) -> Exchange:
         content_type = b",".join(value for name, value in exchange.request_headers if name.lower() == b"content-type")
         body, names = mask_fields(exchange.request_body, content_type, self._is_secret_field, MASKED)
-        notes.update((f"form field {name}", None) for name in names)
+        notes.update((f"form field {name}" if name else "the whole request body, in which no fields can be found", None) for name in names)
         without = _without(self._secrets, body)
         if without != body:
             notes["secret of the settings in the request body"] = None
@@ -144,18 +145,34 @@ class Redaction:
         if body is None:
             notes["the response body was not searched for secrets, because it cannot be decoded"] = None
             return changed
-        without = _without(self._body_secrets, body)
+        without = self._in_body(body, notes, "response body, which is stored decoded")
         if without == body:
             return changed
-        notes["secret of the settings in the response body, which is stored decoded"] = None
         headers = tuple((b"X-Orig-" + name if name.lower() == b"content-encoding" else name, value) for name, value in changed.response_headers)
         return replace(changed, body=without, response_headers=_with_length(headers, len(without)))
 
     def _rendered(self, rendered: RenderedPage, notes: dict[str, None]) -> RenderedPage:
-        dom = _without(self._body_secrets, rendered.dom)
-        if dom != rendered.dom:
-            notes["secret of the settings in the rendered page"] = None
-        return replace(rendered, dom=dom)
+        return replace(rendered, dom=self._in_body(rendered.dom, notes, "rendered page"))
+
+    def _in_body(self, body: bytes, notes: dict[str, None], where: str) -> bytes:
+        """Return a body without secrets, and without the values of parameters in its links: a site repeats those of a session in each link."""
+        without = _without(self._body_secrets, body)
+        if without != body:
+            notes[f"secret of the settings in the {where}"] = None
+        if self._links is None:
+            return without
+        linked = self._links.sub(rb"\1" + MASKED, without)
+        if linked != without:
+            notes[f"URL parameter in the {where}"] = None
+        return linked
+
+
+def _links_with(params: Iterable[bytes]) -> re.Pattern[bytes] | None:
+    """Return a pattern for these parameters in URLs of HTML, JSON and scripts, in which & may be escaped; None for no parameters."""
+    names = {form for name in params for form in (name, quote_plus(name).encode(), quote(name).encode())}
+    if not names:
+        return None
+    return re.compile(rb"((?:[?&;#]|\\u0026|\\x26)(?:%s)=)[^&;#\s\"'<>\\]+" % b"|".join(map(re.escape, sorted(names))), re.IGNORECASE)
 
 
 def _as_uri(url: bytes) -> str:

@@ -82,9 +82,10 @@ def files_to_export(store: Store, spider: str, *, first_day: str = "", last_day:
 
 def _written(store: Store, spider: str, path: Path, files: Sequence[ArchiveFile], now: datetime) -> int:
     """Write the files to a part, and rename it. Return its size in bytes."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)  # with mode 0600; no link of others is followed
+    part = Path(name)
     try:
-        with part.open("wb") as out:
+        with os.fdopen(descriptor, "wb") as out:
             _write(out, store, spider, files, folder=path.parent, now=now)
             out.flush()
             os.fsync(out.fileno())

@@ -19,7 +19,7 @@ from pipeline.ai.budget import Budget
 from pipeline.ai.errors import ModelError, Reason
 from pipeline.settings import Settings
 from pipeline.store import Store, open_store_of
-from pipeline.store.ai.requests import day_begins, usage
+from pipeline.store.ai.requests import day_begins, day_ends, usage
 from pipeline.store.database.schema import ai_requests
 from tests.servers.language_model import Answer, AskedModel, LanguageModelServer
 
@@ -87,3 +87,21 @@ def test_the_next_day_has_all_of_its_tokens_and_a_refusal_says_the_figures(store
     budget.reserve("test", 600, 400, now=NOW + timedelta(hours=16))
     with store.read() as connection:
         assert (usage(connection).tokens, usage(connection, NOW + timedelta(hours=16)).tokens) == (2000, 1000)
+
+
+def test_what_a_wrong_clock_has_dated_later_does_not_use_up_the_days_before(store: Store) -> None:
+    budget = Budget(store, limit=1000, zone=ZoneInfo("Asia/Shanghai"), digest="morning", model="m")
+    budget.reserve("test", 600, 400, now=NOW + timedelta(days=4000))
+    budget.reserve("test", 600, 400, now=NOW)
+    with pytest.raises(ModelError, match="1,000 are used"):
+        budget.reserve("test", 1, 0, now=NOW)
+    with pytest.raises(ModelError, match="1,000 are used"):
+        budget.reserve("test", 1, 0, now=NOW + timedelta(days=4000))
+
+
+@pytest.mark.parametrize(("zone", "now", "ends"), [
+    ("Asia/Shanghai", datetime(2026, 11, 22, 15, 59, tzinfo=UTC), datetime(2026, 11, 22, 16, 0, tzinfo=UTC)),
+    ("America/New_York", datetime(2026, 11, 1, 5, 30, tzinfo=UTC), datetime(2026, 11, 2, 5, 0, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 3, 28, 23, 0, tzinfo=UTC), datetime(2026, 3, 29, 22, 0, tzinfo=UTC))])
+def test_a_day_ends_where_the_next_one_begins(zone: str, now: datetime, ends: datetime) -> None:
+    assert day_ends(now, ZoneInfo(zone)) == day_begins(ends, ZoneInfo(zone)) == ends

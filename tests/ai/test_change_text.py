@@ -93,3 +93,15 @@ def test_the_fingerprint_changes_with_what_is_shown_and_with_nothing_else(settin
     other = replace(change, after={**change.after, "price": 3})
     assert text.fingerprint(change) == text.fingerprint(same) != text.fingerprint(other)
     assert len(text.fingerprint(change)) == 64
+
+
+@pytest.mark.parametrize("written", ["0171\n1234567", "4111 1111\n1111 1111", "DE89  3704\n0044 0532 0130 00", "(212)   555-0123", "+49 171\n\n1234567"])
+def test_a_number_that_becomes_one_only_on_one_line_is_hidden(settings_from: SettingsFrom, written: str) -> None:
+    settings = settings_from(AI)
+    long = "word " * 60
+    for change in (_change({}, {"title": "Emma", "note": f"of {written}, x"}, ChangeKind.NEW), _change({"title": "Emma", "note": "x"}, {"title": "Emma", "note": f"of {written}, x"}),
+                   _change({"title": "Emma", "note": f"{long}\nof {written}\n"}, {"title": "Emma", "note": f"{long}\nof {written} now\n"}),
+                   _change({"title": "Emma", "price": "1", "note": written}, {"title": "Emma", "price": "2", "note": written})):
+        text = _text(settings, change)
+        assert " ".join(written.split()) not in text, text
+        assert "[hidden]" in text or "\n" in written, text

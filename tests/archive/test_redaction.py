@@ -59,12 +59,16 @@ PARTS = (b"--x\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"a\"\r\
     (FORM, b"q=p%40ss+w%C3%B6rd%2F1", b"q=****", ("secret of the settings in the request body",)),
     (b"multipart/form-data; boundary=x", PARTS % (b"pwd", b"hunter2"), PARTS % (b"pwd", b"****"), ("form field pwd",)),
     (b'Multipart/Form-Data; boundary="x"', PARTS % (b"name", b"me"), PARTS % (b"name", b"me"), ()),
-    (b"multipart/form-data", b"hunter2", b"****", ()),
+    (b"multipart/form-data", b"hunter2", b"****", ("the whole request body, in which no fields can be found",)),
     (b"application/json", b'{"user": "me", "login": [{"password": "hunter2", "n": 1}]}', b'{"user": "me", "login": [{"password": "****", "n": 1}]}', ("form field password",)),
     (b"application/json", b'{"user":"me"}', b'{"user":"me"}', ()),
-    (b"application/json", b'{"password": "hunter2"', b'{"password": "hunter2"', ()),
-    (b"application/json", b"[" * 9999, b"[" * 9999, ()),
-    (b"text/plain", b"password=x&pin=1234", b"password=x&pin=****", ("secret of the settings in the request body",)),
+    (b"application/json", b'{"password": "hunter2", "password": "", "n": 1.0}', b'{"password": "****", "password": "", "n": 1.0}', ("form field password",)),
+    (b"application/json", b'{"password": "hunter2"', b"****", ("the whole request body, in which no fields can be found",)),
+    (b"application/json", b"[" * 9999, b"****", ("the whole request body, in which no fields can be found",)),
+    (b"text/plain", b"password=x&pin=1234", b"password=****&pin=****", ("form field password", "secret of the settings in the request body")),
+    (b"", b'[{"session": "c0ffee"}]', b'[{"session": "****"}]', ("form field session",)),
+    (b"text/plain", b"[password: x", b"[password: x", ()),
+    (b"text/xml", b'<a password="x">', b'<a password="x">', ()),
 ])
 def test_request_bodies(content_type: bytes, body: bytes, stored: bytes, notes: tuple[str, ...]) -> None:
     headers = ((b"Content-Type", content_type), (b"Content-Length", str(len(body)).encode()))
@@ -136,3 +140,26 @@ def test_no_secret_is_in_a_record_wherever_it_was(secret: str, data: st.DataObje
     stored = b"".join(gzip.decompress(each.member) + repr(each.line).encode() for each in records)
     assert form not in stored
     assert b"****" in stored
+
+
+@pytest.mark.parametrize(("body", "stored"), [
+    (b'<a href="/a?session=c0ffee&p=1">', b'<a href="/a?session=****&p=1">'),
+    (b"<a href='/a?p=1&amp;SESSION=c0ffee'>", b"<a href='/a?p=1&amp;SESSION=****'>"),
+    (b'{"next": "/a?p=1\\u0026session=c0ffee\\u0026x=2"}', b'{"next": "/a?p=1\\u0026session=****\\u0026x=2"}'),
+    (b"location = '/#session=c0ffee'", b"location = '/#session=****'"),
+    (b"session=1 is not in a link", b"session=1 is not in a link"),
+])
+def test_a_configured_parameter_is_removed_from_the_links_of_a_page(body: bytes, stored: bytes) -> None:
+    packed = exchange(body=gzip.compress(body), response_headers=((b"Content-Encoding", b"gzip"),), rendered=RenderedPage(dom=body))
+    redacted = REDACTION.apply(packed)
+    assert redacted.exchange.rendered is not None
+    assert redacted.exchange.rendered.dom == stored
+    assert redacted.exchange.body == (stored if stored != body else packed.body)
+    assert tuple(note for note in redacted.notes if "parameter" in note) == (("URL parameter in the response body, which is stored decoded", "URL parameter in the rendered page") if stored != body else ())
+
+
+def test_a_request_is_archived_whatever_its_fields_are_called() -> None:
+    sent = exchange(method="POST", request_headers=((b"Content-Type", b"application/json"),), request_body=b'{"\\ud800token": "hunter22"}')
+    records = list(RecordWriter("books", 1, REDACTION).records(sent, lambda _: None))
+    assert len(records) == 3
+    assert b"hunter22" not in REDACTION.apply(sent).exchange.request_body

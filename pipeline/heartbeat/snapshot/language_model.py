@@ -20,7 +20,7 @@ def language_model_status(connection: Connection, settings: Settings, now: datet
     table = settings.ai
     if table is None:
         return None
-    used = stored.usage(connection, stored.day_begins(now, settings.zone))
+    used = stored.usage(connection, stored.day_begins(now, settings.zone), stored.day_ends(now, settings.zone))
     failure = stored.last_failure(connection, now - _LATELY)
     return {
         "model": quoted(mask(table.model)), "host": table.host, "input_tokens": used.input_tokens, "output_tokens": used.output_tokens,

@@ -7,7 +7,7 @@ because the server may have worked on the request.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -62,15 +62,20 @@ def day_begins(now: datetime, zone: ZoneInfo) -> datetime:
     return now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0).astimezone(now.tzinfo)
 
 
+def day_ends(now: datetime, zone: ZoneInfo) -> datetime:
+    """Return the beginning of the next day in `zone`. What a clock that was wrong has dated later does not count for today."""
+    return day_begins(datetime.combine(now.astimezone(zone).date() + timedelta(days=1), time(12), zone), zone).astimezone(now.tzinfo)
+
+
 def reserve(store: Store, *, digest: str, purpose: str, model: str, input_tokens: int, output_tokens: int, limit: int,
-            since: datetime, now: datetime) -> tuple[int | None, int]:
+            since: datetime, until: datetime, now: datetime) -> tuple[int | None, int]:
     """Reserve the tokens of a request that is about to be sent, and return its id and the tokens that were used before.
 
-    The id is None if the limit would be exceeded; then nothing is reserved. since: the beginning of the day. Reading the sum and adding to
+    The id is None if the limit would be exceeded; then nothing is reserved. since, until: the beginning of the day, and of the next one. Reading the sum and adding to
     it are one transaction that excludes other writers, so that several processes together never exceed the limit.
     """
     with store.write(durable=True) as connection:
-        used = _tokens(connection, ai_requests.c.started_at >= since)
+        used = _tokens(connection, ai_requests.c.started_at >= since, ai_requests.c.started_at < until)
         if used + input_tokens + output_tokens > limit:
             return None, used
         added = connection.execute(insert(ai_requests).values(
@@ -101,11 +106,11 @@ def _tokens(connection: Connection, *wanted: ColumnElement[bool]) -> int:
     return int(connection.execute(select(both).where(*wanted)).scalar_one())
 
 
-def usage(connection: Connection, since: datetime | None = None, *, digest: str | None = None) -> Usage:
-    """Return the requests and tokens since a time, or of all requests that are kept. digest: only those of this digest."""
+def usage(connection: Connection, since: datetime | None = None, until: datetime | None = None, *, digest: str | None = None) -> Usage:
+    """Return the requests and tokens of a time, or of all requests that are kept. digest: only those of this digest."""
     rows = connection.execute(select(
         ai_requests.c.state, func.count(), func.coalesce(func.sum(ai_requests.c.input_tokens), 0),
-        func.coalesce(func.sum(ai_requests.c.output_tokens), 0)).where(*_among(since, digest)).group_by(ai_requests.c.state)).all()
+        func.coalesce(func.sum(ai_requests.c.output_tokens), 0)).where(*_among(since, digest), *([ai_requests.c.started_at < until] if until is not None else [])).group_by(ai_requests.c.state)).all()
     return Usage(sum(int(row[2]) for row in rows), sum(int(row[3]) for row in rows), {str(row[0]): int(row[1]) for row in rows})
 
 

@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
 def _reserve(store: Store, tokens: int, *, at: datetime = NOW, limit: int = 1000) -> int | None:
     return requests.reserve(store, digest="morning", purpose="summary", model="m\0", input_tokens=tokens, output_tokens=0, limit=limit,
-                            since=at - timedelta(hours=8), now=at)[0]
+                            since=at - timedelta(hours=8), until=at + timedelta(hours=16), now=at)[0]
 
 
 def test_reservations_of_several_at_once_never_exceed_the_limit(store: Store) -> None:
