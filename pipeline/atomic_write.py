@@ -47,6 +47,13 @@ def create_file(path: Path, data: bytes, *, like: os.stat_result | None = None) 
     return True
 
 
+def naming(error: OSError, path: Path) -> OSError:
+    """Return the error with the name of the file that could not be written: writing to a full disk raises one without a name."""
+    if error.filename is None:
+        error.filename = os.fspath(path)
+    return error
+
+
 def sync_folder(folder: Path) -> None:
     """Sync `folder` to disk, so that a rename inside it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -77,7 +84,7 @@ def _written(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except OSError as error:
         Path(name).unlink(missing_ok=True)
-        raise
+        raise naming(error, path) from None
     return Path(name)

@@ -34,6 +34,7 @@ class Around:
 
 def around(store: Store, spider: str, url: str, at: datetime) -> Around | None:
     """Return the last capture of a page up to a time, or else the first one after it; None if there is none. Raises StoreError, ArchiveError."""
+    at = min(at, reader.LATEST)
     older = reader.captures(store, spider, url, before=at + _TICK, limit=2)
     newer = reader.captures(store, spider, url, after=at, limit=2)
     if older:

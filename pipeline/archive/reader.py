@@ -25,6 +25,8 @@ from pipeline.store.files.archive_files import ArchiveFile, files_of
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
+LATEST = datetime(9999, 1, 1, tzinfo=UTC)
+"""The latest time that can be asked for. Later ones are as far away, and nothing can be added to the last ones."""
 _LATE = timedelta(days=1)
 """A record may be in the file of the day after its own: it was fetched before midnight and committed after it."""
 _REMOVED = "the content was in a file of the archive that was removed"
@@ -84,6 +86,7 @@ def captures(store: Store, spider: str, url: str, *, before: datetime | None = N
     url: as Redaction.url returns it. If the archive does not have exactly this URL, captures of URLs that replay tools take for the same are
     returned. before, after: only captures strictly earlier, or strictly later. Raises StoreError, ArchiveError.
     """
+    before = min(before, LATEST) if before is not None else None
     exact = _captures(store, spider, url, before=before, after=after, limit=limit, is_exact=True)
     return exact or _captures(store, spider, url, before=before, after=after, limit=limit, is_exact=False)
 

@@ -6,6 +6,7 @@ any size: indexes are sorted files, which are merged line by line.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import heapq
 import json
@@ -23,7 +24,7 @@ from typing import IO, BinaryIO, cast
 import pipeline
 from pipeline.archive import cdxj
 from pipeline.archive.errors import ArchiveError
-from pipeline.atomic_write import sync_folder
+from pipeline.atomic_write import naming, sync_folder
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile, files_of
 
@@ -55,6 +56,8 @@ def export(store: Store, spider: str, path: Path, *, now: datetime, first_day: s
 
     first_day, last_day: as 2026-11-30, both inclusive; "" means no limit.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path.parent))
     for attempt in range(1, _ATTEMPTS + 1):
         wanted, referred = files_to_export(store, spider, first_day=first_day, last_day=last_day)
         if not wanted:
@@ -91,6 +94,9 @@ def _written(store: Store, spider: str, path: Path, files: Sequence[ArchiveFile]
             os.fsync(out.fileno())
         size = part.stat().st_size
         os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise naming(error, path) from None  # what ZipFile says of its end on a full disk would follow
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.archive.around import around
 from pipeline.archive.day_file import merge
 from pipeline.archive.errors import ArchiveError, RecordError
 from pipeline.archive.members import records_of
@@ -74,6 +75,16 @@ def test_a_page_is_found_as_it_was_at_each_time(store: Store) -> None:
     assert [(page.body, page.at, page.refers_to, page.status, page.missing) for page in pages] == [
         (b"three", days[4], None, 200, ""), (b"two", days[3], days[2], 200, ""), (b"two", days[2], None, 200, ""),
         (b"one", days[1], days[0], 200, ""), (b"one", days[0], None, 200, "")]
+
+
+@pytest.mark.parametrize("last", [datetime.max, datetime(9999, 12, 31)])
+def test_a_page_is_found_at_the_end_of_time(store: Store, last: datetime) -> None:
+    archived(store, [exchange()])
+    last = last.replace(tzinfo=UTC)
+    assert len(captures(store, "books", URL, before=last)) == 1
+    found = around(store, "books", URL, last)
+    assert found is not None
+    assert (found.exact, found.following) == ("at", None)
 
 
 def test_a_page_is_read_as_it_was_sent_but_decoded(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import resource
 import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +16,7 @@ import pytest
 from pipeline.archive import wacz
 from pipeline.archive.errors import ArchiveError
 from pipeline.archive.wacz import export
+from pipeline.atomic_write import replace_file
 from pipeline.model import RenderedPage
 from pipeline.store import Store, open_store
 from pipeline.store.files import archive_files
@@ -111,3 +113,22 @@ def test_the_index_of_a_package_has_blocks_that_a_tool_reads_one_by_one(archived
         block = blocks[where["offset"]:where["offset"] + where["length"]]
         assert where["digest"] == f"sha256:{hashlib.sha256(block).hexdigest()}"
         assert gzip.decompress(block).startswith(b"%s %s {" % (key, at))
+
+
+def test_an_export_to_a_full_disk_or_a_missing_folder_names_its_place(archived: Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        export(archived, "books", tmp_path / "missing" / "books.wacz", now=NOW)
+    assert raised.value.filename == str(tmp_path / "missing")
+    path = tmp_path / "books.wacz"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # writing more fails as it does on a full disk, with an error that names no file
+    try:
+        for write in (lambda: export(archived, "books", path, now=NOW), lambda: replace_file(path, b"x" * 4000)):
+            with pytest.raises(OSError, match="File too large") as failed:
+                write()
+            assert failed.value.filename == str(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [each.name for each in tmp_path.iterdir()] == ["var"]
+    export(archived, "books", path, now=NOW)
+    assert path.stat().st_mode & 0o777 == 0o600
