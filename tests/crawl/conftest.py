@@ -20,13 +20,14 @@ from pipeline.crawl.spider_import import spider_class
 from pipeline.model import Change, Progress, Run
 from pipeline.session import open_session, prepare
 from pipeline.settings import Settings, load
-from pipeline.store import Store, open_store
+from pipeline.store import Store
 from pipeline.store.crawl import items, rule_counts
 from pipeline.store.crawl.compare import RuleCount
 from pipeline.store.mail import digests
 from pipeline.store.runs import runs
 from pipeline.workers.crawl_run import CrawlRun
 from pipeline.workers.stop_request import StopRequest
+from tests.empty_store import open_empty_store
 from tests.servers.pages import PageSite
 from tests.servers.program import ENGINE
 
@@ -108,7 +109,7 @@ class Crawls:
 
 @pytest.fixture
 def crawls(tmp_path: Path) -> Iterator[Crawls]:
-    store = open_store(tmp_path / "data")
+    store = open_empty_store(tmp_path / "data")
     yield Crawls(tmp_path, store)
     store.close()
 

@@ -20,8 +20,8 @@ from pipeline.session.errors import translate
 from pipeline.store.crawl import commit
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import download_files, downloads
-from pipeline.store.open import open_store
 from pipeline.store.runs import runs
+from tests.empty_store import open_empty_store
 from tests.servers.files import FileServer, file_server
 
 PLAIN = FolderLayout()
@@ -130,6 +130,6 @@ def server(_server: FileServer) -> FileServer:
 
 @pytest.fixture
 def bench(tmp_path: Path, server: FileServer) -> Iterator[Bench]:
-    store = open_store(tmp_path / "var")
+    store = open_empty_store(tmp_path / "var")
     yield Bench(store, server)
     store.close()

@@ -13,12 +13,13 @@ from pipeline.crawl.frontier.page_archive import PageArchive
 from pipeline.mail.digests.build import BuiltDigest, build
 from pipeline.model import DigestClaim, DraftMessage, Exchange, Item, Message, Outcome, Page, Progress, Reject, Run
 from pipeline.settings import Settings, load
-from pipeline.store import Store, open_store
+from pipeline.store import Store
 from pipeline.store.crawl import commit
 from pipeline.store.crawl.compare import Comparison
 from pipeline.store.database.schema import download_files, downloads
 from pipeline.store.mail import digests, outbox
 from pipeline.store.runs.runs import Ending, claim_slot, end_run, start_run
+from tests.empty_store import open_empty_store
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
@@ -43,7 +44,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "var")
+    opened = open_empty_store(tmp_path / "var")
     yield opened
     opened.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.store import Store, open_store
+from tests.empty_store import open_empty_store
 from tests.servers.postgres import Postgres
 
 
@@ -18,7 +19,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         url = server.new_database(request.getfixturevalue("migrated"))
-    opened = open_store(tmp_path / "data", url)
+    opened = open_empty_store(tmp_path / "data") if url is None else open_store(tmp_path / "data", url)
     yield opened
     opened.close()
 
