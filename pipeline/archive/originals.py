@@ -19,6 +19,7 @@ MAX_AGE = timedelta(days=7)
 _NAME = "originals.sqlite3"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IN_ONE_STATEMENT = 500
+_MOST_UNWRITTEN = 200
 _TABLE = """CREATE TABLE IF NOT EXISTS originals (url BLOB PRIMARY KEY, digest BLOB NOT NULL, record_id BLOB NOT NULL, at INTEGER NOT NULL,
             etag BLOB NOT NULL, last_modified BLOB NOT NULL) WITHOUT ROWID"""
 
@@ -43,6 +44,7 @@ class Originals:
     def __init__(self, folder: Path, now: datetime, max_age: timedelta = MAX_AGE) -> None:
         self._path = folder / _NAME
         self._max_age = min(max_age, MAX_AGE)
+        self._unwritten: dict[str, Original] = {}
         self._database: sqlite3.Connection | None = None
         for _ in range(2):  # a damaged file is deleted, and made again
             try:
@@ -58,14 +60,16 @@ class Originals:
         """Return the originals of those URLs that have one that is not too old."""
         if self._database is None:
             return {}
-        keys = {_key(url): url for url in urls}
-        names, found = list(keys), {}
+        urls, oldest = set(urls), now - self._max_age
+        found = {url: each for url in urls if (each := self._unwritten.get(url)) is not None and each.at >= oldest}
+        keys = {_key(url): url for url in urls.difference(found)}
+        names = list(keys)
         try:
             for start in range(0, len(names), _IN_ONE_STATEMENT):
                 part = names[start:start + _IN_ONE_STATEMENT]
                 marks = ",".join("?" * len(part))
                 rows = self._database.execute(f"SELECT * FROM originals WHERE url IN ({marks}) AND at >= ?",  # noqa: S608  only question marks
-                                              (*part, _micros(now - self._max_age)))
+                                              (*part, _micros(oldest)))
                 for key, digest, record_id, at, etag, last_modified in rows:
                     found[keys[key]] = Original(keys[key], digest, record_id, _EPOCH + timedelta(microseconds=at), etag, last_modified)
         except sqlite3.Error as error:
@@ -74,24 +78,34 @@ class Originals:
         return found
 
     def add(self, originals: Sequence[Original]) -> None:
-        """Store originals whose records are on the disk."""
-        if self._database is None or not originals:
+        """Store originals whose records are on the disk, many in one transaction. A kill loses those that are not written yet."""
+        if self._database is None:
+            return
+        self._unwritten.update((each.url, each) for each in originals)
+        if len(self._unwritten) >= _MOST_UNWRITTEN:
+            self._write()
+
+    def _write(self) -> None:
+        unwritten, self._unwritten = list(self._unwritten.values()), {}
+        if self._database is None or not unwritten:
             return
         try:
             with self._database:
                 self._database.executemany("INSERT OR REPLACE INTO originals VALUES (?, ?, ?, ?, ?, ?)",
                                            [(_key(each.url), each.digest, each.record_id, _micros(each.at), each.etag, each.last_modified)
-                                            for each in originals])
+                                            for each in unwritten])
         except sqlite3.Error as error:
             self._drop(error)
 
     def close(self) -> None:
+        self._write()
         if self._database is not None:
             self._database.close()
             self._database = None
 
     def _drop(self, error: sqlite3.Error) -> None:
         """Go on without the file. It is deleted unless it is only in use, or the disk is full."""
+        self._unwritten = {}
         logger.warning("The list of archived pages %s cannot be used: %s. Pages are archived in full.", self._path, error)
         self.close()
         if not isinstance(error, sqlite3.OperationalError):

@@ -23,10 +23,10 @@ class Found:
         return self.head.split(b" ", 2)[1].decode() if self.head else ""
 
 
-def archived(data_dir: Path, spider: str = "s") -> list[Found]:
-    """All records of all files of a spider, in the order of their names; their digests are checked."""
+def archived(data_dir: Path, spider: str = "s", files: str = "*.warc.gz") -> list[Found]:
+    """All records of all files of a spider, in the order of their names; their digests are checked. files: pattern of their names."""
     found = []
-    for path in sorted((data_dir / "archive" / spider).rglob("*.warc.gz")):
+    for path in sorted((data_dir / "archive" / spider).rglob(files)):
         with path.open("rb") as file:
             for record in ArchiveIterator(file, check_digests="raise"):
                 record.content_stream().read()
@@ -39,6 +39,6 @@ def archived(data_dir: Path, spider: str = "s") -> list[Found]:
     return found
 
 
-def pages(data_dir: Path, url: str, spider: str = "s") -> list[tuple[str, str, str]]:
+def pages(data_dir: Path, url: str, spider: str = "s", files: str = "*.warc.gz") -> list[tuple[str, str, str]]:
     """The kind, the path and the status of each response and revisit record, in order."""
-    return [(each.kind, each.url.removeprefix(url), each.status) for each in archived(data_dir, spider) if each.kind in ("response", "revisit")]
+    return [(each.kind, each.url.removeprefix(url), each.status) for each in archived(data_dir, spider, files) if each.kind in ("response", "revisit")]

@@ -174,15 +174,13 @@ def test_a_full_disk_fails_the_archive_and_not_the_crawl(what: str, crawls: Craw
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=320k", "tmpfs", str(disk)], check=True)
     try:
         run = crawls.perform()
-        found = pages(crawls.store.data_dir, site.url)
-        left = list(disk.rglob("*.warc.gz.part"))
+        found = pages(crawls.store.data_dir, site.url, files="*.warc.gz*")  # the disk may have no room for the index of a part: it is closed later
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
     assert run.outcome is not None
     assert (run.outcome.value, run.complete, run.progress.items) == ("succeeded", True, 19)
     assert 0 < run.progress.archived_pages < 19
-    assert len(left) <= (what == "changed")  # a spool that the disk had no room to copy is evidence, too, and is completed later
-    assert len(found) + len(left) >= run.progress.archived_pages
+    assert len(found) >= run.progress.archived_pages
     assert run.progress.archived_pages + run.progress.not_archived >= 19
     assert f"{run.progress.not_archived} pages not archived: No space left on device" in run.error
 
