@@ -14,10 +14,13 @@ from pipeline.mail.render.thumbnails import ItemPicture
 from pipeline.model import Change, ChangeKind
 from pipeline.text import clean_line
 
-_BRIEF, _SHORT = Detail(1, places=1, length=60), Detail(1, places=1, length=40)
+SHORT, SHORTEST = 120, 100
+"""If a mail shows at most so many characters of a text, an item that is only named has a shorter title and, unless they are prices or changed, no fields; then
+also no long link."""
 _TITLE_LENGTH, _SHORT_TITLE_LENGTH = 100, 60
+_VALUE_LENGTH, _SHORT_VALUE_LENGTH = 60, 40
 LINK_LENGTH, _SHORT_LINK_LENGTH = 300, 120
-"""A brief item has no link if its URL is longer, because the mail has no room for many such URLs."""
+"""An item that is only named has no link if its URL is longer, because the mail has no room for many such URLs."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,19 @@ class ItemViewer(ItemFields):
                         change.spider if self.show_spider else "", fields, charts, compact, picture, shots,
                         archived=None if compact else self.archive.of(change, self.words))
 
-    def brief(self, change: Change, *, short: bool = False) -> ItemView:
+    def brief(self, change: Change, length: int) -> ItemView:
         """Return an item that is only named: its title, its link, and its price, its first field or, if it changed, one changed field.
 
-        short: whether to take as little room as possible: shorter titles, no fields but prices and changed ones, and links only to short URLs.
+        length: maximum number of characters of a text in this mail, which says how much room there is.
         """
-        display, detail = self._rules_of(change).display, _SHORT if short else _BRIEF
+        display, is_short = self._rules_of(change).display, length <= SHORT
+        most, detail = _SHORT_TITLE_LENGTH if is_short else _TITLE_LENGTH, Detail(1, 1, _SHORT_VALUE_LENGTH if is_short else _VALUE_LENGTH)
         title, link = self.title(change), link_of(visible(data_of(change), display), visible_key(change, display))
         is_changed = change.kind is ChangeKind.CHANGED
         fields = self.changed_fields(change, detail) if is_changed else self.plain_fields(change, title, link, compact=True, length=detail.length)
-        telling = [view for view in fields if view.is_price] or ([] if short and not is_changed else fields)
-        length, link_length = (_SHORT_TITLE_LENGTH, _SHORT_LINK_LENGTH) if short else (_TITLE_LENGTH, LINK_LENGTH)
-        return ItemView(clean_line(title, length) or clean_line(visible_key(change, display), length) or "—", link if len(link) <= link_length else "",
+        telling = [view for view in fields if view.is_price] or ([] if is_short and not is_changed else fields)
+        has_link = len(link) <= (_SHORT_LINK_LENGTH if length <= SHORTEST else LINK_LENGTH)
+        return ItemView(clean_line(title, most) or clean_line(visible_key(change, display), most) or "—", link if has_link else "",
                         change.spider if self.show_spider else "", [_cut(view, detail.length) for view in telling[:1]], brief=True)
 
 

@@ -34,7 +34,7 @@ from pipeline.mail.render.file_view import FileLinks
 from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.group_view import Grouping, ShownItems
 from pipeline.mail.render.item_pictures import Pictures
-from pipeline.mail.render.item_view import ItemView, ItemViewer
+from pipeline.mail.render.item_view import SHORT, SHORTEST, ItemView, ItemViewer
 from pipeline.mail.render.model_summary_view import SummaryOptions, model_summary_view, with_number
 from pipeline.mail.render.notes import Note
 from pipeline.mail.render.page_comparison import PagePictures
@@ -54,12 +54,11 @@ COMPACT_FROM = 12
 """If a mail has more changes of one kind than this, each item of this kind is shown on one line."""
 _ITEM_BYTES = 100
 """An item that is only named takes about so many bytes of HTML at least. It takes long to render thousands of them that have no room anyway."""
-_SHORT = 120
-"""If a level of detail shows no more characters of a text, the items that are only named are as short as possible, too."""
-DETAILS = (*(Detail(items, named=NAMED) for items in (KEEP, 40, 25, 15, 8, 4)), Detail(4, places=4, length=_SHORT, named=NAMED),
-           Detail(1, places=3, length=_SHORT, named=NAMED), Detail(40, named=150), Detail(25, named=100), Detail(15, named=60), Detail(8, named=60),
-           Detail(4, places=4, length=_SHORT, named=60), Detail(1, named=60), Detail(1, places=3, length=_SHORT, named=60), Detail(1, places=3, length=_SHORT),
-           Detail(0, length=_SHORT, named=NAMED), Detail(0))
+DETAILS = (*(Detail(items, named=NAMED) for items in (KEEP, 40, 25, 15, 8, 4)), Detail(15, places=4, length=SHORT, named=NAMED),
+           Detail(4, places=4, length=SHORT, named=NAMED), Detail(4, places=4, length=SHORTEST, named=NAMED), Detail(1, places=3, length=SHORTEST, named=NAMED),
+           Detail(40, named=150), Detail(15, named=120), Detail(25, named=100), Detail(15, named=60), Detail(8, named=60),
+           Detail(4, places=4, length=SHORT, named=60), Detail(1, named=60), Detail(1, places=3, length=SHORTEST, named=60), Detail(1, places=3, length=SHORTEST),
+           Detail(0, length=SHORTEST, named=NAMED), Detail(0))
 """Amounts of detail, in order of preference: first those that name all changes of a summary, with fewer and fewer of them in full, then the largest
 first. The first of them with which the HTML is smaller than HTML_LIMIT is used."""
 COUNTS_ONLY = (Detail(0),)
@@ -138,19 +137,19 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
                            options.page_pictures.shots.get(change.id, ()))
         return with_number(view, change, numbers)
 
-    briefs: dict[tuple[int, bool], ItemView] = {}
+    briefs: dict[tuple[int, int], ItemView] = {}
 
-    def brief(change: Change, *, short: bool) -> ItemView:
-        if (change.id, short) not in briefs:
-            briefs[change.id, short] = with_number(viewer.brief(change, short=short), change, numbers)
-        return briefs[change.id, short]
+    def brief(change: Change, *, length: int) -> ItemView:
+        if (change.id, length) not in briefs:
+            briefs[change.id, length] = with_number(viewer.brief(change, length), change, numbers)
+        return briefs[change.id, length]
 
     texts = headline(summary, viewer, options, words)
     view: dict[str, Any] = {}
     html = ""
     for detail in options.details:
         items = ShownItems(summary, options.grouping, detail.items, partial(item, places=detail.places, length=detail.length), numbers,
-                           named=detail.named, brief=partial(brief, short=detail.length <= _SHORT))
+                           named=detail.named, brief=partial(brief, length=detail.length))
         if len(items.shown) * _ITEM_BYTES >= HTML_LIMIT:
             continue
         view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1)) | _summary_view(summary, items, options, viewer)

@@ -9,12 +9,15 @@ from datetime import UTC
 import lxml.html
 import pytest
 
+from pipeline.mail.digests.contents import RecipientsContent
+from pipeline.mail.digests.model_summary import MAX_READ, read_changes
 from pipeline.mail.message.attachments import Packed
 from pipeline.mail.render.group_view import Grouping
 from pipeline.mail.render.render import HTML_LIMIT, Rendered, RenderOptions, render
 from pipeline.mail.summary import summarize
 from pipeline.mail.top_changes import KEEP, NAMED, TopChanges, shortened
 from pipeline.model import Change, ChangeKind
+from pipeline.settings import DigestTable
 from tests.mail.conftest import NOW
 
 NEW, CHANGED, GONE = ChangeKind.NEW, ChangeKind.CHANGED, ChangeKind.GONE
@@ -70,6 +73,10 @@ def test_what_has_no_room_in_full_is_named_with_a_link_and_its_price_or_what_cha
     assert "* Item 0318 [spider2] · price: 320.00 € → 319.00 € ▼\N{NO-BREAK SPACE}−1.00 € (−0.3%)\n  https://spider2.example/318\n\n== Gone (80) ==\n" in rendered.text
 
 
+def test_long_links_are_left_out_last() -> None:
+    assert mail(200, title=LONG, path="?" + "q" * 200).html.count('href="https://spider0.example/') == 200
+
+
 def test_the_first_items_of_each_spider_are_shown_in_full_and_the_others_below_them() -> None:
     found = lxml.html.fromstring(mail(130, spiders=2).html).xpath("//div[@class='item']|//div[@class='brief']")
     kinds = [(each.get("class"), int(named_in(each.text_content())[0]) % 2) for each in found]
@@ -88,3 +95,11 @@ def test_a_change_that_is_only_named_is_kept_without_most_of_its_long_values() -
     assert {len(change.after["text"]) > 20_000 for change in whole} == {True}
     assert {(change.fields[0], change.after["text"].endswith("word after"), len(str(change.after)) < 2_000) for change in others} == {("text", True, True)}
     assert shortened(others[0]) is others[0]
+
+
+def test_a_model_reads_those_first_that_can_be_shown_in_full_and_a_fair_share_of_each_kind() -> None:
+    summary = summarize([change(n, MIXED[n % 4], "books") for n in range(4_000)], [], [], keep=KEEP, named=NAMED)
+    read = read_changes(RecipientsContent(DigestTable(spiders=("books",), to=("me@example.com",)), 0, [], summary))
+    assert len({each.id for each in read}) == len(read) == MAX_READ
+    assert [each.kind for each in read[:180]] == [NEW] * 60 + [CHANGED] * 60 + [GONE] * 60
+    assert [sum(each.kind is kind for each in read) for kind in (NEW, CHANGED, GONE)] == [333, 333, 334]
