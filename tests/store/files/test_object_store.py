@@ -43,7 +43,9 @@ def test_a_call_waits_for_a_store_that_comes_back(s3: S3Server, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("fault", ["refuse", "503", "cut", "hang"])
-def test_the_error_of_a_store_that_is_down_says_that_trying_again_can_help(s3: S3Server, tmp_path: Path, fault: Fault) -> None:
+def test_the_error_of_a_store_that_is_down_says_that_trying_again_can_help(s3: S3Server, tmp_path: Path, fault: Fault,
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_client, "_IMPATIENT_TIMEOUT_S", 1)
     files = ObjectFiles(tmp_path, object_storage(s3)).quick
     with s3.failing(fault), pytest.raises(StoreError, match="the object store cannot be used") as failure:
         files.write("a", LARGE)
