@@ -97,7 +97,8 @@ class LanguageModel:
                 self._failure = error
             if not error.recorded:
                 self._budget.record_failure(purpose, error, now=datetime.now(UTC))
-            logger.warning("no answer of the language model %s: %s", self.model, error)
+            # Only info: the caller says what is missing, with this reason.
+            logger.info("no answer of the language model %s: %s", self.model, error)
             raise
 
     def _answer(self, purpose: str, messages: list[dict[str, str]], schema: type[Answer]) -> Answer:

@@ -81,13 +81,17 @@ def status_table(found: dict[str, Any]) -> None:
         return
     model = found.get("language_model", {})
     if model.get("failing"):
-        console.print(f"language model {model['model']} at {model['host']}: {model['last_error']} (digest {model['last_error_digest'] or 'none'}, "
+        console.print(f"language model {model['model']} at {model['host']}: {model['last_error']} ({_asked_by(model['last_error_digest'])}, "
                       f"{_short(model['last_error_at'])}); the mails leave without it", markup=False, highlight=False)
     outbox, disk, size = found["outbox"], found["disk"], found.get("store", {}).get("size_bytes")
     refused = f", {counted(outbox['refused'], 'address')} refused" if outbox.get("refused") else ""
     console.print(f"runs now: {len(found['runs'])}   outbox: {outbox['waiting']} waiting, {outbox['parked']} parked{refused}   "
                   f"disk: {size_for_people(disk['free_bytes'] or 0)} free"
                   + (f"   database: {size_for_people(size)}" if size is not None else ""), highlight=False)
+
+
+def _asked_by(digest: str) -> str:
+    return f"digest {digest}" if digest else "asked by a test, such as `check --connect`"
 
 
 def _without_slot(spider: dict[str, Any]) -> str:

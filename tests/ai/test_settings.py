@@ -13,7 +13,7 @@ from pipeline.settings import Settings
 @pytest.mark.parametrize(("lines", "said"), [
     ('model = "m"', "ai.base_url: is missing: URL of the API"),
     ('base_url = "http://127.0.0.1/v1"', "ai.model: is missing: name of the model"),
-    ('base_url = "127.0.0.1:8080/v1"\nmodel = "m"', "is not an http(s) URL"),
+    ('base_url = "127.0.0.1:8080/v1"\nmodel = "m"', "is not an http(s) URL; write http://127.0.0.1:8080/v1"),
     ('base_url = "https://me:pa55word@api.example.com/v1"\nmodel = "m"', "the URL must not contain a user name, a password, a query or a fragment"),
     ('base_url = "http://127.0.0.1/v1"\nmodel = "m"\napi_key = "sk-pa55word"', "secrets are not allowed in the settings file"),
     ('base_url = "http://127.0.0.1/v1"\nmodel = "m"\nmax_time = "6m"', "the time must be more than 0 and at most 5m"),

@@ -110,6 +110,8 @@ def test_the_tokens_and_failures_of_today_are_in_the_status_the_metrics_and_on_t
         assert line in metrics.splitlines()
     status_table(found)
     assert "the language model did not answer in time (digest morning, 2026-11-22 06:00:00)" in " ".join(capsys.readouterr().out.split())
+    status_table(found | {"language_model": found["language_model"] | {"last_error_digest": ""}})
+    assert "(asked by a test, such as `check --connect`, 2026-11-22 06:00:00)" in " ".join(capsys.readouterr().out.split())
     _request(store, NOW - timedelta(hours=1), "done", (1, 1))
     assert snapshot()["language_model"]["failing"] is False
     status_table(snapshot())

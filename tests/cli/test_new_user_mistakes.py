@@ -88,6 +88,8 @@ IN_THE_SETTINGS: dict[str, tuple[str | bytes, str]] = {  # what the file contain
     "a selector in brackets": (ITEMS.replace('"li"', '["li"]') + 'fields = { title = "a" }\n', "spiders.s.items.each: should be a text or a table; write one text, without brackets"),
     "a URL without a scheme": ('[spiders.s]\nstart = "site.lan/news"\n', "spiders.s.start: 'site.lan/news' is not an http(s) URL; write https://site.lan/news"),
     "a URL with one slash": ('[spiders.s]\nstart = "http:/site.lan"\n', "spiders.s.start: 'http:/site.lan' is not an http(s) URL; write http://site.lan"),
+    "a URL of this machine without a scheme": ('[spiders.s]\nstart = "localhost:8000/news"\n', "is not an http(s) URL; write http://localhost:8000/news"),
+    "a timestamp server without a scheme": (SPIDER + '[archive]\ntimestamp_url = "tsa.example.com"\n', "archive.timestamp_url: 'tsa.example.com' is not an http(s) URL"),
     "a wrong time zone": ('[pipeline]\ntimezone = "Berlin"\n' + SPIDER, "pipeline.timezone: no time zone named 'Berlin' (did you mean 'Europe/Berlin'?)"),
     "an abbreviation of a time zone": ('[pipeline]\ntimezone = "CEST"\n' + SPIDER, "pipeline.timezone: no time zone named 'CEST'; use an IANA name"),
     "a list of days that is missing": (SPIDER + 'schedule = { when = "@daily", skip = ["holidays"] }\n', "or add a list holidays to [calendars]"),

@@ -109,6 +109,7 @@ WARNINGS: dict[str, tuple[str, str]] = {
                                 'spiders.s.download: has no effect, because spider = "sitemap" fetches pages only with a table [spiders.s.items]'),
     "an unknown argument": (FEED + "args = { file = true }\n", "spiders.s.args.file: spider = \"feed\" has no argument 'file' (did you mean 'files'?); known: files, ids"),
     "a proxy that no spider uses": ('[proxies]\noffice = "http://127.0.0.1:3128"\n' + SPIDER, 'proxies.office: no spider uses the proxy; add proxy = "office"'),
+    "an archive of no spider": (FEED + '[archive]\nkeep = "30d"\n', "archive: no spider has `archive`, so no page is archived"),
     "a schedule that is over": (FEED + 'schedule = { when = "@daily", until = 2026-01-01 }\n', "spiders.s.schedule.until: the schedule ended on 2026-01-01"),
     "an unknown placeholder of a subject": (SPIDER + DIGEST + 'subject = "{nam}: {summary}"\n',
                                             "digests.d.subject: {nam} is not a placeholder (did you mean 'name'?), so the subject contains this text; known: {name}"),

@@ -37,6 +37,9 @@ def check(settings: Settings) -> Iterator[Remark]:
         yield from _placeholders(f"digests.{name}.subject", digest.subject or "")
     if settings.archive.timestamp_ca is not None and settings.archive.timestamp_url is None:
         yield Remark("archive.timestamp_ca", "has no effect, because no timestamp server is asked", "add timestamp_url, or remove it", suspicious=True)
+    if settings.archive.model_fields_set and all(spider.archive is None for spider in settings.spiders.values()):
+        yield Remark("archive", "no spider has `archive`, so no page is archived, and the table concerns only what was archived before",
+                     "add archive = true to a spider, or remove the table", suspicious=True, depends_on=("spiders",))
     used = {spider.proxy for spider in settings.spiders.values()}
     for name in settings.proxies:
         if name not in used:

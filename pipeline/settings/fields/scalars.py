@@ -95,7 +95,8 @@ def _url_hint(value: str) -> str:
     if match := re.fullmatch(r"(https?)(?::?/*)//?([\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/\S*)?)", value.strip(), re.IGNORECASE):
         return f"; write {match[1].lower()}://{match[2]}"
     if re.fullmatch(r"[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/\S*)?|localhost(?::\d+)?(?:/\S*)?", value.strip()):
-        return f"; write https://{value.strip()}"
+        scheme = "http" if is_loopback(urlsplit(f"//{value.strip()}").hostname or "") else "https"
+        return f"; write {scheme}://{value.strip()}"
     return "; write a URL such as https://site.example/news"
 
 

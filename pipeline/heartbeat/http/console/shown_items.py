@@ -96,6 +96,11 @@ class ShownItems:
         """Return whether a spider archives its pages."""
         return spider in self._settings.spiders and self._settings.spiders[spider].archive is not None
 
+    @property
+    def timestamps(self) -> bool:
+        """Whether a server of [archive] confirms when a file existed."""
+        return self._settings.archive.timestamp_url is not None
+
     def label(self, spider: str, field: str) -> str:
         return self._rules(spider).label_of(field)
 
