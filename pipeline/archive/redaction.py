@@ -22,7 +22,8 @@ _SHORTEST_IN_BODY = 8
 _ALWAYS = frozenset({b"cookie", b"set-cookie", b"set-cookie2", b"authorization", b"proxy-authorization"})
 _ATTRIBUTES = frozenset({b"expires", b"max-age", b"domain", b"path", b"secure", b"httponly", b"samesite", b"priority", b"partitioned"})
 _PARAMETER = re.compile(rb"([?&;#])([^=&;#?\s\"'<>]+)=([^&;#\s\"'<>]*)")
-_USER_INFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s@\"'<>]*@")
+_USER_INFO = re.compile(rb"://[^/?#\s\"'<>]*@")
+"""A user name and a password, up to the last @ before the path. The scheme is not part of it: to search for each of its letters would take quadratic time."""
 _ESCAPE = re.compile(rb"%[0-9A-F]{2}")
 _NOT_IN_URI = re.compile(rb"[^!-~]|[<>\"\\^`{|}]")
 _ONLY_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+")
@@ -116,7 +117,7 @@ class Redaction:
     def _in_text(self, text: bytes) -> bytes:
         """Return a URL, or the value of a header, without user info, parameters and secrets."""
         if b"@" in text:
-            text = _USER_INFO.sub(rb"\1", text)
+            text = _USER_INFO.sub(b"://", text)
         if self._params and b"=" in text:
             text = _PARAMETER.sub(self._parameter, text)
         return _without(self._secrets, text)
