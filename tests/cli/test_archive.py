@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pipeline.cli.main import main
 from pipeline.model import RenderedPage
 from pipeline.store import open_store
 from tests.archive.exchanges import NOW, exchange, warcio_check
@@ -37,6 +40,16 @@ def archived(program: Program) -> Program:
     close_day(store, f"{NOW - 3 * DAY:%Y-%m-%d}", now=NOW)
     store.close()
     return program
+
+
+@pytest.mark.parametrize("arguments", [("list", "books", "--url", URL), ("show", "books", URL), ("export", "books", "--output", "books.wacz")])
+def test_without_its_extra_the_archive_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    monkeypatch.setattr("pipeline.cli.commands.archive.find_spec", lambda module: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings.toml").write_text('[spiders.books]\nstart = "https://www.books.example/"\n')
+    open_store(tmp_path / "var").close()
+    found = CliRunner().invoke(main, ["archive", *arguments])
+    assert (found.exit_code, "pip install 'crawl-to-inbox[archive]'" in found.output + found.stderr) == (2, True)
 
 
 def test_days_records_and_pages_are_listed(archived: Program) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pipeline.cli.options import (
     spider_name,
     to_json,
 )
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +61,7 @@ def archive_list(settings_file: str, spider: str | None, since: str | None, unti
         return
     if spider is None or first or last:
         raise click.UsageError("--url needs the name of a spider, and --since and --until have no effect with it")
+    _check_installed()
     _list_page(store, settings, _known(store, settings, spider), part, limit=limit, as_json=as_json)
 
 
@@ -115,9 +118,10 @@ def archive_show(settings_file: str, spider: str, url: str, at: str | None, outp
 
     Which record that is, and what was redacted, is printed to stderr. Exit code: 2 if the archive has no record of the page.
     """
+    settings = load_settings(settings_file)
+    _check_installed()
     from pipeline.archive.instants import instant_of
     from pipeline.cli.archived_page import find, kind_of_output, write
-    settings = load_settings(settings_file)
     try:
         wanted = instant_of(at, settings.zone) if at is not None else datetime.now(UTC)
     except ValueError as error:
@@ -137,13 +141,20 @@ def archive_show(settings_file: str, spider: str, url: str, at: str | None, outp
 @click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write, such as shop.wacz.")
 def archive_export(settings_file: str, spider: str, since: str | None, until: str | None, output: Path) -> None:
     """Write the archive of a spider as one WACZ file, which replay tools such as ReplayWeb.page open."""
+    settings = load_settings(settings_file)
+    _check_installed()
     from pipeline.archive.wacz import export
     from pipeline.text import counted, size_for_people
-    settings = load_settings(settings_file)
     store = open_stored(settings)
     done = export(store, _known(store, settings, spider), output, now=datetime.now(UTC), first_day=_day(since, "--since"), last_day=_day(until, "--until"))
     more = f", {done.referred} of them from earlier days, to which others refer" if done.referred else ""
     click.echo(f"{spider}: wrote {counted(done.records, 'record')} of {counted(done.files + done.referred, 'file')}{more} to {output} ({size_for_people(done.size_bytes)})")
+
+
+def _check_installed() -> None:
+    """Raise UsageError if the package that reads the files of the archive is not installed."""
+    if find_spec("warcio") is None:
+        raise UsageError("the archive needs the package warcio, which is not installed", fix="pip install 'crawl-to-inbox[archive]'")
 
 
 def _known(store: Store, settings: Settings, spider: str) -> str:
