@@ -27,14 +27,19 @@ ENGINE = "fast_engine = false\n" if os.environ.get("TEST_ENGINE") == "scrapy" el
 
 
 def eventually(question: Callable[[], T], *, within_s: float = 20.0, every_s: float = 0.02) -> T:
-    """The first true answer; AssertionError with the last one when the time is over. every_s: longer where an answer costs much."""
+    """The first true answer; AssertionError with the last one when the time is over.
+
+    every_s: how long to wait between two questions; at least twice as long as the answer takes, which may be a command.
+    """
     deadline = time.monotonic() + within_s
     while True:
+        asked = time.monotonic()
         answer = question()
-        if answer or time.monotonic() > deadline:
+        now = time.monotonic()
+        if answer or now > deadline:
             assert answer, f"not within {within_s} s: {question}"
             return answer
-        time.sleep(every_s)
+        time.sleep(max(every_s, min(2 * (now - asked), 0.5)))
 
 
 class Program:
