@@ -35,7 +35,7 @@ from pipeline.mail.render.footer import FooterOptions, footer_view
 from pipeline.mail.render.group_view import Grouping, ShownItems
 from pipeline.mail.render.item_pictures import Pictures
 from pipeline.mail.render.item_view import SHORT, SHORTEST, ItemView, ItemViewer
-from pipeline.mail.render.model_summary_view import SummaryOptions, model_summary_view, with_number
+from pipeline.mail.render.model_summary_view import ModelSummaryView, SummaryOptions, model_summary_view, with_number
 from pipeline.mail.render.notes import Note
 from pipeline.mail.render.page_comparison import PagePictures
 from pipeline.mail.render.page_shot import PageShot
@@ -153,17 +153,32 @@ def render(summary: DigestSummary, packed: Packed, options: RenderOptions) -> Re
         if len(items.shown) * _ITEM_BYTES >= HTML_LIMIT:
             continue
         view = texts | _digest_view(summary, packed, items, options, words, max_files=max(detail.items, 1)) | _summary_view(summary, items, options, viewer)
-        html = separate_words(inliner.inline(_run(environment, "digest.html", view)))
+        html = _html(environment, inliner, _without_model_lines(view))
         if len(html.encode()) < HTML_LIMIT:
             break
     if len(html.encode()) >= HTML_LIMIT:
         raise UsageError(f"the HTML of the mail has {len(html.encode())} bytes even without items; the limit is {HTML_LIMIT}",
                          where=f"digest {options.name}", fix="shorten the template")
+    if _without_model_lines(view) != view:
+        html = _html(environment, inliner, view)
     text = _BLANK_LINES.sub("\n\n", _run(environment, "digest.txt", view).strip()) + "\n"
     shown: list[Chart | ItemPicture | PageShot] = [*chain.from_iterable(options.charts.values()), *options.pictures.items.values(),
                                                    *chain.from_iterable(options.page_pictures.shots.values())]
     pictures = list({each.cid: each.picture for each in shown if each.cid in html}.values())
     return Rendered(view["subject"], text, html, pictures, shows_items=bool(detail.items or not summary.total))
+
+
+def _html(environment: ImmutableSandboxedEnvironment, inliner: CSSInliner, view: dict[str, Any]) -> str:
+    return separate_words(inliner.inline(_run(environment, "digest.html", view)))
+
+
+def _without_model_lines(view: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables of the templates without the lines that say what a language model left out or did not answer.
+
+    These few lines do not decide how much the mail shows, so that it is otherwise the same as if no model had been asked. HTML_LIMIT leaves room for them.
+    """
+    summary: ModelSummaryView | None = view["model_summary"]
+    return view | {"notes": (), "model_summary": None if summary is not None and summary.missing else summary}
 
 
 def render_template(template: str, summary: DigestSummary, options: RenderOptions) -> str:

@@ -12,11 +12,13 @@ import pytest
 from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.model_summary import MAX_READ, read_changes
 from pipeline.mail.message.attachments import Packed
+from pipeline.mail.render import render as render_module
 from pipeline.mail.render.group_view import Grouping
+from pipeline.mail.render.model_summary_view import SummaryOptions
 from pipeline.mail.render.render import HTML_LIMIT, Rendered, RenderOptions, render
 from pipeline.mail.summary import summarize
 from pipeline.mail.top_changes import KEEP, NAMED, TopChanges, shortened
-from pipeline.model import Change, ChangeKind
+from pipeline.model import Change, ChangeKind, ModelSummary
 from pipeline.settings import DigestTable
 from tests.mail.conftest import NOW
 
@@ -31,13 +33,14 @@ def change(number: int, kind: ChangeKind, spider: str, *, title: str = "", path:
     return Change(number, spider, str(number), kind, NOW, 1, before, {} if kind is GONE else item)
 
 
-def mail(count: int, *, spiders: int = 1, kinds: tuple[ChangeKind, ...] = (NEW,), group_by: str = "spider", title: str = "", path: str = "") -> Rendered:
+def mail(count: int, *, spiders: int = 1, kinds: tuple[ChangeKind, ...] = (NEW,), group_by: str = "spider", title: str = "", path: str = "",
+         model: SummaryOptions | None = None) -> Rendered:
     names = [f"spider{n}" for n in range(spiders)]
     changes = [change(n, kinds[n % len(kinds)], names[n % spiders], title=title, path=path) for n in range(count)]
     grouping = {"spider": Grouping({name: name for name in names}, by_spider=True), "kind": Grouping(),
                 "tag": Grouping({name: f"tag{n % 3}" for n, name in enumerate(names)})}[group_by if spiders > 1 else "kind"]
     summary = replace(summarize(changes, [], [], keep=KEEP, named=NAMED), spiders=names)
-    return render(summary, Packed(), RenderOptions("morning", None, "en", UTC, NOW, grouping=grouping))
+    return render(summary, Packed(), RenderOptions("morning", None, "en", UTC, NOW, grouping=grouping, model_summary=model))
 
 
 def named_in(text: str) -> list[str]:
@@ -103,3 +106,11 @@ def test_a_model_reads_those_first_that_can_be_shown_in_full_and_a_fair_share_of
     assert len({each.id for each in read}) == len(read) == MAX_READ
     assert [each.kind for each in read[:180]] == [NEW] * 60 + [CHANGED] * 60 + [GONE] * 60
     assert [sum(each.kind is kind for each in read) for kind in (NEW, CHANGED, GONE)] == [333, 333, 334]
+
+
+def test_the_line_that_says_why_there_is_no_summary_takes_no_room_of_a_change(monkeypatch) -> None:
+    plain = mail(200, spiders=15, kinds=MIXED)
+    monkeypatch.setattr(render_module, "HTML_LIMIT", len(plain.html.encode()) + 1)
+    failed = mail(200, spiders=15, kinds=MIXED, model=SummaryOptions(ModelSummary(problem="the language model did not answer in time")))
+    added, = set(failed.html.splitlines()) - set(plain.html.splitlines())
+    assert [line for line in failed.html.splitlines() if line != added] == plain.html.splitlines()
