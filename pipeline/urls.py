@@ -76,8 +76,10 @@ def target_of(url: str) -> str:
 
 
 def bare(url: str) -> str:
-    """Return an absolute URL without user info and fragment."""
+    """Return an absolute URL without user info and fragment. One without a host, such as about:blank, has no user info."""
     url = url.partition("#")[0]
+    if url.count("/") < 2:
+        return url
     scheme, _, authority, *rest = url.split("/", 3)
     return "/".join([scheme, "", authority.rpartition("@")[2], *rest]) if "@" in authority else url
 

@@ -91,3 +91,4 @@ def test_request_targets_and_bare_urls_are_computed() -> None:
     assert target_of("http://h/?") == "/?"
     assert bare("http://u:p@h:1/a@b?c#d") == "http://h:1/a@b?c"
     assert bare("http://h/") == "http://h/"
+    assert [bare(url) for url in ("about:blank", "about:blank#a", "data:,a@b", "blob:https://u@h/1")] == ["about:blank", "about:blank", "data:,a@b", "blob:https://h/1"]
