@@ -18,8 +18,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.archive.redaction import Redaction
-from pipeline.archive.segment import SegmentWriter
+from pipeline.archive.format.redaction import Redaction
+from pipeline.archive.writing.segment import SegmentWriter
 from pipeline.model import Exchange
 
 PAGES, BATCH, ROUNDS = 2000, 50, 3

@@ -11,9 +11,9 @@ from typing import BinaryIO, Literal
 
 import click
 
-from pipeline.archive.around import Around, archived_url, around
-from pipeline.archive.reader import ArchivedPage, raw_record, read
-from pipeline.archive.shown_html import text_of
+from pipeline.archive.reading.around import Around, archived_url, around
+from pipeline.archive.reading.reader import ArchivedPage, raw_record, read
+from pipeline.archive.reading.shown_html import text_of
 from pipeline.atomic_write import replace_file
 from pipeline.errors import UsageError
 from pipeline.settings import Settings

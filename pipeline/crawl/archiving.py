@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from pipeline.settings import SpiderArchiveTable
 
 if TYPE_CHECKING:
-    from pipeline.archive.originals import Originals
-    from pipeline.archive.redaction import Redaction
-    from pipeline.archive.segment import ClosedSegment
+    from pipeline.archive.format.redaction import Redaction
+    from pipeline.archive.writing.originals import Originals
+    from pipeline.archive.writing.segment import ClosedSegment
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Archiving:
     @cached_property
     def redaction(self) -> Redaction:
         """What is removed before anything is archived."""
-        from pipeline.archive.redaction import Redaction  # noqa: PLC0415  an extra, which only runs that archive need
+        from pipeline.archive.format.redaction import Redaction  # noqa: PLC0415  an extra, which only runs that archive need
         table = self.table
         return Redaction(headers=table.redact_headers, fields=table.redact_fields, params=table.redact_params, secrets=self.secrets)
 
@@ -50,7 +50,7 @@ class ArchivedPages:
 
     def confirms(self, url: str, conditions: Mapping[str, bytes]) -> bool:
         """Return whether a 304 to a request with these headers confirms a page that the archive has, and that is not too old."""
-        from pipeline.archive.originals import Originals, confirms  # noqa: PLC0415  an extra, which only runs that archive need
+        from pipeline.archive.writing.originals import Originals, confirms  # noqa: PLC0415  an extra, which only runs that archive need
         now = datetime.now(UTC)
         if self._originals is None:
             if not self._archiving.folder.is_dir():

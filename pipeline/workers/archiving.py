@@ -13,7 +13,7 @@ from pipeline.settings.masking import secret_values
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.archive.segment import ClosedSegment
+    from pipeline.archive.writing.segment import ClosedSegment
 
 MOST_AGE = timedelta(days=7)
 """Each week has full copies of the pages."""

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline.archive.redaction import Redaction
-from pipeline.archive.segment import ClosedSegment, SegmentWriter
+from pipeline.archive.format.redaction import Redaction
+from pipeline.archive.writing.segment import ClosedSegment, SegmentWriter
 from pipeline.model import Exchange
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, 123456, tzinfo=UTC)

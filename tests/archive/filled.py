@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from pipeline.archive.day_file import merge
+from pipeline.archive.writing.day_file import merge
 from pipeline.model import Exchange
 from pipeline.store import Store
 from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFile, add, files_of, replace_by_day

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from pipeline.archive.wacz import export
+from pipeline.archive.reading.wacz import export
 from pipeline.model import RenderedPage
 from pipeline.store import open_store
 from pipeline.store.files.archive_files import files_of

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.archive import cdxj
-from pipeline.archive.surt import surt
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.surt import surt
 from tests.archive.exchanges import NOW
 
 KEYS = {

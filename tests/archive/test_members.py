@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from warcio.bufferedreaders import ChunkedDataException
 
 from pipeline.archive.errors import RecordError
-from pipeline.archive.members import READ_ERRORS, parsed, records_of
-from pipeline.archive.records import RecordWriter
-from pipeline.archive.redaction import Redaction
+from pipeline.archive.format.members import READ_ERRORS, parsed, records_of
+from pipeline.archive.format.records import RecordWriter
+from pipeline.archive.format.redaction import Redaction
 from tests.archive.exchanges import NOW, exchange
 
 UNUSED = {ChunkedDataException}

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive.around import around
-from pipeline.archive.day_file import merge
 from pipeline.archive.errors import ArchiveError, RecordError
-from pipeline.archive.members import records_of
-from pipeline.archive.part_file import ClosedSegment
-from pipeline.archive.reader import captures, raw_record, read
-from pipeline.archive.redaction import Redaction
+from pipeline.archive.format.members import records_of
+from pipeline.archive.format.redaction import Redaction
+from pipeline.archive.reading.around import around
+from pipeline.archive.reading.reader import captures, raw_record, read
+from pipeline.archive.writing.day_file import merge
+from pipeline.archive.writing.part_file import ClosedSegment
 from pipeline.model import RenderedPage
 from pipeline.store import Store, open_store
 from pipeline.store.files.archive_files import DAY, SEGMENT, NewFile, add, files_of, replace_by_day

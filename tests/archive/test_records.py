@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
-from pipeline.archive.http_block import parse
-from pipeline.archive.members import records_of
-from pipeline.archive.records import RecordWriter
-from pipeline.archive.redaction import Redaction
+from pipeline.archive.format.http_block import parse
+from pipeline.archive.format.members import records_of
+from pipeline.archive.format.records import RecordWriter
+from pipeline.archive.format.redaction import Redaction
 from pipeline.model import Exchange, RenderedPage
 from tests.archive.exchanges import HTML, NOW, exchange, segment, warcio_check, writer
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archive.records import RecordWriter
-from pipeline.archive.redaction import Redaction
+from pipeline.archive.format.records import RecordWriter
+from pipeline.archive.format.redaction import Redaction
 from pipeline.model import RenderedPage
 from pipeline.settings.masking import written_forms
 from tests.archive.exchanges import HTML, exchange

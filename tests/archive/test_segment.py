@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from warcio.archiveiterator import ArchiveIterator
 
-from pipeline.archive import cdxj
-from pipeline.archive.day_file import merge
 from pipeline.archive.errors import ArchiveError
-from pipeline.archive.members import records_of
-from pipeline.archive.part_file import ClosedSegment
-from pipeline.archive.repair import describe, repair, unfinished, whole_records
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.members import records_of
+from pipeline.archive.writing.day_file import merge
+from pipeline.archive.writing.part_file import ClosedSegment
+from pipeline.archive.writing.repair import describe, repair, unfinished, whole_records
 from tests.archive import torture
 from tests.archive.exchanges import NOW, exchange, segment, warcio_check, writer
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.archive.shown_html import MAX_CHARACTERS, shown_html, text_of, visible_text
+from pipeline.archive.reading.shown_html import MAX_CHARACTERS, shown_html, text_of, visible_text
 
 TAG = re.compile(r"""</?[a-z][^\s<>"']*(?: [^\s=<>"']+="[^"<]*")*/?>""")
 DANGEROUS = re.compile(r"""<(?:script|link|meta|base|iframe|frame|object|embed|video|audio|source|plaintext|xmp|noembed)\b|<[^>]* (?:on\w+|srcset|action|formaction|ping|poster|srcdoc)=|"""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import wacz
 from pipeline.archive.errors import ArchiveError
-from pipeline.archive.wacz import export
+from pipeline.archive.reading import wacz
+from pipeline.archive.reading.wacz import export
 from pipeline.atomic_write import replace_file
 from pipeline.model import RenderedPage
 from pipeline.store import Store, open_store

@@ -16,9 +16,9 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline.archive import cdxj
-from pipeline.archive.members import records_of
-from pipeline.archive.repair import describe, repair, unfinished
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.members import records_of
+from pipeline.archive.writing.repair import describe, repair, unfinished
 from tests.archive.exchanges import NOW, exchange, warcio_check, writer
 
 PAGES = 40

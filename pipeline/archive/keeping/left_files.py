@@ -91,7 +91,7 @@ def settle_left_objects(store: Store, settings: Settings, now: datetime) -> list
 
 def _settle(store: Store, settings: Settings, key: str) -> None:
     """Delete a file whose records are all in files with rows; add the row of any other. Raises PipelineError, OSError."""
-    from pipeline.archive.repair import describe  # noqa: PLC0415  loads warcio, which only few calls need
+    from pipeline.archive.writing.repair import describe  # noqa: PLC0415  loads warcio, which only few calls need
     named = _DAY_FILE.fullmatch(key) or _SEGMENT_FILE.fullmatch(key)
     if named is None:
         return

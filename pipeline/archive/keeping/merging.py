@@ -36,7 +36,7 @@ from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFil
 from pipeline.text import counted, size_for_people
 
 if TYPE_CHECKING:
-    from pipeline.archive.day_file import DayFile
+    from pipeline.archive.writing.day_file import DayFile
 
 CROWDED = 20
 """The number of segments of one day from which they are merged before the day has ended."""
@@ -137,7 +137,7 @@ def _write(store: Store, settings: Settings, rows: Sequence[ArchiveFile], paths:
 
     number: of a day file; 0 for a segment of today.
     """
-    from pipeline.archive.day_file import merge  # noqa: PLC0415  loads warcio, which only few calls need
+    from pipeline.archive.writing.day_file import merge  # noqa: PLC0415  loads warcio, which only few calls need
     merged = merge(paths, target, target.with_name(index_of(target.name)))
     wanted = sum(row.records for row in rows)
     if merged.records != wanted:

@@ -33,7 +33,7 @@ from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import DAY, SEGMENT, NewFile
 
 if TYPE_CHECKING:
-    from pipeline.archive.segment import ClosedSegment
+    from pipeline.archive.writing.segment import ClosedSegment
 
 SETTLED_S = 60.0
 """The age of a segment without a row from which it is taken to be of a process that was killed: otherwise its process is adding the row."""
@@ -118,7 +118,7 @@ def take_up_segments(store: Store, settings: Settings, *, settled_s: float = SET
 
 def _found(store: Store, spider: str, folder: Path, known: set[str], settled_s: float) -> list[ClosedSegment]:
     """Return the segments in a folder that have no row, after repairing the parts that nobody writes."""
-    from pipeline.archive.repair import describe, repair, unfinished  # noqa: PLC0415  loads warcio, which only few calls need
+    from pipeline.archive.writing.repair import describe, repair, unfinished  # noqa: PLC0415  loads warcio, which only few calls need
     found = []
     for part in unfinished(folder):
         try:

@@ -67,8 +67,8 @@ def archive_list(settings_file: str, spider: str | None, since: str | None, unti
 
 def _list_page(store: Store, settings: Settings, spider: str, part: str, *, limit: int, as_json: bool) -> None:
     """Print the records of a page, or the pages whose URLs contain a text."""
-    from pipeline.archive.around import archived_url, pages_with
-    from pipeline.archive.reader import captures
+    from pipeline.archive.reading.around import archived_url, pages_with
+    from pipeline.archive.reading.reader import captures
     found = captures(store, spider, archived_url(settings, spider, part), limit=limit) if "://" in part else []
     if found:
         rows = [{"at": each.at.isoformat(), "url": each.url, "status": each.status, "type": each.content_type, "digest": each.digest, "unchanged": each.is_revisit} for each in found]
@@ -120,7 +120,7 @@ def archive_show(settings_file: str, spider: str, url: str, at: str | None, outp
     """
     settings = load_settings(settings_file)
     _check_installed()
-    from pipeline.archive.instants import instant_of
+    from pipeline.archive.reading.instants import instant_of
     from pipeline.cli.archived_page import find, kind_of_output, write
     try:
         wanted = instant_of(at, settings.zone) if at is not None else datetime.now(UTC)
@@ -143,7 +143,7 @@ def archive_export(settings_file: str, spider: str, since: str | None, until: st
     """Write the archive of a spider as one WACZ file, which replay tools such as ReplayWeb.page open."""
     settings = load_settings(settings_file)
     _check_installed()
-    from pipeline.archive.wacz import export
+    from pipeline.archive.reading.wacz import export
     from pipeline.text import counted, size_for_people
     store = open_stored(settings)
     done = export(store, _known(store, settings, spider), output, now=datetime.now(UTC), first_day=_day(since, "--since"), last_day=_day(until, "--until"))

@@ -18,7 +18,7 @@ from pipeline.model import Exchange, Page, Progress
 from pipeline.text import clean_line, counted, size_for_people
 
 if TYPE_CHECKING:
-    from pipeline.archive.segment import SegmentWriter
+    from pipeline.archive.writing.segment import SegmentWriter
 
 RETRY_S = 60.0
 """How long the archive is left alone after it could not be written."""
@@ -147,7 +147,7 @@ class ArchiveWriter:
 
     def _opened(self) -> SegmentWriter:
         if self._segment is None:
-            from pipeline.archive.segment import SegmentWriter  # noqa: PLC0415  an extra, which only runs that archive need
+            from pipeline.archive.writing.segment import SegmentWriter  # noqa: PLC0415  an extra, which only runs that archive need
             self._segment = SegmentWriter(self._archiving.folder, self._spider, run_id=self._run_id, redaction=self._archiving.redaction,
                                           max_age=self._archiving.max_age)
         return self._segment

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pipeline.archive.links import path_at, path_of_both
+from pipeline.archive.reading.links import path_at, path_of_both
 from pipeline.languages import Wording
 from pipeline.model import Change, ChangeKind
 

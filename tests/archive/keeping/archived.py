@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline.archive import cdxj
-from pipeline.archive.redaction import Redaction
-from pipeline.archive.segment import ClosedSegment, SegmentWriter
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.redaction import Redaction
+from pipeline.archive.writing.segment import ClosedSegment, SegmentWriter
 from pipeline.model import Exchange
 from pipeline.settings import Settings, load
 from pipeline.store import Store

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.archive.format.redaction import Redaction
 from pipeline.archive.keeping.examine import examine
 from pipeline.archive.keeping.keep import KeepOptions, is_due, keep_archive
 from pipeline.archive.keeping.merging import CROWDED
 from pipeline.archive.keeping.places import keeping_lock
 from pipeline.archive.keeping.segments import keep_segments
-from pipeline.archive.redaction import Redaction
-from pipeline.archive.segment import SegmentWriter
+from pipeline.archive.writing.segment import SegmentWriter
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
 from pipeline.settings import load

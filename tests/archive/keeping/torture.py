@@ -39,7 +39,7 @@ from tests.archive.keeping.archived import (
 from tests.archive.keeping.conftest import object_storage
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
-CUT = ("pipeline/archive/keeping/", "pipeline/archive/day_file.py", "pipeline/archive/repair.py", "pipeline/archive/part_file.py",
+CUT = ("pipeline/archive/keeping/", "pipeline/archive/writing/day_file.py", "pipeline/archive/writing/repair.py", "pipeline/archive/writing/part_file.py",
        "pipeline/store/files/archive_files.py", "pipeline/store/files/local_files.py", "pipeline/store/files/object_files.py")
 """The modules before whose lines the process is killed."""
 CROWDED = 3

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
-from pipeline.archive.instants import instant_of
-from pipeline.archive.shown_html import POLICY
+from pipeline.archive.reading.instants import instant_of
+from pipeline.archive.reading.shown_html import POLICY
 from pipeline.errors import PipelineError, UsageError
 from pipeline.heartbeat.http.access.authorizer import Handler
 from pipeline.heartbeat.http.console.site import Site, number_in, number_of, or_404, redirect
@@ -29,7 +29,7 @@ from pipeline.store.files.archive_files import files_of
 from pipeline.store.runs import runs
 
 if TYPE_CHECKING:
-    from pipeline.archive.reader import ArchivedPage
+    from pipeline.archive.reading.reader import ArchivedPage
 
 CAPTURES, FILES, PAGES = 30, 50, 50
 _LONGEST_URL = 6000

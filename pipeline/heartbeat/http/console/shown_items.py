@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pipeline.archive.links import path_at, path_before, path_of_both
+from pipeline.archive.reading.links import path_at, path_before, path_of_both
 from pipeline.model import PICTURE, Change, ChangeKind, Json, PagePicture
 from pipeline.settings import DisplayTable, Settings
 from pipeline.settings.masking import Mask

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from pipeline.archive.around import Around, archived_url, around, pages_with
-from pipeline.archive.reader import ArchivedPage, Capture, captures, raw_record, read
-from pipeline.archive.shown_html import shown_html, text_of, visible_text
+from pipeline.archive.reading.around import Around, archived_url, around, pages_with
+from pipeline.archive.reading.reader import ArchivedPage, Capture, captures, raw_record, read
+from pipeline.archive.reading.shown_html import shown_html, text_of, visible_text
 from pipeline.display.field_diff import Place, places
 from pipeline.settings.masking import Mask
 from pipeline.store import Store

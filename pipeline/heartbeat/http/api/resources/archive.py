@@ -20,7 +20,7 @@ from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.text import shown_url
 
 if TYPE_CHECKING:
-    from pipeline.archive.reader import ArchivedPage, Capture
+    from pipeline.archive.reading.reader import ArchivedPage, Capture
     from pipeline.store.files.archive_files import ArchiveFile
 
 Part = Literal["content", "dom", "screenshot", "record"]

@@ -12,13 +12,13 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, BinaryIO
 
-from pipeline.archive import cdxj
 from pipeline.archive.errors import RecordError
-from pipeline.archive.http_block import parse
-from pipeline.archive.members import StoredRecord, records_of
-from pipeline.archive.originals import forget
-from pipeline.archive.part_file import INDEX, PART, WARC, ClosedSegment, day_and_run, write_index
-from pipeline.archive.records import time_of
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.http_block import parse
+from pipeline.archive.format.members import StoredRecord, records_of
+from pipeline.archive.format.records import time_of
+from pipeline.archive.writing.originals import forget
+from pipeline.archive.writing.part_file import INDEX, PART, WARC, ClosedSegment, day_and_run, write_index
 from pipeline.atomic_write import replace_file, sync_folder
 
 _MEMBER = b"\x1f\x8b\x08"

@@ -10,14 +10,14 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TypeVar
 
-from pipeline.archive import cdxj
-from pipeline.archive.decoding import decoded
 from pipeline.archive.errors import ArchiveError, RecordError
-from pipeline.archive.http_block import ParsedBlock, parse
-from pipeline.archive.members import StoredRecord, records_of
-from pipeline.archive.records import DOM, VIEW, time_of
-from pipeline.archive.stored_file import StoredBytes
-from pipeline.archive.surt import surt
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.decoding import decoded
+from pipeline.archive.format.http_block import ParsedBlock, parse
+from pipeline.archive.format.members import StoredRecord, records_of
+from pipeline.archive.format.records import DOM, VIEW, time_of
+from pipeline.archive.format.surt import surt
+from pipeline.archive.reading.stored_file import StoredBytes
 from pipeline.model import HeaderLines
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile, files_of

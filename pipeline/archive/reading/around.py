@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pipeline.archive import cdxj, reader
-from pipeline.archive.reader import Capture
-from pipeline.archive.redaction import Redaction
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.redaction import Redaction
+from pipeline.archive.reading import reader
+from pipeline.archive.reading.reader import Capture
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile, files_of

@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pipeline.archive.surt import surt
+from pipeline.archive.format.surt import surt
 
 REVISIT = "warc/revisit"
 _NOT_MIME = re.compile(rb"[;,\s\x00-\x20\x7f-\xff\"\\]")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from pipeline.archive import cdxj
 from pipeline.archive.errors import ArchiveError
-from pipeline.archive.part_file import PART, write_index
-from pipeline.archive.repair import describe
+from pipeline.archive.format import cdxj
+from pipeline.archive.writing.part_file import PART, write_index
+from pipeline.archive.writing.repair import describe
 from pipeline.atomic_write import sync_folder
 
 _PIECE_BYTES = 1024 * 1024

@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 import pipeline
-from pipeline.archive import cdxj
 from pipeline.archive.errors import ArchiveError
+from pipeline.archive.format import cdxj
 from pipeline.atomic_write import naming, sync_folder
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile, files_of

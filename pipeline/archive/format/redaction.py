@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 
-from pipeline.archive.body_fields import mask_fields
-from pipeline.archive.decoding import decoded
+from pipeline.archive.format.body_fields import mask_fields
+from pipeline.archive.format.decoding import decoded
 from pipeline.model import Exchange, HeaderLines, RenderedPage
 from pipeline.settings.masking import written_forms
 from pipeline.urls import bare

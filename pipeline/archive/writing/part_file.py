@@ -14,8 +14,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Self
 
-from pipeline.archive import cdxj
-from pipeline.archive.records import Written
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.records import Written
 from pipeline.atomic_write import sync_folder
 
 _WRITTEN_AT_ONCE = 1024 * 1024

@@ -23,10 +23,10 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 import pipeline
-from pipeline.archive import cdxj
-from pipeline.archive.http_block import REWRITTEN, protocol_of, request_head, response_head
-from pipeline.archive.originals import Original, confirms
-from pipeline.archive.redaction import Redaction
+from pipeline.archive.format import cdxj
+from pipeline.archive.format.http_block import REWRITTEN, protocol_of, request_head, response_head
+from pipeline.archive.format.redaction import Redaction
+from pipeline.archive.writing.originals import Original, confirms
 from pipeline.model import Exchange
 
 METHOD = "WARC-Request-Method"

@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 
-from pipeline.archive.originals import MAX_AGE, Original, Originals
-from pipeline.archive.part_file import ClosedSegment, PartFile, utc_day
-from pipeline.archive.records import DOM, VIEW, RecordWriter, Written
-from pipeline.archive.redaction import Redaction
+from pipeline.archive.format.records import DOM, VIEW, RecordWriter, Written
+from pipeline.archive.format.redaction import Redaction
+from pipeline.archive.writing.originals import MAX_AGE, Original, Originals
+from pipeline.archive.writing.part_file import ClosedSegment, PartFile, utc_day
 from pipeline.model import Exchange
 
 __all__ = ["ClosedSegment", "SegmentWriter"]

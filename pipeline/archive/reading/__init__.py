@@ -1,0 +1,1 @@
+"""Finds, reads, shows and exports archived pages."""
