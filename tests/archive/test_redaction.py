@@ -128,8 +128,8 @@ def test_an_exchange_without_secrets_is_unchanged() -> None:
 
 
 @settings(max_examples=60)
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=8, max_size=20).filter(lambda text: len(text.strip()) >= 8 and text != "*" * len(text)),
-       st.data())
+# The first character is in no record of its own accord, as "urn:dom:" would be.
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=8, max_size=20).map("§".__add__), st.data())
 def test_no_secret_is_in_a_record_wherever_it_was(secret: str, data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(list(written_forms(secret)))).encode()
     in_header = form.replace(b"#", b"%23") if data.draw(st.booleans()) else form
