@@ -68,6 +68,8 @@ def bounds(detail: Any) -> str | None:
             return f"should be {context['expected']}"
         case "too_short":
             return f"should have at least {counted(context['min_length'], 'entry')}"
+        case "string_too_short" if context["min_length"] == 1:
+            return "should not be empty"
         case _:
             return None
 

@@ -201,6 +201,7 @@ def test_what_a_digest_leaves_out_is_listed_with_what_the_model_said(browser, wo
     keep_judgements(world.store, "daily", "it is not old", [Judgement(found[2].id, "1", True, "new again")], now=NOW)  # it became another change
     digest = page(browser, "/digests/daily")
     assert "Only if“it is not old”" in text_of(digest)
+    assert "Summary“which are new?”" in text_of(digest)
     assert digest.xpath("//a[@href='/digests/daily/left-out']/text()") == ["2 changes"]
     keep_judgements(world.store, "daily", "it is not old", [Judgement(found[1].id, "1", False, "old after all")], now=NOW)
     first = page(browser, "/digests/daily/left-out")
@@ -229,7 +230,7 @@ def test_what_a_digest_leaves_out_is_listed_with_what_the_model_said(browser, wo
 
 def with_only_if(world, condition):
     file = world.settings.folder / "settings.toml"
-    file.write_text(SETTINGS.replace('schedule = "daily', f'only_if = "{condition}"\nschedule = "daily') + '[ai]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "none"\n')
+    file.write_text(SETTINGS.replace('schedule = "daily', f'only_if = "{condition}"\nsummary = "which are new?"\nschedule = "daily') + '[ai]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "none"\n')
     return load(file)
 
 
