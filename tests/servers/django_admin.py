@@ -1,4 +1,4 @@
-"""Django's admin as a site with a real login form. Its settings are per process: one site each."""
+"""Django's admin as a site with a real login form. Its settings are per process: the last site has the database."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def django_admin(folder: Path) -> Callable[..., Any]:
     from django.conf import settings
     from django.core.management import call_command
     from django.core.wsgi import get_wsgi_application
+    from django.db import connections
 
     if not settings.configured:
         settings.configure(
@@ -37,6 +38,9 @@ def django_admin(folder: Path) -> Callable[..., Any]:
             LOGGING_CONFIG=None, DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
             PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"])
         django.setup()
+    # A test that used Django in this process before had its database in a folder that may be deleted.
+    connections.close_all()
+    connections.settings["default"]["NAME"] = str(folder / "admin.sqlite3")
     _add_admin()
     call_command("migrate", verbosity=0)
     users = apps.get_model("auth", "User").objects
