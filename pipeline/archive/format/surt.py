@@ -44,6 +44,7 @@ def _printable(key: bytes) -> str:
     return _NOT_PRINTABLE.sub(lambda found: b"%%%02X" % found[0][0], key).decode("ascii")
 
 
+@lru_cache(maxsize=100)
 def _host_and_port(authority: bytes) -> tuple[bytes, bytes]:
     if authority.startswith(b"["):  # an IPv6 address
         host, _, rest = authority[1:].partition(b"]")
@@ -82,6 +83,8 @@ def _normal_path(path: bytes) -> bytes:
 
 
 def _query(query: bytes) -> bytes:
+    if not query:
+        return b""
     query = _escaped(_unescaped(query))
     for pattern in _QUERY_SESSIONS:
         if found := pattern.fullmatch(query):

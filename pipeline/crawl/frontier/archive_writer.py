@@ -18,10 +18,13 @@ from pipeline.model import Exchange, Page, Progress
 from pipeline.text import clean_line, counted, size_for_people
 
 if TYPE_CHECKING:
-    from pipeline.archive.writing.segment import SegmentWriter
+    from pipeline.archive.writing.segment import ClosedSegment, SegmentWriter
+    from pipeline.archive.writing.writer_process import WriterProcess
 
 RETRY_S = 60.0
 """How long the archive is left alone after it could not be written."""
+PAGES_IN_THREAD = 1000
+"""After so many pages, the archive is written by a process of its own: its start takes half a second of CPU, which shorter runs are spared."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,10 @@ class ArchiveWriter:
         self._only_changed = archiving.table.what == "changed"
         self._spider = spider
         self._run_id = run_id
-        self._segment: SegmentWriter | None = None
+        self._segment: SegmentWriter | WriterProcess | None = None
+        self._process: WriterProcess | None = None
+        self._closed: list[ClosedSegment] = []
+        self._pages = 0
         self._again_s = 0.0
         self._held: list[int] = []
         self._not_held: list[int] = []
@@ -51,6 +57,9 @@ class ArchiveWriter:
         self._not_by_us += sum(1 for page in pages if page.status and page.url and not page.exchanges)
         self._held = self._not_held = []
         if found:
+            self._pages += len(found)
+            if PAGES_IN_THREAD <= self._pages < PAGES_IN_THREAD + len(found):
+                self._start_process()
             is_written = self._attempt(lambda segment: self._write(segment, [page.exchanges for _, page in found]))
             numbers = [number for number, _ in found]
             if self._only_changed:
@@ -78,14 +87,9 @@ class ArchiveWriter:
         """Close the files, and add them to the archive of the spider. Return what was archived since the last call of before_commit()."""
         segment, self._segment = self._segment, None
         if segment is not None:
-            try:
-                if closed := segment.close():
-                    self._archiving.add_files(closed)
-            except (OSError, PipelineError) as error:
-                self._unclosed = _reason(error)
-            except Exception as error:
-                logger.exception("the archive could not be closed")
-                self._unclosed = type(error).__name__
+            self._try_to_close(lambda: self._closed.extend(segment.close()))
+        if self._closed:
+            self._try_to_close(lambda: self._archiving.add_files(self._closed))
         return self._uncounted
 
     @property
@@ -100,7 +104,40 @@ class ArchiveWriter:
             found.append(f"the files of the archive are completed later: {self._unclosed}")
         return found
 
-    def _write(self, segment: SegmentWriter, exchanges: Sequence[Sequence[Exchange]]) -> None:
+    def _try_to_close(self, close: Callable[[], None]) -> None:
+        try:
+            close()
+        except (OSError, PipelineError) as error:
+            self._unclosed = _reason(error)
+        except Exception as error:
+            logger.exception("the archive could not be closed")
+            self._unclosed = type(error).__name__
+
+    def _start_process(self) -> None:
+        """Let a process of its own write from now on. If it cannot start, this process goes on."""
+        from pipeline.archive.writing.writer_process import WriterProcess  # noqa: PLC0415  an extra, which only runs that archive need
+        archiving = self._archiving
+        try:
+            self._process = WriterProcess(archiving.folder, self._spider, run_id=self._run_id, redaction=archiving.redaction, max_age=archiving.max_age)
+        except OSError as error:
+            logger.warning("no process for the archive could be started: %s", error)
+            return
+        if self._segment is not None:
+            self._closed += self._segment.close()
+        self._segment, self._written_bytes = self._process, 0
+
+    def _leave_process(self) -> bool:
+        """Return whether the process has ended unexpectedly, for example for lack of memory. This process then goes on; `repair` closes its files."""
+        process = self._process
+        if process is None or not process.has_ended:
+            return False
+        logger.warning("the process that writes the archive has ended; the run's process goes on with the archive")
+        process.end()
+        self._process = self._segment = None
+        self._written_bytes = 0
+        return True
+
+    def _write(self, segment: SegmentWriter | WriterProcess, exchanges: Sequence[Sequence[Exchange]]) -> None:
         write = segment.hold if self._only_changed else segment.write
         write(exchanges, datetime.now(UTC))
 
@@ -114,7 +151,7 @@ class ArchiveWriter:
         self._uncounted.archived_bytes += written - self._written_bytes
         self._written_bytes = written
 
-    def _attempt(self, write: Callable[[SegmentWriter], None], *, must: bool = False) -> bool:
+    def _attempt(self, write: Callable[[SegmentWriter | WriterProcess], None], *, must: bool = False) -> bool:
         """Write to the archive, unless that has just failed or the disk is nearly full. Return whether it succeeded.
 
         must: whether to write in any case, because what is in the spool already would be lost with the next batch.
@@ -126,6 +163,8 @@ class ArchiveWriter:
                 self._require_space()
             write(self._opened())
         except (OSError, DiskFullError) as error:
+            if self._leave_process():  # what it held, `repair` keeps
+                return must or self._attempt(write)
             self._failed(_reason(error))
         except Exception as error:  # whatever is wrong with a page or a library, the crawl goes on
             logger.exception("the archive could not be written")
@@ -145,7 +184,7 @@ class ArchiveWriter:
         self._again_s = time.monotonic() + RETRY_S
         logger.warning("the archive could not be written: %s; the next pages are not archived for %.0f s", reason, RETRY_S)
 
-    def _opened(self) -> SegmentWriter:
+    def _opened(self) -> SegmentWriter | WriterProcess:
         if self._segment is None:
             from pipeline.archive.writing.segment import SegmentWriter  # noqa: PLC0415  an extra, which only runs that archive need
             self._segment = SegmentWriter(self._archiving.folder, self._spider, run_id=self._run_id, redaction=self._archiving.redaction,

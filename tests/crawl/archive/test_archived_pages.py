@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
+import signal
 import socket
 import subprocess
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.archive.keeping.segments import take_up_segments
+from pipeline.archive.writing import writer_process
 from pipeline.crawl.archiving import Archiving
+from pipeline.crawl.frontier import archive_writer
 from pipeline.crawl.frontier.archive_writer import ArchiveWriter
 from pipeline.model import Page
 from pipeline.settings import SpiderArchiveTable
@@ -183,6 +189,38 @@ def test_a_full_disk_fails_the_archive_and_not_the_crawl(what: str, crawls: Craw
     assert len(found) >= run.progress.archived_pages
     assert run.progress.archived_pages + run.progress.not_archived >= 19
     assert f"{run.progress.not_archived} pages not archived: No space left on device" in run.error
+
+
+@pytest.mark.parametrize("what", ["all", "changed"])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_long_run_is_archived_by_a_process_of_its_own_or_if_that_is_killed_by_the_runs(
+        what: str, killed: bool, crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    class Noted(writer_process.WriterProcess):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+
+    def page(asked: Asked) -> Answer:
+        number = int(asked.path[1:])
+        if killed and number == 12:
+            os.kill(started[0], signal.SIGKILL)
+        return Answer(f"<p><b>{number}</b></p><a href=/{number + 1}>x</a>")
+
+    monkeypatch.setattr(writer_process, "WriterProcess", Noted)
+    monkeypatch.setattr(archive_writer, "PAGES_IN_THREAD", 4)
+    site.pages = {f"/{number}": page for number in range(1, 20)}
+    crawls.write(f'[spiders.s]\nstart = "{site.url}/1"\nrobots = false\nconcurrency = 1\narchive = "{what}"\n{RULES}')
+    run = crawls.perform()
+    take_up_segments(crawls.store, crawls.settings, settled_s=0)
+    expected = {f"/{number}" for number in range(1, 20)} | ({"/20"} if what == "all" else set())
+    assert {path for _, path, _ in pages(crawls.store.data_dir, site.url)} == expected
+    assert run.progress.archived_pages == len(expected)
+    assert run.progress.archived_bytes > 5_000
+    assert "archive" not in run.error
+    assert len(started) == 1
+    assert not list((crawls.store.data_dir / "archive").rglob("*.part"))
 
 
 def test_a_page_in_the_spool_is_kept_although_the_disk_has_become_nearly_full(tmp_path: Path) -> None:
