@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pipeline.archive.reading.shown_html import MAX_CHARACTERS, shown_html, text_of, visible_text
 
 TAG = re.compile(r"""</?[a-z][^\s<>"']*(?: [^\s=<>"']+="[^"<]*")*/?>""")
-DANGEROUS = re.compile(r"""<(?:script|link|meta|base|iframe|frame|object|embed|video|audio|source|plaintext|xmp|noembed)\b|<[^>]* (?:on\w+|srcset|action|formaction|ping|poster|srcdoc)=|"""
+# "<script-->" is an element of the name "script--", which does nothing.
+DANGEROUS = re.compile(r"""<(?:script|link|meta|base|iframe|frame|object|embed|video|audio|source|plaintext|xmp|noembed)(?=[\s/>])|<[^>]* (?:on\w+|srcset|action|formaction|ping|poster|srcdoc)=|"""
                        r"""<[^>]* (?:href|src|xlink:href)="(?!#|data:image/)""", re.IGNORECASE)
 PARTS = st.lists(st.sampled_from(["<", ">", "/", "<!--", "-->", "--!>", "<![CDATA[", "]]>", "<?x", '"', "'", "=", " ", "\n", "\t", "\0", "&lt;", "script", "<script", "</script>", "<style>", "</style>", "<img src=//e>",
                                   "<svg/onload=x>", " onload=x", "<a href='//e'", " srcset=//e", "<iframe srcdoc='<b>'", "<textarea>", "</textarea>", "<title>", "<noscript>", "<math>", "<mglyph>", "<template>", "<p title=\"", "é", "x"]), max_size=40)
