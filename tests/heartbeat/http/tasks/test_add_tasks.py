@@ -73,6 +73,7 @@ def test_mend_a_spider_whose_site_has_changed(desk: Desk) -> None:
     run("suspect")
     with desk.task("mend a spider") as page:
         page.get_by_role("link", name="lamps", exact=True).click()
+        page.wait_for_url("**/spiders/lamps")
         eventually(lambda: page.reload() and page.get_by_role("link", name="Look at the new rules").count())  # the search follows the run
         page.get_by_role("link", name="Look at the new rules").click()
         assert "tr" in page.get_by_role("region", name="Change of the settings file").locator("ins").all_inner_texts()[0]

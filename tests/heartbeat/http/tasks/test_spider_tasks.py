@@ -19,6 +19,7 @@ def test_run_a_spider(desk: Desk) -> None:
     with desk.task("run a spider") as page:
         page.get_by_role("link", name="books", exact=True).click()
         page.get_by_role("button", name="Run now").click()
+        page.wait_for_url("**/runs/*")  # a reload while the form is being sent can fail
         eventually(lambda: page.reload() and "succeeded" in page.locator("main").inner_text())
     assert page.url == f"{desk.url}/runs/3"
 
