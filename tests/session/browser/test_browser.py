@@ -198,6 +198,7 @@ def test_a_browser_that_runs_already_is_used_through_the_guard_proxy(pages: Page
         line = b""
         while b"DevTools listening on" not in line:
             line = await asyncio.wait_for(running.stderr.readline(), DEADLINE_S)
+        rest = asyncio.create_task(running.stderr.read())  # a browser whose pipe is full stands still
         browser = SessionBrowser(session, BrowserProgram(tmp_path / "browsers", remote=line.split()[-1].decode()), max_pages=1)
         async with browser.page(PLAIN) as page:
             await page.goto(pages.url)
@@ -206,7 +207,8 @@ def test_a_browser_that_runs_already_is_used_through_the_guard_proxy(pages: Page
         await browser.close()
         assert running.returncode is None  # it belongs to somebody else
         running.terminate()
-        await running.communicate()
+        await running.wait()
+        await rest
 
     asyncio.run(work())
 
