@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -55,10 +54,6 @@ class ChangeText:
     def of(self, change: Change, number: int) -> Record:
         """Return the record of a change. number: the number by which the answer refers to it."""
         return Record(number, self.text(change))
-
-    def fingerprint(self, change: Change) -> str:
-        """Return the SHA-256, in hexadecimal, of what the model is shown of a change."""
-        return hashlib.sha256(self.text(change).encode()).hexdigest()
 
     def text(self, change: Change) -> str:
         """Return a change as text: a line with its kind, spider and title, and a line for each field; at most MAX_CHARACTERS characters."""

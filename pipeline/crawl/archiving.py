@@ -37,8 +37,7 @@ class Archiving:
     def redaction(self) -> Redaction:
         """What is removed before anything is archived."""
         from pipeline.archive.format.redaction import Redaction  # noqa: PLC0415  an extra, which only runs that archive need
-        table = self.table
-        return Redaction(headers=table.redact_headers, fields=table.redact_fields, params=table.redact_params, secrets=self.secrets)
+        return Redaction.of(self.table, self.secrets)
 
 
 class ArchivedPages:

@@ -44,7 +44,7 @@ def archived(program: Program) -> Program:
 
 @pytest.mark.parametrize("arguments", [("list", "books", "--url", URL), ("show", "books", URL), ("export", "books", "--output", "books.wacz")])
 def test_without_its_extra_the_archive_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
-    monkeypatch.setattr("pipeline.cli.commands.archive.find_spec", lambda module: None)
+    monkeypatch.setattr("pipeline.archive.installed.find_spec", lambda module: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "settings.toml").write_text('[spiders.books]\nstart = "https://www.books.example/"\n')
     open_store(tmp_path / "var").close()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Self
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 from pipeline.archive.format.body_fields import mask_fields
 from pipeline.archive.format.decoding import decoded
 from pipeline.model import Exchange, HeaderLines, RenderedPage
+from pipeline.settings import SpiderArchiveTable
 from pipeline.settings.masking import written_forms
 from pipeline.urls import bare
 
@@ -57,6 +59,11 @@ class Redaction:
         forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}  # %2f is as valid as %2F
         self._secrets = sorted((form for form in forms if len(form) >= _SHORTEST), key=lambda form: (-len(form), form))
         self._body_secrets = [form for form in self._secrets if len(form) >= _SHORTEST_IN_BODY]
+
+    @classmethod
+    def of(cls, table: SpiderArchiveTable, secrets: Iterable[str] = ()) -> Self:
+        """Return what the settings of a spider remove. secrets: values of the settings."""
+        return cls(headers=table.redact_headers, fields=table.redact_fields, params=table.redact_params, secrets=secrets)
 
     def summary(self) -> list[str]:
         """Return one line for each kind of data that is removed, for the first record of a file."""

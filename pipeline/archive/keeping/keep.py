@@ -9,22 +9,14 @@ from datetime import datetime
 from pipeline.archive.keeping.deletion import finish_deletions
 from pipeline.archive.keeping.left_files import settle_left_files, settle_left_objects
 from pipeline.archive.keeping.merging import crowded_segments, merge_days, segments_to_merge
-from pipeline.archive.keeping.places import (
-    FOLDER,
-    PART,
-    SEGMENTS,
-    WARC,
-    is_within_reach,
-    keeping_lock,
-    node_of,
-    spider_folders,
-)
+from pipeline.archive.keeping.places import FOLDER, SEGMENTS, is_within_reach, keeping_lock, node_of, spider_folders
 from pipeline.archive.keeping.retention import ArchiveRules, delete_old, surplus_files
 from pipeline.archive.keeping.segments import SETTLED_S, take_up_segments
 from pipeline.archive.keeping.timestamping import add_timestamps, without_timestamp
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
+from pipeline.store.files.file_store import PART, WARC
 from pipeline.text import counted, size_for_people
 
 

@@ -11,18 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from pipeline.archive.keeping.coverage import is_covered
-from pipeline.archive.keeping.places import (
-    FOLDER,
-    INDEX,
-    PART,
-    SEGMENTS,
-    WARC,
-    index_of,
-    is_within_reach,
-    key_of,
-    node_of,
-    spider_folders,
-)
+from pipeline.archive.keeping.places import FOLDER, SEGMENTS, index_of, is_within_reach, key_of, node_of, spider_folders
 from pipeline.archive.keeping.retention import LONGEST_REFERENCE
 from pipeline.archive.keeping.segments import move_to_object_store
 from pipeline.errors import PipelineError
@@ -31,6 +20,7 @@ from pipeline.store import Store
 from pipeline.store.database import schema_version
 from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFile, token_key
+from pipeline.store.files.file_store import INDEX, PART, WARC
 from pipeline.store.files.prefix_owner import owns_files
 
 _DAY_FILE = re.compile(rf"{FOLDER}/([^/]+)/(\d{{4}}-\d\d-\d\d)(?:-(\d+))?{re.escape(WARC)}")

@@ -16,23 +16,14 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from pipeline.archive.keeping.deletion import finish_deletions
-from pipeline.archive.keeping.places import (
-    FOLDER,
-    INDEX,
-    PART,
-    SEGMENTS,
-    WARC,
-    index_of,
-    is_within_reach,
-    key_of,
-    node_of,
-)
+from pipeline.archive.keeping.places import FOLDER, SEGMENTS, index_of, is_within_reach, key_of, node_of
 from pipeline.archive.keeping.segments import upload
 from pipeline.errors import DiskFullError, PipelineError, StoreError
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFile
+from pipeline.store.files.file_store import INDEX, PART, WARC
 from pipeline.text import counted, size_for_people
 
 if TYPE_CHECKING:

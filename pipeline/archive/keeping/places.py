@@ -12,10 +12,10 @@ from pathlib import Path
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile
+from pipeline.store.files.file_store import INDEX, WARC
 
 FOLDER = "archive"
 SEGMENTS = "segments"
-WARC, INDEX, PART = ".warc.gz", ".cdxj", ".part"
 LOCK = "keeping.lock"
 _ADVISORY_LOCK = 0x61726368
 """The number of the advisory lock of PostgreSQL: "arch"."""

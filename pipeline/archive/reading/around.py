@@ -50,9 +50,7 @@ def archived_url(settings: Settings, spider: str, url: str) -> str:
     table = settings.spiders[spider].archive if spider in settings.spiders else None
     if "://" not in url.partition("#")[0]:  # the archive has no such page
         return url
-    if table is None:
-        return Redaction().url(url)
-    return Redaction(headers=table.redact_headers, fields=table.redact_fields, params=table.redact_params).url(url)
+    return (Redaction.of(table) if table is not None else Redaction()).url(url)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from pipeline.archive.format.http_block import parse
 from pipeline.archive.format.members import StoredRecord, records_of
 from pipeline.archive.format.records import time_of
 from pipeline.archive.writing.originals import forget
-from pipeline.archive.writing.part_file import INDEX, PART, WARC, ClosedSegment, day_and_run, write_index
+from pipeline.archive.writing.part_file import ClosedSegment, day_and_run, write_index
 from pipeline.atomic_write import replace_file, sync_folder
+from pipeline.store.files.file_store import INDEX, PART, WARC
 
 _MEMBER = b"\x1f\x8b\x08"
 """How a gzip member begins (RFC 1952, 2.3)."""

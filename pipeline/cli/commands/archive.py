@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +152,8 @@ def archive_export(settings_file: str, spider: str, since: str | None, until: st
 
 def _check_installed() -> None:
     """Raise UsageError if the package that reads the files of the archive is not installed."""
-    if find_spec("warcio") is None:
+    from pipeline.archive.installed import is_installed
+    if not is_installed():
         raise UsageError("the archive needs the package warcio, which is not installed", fix="pip install 'crawl-to-inbox[archive]'")
 
 

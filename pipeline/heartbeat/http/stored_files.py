@@ -158,6 +158,16 @@ class StoredObjectResponse(web.StreamResponse):
         return start, end
 
 
+NOT_SHOWN = "sandbox; default-src 'none'; frame-ancestors 'none'"
+"""The Content-Security-Policy of content of a crawled site that is not shown as a page."""
+
+
+def headers_of_file(name: str, *, shown_as: str = "") -> dict[str, str]:
+    """Return the headers of a file that browsers save and never show (RFC 6266, 4.3; RFC 8187). shown_as: media type of a picture that is shown."""
+    return {"Content-Type": shown_as or "application/octet-stream", "Content-Security-Policy": NOT_SHOWN,
+            "Content-Disposition": f"{'inline' if shown_as else 'attachment'}; filename*=UTF-8''{quote(name, safe='')}"}
+
+
 async def send_file(found: OfferedFile, request: web.Request, *, shown_as: str = "") -> web.StreamResponse:
     """Send a stored file, which browsers save and never show: its content comes from a crawled site. Return the sent response.
 
@@ -166,9 +176,7 @@ async def send_file(found: OfferedFile, request: web.Request, *, shown_as: str =
     The whole response is sent while the request still counts as being served: a slow client is not idle. If this fails after the head
     was sent, the connection is aborted, so that the client does not take a part for the whole.
     """
-    headers = {
-        "Content-Type": shown_as or "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-        "Content-Disposition": f"{'inline' if shown_as else 'attachment'}; filename*=UTF-8''{quote(found.name, safe='')}"}  # RFC 6266, 4.3; RFC 8187
+    headers = headers_of_file(found.name, shown_as=shown_as)
     response = StoredObjectResponse(found, headers) if found.path is None else StoredFileResponse(found.path, chunk_size=_CHUNK_BYTES, headers=headers)
     try:
         await response.prepare(request)

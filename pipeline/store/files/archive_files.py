@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, inse
 from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import archive_files
+from pipeline.store.files.file_store import TOKEN, WARC
 
 SEGMENT, DAY = "segment", "day"
 _CHUNK = 500
@@ -100,7 +101,7 @@ _COLUMNS = [archive_files.c[name] for name in ArchiveFile.__dataclass_fields__]
 
 def token_key(key: str) -> str:
     """Return the key under which the timestamp token of a file is stored."""
-    return f"{key.removesuffix('.warc.gz')}.tsr"
+    return f"{key.removesuffix(WARC)}{TOKEN}"
 
 
 def files_of(store: Store, spider: str | None = None, *, first_day: str = "", last_day: str = "", state: str = "") -> list[ArchiveFile]:

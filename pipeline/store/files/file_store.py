@@ -20,7 +20,9 @@ from pipeline.errors import StoreError
 FOLDERS = ("archive", "downloads", "messages", "pages", "pictures", "screenshots")
 """The folders of the files to which the database, mails and pages refer. The keys of logs, which nothing refers to, begin with "logs/"."""
 
-ARCHIVE_FILES = (".warc.gz", ".cdxj", ".tsr")
+WARC, INDEX, TOKEN, PART = ".warc.gz", ".cdxj", ".tsr", ".part"
+"""What the names of archive files end with, and after it while they are written."""
+ARCHIVE_FILES = (WARC, INDEX, TOKEN)
 """What the names of archive files end with. Other files in the folder "archive" belong to this node: parts, a lock, a cache."""
 
 

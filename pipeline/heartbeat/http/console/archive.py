@@ -10,20 +10,21 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from aiohttp import web
 
+from pipeline.archive.installed import is_installed
 from pipeline.archive.reading.instants import instant_of
+from pipeline.archive.reading.links import path_of
 from pipeline.archive.reading.shown_html import POLICY
 from pipeline.errors import PipelineError, UsageError
 from pipeline.heartbeat.http.access.authorizer import Handler
 from pipeline.heartbeat.http.console.site import Site, number_in, number_of, or_404, redirect
 from pipeline.heartbeat.http.operations.spiders import is_known
 from pipeline.heartbeat.http.request_threads import in_request_thread
-from pipeline.heartbeat.http.stored_files import OfferedFile, in_file_thread, send_file
+from pipeline.heartbeat.http.stored_files import NOT_SHOWN, OfferedFile, headers_of_file, in_file_thread, send_file
 from pipeline.store import Store
 from pipeline.store.files.archive_files import files_of
 from pipeline.store.runs import runs
@@ -67,18 +68,18 @@ class ArchiveViews:
         files, pages = await self._read(lambda archive, store: (archive.files_page(store, name, limit=FILES, before=before),
                                                          archive.pages_with(store, name, part, limit=PAGES)))
         return await self._site.html("archive.html", now=await self._site.snapshot(), name=name, files=files.shown, pages=pages, part=part,
-                                     after=files.after, first=not before, url=partial(_url, name))
+                                     after=files.after, first=not before, url=partial(path_of, name))
 
     async def _one(self, request: web.Request) -> web.StreamResponse:
         wanted, before = await self._wanted(request), self._time(request, "before")
         if "before_run" in request.query:
             since = await self._start_of_run(request, wanted) or await self._read(lambda archive, store: archive.previous(store, *wanted))
-            return redirect(_url(wanted.spider, url=wanted.url, at=since or wanted.at))
+            return redirect(path_of(wanted.spider, url=wanted.url, at=since or wanted.at))
         shown, captures = await self._read(lambda archive, store: (
             archive.shown_capture(store, *wanted), archive.capture_list(store, wanted.spider, wanted.url, limit=CAPTURES + 1, before=before)))
         return await self._site.html("archived_page.html", now=await self._site.snapshot(), name=wanted.spider, page_url=wanted.url,
                                      wanted=wanted.at if "at" in request.query else None, shown=shown, captures=captures[:CAPTURES],
-                                     more=captures[CAPTURES - 1].at if len(captures) > CAPTURES else None, first=before is None, url=partial(_url, wanted.spider))
+                                     more=captures[CAPTURES - 1].at if len(captures) > CAPTURES else None, first=before is None, url=partial(path_of, wanted.spider))
 
     async def _compare(self, request: web.Request) -> web.StreamResponse:
         """Show a page at a time, and before: at the time `from`, or else at the capture before."""
@@ -86,7 +87,7 @@ class ArchiveViews:
         since = self._time(request, "from") or await self._start_of_run(request, wanted)
         found = or_404(await self._read(lambda archive, store: archive.compared(store, *wanted, since=since, mask=self._actions.mask)))
         return await self._site.html("archive_compare.html", now=await self._site.snapshot(), name=wanted.spider, page_url=wanted.url, found=found,
-                                     url=partial(_url, wanted.spider))
+                                     url=partial(path_of, wanted.spider))
 
     async def _start_of_run(self, request: web.Request, wanted: _Wanted) -> datetime | None:
         """Return the time just before the run that the query names began. None if the run is no longer stored.
@@ -118,7 +119,7 @@ class ArchiveViews:
     def _shown_picture(body: bytes | None, media_type: str) -> web.Response:
         if not body or not media_type:
             raise web.HTTPNotFound
-        return web.Response(body=body, headers={"Content-Type": media_type, "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'"})
+        return web.Response(body=body, headers={"Content-Type": media_type, "Content-Security-Policy": NOT_SHOWN})
 
     async def _content(self, request: web.Request) -> web.StreamResponse:
         page: ArchivedPage = await self._from_page(request, lambda archive, page: page)
@@ -188,23 +189,12 @@ def _wanted_url(request: web.Request) -> str:
     return request.query.get("url", "").strip()[:_LONGEST_URL]
 
 
-def stamp_of(at: datetime) -> str:
-    """Return a time as the links of the pages have it."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def _operations() -> Any:
     """Return pipeline.heartbeat.http.operations.archive. Raises UsageError if the extra is not installed."""
-    if find_spec("warcio") is None:
+    if not is_installed():
         raise UsageError("the archive needs the extra `archive`", fix="pip install 'crawl-to-inbox[archive]'")
     from pipeline.heartbeat.http.operations import archive  # noqa: PLC0415  only when somebody looks at the archive
     return archive
-
-
-def _url(spider: str, view: str = "", **query: object) -> str:
-    """Return the path of a page of the archive. A datetime of the query becomes a text."""
-    values = {name: stamp_of(value) if isinstance(value, datetime) else value for name, value in query.items() if value}
-    return f"/archive/{quote(spider)}{f'/{view}' if view else ''}" + (f"?{urlencode(values)}" if values else "")
 
 
 def _frame(text: str, media_type: str) -> web.Response:
@@ -215,9 +205,7 @@ def _frame(text: str, media_type: str) -> web.Response:
 
 def _saved(body: bytes, name: str) -> web.Response:
     """Return content of a site, which browsers save and never show."""
-    return web.Response(body=body, headers={
-        "Content-Type": "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"})
+    return web.Response(body=body, headers=headers_of_file(name))
 
 
 def _file_name(url: str, at: datetime) -> str:

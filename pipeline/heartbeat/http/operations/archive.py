@@ -13,16 +13,16 @@ from pipeline.archive.reading.around import Around, archived_url, around, pages_
 from pipeline.archive.reading.reader import ArchivedPage, Capture, captures, raw_record, read
 from pipeline.archive.reading.shown_html import shown_html, text_of, visible_text
 from pipeline.display.field_diff import Place, places
+from pipeline.heartbeat.http.operations.files import picture_type
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile, files_of
 
-__all__ = ["archived_url", "pages_with"]
+__all__ = ["archived_url", "pages_with", "picture_type"]
 
 Content = Literal["page", "text", "picture", "other", "nothing"]
 MAX_TEXT = 1024 * 1024
 PLACES = 100
-_PICTURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF87a", "image/gif"), (b"GIF89a", "image/gif"))
 _TEXTS = ("application/json", "application/xml", "application/rss+xml", "application/atom+xml", "application/javascript", "application/x-ndjson", "application/ld+json")
 _PAGES = ("text/html", "application/xhtml+xml")
 
@@ -129,13 +129,6 @@ def kind_of(page: ArchivedPage) -> Content:
     if picture_type(page.body):
         return "picture"
     return "text" if media_type.startswith("text/") or media_type in _TEXTS or media_type.endswith(("+json", "+xml")) else "other"
-
-
-def picture_type(body: bytes) -> str:
-    """Return the media type of a picture that browsers may show, by its first bytes; "" if it is none."""
-    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for signature, kind in _PICTURES if body.startswith(signature)), "")
 
 
 def html_of(page: ArchivedPage, mask: Mask) -> str:

@@ -43,10 +43,15 @@ def file_to_show(store: Store, key: str) -> tuple[OfferedFile, str] | None:
     if suffix in _TEXTS:
         return found, _TEXT
     head = found.files.read(found.info.key, 0, min(_HEAD_BYTES, found.info.size_bytes)) if suffix in _PICTURES else b""
-    kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        kind = "image/webp"
+    kind = picture_type(head)
     return (found, kind) if kind else None
+
+
+def picture_type(head: bytes) -> str:
+    """Return the media type of a picture that browsers may show, by its first bytes; "" if it is none."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
 
 
 def stored_pictures(store: Store, spider: str, urls: Iterable[str]) -> dict[str, str]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import Field
 
+from pipeline.archive.installed import is_installed
 from pipeline.heartbeat.http.api.paging import page_of, position_in
 from pipeline.heartbeat.http.api.problem import ApiProblem
 from pipeline.heartbeat.http.api.resources.runs import check_known_spider
 from pipeline.heartbeat.http.api.resources.types import Number, Time
 from pipeline.heartbeat.http.api.route import DEFAULT_LIMIT, MOST, Call, Input, Model, Page, PageQuery, Route, not_found
 from pipeline.heartbeat.http.request_threads import in_request_thread
-from pipeline.heartbeat.http.stored_files import in_file_thread
+from pipeline.heartbeat.http.stored_files import headers_of_file, in_file_thread
 from pipeline.text import shown_url
 
 if TYPE_CHECKING:
@@ -143,15 +142,13 @@ async def get_content(call: Call) -> web.StreamResponse:
     if found is None:
         raise not_found(f"the archive has no {call.query.part} of this page")
     ending = {"content": "content", "dom": "html", "screenshot": "png", "record": "warc.gz"}[call.query.part]
-    return web.Response(body=found, headers={
-        "Content-Type": "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{call.name}.{ending}', safe='')}"})
+    return web.Response(body=found, headers=headers_of_file(f"{call.name}.{ending}"))
 
 
 async def _read(call: Call, read: Any) -> Any:
     """Return what `read` returns for the operations on the archive, the store, and the URL as the archive has it, in a thread that may wait for the object store."""
     await in_request_thread(check_known_spider, call)
-    if find_spec("warcio") is None:
+    if not is_installed():
         raise ApiProblem("unavailable", "the archive needs the extra `archive`: pip install 'crawl-to-inbox[archive]'")
 
     def perform() -> Any:

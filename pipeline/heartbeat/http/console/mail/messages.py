@@ -10,7 +10,6 @@ import re
 import secrets
 from collections.abc import Iterator
 from functools import partial
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -19,7 +18,7 @@ from pipeline.heartbeat.http.console.mail.digests import said_url
 from pipeline.heartbeat.http.console.site import Site, act, number_of, or_404, redirect
 from pipeline.heartbeat.http.operations import digests, messages, outbox
 from pipeline.heartbeat.http.request_bodies import field_of, values_of
-from pipeline.heartbeat.http.stored_files import in_file_thread
+from pipeline.heartbeat.http.stored_files import headers_of_file, in_file_thread
 from pipeline.model import MessageState
 
 FORM_S = 15.0
@@ -62,9 +61,7 @@ class MessageViews:
         """Send an attachment, which browsers save and never show, because it may come from a crawled site."""
         place = int(request.match_info["place"])
         attached, chunks = or_404(await self._site.from_files(lambda number: messages.attachment(self._actions.store, number, place), number_of(request)))
-        response = web.StreamResponse(headers={
-            "Content-Type": "application/octet-stream", "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(attached.name, safe='')}"})  # RFC 6266, 4.3; RFC 8187
+        response = web.StreamResponse(headers=headers_of_file(attached.name))
         response.content_length = attached.size_bytes if attached.encoding == "base64" else None
         await response.prepare(request)
         if request.method != "HEAD":
