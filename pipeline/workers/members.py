@@ -110,9 +110,13 @@ class MemberRunner:
         return reason, code
 
     async def _watch(self, member: Member, child: Child, *, memory_limit_bytes: int) -> Ending | None:
-        """Wait until the child ends, renew the lease of the member meanwhile, and kill the child if it exceeds a limit."""
+        """Wait until the child ends, renew the lease of the member meanwhile, and kill the child if it exceeds a limit.
+
+        A child whose run has ended, or whose rows others have, can store nothing more: it is asked to end, and may close its files.
+        """
         renewed = time.monotonic()
         renew_at = renewed + RENEW_EVERY_S
+        over = False
         stop_deadline: float | None = None
         while await child.wait(WATCH_EVERY_S) is None:
             now = time.monotonic()
@@ -121,10 +125,11 @@ class MemberRunner:
                 ours = await asyncio.to_thread(self._renew, member)
                 if ours:
                     renewed = now
-                if ours is False or now - renewed >= LIMIT_S:  # cut off from the database: others fetch the rows of the member soon
+                over = over or ours is False
+                if now - renewed >= LIMIT_S and not over:  # cut off from the database: others fetch the rows of the member soon
                     child.kill()
                     return Ending(Outcome.STOPPED)
-            if self._stopping and stop_deadline is None:
+            if (self._stopping or over) and stop_deadline is None:
                 child.stop()
                 stop_deadline = now + STOP_LIMIT_S
             memory = await asyncio.to_thread(child.memory_bytes)

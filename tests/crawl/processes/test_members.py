@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.crawl.processes.session_exchange import ReceivedChanges, SessionExchange, SharedSession
+from pipeline.model import Run
 from pipeline.session.cookies.cookie import Cookie
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.web_storage import OriginStorage, WebStorage, entries_of_packed
@@ -22,23 +24,36 @@ WITHIN_S = 60.0
 
 
 @pytest.mark.needs("postgres")
-def test_two_nodes_fetch_and_archive_each_page_once_with_one_login(postgres: Postgres, tmp_path: Path) -> None:
-    site = ExpiringSite(random.Random(1), 60, lasting=(1000, 1000), slower_s=0.02)
-    with site.site as served, closing(Cluster(tmp_path, postgres.new_database(), served.url, more="archive = true\n" + LOGIN.format(site=served.url), nodes=2)) as cluster:
-        async def work() -> None:
-            async with cluster.performing() as performing:
-                run = await asyncio.wait_for(asyncio.shield(performing), WITHIN_S)
-            cluster.check(run, 60)
-            assert "2 processes fetch the pages of this run" in cluster.log(run)
-            assert (run.progress.pages, run.progress.new, run.progress.waiting) == (60, 60, 0)
-            fetched = [path for path in site.site.paths() if path not in ("/login", "/account")]
-            assert len(fetched) == len(set(fetched)) == 60
-            archives = [Counter(path for _, path, _ in pages(store.data_dir, served.url)) for store in cluster.stores]
-            assert all(archives)
-            assert sum(archives, Counter()) == Counter(fetched)  # each node has those that it has fetched
-            assert run.progress.archived_pages == 60
+def test_two_nodes_fetch_and_archive_each_page_once_with_one_login(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RENEW_EVERY_S", "WATCH_EVERY_S"):
+        monkeypatch.setattr(f"pipeline.workers.members.{name}", 0.02)  # so that a node finds out at once that the run has ended
+    asked_for, both_here, both_fetch = set[int](), threading.Event(), threading.Event()
 
-        asyncio.run(work())
+    def wait(number: int) -> None:
+        asked_for.add(number)
+        if len(asked_for) == 1 + 7:  # after the first page, a process sends six at a time, so these are from both
+            both_fetch.set()
+        (both_fetch if number else both_here).wait(WITHIN_S)
+
+    site = ExpiringSite(random.Random(1), 60, links=59, lasting=(1000, 1000), wait=wait)
+    with site.site as served, closing(Cluster(tmp_path, postgres.new_database(), served.url, more="archive = true\n" + LOGIN.format(site=served.url), nodes=2)) as cluster:
+        async def work() -> Run:
+            async with cluster.performing() as performing:
+                async with asyncio.timeout(WITHIN_S):
+                    while "2 processes fetch the pages of this run" not in cluster.log():
+                        await asyncio.sleep(0.02)
+                    both_here.set()
+                    return await asyncio.shield(performing)
+
+        run = asyncio.run(work())  # both nodes have written all that they archive when this ends
+        cluster.check(run, 60)
+        assert (run.progress.pages, run.progress.new, run.progress.waiting) == (60, 60, 0)
+        fetched = [path for path in site.site.paths() if path not in ("/login", "/account")]
+        assert len(fetched) == len(set(fetched)) == 60
+        archives = [Counter(path for _, path, _ in pages(store.data_dir, served.url)) for store in cluster.stores]
+        assert all(archives)
+        assert sum(archives, Counter()) == Counter(fetched)  # each node has those that it has fetched
+        assert run.progress.archived_pages == 60
     assert site.logins == 1
 
 

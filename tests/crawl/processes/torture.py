@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,17 +69,20 @@ check_url = "{site}/account"
 
 
 class ExpiringSite:
-    """Pages that link to eight others each, behind a login that ends after some pages. ends: how many sessions ended.
+    """Pages that link to some others each, behind a login that ends after some pages. ends: how many sessions ended.
 
-    lasting: between which numbers of pages a session lasts. silent: whether a page for anonymous visitors is a page like others.
+    links: how many others. lasting: between which numbers of pages a session lasts. wait: called with the number of a page before it
+    is answered. silent: whether a page for anonymous visitors is a page like others.
     """
 
-    def __init__(self, dice: random.Random, count: int = PAGES, *, lasting: tuple[int, int] = (60, 150), slower_s: float = 0.01) -> None:
+    def __init__(self, dice: random.Random, count: int = PAGES, *, links: int = 8, lasting: tuple[int, int] = (60, 150),
+                 wait: Callable[[int], object] = lambda number: time.sleep(0.01)) -> None:
         self._dice = dice
         self._lock = threading.Lock()
         self._lasting = lasting
-        self._slower_s = slower_s
+        self._wait = wait
         self._count = count
+        self._links = links
         self._left = 0
         self.logins = 0
         self.ends = 0
@@ -102,7 +105,7 @@ class ExpiringSite:
 
     def _page(self, asked: Asked) -> Answer:
         number = int(asked.path[1:])
-        time.sleep(self._slower_s)
+        self._wait(number)
         with self._lock:
             valid, silent = self._is_valid(asked), self._dice.random() < 0.5
             if valid:
@@ -110,7 +113,8 @@ class ExpiringSite:
                 self.ends += not self._left
         if not valid:
             return Answer(f"<p>anonymous {number}</p><a href=/trap>") if silent else Answer("", 302, {"Location": "/login"})
-        return Answer(f"<p>{number}</p>" + "".join(f"<a href=/{link}>" for link in range(8 * number + 1, 8 * number + 9) if link < self._count))
+        links = range(self._links * number + 1, self._links * (number + 1) + 1)
+        return Answer(f"<p>{number}</p>" + "".join(f"<a href=/{link}>" for link in links if link < self._count))
 
 
 class Cluster:
@@ -185,13 +189,13 @@ class Cluster:
                     lease_owner="another-machine:1:boot", lease_until=datetime.now(UTC)))
             return bool(here)
 
-    def log(self, run: Run) -> str:
-        return "\n".join(path.read_text("utf-8") for settings in self.settings
-                         if (path := settings.data_dir / "logs" / "runs" / f"{run.id}.log").exists())
+    def log(self) -> str:
+        """The logs of the runs."""
+        return "\n".join(path.read_text("utf-8") for settings in self.settings for path in sorted(settings.data_dir.glob("logs/runs/*.log")))
 
     def check(self, run: Run, count: int) -> None:
         """Check what the pass has left in the store."""
-        assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), f"{run}\n{self.log(run)}"
+        assert (run.outcome, run.complete) == (Outcome.SUCCEEDED, True), f"{run}\n{self.log()}"
         with self.store.read() as connection:
             committed = connection.execute(select(pages.c.url, func.count()).where(
                 pages.c.pass_id == run.pass_id, pages.c.status == 200).group_by(pages.c.url)).all()
@@ -233,7 +237,7 @@ async def history(cluster: Cluster, site: ExpiringSite, dice: random.Random, *, 
                     Program.kill_process(dice.choice(victims))
                     happened[what] += 1
             run = await asyncio.wait_for(asyncio.shield(performing), WITHIN_S)
-        assert happened["run"] < 10, cluster.log(run)
+        assert happened["run"] < 10, cluster.log()
     cluster.check(run, count)
     assert site.logins <= site.ends + 1, f"{site.logins} logins, and {site.ends} sessions ended"
     return happened + Counter(logins=site.logins)
