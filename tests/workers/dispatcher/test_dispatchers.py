@@ -87,7 +87,7 @@ def test_a_dispatcher_that_is_stopped_starts_nothing_more_and_waits_for_its_runs
     async def main() -> None:
         world.write(spiders("a", "b"))
         first = world.due("a")
-        async with world.dispatching() as dispatcher:
+        async with world.dispatching(concurrency=1) as dispatcher:  # so that it does not just start `second` when it is stopped
             await until(lambda: world.performed)
             dispatcher.stop()
             second = await asyncio.to_thread(world.due, "b")
