@@ -73,7 +73,7 @@ def children() -> Children:
     return started_here()
 
 
-def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> Run:
+def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None, *, within_s: float = WAIT_S) -> Run:
     """One run in child processes. meanwhile: called in a thread with the leader's process id, once all of them have started."""
     warm_up()
     now = datetime.now(UTC)
@@ -95,7 +95,7 @@ def perform(crawls: Crawls, meanwhile: Callable[[int], None] | None = None) -> R
             failed.append(error)
 
     async def work() -> Run:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(within_s):
             return await Runner(crawls.store, crawls.settings).perform(run)
 
     thread = threading.Thread(target=with_the_leader)

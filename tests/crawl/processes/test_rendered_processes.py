@@ -104,6 +104,6 @@ class TokenSite(PageSite):
 def test_processes_with_a_browser_each_share_the_login_in_the_web_storage_and_its_renewal(crawls: Crawls) -> None:
     with TokenSite(together=None) as site:  # each process renders one page at a time
         crawls.write(site.tables().replace('[pipeline]\ndata_dir = "data"\n', ""))
-        run = perform(crawls)
+        run = perform(crawls, within_s=2 * WITHIN_S)
         log = (crawls.settings.data_dir / "logs" / "runs" / f"{run.id}.log").read_text("utf-8")
         site.check(run, set(crawls.items()), log, LocalFile(crawls.settings.data_dir / "jars" / "s.storage"))
