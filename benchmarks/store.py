@@ -21,9 +21,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.heartbeat.http.console.overview import overview_page
-from pipeline.heartbeat.http.console.overview_rows import OverviewQuery, rows_of
-from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.console.overview.overview import overview_page
+from pipeline.heartbeat.http.console.overview.rows import OverviewQuery, rows_of
+from pipeline.heartbeat.http.console.render.renderer import PageRenderer
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.history import RECENT, RunHistory
 from pipeline.heartbeat.snapshot.spider_status import DueTimes

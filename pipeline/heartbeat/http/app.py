@@ -27,7 +27,7 @@ from pipeline.heartbeat.http.api.api import Api
 from pipeline.heartbeat.http.api.problem import ApiProblem
 from pipeline.heartbeat.http.api.route import ApiContext
 from pipeline.heartbeat.http.console.console import Console
-from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.console.render.renderer import PageRenderer
 from pipeline.heartbeat.http.error_log import ErrorLogFilter
 from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.http.request_bodies import FORM_BYTES, has_body, refusal

@@ -6,7 +6,7 @@ import feedparser
 import pytest
 import requests
 
-from tests.heartbeat.http.test_console import EVERY_SECRET, browser, page, port, world
+from tests.heartbeat.http.console.test_console import EVERY_SECRET, browser, page, port, world
 
 __all__ = ["browser", "port", "world"]
 

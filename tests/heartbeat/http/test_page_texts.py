@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.heartbeat.http import console
-from pipeline.heartbeat.http.console.items import SORTS
+from pipeline.heartbeat.http.console.items.items import SORTS
 from pipeline.heartbeat.http.console.mail.digests import MUTE_HOURS
-from pipeline.heartbeat.http.console.renderer import FIGURES
-from pipeline.heartbeat.http.console.spider import PAUSE_HOURS
+from pipeline.heartbeat.http.console.render.renderer import FIGURES
+from pipeline.heartbeat.http.console.spiders.spider import PAUSE_HOURS
 from pipeline.languages import PAGE_LANGUAGES
 from pipeline.languages.page_texts import FOLDER
 from pipeline.model import REBUILD_STEPS, ChangeKind, DownloadState, MessageState, Outcome, PageOutcome
@@ -27,7 +27,7 @@ BY_VALUE = {"ok", "degraded", "failing", "paused", "running", "trouble first", "
 
 
 def texts_of_templates() -> set[str]:
-    source = "".join(path.read_text("utf-8") for path in sorted(TEMPLATES.glob("*.html")))
+    source = "".join(path.read_text("utf-8") for path in sorted(TEMPLATES.rglob("*.html")))
     return set(re.findall(r'\bt\("([^"]+)"', source)) | {f"{{n}} {noun}" for noun in re.findall(r'\bn\([^"}]*(?:"items"\])?[^"}]*, "([^"]+)"\)', source)}
 
 
@@ -40,5 +40,5 @@ def test_every_text_of_the_pages_is_translated_and_no_translation_is_left_over(l
 
 
 def test_each_template_with_a_form_that_changes_something_hides_it_from_those_who_may_only_read() -> None:
-    forms = {path.name: path.read_text("utf-8") for path in TEMPLATES.glob("*.html") if path.name not in ("base.html", "locked.html") and '<form method="post"' in path.read_text("utf-8")}
+    forms = {path.name: path.read_text("utf-8") for path in TEMPLATES.rglob("*.html") if path.name not in ("base.html", "locked.html") and '<form method="post"' in path.read_text("utf-8")}
     assert [name for name, text in forms.items() if "may_act" not in text] == []

@@ -13,7 +13,7 @@ from pipeline.cli.settings_check import remarks_on
 from pipeline.errors import SettingsError
 from pipeline.heartbeat.access import AccessPolicy, parse_networks
 from pipeline.heartbeat.http.access import sessions, token_verifier
-from pipeline.heartbeat.http.console import live_rows
+from pipeline.heartbeat.http.console.overview import live_rows
 from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.token import Token, load_or_create_token
 from pipeline.settings import load

@@ -19,7 +19,7 @@ from pipeline.heartbeat.http.access.identifier import CALLER, HttpConnection, Id
 from pipeline.heartbeat.http.access.sessions import Sessions
 from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
 from pipeline.heartbeat.http.access.wrong_tokens import WrongTokens
-from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.console.render.renderer import PageRenderer
 from pipeline.heartbeat.http.request_bodies import field_of
 from pipeline.heartbeat.token import same_secret
 from pipeline.store.access.api_tokens import hash_of

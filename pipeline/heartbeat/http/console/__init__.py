@@ -1,1 +1,1 @@
-"""The pages for people: a renderer of templates, and one module of views for each page."""
+"""The pages for people: a package for each thing that people do, the templates and the static files."""

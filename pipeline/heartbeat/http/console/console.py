@@ -7,24 +7,24 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from pipeline.heartbeat.http.access.authorizer import Authorizer
-from pipeline.heartbeat.http.console.add_spider import AddSpiderViews
 from pipeline.heartbeat.http.console.archive import ArchiveViews
-from pipeline.heartbeat.http.console.changes import ChangeViews
 from pipeline.heartbeat.http.console.files import FileViews
-from pipeline.heartbeat.http.console.items import ItemViews
+from pipeline.heartbeat.http.console.items.items import ItemViews
 from pipeline.heartbeat.http.console.mail.digests import DigestViews
 from pipeline.heartbeat.http.console.mail.left_out import LeftOutViews
 from pipeline.heartbeat.http.console.mail.messages import MessageViews
 from pipeline.heartbeat.http.console.mail.outbox import OutboxViews
 from pipeline.heartbeat.http.console.mail.previews import PreviewViews
-from pipeline.heartbeat.http.console.mend import MendViews
-from pipeline.heartbeat.http.console.overview import OverviewViews
-from pipeline.heartbeat.http.console.renderer import PageRenderer
-from pipeline.heartbeat.http.console.run import RunViews
-from pipeline.heartbeat.http.console.run_rows import RunRowViews
+from pipeline.heartbeat.http.console.overview.overview import OverviewViews
+from pipeline.heartbeat.http.console.render.renderer import PageRenderer
+from pipeline.heartbeat.http.console.runs.lists import RunRowViews
+from pipeline.heartbeat.http.console.runs.run import RunViews
 from pipeline.heartbeat.http.console.settings import SettingsViews
 from pipeline.heartbeat.http.console.site import Site
-from pipeline.heartbeat.http.console.spider import SpiderViews
+from pipeline.heartbeat.http.console.spiders.add_spider import AddSpiderViews
+from pipeline.heartbeat.http.console.spiders.changes import ChangeViews
+from pipeline.heartbeat.http.console.spiders.mend import MendViews
+from pipeline.heartbeat.http.console.spiders.spider import SpiderViews
 from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.snapshot.schema import Snapshot
 

@@ -14,9 +14,9 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, StoreError, UsageError
 from pipeline.heartbeat.http.access.authorizer import FAILURE, Authorizer, Handler
-from pipeline.heartbeat.http.console.renderer import PageRenderer
+from pipeline.heartbeat.http.console.render.renderer import PageRenderer
+from pipeline.heartbeat.http.console.render.shown_items import ShownItems
 from pipeline.heartbeat.http.console.saved_changes import SavedChanges
-from pipeline.heartbeat.http.console.shown_items import ShownItems
 from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.request_threads import in_request_thread

@@ -44,7 +44,7 @@ class DigestViews:
 
     async def _digests(self, request: web.Request) -> web.Response:
         rows = await asyncio.to_thread(operations.digest_rows, self._actions.store, self._actions.settings, await self._times(), now=self._actions.clock())
-        return await self._site.html("digests.html", now=await self._site.snapshot(), rows=rows)
+        return await self._site.html("mail/digests.html", now=await self._site.snapshot(), rows=rows)
 
     async def _digest(self, request: web.Request) -> web.Response:
         name, store, settings, now = known_digest(self._site, request), self._actions.store, self._actions.settings, self._actions.clock()
@@ -57,7 +57,7 @@ class DigestViews:
         model = await asyncio.to_thread(operations.model_use, store, settings, name, now=now)
         said = request.query.get("said", "")
         return await self._site.html(
-            "digest.html", now=await self._site.snapshot(), row=row, state=state, questions=questions_of(row.table), left_out=left_out, model=model, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
+            "mail/digest.html", now=await self._site.snapshot(), row=row, state=state, questions=questions_of(row.table), left_out=left_out, model=model, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
             may_send=self._actions.service is not None, said=said if said in SAID else "", pending=bool(state.building) or self._is_pending(request, sent), first="after" not in request.query,
             after=f"{sent[-1].digest_id}-{sent[-1].id}" if len(found) > ROWS else "")
 
@@ -74,7 +74,7 @@ class DigestViews:
         name, settings = known_digest(self._site, request), self._actions.settings
         row, = await asyncio.to_thread(operations.digest_rows, self._actions.store, settings, {}, now=self._actions.clock(), names=[name])
         state = await asyncio.to_thread(operations.digest_state, self._actions.store, settings, name)
-        return await self._site.html("confirm_send.html", now=await self._site.snapshot(), row=row, state=state, action=f"/digests/{quote(name)}/send", back=f"/digests/{quote(name)}",
+        return await self._site.html("mail/confirm_send.html", now=await self._site.snapshot(), row=row, state=state, action=f"/digests/{quote(name)}/send", back=f"/digests/{quote(name)}",
                                kind="main", pointless=not state.unreported)
 
     async def _send(self, request: web.Request) -> web.Response:

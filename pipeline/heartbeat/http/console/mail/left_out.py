@@ -35,5 +35,5 @@ class LeftOutViews:
             return f"/digests/{quote(name)}/left-out" + (f"?{given}" if given else "")
 
         return await self._site.html(
-            "left_out.html", now=await self._site.snapshot(), name=name, questions=operations.questions_of(table), rows=found[:ROWS], of=digest_id,
+            "mail/left_out.html", now=await self._site.snapshot(), name=name, questions=operations.questions_of(table), rows=found[:ROWS], of=digest_id,
             after=found[ROWS - 1].found.id if len(found) > ROWS else "", first="after" not in query, url=url)

@@ -49,7 +49,7 @@ class MessageViews:
             f"{_MESSAGE}/again": self._again, f"{_MESSAGE}/seen": self._mark_seen})
 
     async def _message(self, request: web.Request) -> web.Response:
-        return await self._site.html("message.html", now=await self._site.snapshot(), page=await self._found(request))
+        return await self._site.html("mail/message.html", now=await self._site.snapshot(), page=await self._found(request))
 
     async def _found(self, request: web.Request) -> messages.MessagePage:
         return or_404(await self._site.from_files(partial(messages.message_page, self._actions.store), number_of(request)))
@@ -80,7 +80,7 @@ class MessageViews:
 
     async def _confirm(self, request: web.Request, what: str, kind: str) -> web.Response:
         found = await self._found(request)
-        return await self._site.html("confirm_message.html", now=await self._site.snapshot(), page=found, what=what, kind=kind,
+        return await self._site.html("mail/confirm_message.html", now=await self._site.snapshot(), page=found, what=what, kind=kind,
                                pointless=not (found.rebuilt_with if what == "rebuild" else found.message.state in (MessageState.WAITING, MessageState.PARKED)), action=f"/messages/{found.message.id}/{what}", back=f"/messages/{found.message.id}")
 
     async def _confirm_again(self, request: web.Request) -> web.Response:
@@ -90,7 +90,7 @@ class MessageViews:
         except PipelineError as error:
             return await self._site.problem(error, back=back)
         shown = sorted(offer.recipients, key=lambda address: address not in offer.chosen)[:OFFERED]
-        return await self._site.html("confirm_again.html", now=await self._site.snapshot(), offer=offer, shown=shown, key=secrets.token_urlsafe(16), kind="main",
+        return await self._site.html("mail/confirm_again.html", now=await self._site.snapshot(), offer=offer, shown=shown, key=secrets.token_urlsafe(16), kind="main",
                                action=f"{back}/again", back=back)
 
     async def _offer(self, request: web.Request) -> digests.AgainOffer:

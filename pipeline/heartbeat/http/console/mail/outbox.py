@@ -29,12 +29,12 @@ class OutboxViews:
         position = number_in(before)
         found = await asyncio.to_thread(outbox.page, self._actions.store, wanted, limit=ROWS, before=position)
         refused = await asyncio.to_thread(outbox.refused, self._actions.store, self._actions.settings) if wanted is None and position is None else None
-        return await self._site.html("outbox.html", now=await self._site.snapshot(), page=found, state=wanted or "", states=list(MessageState), first=position is None,
+        return await self._site.html("mail/outbox.html", now=await self._site.snapshot(), page=found, state=wanted or "", states=list(MessageState), first=position is None,
                                refused=refused)
 
     async def _confirm_retry(self, request: web.Request) -> web.Response:
         found = await asyncio.to_thread(outbox.page, self._actions.store, None, limit=1, before=None)
-        return await self._site.html("confirm_retry.html", now=await self._site.snapshot(), counts=found.counts, most=outbox.MOST_RETRIED, action="/outbox/retry",
+        return await self._site.html("mail/confirm_retry.html", now=await self._site.snapshot(), counts=found.counts, most=outbox.MOST_RETRIED, action="/outbox/retry",
                                back="/outbox", kind="main",
                                pointless=not found.messages)
 

@@ -1,0 +1,1 @@
+"""What the pages are made with: the templates, and how items and their changes are shown."""

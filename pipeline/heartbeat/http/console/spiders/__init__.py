@@ -1,0 +1,1 @@
+"""The pages of one spider: its state, changes and downloads; adding, editing and mending it."""

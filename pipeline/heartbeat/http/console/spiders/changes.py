@@ -1,0 +1,79 @@
+"""The pages of a spider's changes and downloads, and the stored files that browsers show."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import quote, urlencode
+
+from aiohttp import web
+
+from pipeline.heartbeat.http.console.site import Site, number_in, numbers_in, or_404
+from pipeline.heartbeat.http.operations.files import file_to_show, is_picture, path_to_show
+from pipeline.heartbeat.http.operations.spiders import is_known
+from pipeline.heartbeat.http.request_threads import in_request_thread
+from pipeline.heartbeat.http.stored_files import send_file
+from pipeline.model import ChangeKind, DownloadState
+from pipeline.store.console import lists
+
+ROWS = 50
+ShownFile = tuple[lists.DownloadRow, str, str]
+"""A download, the path at which a browser shows it ("" if it can only be saved), and that of its picture."""
+
+
+class ChangeViews:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._actions = site.actions
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        self._site.add_pages(router, {"/spiders/{name}/changes": self._changes, "/spiders/{name}/downloads": self._downloads, "/shown/{key:.+}": self._shown})
+
+    async def _changes(self, request: web.Request) -> web.Response:
+        name = await self._name(request)
+        kind = next((each for each in ChangeKind if each == request.query.get("kind")), None)
+        found = await in_request_thread(partial(lists.changes_page, self._actions.store, spider=name, limit=ROWS + 1, kind=kind, before=numbers_in(request.query.get("after", ""))))
+        last = found[ROWS - 1] if len(found) > ROWS else None
+        return await self._site.html("spiders/changes.html", now=await self._site.snapshot(), name=name, changes=found[:ROWS], kind=kind or "", kinds=list(ChangeKind),
+                                     after=f"{last.run_id}-{last.id}" if last is not None else "", first="after" not in request.query,
+                                     url=_Url(f"/spiders/{quote(name)}/changes", kind=kind or ""))
+
+    async def _downloads(self, request: web.Request) -> web.Response:
+        name = await self._name(request)
+        state = next((each for each in DownloadState if each == request.query.get("state")), None)
+        after = request.query.get("after", "")
+        found = await in_request_thread(partial(lists.downloads_page, self._actions.store, name, limit=ROWS + 1, state=state,
+                                                before=number_in(after)))
+        return await self._site.html("spiders/downloads.html", now=await self._site.snapshot(), name=name, files=shown_files(found[:ROWS]), state=state or "",
+                                     states=list(DownloadState), after=found[ROWS - 1].id if len(found) > ROWS else "", first="after" not in request.query,
+                                     url=_Url(f"/spiders/{quote(name)}/downloads", state=state or ""))
+
+    async def _shown(self, request: web.Request) -> web.StreamResponse:
+        """Show a stored picture or text. Everything else is only saved."""
+        found, media_type = or_404(await self._site.from_files(lambda key: file_to_show(self._actions.store, key), request.match_info["key"]))
+        return await send_file(found, request, shown_as=media_type)
+
+    async def _name(self, request: web.Request) -> str:
+        name = request.match_info["name"]
+        if not await in_request_thread(is_known, self._actions.store, self._actions.settings, name):
+            raise web.HTTPNotFound
+        return name
+
+
+class _Url:
+    """Makes the URLs of the pages of a list."""
+
+    def __init__(self, path: str, **values: str) -> None:
+        self._path = path
+        self._values = values
+
+    def __call__(self, **changed: object) -> str:
+        query = urlencode({name: value for name, value in {**self._values, **changed}.items() if value})
+        return f"{self._path}?{query}" if query else self._path
+
+
+def shown_files(rows: list[lists.DownloadRow]) -> list[ShownFile]:
+    found = []
+    for row in rows:
+        shown_at = path_to_show(row.key, row.name) if row.key else ""
+        found.append((row, shown_at, shown_at if is_picture(row.name) else ""))
+    return found
