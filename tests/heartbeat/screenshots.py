@@ -29,7 +29,7 @@ from pipeline.heartbeat.connections.listeners import ListenOptions
 from pipeline.heartbeat.server import HeartbeatServer, ServiceInfo
 from pipeline.model import Progress
 from pipeline.store.runs import runs
-from tests.heartbeat.http.console.test_console import SECRETS, World, stored_items
+from tests.heartbeat.http.console.world import SECRETS, World, stored_items
 
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")

@@ -137,7 +137,7 @@ def world(tmp_path_factory, start, monkeypatch):
 
 @pytest.fixture
 def run():
-    """One event loop is enough here: test_console.py has both."""
+    """One event loop is enough here: test_app.py runs on both."""
     import asyncio
 
     from tests.servers.loop import loop_thread

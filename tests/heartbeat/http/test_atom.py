@@ -6,7 +6,8 @@ import feedparser
 import pytest
 import requests
 
-from tests.heartbeat.http.console.test_console import EVERY_SECRET, browser, page, port, world
+from tests.heartbeat.http.console.conftest import browser, port, world
+from tests.heartbeat.http.console.world import EVERY_SECRET, page
 
 __all__ = ["browser", "port", "world"]
 

@@ -22,7 +22,8 @@ from pipeline.service.item_export import ItemExports
 from pipeline.settings.masking import Mask
 from pipeline.store.console.items import ItemFilter
 from pipeline.store.database.schema import items
-from tests.heartbeat.http.console.test_console import EVERY_SECRET, LEAK, browser, port, stored_items, world
+from tests.heartbeat.http.console.conftest import browser, port, world
+from tests.heartbeat.http.console.world import EVERY_SECRET, LEAK, stored_items
 
 __all__ = ["browser", "port", "world"]  # fixtures
 ALL = ItemFilter()

@@ -12,9 +12,7 @@ from playwright.sync_api import sync_playwright
 from pipeline.heartbeat.access import AccessPolicy
 from tests.heartbeat.conftest import NOW
 from tests.heartbeat.http.console.test_archive import archive_of_three_days, at
-from tests.heartbeat.http.console.test_console import fetched_rows, log_line, stored_items, world, write_log
-
-__all__ = ["world"]  # a fixture
+from tests.heartbeat.http.console.world import fetched_rows, log_line, stored_items, write_log
 
 AXE = Path(__file__).parents[3] / "applications" / "node_modules" / "axe-core" / "axe.min.js"
 RUN = """axe.run(document, {iframes: false, resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})

@@ -27,9 +27,7 @@ from pipeline.store.files.archive_files import files_of, note_timestamp
 from tests.archive.exchanges import exchange
 from tests.archive.filled import add_segment, close_day
 from tests.heartbeat.conftest import NOW
-from tests.heartbeat.http.console.test_console import browser, page, port, world
-
-__all__ = ["browser", "port", "world"]  # fixtures
+from tests.heartbeat.http.console.world import page
 
 URL = "https://www.books.example/terms"
 DAY = timedelta(days=1)
