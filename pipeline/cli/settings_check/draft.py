@@ -14,7 +14,6 @@ from typing import Any
 
 from pipeline.cli.settings_check.check import remarks_on
 from pipeline.cli.settings_check.draft_policy import policy_problems
-from pipeline.cli.settings_check.without_effect import FORM
 from pipeline.errors import Problem, SettingsError
 from pipeline.settings import Settings, load
 from pipeline.settings.cross_checks import ENTRY_NAME
@@ -103,9 +102,8 @@ def _place(main: Path, tables: dict[str, Any], spider: str, raw: dict[str, Any])
                                       else f"only one table can be written here, [spiders.{name}]; remove this") for key in others))
     if spider:
         return name, path
-    if not ENTRY_NAME.fullmatch(name) or name == FORM:
-        raise _RefusedError(Problem("spiders." + name, "this cannot be the name of a spider; use at most 64 letters, digits, - and _, begin with a letter or digit"
-                                    + ("; `new` is the address of this page" if name == FORM else "")))
+    if not ENTRY_NAME.fullmatch(name):
+        raise _RefusedError(Problem("spiders." + name, "this cannot be the name of a spider; use at most 64 letters, digits, - and _, begin with a letter or digit"))
     if name in raw.get("spiders", {}):
         raise _RefusedError(Problem("spiders." + name, f"there is already a spider named {name!r}; choose another name"), is_taken=True)
     if path.exists() or path.is_symlink():

@@ -14,15 +14,11 @@ from pipeline.registry import BUILT_IN_SPIDERS
 from pipeline.session.browser.render_rules import RenderRules
 from pipeline.settings import DigestTable, Settings, SpiderTable, nearest
 
-FORM = "new"
-"""The name of a spider whose page /spiders/NAME is another one."""
 _PLACEHOLDERS = ("name", "date", "summary")
 
 
 def check(settings: Settings) -> Iterator[Remark]:
     """Yield a warning for each setting without effect."""
-    if FORM in settings.spiders:
-        yield Remark(f"spiders.{FORM}", "the spider has no page of its own, because the form for a new spider has this address", "rename the spider", suspicious=True)
     for name, spider in settings.spiders.items():
         yield from _rules(f"spiders.{name}", spider)
         yield from _rendered(f"spiders.{name}", spider)

@@ -102,9 +102,10 @@ class HttpApp:
             await self._runner.cleanup()
         _requests_log.removeFilter(self.log_filter)
 
-    def resources(self) -> list[web.AbstractResource]:
-        """Return the resources of the HTTP application: the paths of all its routes."""
-        return list(self._app.router.resources())
+    @property
+    def router(self) -> web.UrlDispatcher:
+        """All routes of the HTTP application."""
+        return self._app.router
 
     def serve(self, transport: asyncio.Transport, connection: HttpConnection) -> web.RequestHandler:
         """Return a new aiohttp handler for a connection that the heartbeat server has accepted.

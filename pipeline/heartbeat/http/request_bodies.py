@@ -13,7 +13,7 @@ FORM_BYTES = 16 * 1024
 """Maximum size of a form in bytes; the forms on the pages have only one field."""
 DRAFT_FORM_BYTES = 256 * 1024
 """Maximum size of a form with the text of a settings file, percent-encoded."""
-LARGE_FORMS = frozenset({"/spiders/new/draft", "/spiders/{name}/try", "/spiders/{name}/save"})
+LARGE_FORMS = frozenset({"/new-spider/draft", "/new-spider/try", "/new-spider/save", "/spiders/{name}/try", "/spiders/{name}/save"})
 """The paths of these forms. Other callers than those that may act get the limit of all forms."""
 _FORM = "application/x-www-form-urlencoded"
 _FIELDS = 300

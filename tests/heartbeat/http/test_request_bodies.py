@@ -73,7 +73,7 @@ def exchange(address, data):
 def routes_of(heartbeat):
     """The path of each route of the pages, with values for its parameters, and of none. The API reads JSON, and has tests of its own."""
     values = {"name": "books", "id": "1", "place": "1", "form": "csv", "key": "downloads/1"}
-    found = {re.sub(r"{(\w+)}", lambda name: values[name[1]], resource_.canonical) for resource_ in heartbeat.http_app.resources()
+    found = {re.sub(r"{(\w+)}", lambda name: values[name[1]], resource_.canonical) for resource_ in heartbeat.http_app.router.resources()
              if not resource_.canonical.startswith("/api/")}
     assert len(found) > 60
     return sorted(found | {"/nowhere"})

@@ -34,7 +34,7 @@ def test_axe_finds_nothing_serious_on_any_page_and_no_page_is_wider_than_the_win
              *(f"/runs/{live.id}/{name}" for name in ("log", "pages", "rejects", "downloads", "changes")), "/digests", "/digests/books/send", "/digests/books/left-out", "/settings",
              f"/messages/{world.sent}", f"/messages/{world.parked}", f"/messages/{world.parked}/drop", "/outbox", "/outbox/retry",
              "/archive/books", *(at(view=view, at=NOW.isoformat()) for view in ("", "/compare")),
-             "/spiders/new", "/spiders/books/edit", "/spiders/books/mend")
+             "/new-spider", "/spiders/books/edit", "/spiders/books/mend")
     found, wide = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium-headless-shell") or shutil.which("chromium"), args=["--no-sandbox"] if os.getuid() == 0 else [])

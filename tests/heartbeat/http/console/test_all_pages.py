@@ -46,7 +46,7 @@ def test_no_configured_secret_is_in_any_answer(start, world):
     leaking = world.message("[books] as it was sent", f"<p>{escape(LEAK)}</p>")
     heartbeat = start(source=world, actions=world.actions, access=AccessPolicy(world.token), udp=True)
     places = {"name": ["books", "idle", "nobody"], "id": [first.id, failed.id, world.sent, world.parked, leaking, 999]}
-    routes = {resource.canonical for resource in heartbeat.http_app.resources()}
+    routes = {resource.canonical for resource in heartbeat.http_app.router.resources()}
     paths = {re.sub("{.*}", str(value), route) for route in routes
              for value in next((places[name] for name in places if f"{{{name}}}" in route), [""])}
     assert len(paths) > 40

@@ -29,8 +29,8 @@ from pipeline.settings.files import shown_path
 from pipeline.text import shown_url
 
 FORM_S = 30.0
-NEW = "new"
-"""The name in the path of a spider that does not exist yet."""
+NEW = "/new-spider"
+"""The path of the form for a new spider. No name of a spider leads to it, so that a spider may have any name."""
 SCHEDULE = "daily at 07:00"
 _FIELDS = ("url", "name", "schedule", "session", "render")
 
@@ -85,9 +85,9 @@ class AddSpiderViews:
         self._actions = site.actions
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        self._site.add_pages(router, {"/spiders/new": self._new, "/spiders/{name}/edit": self._edit})
-        self._site.add_actions(router, {"/spiders/new/suggest": self._suggest, "/spiders/new/draft": self._draft, "/spiders/{name}/try": self._try,
-                                        "/spiders/{name}/save": self._save})
+        self._site.add_pages(router, {NEW: self._new, "/spiders/{name}/edit": self._edit})
+        self._site.add_actions(router, {f"{NEW}/suggest": self._suggest, f"{NEW}/draft": self._draft, f"{NEW}/try": self._try, f"{NEW}/save": self._save,
+                                        "/spiders/{name}/try": self._try, "/spiders/{name}/save": self._save})
 
     @property
     def _service(self) -> ServiceActions:
@@ -177,9 +177,8 @@ class AddSpiderViews:
         return redirect(f"/spiders/{saved.name}?saved={number}")
 
     async def _submitted(self, request: web.Request) -> DraftPage:
-        name = request.match_info.get("name", NEW)
         toml, url, version = [await field_of(request, each, timeout_s=FORM_S) for each in ("toml", "url", "version")]
-        page = DraftPage(spider="" if name == NEW else name, toml=toml.replace("\r\n", "\n"), url=url.strip(), version=version)
+        page = DraftPage(spider=request.match_info.get("name", ""), toml=toml.replace("\r\n", "\n"), url=url.strip(), version=version)
         if page.spider and page.spider not in self._actions.settings.spiders:
             raise web.HTTPNotFound
         return page
@@ -196,7 +195,7 @@ class AddSpiderViews:
         if page.spider and page.source is None:
             page = replace(page, source=await self._source(page.spider))
         snapshot = await self._site.snapshot()
-        response = await self._site.html("spiders/draft.html", now=snapshot, page=page, base=f"/spiders/{page.spider or NEW}")
+        response = await self._site.html("spiders/draft.html", now=snapshot, page=page, base=f"/spiders/{page.spider}" if page.spider else NEW)
         response.set_status(status)
         return response
 

@@ -89,15 +89,15 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
 def test_scraped_text_stays_text_and_what_was_typed_stays_in_the_form(console: Console) -> None:
     rows = "".join(f'<li class="x"><b>{number} &lt;/textarea&gt;&lt;script&gt;alert(1)&lt;/script&gt;</b> <i>{number} €</i></li>' for number in range(9))
     console.site.pages["/evil"] = f"<html><title>E</title><body><ul>{rows}</ul>"
-    found = console.post("/spiders/new/suggest", url=f"{console.site.url}/evil", session="books", name="evil")
+    found = console.post("/new-spider/suggest", url=f"{console.site.url}/evil", session="books", name="evil")
     assert found.status_code == 200
     assert "<script>alert" not in found.text
     assert "0 </textarea><script>alert(1)</script>" in main_text(found)
-    again = console.post("/spiders/new/save", toml=EVIL, url=EVIL)
+    again = console.post("/new-spider/save", toml=EVIL, url=EVIL)
     assert again.status_code == 422
     assert area(again) == EVIL
     assert not html.fromstring(again.text).xpath("//main//script | //main//img")
-    form = console.post("/spiders/new/suggest", url="ftp://x", name=EVIL, schedule="every 1h")
+    form = console.post("/new-spider/suggest", url="ftp://x", name=EVIL, schedule="every 1h")
     assert form.status_code == 422
     assert html.fromstring(form.text).xpath("string(//input[@name='name']/@value)") == EVIL
     assert not console.file("evil").exists()
@@ -105,13 +105,13 @@ def test_scraped_text_stays_text_and_what_was_typed_stays_in_the_form(console: C
 
 def test_nobody_else_can_press_the_buttons(console: Console) -> None:
     toml = console.draft("stolen")
-    for path in ("/spiders/new/suggest", "/spiders/new/draft", "/spiders/new/try", "/spiders/new/save", "/spiders/books/save", "/spiders/books/try"):
+    for path in ("/new-spider/suggest", "/new-spider/draft", "/new-spider/try", "/new-spider/save", "/spiders/books/save", "/spiders/books/try"):
         assert requests.post(console.url + path, data={"toml": toml, "url": console.site.url}, timeout=30).status_code == 403, path
         refused = console.browser.post(console.url + path, data={"toml": toml, "proof": "wrong"}, timeout=30)
         assert refused.status_code == 403, path
         refused = console.browser.post(console.url + path, data={"toml": toml, "proof": console.proof}, headers={"Origin": "https://evil.example"}, timeout=30)
         assert refused.status_code == 403, path
-    assert console.browser.post(f"{console.url}/spiders/new/save", data={"toml": "#" * DRAFT_FORM_BYTES, "proof": console.proof}, timeout=30).status_code == 413
+    assert console.browser.post(f"{console.url}/new-spider/save", data={"toml": "#" * DRAFT_FORM_BYTES, "proof": console.proof}, timeout=30).status_code == 413
     assert console.browser.post(f"{console.url}/spiders/books/run", data={"toml": "#" * 20_000, "proof": console.proof}, timeout=30).status_code == 413
     assert not console.file("stolen").exists()
 
@@ -122,10 +122,10 @@ def test_a_draft_reaches_nothing_private_that_the_settings_do_not_name(console: 
         toml = console.draft("spy")
         public = toml.replace(console.site.url, "https://films.example").replace("robots", "public_only = true\nrobots")
         for draft, url in ((toml, f"{console.site.url}/away"), (toml, f"{private.url}/"), (public, f"{console.site.url}/")):
-            answer = console.post("/spiders/new/try", toml=draft, url=url)
+            answer = console.post("/new-spider/try", toml=draft, url=url)
             assert answer.status_code == 422, url
             assert "private address" in main_text(answer), url
-        named = console.post("/spiders/new/save", toml=toml.replace(console.site.url, private.url))
+        named = console.post("/new-spider/save", toml=toml.replace(console.site.url, private.url))
         assert "add public_only = true" in main_text(named)
         assert private.asked == []
     assert not console.file("spy").exists()
@@ -134,7 +134,7 @@ def test_a_draft_reaches_nothing_private_that_the_settings_do_not_name(console: 
 def test_of_many_saves_of_one_name_one_wins_and_no_file_is_overwritten(console: Console) -> None:
     drafts = [console.draft("race", f'user_agent = "number {number}"') for number in range(3)]
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda toml: console.post("/spiders/new/save", toml=toml), drafts))
+        answers = list(pool.map(lambda toml: console.post("/new-spider/save", toml=toml), drafts))
     assert [answer.status_code for answer in answers].count(303) == 1, [main_text(answer) for answer in answers if answer.status_code != 303]
     winner = next(toml for toml, answer in zip(drafts, answers, strict=True) if answer.status_code == 303)
     assert console.file("race").read_text("utf-8") == winner
@@ -146,17 +146,17 @@ def test_of_many_saves_of_one_name_one_wins_and_no_file_is_overwritten(console: 
 
 
 def test_an_edit_keeps_the_file_as_it_was_and_never_undoes_the_change_of_somebody_else(console: Console) -> None:
-    assert console.post("/spiders/new/save", toml=console.draft("shelf")).status_code == 303
-    page = console.get("/spiders/shelf/edit")
+    assert console.post("/new-spider/save", toml=console.draft("new")).status_code == 303
+    page = console.get("/spiders/new/edit")
     version = html.fromstring(page.text).xpath("string(//input[@name='version']/@value)")
     before = area(page)
-    assert before == console.file("shelf").read_text("utf-8")
-    saved = console.post("/spiders/shelf/save", toml=before.replace("robots", 'delay = "1s"\nrobots').replace("\n", "\r\n"), version=version)
+    assert before == console.file("new").read_text("utf-8")
+    saved = console.post("/spiders/new/save", toml=before.replace("robots", 'delay = "1s"\nrobots').replace("\n", "\r\n"), version=version)
     assert saved.status_code == 303, main_text(saved)
-    assert 'delay = "1s"\nrobots' in console.file("shelf").read_text("utf-8")
-    assert "In use now: spiders.shelf.delay" in main_text(console.get(saved.headers["Location"]))
-    assert console.file("shelf").with_suffix(".toml.bak").read_text("utf-8") == before
-    late = console.post("/spiders/shelf/save", toml=before, version=version)
+    assert 'delay = "1s"\nrobots' in console.file("new").read_text("utf-8")
+    assert "In use now: spiders.new.delay" in main_text(console.get(saved.headers["Location"]))
+    assert console.file("new").with_suffix(".toml.bak").read_text("utf-8") == before
+    late = console.post("/spiders/new/save", toml=before, version=version)
     assert late.status_code == 409
     assert "was changed in the meantime" in main_text(late)
     assert area(late) == before
@@ -165,7 +165,7 @@ def test_an_edit_keeps_the_file_as_it_was_and_never_undoes_the_change_of_somebod
     assert not html.fromstring(other.text).xpath("//textarea")
     assert console.post("/spiders/books/save", toml=console.draft("books"), version="").status_code in (409, 422)
     assert console.get("/spiders/nobody/edit").status_code == 404
-    lines = [line for line in console.program.run("audit").stdout.splitlines() if "shelf" in line]
+    lines = [line for line in console.program.run("audit").stdout.splitlines() if "spider new" in line]
     assert any("save" in line and "done" in line for line in lines), lines
     assert any("failed" in line and "in the meantime" in line for line in lines), lines
 
@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_text_can_be_copied(cons
     kept = folder.rename(folder.with_name("kept")) if folder.exists() else None
     folder.symlink_to("/sys/kernel")  # a folder that even root cannot write
     try:
-        answer = console.post("/spiders/new/save", toml=console.draft("stuck"))
+        answer = console.post("/new-spider/save", toml=console.draft("stuck"))
         assert answer.status_code == 409
         assert "cannot be written" in main_text(answer)
         assert "Copy the text below to this file" in main_text(answer)
@@ -208,7 +208,7 @@ def test_a_script_tries_and_saves_a_spider_and_looks_for_new_rules(console: Cons
     assert (mended.status_code, mended.json()["id"], mended.json()["saved"]) == (200, "", None)
     checked = console.api("/check", toml='[spiders.deep]\nstart = "https://a.example/"\nitems.fields.x = { jmes = "' + "(" * 9000 + '" }\n').json()
     assert (checked["valid"], "nested too deeply" in checked["lines"][0]) == (False, True)
-    mistyped = console.post("/spiders/new/suggest", url="htp://me:tippfehler-7@films.example")
+    mistyped = console.post("/new-spider/suggest", url="htp://me:tippfehler-7@films.example")
     assert (mistyped.status_code, "tippfehler-7" in main_text(mistyped)) == (422, False)
     audited = console.program.run("audit").stdout
     assert "tippfehler-7" not in audited
@@ -218,7 +218,7 @@ def test_a_script_tries_and_saves_a_spider_and_looks_for_new_rules(console: Cons
 def test_new_rules_are_written_only_as_somebody_has_seen_them(console: Console) -> None:
     toml = console.draft("lamps").replace(f"{console.site.url}/", f"{console.site.url}/lamps").replace('"li"', '"li.lamp"').replace('["name"]', '["url"]').replace(
         '{ name = "b" }', '{ title = "h3 a", url = "h3 a::attr(href)" }')
-    assert console.post("/spiders/new/save", toml=toml).status_code == 303
+    assert console.post("/new-spider/save", toml=toml).status_code == 303
     console.site.pages["/lamps"] = old(NAMES)
     ran = console.post("/spiders/lamps/run").headers["Location"]
     eventually(lambda: "succeeded" in console.get(ran).text, every_s=0.2)
@@ -241,6 +241,6 @@ def test_new_rules_are_written_only_as_somebody_has_seen_them(console: Console) 
 
 def test_a_page_without_a_list_can_be_watched_as_a_whole(console: Console) -> None:
     console.site.pages["/terms"] = "<html><title>Terms</title><body><h1>Terms</h1><p>We may change this.</p>"
-    found = console.post("/spiders/new/suggest", url=f"{console.site.url}/terms", session="books", schedule="every 1h", name="terms")
+    found = console.post("/new-spider/suggest", url=f"{console.site.url}/terms", session="books", schedule="every 1h", name="terms")
     assert area(found) == f'[spiders.terms]\nspider = "watch"\nschedule = "every 1h"\nstart = ["{console.site.url}/terms"]\nrobots = false\n'
     assert "It cannot be saved" not in main_text(found)
