@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any, cast
-from urllib.parse import quote, urlencode
+from typing import Any, cast, get_args
+from urllib.parse import quote
 
 from aiohttp import web
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.heartbeat.http.console.items.charts import charts_of
+from pipeline.heartbeat.http.console.render.list_url import ListUrl
 from pipeline.heartbeat.http.console.render.shown_items import ShownItems
 from pipeline.heartbeat.http.console.site import Site, act, number_in, number_of, or_404, redirect
 from pipeline.heartbeat.http.item_exports import send_items
@@ -63,17 +64,13 @@ class ItemViews:
         found = await in_request_thread(_page, self._actions.store, name, wanted, sort, given.get("after", ""))
         columns = await in_request_thread(shown.columns, name, found.rows)
         rows = await in_request_thread(shown.items, name, found.rows, columns, partial(stored_pictures, self._actions.store))
-
-        def url(form: str = "", **changed: str) -> str:
-            values = {"q": wanted.text, "state": _NAMES[wanted.present], **({} if form else {"sort": "" if sort == DEFAULT_SORT else sort}), **changed}
-            query = urlencode({key: value for key, value in values.items() if value})
-            return f"/spiders/{quote(name)}/items{f'.{form}' if form else ''}" + (f"?{query}" if query else "")
-
+        path, filters = f"/spiders/{quote(name)}/items", {"q": wanted.text, "state": _NAMES[wanted.present]}
         return await self._site.html(
             "items/items.html", now=await self._site.snapshot(), name=name, rows=rows, labels=[shown.label(name, column) for column in columns],
-            fields=[(field, shown.label(name, field)) for field in offered], text=wanted.text, state=_NAMES[wanted.present], sort=sort, orders=SORTS, url=url,
+            fields=[(field, shown.label(name, field)) for field in offered], text=wanted.text, state=_NAMES[wanted.present], sort=sort, orders=SORTS,
+            url=ListUrl(path, **filters, sort="" if sort == DEFAULT_SORT else sort),
             page=found, after=json.dumps(found.after) if found.after is not None else "", first="after" not in given,
-            can_export=self._actions.service is not None)
+            exports={form: ListUrl(f"{path}.{form}", **filters)() for form in get_args(ExportFormat)} if self._actions.service is not None else {})
 
     async def _export(self, request: web.Request) -> web.StreamResponse:
         """Send all items that the page shows with this search and state, as a file."""
@@ -111,7 +108,7 @@ class ItemViews:
         return await self._site.html("items/item.html", now=await self._site.snapshot(), name=name, item=row, title=title, link=link, fields=fields,
                                      changes=found[:HISTORY], charts=charts, after=found[HISTORY - 1].id if len(found) > HISTORY else "",
                                      first=not before,
-                                     url=lambda after="": f"/spiders/{quote(name)}/items/{row.id}" + (f"?after={after}" if after else ""))
+                                     url=ListUrl(f"/spiders/{quote(name)}/items/{row.id}"))
 
     async def _forget(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

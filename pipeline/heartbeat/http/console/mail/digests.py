@@ -11,6 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from pipeline.errors import UsageError
+from pipeline.heartbeat.http.console.render.list_url import ListUrl
 from pipeline.heartbeat.http.console.site import Site, act, numbers_in, redirect
 from pipeline.heartbeat.http.operations import digests as operations
 from pipeline.heartbeat.http.operations.left_out import questions_of
@@ -59,6 +60,7 @@ class DigestViews:
         return await self._site.html(
             "mail/digest.html", now=await self._site.snapshot(), row=row, state=state, questions=questions_of(row.table), left_out=left_out, model=model, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
             may_send=self._actions.service is not None, said=said if said in SAID else "", pending=bool(state.building) or self._is_pending(request, sent), first="after" not in request.query,
+            url=ListUrl(f"/digests/{quote(name)}"),
             after=f"{sent[-1].digest_id}-{sent[-1].id}" if len(found) > ROWS else "")
 
     def _is_pending(self, request: web.Request, sent: Sequence[ListedMessage]) -> bool:

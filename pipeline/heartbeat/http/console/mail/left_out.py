@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from aiohttp import web
 
 from pipeline.heartbeat.http.console.mail.digests import known_digest
+from pipeline.heartbeat.http.console.render.list_url import ListUrl
 from pipeline.heartbeat.http.console.site import Site, number_in, or_404
 from pipeline.heartbeat.http.operations import left_out as operations
 from pipeline.heartbeat.http.request_threads import in_request_thread
@@ -29,11 +30,6 @@ class LeftOutViews:
         digest_id = or_404(number_in(query["of"])) if query.get("of") else None
         found = or_404(await in_request_thread(partial(
             operations.left_out_rows, self._site.actions.store, name, table, limit=ROWS + 1, before=number_in(query.get("after", "")), digest_id=digest_id)))
-
-        def url(after: int | str = "") -> str:
-            given = urlencode({key: value for key, value in (("of", digest_id or ""), ("after", after)) if value})
-            return f"/digests/{quote(name)}/left-out" + (f"?{given}" if given else "")
-
         return await self._site.html(
             "mail/left_out.html", now=await self._site.snapshot(), name=name, questions=operations.questions_of(table), rows=found[:ROWS], of=digest_id,
-            after=found[ROWS - 1].found.id if len(found) > ROWS else "", first="after" not in query, url=url)
+            after=found[ROWS - 1].found.id if len(found) > ROWS else "", first="after" not in query, url=ListUrl(f"/digests/{quote(name)}/left-out", of=digest_id))

@@ -7,6 +7,7 @@ from functools import partial
 
 from aiohttp import web
 
+from pipeline.heartbeat.http.console.render.list_url import ListUrl
 from pipeline.heartbeat.http.console.site import Site, act, number_in, redirect
 from pipeline.heartbeat.http.operations import outbox
 from pipeline.model import MessageState
@@ -30,7 +31,7 @@ class OutboxViews:
         found = await asyncio.to_thread(outbox.page, self._actions.store, wanted, limit=ROWS, before=position)
         refused = await asyncio.to_thread(outbox.refused, self._actions.store, self._actions.settings) if wanted is None and position is None else None
         return await self._site.html("mail/outbox.html", now=await self._site.snapshot(), page=found, state=wanted or "", states=list(MessageState), first=position is None,
-                               refused=refused)
+                                     refused=refused, url=ListUrl("/outbox", state=wanted or ""))
 
     async def _confirm_retry(self, request: web.Request) -> web.Response:
         found = await asyncio.to_thread(outbox.page, self._actions.store, None, limit=1, before=None)

@@ -14,10 +14,13 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from pipeline.heartbeat.http.atom import xml_text
+from pipeline.heartbeat.http.operations.files import is_picture, path_to_show
 from pipeline.heartbeat.snapshot.history import RECENT
 from pipeline.heartbeat.snapshot.schema import PastRun
 from pipeline.languages import PageTexts, page_texts, reasons
 from pipeline.model import Run
+from pipeline.store.console.lists import DownloadRow
+from pipeline.store.console.run_rows import RunDownload
 from pipeline.text import escape_line, shown_url, size_for_people, span_for_people, stamp
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -53,8 +56,8 @@ class PageRenderer:
                                       trim_blocks=True, lstrip_blocks=True)
         self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took, "ago": self._ago, "reason": self._reason,
                                     "percent": _percent, "at": self._at, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock,
-                                    "site_link": site_link, "linked": linked, "short": short}
-        self._templates.globals |= {"figures": FIGURES, "state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
+                                    "site_link": site_link, "linked": linked, "short": short, "shown_at": shown_at, "picture": picture}
+        self._templates.globals |= {"state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
         self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
         """The text and the media type of each style sheet, script and icon, by file name."""
 
@@ -190,6 +193,16 @@ def linked(text: str, run: Run) -> Markup:
         parts += [escape(text[end:found.start()]), Markup('<a href="{}"><code>{}</code></a>').format(path, found[1])]
         end = found.end()
     return Markup("").join([*parts, text[end:]])
+
+
+def shown_at(file: DownloadRow | RunDownload) -> str:
+    """Return the path at which a browser shows a downloaded file; "" if it can only be saved."""
+    return path_to_show(file.key, file.name) if file.key else ""
+
+
+def picture(file: DownloadRow | RunDownload) -> str:
+    """Return the path of a downloaded picture; "" if the file is none."""
+    return shown_at(file) if is_picture(file.name) else ""
 
 
 def _short(text: str) -> str:

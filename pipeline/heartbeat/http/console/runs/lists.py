@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, cast, get_args
-from urllib.parse import urlencode
 
 from aiohttp import web
 
+from pipeline.heartbeat.http.console.render.list_url import ListUrl
 from pipeline.heartbeat.http.console.site import Site, number_in, number_of, or_404
 from pipeline.model import Change, ChangeKind, DownloadState, Run
 from pipeline.store.console import run_rows
@@ -72,11 +72,7 @@ class RunRowViews:
         run = or_404(await asyncio.to_thread(runs.get_run, self._store, number_of(request)))
         before = number_in(request.query.get("before", ""))
         rows, more = await asyncio.to_thread(read, run, before)
-
-        def url(**changed: object) -> str:
-            found = urlencode({key: value for key, value in {**query, **changed}.items() if value})
-            return f"/runs/{run.id}/{name}" + (f"?{found}" if found else "")
-        return await self._site.html(f"runs/{name}.html", now=await self._site.snapshot(), run=run, rows=rows, url=url, first=before is None,
+        return await self._site.html(f"runs/{name}.html", now=await self._site.snapshot(), run=run, rows=rows, url=ListUrl(f"/runs/{run.id}/{name}", **query), first=before is None,
                                      more=more, **{"show": "", "q": "", **query})
 
 

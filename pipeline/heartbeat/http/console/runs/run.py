@@ -7,10 +7,10 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, tzinfo
 from functools import partial
-from urllib.parse import urlencode
 
 from aiohttp import web
 
+from pipeline.heartbeat.http.console.render.list_url import ListUrl
 from pipeline.heartbeat.http.console.site import Site, act, number_in, number_of, or_404, redirect
 from pipeline.heartbeat.http.operations import runs as operations
 from pipeline.heartbeat.http.operations.runs import LiveLog, LogFilter
@@ -51,11 +51,7 @@ class RunViews:
         log = await in_file_thread(partial(operations.log, store, self._actions.mask, run, wanted, before=before, part=given.get("part", "")))
         part = given.get("part", "") if given.get("part") in log.parts else ""
 
-        def url(**changed: object) -> str:
-            values = {"level": wanted.level if wanted.level != LEVELS[0] else "", "q": wanted.text, "part": part, **changed}
-            query = urlencode({key: value for key, value in values.items() if value})
-            return f"/runs/{run.id}/log" + (f"?{query}" if query else "")
-
+        url = ListUrl(f"/runs/{run.id}/log", level=wanted.level if wanted.level != LEVELS[0] else "", q=wanted.text, part=part)
         return await self._site.html("runs/log.html", now=await self._site.snapshot(), run=run, log=log, lines=dated(log.lines, self._site.pages.zone), wanted=wanted,
                                levels=LEVELS[:-1], url=url, last=before is None, part=part)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from aiohttp import web
 
+from pipeline.heartbeat.http.console.render.list_url import ListUrl
 from pipeline.heartbeat.http.console.site import Site, number_in, numbers_in, or_404
-from pipeline.heartbeat.http.operations.files import file_to_show, is_picture, path_to_show
+from pipeline.heartbeat.http.operations.files import file_to_show
 from pipeline.heartbeat.http.operations.spiders import is_known
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import send_file
@@ -16,8 +17,6 @@ from pipeline.model import ChangeKind, DownloadState
 from pipeline.store.console import lists
 
 ROWS = 50
-ShownFile = tuple[lists.DownloadRow, str, str]
-"""A download, the path at which a browser shows it ("" if it can only be saved), and that of its picture."""
 
 
 class ChangeViews:
@@ -35,7 +34,7 @@ class ChangeViews:
         last = found[ROWS - 1] if len(found) > ROWS else None
         return await self._site.html("spiders/changes.html", now=await self._site.snapshot(), name=name, changes=found[:ROWS], kind=kind or "", kinds=list(ChangeKind),
                                      after=f"{last.run_id}-{last.id}" if last is not None else "", first="after" not in request.query,
-                                     url=_Url(f"/spiders/{quote(name)}/changes", kind=kind or ""))
+                                     url=ListUrl(f"/spiders/{quote(name)}/changes", kind=kind or ""))
 
     async def _downloads(self, request: web.Request) -> web.Response:
         name = await self._name(request)
@@ -43,9 +42,9 @@ class ChangeViews:
         after = request.query.get("after", "")
         found = await in_request_thread(partial(lists.downloads_page, self._actions.store, name, limit=ROWS + 1, state=state,
                                                 before=number_in(after)))
-        return await self._site.html("spiders/downloads.html", now=await self._site.snapshot(), name=name, files=shown_files(found[:ROWS]), state=state or "",
+        return await self._site.html("spiders/downloads.html", now=await self._site.snapshot(), name=name, files=found[:ROWS], state=state or "",
                                      states=list(DownloadState), after=found[ROWS - 1].id if len(found) > ROWS else "", first="after" not in request.query,
-                                     url=_Url(f"/spiders/{quote(name)}/downloads", state=state or ""))
+                                     url=ListUrl(f"/spiders/{quote(name)}/downloads", state=state or ""))
 
     async def _shown(self, request: web.Request) -> web.StreamResponse:
         """Show a stored picture or text. Everything else is only saved."""
@@ -57,23 +56,3 @@ class ChangeViews:
         if not await in_request_thread(is_known, self._actions.store, self._actions.settings, name):
             raise web.HTTPNotFound
         return name
-
-
-class _Url:
-    """Makes the URLs of the pages of a list."""
-
-    def __init__(self, path: str, **values: str) -> None:
-        self._path = path
-        self._values = values
-
-    def __call__(self, **changed: object) -> str:
-        query = urlencode({name: value for name, value in {**self._values, **changed}.items() if value})
-        return f"{self._path}?{query}" if query else self._path
-
-
-def shown_files(rows: list[lists.DownloadRow]) -> list[ShownFile]:
-    found = []
-    for row in rows:
-        shown_at = path_to_show(row.key, row.name) if row.key else ""
-        found.append((row, shown_at, shown_at if is_picture(row.name) else ""))
-    return found

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.heartbeat.http.console.site import Site, act, or_404, redirect
-from pipeline.heartbeat.http.console.spiders.changes import shown_files
 from pipeline.heartbeat.http.operations import spiders
 from pipeline.heartbeat.http.operations.service_actions import SessionState
 from pipeline.heartbeat.http.operations.spider_details import spider_details
@@ -56,7 +55,7 @@ class SpiderViews:
             if service is not None and has_slots else []
         spider = snapshot["spiders"].get(name)
         return await self._site.html("spiders/spider.html", now=snapshot, spider=spider, page=found, pause_hours=PAUSE_HOURS, slots=slots, has_login=table is not None and table.login is not None,
-                                     files=shown_files(found.downloads), saved=self._site.saved_changes.get(request.query.get("saved", "")),
+                                     saved=self._site.saved_changes.get(request.query.get("saved", "")),
                                      reasons=[_reason(name, each) for each in (spider["reasons"] if spider else ())])
 
     async def _session(self, request: web.Request) -> web.Response:

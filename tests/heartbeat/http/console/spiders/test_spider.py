@@ -63,7 +63,7 @@ def test_the_end_of_a_log_has_the_time_in_the_zone_of_the_pages_and_the_tracebac
     run = world.run("one", 60)
     write_log(world, run, json.dumps({"time": "2026-11-22T10:00:01.5+00:00", "message": "one\x07two", "traceback": "a\nb"})
               + '\n{"time": 5}\n[]\nprinted')
-    assert page(browser, "/spiders/books").cssselect("[data-log]")[0].text == '18:00:01 one\\u0007two\na\nb\n{"time": 5}\n[]\nprinted\n'
+    assert page(browser, "/spiders/books").cssselect("pre.log")[0].text == '18:00:01 one\\u0007two\na\nb\n{"time": 5}\n[]\nprinted\n'
     assert log_tail(world.store, str, run.id + 1) == ()
 
 
