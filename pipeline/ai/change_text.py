@@ -15,11 +15,11 @@ from pipeline.display.field_text import field_text
 from pipeline.display.item_fields import data_of, title_of
 from pipeline.display.sanitize import plain
 from pipeline.model import PICTURE, Change, ChangeKind
-from pipeline.settings import DigestTable, DisplayTable, Settings
+from pipeline.settings import DigestTable, DisplayTable, Settings, SpiderTable
 from pipeline.settings.masking import Mask
 from pipeline.text import clean_line, clean_text
 
-__all__ = ["MAX_CHARACTERS", "ChangeText", "Record", "shown_display"]
+__all__ = ["MAX_CHARACTERS", "ChangeText", "Record", "never_sent", "shown_display"]
 
 MAX_CHARACTERS = 1500
 """The maximum length of a change."""
@@ -35,6 +35,8 @@ _SHORT = 120
 _MAX_PLACES = 5
 _MAX_PLACE = 240
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s<>\"']+|\bwww\.[^\s<>\"']+", re.IGNORECASE)
+_URL_FIELDS = ("url", "feed")
+"""Fields that contain a URL in the items of built-in spiders, unless [spiders.NAME.items] declares the fields."""
 _GAPS = re.compile(r"[^\S\n]{2,}")
 _TAG = re.compile(r"<[a-zA-Z!/][^<>]*>")
 
@@ -49,6 +51,7 @@ class ChangeText:
         ai = settings.ai
         self._personal = PersonalDataMask(ai.mask, ai.mask_patterns) if ai is not None else PersonalDataMask(())
         self._displays: dict[str, DisplayTable] = {}
+        self._unsent = {name: never_sent(spider) for name, spider in settings.spiders.items()}
         self._texts: OrderedDict[int, tuple[ref[Change], str]] = OrderedDict()
 
     def of(self, change: Change, number: int) -> Record:
@@ -75,7 +78,7 @@ class ChangeText:
             lines += self._changed(change, display)
             lines += self._unchanged(change, title, display)
         else:
-            lines += self._plain(data, title, display)
+            lines += self._plain(change, data, title, display)
         text = "\n".join(lines)
         return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS - 1] + "…"
 
@@ -93,7 +96,7 @@ class ChangeText:
     def _changed(self, change: Change, display: DisplayTable) -> Iterator[str]:
         names = _in_order([name for name in change.fields if _is_shown(name, display)], display)
         for name in names[:_MAX_FIELDS]:
-            before, after = (self._masked(data.get(name)) for data in (change.before, change.after))
+            before, after = (self._masked(change, name, data.get(name)) for data in (change.before, change.after))
             if before == after:
                 yield f"{self._clean(name, _MAX_NAME)}: (changed)"
             elif max(len(before), len(after)) <= _SHORT:
@@ -109,19 +112,19 @@ class ChangeText:
         changed = set(change.fields)
         names = _in_order([name for name in change.after if name not in changed and _is_shown(name, display)], display)
         for name in names[:_MAX_FIELDS]:
-            value = self._line(self._masked(change.after[name]), _SHORT)
+            value = self._line(self._masked(change, name, change.after[name]), _SHORT)
             if value and value != title:
                 yield f"{self._clean(name, _MAX_NAME)}: {value} (as before)"
 
-    def _plain(self, data: Mapping[str, Any], title: str, display: DisplayTable) -> Iterator[str]:
+    def _plain(self, change: Change, data: Mapping[str, Any], title: str, display: DisplayTable) -> Iterator[str]:
         for name in _in_order(list(data), display)[:_MAX_FIELDS]:
-            value = self._line(self._masked(data[name]), _MAX_FIELD)
+            value = self._line(self._masked(change, name, data[name]), _MAX_FIELD)
             if value and value != title:
                 yield f"{self._clean(name, _MAX_NAME)}: {value}"
 
-    def _masked(self, value: Any) -> str:
-        """Return the value of a field without URLs, secrets and personal data; "" if it is a picture. Line ends remain."""
-        if isinstance(value, dict) and "file" in value:
+    def _masked(self, change: Change, name: str, value: Any) -> str:
+        """Return the value of a field without URLs, secrets and personal data; "" if it is a URL or a picture. Line ends remain."""
+        if name in self._unsent.get(change.spider, ()) or (isinstance(value, dict) and "file" in value):
             return ""
         text = field_text(value)[:_MAX_READ]
         return self._hidden(_GAPS.sub(" ", plain(text) if _TAG.search(text) else clean_text(text))).strip()
@@ -145,6 +148,15 @@ def shown_display(settings: Settings, table: DigestTable, spider: str) -> Displa
     own = found.display if found is not None else DisplayTable()
     merged = table.over(own)
     return merged.model_copy(update={"hide": tuple(dict.fromkeys([*own.hide, *table.hide]))})
+
+
+def never_sent(spider: SpiderTable | None) -> frozenset[str]:
+    """Return the fields of a spider whose values are never sent, whatever the digest shows: pictures, and fields that contain a URL by their rule."""
+    if spider is None:
+        return frozenset((PICTURE,))
+    rules = spider.items.all_fields if spider.items is not None else {}
+    urls = [name for name, rule in rules.items() if rule.is_url] if rules or not spider.is_built_in else _URL_FIELDS
+    return frozenset((PICTURE, *urls))
 
 
 def _is_shown(name: str, display: DisplayTable) -> bool:

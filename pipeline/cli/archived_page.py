@@ -11,7 +11,8 @@ from typing import BinaryIO, Literal
 
 import click
 
-from pipeline.archive.reading.around import Around, archived_url, around
+from pipeline.archive.reading.capture_at import CaptureAt, capture_at
+from pipeline.archive.reading.page_urls import archived_url
 from pipeline.archive.reading.reader import ArchivedPage, raw_record, read
 from pipeline.archive.reading.shown_html import text_of
 from pipeline.atomic_write import replace_file
@@ -21,7 +22,6 @@ from pipeline.store import Store
 from pipeline.text import escape_controls
 
 Output = Literal["content", "headers", "dom", "screenshot", "record"]
-_TEXTS = ("text/", "application/json", "application/xml", "application/xhtml+xml", "application/javascript")
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Found:
 
     spider: str
     url: str
-    around: Around
+    capture: CaptureAt
     page: ArchivedPage
 
     def lines(self, zone: tzinfo, wanted: datetime | None) -> Iterator[str]:
         """Yield what is said about the record. wanted: the time that a person gave."""
-        page, around = self.page, self.around
+        page, capture = self.page, self.capture
         status = f"status {page.status}, " if page.status else ""
         yield f"{self.spider}: {page.url} as of {_stamp(page.at, zone)}, {status}{page.digest or 'no content'}, in {page.file.key}"
-        if around.exact == "after" and wanted is not None:
+        if capture.exact == "after" and wanted is not None:
             yield f"  nothing was archived up to {_stamp(wanted, zone)}; this is the first record after that"
-        neighbours = [f"{text} {_stamp(capture.at, zone)}" for text, capture in (("before:", around.previous), ("after:", around.following)) if capture is not None]
+        neighbours = [f"{text} {_stamp(each.at, zone)}" for text, each in (("before:", capture.previous), ("after:", capture.following)) if each is not None]
         if neighbours:
             yield f"  records {', '.join(neighbours)}"
         if page.refers_to is not None:
@@ -55,7 +55,7 @@ class Found:
 def find(store: Store, settings: Settings, spider: str, url: str, at: datetime) -> Found:
     """Return the page at a time. Raises UsageError if the archive has no record of it, ArchiveError, StoreError."""
     named = archived_url(settings, spider, url)
-    found = around(store, spider, named, at)
+    found = capture_at(store, spider, named, at)
     if found is None:
         raise UsageError(f"the archive has no record of {url}", where=spider, fix=f"`pipeline archive list {spider} --url PART` lists the pages")
     return Found(spider, named, found, read(store, found.chosen))
@@ -88,12 +88,12 @@ def _pieces(store: Store, found: Found, kind: Output) -> tuple[Iterable[bytes], 
     """Return the content in pieces, and whether it is text. Raises UsageError if the record has no such part."""
     page = found.page
     if kind == "record":
-        return raw_record(store, found.around.chosen), False
+        return raw_record(store, found.capture.chosen), False
     if kind == "headers":
         head = [f"HTTP {page.status} {page.reason}", *(f"{name}: {value}" for name, value in page.headers)]
         return [("\n".join(head) + "\n").encode("utf-8", "replace")], True
     if kind == "content":
-        return [page.body], page.content_type.lower().startswith(_TEXTS)
+        return [page.body], page.is_text
     part = page.dom if kind == "dom" else page.screenshot
     if part is None:
         raise UsageError(f"this record has no {'page of a browser' if kind == 'dom' else 'picture'}", where=f"archive show {found.spider}", fix="only pages that were rendered have one")

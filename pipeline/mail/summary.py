@@ -260,10 +260,11 @@ def summarize(changes: Iterable[Change], runs: Sequence[Run], files: Sequence[St
         if change.kind is ChangeKind.CHANGED:
             changed.update(change.fields[:MAX_FIELDS])
     names = list(fields)[:MAX_FIELDS]
+    top, further = found.kept()
     starts = [run.started_at or run.created_at for run in runs]
     ends = [run.ended_at for run in runs if run.ended_at is not None]
     return DigestSummary(
-        spiders=list(dict.fromkeys(run.spider for run in runs)), counts=found.counts, top=found.top(), further=found.further(), fields=names,
+        spiders=list(dict.fromkeys(run.spider for run in runs)), counts=found.counts, top=top, further=further, fields=names,
         fields_changed=changed.intersection(names), fields_priced=priced.intersection(names), problems=_problems(runs),
         spider_counts=found.spider_counts, important=found.important, incomplete=_incomplete(runs), files=list(files),
         rejected=list(rejected), fewer=list(fewer), failed_files=list(failed), start=min(starts, default=None), end=max(ends, default=None))

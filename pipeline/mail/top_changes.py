@@ -71,17 +71,16 @@ class TopChanges:
                     return place, -_relative_difference(change, name), self._added
         return len(self._fields), 0.0, self._added
 
-    def top(self) -> dict[ChangeKind, list[Change]]:
-        """Return the first `keep` changes of each kind, the most important first: of each spider as many as the others leave room for."""
-        return {kind: first for kind, (first, _) in self._divided().items()}
+    def kept(self) -> tuple[dict[ChangeKind, list[Change]], dict[ChangeKind, list[Change]]]:
+        """Return the first `keep` changes of each kind, and the others of which there are at most `named` with them; the most important first.
 
-    def further(self) -> dict[ChangeKind, list[Change]]:
-        """Return the other kept changes of each kind, the most important first: with `top`, at most `named`."""
-        return {kind: fair_choice(others, self._named - len(first))[0] for kind, (first, others) in self._divided().items()}
-
-    def _divided(self) -> dict[ChangeKind, tuple[list[Change], list[Change]]]:
-        return {kind: fair_choice([ranked.change for ranked in sorted(chain.from_iterable(spiders.values()))], self._keep)
-                for kind, spiders in self._ranked.items()}
+        Of each spider, there are as many as the others leave room for.
+        """
+        top, further = {}, {}
+        for kind, spiders in self._ranked.items():
+            first, others = fair_choice([ranked.change for ranked in sorted(chain.from_iterable(spiders.values()))], self._keep)
+            top[kind], further[kind] = first, fair_choice(others, self._named - len(first))[0]
+        return top, further
 
 
 @dataclass(order=True)

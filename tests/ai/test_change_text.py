@@ -44,6 +44,13 @@ def test_of_a_long_text_only_the_places_that_differ_are_shown(settings_from: Set
     assert len(text) < 300
 
 
+def test_of_a_field_of_links_only_the_name_is_sent(settings_from: SettingsFrom) -> None:
+    settings = settings_from(AI, spiders=SPIDER + 'items = { each = "li", fields = { title = "h2", more = "a::attr(href)" } }\n' + DIGEST)
+    before, after = {"title": "Emma", "more": "tel:+49"}, {"title": "Emma", "more": "javascript:show(7)"}
+    assert _text(settings, _change(before, after)) == "changed (books): Emma\nmore: (changed)"
+    assert _text(settings, _change({}, after, ChangeKind.NEW)) == "new (books): Emma"
+
+
 @pytest.mark.parametrize(("spider", "digest", "gone", "there"), [
     ('display.hide = ["price"]\n', "", "12.0", "Austen"),
     ("", 'hide = ["price"]\n', "12.0", "Austen"),

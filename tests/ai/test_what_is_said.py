@@ -32,8 +32,11 @@ display.hide = ["note"]
 [spiders.own]
 spider = "feed"
 start = "http://site.test/feed"
+[spiders.links]
+start = "http://site.test/links"
+items = {{ each = "li", key = ["url"], fields = {{ url = "a::attr(href)", picture = "img::attr(src)", to = {{ css = "b", type = "url" }} }} }}
 [digests.morning]
-spiders = ["books", "own"]
+spiders = ["books", "own", "links"]
 to = ["me@example.com"]
 {}
 """
@@ -73,7 +76,8 @@ def test_check_names_what_leaves_the_machine_and_asks_the_server(settings_from: 
         said = CliRunner().invoke(main, ["check", "--connect", "--settings", settings.file]).output
     lines = said.splitlines()
     first = lines.index(f"sent to the language model qwen3 at {server.host} (this machine), in a digest with changes:")
-    assert lines[first + 1].startswith("  digests.morning (summary): books: title, without note, price; own: ")
+    assert lines[first + 1] == ("  digests.morning (summary): books: title, without note, price; own: id, title, author, published, summary, tags, without price; "
+                                "links: only the title, without price")
     assert lines[first + 2:first + 4] == ["  hidden before: secrets of the settings, URLs, e-mail addresses, account numbers, 1 own pattern",
                                           "  not hidden: phone numbers, card numbers"]
     assert "ai (answered with 110 tokens; the server lists other models: llama, phi): ok" in lines, said

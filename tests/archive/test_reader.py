@@ -15,7 +15,7 @@ import pytest
 from pipeline.archive.errors import ArchiveError, RecordError
 from pipeline.archive.format.members import records_of
 from pipeline.archive.format.redaction import Redaction
-from pipeline.archive.reading.around import around
+from pipeline.archive.reading.capture_at import capture_at
 from pipeline.archive.reading.reader import captures, raw_record, read
 from pipeline.archive.writing.day_file import merge
 from pipeline.archive.writing.part_file import ClosedSegment
@@ -82,7 +82,7 @@ def test_a_page_is_found_at_the_end_of_time(store: Store, last: datetime) -> Non
     archived(store, [exchange()])
     last = last.replace(tzinfo=UTC)
     assert len(captures(store, "books", URL, before=last)) == 1
-    found = around(store, "books", URL, last)
+    found = capture_at(store, "books", URL, last)
     assert found is not None
     assert (found.exact, found.following) == ("at", None)
 

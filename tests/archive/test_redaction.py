@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import time
@@ -40,6 +41,21 @@ REDACTION = Redaction(headers=["X-Key"], fields=["iban"], params=["session"], se
     (b"X-Amount", b"123456", b"****56"),
     (b"X-Short", b"abc", b"abc"),
     (b"From", b"me@books.example", b"me@books.example"),
+    (b"Location", b"//me:secret@books.example/", b"//books.example/"),
+    (b"Location", b"/a//me@books/", b"/a//me@books/"),
+    (b"Location", b"/login?next=https%3A%2F%2Fme%3Asecret%40books.example%2F%3Fsession%3Dc0ffee%26a%3D1&b=2", b"/login?next=https%3A%2F%2Fbooks.example%2F%3Fsession%3D****%26a%3D1&b=2"),
+    (b"Location", b"/?a=%253Fsession%253Dc0ff%252526ee%2526b%253D2", b"/?a=%253Fsession%253D****%2526b%253D2"),
+    (b"Content-Location", b"/?session=c0%26ffee&b=2", b"/?session=****&b=2"),
+    (b"Refresh", b"0; url=https://me:secret@books.example/?session=1", b"0; url=https://books.example/?session=****"),
+    (b"Set-Cookie2", b'sid=c0ffee; Version="1"; Path=/', b"sid=****; Path=/"),
+    (b"Cookie2", b'$Version="1"', b"$Version=****"),
+    (b"WWW-Authenticate", b'Negotiate oYG2MIGz, Basic realm="books"', b'Negotiate ****, Basic realm="books"'),
+    (b"Proxy-Authenticate", b"NTLM TlRMTVNTUAAC==", b"NTLM ****"),
+    (b"WWW-Authenticate", b"Negotiate, Bearer", b"Negotiate, Bearer"),
+    (b"Authentication-Info", b'nextnonce="a", rspauth="6629fae4"', b"****"),
+    (b"Proxy-Authentication-Info", b'rspauth="6629fae4"', b"****"),
+    (b"X-Echo", base64.b64encode("me:p@ss wörd/1".encode()), b"bWU6****"),
+    (b"X-Echo", b"p&#64;ss&#x20;w&ouml;rd\\/1", b"****"),
     (b"ETag", b'"a=b"', b'"a=b"'),
 ])
 def test_headers(name: bytes, value: bytes, stored: bytes) -> None:
@@ -51,7 +67,7 @@ def test_headers(name: bytes, value: bytes, stored: bytes) -> None:
 
 
 FORM = b"application/x-www-form-urlencoded"
-PARTS = (b"--x\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"a\"\r\nContent-Type: text/plain\r\n\r\n%s\r\n"
+PARTS = (b"--x\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"%s\"\r\nContent-Type: text/plain\r\n\r\n%s\r\n"
          b"--x\r\nContent-Disposition: form-data; name=\"q\"\r\n\r\nbooks\r\n--x--\r\n")
 
 
@@ -59,8 +75,16 @@ PARTS = (b"--x\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"a\"\r\
     (FORM, b"user=me&Password=hunter2&q=a+b", b"user=me&Password=****&q=a+b", ("form field Password",)),
     (FORM + b"; charset=utf-8", b"IBAN=DE00&%70assword=x&token=", b"IBAN=****&%70assword=****&token=", ("form field IBAN", "form field password")),
     (FORM, b"q=p%40ss+w%C3%B6rd%2F1", b"q=****", ("secret of the settings in the request body",)),
-    (b"multipart/form-data; boundary=x", PARTS % (b"pwd", b"hunter2"), PARTS % (b"pwd", b"****"), ("form field pwd",)),
-    (b'Multipart/Form-Data; boundary="x"', PARTS % (b"name", b"me"), PARTS % (b"name", b"me"), ()),
+    (b"multipart/form-data; boundary=x", PARTS % (b"pwd", b"hunter2.txt", b"hunter2"), PARTS % (b"pwd", b"****", b"****"), ("form field pwd",)),
+    (b'Multipart/Form-Data; boundary="x"', PARTS % (b"name", b"a", b"me"), PARTS % (b"name", b"a", b"me"), ()),
+    (b"multipart/form-data; boundary=x", PARTS % (b"name", b"p%40ss wo\xcc\x88rd p&#64;ss w\xf6rd/1", b"password=x"),
+     PARTS % (b"name", b"p%40ss wo\xcc\x88rd ****", b"password=****"), ("form field password", "secret of the settings in the request body")),
+    (b"multipart/form-data; boundary=x", (PARTS % (b"pwd", b"a", b"hunter2")).replace(b"\r\n", b"\n").replace(b'filename="a"', b"FileName*=UTF-8''hunter2"),
+     (PARTS % (b"pwd", b"a", b"****")).replace(b"\r\n", b"\n").replace(b'filename="a"', b'FileName*="****"'), ("form field pwd",)),
+    (b"multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data; name*=UTF-8''%70wd\r\n\r\nhunter2", b"--x\r\nContent-Disposition: form-data; name*=UTF-8''%70wd\r\n\r\n****",
+     ("form field pwd",)),
+    (b"multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: application/json\r\n\r\n{"pwd": "x"}\r\n--x--',
+     b'--x\r\nContent-Disposition: form-data; name="a"\r\nContent-Type: application/json\r\n\r\n{"pwd": "****"}\r\n--x--', ("form field pwd",)),
     (b"multipart/form-data", b"hunter2", b"****", ("the whole request body, in which no fields can be found",)),
     (b"application/json", b'{"user": "me", "login": [{"password": "hunter2", "n": 1}]}', b'{"user": "me", "login": [{"password": "****", "n": 1}]}', ("form field password",)),
     (b"application/json", b'{"user":"me"}', b'{"user":"me"}', ()),
@@ -71,6 +95,19 @@ PARTS = (b"--x\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"a\"\r\
     (b"", b'[{"session": "c0ffee"}]', b'[{"session": "****"}]', ("form field session",)),
     (b"text/plain", b"[password: x", b"[password: x", ()),
     (b"text/xml", b'<a password="x">', b'<a password="x">', ()),
+    (FORM, b"a=1;pwd=x&user[iban][0]=y&payload=%7B%22pwd%22%3A1%7D&b=%7B", b"a=1;pwd=****&user[iban][0]=****&payload=%7B%22pwd%22%3A+%22%2A%2A%2A%2A%22%7D&b=%7B",
+     ("form field pwd", "form field user[iban][0]")),
+    (b"text/plain", b"user=a b\r\npwd=hunter 2\r\n", b"user=a b\r\npwd=****\r\n", ("form field pwd",)),
+    (b"application/x-ndjson", b'{"a": 1}\n{"pwd": "x"}\r\n\n{"b": 2}', b'{"a": 1}\n{"pwd": "****"}\r\n\n{"b": 2}', ("form field pwd",)),
+    (b"application/jsonl", b'{"pwd": 1}\nx', b"****", ("form field pwd", "the whole request body, in which no fields can be found")),
+    (b"application/json-seq", b'{"a": 1}\n\x1e{"pwd": "x"}\n', b'{"a": 1}\n\x1e{"pwd": "****"}\n', ("form field pwd",)),
+    (b"text/plain", b'{"a":1}{"pwd":"x"}', b'{"a":1}{"pwd": "****"}', ("form field pwd",)),
+    (b"text/plain", b'{"pwd":"x"}\n{"pwd"', b"****", ("form field pwd", "the whole request body, in which no fields can be found")),
+    (b"application/json", b')]}\',\n{"pwd": "x"}', b')]}\',\n{"pwd": "****"}', ("form field pwd",)),
+    (b"", b'for(;;);[{"pwd": "x"}]', b'for(;;);[{"pwd": "****"}]', ("form field pwd",)),
+    (b"application/json", '\ufeff{"pwd": "x"}'.encode("utf-16-le"), '\ufeff{"pwd": "****"}'.encode("utf-16-le"), ("form field pwd",)),
+    (b"application/json; charset=utf-32", '{"pwd": "x"}'.encode("utf-32-be"), '{"pwd": "****"}'.encode("utf-32-be"), ("form field pwd",)),
+    (FORM, "pwd=hunter2&b=1".encode("utf-16-be"), "pwd=****&b=1".encode("utf-16-be"), ("form field pwd",)),
 ])
 def test_request_bodies(content_type: bytes, body: bytes, stored: bytes, notes: tuple[str, ...]) -> None:
     headers = ((b"Content-Type", content_type), (b"Content-Length", str(len(body)).encode()))
@@ -116,6 +153,13 @@ def test_any_other_body_is_stored_as_it_was_received(changes: dict[str, Any], no
     assert (note in "".join(redacted.notes)) if note else (redacted.notes == ())
 
 
+@pytest.mark.parametrize("body", [gzip.compress(b"pwd=hunter2")[:-3], b"pwd=hunter2"], ids=["cut", "not compressed"])
+def test_a_request_body_that_cannot_be_decoded_is_removed(body: bytes) -> None:
+    redacted = REDACTION.apply(exchange(method="POST", request_headers=((b"Content-Encoding", b"gzip"), (b"Content-Type", FORM)), request_body=body))
+    assert redacted.exchange.request_body == b"****"
+    assert "the whole request body, which cannot be decoded" in redacted.notes
+
+
 def test_a_secret_in_a_rendered_page_is_removed() -> None:
     redacted = REDACTION.apply(exchange(rendered=RenderedPage("<input value='p@ss wörd/1'>".encode(), b"\x89PNG")))
     assert redacted.exchange.rendered == RenderedPage(b"<input value='****'>", b"\x89PNG")
@@ -150,6 +194,9 @@ def test_no_secret_is_in_a_record_wherever_it_was(secret: str, data: st.DataObje
     (b'{"next": "/a?p=1\\u0026session=c0ffee\\u0026x=2"}', b'{"next": "/a?p=1\\u0026session=****\\u0026x=2"}'),
     (b"location = '/#session=c0ffee'", b"location = '/#session=****'"),
     (b"session=1 is not in a link", b"session=1 is not in a link"),
+    (b'<a href="/login?next=%2F%3Fsession%3Dc0ffee%26p%3D1">', b'<a href="/login?next=%2F%3Fsession%3D****%26p%3D1">'),
+    (b'{"a": "\\/?session\\u003dc0\\/ffee\\u0026p=1"}', b'{"a": "\\/?session\\u003d****\\u0026p=1"}'),
+    ("<a href='/?session=c0ffee'>".encode("utf-16"), "<a href='/?session=****'>".encode("utf-16")),
 ])
 def test_a_configured_parameter_is_removed_from_the_links_of_a_page(body: bytes, stored: bytes) -> None:
     packed = exchange(body=gzip.compress(body), response_headers=((b"Content-Encoding", b"gzip"),), rendered=RenderedPage(dom=body))

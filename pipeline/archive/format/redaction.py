@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 from pipeline.archive.format.body_fields import mask_fields
 from pipeline.archive.format.decoding import decoded
+from pipeline.archive.format.secret_forms import SecretForms
+from pipeline.archive.format.wide_text import wide_text
 from pipeline.model import Exchange, HeaderLines, RenderedPage
 from pipeline.settings import SpiderArchiveTable
-from pipeline.settings.masking import written_forms
 from pipeline.urls import bare
 
 MASKED = b"****"
@@ -21,14 +22,19 @@ _SHORTEST = 4
 _SHORTEST_IN_BODY = 8
 """A shorter secret, such as 1234, would be found in many pages that do not contain the secret at all."""
 
-_ALWAYS = frozenset({b"cookie", b"set-cookie", b"set-cookie2", b"authorization", b"proxy-authorization"})
+_ALWAYS = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2", b"authorization", b"proxy-authorization", b"authentication-info",
+                     b"proxy-authentication-info", b"www-authenticate", b"proxy-authenticate"})
 _ATTRIBUTES = frozenset({b"expires", b"max-age", b"domain", b"path", b"secure", b"httponly", b"samesite", b"priority", b"partitioned"})
+_CHALLENGE = re.compile(rb"\b(Negotiate|NTLM|Kerberos)([ \t]+)[A-Za-z0-9+/=._~-]+", re.IGNORECASE)
 _PARAMETER = re.compile(rb"([?&;#])([^=&;#?\s\"'<>]+)=([^&;#\s\"'<>]*)")
-_USER_INFO = re.compile(rb"://[^/?#\s\"'<>]*@")
+_USER_INFO = re.compile(rb"(?:(?<=:)|(?<![^\s\"'<>=,(]))//[^/?#\s\"'<>]*@")
 """A user name and a password, up to the last @ before the path. The scheme is not part of it: to search for each of its letters would take quadratic time."""
-_ESCAPE = re.compile(rb"%[0-9A-F]{2}")
+_AGAIN = rb"(?:25){0,8}"
+"""In a URL that is a parameter of another URL, the % of an escape is %25. The bound keeps the search linear."""
+_INNER_USER_INFO = re.compile(rb"(%{0}3A%{0}2F%{0}2F)(?:(?!%{0}(?:2F|3F|23))[^/?#&\s\"'<>])*%{0}40".replace(b"{0}", _AGAIN), re.IGNORECASE)
 _NOT_IN_URI = re.compile(rb"[^!-~]|[<>\"\\^`{|}]")
 _ONLY_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+")
+_BRACKETS = re.compile(r"[\[\].]+")
 _SECRET_FIELD = re.compile(r"pass|pwd|secret|token|otp", re.IGNORECASE)
 """Names of form fields whose values are always removed."""
 
@@ -55,10 +61,9 @@ class Redaction:
         self._fields = frozenset(name.casefold() for name in fields)
         self._params = frozenset(name.casefold().encode() for name in params)
         self._links = _links_with(self._params)
-        forms = {form.encode("utf-8", "surrogatepass") for secret in secrets if secret for form in written_forms(secret)}
-        forms |= {_ESCAPE.sub(lambda found: found[0].lower(), form) for form in forms}  # %2f is as valid as %2F
-        self._secrets = sorted((form for form in forms if len(form) >= _SHORTEST), key=lambda form: (-len(form), form))
-        self._body_secrets = [form for form in self._secrets if len(form) >= _SHORTEST_IN_BODY]
+        secrets = tuple(secrets)
+        self._secrets = SecretForms(secrets, shortest=_SHORTEST)
+        self._body_secrets = SecretForms(secrets, shortest=_SHORTEST_IN_BODY)
 
     @classmethod
     def of(cls, table: SpiderArchiveTable, secrets: Iterable[str] = ()) -> Self:
@@ -67,7 +72,7 @@ class Redaction:
 
     def summary(self) -> list[str]:
         """Return one line for each kind of data that is removed, for the first record of a file."""
-        lines = ["values of Cookie and Set-Cookie, credentials of Authorization and Proxy-Authorization, user info of URLs",
+        lines = ["values of Cookie and Set-Cookie, credentials of Authorization and Proxy-Authorization, tokens of their challenges and answers, user info of URLs",
                  "form fields that have pass, pwd, secret, token or otp in their name", "secrets of the settings"]
         lines += [f"header {name.decode()}" for name in sorted(self._headers)]
         lines += [f"form field {name}" for name in sorted(self._fields)]
@@ -84,7 +89,7 @@ class Redaction:
         if MASKED.decode() in url and MASKED.decode() not in exchange.url:
             notes["parts of the URL"] = None
         changed = replace(
-            exchange, url=url, reason=_without(self._secrets, exchange.reason), request_headers=self._lines("request", exchange.request_headers, notes),
+            exchange, url=url, reason=self._secrets.removed(exchange.reason, MASKED), request_headers=self._lines("request", exchange.request_headers, notes),
             response_headers=self._lines("response", exchange.response_headers, notes))
         if exchange.request_body:
             changed = self._request_body(changed, exchange, notes)
@@ -99,7 +104,7 @@ class Redaction:
         is_secret = self._has_secret(lines)
         for name, value in lines:
             lowered = name.strip().lower()
-            if lowered in special or is_secret or b"@" in value or (self._params and b"=" in value):
+            if lowered in special or is_secret or b"@" in value or b"%" in value or (self._params and b"=" in value):
                 masked = self._value(lowered, value)
                 if masked != value:
                     notes[f"{side} header {name.decode('ascii', 'backslashreplace')}"] = None
@@ -109,25 +114,28 @@ class Redaction:
         return tuple(out)
 
     def _has_secret(self, lines: HeaderLines) -> bool:
-        if not self._secrets:
-            return False
-        values = b"\n".join([each for line in lines for each in line])
-        return any(form in values for form in self._secrets)
+        return bool(self._secrets) and self._secrets.are_in(b"\n".join([each for line in lines for each in line]))
 
     def _value(self, name: bytes, value: bytes) -> bytes:
         if name in self._headers:
             return MASKED if value else value
-        masks: dict[bytes, Callable[[bytes], bytes]] = {b"cookie": _cookies, b"set-cookie": _set_cookie, b"set-cookie2": _set_cookie,
-                                                        b"authorization": _credentials, b"proxy-authorization": _credentials}
+        masks: dict[bytes, Callable[[bytes], bytes]] = {
+            b"cookie": _cookies, b"cookie2": _cookies, b"set-cookie": _set_cookie, b"set-cookie2": _set_cookie, b"authorization": _credentials,
+            b"proxy-authorization": _credentials, b"authentication-info": _all, b"proxy-authentication-info": _all, b"www-authenticate": _challenge,
+            b"proxy-authenticate": _challenge}
         return self._in_text(masks[name](value) if name in masks else value)
 
     def _in_text(self, text: bytes) -> bytes:
         """Return a URL, or the value of a header, without user info, parameters and secrets."""
         if b"@" in text:
-            text = _USER_INFO.sub(b"://", text)
+            text = _USER_INFO.sub(b"//", text)
+        if b"%" in text:
+            text = _INNER_USER_INFO.sub(rb"\1", text)
         if self._params and b"=" in text:
             text = _PARAMETER.sub(self._parameter, text)
-        return _without(self._secrets, text)
+        if self._links is not None:
+            text = self._links.sub(_masked_link, text)
+        return self._secrets.removed(text, MASKED)
 
     def _parameter(self, found: re.Match[bytes]) -> bytes:
         name = unquote_to_bytes(found[2].replace(b"+", b" "))
@@ -135,65 +143,88 @@ class Redaction:
         return found[1] + found[2] + b"=" + MASKED if is_secret else found[0]
 
     def _is_secret_field(self, name: str) -> bool:
-        return name.casefold() in self._fields or name.casefold().encode("utf-8", "replace") in self._params or _SECRET_FIELD.search(name) is not None
+        """Return whether a field is secret by its name, or by a part of it, such as iban in customer[iban]."""
+        parts = {part.casefold() for part in (name, *_BRACKETS.split(name))}
+        return not parts.isdisjoint(self._fields) or any(part.encode("utf-8", "replace") in self._params for part in parts) or _SECRET_FIELD.search(name) is not None
 
     def _request_body(self, changed: Exchange, exchange: Exchange, notes: dict[str, None]) -> Exchange:
         content_type = b",".join(value for name, value in exchange.request_headers if name.lower() == b"content-type")
-        body, names = mask_fields(exchange.request_body, content_type, self._is_secret_field, MASKED)
+        body = decoded(exchange.request_headers, exchange.request_body)
+        if body is None:
+            notes["the whole request body, which cannot be decoded"] = None
+            return _with_body(changed, "request", MASKED)
+        names: list[str] = []
+
+        def masked(text: bytes) -> bytes:
+            text, found = mask_fields(text, content_type, self._is_secret_field, MASKED)
+            names.extend(found)
+            return text
+
+        without_fields = wide_text(body, content_type).changed(masked)
         notes.update((f"form field {name}" if name else "the whole request body, in which no fields can be found", None) for name in names)
-        without = _without(self._secrets, body)
-        if without != body:
+        without = _removed(self._secrets, without_fields, content_type)
+        if without != without_fields:
             notes["secret of the settings in the request body"] = None
-        if without == exchange.request_body:
-            return changed
-        return replace(changed, request_body=without, request_headers=_with_length(changed.request_headers, len(without)))
+        return changed if without == body else _with_body(changed, "request", without)
 
     def _response_body(self, changed: Exchange, notes: dict[str, None]) -> Exchange:
         body = decoded(changed.response_headers, changed.body)
         if body is None:
             notes["the response body was not searched for secrets, because it cannot be decoded"] = None
             return changed
-        without = self._in_body(body, notes, "response body, which is stored decoded")
-        if without == body:
-            return changed
-        headers = tuple((b"X-Orig-" + name if name.lower() == b"content-encoding" else name, value) for name, value in changed.response_headers)
-        return replace(changed, body=without, response_headers=_with_length(headers, len(without)))
+        content_type = b",".join(value for name, value in changed.response_headers if name.lower() == b"content-type")
+        without = self._in_body(body, content_type, notes, "response body, which is stored decoded")
+        return changed if without == body else _with_body(changed, "response", without)
 
     def _rendered(self, rendered: RenderedPage, notes: dict[str, None]) -> RenderedPage:
-        return replace(rendered, dom=self._in_body(rendered.dom, notes, "rendered page"))
+        return replace(rendered, dom=self._in_body(rendered.dom, b"", notes, "rendered page"))
 
-    def _in_body(self, body: bytes, notes: dict[str, None], where: str) -> bytes:
+    def _in_body(self, body: bytes, content_type: bytes, notes: dict[str, None], where: str) -> bytes:
         """Return a body without secrets, and without the values of parameters in its links: a site repeats those of a session in each link."""
-        without = _without(self._body_secrets, body)
+        without = _removed(self._body_secrets, body, content_type)
         if without != body:
             notes[f"secret of the settings in the {where}"] = None
-        if self._links is None:
+        links = self._links
+        if links is None:
             return without
-        linked = self._links.sub(rb"\1" + MASKED, without)
+        linked = wide_text(without, content_type).changed(lambda text: links.sub(_masked_link, text))
         if linked != without:
             notes[f"URL parameter in the {where}"] = None
         return linked
 
 
+def _removed(secrets: SecretForms, body: bytes, content_type: bytes) -> bytes:
+    """Return a body without secrets: as it is, and if it is UTF-16 or UTF-32, also as UTF-8, since it may only look like that."""
+    if not secrets:
+        return body
+    body = secrets.removed(body, MASKED)
+    wide = wide_text(body, content_type)
+    return wide.changed(lambda text: secrets.removed(text, MASKED)) if wide.encoding else body
+
+
 def _links_with(params: Iterable[bytes]) -> re.Pattern[bytes] | None:
-    """Return a pattern for these parameters in URLs of HTML, JSON and scripts, in which & may be escaped; None for no parameters."""
+    """Return a pattern for these parameters in URLs of HTML, JSON and scripts, in which & may be escaped, also inside a URL in another one.
+
+    Its first or its second group is what precedes the value. None for no parameters.
+    """
     names = {form for name in params for form in (name, quote_plus(name).encode(), quote(name).encode())}
     if not names:
         return None
-    return re.compile(rb"((?:[?&;#]|\\u0026|\\x26)(?:%s)=)[^&;#\s\"'<>\\]+" % b"|".join(map(re.escape, sorted(names))), re.IGNORECASE)
+    named = b"(?:%s)" % b"|".join(map(re.escape, sorted(names)))
+    plain = rb"((?:[?&;#]|\\u00(?:26|3f|23)|\\x(?:26|3f|23))%s(?:=|\\u003d|\\x3d|&#61;|&#x3d;))(?:\\/|[^&;#\s\"'<>\\])+" % named
+    # Of a value in a URL in another one, the end is the next separator that is escaped as often as the one before the name.
+    inner = rb"(%%(?P<again>%s)(?:3f|26|23|3b)%s%%(?P=again)3d)(?:(?!%%(?P=again)(?:26|23|3b))[^&;#\s\"'<>\\])+" % (_AGAIN, named)
+    return re.compile(plain + b"|" + inner, re.IGNORECASE)
+
+
+def _masked_link(found: re.Match[bytes]) -> bytes:
+    return (found[1] or found[2]) + MASKED
 
 
 def _as_uri(url: bytes) -> str:
     """Return a URL in characters that a header line and an index line can contain. The URL of a host has at least the path /."""
     text = _NOT_IN_URI.sub(lambda found: b"%%%02X" % found[0][0], url).decode("ascii")
     return f"{text}/" if _ONLY_HOST.fullmatch(text) else text
-
-
-def _without(secrets: Iterable[bytes], data: bytes) -> bytes:
-    for form in secrets:
-        if form in data:
-            data = data.replace(form, MASKED)
-    return data
 
 
 def _cookies(value: bytes) -> bytes:
@@ -220,12 +251,22 @@ def _credentials(value: bytes) -> bytes:
     return scheme + b" " + MASKED if mark else MASKED
 
 
-def _with_length(headers: HeaderLines, length: int) -> HeaderLines:
-    """Return the headers with the length of the stored body; what was sent as the length is kept as X-Orig-Content-Length."""
-    out: list[tuple[bytes, bytes]] = []
-    for name, value in headers:
+def _challenge(value: bytes) -> bytes:
+    """Return the value of a WWW-Authenticate header without the token of a handshake (RFC 4559, 4.1)."""
+    return _CHALLENGE.sub(rb"\1\2" + MASKED, value)
+
+
+def _all(value: bytes) -> bytes:
+    """Return the mask: the value of Authentication-Info (RFC 7615) is computed from the password."""
+    return MASKED if value else value
+
+
+def _with_body(exchange: Exchange, side: Literal["request", "response"], body: bytes) -> Exchange:
+    """Return an exchange with a body that is stored decoded. What the headers said of the body on the wire is kept with the prefix X-Orig-."""
+    lines: list[tuple[bytes, bytes]] = []
+    for name, value in exchange.request_headers if side == "request" else exchange.response_headers:
         if name.lower() == b"content-length":
-            out += [(name, str(length).encode()), (b"X-Orig-" + name, value)]
-        else:
-            out.append((name, value))
-    return tuple(out)
+            lines.append((name, str(len(body)).encode()))
+        lines.append((b"X-Orig-" + name if name.lower() in (b"content-length", b"content-encoding") else name, value))
+    headers = tuple(lines)
+    return replace(exchange, request_body=body, request_headers=headers) if side == "request" else replace(exchange, body=body, response_headers=headers)

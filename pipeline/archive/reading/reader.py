@@ -32,6 +32,11 @@ _LATE = timedelta(days=1)
 _REMOVED = "the content was in a file of the archive that was removed"
 _UNDECODED = "the content cannot be decoded, and is as it was sent"
 
+_TEXTS = frozenset(f"application/{name}" for name in (
+    "json", "x-json", "xml", "javascript", "x-javascript", "ecmascript", "x-ndjson", "ndjson", "jsonl", "json-seq", "yaml", "x-yaml", "toml",
+    "x-www-form-urlencoded"))
+"""Media types of text beside text/*, +json and +xml."""
+
 T = TypeVar("T")
 
 
@@ -78,6 +83,16 @@ class ArchivedPage:
     refers_to: datetime | None = None
     missing: str = ""
     redacted: tuple[str, ...] = field(default=())
+
+    @property
+    def media_type(self) -> str:
+        """The type of the content without parameters, in lower case."""
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether people can read the content as text, by its media type."""
+        return self.media_type.startswith("text/") or self.media_type.endswith(("+json", "+xml")) or self.media_type in _TEXTS
 
 
 def captures(store: Store, spider: str, url: str, *, before: datetime | None = None, after: datetime | None = None, limit: int = 1) -> list[Capture]:

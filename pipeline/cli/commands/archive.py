@@ -66,7 +66,7 @@ def archive_list(settings_file: str, spider: str | None, since: str | None, unti
 
 def _list_page(store: Store, settings: Settings, spider: str, part: str, *, limit: int, as_json: bool) -> None:
     """Print the records of a page, or the pages whose URLs contain a text."""
-    from pipeline.archive.reading.around import archived_url, pages_with
+    from pipeline.archive.reading.page_urls import archived_url, pages_with
     from pipeline.archive.reading.reader import captures
     found = captures(store, spider, archived_url(settings, spider, part), limit=limit) if "://" in part else []
     if found:

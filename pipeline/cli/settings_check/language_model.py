@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from pipeline.ai.change_text import shown_display
+from pipeline.ai.change_text import never_sent, shown_display
 from pipeline.ai.open_client import INSTALL, is_installed
 from pipeline.cli.settings_check.remark import Remark
 from pipeline.settings import AiTable, DigestTable, Settings
@@ -69,10 +69,10 @@ def leaving(settings: Settings) -> Iterator[str]:
         yield f"  not hidden: {', '.join(left)}"
 
 
-def _fields(settings: Settings, digest: DigestTable, spider: str) -> str:
+def _fields(settings: Settings, digest: DigestTable, name: str) -> str:
     """Return which fields of a spider the model is shown, such as "books: title, price, without note"."""
-    display = shown_display(settings, digest, spider)
-    known = settings.spiders[spider].item_fields if spider in settings.spiders else None
-    names = [name for name in display.show or known or () if name not in display.hide]
-    shown = ", ".join(names[:_MOST_FIELDS]) + (f" and {len(names) - _MOST_FIELDS} more" if len(names) > _MOST_FIELDS else "") if names else "every field"
-    return f"{spider}: {shown}" + (f", without {', '.join(display.hide)}" if display.hide else "")
+    display, spider = shown_display(settings, digest, name), settings.spiders.get(name)
+    known = display.show or (spider.item_fields if spider is not None else None)
+    sent = [field for field in known or () if field not in display.hide and field not in never_sent(spider)]
+    shown = ", ".join(sent[:_MOST_FIELDS]) + (f" and {len(sent) - _MOST_FIELDS} more" if len(sent) > _MOST_FIELDS else "")
+    return f"{name}: {shown or ('every field' if known is None else 'only the title')}" + (f", without {', '.join(display.hide)}" if display.hide else "")

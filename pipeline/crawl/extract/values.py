@@ -16,7 +16,6 @@ from pipeline.numbers import NumberError, number
 from pipeline.settings import SelectorTable
 
 _MACHINE = re.compile(r"::attr\((?:content|value|data-[\w-]+)\)|@(?:content|value|data-[\w-]+)\b")
-_LINK = re.compile(r"::attr\((?:href|src)\)|@(?:href|src)\b")
 _LONGEST_DATE = 100  # characters; longer texts take dateparser too long
 
 __all__ = ["Convert", "RuleFailedError", "as_text", "converter", "number", "search"]
@@ -60,8 +59,7 @@ def _typed(rule: SelectorTable) -> Convert:
         return lambda found, document: found
     if rule.type in ("html", "raw"):
         return lambda found, document: as_text(found)
-    is_link = rule.type == "url" or _LINK.search(rule.css or rule.xpath or "") is not None
-    return _as_url if is_link else _as_line
+    return _as_url if rule.is_url else _as_line
 
 
 def _as_line(found: Json, document: Document) -> Json:

@@ -62,6 +62,7 @@ def _unknown_pseudo(css: str) -> str:
     return ""
 
 
+_URL_ATTRIBUTE = re.compile(r"::attr\((?:href|src)\)|@(?:href|src)\b")
 _PSEUDO_CLASSES = ("first-child", "last-child", "only-child", "nth-child", "nth-last-child", "first-of-type", "last-of-type", "only-of-type",
                    "nth-of-type", "nth-last-of-type", "not", "has", "is", "where", "empty", "root", "contains", "checked", "disabled", "enabled",
                    "link", "lang")
@@ -166,6 +167,11 @@ class SelectorTable(Table):
     """Whether the value is a list of all matches."""
     required: bool = False
     """Whether an item without this field is rejected."""
+
+    @property
+    def is_url(self) -> bool:
+        """Whether the values are absolute URLs: because the settings say so, or because they are those of href or src."""
+        return self.type == "url" or self.page == "url" or (self.type == "text" and _URL_ATTRIBUTE.search(self.css or self.xpath or "") is not None)
 
     _css = field_validator("css", "json_")(check_css)
     _xpath = field_validator("xpath")(_check_xpath)

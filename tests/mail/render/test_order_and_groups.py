@@ -118,7 +118,7 @@ def test_what_is_kept_is_bounded_whatever_the_number_of_spiders() -> None:
     for number in range(5000):
         top.add(Change(number, f"spider {number % 500}", str(number), ChangeKind.CHANGED, NOW, 1, {"price": 100}, {"price": 100 + number}))
     assert sum(map(len, top._ranked[ChangeKind.CHANGED].values())) <= 1000
-    kept = top.top()[ChangeKind.CHANGED]
+    kept = top.kept()[0][ChangeKind.CHANGED]
     assert (len(kept), kept[0].key, top.counts) == (60, "4999", {ChangeKind.CHANGED: 5000})
     assert fair_shares([300, 2, 40], 60) == [29, 2, 29]
     assert fair_shares([1, 1, 1], 2) == [0, 1, 1]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from pipeline.archive.reading.around import Around, archived_url, around, pages_with
+from pipeline.archive.reading.capture_at import CaptureAt, capture_at
+from pipeline.archive.reading.page_urls import archived_url, pages_with
 from pipeline.archive.reading.reader import ArchivedPage, Capture, captures, raw_record, read
 from pipeline.archive.reading.shown_html import shown_html, text_of, visible_text
 from pipeline.display.field_diff import Place, places
@@ -23,7 +24,6 @@ __all__ = ["archived_url", "pages_with", "picture_type"]
 Content = Literal["page", "text", "picture", "other", "nothing"]
 MAX_TEXT = 1024 * 1024
 PLACES = 100
-_TEXTS = ("application/json", "application/xml", "application/rss+xml", "application/atom+xml", "application/javascript", "application/x-ndjson", "application/ld+json")
 _PAGES = ("text/html", "application/xhtml+xml")
 
 
@@ -31,7 +31,7 @@ _PAGES = ("text/html", "application/xhtml+xml")
 class ShownCapture:
     """A capture with its content. kind: how it can be shown. left_out: what the page has besides itself, which is not shown. is_cut: whether its end is missing."""
 
-    around: Around
+    capture: CaptureAt
     page: ArchivedPage
     kind: Content
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class ShownCapture:
 
 def shown_capture(store: Store, spider: str, url: str, at: datetime) -> ShownCapture | None:
     """Return the capture of a page at a time; None if the archive has none. Raises StoreError, ArchiveError."""
-    found = around(store, spider, url, at)
+    found = capture_at(store, spider, url, at)
     if found is None:
         return None
     page = read(store, found.chosen)
@@ -53,13 +53,13 @@ def shown_capture(store: Store, spider: str, url: str, at: datetime) -> ShownCap
 
 def page_at(store: Store, spider: str, url: str, at: datetime) -> ArchivedPage | None:
     """Return the page of the capture that `shown_capture` returns. Raises StoreError, ArchiveError."""
-    found = around(store, spider, url, at)
+    found = capture_at(store, spider, url, at)
     return read(store, found.chosen) if found is not None else None
 
 
 def previous(store: Store, spider: str, url: str, at: datetime) -> datetime | None:
     """Return the time of the capture before the one of a time; None if there is none. Raises StoreError, ArchiveError."""
-    found = around(store, spider, url, at)
+    found = capture_at(store, spider, url, at)
     return found.previous.at if found is not None and found.previous is not None else None
 
 
@@ -76,10 +76,10 @@ class Compared:
 
 def compared(store: Store, spider: str, url: str, at: datetime, *, since: datetime | None, mask: Mask) -> Compared | None:
     """Return a page at a time, and before: at `since`, or else at the capture before. None if it was never archived. Raises StoreError, ArchiveError."""
-    found = around(store, spider, url, at)
+    found = capture_at(store, spider, url, at)
     if found is None:
         return None
-    earlier = around(store, spider, url, since) if since is not None else None
+    earlier = capture_at(store, spider, url, since) if since is not None else None
     first = (earlier.chosen if earlier.exact == "at" else None) if earlier is not None else found.previous
     after, before = read(store, found.chosen), read(store, first) if first is not None else None
     if before is None:
@@ -101,7 +101,7 @@ def _text_to_compare(page: ArchivedPage) -> str:
 
 def record_at(store: Store, spider: str, url: str, at: datetime) -> bytes | None:
     """Return the records of the capture at a time as they are stored. Raises StoreError, ArchiveError."""
-    found = around(store, spider, url, at)
+    found = capture_at(store, spider, url, at)
     return b"".join(raw_record(store, found.chosen)) if found is not None else None
 
 
@@ -123,12 +123,11 @@ def kind_of(page: ArchivedPage) -> Content:
     """Return how the content of a page can be shown, by its media type; pictures also by their first bytes."""
     if not page.body:
         return "nothing"
-    media_type = page.content_type.partition(";")[0].strip().lower()
-    if media_type in _PAGES:
+    if page.media_type in _PAGES:
         return "page"
     if picture_type(page.body):
         return "picture"
-    return "text" if media_type.startswith("text/") or media_type in _TEXTS or media_type.endswith(("+json", "+xml")) else "other"
+    return "text" if page.is_text else "other"
 
 
 def html_of(page: ArchivedPage, mask: Mask) -> str:

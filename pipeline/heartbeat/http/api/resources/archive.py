@@ -130,11 +130,11 @@ async def get_page(call: Call) -> PageModel:
     if shown is None:
         raise not_found("the archive has no record of this page")
     page: ArchivedPage = shown.page
-    around = shown.around
+    capture = shown.capture
     return PageModel(url=shown_url(page.url), at=page.at, status=page.status, reason=page.reason, headers=[Header(name=name, value=value) for name, value in page.headers],
                      content_type=page.content_type, size_bytes=len(page.body), digest=page.digest, redacted=list(page.redacted), refers_to=page.refers_to,
                      missing=page.missing, has_dom=page.dom is not None, has_screenshot=page.screenshot is not None, file=_file(page.file),
-                     previous=around.previous.at if around.previous is not None else None, following=around.following.at if around.following is not None else None)
+                     previous=capture.previous.at if capture.previous is not None else None, following=capture.following.at if capture.following is not None else None)
 
 
 async def get_content(call: Call) -> web.StreamResponse:

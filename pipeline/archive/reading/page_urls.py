@@ -1,48 +1,19 @@
-"""Finds the capture of a page at a time, with those before and after it."""
+"""The URLs of archived pages: under which one the archive has a page, and which ones contain a text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
+from datetime import datetime
 
 from pipeline.archive.format import cdxj
 from pipeline.archive.format.redaction import Redaction
-from pipeline.archive.reading import reader
-from pipeline.archive.reading.reader import Capture
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile, files_of
 
 _SEARCHED_BYTES = 32 * 1024 * 1024
-_TICK = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True)
-class Around:
-    """A capture and its neighbours; None where there is none.
-
-    exact: "at" if the page was as in the capture at the wanted time, as far as the archive knows; "after" if it was first archived later.
-    """
-
-    chosen: Capture
-    previous: Capture | None
-    following: Capture | None
-    exact: Literal["at", "after"]
-
-
-def around(store: Store, spider: str, url: str, at: datetime) -> Around | None:
-    """Return the last capture of a page up to a time, or else the first one after it; None if there is none. Raises StoreError, ArchiveError."""
-    at = min(at, reader.LATEST)
-    older = reader.captures(store, spider, url, before=at + _TICK, limit=2)
-    newer = reader.captures(store, spider, url, after=at, limit=2)
-    if older:
-        return Around(older[0], older[1] if len(older) > 1 else None, newer[0] if newer else None, "at")
-    if newer:
-        return Around(newer[0], None, newer[1] if len(newer) > 1 else None, "after")
-    return None
 
 
 def archived_url(settings: Settings, spider: str, url: str) -> str:
