@@ -6,11 +6,17 @@ Write a temporary file, fsync, then rename or link.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
+import secrets
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+_PART = re.compile(r"\.pipeline-[0-9a-f]{16}\.part")
 
 
 def replace_file(path: Path, data: bytes, *, like: os.stat_result | None = None, check: Callable[[], None] | None = None) -> None:
@@ -47,9 +53,114 @@ def create_file(path: Path, data: bytes, *, like: os.stat_result | None = None) 
     return True
 
 
+@contextlib.contextmanager
+def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
+    """Yield where to write a file that becomes `path` when the block ends without an exception. Raises OSError, naming `path`.
+
+    The file has no name until it is whole, so that nothing is left of it if this process is killed. Where the file system cannot do that,
+    it is a part beside `path`, and the parts that killed processes have left there are deleted. A device or a pipe is written itself.
+    private: whether it gets the mode 0600; otherwise that of the file that it replaces, or the usual one.
+    """
+    if (target := _target(path)) is None:
+        yield path
+        return
+    part = _new_part(target.parent)
+    try:
+        _delete_left_parts(target.parent)
+        with _open_part(part, 0o600 if private else 0o666) as (descriptor, written):
+            yield written
+            if not private and target.exists():
+                _make_like(written, target.stat())
+            os.fsync(descriptor)
+            if written != part:
+                os.link(written, part, src_dir_fd=descriptor, follow_symlinks=True)  # with a descriptor, Python calls linkat(2), which follows /proc
+            os.replace(part, target)
+    except OSError as error:
+        if str(error.filename).startswith(("/proc/self/fd/", str(part))):
+            error.filename = error.filename2 = None
+        raise naming(error, path) from None
+    sync_folder(target.parent)
+
+
+def _target(path: Path) -> Path | None:
+    """Return the file to replace; None for what is no file, such as /dev/stdout. A link of this user or of root is followed."""
+    folder = os.path.realpath(path.parent)
+    if folder == "/dev" or f"{folder}/".startswith("/proc/"):
+        return None
+    try:
+        if path.is_symlink() and path.lstat().st_uid in (0, os.geteuid()):
+            path = Path(os.path.realpath(path))
+        return path if stat.S_ISREG(path.stat().st_mode) else None
+    except FileNotFoundError:
+        return path
+
+
+@contextlib.contextmanager
+def _open_part(part: Path, mode: int) -> Iterator[tuple[int, Path]]:
+    """Yield a descriptor of an empty file, which is locked as long as it is open, and its path: in /proc if it has no name. Afterwards, `part` is deleted if it exists."""
+    try:
+        descriptor = os.open(part.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
+    except OSError:  # not every file system has files without a name
+        descriptor = -1
+    written = Path(f"/proc/self/fd/{descriptor}")
+    if descriptor >= 0 and not written.exists():
+        os.close(descriptor)
+        descriptor = -1
+    if descriptor < 0:
+        descriptor, written = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), part
+    try:
+        with contextlib.suppress(OSError):  # where there are no locks, no part is ever deleted
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor, written
+    finally:
+        part.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder inside `folder`, which is deleted afterwards. If this process is killed, the next one that writes there deletes it. Raises OSError."""
+    _delete_left_parts(folder)
+    own = _new_part(folder)
+    own.mkdir(mode=0o700)
+    descriptor = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        os.close(descriptor)
+
+
+def is_part_name(name: str) -> bool:
+    """Return whether a file or folder of this name is a part of `replacing`, or a scratch folder."""
+    return _PART.fullmatch(name) is not None
+
+
+def _new_part(folder: Path) -> Path:
+    return folder / f".pipeline-{secrets.token_hex(8)}.part"
+
+
+def _delete_left_parts(folder: Path) -> None:
+    """Delete the parts and scratch folders in a folder that no process has locked."""
+    for part in [folder / name for name in os.listdir(folder) if is_part_name(name)]:
+        with contextlib.suppress(OSError):
+            is_folder = stat.S_ISDIR(part.lstat().st_mode)
+            descriptor = os.open(part, os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_RDONLY | os.O_DIRECTORY if is_folder else os.O_RDWR))
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if is_folder:
+                    shutil.rmtree(part)
+                else:
+                    part.unlink()
+            finally:
+                os.close(descriptor)
+
+
 def naming(error: OSError, path: Path) -> OSError:
     """Return the error with the name of the file that could not be written: writing to a full disk raises one without a name."""
-    if error.filename is None:
+    if error.filename is None and error.errno is not None:
         error.filename = os.fspath(path)
     return error
 

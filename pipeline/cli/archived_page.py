@@ -15,7 +15,7 @@ from pipeline.archive.reading.capture_at import CaptureAt, capture_at
 from pipeline.archive.reading.page_urls import archived_url
 from pipeline.archive.reading.reader import ArchivedPage, raw_record, read
 from pipeline.archive.reading.shown_html import text_of
-from pipeline.atomic_write import replace_file
+from pipeline.atomic_write import replacing
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -73,7 +73,8 @@ def write(store: Store, found: Found, kind: Output, output: Path | None) -> None
     """Write a part of a page to a file, or to standard output. Raises UsageError."""
     pieces, is_text = _pieces(store, found, kind)
     if output is not None:
-        replace_file(output, b"".join(pieces))
+        with replacing(output) as path, path.open("wb") as file:
+            _copy(pieces, file)
         return
     if sys.stdout.isatty():
         if not is_text:

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pipeline.atomic_write import naming, replacing, scratch_folder
 from pipeline.errors import UsageError
 from pipeline.mail.formats.columns import Columns, table_format
 from pipeline.model import Json
@@ -58,7 +59,15 @@ def export_changes(store: Store, spider: str, form: str, output: Path | None, *,
 
 def _write(output: Path | None, form: str, write: Callable[[Path], None]) -> None:
     if output is not None:
-        write(output)
+        # Writers of some formats create further files beside theirs, which a kill would leave.
+        with scratch_folder(output.absolute().parent) if output.is_file() or not output.exists() else tempfile.TemporaryDirectory() as folder:
+            written = Path(folder, output.name)
+            try:
+                write(written)
+            except OSError as error:
+                raise naming(error, output) from None  # of a full disk, which names no file
+            with replacing(output, private=False) as path, written.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
     elif form != "json" and not table_format(form).is_text:
         raise UsageError(f"{form} is not a text format and cannot be written to the terminal", where="items", fix=f"give a file with --output FILE.{form}")
     else:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import unescape
 from typing import Literal, Self
 from urllib.parse import quote
@@ -116,6 +116,15 @@ class S3Server:
     def delete(self, key: str) -> None:
         """Delete an object past the relay."""
         self._ask("DELETE", key)
+
+    def restore(self, objects: Mapping[str, bytes]) -> None:
+        """Make these all objects that there are, by writing and deleting only those that differ."""
+        found = self.objects()
+        for key in found.keys() - objects.keys():
+            self.delete(key)
+        for key, content in objects.items():
+            if found.get(key) != content:
+                self.put(key, content)
 
     def empty(self) -> None:
         """Remove every object, for the next test."""

@@ -24,7 +24,7 @@ from typing import IO, BinaryIO, cast
 import pipeline
 from pipeline.archive.errors import ArchiveError
 from pipeline.archive.format import cdxj
-from pipeline.atomic_write import naming, sync_folder
+from pipeline.atomic_write import replacing
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile, files_of
 
@@ -85,23 +85,9 @@ def files_to_export(store: Store, spider: str, *, first_day: str = "", last_day:
 
 def _written(store: Store, spider: str, path: Path, files: Sequence[ArchiveFile], now: datetime) -> int:
     """Write the files to a part, and rename it. Return its size in bytes."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)  # with mode 0600; no link of others is followed
-    part = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            _write(out, store, spider, files, folder=path.parent, now=now)
-            out.flush()
-            os.fsync(out.fileno())
-        size = part.stat().st_size
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise naming(error, path) from None  # what ZipFile says of its end on a full disk would follow
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-    return size
+    with replacing(path) as part, part.open("wb") as out:
+        _write(out, store, spider, files, folder=path.parent, now=now)
+        return out.tell() if out.seekable() else 0
 
 
 def _write(out: BinaryIO, store: Store, spider: str, files: Sequence[ArchiveFile], *, folder: Path, now: datetime) -> None:
@@ -173,7 +159,7 @@ class _Packer:
         self._package.writestr(self._entry("datapackage-digest.json"), json.dumps(digest, indent=2))
 
     def _entry(self, path: str) -> zipfile.ZipInfo:
-        entry = zipfile.ZipInfo(path, self._now.timetuple()[:6])
+        entry = zipfile.ZipInfo(path, (min(max(self._now.year, 1980), 2107), *self._now.timetuple()[1:6]))  # a ZIP file has no other years
         entry.external_attr = 0o600 << 16
         return entry
 

@@ -33,7 +33,7 @@ def asked_contents(store: Store, settings: Settings, name: str, run_ids: Sequenc
     """
     judge = Judge(store, settings, name, model, now=now, renew=renew)
     contents = contents_of(store, settings, name, run_ids, even_empty=even_empty, judge=judge)
-    return with_summaries(store, settings, contents, model, digest_id=digest_id, renew=renew) if summarize else contents
+    return with_summaries(store, settings, name, contents, model, digest_id=digest_id, renew=renew) if summarize else contents
 
 
 def asked_text(model: LanguageModel) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,6 +12,7 @@ from pipeline.ai.change_text import ChangeText
 from pipeline.ai.errors import ModelError
 from pipeline.ai.language_model import LanguageModel
 from pipeline.errors import PipelineError
+from pipeline.mail.digests.content_hash import ContentHashes
 from pipeline.mail.digests.contents import RecipientsContent
 from pipeline.mail.digests.renderer import question_of
 from pipeline.mail.digests.summary_request import NO_CLAIMS, SummaryRequest
@@ -28,30 +31,33 @@ MAX_READ = 1_000
 logger = logging.getLogger(__name__)
 
 
-def with_summaries(store: Store, settings: Settings, contents: Sequence[RecipientsContent], model: LanguageModel | None, *,
+def with_summaries(store: Store, settings: Settings, name: str, contents: Sequence[RecipientsContent], model: LanguageModel | None, *,
                    digest_id: int | None, renew: Callable[[], None]) -> list[RecipientsContent]:
     """Return the contents with the summaries that their tables ask for, and with the changes in the order of the model.
 
     A summary that is stored for this digest is used again, so that a digest that is built again after a crash says the same, and the model is
-    asked once. So is the reason why there is no summary.
+    asked once. So is the reason why there is no summary. A digest that is sent again has the summary that it had, if it has the same changes and
+    the settings ask for the same.
 
-    model: None if there is none, so that nothing is asked. digest_id: id of the claim; None for a preview, whose summaries are not stored.
+    name: of the digest. model: None if there is none, so that nothing is asked. digest_id: id of the claim; None for a preview, whose summaries are not stored.
     renew: called before each request; it renews the lease of the digest, or raises LeaseLostError.
     """
-    summaries = _Summaries(store, settings, model, digest_id, renew)
+    summaries = _Summaries(store, settings, name, model, digest_id, renew)
     return [summaries.added_to(content) for content in contents]
 
 
 class _Summaries:
     """Makes the summaries of one digest. Recipients who are told the same get the same summary."""
 
-    def __init__(self, store: Store, settings: Settings, model: LanguageModel | None, digest_id: int | None, renew: Callable[[], None]) -> None:
+    def __init__(self, store: Store, settings: Settings, name: str, model: LanguageModel | None, digest_id: int | None,  # noqa: PLR0917  as `with_summaries` gets them
+                 renew: Callable[[], None]) -> None:
         self._store = store
         self._settings = settings
+        self._name = name
         self._model = model
         self._digest_id = digest_id
         self._renew = renew
-        self._asked: dict[tuple[object, ...], ModelSummary] = {}
+        self._asked: dict[str, ModelSummary] = {}
 
     def added_to(self, content: RecipientsContent) -> RecipientsContent:
         table, changes = content.table, read_changes(content)
@@ -59,14 +65,21 @@ class _Summaries:
             return content
         found = self._stored(content)
         if found is None:
-            key = (table.summary, table.language, table.show, table.hide, tuple(change.id for change in changes))
+            key = self._key(self._model, table, changes)
             if key not in self._asked:
-                self._asked[key] = self._ask(self._model, table, changes)
+                earlier = stored.answer_to(self._store, self._name, key) if self._digest_id is not None else None
+                self._asked[key] = earlier or self._ask(self._model, table, changes)
             found = self._asked[key]
             if self._digest_id is not None:
-                found = stored.keep(self._store, self._digest_id, content.recipients_of, table.language, found)
+                found = stored.keep(self._store, self._digest_id, content.recipients_of, table.language, found, asked=key)
         told = _only_told(found, {change.id for change in changes})
         return replace(content, model_summary=told, summary=ranked(content.summary, told, table.important))
+
+    def _key(self, model: LanguageModel, table: DigestTable, changes: Sequence[Change]) -> str:
+        """Return what identifies a question about some changes: SHA-256, hexadecimal."""
+        hashes = ContentHashes(self._settings, table)
+        asked = model.model, model.host, table.summary, table.language, [(change.id, hashes(change)) for change in changes]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def _stored(self, content: RecipientsContent) -> ModelSummary | None:
         if self._digest_id is None:

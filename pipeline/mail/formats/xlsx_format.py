@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import xlsxwriter
+from xlsxwriter.exceptions import FileCreateError
 
 from pipeline.display.field_text import field_text, safe_link
 from pipeline.mail.formats.columns import Columns, TableFormat
@@ -25,23 +26,31 @@ def write_xlsx(path: Path, columns: Columns, changes: Iterable[Change], *, bom: 
     """Write a file with one sheet and return the number of rows. The sheet has at most `MAX_ROWS` rows."""
     options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_formulas": False,
                "strings_to_urls": False, "strings_to_numbers": False}
+    try:
+        with xlsxwriter.Workbook(str(path), options) as book:
+            return _write_sheet(book, columns, changes)
+    except FileCreateError as error:  # what xlsxwriter makes of an OSError, such as that of a full disk
+        raise error.args[0] if error.args and isinstance(error.args[0], OSError) else OSError(str(error)) from None
+
+
+def _write_sheet(book: Any, columns: Columns, changes: Iterable[Change]) -> int:
+    """Write the only sheet, and return the number of rows."""
     head = columns.head()
-    with xlsxwriter.Workbook(str(path), options) as book:
-        bold = book.add_format({"bold": True, "bottom": 1})
-        sheet = book.add_worksheet("changes")
-        sheet.freeze_panes(1, 0)
-        sheet.set_column(0, 0, 10)
-        sheet.set_column(1, len(head) - 1, 24)
-        for column, name in enumerate(head):
-            sheet.write_string(0, column, clean_text(name)[:MAX_CELL], bold)
-        rows = links = 0
-        for change in changes:
-            if rows + 1 == MAX_ROWS:
-                break
-            rows += 1
-            for column, value in enumerate(columns.row(change)):
-                links += _write_cell(sheet, rows, column, value, link=links < MAX_LINKS)
-        sheet.autofilter(0, 0, rows, len(head) - 1)
+    bold = book.add_format({"bold": True, "bottom": 1})
+    sheet = book.add_worksheet("changes")
+    sheet.freeze_panes(1, 0)
+    sheet.set_column(0, 0, 10)
+    sheet.set_column(1, len(head) - 1, 24)
+    for column, name in enumerate(head):
+        sheet.write_string(0, column, clean_text(name)[:MAX_CELL], bold)
+    rows = links = 0
+    for change in changes:
+        if rows + 1 == MAX_ROWS:
+            break
+        rows += 1
+        for column, value in enumerate(columns.row(change)):
+            links += _write_cell(sheet, rows, column, value, link=links < MAX_LINKS)
+    sheet.autofilter(0, 0, rows, len(head) - 1)
     return rows
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from pipeline.model import ModelSummary, SummaryClaim
 from pipeline.store.database.engine import Store
-from pipeline.store.database.schema import model_summaries
+from pipeline.store.database.schema import digests, model_summaries
 
 
 def find(store: Store, digest_id: int, recipients_of: int, language: str) -> ModelSummary | None:
@@ -23,15 +23,31 @@ def find(store: Store, digest_id: int, recipients_of: int, language: str) -> Mod
         return _find(connection, digest_id, recipients_of, language)
 
 
-def keep(store: Store, digest_id: int, recipients_of: int, language: str, summary: ModelSummary) -> ModelSummary:
-    """Store a summary, unless another process has stored one; return what is stored. A summary in another language is replaced."""
+def answer_to(store: Store, digest: str, asked: str) -> ModelSummary | None:
+    """Return the newest complete summary that answers the same about the same changes, of a digest that is sent again; None if there is none.
+
+    digest: name of the digest. asked: identifies what the model was asked, as given to `keep`.
+    """
+    content = model_summaries.c.content
+    with store.read() as connection:
+        row = connection.execute(select(content).join(digests, digests.c.id == model_summaries.c.digest_id).where(
+            digests.c.name == digest, content["asked"].as_string() == asked, content["problem"].as_string() == "",
+        ).order_by(model_summaries.c.digest_id.desc()).limit(1)).first()
+    return _summary(row.content) if row is not None else None
+
+
+def keep(store: Store, digest_id: int, recipients_of: int, language: str, summary: ModelSummary, *, asked: str = "") -> ModelSummary:
+    """Store a summary, unless another process has stored one; return what is stored. A summary in another language is replaced.
+
+    asked: identifies the question and the changes, for `answer_to`.
+    """
     with store.write(durable=True) as connection:
         found = _find(connection, digest_id, recipients_of, language)
         if found is not None:
             return found
         connection.execute(delete(model_summaries).where(_is_of(digest_id, recipients_of)))
         connection.execute(insert(model_summaries).values(
-            digest_id=digest_id, recipients_of=recipients_of, content=asdict(summary) | {"language": language}, created_at=datetime.now(UTC)))
+            digest_id=digest_id, recipients_of=recipients_of, content=asdict(summary) | {"language": language, "asked": asked}, created_at=datetime.now(UTC)))
     return summary
 
 

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, cast
 
-from pipeline.atomic_write import sync_folder
+from pipeline.atomic_write import is_part_name, replacing, scratch_folder
 from pipeline.errors import DiskFullError, StoreError
 from pipeline.store.database import migrate
 from pipeline.store.database.engine import Store
@@ -58,16 +58,15 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str, without_
     The backup is compressed if the name of the file ends in .gz or .tgz.
     The archive has mode 0600, because it contains cookies and the heartbeat token. Raises StoreError, DiskFullError.
     """
-    temporary, database, objects = (target.with_name(f".{target.name}.{os.getpid()}{part}.tmp") for part in ("", ".database", ".objects"))
     manifest = Manifest(FORMAT, version, store.kind, _revision(store), now.isoformat())
     listed = 0
     try:
-        store.dump(database)
-        if without_files and store.files.is_remote:
-            listed = write_list(store.files, objects)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            with _packing(file, compressed=target.suffix in (".gz", ".tgz")) as archive:
+        with scratch_folder(target.absolute().parent) as scratch, replacing(target) as temporary:
+            database, objects = scratch / DATABASE, scratch / OBJECTS
+            store.dump(database)
+            if without_files and store.files.is_remote:
+                listed = write_list(store.files, objects)
+            with temporary.open("wb") as file, _packing(file, compressed=target.suffix in (".gz", ".tgz")) as archive:
                 _add(archive, database, DATABASE, manifest)
                 if without_files and store.files.is_remote:
                     _add(archive, objects, OBJECTS, manifest)
@@ -81,16 +80,11 @@ def back_up(store: Store, target: Path, *, now: datetime, version: str, without_
                 head = tarfile.TarInfo(MANIFEST)
                 head.size = len(content)
                 archive.addfile(head, io.BytesIO(content))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        sync_folder(target.absolute().parent)
+    except DiskFullError as error:  # of the copy of the database, which names the database
+        raise DiskFullError(f"the backup cannot be written: {error.what}", where=str(target), fix=error.fix) from error
     except OSError as error:
         raise DiskFullError(f"the backup cannot be written: {error.strerror}", where=str(target),
                             fix="free some disk space, or choose a file that can be written") from error
-    finally:
-        for path in (temporary, database, objects):
-            path.unlink(missing_ok=True)
     return BackedUp(manifest.count, target.stat().st_size, listed)
 
 
@@ -129,7 +123,7 @@ def _files(data_dir: Path, *, besides: set[Path]) -> Iterator[Path]:
     downloads = data_dir / "downloads"
     for folder, folders, names in os.walk(data_dir):
         top = Path(folder) == data_dir
-        folders[:] = sorted(name for name in folders if (not top or _is_kept(name)) and Path(folder, name) != data_dir / OBJECT_COPIES)
+        folders[:] = sorted(name for name in folders if (not top or _is_kept(name)) and Path(folder, name) != data_dir / OBJECT_COPIES and not is_part_name(name))
         for name in sorted(names):
             path = Path(folder, name)
             is_part = Path(folder).name == PARTS if downloads in path.parents else name.endswith((".part", ".lock"))

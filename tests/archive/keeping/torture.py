@@ -1,6 +1,6 @@
 """Kills the end of a run and the housekeeping of the archive before each of their lines, and lets the next process go on.
 
-`python -m tests.torture archive/keeping` kills at every line, and at 60 lines with an object store; the suite kills at a sample of them.
+`python -m tests.torture archive/keeping` kills at every line, with the files on the disk and then in an object store; the suite kills at a sample.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from tests.archive.keeping.conftest import object_storage
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 CUT = ("pipeline/archive/keeping/", "pipeline/archive/writing/day_file.py", "pipeline/archive/writing/repair.py", "pipeline/archive/writing/part_file.py",
-       "pipeline/store/files/archive_files.py", "pipeline/store/files/local_files.py", "pipeline/store/files/object_files.py")
+       "pipeline/store/files/archive_files.py", "pipeline/store/files/local_files.py", "pipeline/store/files/object_files.py",
+       "pipeline/store/files/object_upload.py", "pipeline/store/files/object_cache.py")
 """The modules before whose lines the process is killed."""
 CROWDED = 3
 """How many segments of today are merged."""
@@ -94,22 +95,52 @@ def prove(folder: Path, storage: ObjectStorage | None = None, objects: Callable[
         store.close()
 
 
-def killed_at(folder: Path, line: Line | None, s3: S3Server | None = None) -> tuple[int, list[Line]]:
-    """Perform `act` in a process that is killed before a line. Return its exit code, and the lines that it reached if `line` is None."""
-    if s3 is not None:  # obstore has threads: a fork would hang
-        done = subprocess.run([sys.executable, "-m", __spec__.name, "--act", str(folder), json.dumps(line), s3.url, s3.bucket],
-                              capture_output=True, text=True, check=False)
-        return done.returncode, _lines(done.stdout)
+class Killer:
+    """Performs `act` in processes that are killed before a line. s3: where the files are; None: on the disk.
+
+    With an object store, a process that has not used obstore yet forks them: obstore has threads, and a fork of this process would hang.
+    """
+
+    def __init__(self, s3: S3Server | None) -> None:
+        self._forker = None if s3 is None else subprocess.Popen(
+            [sys.executable, "-m", __spec__.name, "--fork", s3.url, s3.bucket], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def kill_at(self, folder: Path, line: Line | None) -> tuple[int, list[Line]]:
+        """Return the exit code of the process, and the lines that it reached if `line` is None."""
+        if self._forker is None:
+            return _forked(folder, line, None)
+        assert self._forker.stdin is not None
+        assert self._forker.stdout is not None
+        self._forker.stdin.write(json.dumps([str(folder), line]) + "\n")
+        self._forker.stdin.flush()
+        code, lines = json.loads(self._forker.stdout.readline())
+        return code, [(name, number, count) for name, number, count in lines]
+
+    def close(self) -> None:
+        if self._forker is not None:
+            self._forker.communicate(timeout=60)
+
+
+def _forked(folder: Path, line: Line | None, storage: ObjectStorage | None) -> tuple[int, list[Line]]:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         with os.fdopen(writing, "w") as out:
-            _act(folder, line, None, out)
+            _act(folder, line, storage, out)
     os.close(writing)
     with os.fdopen(reading) as source:
         text = source.read()
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), _lines(text)
+
+
+def _fork_as_told(url: str, bucket: str) -> None:
+    """Perform `act` for each line of standard input, and write what became of it."""
+    storage = ObjectStorage(bucket, "p", endpoint=url, region="us-east-1", access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    with patch.object(merging, "CROWDED", CROWDED):
+        for told in sys.stdin:
+            folder, line = json.loads(told)
+            print(json.dumps(_forked(Path(folder), tuple(line) if line else None, storage)), flush=True)
 
 
 def _lines(text: str) -> list[Line]:
@@ -152,32 +183,36 @@ def main(folder: Path, count: int | None, seed: int = 0, s3: S3Server | None = N
 
 
 def _main(folder: Path, count: int | None, seed: int, s3: S3Server | None) -> int:
-    storage = None if s3 is None else object_storage(s3)
-    prepare(folder / "template", storage)
+    prepare(folder / "template", None if s3 is None else object_storage(s3))
     objects = {} if s3 is None else s3.objects()
-    trial = folder / "all"
-    shutil.copytree(folder / "template", trial)
-    code, lines = killed_at(trial, None, s3)
-    assert code == ENDED
-    _prove(trial, s3, "abeghi")
-    lines = [line for line in lines if line[2] < 3]
-    if count is not None:
-        lines = random.Random(seed).sample(lines, count)
-    for number, line in enumerate(lines):
-        trial = folder / str(number)
-        shutil.copytree(folder / "template", trial)
-        if s3 is not None:
-            s3.empty()
-            for key, content in objects.items():
-                s3.put(key, content)
-        code, _ = killed_at(trial, line, s3)
-        assert code == KILLED, line
-        try:
-            _prove(trial, s3, "abghi")
-        except Exception as error:
-            raise AssertionError(f"killed before {line}: {error}") from error
-        shutil.rmtree(trial)
+    killer = Killer(s3)
+    try:
+        shutil.copytree(folder / "template", folder / "all")
+        code, lines = killer.kill_at(folder / "all", None)
+        assert code == ENDED
+        _prove(folder / "all", s3, "abeghi")
+        lines = [line for line in lines if line[2] < 3]
+        if count is not None:
+            lines = random.Random(seed).sample(lines, count)
+        for number, line in enumerate(lines):
+            trial = folder / str(number)
+            shutil.copytree(folder / "template", trial)
+            if s3 is not None:
+                s3.restore(objects)
+            _kill(killer, trial, line, s3)
+            shutil.rmtree(trial)
+    finally:
+        killer.close()
     return len(lines)
+
+
+def _kill(killer: Killer, trial: Path, line: Line, s3: S3Server | None) -> None:
+    code, _ = killer.kill_at(trial, line)
+    assert code == KILLED, line
+    try:
+        _prove(trial, s3, "abghi")
+    except Exception as error:
+        raise AssertionError(f"killed before {line}: {error}") from error
 
 
 def _prove(folder: Path, s3: S3Server | None, before: str) -> None:
@@ -188,13 +223,12 @@ def _prove(folder: Path, s3: S3Server | None, before: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--act"]:
-        merging.CROWDED = CROWDED
-        _act(Path(sys.argv[2]), tuple(found) if (found := json.loads(sys.argv[3])) else None,
-             ObjectStorage(sys.argv[5], "p", endpoint=sys.argv[4], region="us-east-1", access_key=ACCESS_KEY, secret_key=SECRET_KEY), sys.stdout)
+    if sys.argv[1:2] == ["--fork"]:
+        _fork_as_told(*sys.argv[2:])
+        sys.exit()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else None
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(10**6)
     print("seed", seed)
     for server in (None, S3Server()):
         with tempfile.TemporaryDirectory() as temporary, server or nullcontext():
-            print(main(Path(temporary), count if server is None else count or 60, seed, server), "kills", "with an object store" if server else "on the disk")
+            print(main(Path(temporary), count, seed, server), "kills", "with an object store" if server else "on the disk", flush=True)

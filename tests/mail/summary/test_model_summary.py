@@ -17,6 +17,7 @@ from pipeline.errors import SettingsError
 from pipeline.mail.digests.asked_contents import asked_contents, asked_model
 from pipeline.mail.digests.build import build
 from pipeline.mail.digests.preview import preview
+from pipeline.model import Again
 from pipeline.settings import load
 from pipeline.store import open_store
 from pipeline.store.mail import digests, outbox
@@ -25,6 +26,7 @@ from tests.mail.conftest import NOW, Site, built, text_of
 from tests.mail.html_features import JUDGED, features_of
 from tests.mail.summary import many_changes
 from tests.mail.summary.conftest import answer, lines_of, mails_of
+from tests.servers.language_model import Answer
 from tests.servers.smtp import Fault, SmtpServer
 
 BOOKS = {str(n): {"title": f"Book {n}", "price": f"£{n}0.00", "url": f"https://books.example/{n}"} for n in range(1, 6)}
@@ -230,6 +232,19 @@ def test_a_digest_that_is_built_again_says_what_was_stored_first(store, site, se
     mail, = mails_of(store, build(store, settings, again, owner="me", now=later).message_ids)
     assert "* The first change matters most. [1]" in lines_of(mail)
     assert len(model.asked) == 1
+
+
+def test_a_digest_that_is_sent_again_says_the_same_unless_the_settings_ask_for_something_else(store, site, settings_from, model) -> None:
+    model.says = lambda asked: Answer("", status=500) if len(model.asked) == 1 else answer({f"Answer number {len(model.asked)}.": [2]})
+    site.run(BOOKS)
+    settings = settings_from(digest=f"summary = true\n{model.settings()}")
+    said = []
+    for number, other in enumerate((settings, settings, settings, settings_from(digest=f'summary = "which are cheap?"\n{model.settings()}'), settings)):
+        at = NOW + timedelta(minutes=number)
+        claim = digests.claim_again(store, "morning", Again((1,), ()), owner="me", now=at) if number else digests.claim(store, "morning", ["books"], "s1", owner="me", now=at)
+        mail, = mails_of(store, build(store, other, claim, owner="me", now=at).message_ids)
+        said += [next((line for line in lines_of(mail) if line.startswith("* Answer number")), "none")]
+    assert said == ["none", "* Answer number 2. [1]", "* Answer number 2. [1]", "* Answer number 3. [1]", "* Answer number 2. [1]"]
 
 
 def test_the_example_of_the_documentation_makes_a_summary(store, site, model, tmp_path) -> None:
