@@ -29,6 +29,7 @@ from tests.servers.s3 import S3Server
 
 # A run's process has the environment that the forkserver started with, which is that of the first test that needed one.
 os.environ.setdefault("SITE_PASSWORD", "geheim")
+gc.disable()  # until all tests are collected: whatever that loads and creates stays
 # The suite starts hundreds of processes. Without cached bytecode each compiles the program again, at a fifth of its CPU time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -71,6 +72,7 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector skip the modules and the tests themselves, which all stay: half a million objects."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from pkgutil import resolve_name
@@ -54,13 +55,19 @@ BROUGHT_ALONG = {"annotated_types": "pydantic", "itemadapter": "scrapy", "pydant
 """Modules that are part of a dependency's own interface, and are installed with it."""
 
 
-def private_names(tree: ast.Module, own: Counter[str]) -> Iterator[str]:
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return the nodes of a file, which several tests look at."""
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+def private_names(tree: Sequence[ast.AST], own: Counter[str]) -> Iterator[str]:
     """Names with one leading underscore that a file takes from something that this program did not define.
 
     A method that calls super()'s, and is defined nowhere else in this program, overrides one of a dependency. What a class with
     bases of dependencies only reads of itself, and does not define, is theirs.
     """
-    for node in ast.walk(tree):
+    for node in tree:
         if isinstance(node, ast.Attribute) and own[node.attr] <= is_super(node.value):
             yield node.attr
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr", "setattr"):
@@ -84,12 +91,12 @@ def is_self(node: ast.expr) -> bool:
 def inherited_names(kind: ast.ClassDef) -> Iterator[str]:
     """Attributes that a class reads of itself, and does not define."""
     attributes = [node for node in ast.walk(kind) if isinstance(node, ast.Attribute)]
-    here = {*defined_here(kind), *(node.attr for node in attributes if isinstance(node.ctx, ast.Store))}
+    here = {*defined_here(ast.walk(kind)), *(node.attr for node in attributes if isinstance(node.ctx, ast.Store))}
     yield from (node.attr for node in attributes if node.attr not in here and is_self(node.value))
 
 
-def defined_here(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def defined_here(tree: Iterable[ast.AST]) -> Iterator[str]:
+    for node in tree:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -99,7 +106,7 @@ def defined_here(tree: ast.AST) -> Iterator[str]:
 
 
 def test_private_names_of_dependencies_are_used_in_the_listed_files_only() -> None:
-    trees = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8")) for path in SOURCES}
+    trees = {path.relative_to(ROOT).as_posix(): nodes(path) for path in SOURCES}
     own = Counter(name for tree in trees.values() for name in defined_here(tree))
     found = {path: {name for name in private_names(tree, own) if re.match(r"_[^_]", name)} - DOCUMENTED for path, tree in trees.items()}
     assert {path: names for path, names in found.items() if names} == PRIVATE
@@ -113,7 +120,7 @@ def test_undocumented_names_of_dependencies_exist_and_are_used_in_one_file(name:
 
 
 def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -9,8 +9,8 @@ the file did not change, a new attempt may request only bytes that no checkpoint
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
-import multiprocessing
 import os
 import random
 import shutil
@@ -42,6 +42,7 @@ from pipeline.store.crawl import commit
 from pipeline.store.files import versions
 from pipeline.store.open import open_store
 from pipeline.store.runs import runs
+from tests.servers.commands import ForkedProcess, forked_call
 from tests.servers.files import Asked, FileServer, Served, file_server, http_date
 
 KINDS = ("reset", "killed", "server", "proxy", "full", "changed")
@@ -102,8 +103,6 @@ class Torture:
         self.proxy = FileServer(served=self.served)
         self.site.start()
         self.proxy.start()
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__])
 
     def close(self) -> None:
         self.site.stop()
@@ -144,7 +143,7 @@ class Round:
         self.served.chunked = tiny or dice.random() < 0.2  # an announced length would be refused before the first byte
         torture.served[self.path] = self.served
         self.sources = {hashlib.sha256(self.body).hexdigest()}
-        self.child: multiprocessing.process.BaseProcess | None = None
+        self.child: ForkedProcess | None = None
         self.watching = threading.Event()
         self.wrong: list[str] = []
         self.on_disk: list[int] = []
@@ -175,11 +174,8 @@ class Round:
         end = time.monotonic() + DEADLINE_S
         for attempt in range(100):
             self.torture.tally.attempts += 1
-            self.child = self.torture.context.Process(target=download, args=(str(self.data_dir), run_id, attempt, proxy))
-            self.child.start()
-            self.child.join(max(0.0, end - time.monotonic()))
-            code = self.child.exitcode
-            assert code is not None, f"round {self.number} {self.kinds}: not ended after {DEADLINE_S} s"
+            self.child = forked_call(download, str(self.data_dir), run_id, attempt, proxy)
+            code = self.child.wait(max(0.0, end - time.monotonic()))
             self._note_part()
             self.torture.tally.ends[code] += 1
             if code == DONE:
@@ -206,10 +202,11 @@ class Round:
 
     def _kill(self) -> None:
         child = self.child
-        if child is not None and child.pid is not None and child.exitcode is None:
+        if child is not None and child.returncode is None:
             delay_s = self.dice.choice((0.0, 0.001, 0.003, 0.01))
             threading.Event().wait(delay_s)
-            child.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
 
     def _server(self) -> None:
         self.served.at.append((self._somewhere(), lambda: self._restart("site")))
@@ -348,14 +345,9 @@ def retention_torture(folder: Path, *, seed: int, sample: int = 0) -> int:
     settings_file, report = folder / "settings.toml", folder / "report"
     settings_file.write_text('[spiders.torture]\nstart = "http://x.example/"\n[spiders.torture.downloads]\nversions = 1\n'
                              'path = "{host}/{name}"\nquota = "3kB"\n')
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
 
-    def child(data_dir: Path, line: int) -> int | None:
-        process = context.Process(target=delete_until, args=(str(data_dir), str(settings_file), line, str(report)))
-        process.start()
-        process.join(DEADLINE_S)
-        return process.exitcode
+    def child(data_dir: Path, line: int) -> int:
+        return forked_call(delete_until, str(data_dir), str(settings_file), line, str(report)).wait(DEADLINE_S)
 
     with file_server() as server:
         _some_versions(folder / "full", server)

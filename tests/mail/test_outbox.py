@@ -7,10 +7,8 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,6 +20,7 @@ from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import DraftMessage, MessageState
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, PLAIN
+from tests.servers.commands import ForkedProcess, forked_python
 from tests.servers.smtp import Fault, SmtpServer
 
 DAY_S = 86400.0
@@ -165,17 +164,18 @@ for attempt in deliver_due(store, transport, owner=store.owner, now=lambda: at, 
 """
 
 
-def deliverer(store, target: str, at=NOW) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", DELIVERER, str(store.data_dir), target, at.isoformat()],
-                               stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
+def deliverer(store, target: str, at=NOW) -> ForkedProcess:
+    near, far = os.pipe()
+    with open(near, "rb") as output:
+        with open(far, "wb") as theirs:
+            process = forked_python(DELIVERER, str(store.data_dir), target, at.isoformat(), output=theirs)
+        assert output.readline() == b"ready\n"
     return process
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: ForkedProcess) -> None:
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    assert process.wait(20) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("stage", "times_seen"), [("CONNECT", 1), ("MAIL", 1), ("DATA", 1), ("END", 2)])

@@ -2,6 +2,7 @@
 
 Most of the suite's CPU time would be spent on loading the same modules in hundreds of processes. Commands and services that tests start
 with Popen are new processes; so is every command with TEST_NEW_PROCESSES=1 (`make torture`) or TEST_ENGINE=scrapy (`make fallback`).
+Code of a test that must be killed runs in such a fork, too: forked_python() and forked_call().
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from tests.servers.prepared_processes import USERS, prepare_processes
+from tests.servers.prepared_processes import needs_processes, prepare_processes
 
 LOADED = ("pipeline.cli.main", "pipeline.cli.foreground_run", "pipeline.workers.entry", "pipeline.workers.runner", "pipeline.store",
           "pipeline.store.database.migrate", "pipeline.store.maintenance.backup", "pipeline.mail.outbox", "pipeline.mail.digests.build",
@@ -51,14 +53,17 @@ class CommandServer:
                                              cwd=root, stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(root)}, pass_fds=[far.fileno()])
         atexit.register(self.close)
 
-    def start(self, arguments: list[str], folder: Path, environment: dict[str, str], files: Sequence[IO[bytes]]) -> tuple[int, socket.socket]:
+    def start(self, arguments: list[str], folder: Path, environment: dict[str, str], files: Sequence[IO[bytes]], *, code: str = "",
+              new_session: bool = False) -> tuple[int, socket.socket]:
         """Start a command. Return its process id, and the connection on which its exit code arrives.
 
-        files: its standard input, output and error.
+        files: its standard input, output and error. code: Python that runs instead of the command, with the arguments in sys.argv[1:].
+        new_session: whether the process leads a session and a process group of its own.
         """
         before = os.umask(0o022)
         os.umask(before)
-        request = json.dumps({"arguments": arguments, "folder": str(folder), "environment": environment, "umask": before}).encode()
+        request = json.dumps({"arguments": arguments, "folder": str(folder), "environment": environment, "umask": before,
+                              "code": code, "new_session": new_session}).encode()
         connection, far = socket.socketpair()
         with far, self._lock:
             socket.send_fds(self._socket, [LENGTH.pack(len(request))], [*(file.fileno() for file in files), far.fileno()])
@@ -82,10 +87,10 @@ class ForkedProcess:
     """A command in progress, with the methods of subprocess.Popen that tests use."""
 
     def __init__(self, server: CommandServer, arguments: list[str], folder: Path, environment: dict[str, str],
-                 files: Sequence[IO[bytes]]) -> None:
+                 files: Sequence[IO[bytes]], *, code: str = "", new_session: bool = False) -> None:
         self._server = server
         self._arguments = arguments
-        self.pid, self._connection = self._server.start(arguments, folder, environment, files)
+        self.pid, self._connection = self._server.start(arguments, folder, environment, files, code=code, new_session=new_session)
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -105,11 +110,29 @@ class ForkedProcess:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
 
 @cache
 def command_server(root: Path = ROOT) -> CommandServer:
     """Return the server of this process for a repository, which the first command starts."""
     return CommandServer(root)
+
+
+def forked_python(code: str, *arguments: str, output: IO[bytes] | None = None) -> ForkedProcess:
+    """Run code as `python -c` does, in a fork of the process that has loaded the program, in the root of the repository.
+
+    output: where its standard output goes; to that of the tests by default.
+    """
+    with Path(os.devnull).open("rb") as nothing, open(1, "wb", closefd=False) as out, open(2, "wb", closefd=False) as errors:
+        return ForkedProcess(command_server(), list(arguments), ROOT, dict(os.environ), (nothing, output or out, errors), code=code)
+
+
+def forked_call(function: Callable[..., object], *arguments: object) -> ForkedProcess:
+    """Call a function of a module in such a fork. The arguments are what JSON can hold."""
+    code = f"import json, sys\nfrom {function.__module__} import {function.__name__}\n{function.__name__}(*json.loads(sys.argv[1]))"
+    return forked_python(code, json.dumps(arguments))
 
 
 def _number(connection: socket.socket) -> int:
@@ -189,7 +212,9 @@ def main() -> None:
     time.tzset()
     tempfile.tempdir = None
     faulthandler.enable()
-    if asked["arguments"] and asked["arguments"][0] in USERS:
+    if asked["new_session"]:
+        os.setsid()
+    if not asked["code"] and needs_processes(asked["arguments"], Path("settings.toml")):
         prepare_processes()
     for name in os.environ.get("TEST_IMPORTS", "").split():  # modules that a test imports into the command
         importlib.import_module(name)
@@ -197,7 +222,11 @@ def main() -> None:
     sys.path[0] = asked["folder"]
     code: object = 0
     try:
-        runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+        if asked["code"]:
+            module = sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(compile(asked["code"], "<string>", "exec"), vars(module))
+        else:
+            runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
     except SystemExit as error:
         code = error.code or 0
     except Exception:  # noqa: BLE001  as the interpreter does with an exception that nothing handles

@@ -16,13 +16,26 @@ import struct
 import sys
 import types
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.workers.signals import STOP_SIGNALS
 
 LENGTH = struct.Struct("!I")
-USERS = frozenset({"serve", "worker", "run", "try", "suggest", "mend", "check"})
+_USERS = frozenset({"serve", "worker", "try", "suggest", "mend"})
 """Commands that start a forkserver."""
 _SPAWN = multiprocessing.util.spawnv_passfds
+
+
+def needs_processes(arguments: Sequence[str], settings_file: Path) -> bool:
+    """Whether a command starts a forkserver. To fork processes that it does not need takes as long as many a command."""
+    command, settings = arguments[0] if arguments else "", settings_file.read_text("utf-8", "replace") if settings_file.is_file() else ""
+    if "TEST_FORKSERVER" in os.environ:  # for a run that starts further processes without being told to
+        return True
+    if command == "run":  # a run that stays small forks its only process itself
+        return len(arguments) != 2 or "processes" in settings or "demo" in arguments
+    if command == "check":  # only code of users is checked in a process of its own
+        return any(word in settings for word in ("spider =", "project =", "templates ="))
+    return command in _USERS
 
 
 def prepare_processes() -> None:

@@ -6,13 +6,11 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from pathlib import Path
 
 import pytest
 
@@ -30,6 +28,7 @@ from pipeline.model import DraftMessage, MessageState, Outcome
 from pipeline.settings.fields.secret import Secret
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, Site, built
+from tests.servers.commands import ForkedProcess, forked_python
 from tests.servers.pages import Answer, PageSite
 from tests.servers.smtp import SmtpServer
 
@@ -238,18 +237,17 @@ deliver_due(store, ChannelTransport("env:HOOK", lambda: sys.argv[2]), owner=stor
 
 def test_a_kill_after_the_service_took_a_text_sends_it_a_second_time_and_never_loses_it(store, clock, site) -> None:
     enqueue_text(store, "env:HOOK")
-    process: subprocess.Popen[bytes]
+    process: ForkedProcess
     started = threading.Event()
 
     def kill(asked) -> Answer:
         assert started.wait(20)
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(20)
         return Answer("")
 
     site.pages["/kill"] = kill
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(store.data_dir), f"json://{site.host}/kill", NOW.isoformat()],
-                               cwd=Path(__file__).parents[3])
+    process = forked_python(KILLED, str(store.data_dir), f"json://{site.host}/kill", NOW.isoformat())
     started.set()
     process.wait(60)
     transport = ChannelTransport("env:HOOK", lambda: f"json://{site.host}/kill")
