@@ -36,7 +36,9 @@ _MOST_NOTES = 10
 _MOST_NAMED = 3
 """The failed requests that the error of a page names."""
 _MOST_KEPT = 100
-"""The failures of one page that are told apart, and how many windows it may open. A page may make any number of both."""
+"""The failures of one page that are told apart. A page may make any number of them."""
+_MOST_WINDOWS = 100
+"""How many windows a page may open. Each is a process of the browser for a moment."""
 _GRACE_S = 1.0
 """How long after the time limit a step may say that it is what has not succeeded in time."""
 
@@ -296,8 +298,8 @@ class _Rendering:
 
     async def _close_popup(self, popup: Page) -> None:
         self._popups += 1
-        if self._popups == _MOST_KEPT:  # each is a process of the browser for a moment
-            self._requests.leave(FetchError(f"the page has opened {_MOST_KEPT} windows", where=shown_url(self._request.url),
+        if self._popups == _MOST_WINDOWS:
+            self._requests.leave(FetchError(f"the page has opened {_MOST_WINDOWS} windows", where=shown_url(self._request.url),
                                             fix="exclude the page with `deny` if this happens each time"))
         with suppress(Error):
             await popup.close()

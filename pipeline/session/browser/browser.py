@@ -155,11 +155,12 @@ class SessionBrowser:
             options["proxy"] = {"server": running.guard.server, "bypass": "<-loopback>"}
         storage = PageStorage(self._session.storage, self._session.trusted) if self._session.storage is not None else None
         context = await running.browser.new_context(storage_state=storage.state() if storage is not None else None, **options, accept_downloads=False)
+        first = None
         if running.guard is not None:
-            await running.guard.authenticate(context)
+            first = await running.guard.authenticate(context)
         else:
             await context.route("**/*", self._check_url)
-        return ContextPages(context, ContextCookies(self._session.jar, context), storage, TrustedHeaders(self._session), epoch)
+        return ContextPages(context, ContextCookies(self._session.jar, context), storage, TrustedHeaders(self._session), epoch, first=first)
 
     async def _check_url(self, route: Route) -> None:
         """Refuse a private address in a URL that a browser on another machine requests. The names in URLs are not resolved."""

@@ -30,7 +30,7 @@ from pipeline.session.responses.errors import CutShortError, HeadError
 from pipeline.session.session import Session
 
 if TYPE_CHECKING:
-    from playwright.async_api import BrowserContext
+    from playwright.async_api import BrowserContext, Page
 
 _LOG = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 512
@@ -96,9 +96,9 @@ class GuardProxy:
             f"--ignore-certificate-errors-spki-list={self.spki}",
         ]
 
-    async def authenticate(self, context: BrowserContext) -> None:
-        """Give the proxy's credentials to a new browser context. Raises BrowserError if that fails."""
-        await authenticate(context, f"http://{self.sign_in_host}/", self.username, self.password)
+    async def authenticate(self, context: BrowserContext) -> Page:
+        """Give the proxy's credentials to a new browser context. Return its first page, which is blank. Raises BrowserError if that fails."""
+        return await authenticate(context, f"http://{self.sign_in_host}/", self.username, self.password)
 
     def refusals(self) -> list[str]:
         """Return a sentence for each refused connection since the last call, at most 100, each once."""

@@ -89,9 +89,13 @@ class LentPage:
 
 
 class ContextPages:
-    """The pages of one context. epoch: the login whose cookies the context has. in_use: the number of pages in use."""
+    """The pages of one context.
 
-    def __init__(self, context: BrowserContext, cookies: ContextCookies, storage: PageStorage | None, headers: TrustedHeaders, epoch: int) -> None:
+    epoch: the login whose cookies the context has. first: a blank page that the context has already. in_use: the number of pages in use.
+    """
+
+    def __init__(self, context: BrowserContext, cookies: ContextCookies, storage: PageStorage | None, headers: TrustedHeaders, epoch: int, *,
+                 first: Page | None = None) -> None:
         self.context = context
         self.cookies = cookies
         self._storage = storage
@@ -99,7 +103,8 @@ class ContextPages:
         self.epoch = epoch
         self.in_use = 0
         self._idle: list[LentPage] = []
-        self._own: set[Page] = set()
+        self._first = first
+        self._own: set[Page] = set() if first is None else {first}
 
     @property
     def idle(self) -> int:
@@ -128,7 +133,9 @@ class ContextPages:
                 lent.returned = False
                 return lent
             self._own.discard(lent.page)
-        page = await self.context.new_page()
+        page, self._first = self._first, None
+        if page is None or page.is_closed():
+            page = await self.context.new_page()
         self._own.add(page)
         protocol = await self.context.new_cdp_session(page)
         if self._headers.are_needed:
