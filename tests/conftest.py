@@ -46,7 +46,7 @@ compile_once()
 LONGEST = [
     "session/login/test_browser_login.py", "crawl/processes/test_scaling.py", "crawl/test_page_limit.py",
     "session/browser/test_browser.py", "service/test_signals.py", "session/test_trusted_origins.py", "service/test_service.py",
-    "cluster/test_torture.py", "service/test_mending.py", "session/login/test_failure_reasons.py",
+    "cluster/test_torture.py", "heartbeat/http/console/tasks/test_tasks.py", "service/test_mending.py", "session/login/test_failure_reasons.py",
     "crawl/browser/test_visual_watch_in_runs.py", "workers/test_run_downloads.py",
     "session/browser/test_guard_with_chromium.py", "download/test_one_bad_file.py", "download/test_torture.py",
     "crawl/browser/test_rendered_crawl.py", "service/test_every_digest_option.py", "service/test_postgresql.py",

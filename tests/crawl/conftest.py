@@ -37,16 +37,18 @@ AWAY = "another-machine:1:boot:x"
 
 @dataclass
 class Crawls:
-    """Runs the spiders of a settings file one after another on one store, in this process."""
+    """Runs the spiders of a settings file one after another on one store, in this process. browser: the URL of one that runs already, or ""."""
 
     folder: Path
     store: Store
     settings: Settings = field(init=False)
     number: int = 0
+    browser: str = ""
 
     def write(self, toml: str) -> None:
         engine = "" if "fast_engine" in toml else ENGINE
-        (self.folder / "settings.toml").write_text(f'[pipeline]\ndata_dir = "data"\n{engine}' + textwrap.dedent(toml))
+        browser = f'[browser]\nremote = "{self.browser}"\n' if self.browser else ""
+        (self.folder / "settings.toml").write_text(f'[pipeline]\ndata_dir = "data"\n{engine}{browser}' + textwrap.dedent(toml))
         self.settings = load(self.folder / "settings.toml")
 
     def run(self, name: str = "s", *, while_running: Callable[[asyncio.Event], Any] | None = None,

@@ -16,6 +16,7 @@ from pipeline.model import Run
 from pipeline.store import open_store
 from pipeline.store.database.schema import frontier
 from tests.crawl.conftest import Crawls
+from tests.servers.browser import running_browser
 from tests.servers.pages import PageSite
 
 WHOLE = """
@@ -60,6 +61,19 @@ def crawl_pages(folder: Path, site: PageSite, starts: list[dict[str, Any]], sett
         return RenderedPages(site, run, crawls.items(), site.paths())
     finally:
         store.close()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    with running_browser() as url:
+        yield url
+
+
+@pytest.fixture
+def quick_crawls(crawls: Crawls, running: str) -> Crawls:
+    """Crawls whose runs use one browser, which runs already."""
+    crawls.browser = running
+    return crawls
 
 
 @pytest.fixture(scope="module")

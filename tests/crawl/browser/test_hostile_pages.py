@@ -42,20 +42,22 @@ OWN = {
 
 
 @pytest.mark.needs("chromium")
-def test_hostile_pages_fail_or_are_cut_alone(crawls: Crawls, site: PageSite, caplog: pytest.LogCaptureFixture) -> None:
+def test_hostile_pages_fail_or_are_cut_alone(crawls: Crawls, site: PageSite, caplog: pytest.LogCaptureFixture,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.crawl.browser.renderer._MOST_WINDOWS", 12)
     site.pages |= PAGES
     starts = ", ".join(f"{{ url = '{site.url}{path}', render = {OWN.get(path, BY_DEFAULT)} }}" for path in PAGES)
-    crawls.write(f"[browser]\npage_memory = '250MB'\n[spiders.s]\nstart = [{starts}]\nrender = 'browser'\nretries = 0\nconcurrency = 2\ntimeout = '20s'\n"
+    crawls.write(f"[browser]\npage_memory = '150MB'\n[spiders.s]\nstart = [{starts}]\nrender = 'browser'\nretries = 0\nconcurrency = 2\ntimeout = '20s'\n"
                  "items.each = 'html:has(h1)'\nitems.key = ['name']\nitems.fields = { name = 'h1', html = { css = 'body', type = 'html' } }")
     run = crawls.run()
     with crawls.store.read() as connection:
         errors = {"/" + url.split("/", 3)[3]: error for url, error in connection.execute(select(frontier.c.url, frontier.c.error))}
     found = {key: str(item["html"]) for key, item in crawls.items().items()}
     assert sorted(found) == ["Broken", "Fine", "Requests"]
-    assert "crashed its process" in errors["/objects"] or "used more than 250.0 MB" in errors["/objects"]  # whichever limit is met first
+    assert "crashed its process" in errors["/objects"] or "used more than 150.0 MB" in errors["/objects"]  # whichever limit is met first
     assert "[browser] page_memory" in errors["/objects"]
-    assert "the page used more than 250.0 MB of memory in the browser" in errors["/buffers"]
-    assert "the page has opened 100 windows" in errors["/windows"]
+    assert "the page used more than 150.0 MB of memory in the browser" in errors["/buffers"]
+    assert "the page has opened 12 windows" in errors["/windows"]
     broken = found["Broken"]
     assert "<my-card><shadow-root><i>in the shadow</i></shadow-root></my-card>" in broken
     assert "<b>in a form</b>" in broken

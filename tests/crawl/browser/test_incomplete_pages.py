@@ -42,52 +42,51 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_cut_body_of_any_kind_fails_its_page_and_no_other(crawls: Crawls, site: PageSite, authority: Authority, scheme: str) -> None:
+def test_a_cut_body_of_any_kind_fails_its_page_and_no_other(crawls: Crawls, authority: Authority) -> None:
     """Four pages are loaded at once, so the failure of one must not be taken for that of another."""
-    with PageSite(CUT | WHOLE, tls=authority.context()) if scheme == "https" else PageSite(CUT | WHOLE) as served:
-        starts = ", ".join(f"'{served.url}{path}'" for path in sorted({**CUT, **WHOLE}, key=lambda path: path[::-1]))
-        crawls.write(f"[spiders.s]\nstart = [{starts}]\nrender = 'browser'\nconcurrency = 4\nretries = 0\n"
-                     f"{'insecure_tls = true' if scheme == 'https' else ''}\n{RULES}")
+    with PageSite(CUT | WHOLE) as plain, PageSite(CUT | WHOLE, tls=authority.context()) as secured:
+        paths = sorted({**CUT, **WHOLE}, key=lambda path: path[::-1])
+        crawls.write(f"[spiders.s]\nstart = {toml([served.url + path for path in paths for served in (plain, secured)])}\nrender = 'browser'\n"
+                     f"concurrency = 4\nretries = 0\ninsecure_tls = true\n{RULES}")
         run = crawls.run()
         assert not run.complete
-        assert sorted(path for path, _ in failed_pages(crawls)) == sorted(CUT), failed_pages(crawls)
-        assert run.progress.items == len(WHOLE)
+        assert sorted(path for path, _ in failed_pages(crawls)) == sorted([*CUT, *CUT]), failed_pages(crawls)
+        assert run.progress.items == 2 * len(WHOLE)
 
 
-def test_what_is_not_html_is_requested_again_without_the_browser(crawls: Crawls, site: PageSite) -> None:
+def test_what_is_not_html_is_requested_again_without_the_browser(quick_crawls: Crawls, site: PageSite) -> None:
     site.pages |= WHOLE
-    crawls.write(f"[spiders.s]\nstart = ['{site.url}/whole.csv']\nrender = 'browser'\n{RULES}")
-    assert crawls.run().complete
+    quick_crawls.write(f"[spiders.s]\nstart = ['{site.url}/whole.csv']\nrender = 'browser'\n{RULES}")
+    assert quick_crawls.run().complete
     by = ["Sec-Fetch-Mode" in asked.headers for asked in site.asked if asked.path == "/whole.csv"]
     assert by == [True, False]
 
 
-def test_the_error_of_a_page_that_never_shows_what_it_should_names_the_requests_that_failed(crawls: Crawls, site: PageSite) -> None:
+def test_the_error_of_a_page_that_never_shows_what_it_should_names_the_requests_that_failed(quick_crawls: Crawls, site: PageSite) -> None:
     asks = "<h1>Loading</h1><script>fetch('/{0}?token=hidden').then(async answer => document.body.append(await answer.text()))</script>"
     site.pages |= {"/refused": asks.format("refused.json"), "/step": asks.format("refused.json"), "/cut": asks.format("cut.json"),
                    "/refused.json?token=hidden": Answer("no", status=403), "/cut.json?token=hidden": Answer("x" * 1000, cut=10)}
     starts = [{"url": f"{site.url}/refused", "render": {"wait_for": "#list"}}, {"url": f"{site.url}/cut", "render": {"wait_for": "#list"}},
               *({"url": f"{site.url}/{path}", "render": {"steps": [{"click": "#more"}]}} for path in ("step", "covered"))]
     site.pages["/covered"] = "<div id=banner style='position: fixed; inset: 0'><p>Accept?</div><button id=more>more</button>"
-    crawls.write(f"[spiders.s]\nstart = {toml(starts)}\ntimeout = '3s'\nretries = 0\n{RULES}")
-    assert not crawls.run().complete
-    errors, refused = dict(failed_pages(crawls)), f"HTTP 403 from {site.url}/refused.json?token=•••; check"
+    quick_crawls.write(f"[spiders.s]\nstart = {toml(starts)}\ntimeout = '3s'\nretries = 0\n{RULES}")
+    assert not quick_crawls.run().complete
+    errors, refused = dict(failed_pages(quick_crawls)), f"HTTP 403 from {site.url}/refused.json?token=•••; check"
     assert f"the selector '#list' did not appear within 3 s; {refused}" in errors["/refused"]
     assert re.search(r"step 1 \(click '#more'\) failed: the element is covered by (div#banner|p); check", errors["/covered"])
     assert re.search(rf"step 1 \(click '#more'\) failed: the element did not appear within \d s; {re.escape(refused)}", errors["/step"])
     assert "the selector '#list' did not appear within 3 s; a request of a page to 127.0.0.1 failed: the body was cut short" in errors["/cut"]
 
 
-def test_data_that_a_site_refuses_to_a_page_makes_the_pass_incomplete_unless_a_condition_holds(crawls: Crawls, site: PageSite) -> None:
+def test_data_that_a_site_refuses_to_a_page_makes_the_pass_incomplete_unless_a_condition_holds(quick_crawls: Crawls, site: PageSite) -> None:
     script = "<script>const asked = new XMLHttpRequest(); asked.open('GET', '/data.json', false); asked.send();</script>"
     site.pages |= {"/page": f"<html><h1>Fine</h1>{script}</html>", "/data.json": Answer("{}", status=503)}
-    crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = 'browser'\n{RULES}")
-    refused = crawls.run()
+    quick_crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = 'browser'\n{RULES}")
+    refused = quick_crawls.run()
     assert not refused.complete
     assert "a request of a page to 127.0.0.1 failed: HTTP 503, so the page may lack content" in refused.error
     site.pages["/data.json"] = Answer("{}", status=404)
-    assert crawls.run().complete
+    assert quick_crawls.run().complete
     site.pages["/data.json"] = Answer("{}", status=503)
-    crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = {{ wait_for = 'h1' }}\n{RULES}")
-    assert crawls.run().complete
+    quick_crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = {{ wait_for = 'h1' }}\n{RULES}")
+    assert quick_crawls.run().complete

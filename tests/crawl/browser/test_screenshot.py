@@ -6,8 +6,8 @@ import asyncio
 import io
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -18,6 +18,7 @@ from pipeline.errors import FetchError
 from pipeline.pixel_difference import MAX_PIXELS
 from pipeline.pixel_difference import opened as opened_for_comparison
 from pipeline.session.browser.pages.isolated_world import IsolatedWorld
+from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.settings import SelectorTable
 from tests.crawl.browser.png import png
 from tests.servers.pages import Answer, PageSite
@@ -34,7 +35,7 @@ def take() -> Iterator[Take]:
     with asyncio.Runner() as runner:
         playwright = runner.run(async_playwright().start())
         browser: Browser = runner.run(playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"] if os.geteuid() == 0 else []))
+            executable_path=BrowserProgram(Path("unused")).path(""), args=["--no-sandbox"] if os.geteuid() == 0 else []))
 
         page: Page = runner.run(browser.new_page(viewport={"width": 640, "height": 400}))
 

@@ -44,8 +44,8 @@ class Watch:
 
 
 @pytest.fixture
-def watch(crawls: Crawls, site: PageSite) -> Watch:
-    return Watch(crawls, site)
+def watch(quick_crawls: Crawls, site: PageSite) -> Watch:
+    return Watch(quick_crawls, site)
 
 
 def picture(data: dict) -> PagePicture:

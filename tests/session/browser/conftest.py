@@ -17,6 +17,7 @@ import uvloop
 from pipeline.session import Session
 from pipeline.session.browser.guard.connector import Resolve, resolve_host
 from pipeline.session.browser.guard_proxy import GuardProxy
+from tests.servers.browser import running_browser
 from tests.servers.loop import loop_thread
 from tests.servers.pages import PageSite
 
@@ -94,6 +95,13 @@ class Client:
         client = http.client.HTTPConnection(place)
         client.sock = context.wrap_socket(connection, server_hostname=place.rpartition(":")[0])
         return client
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    """The URL of a browser that runs already."""
+    with running_browser() as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import BrowserContext, async_playwright
 
 from pipeline.session.browser.pages.cookies import ContextCookies, from_browser
+from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.session.cookies.cookie import Cookie
 from pipeline.session.cookies.cookie_store import CookieStore
 
@@ -49,7 +50,7 @@ class Loop:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._playwright = self.run(async_playwright().start())
-        self._browser = self.run(self._playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]))
+        self._browser = self.run(self._playwright.chromium.launch(executable_path=BrowserProgram(Path("unused")).path(""), args=["--no-sandbox"]))
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._runner.run(work)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Error, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Error, Page, Playwright, ProxySettings, async_playwright
 
 from pipeline.errors import BrowserError
 from pipeline.session import Session
@@ -70,9 +69,11 @@ UNSEEN = {"icon", "speculation"}
 
 @dataclass
 class Rendering:
+    """A context of a browser, whose only way to the network is the guard proxy. new_context: makes another one."""
+
     guard: GuardProxy
-    browser: Browser
     context: BrowserContext
+    new_context: Callable[[], Awaitable[BrowserContext]]
 
 
 async def resolve(host: str, port: int) -> list[str]:
@@ -80,33 +81,68 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def chosen() -> str:
-    """The browser that the program would choose: a headless shell where there is one."""
-    return BrowserProgram(Path("unused")).path("")
+    """The browser that the program would choose: a headless shell where there is one. See torture.py for other builds, which differ at the edges."""
+    return os.environ.get("TEST_BROWSER") or BrowserProgram(Path("unused")).path("")
 
 
-PROGRAMS = {"chromium": lambda: shutil.which("chromium"), "the browser of the program": chosen}
-"""Two builds of the same browser, which differ in what they do at the edges."""
+async def launched(playwright: Playwright, guard: GuardProxy) -> Browser:
+    """A browser, as the program starts it."""
+    return await playwright.chromium.launch(executable_path=chosen(), proxy=way_to(guard), args=["--no-sandbox", *guard.browser_arguments()])
+
+
+def way_to(guard: GuardProxy) -> ProxySettings:
+    return {"server": guard.server, "bypass": "<-loopback>"}
+
+
+Work = Callable[[Rendering], Awaitable[None]]
+Render = Callable[[Session, Work], None]
+
+
+async def use(guard: GuardProxy, new_context: Callable[[], Awaitable[BrowserContext]], work: Work) -> None:
+    """Run a coroutine with a context that has the credentials of its guard proxy."""
+    context = await new_context()
+    await guard.authenticate(context)
+    await work(Rendering(guard, context, new_context))
+    await context.close()
 
 
 @asynccontextmanager
-async def rendering(session: Session, program: Callable[[], str | None] = chosen) -> AsyncIterator[Rendering]:
-    """A browser behind a guard proxy, as the program starts it."""
+async def guard_of(session: Session) -> AsyncIterator[GuardProxy]:
     guard = GuardProxy(session, resolve=resolve)
     await guard.start()
     try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(
-                executable_path=program(), proxy={"server": guard.server, "bypass": "<-loopback>"}, args=["--no-sandbox", *guard.browser_arguments()])
-            context = await browser.new_context(ignore_https_errors=False)
-            await guard.authenticate(context)
-            yield Rendering(guard, browser, context)
-            await browser.close()
+        async with asyncio.timeout(60):
+            yield guard
     finally:
         await guard.close()
 
 
-def within(coroutine: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(coroutine, 60))
+@pytest.fixture(scope="module")
+def render() -> Iterator[Render]:
+    """Runs a coroutine in one browser for all tests. Each context has a guard proxy of its own, as in a browser that runs already."""
+    started: list[Browser] = []
+
+    async def run(session: Session, work: Work) -> None:
+        async with guard_of(session) as guard:
+            if not started:
+                started.append(await launched(await stack.enter_async_context(async_playwright()), guard))
+                stack.push_async_callback(started[0].close)
+            await use(guard, lambda: started[0].new_context(proxy=way_to(guard)), work)
+
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        yield lambda session, work: runner.run(run(session, work))
+        runner.run(stack.aclose())
+
+
+def render_alone(session: Session, work: Work) -> None:
+    """Run a coroutine in a browser that is started for it, as the program does."""
+    async def run() -> None:
+        async with guard_of(session) as guard, async_playwright() as playwright:
+            browser = await launched(playwright, guard)
+            await use(guard, browser.new_context, work)
+            await browser.close()
+    asyncio.run(run())
 
 
 async def until(done: Callable[[], bool], missing: Callable[[], object]) -> None:
@@ -164,69 +200,61 @@ def silent() -> Iterator[tuple[int, list[object]]]:
     assert came == []
 
 
-@pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS)
-def test_whatever_a_page_tries_nothing_arrives_at_a_private_server(build: Callable[[], str | None], silent: tuple[int, list[object]],
-                                                                   open_with: OpenSession) -> None:
+def test_whatever_a_page_tries_nothing_arrives_at_a_private_server(silent: tuple[int, list[object]], open_with: OpenSession) -> None:
     attacker = Attacker(silent[0])
     expected = {*PARTS, *ELEMENTS, *PAGES} - UNSEEN
     refused: set[str] = set()
 
-    def done() -> bool:
-        refused.update(each.partition(".attack.test:")[0] for each in rendered.guard.refusals())
-        return refused >= expected
+    async def run(rendered: Rendering) -> None:
+        def done() -> bool:
+            refused.update(each.partition(".attack.test:")[0] for each in rendered.guard.refusals())
+            return refused >= expected
 
-    async def run() -> None:
-        nonlocal rendered
-        async with rendering(open_with(attacker.site.url + "/", f'hosts = ["{attacker.site.host}"]'), build) as rendered:
-            await attacker.attack(rendered.context)
-            await until(done, lambda: f"never tried: {expected - refused}")
-    rendered: Rendering
+        await attacker.attack(rendered.context)
+        await until(done, lambda: f"never tried: {expected - refused}")
     with attacker.site:
-        within(run())
+        render_alone(open_with(attacker.site.url + "/", f'hosts = ["{attacker.site.host}"]'), run)
 
 
-def test_the_same_towards_an_allowed_server_works(open_with: OpenSession) -> None:
+def test_the_same_towards_an_allowed_server_works(open_with: OpenSession, render: Render) -> None:
     expected = {*PARTS, *ELEMENTS, *PAGES} - UNSEEN
 
-    async def run() -> None:
-        hosts = ", ".join(f'"{host}"' for host in (attacker.site.host, *(f"{name}.attack.test:{attacker.port}" for name in expected)))
-        async with rendering(open_with(attacker.site.url + "/", f"hosts = [{hosts}]")) as rendered:
-            await attacker.attack(rendered.context)
-            await until(lambda: {path.strip("/?") for path in target.paths()} >= expected, lambda: expected - {path.strip("/?") for path in target.paths()})
-            assert rendered.guard.refusals() == []
+    async def run(rendered: Rendering) -> None:
+        await attacker.attack(rendered.context)
+        await until(lambda: {path.strip("/?") for path in target.paths()} >= expected, lambda: expected - {path.strip("/?") for path in target.paths()})
+        assert rendered.guard.refusals() == []
     with PageSite() as target:
         target.pages = {f"/{name}": "" for name in expected}
         attacker = Attacker(int(target.host.partition(":")[2]))
+        hosts = ", ".join(f'"{host}"' for host in (attacker.site.host, *(f"{name}.attack.test:{attacker.port}" for name in expected)))
         with attacker.site:
-            within(run())
+            render(open_with(attacker.site.url + "/", f"hosts = [{hosts}]"), run)
 
 
-@pytest.mark.parametrize("build", PROGRAMS.values(), ids=PROGRAMS)
-def test_no_notation_of_an_address_and_no_other_protocol_reaches_a_private_server(build: Callable[[], str | None], silent: tuple[int, list[object]],
-                                                                                  site: PageSite, open_with: OpenSession) -> None:
+def test_no_notation_of_an_address_and_no_other_protocol_reaches_a_private_server(silent: tuple[int, list[object]], site: PageSite,
+                                                                                  open_with: OpenSession, render: Render) -> None:
     port = silent[0]
     hosts = ["127.0.0.1", "localhost", "127.1", "0x7f.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "a.localhost"]
     site.pages = {"/": "<title>a</title>"}
 
-    async def run() -> None:
-        async with rendering(open_with(site.url + "/", f'hosts = ["{site.host}"]'), build) as rendered:
-            page = await rendered.context.new_page()
-            await page.goto(site.url + "/")
-            for host in hosts:
-                for scheme in ("http", "https"):
-                    assert await page.evaluate("url => fetch(url, {mode: 'no-cors'}).then(() => 'arrived', () => 'failed')", f"{scheme}://{host}:{port}/") == "failed"
-                    assert "private address" in str(rendered.guard.reason_for(f"{scheme}://{host}:{port}/")), (scheme, host)
-            for url in (f"ws://127.0.0.1:{port}/", f"wss://localhost:{port}/"):
-                assert await page.evaluate("url => new Promise(done => { const s = new WebSocket(url); s.onopen = () => done('open'); s.onerror = () => done('failed') })",
-                                           url) == "failed"
-            await gather(page, [f"stun:127.0.0.1:{port}", f"turn:127.0.0.1:{port}?transport=udp", f"turn:127.0.0.1:{port}?transport=tcp", f"stun:[::1]:{port}"])
-            assert await page.evaluate("""async url => { try { const t = new WebTransport(url); t.closed.catch(() => 0); await t.ready; return 'open' }
-                                          catch { return 'failed' } }""", f"https://127.0.0.1:{port}/") == "failed"
-            with pytest.raises(Error):
-                await page.goto(f"ftp://127.0.0.1:{port}/")
-            candidates = await page.evaluate("window.candidates")
-            assert candidates == []
-    within(run())
+    async def run(rendered: Rendering) -> None:
+        page = await rendered.context.new_page()
+        await page.goto(site.url + "/")
+        for host in hosts:
+            for scheme in ("http", "https"):
+                assert await page.evaluate("url => fetch(url, {mode: 'no-cors'}).then(() => 'arrived', () => 'failed')", f"{scheme}://{host}:{port}/") == "failed"
+                assert "private address" in str(rendered.guard.reason_for(f"{scheme}://{host}:{port}/")), (scheme, host)
+        for url in (f"ws://127.0.0.1:{port}/", f"wss://localhost:{port}/"):
+            assert await page.evaluate("url => new Promise(done => { const s = new WebSocket(url); s.onopen = () => done('open'); s.onerror = () => done('failed') })",
+                                       url) == "failed"
+        await gather(page, [f"stun:127.0.0.1:{port}", f"turn:127.0.0.1:{port}?transport=udp", f"turn:127.0.0.1:{port}?transport=tcp", f"stun:[::1]:{port}"])
+        assert await page.evaluate("""async url => { try { const t = new WebTransport(url); t.closed.catch(() => 0); await t.ready; return 'open' }
+                                      catch { return 'failed' } }""", f"https://127.0.0.1:{port}/") == "failed"
+        with pytest.raises(Error):
+            await page.goto(f"ftp://127.0.0.1:{port}/")
+        candidates = await page.evaluate("window.candidates")
+        assert candidates == []
+    render(open_with(site.url + "/", f'hosts = ["{site.host}"]'), run)
 
 
 async def gather(page: Page, servers: list[str]) -> None:
@@ -242,78 +270,75 @@ async def gather(page: Page, servers: list[str]) -> None:
     }""", servers)
 
 
-def test_no_site_gets_the_proxys_credentials(site: PageSite, open_with: OpenSession) -> None:
+def test_no_site_gets_the_proxys_credentials(site: PageSite, open_with: OpenSession, render: Render) -> None:
     """A site that asks for a password, or claims to be the proxy, gets none, and the browser still works afterwards."""
     site.pages = {"/401": Answer("who?", 401, {"WWW-Authenticate": 'Basic realm="guard"'}), "/407": Answer("who?", 407, {"Proxy-Authenticate": 'Basic realm="guard"'}),
                   "/": "works"}
 
-    async def run() -> None:
-        async with rendering(open_with(site.url + "/", f'hosts = ["{site.host}"]')) as rendered:
-            for path in ("/401", "/407"):
-                with suppress(Error):  # a headless shell shows the first page
-                    await (await rendered.context.new_page()).goto(site.url + path)
-            assert "status 407, which only proxies use" in str(rendered.guard.reason_for(f"{site.url}/407"))
-            page = await rendered.context.new_page()
-            await page.goto(site.url + "/")
-            assert await page.inner_text("body") == "works"
-            other = await rendered.browser.new_context()
-            before = len(site.asked)
-            with suppress(Error):  # each context needs the credentials
-                await (await other.new_page()).goto(site.url + "/")
-            assert len(site.asked) == before
-            await rendered.guard.authenticate(other)
+    async def run(rendered: Rendering) -> None:
+        for path in ("/401", "/407"):
+            with suppress(Error):  # a headless shell shows the first page
+                await (await rendered.context.new_page()).goto(site.url + path)
+        assert "status 407, which only proxies use" in str(rendered.guard.reason_for(f"{site.url}/407"))
+        page = await rendered.context.new_page()
+        await page.goto(site.url + "/")
+        assert await page.inner_text("body") == "works"
+        other = await rendered.new_context()
+        before = len(site.asked)
+        with suppress(Error):  # each context needs the credentials
             await (await other.new_page()).goto(site.url + "/")
-            await other.close()
-            with pytest.raises(BrowserError, match="cannot use its proxy"):
-                await rendered.guard.authenticate(other)
-    within(run())
+        assert len(site.asked) == before
+        await rendered.guard.authenticate(other)
+        await (await other.new_page()).goto(site.url + "/")
+        await other.close()
+        with pytest.raises(BrowserError, match="cannot use its proxy"):
+            await rendered.guard.authenticate(other)
+    render(open_with(site.url + "/", f'hosts = ["{site.host}"]'), run)
     assert all("Authorization" not in asked.headers and "Proxy-Authorization" not in asked.headers for asked in site.asked)
 
 
-def test_pages_keep_the_http_cache(site: PageSite, open_with: OpenSession) -> None:
+def test_pages_keep_the_http_cache(site: PageSite, open_with: OpenSession, render: Render) -> None:
     """Playwright's own way to authenticate at a proxy would disable it."""
     site.pages = {"/": "<script src=/big.js></script>", "/big.js": Answer("1", headers={"Cache-Control": "max-age=1000", "Content-Type": "text/javascript"})}
 
-    async def run() -> None:
-        async with rendering(open_with(site.url + "/", f'hosts = ["{site.host}"]')) as rendered:
-            for _ in range(3):
-                await (await rendered.context.new_page()).goto(site.url + "/")
-    within(run())
+    async def run(rendered: Rendering) -> None:
+        for _ in range(3):
+            await (await rendered.context.new_page()).goto(site.url + "/")
+    render(open_with(site.url + "/", f'hosts = ["{site.host}"]'), run)
     assert site.paths().count("/big.js") == 1
 
 
-def test_certificates_are_verified_as_the_settings_say(authority: Authority, open_with: OpenSession) -> None:
+def test_certificates_are_verified_as_the_settings_say(authority: Authority, open_with: OpenSession, render: Render) -> None:
     """The browser knows neither `ca_file` nor `insecure_tls`: the guard proxy verifies in its place. Without them, the browser verifies."""
     text = "<script>new WebSocket(location.href.replace('https', 'wss') + 'socket')</script>secured"
     with PageSite({"/": text}, tls=authority.context()) as site, PageSite({"/": "x"}, tls=authority.context(expired=True)) as expired:
         settings = f'hosts = ["{site.host}", "{expired.host}", "{expired.host.replace("127.0.0.1", "localhost")}"]\n'
 
-        async def run(more: str, works: list[str], reasons: dict[str, str]) -> None:
-            async with rendering(open_with(site.url + "/", settings + more)) as rendered:
-                page = await rendered.context.new_page()
-                for url in works:
+        async def work(rendered: Rendering, works: list[str], reasons: dict[str, str]) -> None:
+            page = await rendered.context.new_page()
+            for url in works:
+                await page.goto(url + "/")
+            for url, reason in reasons.items():
+                with pytest.raises(Error) as caught:
                     await page.goto(url + "/")
-                for url, reason in reasons.items():
-                    with pytest.raises(Error) as caught:
-                        await page.goto(url + "/")
-                    assert reason in f"{caught.value} {rendered.guard.reason_for(url)}"
+                assert reason in f"{caught.value} {rendered.guard.reason_for(url)}"
 
-        within(run(f'ca_file = "{authority.ca_file}"\ninsecure_tls = ["localhost"]', [site.url, expired.url.replace("127.0.0.1", "localhost")],
-                   {expired.url: "the server's certificate is not trusted: certificate has expired"}))
+        named = open_with(site.url + "/", f'{settings}ca_file = "{authority.ca_file}"\ninsecure_tls = ["localhost"]')
+        render_alone(named, lambda rendered: work(rendered, [site.url, expired.url.replace("127.0.0.1", "localhost")], {
+            expired.url: "the server's certificate is not trusted: certificate has expired"}))  # the browser is told the guard's certificate when it starts
         assert "/socket" in site.paths()
-        within(run("", [], {site.url: "ERR_CERT_AUTHORITY_INVALID"}))
+        render(open_with(site.url + "/", settings), lambda rendered: work(rendered, [], {site.url: "ERR_CERT_AUTHORITY_INVALID"}))
 
 
 @pytest.mark.parametrize("kind", [pytest.param("http", marks=pytest.mark.needs("tinyproxy")), pytest.param("socks5h", marks=pytest.mark.needs("microsocks"))])
-def test_a_page_and_its_parts_come_through_the_sessions_proxy(kind: str, site: PageSite, open_with: OpenSession) -> None:
+def test_a_page_and_its_parts_come_through_the_sessions_proxy(kind: str, site: PageSite, open_with: OpenSession, render: Render) -> None:
     site.pages = {"/": "<img src=/image><script>fetch('/data'); new WebSocket('ws://' + location.host + '/socket')</script>"}
     with (start_tinyproxy if kind == "http" else start_socks_proxy)("user", "password") as address:
         session = open_with(site.url + "/", f'hosts = ["{site.host}"]\nproxy = "way"', before=f'[proxies]\nway = "{kind}://user:password@{address}"\n')
 
-        async def run() -> None:
-            async with rendering(session) as rendered:
-                await (await rendered.context.new_page()).goto(site.url + "/")
-                await until(lambda: {"/", "/image", "/data", "/socket"} <= set(site.paths()), site.paths)
-        within(run())
+        async def run(rendered: Rendering) -> None:
+            await (await rendered.context.new_page()).goto(site.url + "/")
+            await until(lambda: {"/", "/image", "/data", "/socket"} <= set(site.paths()), site.paths)
+        render(session, run)
     assert {asked.peer for asked in site.asked} == {OUTGOING}
     assert [asked for asked in site.asked if "Proxy-Authorization" in asked.headers] == []

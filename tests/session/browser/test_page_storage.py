@@ -14,7 +14,6 @@ from pipeline.session.browser.pages.page_storage import keep_databases
 from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.session.web_storage import OriginStorage, WebStorage
 from pipeline.settings import load
-from pipeline.settings.models.render import BrowserTable
 from tests.servers.pages import PageSite
 
 DATABASE = """async write => await new Promise((done, fail) => {
@@ -30,7 +29,7 @@ DATABASE = """async write => await new Promise((done, fail) => {
 
 
 @pytest.mark.needs("chromium")
-def test_pages_have_the_storage_of_the_session_and_their_own_is_in_the_session_afterwards(tmp_path: Path) -> None:
+def test_pages_have_the_storage_of_the_session_and_their_own_is_in_the_session_afterwards(tmp_path: Path, running: str) -> None:
     with PageSite({"/": "<p>hello"}) as site, PageSite({"/": "<p>other"}) as other:
         (tmp_path / "settings.toml").write_text(
             f'[spiders.s]\nstart = "{site.url}/"\nhosts = ["{site.host}", "{other.host}"]\nrender = "browser"\n[spiders.s.login]\ncheck = "p"\n', "utf-8")
@@ -38,10 +37,10 @@ def test_pages_have_the_storage_of_the_session_and_their_own_is_in_the_session_a
         session = open_session("s", settings.spiders["s"], settings)
         assert session.storage is not None
         session.storage.put(site.url, OriginStorage({"kept": "1"}, {"tab": "2"}))
-        asyncio.run(_use(session, session.storage, site, other, tmp_path))
+        asyncio.run(_use(session, session.storage, site, other, BrowserProgram(tmp_path, remote=running)))
 
 
-async def _use(session: Session, storage: WebStorage, site: PageSite, other: PageSite, folder: Path) -> None:
+async def _use(session: Session, storage: WebStorage, site: PageSite, other: PageSite, program: BrowserProgram) -> None:
     async def look(browser: SessionBrowser, url: str, script: str) -> object:
         async with browser.page(Emulation()) as page:
             await page.goto(url)
@@ -50,7 +49,7 @@ async def _use(session: Session, storage: WebStorage, site: PageSite, other: Pag
             return found
 
     def open_browser() -> SessionBrowser:
-        return SessionBrowser(session, BrowserProgram.of(BrowserTable(executable="chromium"), folder), max_pages=1)
+        return SessionBrowser(session, program, max_pages=1)
 
     both = "() => [{...localStorage}, {...sessionStorage}]"
     browser = open_browser()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from pipeline.session.browser.login.form import FormWords, fill_in, find_form, s
 from pipeline.session.browser.login.password_guard import PasswordGuard
 from pipeline.session.browser.process.program import BrowserProgram
 from pipeline.settings import load
-from pipeline.settings.models.render import BrowserTable
+from tests.servers.browser import running_browser
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.script_site import PASSWORD, TOTP_SECRET, USER, ScriptSite, script_site
 
@@ -30,8 +31,16 @@ CODE = ('fields = { user-name = "ada" }\nsteps = [{ fields = { password = { env 
         '{ totp = { one-time-code = { env = "SITE_TOTP" } } }]')
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    """The URL of a browser that runs already, for all sessions of this file."""
+    with running_browser() as url:
+        yield url
+
+
 @pytest.fixture(autouse=True)
-def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def _secrets(monkeypatch: pytest.MonkeyPatch, running: str) -> None:
+    monkeypatch.setenv("BROWSER_URL", running)
     monkeypatch.setenv("SITE_PASSWORD", PASSWORD)
     monkeypatch.setenv("SITE_TOTP", TOTP_SECRET)
 
@@ -39,7 +48,9 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 def session_of(folder: Path, site: ScriptSite | PageSite, login: str, *, render: bool = True, more: str = "", check: str = '"#user"') -> Session:
     """The session of the spider `s`, as the next process opens it."""
     file = folder / "settings.toml"
-    file.write_text(f"""[spiders.s]
+    file.write_text(f"""[browser]
+remote = {{ env = "BROWSER_URL" }}
+[spiders.s]
 start = "{site.url}/home"
 timeout = "15s"
 {'render = "browser"' if render else ""}
@@ -60,20 +71,17 @@ def refused(session: Session) -> LoginError:
     return caught.value
 
 
-@pytest.mark.parametrize(("mode", "login"), [("one", ONE), ("plain", PLAIN), ("code", CODE)])
-def test_a_form_that_javascript_builds_is_filled_in_as_people_do(tmp_path: Path, mode: str, login: str) -> None:
+ONLY = r"render = { only = ['/\p{L}+$'] }"
+"""\\p{L} is a syntax of the module regex, which the settings allow, and not of Python's re."""
+
+
+@pytest.mark.parametrize(("mode", "login", "only"), [("one", ONE, ONLY), ("plain", PLAIN, ""), ("code", CODE, "")])
+def test_a_form_that_javascript_builds_is_filled_in_as_people_do_and_the_login_checked(tmp_path: Path, mode: str, login: str, only: str) -> None:
     with script_site(mode) as site:
-        session = session_of(tmp_path, site, login)
+        session = session_of(tmp_path, site, login, render=not only, more=only)
         assert session.ensure_login()
         assert session.checkable
         assert [cookie.value for cookie in session.jar] == site.logins
-
-
-def test_the_check_of_a_login_uses_the_regular_expressions_of_render_only(tmp_path: Path) -> None:
-    with script_site("one") as site:  # \p{L} is a syntax of the module regex, which the settings allow, and not of Python's re
-        session = session_of(tmp_path, site, ONE, render=False, more="render = { only = ['/\\p{L}+$'] }")
-        assert session.ensure_login()
-        assert session.checkable
 
 
 @pytest.mark.parametrize("storage", ["localStorage", "sessionStorage"])
@@ -137,7 +145,7 @@ WAYS = {
     "a WebSocket": FORM.format('onsubmit="const s = new WebSocket(`OTHER/socket`.replace(`http`, `ws`)); s.onopen = () => s.send(this.pass.value); return false"')}
 
 
-def test_a_password_is_refused_to_other_origins_whatever_sends_it(tmp_path: Path) -> None:
+def test_a_password_is_refused_to_other_origins_whatever_sends_it(tmp_path: Path, running: str) -> None:
     def upgraded(asked: Asked) -> Answer:
         key = base64.b64encode(hashlib.sha1(f"{asked.headers['Sec-WebSocket-Key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
         return Answer("", 101, {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": key.decode()})
@@ -160,7 +168,7 @@ def test_a_password_is_refused_to_other_origins_whatever_sends_it(tmp_path: Path
                 return guard.refused
 
         async def all_ways() -> dict[str, list[str]]:
-            browser = SessionBrowser(session, BrowserProgram.of(BrowserTable(), tmp_path), max_pages=1)
+            browser = SessionBrowser(session, BrowserProgram(tmp_path, remote=running), max_pages=1)
             try:
                 return {way: await refused_urls(browser, at) for at, way in enumerate(WAYS)}
             finally:

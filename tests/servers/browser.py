@@ -1,0 +1,35 @@
+"""A browser that runs already, for tests that do not look at how one is started: a start takes most of the time of a short test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.session.browser.process.launch import QUIET
+from pipeline.session.browser.process.program import BrowserProgram
+
+LIKE_STARTED = ("--headless", "--hide-scrollbars", "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--disable-extensions",
+                "--disable-sync", "--no-first-run", "--disable-quic", "--dns-prefetch-disable", *QUIET)
+"""What matters to pages and to other tests of the arguments with which the program starts a browser."""
+
+
+@contextmanager
+def running_browser() -> Iterator[str]:
+    """Start the browser that the program would choose. Yield its URL for `[browser] remote`."""
+    with tempfile.TemporaryDirectory() as folder:
+        sandbox = () if os.geteuid() else ("--no-sandbox",)
+        process = subprocess.Popen([BrowserProgram(Path(folder)).path(""), *LIKE_STARTED, *sandbox, "--remote-debugging-port=0", f"--user-data-dir={folder}/profile"],
+                                   stderr=subprocess.PIPE, env={**os.environ, "HOME": folder, "TMPDIR": folder})
+        assert process.stderr is not None
+        with process:
+            try:
+                line = next(line for line in process.stderr if b"DevTools listening on" in line)
+                threading.Thread(target=process.stderr.read, daemon=True).start()  # a browser whose pipe is full stands still
+                yield line.split()[-1].decode()
+            finally:
+                process.terminate()
