@@ -67,7 +67,7 @@ class ArchiveViews:
         name, part, before = await self._name(request), url[:200], request.query.get("before", "")[:10]
         files, pages = await self._read(lambda archive, store: (archive.files_page(store, name, limit=FILES, before=before),
                                                          archive.pages_with(store, name, part, limit=PAGES)))
-        return await self._site.html("archive/archive.html", now=await self._site.snapshot(), name=name, files=files.shown, pages=pages, part=part,
+        return await self._site.html("archive/archive.html", name=name, files=files.shown, pages=pages, part=part,
                                      after=files.after, first=not before, url=partial(path_of, name))
 
     async def _one(self, request: web.Request) -> web.StreamResponse:
@@ -77,7 +77,7 @@ class ArchiveViews:
             return redirect(path_of(wanted.spider, url=wanted.url, at=since or wanted.at))
         shown, captures = await self._read(lambda archive, store: (
             archive.shown_capture(store, *wanted), archive.capture_list(store, wanted.spider, wanted.url, limit=CAPTURES + 1, before=before)))
-        return await self._site.html("archive/page.html", now=await self._site.snapshot(), name=wanted.spider, page_url=wanted.url,
+        return await self._site.html("archive/page.html", name=wanted.spider, page_url=wanted.url,
                                      wanted=wanted.at if "at" in request.query else None, shown=shown, captures=captures[:CAPTURES],
                                      more=captures[CAPTURES - 1].at if len(captures) > CAPTURES else None, first=before is None, url=partial(path_of, wanted.spider))
 
@@ -86,7 +86,7 @@ class ArchiveViews:
         wanted = await self._wanted(request)
         since = self._time(request, "from") or await self._start_of_run(request, wanted)
         found = or_404(await self._read(lambda archive, store: archive.compared(store, *wanted, since=since, mask=self._actions.mask)))
-        return await self._site.html("archive/compare.html", now=await self._site.snapshot(), name=wanted.spider, page_url=wanted.url, found=found,
+        return await self._site.html("archive/compare.html", name=wanted.spider, page_url=wanted.url, found=found,
                                      url=partial(path_of, wanted.spider))
 
     async def _start_of_run(self, request: web.Request, wanted: _Wanted) -> datetime | None:

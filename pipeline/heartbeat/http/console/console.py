@@ -21,8 +21,8 @@ from pipeline.heartbeat.http.console.runs.lists import RunRowViews
 from pipeline.heartbeat.http.console.runs.run import RunViews
 from pipeline.heartbeat.http.console.settings import SettingsViews
 from pipeline.heartbeat.http.console.site import Site
-from pipeline.heartbeat.http.console.spiders.add_spider import AddSpiderViews
 from pipeline.heartbeat.http.console.spiders.changes import ChangeViews
+from pipeline.heartbeat.http.console.spiders.drafts import DraftViews
 from pipeline.heartbeat.http.console.spiders.mend import MendViews
 from pipeline.heartbeat.http.console.spiders.spider import SpiderViews
 from pipeline.heartbeat.http.operations.context import OperationsContext
@@ -39,7 +39,7 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (AddSpiderViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, LeftOutViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews, ArchiveViews):
+            for views in (DraftViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, LeftOutViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews, ArchiveViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

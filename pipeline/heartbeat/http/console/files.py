@@ -10,7 +10,6 @@ from aiohttp import web
 
 from pipeline.heartbeat.http import atom as feeds
 from pipeline.heartbeat.http.console.site import Site, or_404
-from pipeline.heartbeat.http.operations.spiders import is_known
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import send_file, stored_file
 from pipeline.store.console import lists
@@ -34,9 +33,7 @@ class FileViews:
         return self._feed(request, "runs", feeds.runs_ended(await self._site.snapshot(), self._site.authorizer.service_id), page="/")
 
     async def _changes_feed(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if not await in_request_thread(is_known, self._actions.store, self._actions.settings, name):
-            raise web.HTTPNotFound
+        name = await self._site.known_spider(request)
         changes = await in_request_thread(partial(lists.changes_page, self._actions.store, spider=name, limit=feeds.ENTRIES))
         return self._feed(request, f"{name}: changes", list(feeds.changed_items(changes, self._site.authorizer.service_id)),
                           page=f"/spiders/{quote(name)}")

@@ -43,5 +43,5 @@ class SettingsViews:
         mask, wanted = self._actions.mask, search.strip().lower()
         shown = [replace(value, text=mask(value.text)) for value in found if defaults or value.source != DEFAULT]
         shown = [value for value in shown if wanted in f"{value.key} = {value.text}".lower()]  # the masked text: a search must not find secrets
-        return await self._site.html("settings.html", now=await self._site.snapshot(), values=shown[:MOST_ROWS], left_out=max(0, len(shown) - MOST_ROWS),
-                               search=search, defaults=defaults, report=report, problems=problems, may_reload=self._actions.service is not None)
+        return await self._site.html("settings.html", values=shown[:MOST_ROWS], left_out=max(0, len(shown) - MOST_ROWS),
+                                     search=search, defaults=defaults, report=report, problems=problems, may_reload=self._actions.service is not None)

@@ -6,7 +6,8 @@ The renderer, authorization of their routes, and the texts of errors of actions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Mapping
+from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from pipeline.heartbeat.http.console.render.shown_items import ShownItems
 from pipeline.heartbeat.http.console.saved_changes import SavedChanges
 from pipeline.heartbeat.http.operations.context import OperationsContext
 from pipeline.heartbeat.http.operations.service_actions import ServiceActions
+from pipeline.heartbeat.http.operations.spiders import is_known
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import in_file_thread
 from pipeline.heartbeat.snapshot.schema import Snapshot
@@ -66,17 +68,34 @@ class Site:
 
     async def problem(self, error: PipelineError, *, back: str) -> web.Response:
         """Return the page of an error that a person can act on. back: path of the page from which the person came; it has an action below it."""
-        response = await self.html("problem.html", error=str(error), back=back or "/")
-        response.set_status(_status_of(error))
+        response = await self._rendered("problem.html", _status_of(error), error=str(error), back=back or "/")
         response[FAILURE] = f"error: {error}"
         return response
 
-    async def html(self, template: str, **facts: object) -> web.Response:
+    async def html(self, template: str, *, status: int = 200, now: Snapshot | None = None, **facts: object) -> web.Response:
+        """Return a page with the variables in `facts`. now: the snapshot that its header shows; None means the current one."""
+        return await self._rendered(template, status, now=now if now is not None else await self.snapshot(), **facts)
+
+    async def _rendered(self, template: str, status: int, **facts: object) -> web.Response:
         """Return a page. A thread renders it, because a large page takes tens of milliseconds, in which the event loop answers others."""
-        render = partial(self.pages.render, template, authorized=True, may_act=self.authorizer.may_act, display=self.display(), csrf_token=self.authorizer.csrf_token, feed_key=self.authorizer.feed_key,
-                         mask=self.actions.mask, **facts)
-        page = await in_request_thread(render)
-        return web.Response(text=page, content_type="text/html")
+        authorizer = self.authorizer
+        page = await in_request_thread(partial(self.pages.render, template, mask=self.actions.mask, authorized=True, may_act=authorizer.may_act, display=self.display(),
+                                               csrf_token=authorizer.csrf_token, feed_key=authorizer.feed_key, **facts))
+        return web.Response(status=status, text=page, content_type="text/html")
+
+    async def known_spider(self, request: web.Request) -> str:
+        """Return the spider that the path names; 404 if the settings have none of this name and no run of one is stored."""
+        name = request.match_info["name"]
+        if not await in_request_thread(is_known, self.actions.store, self.actions.settings, name):
+            raise web.HTTPNotFound
+        return name
+
+    def configured_spider(self, request: web.Request) -> str:
+        """Return the spider that the path names; 404 if the settings have none of this name."""
+        name = request.match_info["name"]
+        if name not in self.actions.settings.spiders:
+            raise web.HTTPNotFound
+        return name
 
     def display(self) -> ShownItems:
         """Return what shows items and changes, with the settings, the secrets and the language of now."""
@@ -115,6 +134,23 @@ def numbers_in(text: str) -> tuple[int, int] | None:
     first, _, second = text.partition("-")
     numbers = number_in(first), number_in(second)
     return (numbers[0], numbers[1]) if numbers[0] is not None and numbers[1] is not None else None
+
+
+def end_in_form(given: Mapping[str, str], offered: Container[str], *, now: datetime, zone: tzinfo) -> datetime | None:
+    """Return when something ends: at the time in the field `until`, else after as many hours as the field `hours` says; None if both are empty.
+
+    offered: the numbers of hours that the form offers. zone: the time zone of a time without one. Raises UsageError.
+    """
+    hours, until = given["hours"], given["until"].strip()
+    if until:
+        try:
+            found = datetime.fromisoformat(until)
+        except ValueError as error:
+            raise UsageError(f"{until!r} is not a time", where="until", fix="write a time such as 2026-12-24 08:00") from error
+        return found if found.tzinfo is not None else found.replace(tzinfo=zone)
+    if hours and hours not in offered:
+        raise UsageError(f"{hours!r} is not one of the offered numbers of hours", where="hours")
+    return now + timedelta(hours=int(hours)) if hours else None
 
 
 def or_404(found: _T | None) -> _T:

@@ -20,7 +20,6 @@ from pipeline.heartbeat.http.console.site import Site, act, number_in, number_of
 from pipeline.heartbeat.http.item_exports import send_items
 from pipeline.heartbeat.http.operations.files import stored_pictures
 from pipeline.heartbeat.http.operations.service_actions import ExportFormat
-from pipeline.heartbeat.http.operations.spiders import is_known
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import send_file, stored_file
 from pipeline.model import PICTURES
@@ -55,8 +54,7 @@ class ItemViews:
         self._site.add_actions(router, {r"/spiders/{name}/items/{id:\d{1,18}}/forget": self._forget})
 
     async def _items(self, request: web.Request) -> web.Response:
-        name, given = request.match_info["name"], request.query
-        await self._check_known(name)
+        name, given = await self._site.known_spider(request), request.query
         wanted, sort = _wanted(request), given.get("sort", DEFAULT_SORT)[:200]
         shown = self._site.display()
         offered = await in_request_thread(_offered, self._actions.store, shown, name)
@@ -66,7 +64,7 @@ class ItemViews:
         rows = await in_request_thread(shown.items, name, found.rows, columns, partial(stored_pictures, self._actions.store))
         path, filters = f"/spiders/{quote(name)}/items", {"q": wanted.text, "state": _NAMES[wanted.present]}
         return await self._site.html(
-            "items/items.html", now=await self._site.snapshot(), name=name, rows=rows, labels=[shown.label(name, column) for column in columns],
+            "items/items.html", name=name, rows=rows, labels=[shown.label(name, column) for column in columns],
             fields=[(field, shown.label(name, field)) for field in offered], text=wanted.text, state=_NAMES[wanted.present], sort=sort, orders=SORTS,
             url=ListUrl(path, **filters, sort="" if sort == DEFAULT_SORT else sort),
             page=found, after=json.dumps(found.after) if found.after is not None else "", first="after" not in given,
@@ -74,8 +72,7 @@ class ItemViews:
 
     async def _export(self, request: web.Request) -> web.StreamResponse:
         """Send all items that the page shows with this search and state, as a file."""
-        name, form, service = request.match_info["name"], cast("ExportFormat", request.match_info["form"]), self._actions.service
-        await self._check_known(name)
+        name, form, service = await self._site.known_spider(request), cast("ExportFormat", request.match_info["form"]), self._actions.service
         if service is None:
             raise web.HTTPServiceUnavailable
         try:
@@ -83,17 +80,13 @@ class ItemViews:
         except PipelineError as error:
             return await self._site.problem(error, back=f"/spiders/{quote(name)}/items")
 
-    async def _check_known(self, name: str) -> None:
-        if not await in_request_thread(is_known, self._actions.store, self._actions.settings, name):
-            raise web.HTTPNotFound
-
     async def _item_of_key(self, request: web.Request) -> web.Response:
         """Lead from the key of an item, which changes name, to its page."""
         name, key = request.match_info["name"], request.query.get("key", "")
         number = await in_request_thread(id_of, self._actions.store, name, key)
         if number is None:
-            await self._check_known(name)
-            return await self._site.html("items/item_forgotten.html", now=await self._site.snapshot(), name=name, key=key)
+            await self._site.known_spider(request)
+            return await self._site.html("items/item_forgotten.html", name=name, key=key)
         return redirect(f"/spiders/{quote(name)}/items/{number}")
 
     async def _item(self, request: web.Request) -> web.Response:
@@ -105,7 +98,7 @@ class ItemViews:
         shown = self._site.display()
         title, link, fields = await in_request_thread(shown.item, name, row)
         charts = await in_request_thread(charts_of, found[::-1], shown.display_of(name), partial(shown.label, name)) if not before else []
-        return await self._site.html("items/item.html", now=await self._site.snapshot(), name=name, item=row, title=title, link=link, fields=fields,
+        return await self._site.html("items/item.html", name=name, item=row, title=title, link=link, fields=fields,
                                      changes=found[:HISTORY], charts=charts, after=found[HISTORY - 1].id if len(found) > HISTORY else "",
                                      first=not before,
                                      url=ListUrl(f"/spiders/{quote(name)}/items/{row.id}"))

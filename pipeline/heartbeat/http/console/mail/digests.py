@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from functools import partial
 from urllib.parse import quote
 
@@ -12,7 +11,7 @@ from aiohttp import web
 
 from pipeline.errors import UsageError
 from pipeline.heartbeat.http.console.render.list_url import ListUrl
-from pipeline.heartbeat.http.console.site import Site, act, numbers_in, redirect
+from pipeline.heartbeat.http.console.site import Site, act, end_in_form, number_in, numbers_in, redirect
 from pipeline.heartbeat.http.operations import digests as operations
 from pipeline.heartbeat.http.operations.left_out import questions_of
 from pipeline.heartbeat.http.operations.messages import AttachmentNames
@@ -45,7 +44,7 @@ class DigestViews:
 
     async def _digests(self, request: web.Request) -> web.Response:
         rows = await asyncio.to_thread(operations.digest_rows, self._actions.store, self._actions.settings, await self._times(), now=self._actions.clock())
-        return await self._site.html("mail/digests.html", now=await self._site.snapshot(), rows=rows)
+        return await self._site.html("mail/digests.html", rows=rows)
 
     async def _digest(self, request: web.Request) -> web.Response:
         name, store, settings, now = known_digest(self._site, request), self._actions.store, self._actions.settings, self._actions.clock()
@@ -58,15 +57,14 @@ class DigestViews:
         model = await asyncio.to_thread(operations.model_use, store, settings, name, now=now)
         said = request.query.get("said", "")
         return await self._site.html(
-            "mail/digest.html", now=await self._site.snapshot(), row=row, state=state, questions=questions_of(row.table), left_out=left_out, model=model, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
+            "mail/digest.html", row=row, state=state, questions=questions_of(row.table), left_out=left_out, model=model, sent=sent, attached=attached, mute_hours=MUTE_HOURS,
             may_send=self._actions.service is not None, said=said if said in SAID else "", pending=bool(state.building) or self._is_pending(request, sent), first="after" not in request.query,
             url=ListUrl(f"/digests/{quote(name)}"),
             after=f"{sent[-1].digest_id}-{sent[-1].id}" if len(found) > ROWS else "")
 
     def _is_pending(self, request: web.Request, sent: Sequence[ListedMessage]) -> bool:
         """Return whether the page shows a digest that was requested a moment ago, and whose first message is not sent yet."""
-        given = request.query.get("at", "")
-        asked_at = int(given) if given.isascii() and given.isdigit() and len(given) < 12 else 0
+        asked_at = number_in(request.query.get("at", "")) or 0
         if not 0 <= self._actions.clock().timestamp() - asked_at < PENDING_S:
             return False
         newest = sent[0] if sent else None
@@ -76,8 +74,8 @@ class DigestViews:
         name, settings = known_digest(self._site, request), self._actions.settings
         row, = await asyncio.to_thread(operations.digest_rows, self._actions.store, settings, {}, now=self._actions.clock(), names=[name])
         state = await asyncio.to_thread(operations.digest_state, self._actions.store, settings, name)
-        return await self._site.html("mail/confirm_send.html", now=await self._site.snapshot(), row=row, state=state, action=f"/digests/{quote(name)}/send", back=f"/digests/{quote(name)}",
-                               kind="main", pointless=not state.unreported)
+        return await self._site.html("mail/confirm_send.html", row=row, state=state, action=f"/digests/{quote(name)}/send", back=f"/digests/{quote(name)}",
+                                     kind="main", pointless=not state.unreported)
 
     async def _send(self, request: web.Request) -> web.Response:
         name = known_digest(self._site, request)
@@ -85,19 +83,12 @@ class DigestViews:
         return redirect(said_url(self._site, name, "building" if report.state == "building" else "nothing"))
 
     async def _mute(self, request: web.Request) -> web.Response:
-        """Mute the digest until the time in the form, which is in the time zone of the settings, or for the number of hours in the form."""
+        """Mute the digest until the time in the form, or for its number of hours."""
         name, settings, now = known_digest(self._site, request), self._actions.settings, self._actions.clock()
-        hours, until = [await field_of(request, field, timeout_s=FORM_S) for field in ("hours", "until")]
-        if until:
-            try:
-                ends = datetime.fromisoformat(until)
-            except ValueError as error:
-                raise UsageError(f"{until!r} is not a time", where=name, fix="write a time such as 2026-12-24T08:00") from error
-            ends = ends if ends.tzinfo is not None else ends.replace(tzinfo=settings.zone)
-        elif hours in MUTE_HOURS:
-            ends = now + timedelta(hours=int(hours))
-        else:
-            raise UsageError(f"{hours!r} is not one of the offered numbers of hours", where=name)
+        given = {field: await field_of(request, field, timeout_s=FORM_S) for field in ("hours", "until")}
+        ends = end_in_form(given, MUTE_HOURS, now=now, zone=self._site.pages.zone)
+        if ends is None:
+            raise UsageError("the form says neither for how long nor until when", where=name)
         await act(partial(operations.mute, self._actions.store, settings, name, until=ends, now=now), self._actions.on_plan)
         return redirect(f"/digests/{quote(name)}")
 

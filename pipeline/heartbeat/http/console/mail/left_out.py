@@ -31,5 +31,5 @@ class LeftOutViews:
         found = or_404(await in_request_thread(partial(
             operations.left_out_rows, self._site.actions.store, name, table, limit=ROWS + 1, before=number_in(query.get("after", "")), digest_id=digest_id)))
         return await self._site.html(
-            "mail/left_out.html", now=await self._site.snapshot(), name=name, questions=operations.questions_of(table), rows=found[:ROWS], of=digest_id,
+            "mail/left_out.html", name=name, questions=operations.questions_of(table), rows=found[:ROWS], of=digest_id,
             after=found[ROWS - 1].found.id if len(found) > ROWS else "", first="after" not in query, url=ListUrl(f"/digests/{quote(name)}/left-out", of=digest_id))

@@ -10,6 +10,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 from aiohttp import web
 
@@ -49,7 +50,7 @@ class MessageViews:
             f"{_MESSAGE}/again": self._again, f"{_MESSAGE}/seen": self._mark_seen})
 
     async def _message(self, request: web.Request) -> web.Response:
-        return await self._site.html("mail/message.html", now=await self._site.snapshot(), page=await self._found(request))
+        return await self._site.html("mail/message.html", page=await self._found(request))
 
     async def _found(self, request: web.Request) -> messages.MessagePage:
         return or_404(await self._site.from_files(partial(messages.message_page, self._actions.store), number_of(request)))
@@ -73,15 +74,16 @@ class MessageViews:
     # Confirmations
 
     async def _confirm_drop(self, request: web.Request) -> web.Response:
-        return await self._confirm(request, "drop", "danger")
+        return await self._confirm(request, "drop")
 
     async def _confirm_rebuild(self, request: web.Request) -> web.Response:
-        return await self._confirm(request, "rebuild", "danger")
+        return await self._confirm(request, "rebuild")
 
-    async def _confirm(self, request: web.Request, what: str, kind: str) -> web.Response:
+    async def _confirm(self, request: web.Request, what: Literal["drop", "rebuild"]) -> web.Response:
         found = await self._found(request)
-        return await self._site.html("mail/confirm_message.html", now=await self._site.snapshot(), page=found, what=what, kind=kind,
-                               pointless=not (found.rebuilt_with if what == "rebuild" else found.message.state in (MessageState.WAITING, MessageState.PARKED)), action=f"/messages/{found.message.id}/{what}", back=f"/messages/{found.message.id}")
+        is_possible = found.rebuilt_with if what == "rebuild" else found.message.state in (MessageState.WAITING, MessageState.PARKED)
+        back = f"/messages/{found.message.id}"
+        return await self._site.html("mail/confirm_message.html", page=found, what=what, kind="danger", pointless=not is_possible, action=f"{back}/{what}", back=back)
 
     async def _confirm_again(self, request: web.Request) -> web.Response:
         back = f"/messages/{number_of(request)}"
@@ -90,8 +92,8 @@ class MessageViews:
         except PipelineError as error:
             return await self._site.problem(error, back=back)
         shown = sorted(offer.recipients, key=lambda address: address not in offer.chosen)[:OFFERED]
-        return await self._site.html("mail/confirm_again.html", now=await self._site.snapshot(), offer=offer, shown=shown, key=secrets.token_urlsafe(16), kind="main",
-                               action=f"{back}/again", back=back)
+        return await self._site.html("mail/confirm_again.html", offer=offer, shown=shown, key=secrets.token_urlsafe(16), kind="main",
+                                     action=f"{back}/again", back=back)
 
     async def _offer(self, request: web.Request) -> digests.AgainOffer:
         found = await self._found(request)

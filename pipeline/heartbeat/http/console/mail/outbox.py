@@ -30,14 +30,13 @@ class OutboxViews:
         position = number_in(before)
         found = await asyncio.to_thread(outbox.page, self._actions.store, wanted, limit=ROWS, before=position)
         refused = await asyncio.to_thread(outbox.refused, self._actions.store, self._actions.settings) if wanted is None and position is None else None
-        return await self._site.html("mail/outbox.html", now=await self._site.snapshot(), page=found, state=wanted or "", states=list(MessageState), first=position is None,
+        return await self._site.html("mail/outbox.html", page=found, state=wanted or "", states=list(MessageState), first=position is None,
                                      refused=refused, url=ListUrl("/outbox", state=wanted or ""))
 
     async def _confirm_retry(self, request: web.Request) -> web.Response:
         found = await asyncio.to_thread(outbox.page, self._actions.store, None, limit=1, before=None)
-        return await self._site.html("mail/confirm_retry.html", now=await self._site.snapshot(), counts=found.counts, most=outbox.MOST_RETRIED, action="/outbox/retry",
-                               back="/outbox", kind="main",
-                               pointless=not found.messages)
+        return await self._site.html("mail/confirm_retry.html", counts=found.counts, most=outbox.MOST_RETRIED, action="/outbox/retry",
+                                     back="/outbox", kind="main", pointless=not found.messages)
 
     async def _retry_all(self, request: web.Request) -> web.Response:
         await act(partial(outbox.retry_all, self._actions.store, now=self._actions.clock()), self._actions.on_mail)

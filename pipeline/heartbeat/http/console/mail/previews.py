@@ -59,7 +59,7 @@ class PreviewViews:
             mails = await digest_service(self._site).preview_digest(name)
         except PipelineError as error:
             return await self._site.problem(error, back=f"/digests/{quote(name)}")
-        return await self._site.html("mail/preview.html", now=await self._site.snapshot(), name=name, mails=mails, key=self._kept.add(name, mails))
+        return await self._site.html("mail/preview.html", name=name, mails=mails, key=self._kept.add(name, mails))
 
     async def _mail(self, request: web.Request) -> web.Response:
         """Return the HTML of a previewed mail for a frame."""

@@ -59,13 +59,13 @@ class OverviewViews:
         number = self.live.note(rows)
         page = await in_request_thread(partial(
             overview_page, self._pages, snapshot, rows, OverviewQuery.of(request.query), authorized=authorized and self._site is not None,
-            feed_key=self._authorizer.feed_key if authorized else "", number=number, csrf_token=self._authorizer.csrf_token, may_act=self._authorizer.may_act))
+            feed_key=self._authorizer.feed_key if authorized else "", number=number, csrf_token=self._authorizer.csrf_token))
         return web.Response(text=page, content_type="text/html")
 
     async def _read(self) -> Overview:
         snapshot = await self._snapshot()
         rows = rows_of(snapshot, self._tags())
-        head = await in_request_thread(partial(self._pages.render, "overview/_head.html", mask=str, now=snapshot, others=other_reasons(snapshot),
+        head = await in_request_thread(partial(self._pages.render, "overview/_head.html", mask=str, others=other_reasons(snapshot),
                                                counts=_counts(rows), query=OverviewQuery(), authorized=True))
         return rows, head
 
@@ -100,7 +100,7 @@ class OverviewViews:
 
 
 def overview_page(pages: PageRenderer, snapshot: Snapshot, rows: list[OverviewRow], query: OverviewQuery, *, authorized: bool,
-                  feed_key: str = "", number: int = 0, csrf_token: str = "", may_act: bool = False) -> str:
+                  feed_key: str = "", number: int = 0, csrf_token: str = "") -> str:
     """Return the overview with the rows that the query finds. number: of the state that is shown (LiveRows.note)."""
     found = sorted_rows([row for row in rows if query.finds(row)], query.sort)
     last = max(1, -(-len(found) // ROWS))
@@ -109,7 +109,7 @@ def overview_page(pages: PageRenderer, snapshot: Snapshot, rows: list[OverviewRo
     return pages.render(
         "overview/overview.html", mask=str, now=snapshot, authorized=authorized, feed_key=feed_key, query=query, rows=found[(at - 1) * ROWS:at * ROWS],
         found=len(found), total=len(rows), page=at, pages=last, tags=tags, sorts=SORTS, states=STATES, counts=_counts(rows),
-        others=other_reasons(snapshot), number=number, csrf_token=csrf_token, may_act=may_act)
+        others=other_reasons(snapshot), number=number, csrf_token=csrf_token)
 
 
 def _counts(rows: list[OverviewRow]) -> dict[str, int]:

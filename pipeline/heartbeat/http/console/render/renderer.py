@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
-from jinja2.runtime import Context
-from markupsafe import Markup, escape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from pipeline.heartbeat.http.atom import xml_text
-from pipeline.heartbeat.http.operations.files import is_picture, path_to_show
-from pipeline.heartbeat.snapshot.history import RECENT
+from pipeline.heartbeat.http.console.render.filters import (
+    linked,
+    masked,
+    percent,
+    picture,
+    plain,
+    short,
+    shown_at,
+    site_link,
+    state_of,
+    took,
+)
+from pipeline.heartbeat.http.console.render.sparkline import sparkline
 from pipeline.heartbeat.snapshot.schema import PastRun
 from pipeline.languages import PageTexts, page_texts, reasons
 from pipeline.model import Run
-from pipeline.store.console.lists import DownloadRow
-from pipeline.store.console.run_rows import RunDownload
-from pipeline.text import escape_line, shown_url, size_for_people, span_for_people, stamp
+from pipeline.text import size_for_people, span_for_people, stamp
 
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 _STATIC = Path(__file__).parent.parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_WIDTH, _HEIGHT = 96, 24
-_LONGEST_VALUE = 120
 _JUST_NOW_S = 5.0
 _UNITS = ((2 * 86400, 86400, "{n} d"), (3600, 3600, "{n} h"), (60, 60, "{n} min"), (0, 1, "{n} s"))
 """From how many seconds on a span is given in a unit, the length of the unit, and its text."""
-_PAGES_OF_COMMANDS = {"logs": "/runs/{run}/log", "outbox": "/outbox", "check": "/settings", "login": "/spiders/{spider}#session", "mend": "/spiders/{spider}/mend", "try": "/spiders/{spider}/edit",
-                      "history": "/spiders/{spider}", "items": "/spiders/{spider}/items", "run": "/spiders/{spider}"}
-"""The page on which a person does what a command does. Texts of errors name commands, because mails and terminals have no pages."""
-_COMMAND = re.compile(rf"`(pipeline ({'|'.join(_PAGES_OF_COMMANDS)})(?: [^`]*)?)`")
 _CHARTS = 1000
 """Maximum number of cached charts, enough for 500 spiders."""
 FIGURES = ("pages", "pages_failed", "items", "new", "changed", "gone", "back", "downloads", "downloads_failed",
@@ -49,13 +49,13 @@ class PageRenderer:
     """
 
     def __init__(self, zone: tzinfo = UTC, language: Callable[[], str] = lambda: "en") -> None:
-        self.zone = self._zone = zone
+        self.zone = zone
         self._language = language
         self._charts: dict[tuple[str, int, int, int], Markup] = {}
         self._templates = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
                                       trim_blocks=True, lstrip_blocks=True)
-        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "bars": self._bars, "took": took, "ago": self._ago, "reason": self._reason,
-                                    "percent": _percent, "at": self._at, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock,
+        self._templates.filters |= {"span": span_for_people, "size": size_for_people, "sparkline": self._sparkline, "took": took, "ago": self._ago, "reason": self._reason,
+                                    "percent": percent, "at": self._at, "plain": plain, "masked": masked, "xml": xml_text, "clock": self._clock,
                                     "site_link": site_link, "linked": linked, "short": short, "shown_at": shown_at, "picture": picture}
         self._templates.globals |= {"state_of": state_of, "t": self._text, "n": self._counted, "language": self._language}
         self.static = {path.name: (path.read_text("utf-8"), _TYPES[path.suffix]) for path in sorted(_STATIC.iterdir())}
@@ -85,7 +85,7 @@ class PageRenderer:
                 | {"size": size_for_people(progress.download_bytes), "archived": size_for_people(progress.archived_bytes), "changes": progress.new + progress.changed + progress.gone + progress.back},
                 "transfers": self.render("runs/_transfers.html", mask=mask, transfers=run.transfers)}
 
-    def _bars(self, runs: list[PastRun], figure: str) -> Markup:
+    def _sparkline(self, runs: list[PastRun], figure: str) -> Markup:
         """Return a chart of a spider's last runs, from the cache if possible, because ended runs never change.
 
         runs: the runs, newest first.
@@ -94,14 +94,14 @@ class PageRenderer:
         if key not in self._charts:
             if len(self._charts) >= _CHARTS:
                 self._charts.clear()
-            self._charts[key] = bars(runs, figure)
+            self._charts[key] = sparkline(runs, figure)
         return self._charts[key]
 
     def _at(self, moment: datetime | None) -> str:
-        return stamp(moment, self._zone) if moment is not None else "–"
+        return stamp(moment, self.zone) if moment is not None else "–"
 
     def _clock(self, moment: datetime) -> str:
-        return f"{moment.astimezone(self._zone):%H:%M:%S}"
+        return f"{moment.astimezone(self.zone):%H:%M:%S}"
 
     @property
     def texts(self) -> PageTexts:
@@ -122,7 +122,7 @@ class PageRenderer:
         text = _distance(abs(seconds), self.texts)
         said = self._text("{span} ago", span=text) if seconds >= 0 else self._text("in {span}", span=text)
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
-            at.astimezone(UTC).isoformat(timespec="seconds"), stamp(at, self._zone), self._text("just now") if abs(seconds) < _JUST_NOW_S else said)
+            at.astimezone(UTC).isoformat(timespec="seconds"), stamp(at, self.zone), self._text("just now") if abs(seconds) < _JUST_NOW_S else said)
 
     def _reason(self, text: str) -> str:
         """Return a stored English text, such as the error of a run, in the language of the pages."""
@@ -134,92 +134,3 @@ def _distance(seconds: float, texts: PageTexts) -> str:
     """Return a span of time in its largest unit, rounded down."""
     number, unit = next((int(seconds // length), unit) for least, length, unit in _UNITS if seconds >= least)
     return texts.text(unit, n=number)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}"
-
-
-def state_of(run: Run) -> str:
-    """Return the state of a run as text: "waiting to start", "running", "stopping…" or its outcome."""
-    if run.outcome is not None:
-        return run.outcome.value.replace("_", " ")
-    if run.stop_requested_at is not None:
-        return "stopping…"
-    return "running" if run.started_at is not None else "waiting to start"
-
-
-def took(run: Run) -> str:
-    if run.started_at is None:
-        return "–"
-    return span_for_people(((run.ended_at or datetime.now(UTC)) - run.started_at).total_seconds())
-
-
-@pass_context
-def plain(context: Context, text: str) -> str:
-    """Return scraped text on one line, with secrets masked and control characters escaped."""
-    masked: str = context["mask"](" ".join(text.split()))
-    return escape_line(masked)
-
-
-@pass_context
-def masked(context: Context, line: str) -> str:
-    """Return a line of text with its white space, with secrets masked and control characters escaped."""
-    found: str = context["mask"](line)
-    return escape_line(found)
-
-
-@pass_context
-def short(context: Context, value: object) -> str:
-    """Return a scraped value on one line, cut after 120 characters."""
-    return _short("" if value is None else plain(context, str(value)))
-
-
-@pass_context
-def site_link(context: Context, url: str) -> Markup:
-    """Return a URL as a link to the site; as text if it is none of http(s), or has parts that are masked."""
-    shown = shown_url(url)
-    text = plain(context, shown)
-    if shown != url or text != url or not url.startswith(("http://", "https://")):
-        return escape(text)
-    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(url, text)
-
-
-def linked(text: str, run: Run) -> Markup:
-    """Return a text in which each command that a page can do instead is a link to this page. run: the run that the text is about."""
-    parts, end = [], 0
-    for found in _COMMAND.finditer(text):
-        path = _PAGES_OF_COMMANDS[found[2]].format(spider=quote(run.spider), run=run.id)
-        parts += [escape(text[end:found.start()]), Markup('<a href="{}"><code>{}</code></a>').format(path, found[1])]
-        end = found.end()
-    return Markup("").join([*parts, text[end:]])
-
-
-def shown_at(file: DownloadRow | RunDownload) -> str:
-    """Return the path at which a browser shows a downloaded file; "" if it can only be saved."""
-    return path_to_show(file.key, file.name) if file.key else ""
-
-
-def picture(file: DownloadRow | RunDownload) -> str:
-    """Return the path of a downloaded picture; "" if the file is none."""
-    return shown_at(file) if is_picture(file.name) else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE - 1] + "…"
-
-
-def bars(runs: list[PastRun], figure: str) -> Markup:
-    """Return a sparkline as SVG, with a bar for each run, the oldest run first: one path for all runs with the same outcome.
-
-    The CSS class of each path is the outcome. runs: the runs, newest first. figure: the value that determines the height of a bar: "items" or
-    "duration_s".
-    """
-    values = [(run["duration_s"] or 0.0) if figure == "duration_s" else run["items"] for run in reversed(runs)]
-    top = max(values, default=0) or 1.0
-    step = _WIDTH / max(len(runs), RECENT)
-    paths: dict[str, str] = {}
-    for index, (run, value) in enumerate(zip(reversed(runs), values, strict=True)):
-        height = max(1.0, _HEIGHT * value / top)
-        paths[run["outcome"]] = f"{paths.get(run['outcome'], '')}M{index * step + 2:.3g} {_HEIGHT}v-{height:.3g}"
-    return Markup("").join(Markup('<path class="{}" d="{}"/>').format(outcome, path) for outcome, path in paths.items())

@@ -45,7 +45,7 @@ class RunRowViews:
         def read(run: Run, before: int | None) -> tuple[Sequence[PageRow], int | None]:
             found = run_rows.pages_of(self._store, run.id, limit=ROWS, before=before, which=cast("PageFilter", show), text=text)
             return found.rows, found.after
-        return await self._list(request, "pages", read, show=show, q=text)
+        return await self._list(request, "pages", read, show=show, text=text)
 
     async def _rejects(self, request: web.Request) -> web.Response:
         return await self._list(request, "rejects", lambda run, before: _cut(
@@ -64,16 +64,16 @@ class RunRowViews:
                                      before=(run.id, before) if before is not None else None))
         return await self._list(request, "changes", read, show=kind)
 
-    async def _list(self, request: web.Request, name: str, read: Callable[[Run, int | None], tuple[Sequence[_R], int | None]], **query: str) -> web.Response:
-        """Return a page of a list of a run. query: the parameters of its URL.
+    async def _list(self, request: web.Request, name: str, read: Callable[[Run, int | None], tuple[Sequence[_R], int | None]], *, show: str = "", text: str = "") -> web.Response:
+        """Return a page of a list of a run. show, text: which rows are wanted.
 
         read: returns rows with an id lower than the given one, and the id that the next rows are lower than; None if there are none.
         """
         run = or_404(await asyncio.to_thread(runs.get_run, self._store, number_of(request)))
         before = number_in(request.query.get("before", ""))
         rows, more = await asyncio.to_thread(read, run, before)
-        return await self._site.html(f"runs/{name}.html", now=await self._site.snapshot(), run=run, rows=rows, url=ListUrl(f"/runs/{run.id}/{name}", **query), first=before is None,
-                                     more=more, **{"show": "", "q": "", **query})
+        return await self._site.html(f"runs/{name}.html", run=run, rows=rows, url=ListUrl(f"/runs/{run.id}/{name}", show=show, q=text),
+                                     first=before is None, more=more, show=show, q=text)
 
 
 def _cut(rows: Sequence[_R]) -> tuple[Sequence[_R], int | None]:
@@ -85,5 +85,3 @@ def _one_of(request: web.Request, name: str, values: Sequence[str]) -> str:
     """Return a parameter of a URL; a value that is not known counts as not given."""
     found = request.query.get(name, "")
     return found if found in values else ""
-
-

@@ -39,7 +39,7 @@ class RunViews:
         found = or_404(await asyncio.to_thread(operations.details, self._actions.store, number_of(request)))
         log = await in_file_thread(partial(operations.log, self._actions.store, self._actions.mask, found.run))
         table = self._actions.settings.spiders.get(found.run.spider)
-        return await self._site.html("runs/run.html", now=await self._site.snapshot(), page=found, run=found.run, log=log,
+        return await self._site.html("runs/run.html", page=found, run=found.run, log=log,
                                      lines=dated(log.lines, self._site.pages.zone), wanted=LogFilter(), problems=operations.problems(found.run),
                                      known=table is not None, archives=table is not None and table.archive is not None, most_changes=operations.MOST_CHANGES)
 
@@ -52,8 +52,8 @@ class RunViews:
         part = given.get("part", "") if given.get("part") in log.parts else ""
 
         url = ListUrl(f"/runs/{run.id}/log", level=wanted.level if wanted.level != LEVELS[0] else "", q=wanted.text, part=part)
-        return await self._site.html("runs/log.html", now=await self._site.snapshot(), run=run, log=log, lines=dated(log.lines, self._site.pages.zone), wanted=wanted,
-                               levels=LEVELS[:-1], url=url, last=before is None, part=part)
+        return await self._site.html("runs/log.html", run=run, log=log, lines=dated(log.lines, self._site.pages.zone), wanted=wanted,
+                                     levels=LEVELS[:-1], url=url, last=before is None, part=part)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Send a run's progress as server-sent events: `progress` on every change, `log` for new lines, `end` when the run ends.

@@ -16,7 +16,6 @@ from pipeline.heartbeat.http.console.spiders.sample_table import SampleTable
 from pipeline.heartbeat.http.operations.mending import MendingReport, stored_proposal
 from pipeline.heartbeat.http.operations.service_actions import ServiceActions
 from pipeline.heartbeat.http.request_bodies import field_of
-from pipeline.settings.files import shown_path
 
 FORM_S = 15.0
 
@@ -44,18 +43,12 @@ class MendViews:
         self._site.add_pages(router, {"/spiders/{name}/mend": self._page_of_spider})
         self._site.add_actions(router, {"/spiders/{name}/mend": self._search, "/spiders/{name}/apply": self._apply})
 
-    def _name(self, request: web.Request) -> str:
-        name = request.match_info["name"]
-        if name not in self._actions.settings.spiders:
-            raise web.HTTPNotFound
-        return name
-
     @property
     def _service(self) -> ServiceActions:
         return self._site.running_service("this process changes no settings")
 
     async def _page_of_spider(self, request: web.Request) -> web.Response:
-        return await self._stored(self._name(request))
+        return await self._stored(self._site.configured_spider(request))
 
     async def _stored(self, name: str, message: str = "", status: int = 200) -> web.Response:
         """Return the page with the search that the service has made after the last suspect run."""
@@ -63,7 +56,7 @@ class MendViews:
         return await self._page(MendPage(name, found, message), status)
 
     async def _search(self, request: web.Request) -> web.Response:
-        name = self._name(request)
+        name = self._site.configured_spider(request)
         request[AUDITED] = Audited(target=f"spider {name}")
         try:
             found = await self._service.mend_spider(name)
@@ -73,7 +66,7 @@ class MendViews:
         return await self._page(MendPage(name, found))
 
     async def _apply(self, request: web.Request) -> web.Response:
-        name = self._name(request)
+        name = self._site.configured_spider(request)
         request[AUDITED] = Audited(target=f"new rules of spider {name}")
         try:
             saved = await self._service.apply_rules(name, await field_of(request, "id", timeout_s=FORM_S))
@@ -82,12 +75,8 @@ class MendViews:
             return await self._stored(name, str(error), 409)
         if saved.problems:
             return await self._stored(name, "; ".join(("The rules were written, but the settings were not reloaded", *saved.problems)), 409)
-        folder = self._actions.settings.folder
-        number = self._site.saved_changes.add(SavedChange("mended", shown_path(folder, saved.file), saved.changed, saved.waiting,
-                                                              tuple(map(str, saved.warnings)), shown_path(folder, saved.copy)))
+        number = self._site.saved_changes.add(SavedChange.of(saved, "mended", self._actions.settings.folder))
         return redirect(f"/spiders/{name}?saved={number}")
 
     async def _page(self, page: MendPage, status: int = 200) -> web.Response:
-        response = await self._site.html("spiders/mend.html", now=await self._site.snapshot(), page=page)
-        response.set_status(status)
-        return response
+        return await self._site.html("spiders/mend.html", status=status, page=page)

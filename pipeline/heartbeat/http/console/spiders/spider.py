@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import partial
 from urllib.parse import quote
 
 from aiohttp import web
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.heartbeat.http.console.site import Site, act, or_404, redirect
+from pipeline.heartbeat.http.console.site import Site, act, end_in_form, or_404, redirect
 from pipeline.heartbeat.http.operations import spiders
 from pipeline.heartbeat.http.operations.service_actions import SessionState
 from pipeline.heartbeat.http.operations.spider_details import spider_details
@@ -60,9 +58,7 @@ class SpiderViews:
 
     async def _session(self, request: web.Request) -> web.Response:
         """Show how many cookies of which hosts the session has, never their values."""
-        name, service = request.match_info["name"], self._actions.service
-        if name not in self._actions.settings.spiders:
-            raise web.HTTPNotFound
+        name, service = self._site.configured_spider(request), self._actions.service
         state, error = SessionState([], []), ""
         try:
             if service is None:
@@ -82,24 +78,11 @@ class SpiderViews:
     async def _pause(self, request: web.Request) -> web.Response:
         """Pause the spider until the time in the form, for its number of hours, or until it is resumed."""
         name = request.match_info["name"]
-        given = {field: await field_of(request, field, timeout_s=FORM_S) or "" for field in ("hours", "until", "reason")}
+        given = {field: await field_of(request, field, timeout_s=FORM_S) for field in ("hours", "until", "reason")}
         now = self._actions.clock()
-        await act(partial(spiders.pause, self._actions.store, self._actions.settings, name, until=self._end_of_pause(given, now), reason=given["reason"],
+        await act(partial(spiders.pause, self._actions.store, self._actions.settings, name, until=end_in_form(given, PAUSE_HOURS, now=now, zone=self._site.pages.zone), reason=given["reason"],
                           now=now), self._actions.on_plan)
         return redirect(f"/spiders/{quote(name)}")
-
-    def _end_of_pause(self, given: Mapping[str, str], now: datetime) -> datetime | None:
-        """Return when a pause ends. A time without a zone is one of the pages' zone."""
-        hours, until = given["hours"], given["until"].strip()
-        if until:
-            try:
-                found = datetime.fromisoformat(until)
-            except ValueError as error:
-                raise UsageError(f"{until!r} is not a time", where="until", fix="give it as 2026-12-24 08:00") from error
-            return found if found.tzinfo is not None else found.replace(tzinfo=self._site.pages.zone)
-        if hours and hours not in PAUSE_HOURS:
-            raise UsageError(f"{hours!r} is not one of the offered numbers of hours", where="hours")
-        return now + timedelta(hours=int(hours)) if hours else None
 
     async def _resume(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

@@ -302,7 +302,7 @@ def test_a_digest_is_muted_for_a_time_and_unmuted(browser, world):
     submit(browser, "/digests/daily", "/digests/daily/unmute")
     assert digest_mutes.muted_until(world.store, now=NOW) == {}
     submit(browser, "/digests/daily", "/digests/daily/mute", until="2026-12-24T08:00")
-    assert digest_mutes.muted_until(world.store, now=NOW)["daily"].astimezone(world.settings.zone).isoformat()[:16] == "2026-12-24T08:00"
+    assert "muted until 2026-12-24 08:00" in text_of(page(browser, "/digests/daily")), "a time in the zone of the pages"
     submit(browser, "/digests/daily", "/digests/daily/unmute")
     submit(browser, "/digests/daily", "/digests/daily/mute", until="2026-12-24T08:00-05:00")  # as a script may give it
     assert digest_mutes.muted_until(world.store, now=NOW)["daily"].isoformat()[:16] == "2026-12-24T13:00"

@@ -20,7 +20,6 @@ from pipeline.heartbeat.http.operations.spider_drafts import (
     DraftProblem,
     InvalidDraftError,
     NotWritableError,
-    SavedSpider,
     SpiderSource,
 )
 from pipeline.heartbeat.http.request_bodies import field_of
@@ -79,7 +78,7 @@ class NewForm:
     message: str = ""
 
 
-class AddSpiderViews:
+class DraftViews:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._actions = site.actions
@@ -99,9 +98,7 @@ class AddSpiderViews:
         return await self._form(NewForm(url=request.query.get("url", "")[:2000]))
 
     async def _form(self, form: NewForm, status: int = 200) -> web.Response:
-        page = await self._site.html("spiders/add_spider.html", now=await self._site.snapshot(), form=replace(form, sessions=sorted(self._actions.settings.spiders)))
-        page.set_status(status)
-        return page
+        return await self._site.html("spiders/new_spider.html", status=status, form=replace(form, sessions=sorted(self._actions.settings.spiders)))
 
     async def _suggest(self, request: web.Request) -> web.Response:
         url, name, schedule, session, render = [(await field_of(request, each, timeout_s=FORM_S)).strip() for each in _FIELDS]
@@ -138,9 +135,7 @@ class AddSpiderViews:
     # The text of a draft
 
     async def _edit(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if name not in self._actions.settings.spiders:
-            raise web.HTTPNotFound
+        name = self._site.configured_spider(request)
         source = await self._source(name)
         start = self._actions.settings.spiders[name].start
         return await self._page(DraftPage(spider=name, toml=source.text or "", version=source.version, source=source, url=start[0].url if start else ""))
@@ -173,15 +168,13 @@ class AddSpiderViews:
         if saved.problems or saved.name not in self._actions.settings.spiders:
             request[AUDITED] = Audited(target=f"spider {saved.name}", outcome="done, but the settings were not reloaded")
             return await self._page(replace(page, message="; ".join((f"The text was saved in {saved.file}, but the settings were not reloaded", *saved.problems))), 409)
-        number = self._site.saved_changes.add(_change(saved, self._actions.settings.folder, is_new=not page.spider))
+        number = self._site.saved_changes.add(SavedChange.of(saved, "edited" if page.spider else "added", self._actions.settings.folder))
         return redirect(f"/spiders/{saved.name}?saved={number}")
 
     async def _submitted(self, request: web.Request) -> DraftPage:
         toml, url, version = [await field_of(request, each, timeout_s=FORM_S) for each in ("toml", "url", "version")]
-        page = DraftPage(spider=request.match_info.get("name", ""), toml=toml.replace("\r\n", "\n"), url=url.strip(), version=version)
-        if page.spider and page.spider not in self._actions.settings.spiders:
-            raise web.HTTPNotFound
-        return page
+        spider = self._site.configured_spider(request) if "name" in request.match_info else ""
+        return DraftPage(spider=spider, toml=toml.replace("\r\n", "\n"), url=url.strip(), version=version)
 
     async def _failed(self, request: web.Request, page: DraftPage, error: PipelineError) -> web.Response:
         """Return the page of a draft with what was wrong. The text stays in the form."""
@@ -194,15 +187,7 @@ class AddSpiderViews:
     async def _page(self, page: DraftPage, status: int = 200) -> web.Response:
         if page.spider and page.source is None:
             page = replace(page, source=await self._source(page.spider))
-        snapshot = await self._site.snapshot()
-        response = await self._site.html("spiders/draft.html", now=snapshot, page=page, base=f"/spiders/{page.spider}" if page.spider else NEW)
-        response.set_status(status)
-        return response
-
-
-def _change(saved: SavedSpider, folder: Path, *, is_new: bool) -> SavedChange:
-    return SavedChange("added" if is_new else "edited", shown_path(folder, saved.file), saved.changed, saved.waiting, tuple(map(str, saved.warnings)),
-                       shown_path(folder, saved.copy))
+        return await self._site.html("spiders/draft.html", status=status, page=page, base=f"/spiders/{page.spider}" if page.spider else NEW)
 
 
 def _target(page: DraftPage) -> str:
