@@ -51,6 +51,9 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
     yield f"restored the backup of {done.made_at}: the database and {counted(done.files, 'file')}"
     if done.kept is not None:
         yield f"the previous data is in {done.kept}; delete this folder when you no longer need the data"
+        if left := _left_in_archive(done.kept, settings.data_dir):
+            yield (f"{counted(left, 'file')} of the web archive are only in the previous data: `cp -an {done.kept}/archive {settings.data_dir}/`, before the service "
+                   "starts, keeps them; the service then adds them to the database")
     if done.missing:
         some = ", ".join(done.missing[:5])
         yield (f"{counted(len(done.missing), 'file')} that the backup lists are missing from the object store, or have changed: {some}"
@@ -61,6 +64,11 @@ def restore(settings: Settings, file: Path, *, replace: bool, resend: bool) -> I
     if done.lost:
         yield f"the backup does not contain the files of {counted(done.lost, 'unsent message')}"
     yield "the next runs will find and report what has changed on the sites since the backup was made"
+
+
+def _left_in_archive(kept: Path, data_dir: Path) -> int:
+    """Return how many files of the archive the previous data has that the restored data has not."""
+    return sum(not (data_dir / path.relative_to(kept)).exists() for path in (kept / "archive").rglob("*.warc.gz"))
 
 
 def prune(settings: Settings) -> str:

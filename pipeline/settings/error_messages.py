@@ -27,7 +27,7 @@ _WRONG_TYPE = ("string_type", "tuple_type", "dict_type", "model_type", "bool_typ
 """Error types that pydantic reports once for each type of a union, if the value has none of these types."""
 _PRIVATE = re.compile(r"\.(login|auth|cookies|headers)$")
 """Matches the keys of tables with secrets. A text in place of such a table is not shown, because it may be a secret."""
-_COMPLETE = {"duration", "extra", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
+_COMPLETE = {"duration", "duration_too_long", "extra", "size", "secret", "url", "timezone", "address", "mail", "selector", "request", "auth", "encoding",
              "cookies", "key", "min_change", "spider", "start", "items", "empty", "heartbeat", "network", "condition",
              "quiet", "only_if", "summary", "schedule", "processes", "host", "header", "login", "path", "status", "render", "viewport", "locale"}
 """Error types of this project's own validators. Their messages already contain the value, so it is not appended."""

@@ -18,6 +18,7 @@ from pipeline.archive.format.redaction import Redaction
 from pipeline.archive.reading.capture_at import capture_at
 from pipeline.archive.reading.reader import captures, raw_record, read
 from pipeline.archive.writing.day_file import merge
+from pipeline.archive.writing.originals import Originals
 from pipeline.archive.writing.part_file import ClosedSegment
 from pipeline.model import RenderedPage
 from pipeline.store import Store, open_store
@@ -193,3 +194,17 @@ def test_damage_is_an_error_that_names_the_file(store: Store) -> None:
     closed.index_path.write_bytes(b"example,books)/ 20261130120000 {nonsense\n")
     with pytest.raises(ArchiveError, match=r"\.cdxj: the index is damaged"):
         captures(store, "books", URL)
+
+
+def test_after_the_clock_was_set_back_pages_are_whole_and_what_refers_to_a_later_record_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tomorrow = NOW + timedelta(days=1)
+    archived(store, [exchange(at=tomorrow)], now=tomorrow)
+    find = Originals.find
+    with monkeypatch.context() as before:  # as before this was mended: the first record of this day refers to the next day
+        before.setattr(Originals, "find", lambda self, urls, now: find(self, urls, now + timedelta(days=2)))
+        archived(store, [exchange(at=NOW)], now=NOW + SECOND)
+    archived(store, [exchange(at=NOW + 2 * SECOND)], now=NOW + 3 * SECOND)
+    archived(store, [exchange(at=NOW + 4 * SECOND)], now=NOW + 5 * SECOND)
+    found = [read(store, capture) for capture in captures(store, "books", URL, limit=9)]
+    assert [(page.refers_to, page.body, page.missing) for page in found] == [
+        (None, HTML, ""), (NOW + 2 * SECOND, HTML, ""), (None, HTML, ""), (tomorrow, HTML, "")]

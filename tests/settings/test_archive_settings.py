@@ -28,6 +28,8 @@ def test_the_setting_says_what_is_archived(line: str, what: str | None, tmp_path
 @pytest.mark.parametrize(("line", "why"), [
     ("archive = 3", 'should be true, false, "changed" or a table'), ('archive = "everything"', 'should be true, false, "changed" or a table'),
     ('archive.redact_headers = ["Cookie: x"]', "'Cookie: x' is not the name of a header"), ('archive.redact_params = [""]', "a name is empty"),
+    ('archive.redact_headers = "*"', "'*' is not the name of a value"), ('archive.redact_fields = ["*"]', "'*' is not the name of a value"),
+    ('archive.keep = "99999999d"', "'99999999d' is longer than 100 years"),
     ('archive.what = "new"', "spiders.s.archive.what")])
 def test_a_wrong_value_is_named(line: str, why: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"(?s)spiders\.s\.archive") as raised:

@@ -68,7 +68,8 @@ def test_settings_can_be_pickled_for_a_child(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("secret", "words"), [
-    (Secret("env", "NOT_SET_ANYWHERE"), "NOT_SET_ANYWHERE is not set"), (Secret("file", "/no/such/file"), "cannot be read")])
+    (Secret("env", "NOT_SET_ANYWHERE"), "NOT_SET_ANYWHERE is not set"), (Secret("file", "/no/such/file"), "cannot be read"),
+    (Secret("file", "/dev/zero"), "more than 1,000,000 bytes")])
 def test_a_missing_secret_says_what_to_do(secret: Secret, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         secret.reveal()
@@ -110,6 +111,7 @@ def test_a_database_url_without_a_password_may_be_in_the_file(tmp_path: Path, ur
     ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", untl = 3 }\n', "did you mean 'until'?"),
     ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", skip = ["works"] }\n', "'works' is not a day"),
     ('[spiders.s]\nstart = "http://x/"\nschedule = { when = "0 7 * * *", from = 2026-12-02, until = 2026-12-01 }\n', "before the date in `from`"),
+    ('[ai]\nbase_url = "http://x/v1"\nmodel = "m"\nprice_input = 1e308\n', "ai.price_input: should be at most 1000000"),
     ('[calendars]\nworks = ["2026-02-30"]\n', "2026-02-30 is not a valid date"),
     ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n[spiders.t]\nstart = "http://x/"\nafter = ["s"]\n', "s after t after s"),
     ('[spiders.s]\nstart = "http://x/"\nafter = "t"\n', "no spider named 't'"),

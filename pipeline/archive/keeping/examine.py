@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.archive.keeping.moved_files import moved_files
 from pipeline.archive.keeping.places import FOLDER, is_within_reach, node_of, spider_folders
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
@@ -39,6 +40,10 @@ def examine(store: Store, settings: Settings, *, deep: bool = False) -> Iterator
         key for folder in spider_folders(store) for path in folder.rglob(f"*{WARC}") if (key := f"{FOLDER}/{path.relative_to(folder.parent).as_posix()}") not in known]
     if left:
         yield ArchiveFinding(f"{counted(len(left), 'file')} of the archive without a row in the database, which the housekeeping adds: {_some(left)}")
+    moved = moved_files(store, settings)
+    if moved:
+        yield ArchiveFinding(f"{counted(len(moved), 'file')} of the archive of the node {', '.join(sorted({row.node for row in moved}))}, which is gone, "
+                             "on this disk: the housekeeping takes them over")
     damaged = [path.name for folder in spider_folders(store) for path in folder.rglob("*.damaged")]
     if damaged:
         yield ArchiveFinding(f"{counted(len(damaged), 'file')} with records after a damaged one, kept aside in data_dir/archive: {_some(damaged)}", is_problem=True)

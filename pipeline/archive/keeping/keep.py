@@ -9,6 +9,7 @@ from datetime import datetime
 from pipeline.archive.keeping.deletion import finish_deletions
 from pipeline.archive.keeping.left_files import settle_left_files, settle_left_objects
 from pipeline.archive.keeping.merging import crowded_segments, merge_days, segments_to_merge
+from pipeline.archive.keeping.moved_files import moved_files, take_over
 from pipeline.archive.keeping.places import FOLDER, SEGMENTS, is_within_reach, keeping_lock, node_of, spider_folders
 from pipeline.archive.keeping.retention import ArchiveRules, delete_old, surplus_files
 from pipeline.archive.keeping.segments import SETTLED_S, take_up_segments
@@ -60,7 +61,7 @@ def is_due(store: Store, settings: Settings, options: KeepOptions, *, now: datet
         return True
     known = archive_files.known_keys(store) if folders else set()
     on_disk = (f"{FOLDER}/{found.relative_to(path.parent).as_posix()}" for path in folders for found in path.rglob(f"*{WARC}"))
-    if any(store.files.is_remote or key not in known for key in on_disk):
+    if any(store.files.is_remote or key not in known for key in on_disk) or moved_files(store, settings):
         return True
     if not options.shared:
         return False
@@ -79,6 +80,9 @@ def keep_archive(store: Store, settings: Settings, options: KeepOptions = KeepOp
     added = take_up_segments(store, settings, settled_s=options.settled_s)
     if added:
         kept.done.append(f"added {counted(added, 'segment')} of interrupted processes to the archive")
+    nodes = take_over(store, settings)
+    if nodes:
+        kept.done.append(f"took over the files of the archive that are on this disk and belonged to the node {', '.join(nodes)}, which is gone")
     if not options.shared:
         return kept
     with keeping_lock(store) as is_held:

@@ -216,7 +216,8 @@ def _content(store: Store, capture: Capture, record: StoredRecord, head: ParsedB
     if at is None:
         return head, ""
     url, digest = record.headers.get("warc-refers-to-target-uri", ""), record.headers.get("warc-payload-digest", "")
-    for file in files_of(store, capture.spider, first_day=_day(at), last_day=capture.file.day):
+    last_day = max(capture.file.day, _day(at + _LATE))  # the later one if the clock was set back between them
+    for file in files_of(store, capture.spider, first_day=_day(at), last_day=last_day):
         for original in _in_file(store, file, surt(url)):
             if (original.url, original.digest, original.is_revisit) == (url, digest, False) and original.at == at.replace(microsecond=0):
                 found = _where_it_is(store, original, lambda place: next(_exchange(StoredBytes(store.files, place.file.key), place)))

@@ -57,19 +57,19 @@ class Originals:
                 break
 
     def find(self, urls: Iterable[str], now: datetime) -> dict[str, Original]:
-        """Return the originals of those URLs that have one that is not too old."""
+        """Return the originals of those URLs that have one that is neither too old nor, because the clock was set back, of a later time."""
         if self._database is None:
             return {}
         urls, oldest = set(urls), now - self._max_age
-        found = {url: each for url in urls if (each := self._unwritten.get(url)) is not None and each.at >= oldest}
+        found = {url: each for url in urls if (each := self._unwritten.get(url)) is not None and oldest <= each.at <= now}
         keys = {_key(url): url for url in urls.difference(found)}
         names = list(keys)
         try:
             for start in range(0, len(names), _IN_ONE_STATEMENT):
                 part = names[start:start + _IN_ONE_STATEMENT]
                 marks = ",".join("?" * len(part))
-                rows = self._database.execute(f"SELECT * FROM originals WHERE url IN ({marks}) AND at >= ?",  # noqa: S608  only question marks
-                                              (*part, _micros(oldest)))
+                rows = self._database.execute(f"SELECT * FROM originals WHERE url IN ({marks}) AND at BETWEEN ? AND ?",  # noqa: S608  only question marks
+                                              (*part, _micros(oldest), _micros(now)))
                 for key, digest, record_id, at, etag, last_modified in rows:
                     found[keys[key]] = Original(keys[key], digest, record_id, _EPOCH + timedelta(microseconds=at), etag, last_modified)
         except sqlite3.Error as error:

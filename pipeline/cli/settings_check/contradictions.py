@@ -9,6 +9,9 @@ from pipeline.settings import DigestTable, Settings, SpiderTable
 from pipeline.settings.models.heartbeat import HIDDEN_CLIENTS, HIDDEN_CLIENTS_FIX
 from pipeline.text import shown_url
 
+_DAY_S = 86_400.0
+_SMALL_ARCHIVE = 1_000_000
+
 
 def check(settings: Settings) -> Iterator[Remark]:
     if not settings.spiders:
@@ -19,6 +22,14 @@ def check(settings: Settings) -> Iterator[Remark]:
         yield Remark("demo.port", f"the demo site and the heartbeat cannot both use the port {beat.port}", "choose another port for one of them")
     if beat.hides_clients:
         yield Remark("heartbeat.public_url", HIDDEN_CLIENTS, HIDDEN_CLIENTS_FIX, suspicious=True, depends_on=("heartbeat",))
+    for key, keep in [("archive.keep", settings.archive.keep),
+                      *((f"spiders.{name}.archive.keep", spider.archive.keep) for name, spider in settings.spiders.items() if spider.archive is not None)]:
+        if keep is not None and keep < _DAY_S:
+            yield Remark(key, "archived pages are deleted as soon as their day (UTC) has ended, because files of whole days are kept or deleted",
+                         "write a longer time, such as \"365d\"", suspicious=True)
+    if settings.archive.quota is not None and settings.archive.quota < _SMALL_ARCHIVE:
+        yield Remark("archive.quota", "archived pages are deleted as soon as they are seven days old, because hardly any fit into this size",
+                     "write a larger size, such as \"50GB\"", suspicious=True)
     for name, spider in settings.spiders.items():
         yield from _items(f"spiders.{name}", spider)
     for name, digest in settings.digests.items():

@@ -83,8 +83,10 @@ def _url(key: str, text: str) -> Iterator[Remark]:
 def _password_fix(key: str) -> str:
     if key.startswith("proxies."):
         return "write { url = …, user = …, password = { env = \"NAME\" } }"
-    if key.endswith((".beat", ".unsubscribe", ".settings_url")):
-        return "replace the whole URL by { env = \"NAME\" }" if key.endswith(".beat") else "remove the password"
+    if key.endswith((".beat", ".timestamp_url")):
+        return "replace the whole URL by { env = \"NAME\" }"
+    if key.endswith((".unsubscribe", ".settings_url")):
+        return "remove the password"
     spider = ".".join(key.split(".")[:2])
     return f"remove the password from the URL, and add auth = {{ user = …, password = {{ env = \"NAME\" }} }} to [{spider}]"
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from pydantic_core import PydanticCustomError
 
-from pipeline.settings.fields.scalars import duration_s
+from pipeline.settings.fields.scalars import TOO_LONG, duration_s
 
 LONGEST = timedelta(days=3660)
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
@@ -40,6 +40,8 @@ def _seconds(text: str) -> float:
     try:
         seconds = duration_s(text)
     except PydanticCustomError as error:
+        if error.type == TOO_LONG:
+            return LONGEST.total_seconds() + 1
         raise ValueError(f"{text!r} is neither a duration (\"2h\", \"7d\") nor a time (\"09:00\", \"2026-12-06\", \"2026-12-06 09:00\")") from error
     assert isinstance(seconds, float)
     return min(seconds, LONGEST.total_seconds() + 1)

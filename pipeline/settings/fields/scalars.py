@@ -17,6 +17,10 @@ from pipeline.settings.fields.secret import Secret
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+TOO_LONG = "duration_too_long"
+"""The type of the error for a duration that is one, but too long."""
+_LONGEST_S = 36525 * 86400.0
+"""A longer time before or after now may be none that a computer can name."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -44,7 +48,10 @@ def duration_s(value: object) -> object:
     A number without a unit is rejected, because the unit would be a guess.
     """
     if isinstance(value, str) and value and not _DURATION.sub("", value).strip():
-        return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
+        seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(value))
+        if seconds > _LONGEST_S:
+            raise PydanticCustomError(TOO_LONG, "{found} is longer than 100 years; write a shorter duration, such as \"3650d\"", {"found": repr(value)})
+        return seconds
     if isinstance(value, str) and (match := _LONG_DURATION.fullmatch(value.strip().lower())):
         raise PydanticCustomError("duration", "{found} is not a duration; write {meant}",
                                   {"found": repr(value), "meant": f'"{match[1]}{_LONG_UNITS[match[2]]}"'})

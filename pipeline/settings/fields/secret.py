@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from pipeline.errors import UsageError
 
 SecretKind = Literal["env", "file", "keyring"]
+_MOST_BYTES = 1_000_000
+"""A file with a secret is not larger. A device such as /dev/zero has no end."""
 _FORMS = '{ env = "NAME" }, { file = "path" } or { keyring = "service/account" }'
 
 
@@ -73,7 +76,7 @@ class Secret:
         if self.kind == "keyring":
             return _from_keyring(self.place)
         try:
-            text = self.path.read_text("utf-8")
+            text = _content(self.path).decode()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise UsageError(f"the secret cannot be read from the file {self.path}: {reason}",
@@ -116,6 +119,14 @@ class Secret:
         one = {"type": "string"}
         return {"oneOf": [{"type": "object", "properties": {kind: one} | ({"key": one} if kind == "file" else {}),
                            "required": [kind], "additionalProperties": False} for kind in get_args(SecretKind)]}
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {_MOST_BYTES:,} bytes")
+    return content
 
 
 def _from_keyring(place: str) -> str:

@@ -39,9 +39,9 @@ class AiTable(Table):
     must fit into the context of the model: some servers cut a longer request without saying so."""
     max_output_tokens: int = Field(2000, ge=64, le=100_000)
     """Maximum number of tokens of one answer. Models that think first need more."""
-    price_input: float = Field(0.0, ge=0, allow_inf_nan=False)
+    price_input: float = Field(0.0, ge=0, le=1_000_000, allow_inf_nan=False)
     """Price of a million tokens that are sent, for the cost on the pages and in the metrics."""
-    price_output: float = Field(0.0, ge=0, allow_inf_nan=False)
+    price_output: float = Field(0.0, ge=0, le=1_000_000, allow_inf_nan=False)
     """Price of a million tokens that are received."""
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
     """Currency of the prices: three letters, such as "EUR"."""

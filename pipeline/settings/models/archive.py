@@ -43,7 +43,7 @@ class SpiderArchiveTable(Table):
     def _not_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "" in value:
             raise PydanticCustomError("archive", "a name is empty; write the name of the value that is not to be archived")
-        return value
+        return _no_pattern(value)
 
     @field_validator("redact_headers")
     @classmethod
@@ -51,12 +51,18 @@ class SpiderArchiveTable(Table):
         for name in value:
             if not _HEADER_NAME.fullmatch(name):
                 raise PydanticCustomError("archive", "{found} is not the name of a header; write a name such as \"X-Api-Key\"", {"found": repr(name)})
-        return value
+        return _no_pattern(value)
 
     @model_validator(mode="after")
     def _installed(self) -> SpiderArchiveTable:
         check_extra("warcio", "archive")
         return self
+
+
+def _no_pattern(names: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in names:
+        raise PydanticCustomError("archive", "'*' is not the name of a value, and does not stand for all; write the names one by one")
+    return names
 
 
 def _archive(value: object) -> object:

@@ -192,6 +192,13 @@ def doom(store: Store, ids: Sequence[int], *, now: datetime) -> None:
                 archive_files.c.id.in_(ids[start:start + _CHUNK]), archive_files.c.doomed_at.is_(None)).values(doomed_at=now))
 
 
+def give_to(store: Store, files: Sequence[ArchiveFile], node: str) -> None:
+    """Make files those of another node, unless they have become those of a third one meanwhile. Raises StoreError."""
+    for file in files:
+        with store.write(durable=True) as connection:
+            connection.execute(update(archive_files).where(archive_files.c.id == file.id, archive_files.c.node == file.node).values(node=node))
+
+
 def forget(store: Store, file_id: int) -> None:
     """Delete the row of a file that was marked for deletion and has been deleted. Raises StoreError."""
     with store.write() as connection:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -17,11 +19,13 @@ from pipeline.archive.keeping.merging import CROWDED
 from pipeline.archive.keeping.places import keeping_lock
 from pipeline.archive.keeping.segments import keep_segments
 from pipeline.archive.writing.segment import SegmentWriter
+from pipeline.cli.data_files import restore
 from pipeline.heartbeat.snapshot.build import build_snapshot
 from pipeline.heartbeat.snapshot.spider_status import DueTimes
-from pipeline.settings import load
+from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
 from pipeline.store.files import archive_files
+from pipeline.store.health import nodes
 from pipeline.store.maintenance.backup import back_up
 from pipeline.store.maintenance.restore import restore_backup
 from tests.archive.keeping import torture
@@ -189,6 +193,51 @@ def test_files_of_a_lost_database_get_their_rows_back(store: Store, tmp_path: Pa
     assert pages(store) == Counter("abc")
     assert {(row.key, row.sha256, row.records) for row in rows[:1]} <= {(row.key, row.sha256, row.records) for row in archive_files.files_of(store)}
     assert not files_without_row(store, objects(request, store))
+
+
+@pytest.mark.needs("postgres")
+def test_files_of_a_node_that_is_gone_are_those_of_the_node_on_whose_disk_they_are(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "data", postgres.new_database(migrated))
+    moved_to = {node: _on(node, tmp_path / node) for node in ("old", "new")}
+    keep_segments(store, moved_to["old"], "shop", 1, written(store, "ab", YESTERDAY))
+    with patch.object(store, "owner", "process of old"):
+        nodes.report(store, nodes.NodeReport("old", "1", "1", ("worker",)))
+    assert not is_due(store, moved_to["new"], AT_ONCE, now=NOW), "the node is alive, and has the same folder"
+    nodes.leave(store)
+    with store.write() as connection:
+        connection.exec_driver_sql("DELETE FROM nodes")
+    assert is_due(store, moved_to["new"], AT_ONCE, now=NOW)
+    assert "1 file of the archive of the node old, which is gone, on this disk" in next(examine(store, moved_to["new"])).text
+    done = keep_archive(store, moved_to["new"], AT_ONCE, now=NOW).done
+    assert done[0] == "took over the files of the archive that are on this disk and belonged to the node old, which is gone"
+    assert (pages(store), [row.node for row in archive_files.files_of(store, state="day")]) == (Counter("ab"), ["new"])
+    store.close()
+
+
+def _on(node: str, folder: Path) -> Settings:
+    folder.mkdir()
+    settings_of(folder)
+    file = folder / "settings.toml"
+    file.write_text(f'{file.read_text()}[cluster]\nnode = "{node}"\n')
+    return load(file)
+
+
+@ON_DISK
+def test_a_restore_names_the_files_that_only_the_previous_data_has(store: Store, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    keep_segments(store, settings, "shop", 1, written(store, "a", YESTERDAY))
+    back_up(store, tmp_path / "b.tar", now=NOW, version="1")
+    keep_segments(store, settings, "shop", 2, written(store, "b", YESTERDAY))
+    store.close()
+    (tmp_path / "data").rename(tmp_path / "var")
+    said = list(restore(settings, tmp_path / "b.tar", replace=True, resend=False))
+    command, = (line.partition("`")[2].partition("`")[0] for line in said if "of the web archive are only in the previous data" in line)
+    assert said[2].startswith("1 file of the web archive")
+    subprocess.run(command, shell=True, check=True)
+    restored = open_store(tmp_path / "var")
+    keep_archive(restored, settings, AT_ONCE, now=NOW)
+    assert (pages(restored), files_without_row(restored)) == (Counter("ab"), [])
+    restored.close()
 
 
 def test_files_from_before_an_object_store_are_uploaded(s3: S3Server, tmp_path: Path) -> None:
