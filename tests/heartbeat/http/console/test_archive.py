@@ -14,6 +14,7 @@ from threading import Thread
 from urllib.parse import quote
 
 import pytest
+import requests
 from lxml import html
 from playwright.sync_api import sync_playwright
 from sqlalchemy import insert
@@ -174,6 +175,20 @@ def test_the_days_and_pages_of_an_archive_are_listed_searched_and_saved(browser,
     assert browser.get(f"{browser.base}/archive/books/files/999", timeout=10).status_code == 404
 
 
+def test_no_route_shows_records_without_a_token_or_those_of_another_spider_and_none_changes_anything(browser, archived):
+    other = add_segment(archived.store, [exchange("https://idle.example/", at=NOW, body=b"<p>of another spider")], now=NOW, spider="idle")
+    views = ["", "/compare", "/page", "/dom", "/text", "/picture", "/screenshot", "/content", "/record"]
+    routes = [at(view=view) for view in views] + [f"/archive/books/files/{files_of(archived.store, 'books')[0].id}{part}" for part in ("", "/timestamp")]
+    for route in routes:
+        assert requests.get(browser.base + route, timeout=10).status_code == 403, route
+        for method in ("POST", "PUT", "DELETE"):
+            assert browser.request(method, browser.base + route, timeout=10).status_code == 405, route
+    for route in (f"/archive/books/files/{other.id}", f"/archive/books/files/{other.id}/timestamp", *(at("https://idle.example/", view) for view in views[1:]),
+                  at(view="/page").replace("/books/", "/..%2Fbooks/"), at(view="/page").replace("/books/", "/idle/")):
+        assert browser.get(browser.base + route, timeout=10).status_code == 404, route
+    assert browser.get(f"{browser.base}/archive/idle/files/{other.id}", timeout=10).status_code == 200
+
+
 def test_an_archive_that_cannot_be_read_says_why(browser, archived):
     for path in archived.store.files.root.glob("archive/books/**/*.warc.gz"):
         path.write_bytes(b"damaged" * 100)
@@ -202,14 +217,15 @@ HOSTILE = """<!doctype html><html manifest="{0}/manifest"><head><base href="{0}/
 @pytest.mark.parametrize("run", ["asyncio"], indirect=True)
 def test_nothing_of_a_hostile_archived_page_runs_loads_or_leads_away_in_chromium(start, world):
     with _recorder() as (origin, requested):
-        body = HOSTILE.format(origin).encode()
-        add_segment(world.store, [exchange("/terms", at=NOW, body=body, rendered=RenderedPage(body, b""))], now=NOW)
         port = start(source=world, actions=world.actions, access=AccessPolicy(world.token)).address[1]
+        to_others, to_own = (HOSTILE.format(target).encode() for target in (origin, f"http://127.0.0.1:{port}/archive/idle"))  # the cookie would be sent to the latter
+        add_segment(world.store, [exchange("/terms", at=NOW, body=to_others, rendered=RenderedPage(to_own, b""))], now=NOW)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium-headless-shell") or shutil.which("chromium"), args=["--no-sandbox"] if os.getuid() == 0 else [])
             page = browser.new_page()
             elsewhere = []
-            page.context.on("response", lambda response: elsewhere.append(response.url) if not response.url.startswith(f"http://127.0.0.1:{port}/") else None)
+            page.context.on("response", lambda response: elsewhere.append(response.url)
+                            if not response.url.startswith(f"http://127.0.0.1:{port}/") or "/archive/idle" in response.url else None)
             page.goto(f"http://127.0.0.1:{port}/?token={world.token.reveal()}")
             for view, frames in (("", 2), ("/page", 0)):  # in their frames on the page, and opened by themselves
                 page.goto(f"http://127.0.0.1:{port}{at(view=view)}")
@@ -260,9 +276,8 @@ def _recorder():
 
 
 def test_the_api_lists_and_returns_archived_pages(port, archived):
-    import requests
-    def get(path, **query):
-        return requests.get(f"http://127.0.0.1:{port}/api/v1/spiders/books/archive{path}", params=query, headers={"Authorization": f"Bearer {archived.token.reveal()}"}, timeout=10)
+    def get(path, spider="books", **query):
+        return requests.get(f"http://127.0.0.1:{port}/api/v1/spiders/{spider}/archive{path}", params=query, headers={"Authorization": f"Bearer {archived.token.reveal()}"}, timeout=10)
     files = get("", limit=3).json()
     assert [each["day"] for each in files["items"]] == [f"{NOW - days * DAY:%Y-%m-%d}" for days in range(3)]
     assert [each["state"] for each in get("", after=files["next"]).json()["items"]] == ["day"]
@@ -278,3 +293,5 @@ def test_the_api_lists_and_returns_archived_pages(port, archived):
     assert get("/page", url="https://www.books.example/never").status_code == 404
     assert get("/captures", url=URL, after="WzFd").json()["type"].endswith("invalid-parameter")
     assert html.fromstring(get("/content", url="https://www.books.example/app", part="dom").content).text_content().startswith("built by")
+    add_segment(archived.store, [exchange("/terms", at=NOW)], now=NOW, spider="former")
+    assert [get("/captures", spider, url=URL).status_code for spider in ("former", "never")] == [200, 404], "a spider that is gone, with its runs, still has its archive"

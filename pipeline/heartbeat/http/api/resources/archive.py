@@ -111,10 +111,8 @@ def routes() -> list[Route]:
 
 
 def list_files(call: Call) -> Page[File]:
-    from pipeline.store.files.archive_files import files_of  # noqa: PLC0415  with the other modules of the archive
-    check_known_spider(call)
     position = position_in(call.query.after, str, int)
-    found = sorted(files_of(call.context.store, call.name), key=_place, reverse=True)
+    found = sorted(_files(call), key=_place, reverse=True)
     return page_of([file for file in found if position is None or _place(file) < position][:call.query.limit + 1], call.query.limit, _file, _place)
 
 
@@ -147,7 +145,7 @@ async def get_content(call: Call) -> web.StreamResponse:
 
 async def _read(call: Call, read: Any) -> Any:
     """Return what `read` returns for the operations on the archive, the store, and the URL as the archive has it, in a thread that may wait for the object store."""
-    await in_request_thread(check_known_spider, call)
+    await in_request_thread(_files, call)
     if not is_installed():
         raise ApiProblem("unavailable", "the archive needs the extra `archive`: pip install 'crawl-to-inbox[archive]'")
 
@@ -155,6 +153,15 @@ async def _read(call: Call, read: Any) -> Any:
         from pipeline.heartbeat.http.operations import archive  # noqa: PLC0415  it needs the extra
         return read(archive, call.context.store.quick, archive.archived_url(call.context.settings, call.name, call.query.url))
     return await in_file_thread(perform)
+
+
+def _files(call: Call) -> list[ArchiveFile]:
+    """Return the files of a spider. It may be gone from the settings and from the list of runs. Raises ApiProblem if nothing of it is known."""
+    from pipeline.store.files.archive_files import files_of  # noqa: PLC0415  with the other modules of the archive
+    found = files_of(call.context.store, call.name)
+    if not found:
+        check_known_spider(call)
+    return found
 
 
 def _moment(text: str) -> datetime:
