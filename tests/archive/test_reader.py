@@ -16,6 +16,7 @@ from pipeline.archive.errors import ArchiveError, RecordError
 from pipeline.archive.format.members import records_of
 from pipeline.archive.format.redaction import Redaction
 from pipeline.archive.reading.capture_at import capture_at
+from pipeline.archive.reading.instants import instant_of
 from pipeline.archive.reading.reader import captures, raw_record, read
 from pipeline.archive.writing.day_file import merge
 from pipeline.archive.writing.originals import Originals
@@ -67,15 +68,35 @@ def test_a_page_is_found_as_it_was_at_each_time(store: Store) -> None:
         archived(store, [exchange(at=at, body=body)], [exchange("/other", at=at)], now=at)
     to_day_file(store, "2026-11-30")
     to_day_file(store, "2026-12-02")
-    second = [at.replace(microsecond=0) for at in days]
-    assert [capture.at for capture in captures(store, "books", URL, limit=9)] == second[::-1]
-    assert [capture.at for capture in captures(store, "books", URL, before=second[2], limit=1)] == [second[1]]
-    assert [capture.at for capture in captures(store, "books", URL, after=second[2], limit=1)] == [second[3]]
-    assert captures(store, "books", URL, before=second[0]) == captures(store, "books", URL, after=second[4]) == captures(store, "films", URL) == []
+    assert [capture.at for capture in captures(store, "books", URL, limit=9)] == days[::-1]
+    assert [capture.at for capture in captures(store, "books", URL, before=days[2], limit=1)] == [days[1]]
+    assert [capture.at for capture in captures(store, "books", URL, after=days[2], limit=1)] == [days[3]]
+    assert captures(store, "books", URL, before=days[0]) == captures(store, "books", URL, after=days[4]) == captures(store, "films", URL) == []
     pages = [read(store, capture) for capture in captures(store, "books", URL, limit=9)]
     assert [(page.body, page.at, page.refers_to, page.status, page.missing) for page in pages] == [
         (b"three", days[4], None, 200, ""), (b"two", days[3], days[2], 200, ""), (b"two", days[2], None, 200, ""),
         (b"one", days[1], days[0], 200, ""), (b"one", days[0], None, 200, "")]
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_records_of_one_second_are_in_the_order_of_their_times(store: Store, is_merged: bool) -> None:
+    times = [NOW.replace(microsecond=number) for number in (5, 20_000, 999_999)]
+    for at, body in ((times[2], b"third"), (times[0], b"first"), (times[1], b"first")):  # the segment of a later record may be the first one
+        archived(store, [exchange(at=at, body=body)], now=NOW)
+    if is_merged:
+        to_day_file(store, "2026-11-30")
+        keys = [line.split(b'"url"')[0] for line in (store.data_dir / "archive/books/2026-11-30.cdxj").read_bytes().splitlines()]
+        assert keys == [b'example,books)/ 20261130120000 {"microsecond": "%06d", ' % at.microsecond for at in times]
+    assert [capture.at for capture in captures(store, "books", URL, limit=9)] == times[::-1]
+    assert [capture.at for capture in captures(store, "books", URL, before=times[2], limit=1)] == [times[1]]
+    second = capture_at(store, "books", URL, times[1])
+    assert second is not None
+    assert (second.chosen.at, second.previous and second.previous.at, second.following and second.following.at) == (times[1], times[0], times[2])
+    page = read(store, second.chosen)
+    assert (page.body, page.refers_to) == (b"first", times[0])
+    asked = capture_at(store, "books", URL, instant_of("2026-11-30 12:00:00", UTC))
+    assert asked is not None
+    assert asked.chosen.at == times[2], "a second without fractions means its end"
 
 
 @pytest.mark.parametrize("last", [datetime.max, datetime(9999, 12, 31)])

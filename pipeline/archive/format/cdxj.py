@@ -1,7 +1,10 @@
 """The index of an archive file: CDXJ lines as pywb and the tools for WACZ read them.
 
-    com,example)/ 20261130115700 {"url": "https://example.com/", "mime": "text/html", "status": "200", "digest": "sha256:…",
-    "length": "812", "offset": "403", "filename": "2026-11-30.warc.gz"}
+    com,example)/ 20261130115700 {"microsecond": "012345", "url": "https://example.com/", "mime": "text/html", "status": "200",
+    "digest": "sha256:…", "length": "812", "offset": "403", "filename": "2026-11-30.warc.gz"}
+
+The time of the format has whole seconds. `microsecond` is a field of our own, which other tools ignore: the rest of the record's time. It comes
+first and has six digits, so that the sorted lines of a key are in the order of time.
 """
 
 from __future__ import annotations
@@ -39,10 +42,10 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of an index with the place of its record. timestamp: 14 digits, in UTC."""
+    """A line of an index with the place of its record. at: without fractions of seconds if another program wrote the line."""
 
     key: str
-    timestamp: str
+    at: datetime
     url: str
     mime: str
     status: int | None
@@ -59,13 +62,14 @@ class Entry:
 
 def line(of: Line, offset: int, length: int, filename: str) -> bytes:
     """Return a line of an index, with its line end."""
-    fields = {"url": of.url, "mime": of.mime}
+    at = of.at.astimezone(UTC)
+    fields = {"microsecond": f"{at:%f}", "url": of.url, "mime": of.mime}
     if of.status is not None:
         fields["status"] = str(of.status)
     fields |= {"digest": of.digest, "length": str(length), "offset": str(offset), "filename": filename}
     if of.method.upper() != "GET":
         fields["method"] = of.method.upper()
-    return f"{surt(of.url)} {of.at.astimezone(UTC):%Y%m%d%H%M%S} {json.dumps(fields)}\n".encode()
+    return f"{surt(of.url)} {at:%Y%m%d%H%M%S} {json.dumps(fields)}\n".encode()
 
 
 def moved(of: bytes, offset: int, filename: str) -> bytes:
@@ -82,7 +86,8 @@ def parse(of: bytes) -> Entry:
         key, timestamp, text = of.decode().split(" ", 2)
         fields = json.loads(text)
         status = fields.get("status")
-        return Entry(key, timestamp, fields["url"], fields.get("mime", ""), int(status) if status else None, fields.get("digest", ""),
+        at = datetime.strptime(f"{timestamp}+0000", "%Y%m%d%H%M%S%z").replace(microsecond=int(fields.get("microsecond", 0)))
+        return Entry(key, at, fields["url"], fields.get("mime", ""), int(status) if status else None, fields.get("digest", ""),
                      int(fields["length"]), int(fields["offset"]), fields["filename"], fields.get("method", "GET"))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a line of an index: {of[:100]!r}") from error

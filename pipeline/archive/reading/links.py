@@ -28,4 +28,4 @@ def path_of_both(spider: str, url: str, at: datetime, run_id: int) -> str:
 
 
 def _stamp(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")  # without fractions, it would mean the end of the second

@@ -44,8 +44,7 @@ def pages_with(store: Store, spider: str, part: str, *, limit: int) -> FoundPage
             return FoundPages(_newest(found, limit), file.day)
         left -= file.index_bytes
         for entry in _entries(store, file, part):
-            at = datetime.strptime(f"{entry.timestamp}+0000", "%Y%m%d%H%M%S%z")
-            found[entry.url] = max(at, found.get(entry.url, at))
+            found[entry.url] = max(entry.at, found.get(entry.url, entry.at))
         if len(found) >= limit:
             return FoundPages(_newest(found, limit), file.day)
     return FoundPages(_newest(found, limit), "")

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Capture:
-    """A line of an index: one archived response. at: without fractions of seconds. status: None if no response was archived, only what a
+    """A line of an index: one archived response. status: None if no response was archived, only what a
     browser made of it. content_type: without parameters; "" for a revisit, whose content is that of an earlier capture.
     """
 
@@ -148,7 +148,7 @@ def _in_file(store: Store, file: ArchiveFile, key: str) -> list[Capture]:
         return [capture for each in replaced for capture in _in_file(store, each, key)]
     except ValueError as error:
         raise ArchiveError(f"the index is damaged: {error}", where=file.index_key) from error
-    return [Capture(file.spider, entry.url, datetime.strptime(f"{entry.timestamp}+0000", "%Y%m%d%H%M%S%z"), entry.status,
+    return [Capture(file.spider, entry.url, entry.at, entry.status,
                     "" if entry.is_revisit else entry.mime, entry.digest, entry.is_revisit, entry.method, file, entry.offset, entry.length)
             for entry in entries]
 
@@ -219,7 +219,7 @@ def _content(store: Store, capture: Capture, record: StoredRecord, head: ParsedB
     last_day = max(capture.file.day, _day(at + _LATE))  # the later one if the clock was set back between them
     for file in files_of(store, capture.spider, first_day=_day(at), last_day=last_day):
         for original in _in_file(store, file, surt(url)):
-            if (original.url, original.digest, original.is_revisit) == (url, digest, False) and original.at == at.replace(microsecond=0):
+            if (original.url, original.digest, original.is_revisit) == (url, digest, False) and original.at in (at, at.replace(microsecond=0)):
                 found = _where_it_is(store, original, lambda place: next(_exchange(StoredBytes(store.files, place.file.key), place)))
                 is_http = found.headers.get("content-type", "").startswith("application/http")
                 return (parse(found.block) if is_http else ParsedBlock(b"", (), found.block)), ""

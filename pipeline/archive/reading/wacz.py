@@ -214,8 +214,7 @@ def _pages(lines: Iterator[bytes]) -> Iterator[bytes]:
         if b'"text/html"' in line:
             entry = cdxj.parse(line)
             if entry.mime == "text/html" and entry.status in (200, None) and not entry.url.startswith("urn:"):
-                at = datetime.strptime(f"{entry.timestamp}+0000", "%Y%m%d%H%M%S%z")
-                page = {"id": entry.digest.rpartition(":")[2][:32], "url": entry.url, "ts": at.isoformat().replace("+00:00", "Z")}
+                page = {"id": entry.digest.rpartition(":")[2][:32], "url": entry.url, "ts": f"{entry.at:%Y-%m-%dT%H:%M:%SZ}"}
                 yield json.dumps(page).encode() + b"\n"
 
 

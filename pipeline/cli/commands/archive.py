@@ -70,11 +70,11 @@ def _list_page(store: Store, settings: Settings, spider: str, part: str, *, limi
     from pipeline.archive.reading.reader import captures
     found = captures(store, spider, archived_url(settings, spider, part), limit=limit) if "://" in part else []
     if found:
-        rows = [{"at": each.at.isoformat(), "url": each.url, "status": each.status, "type": each.content_type, "digest": each.digest, "unchanged": each.is_revisit} for each in found]
+        rows = [{"at": each.at.isoformat(timespec="microseconds"), "url": each.url, "status": each.status, "type": each.content_type, "digest": each.digest, "unchanged": each.is_revisit} for each in found]
         lines = [f"{_time(each.at, settings.zone)}  {each.status or '-':<3}  {'unchanged' if each.is_revisit else each.content_type:<10}  {each.digest}" for each in found]
     else:
         pages = pages_with(store, spider, part, limit=limit)
-        rows = [{"url": url, "last": at.isoformat()} for url, at in pages.urls]
+        rows = [{"url": url, "last": at.isoformat(timespec="microseconds")} for url, at in pages.urls]
         lines = [f"{_time(at, settings.zone)}  {_safe(url)}" for url, at in pages.urls]
         if pages.searched_to:
             click.echo(f"only the files since {pages.searched_to} were searched; --limit shows more", err=True)

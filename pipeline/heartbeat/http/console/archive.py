@@ -90,15 +90,12 @@ class ArchiveViews:
                                      url=partial(path_of, wanted.spider))
 
     async def _start_of_run(self, request: web.Request, wanted: _Wanted) -> datetime | None:
-        """Return the time just before the run that the query names began. None if the run is no longer stored.
-
-        The index has times without fractions of a second, and the first page of a run is often fetched in the second in which the run begins.
-        """
+        """Return the time just before the run that the query names began. None if the run is no longer stored."""
         number = number_in(request.query.get("before_run", ""))
         run = await in_request_thread(runs.get_run, self._actions.store, number) if number is not None else None
         if run is None or run.spider != wanted.spider:
             return None
-        return (run.started_at or run.created_at).replace(microsecond=0) - timedelta(microseconds=1)
+        return (run.started_at or run.created_at) - timedelta(microseconds=1)
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         return _frame(await self._from_page(request, lambda archive, page: archive.html_of(page, self._actions.mask)), "text/html")
