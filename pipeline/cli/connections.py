@@ -69,7 +69,7 @@ def _ask_model(settings: Settings) -> str:
 
 def _get_timestamp(settings: Settings) -> None:
     """Raise FetchError if the timestamp server gives no valid token. It is asked for one of a random number."""
-    from pipeline.archive.keeping.timestamping import ask_server
+    from pipeline.archive.housekeeping.timestamping import ask_server
     ask_server(settings, secrets.token_hex(32))
 
 

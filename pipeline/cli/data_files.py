@@ -92,15 +92,15 @@ def prune(settings: Settings) -> str:
 
 def _prune_archive(store: Store, settings: Settings, *, now: datetime, by_age: bool) -> list[str]:
     """Delete the files of the archive that [archive] does not keep. Return what was done, in sentences. Raises StoreError."""
-    from pipeline.archive.keeping.keep import delete_surplus_files
-    from pipeline.archive.keeping.places import keeping_lock
+    from pipeline.archive.housekeeping.housekeeping import delete_surplus_files
+    from pipeline.archive.housekeeping.places import housekeeping_lock
     if not (settings.data_dir / "archive").exists() and not files_of(store):
         return []
-    with keeping_lock(store) as is_held:
+    with housekeeping_lock(store) as is_held:
         if not is_held:
             return ["the files of the archive are being merged or deleted by another process, which applies [archive] keep, too"]
-        kept = delete_surplus_files(store, settings, now=now, by_age=by_age)
-    return [*kept.done, *kept.problems]
+        report = delete_surplus_files(store, settings, now=now, by_age=by_age)
+    return [*report.done, *report.problems]
 
 
 def _prune_browsers(data_dir: Path) -> int:

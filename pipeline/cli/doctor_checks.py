@@ -280,7 +280,7 @@ def _store(store: Store, now: datetime) -> Iterator[Finding]:
 
 def _archive(settings: Settings, *, deep: bool) -> Iterator[Finding]:
     """Check the files of the archive, if there are any."""
-    from pipeline.archive.keeping.examine import examine as examine_archive
+    from pipeline.archive.housekeeping.examine import examine as examine_archive
     try:
         store = open_store_of(settings, migrate=False)
     except PipelineError:  # the check of the database reports this

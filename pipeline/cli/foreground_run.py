@@ -66,7 +66,7 @@ async def run_now(store: Store, settings: Settings, names: Sequence[str], *, sho
         try:
             ended = list(await asyncio.gather(*(_one(store, settings, runner, run) for run in claimed)))
             await asyncio.to_thread(_delete_surplus_files, store, settings, show)
-            await asyncio.to_thread(_keep_archive, store, settings, show)
+            await asyncio.to_thread(_archive_housekeeping, store, settings, show)
             return ended
         finally:
             watching.cancel()
@@ -87,25 +87,25 @@ def _delete_surplus_files(store: Store, settings: Settings, show: TextIO) -> Non
         show.write(f"downloaded files that exceed the limits could not be deleted: {error}\n")
 
 
-def _keep_archive(store: Store, settings: Settings, show: TextIO) -> None:
+def _archive_housekeeping(store: Store, settings: Settings, show: TextIO) -> None:
     """Merge the archived pages of ended days, and delete what is too old, as a service does. An error is shown, but the runs' outcomes remain."""
     if not (settings.data_dir / "archive").exists():
         return
-    from pipeline.archive.keeping.keep import (  # imported here, because no run needs it
-        KeepOptions,
+    from pipeline.archive.housekeeping.housekeeping import (  # imported here, because no run needs it
+        HousekeepingOptions,
+        do_housekeeping,
         is_due,
-        keep_archive,
     )
     try:
         now = datetime.now(UTC)
-        options = KeepOptions(by_age=not ClockTrust(store).doubt(now))
+        options = HousekeepingOptions(by_age=not ClockTrust(store).doubt(now))
         if not is_due(store, settings, options, now=now):
             return
-        kept = keep_archive(store, settings, options, now=now)
+        report = do_housekeeping(store, settings, options, now=now)
     except (PipelineError, OSError) as error:
         show.write(f"the files of the archive could not be kept in order: {error}\n")
         return
-    for text in (*kept.done, *(f"warning: {problem}" for problem in kept.problems)):
+    for text in (*report.done, *(f"warning: {problem}" for problem in report.problems)):
         show.write(f"archive: {text}\n")
 
 

@@ -27,9 +27,9 @@ from pipeline.heartbeat.notify.monitors import MonitorNotifier
 from pipeline.heartbeat.token import load_or_create_token
 from pipeline.model import Run
 from pipeline.service.alerts import AlertSender
-from pipeline.service.archive_keeping import EVERY_S as ARCHIVE_EVERY_S
-from pipeline.service.archive_keeping import FIRST_S as ARCHIVE_FIRST_S
-from pipeline.service.archive_keeping import ArchiveKeeping
+from pipeline.service.archive_housekeeping import EVERY_S as ARCHIVE_EVERY_S
+from pipeline.service.archive_housekeeping import FIRST_S as ARCHIVE_FIRST_S
+from pipeline.service.archive_housekeeping import ArchiveHousekeeping
 from pipeline.service.digests import RETRY_S as DIGEST_RETRY_S
 from pipeline.service.digests import DigestBuilder
 from pipeline.service.due_slots import DueSlots
@@ -153,7 +153,7 @@ class Service:
         alone = SCHEDULER in roles and (options.once or not store.shared)
         self._leadership = Leadership(LeaderLock(store) if SCHEDULER in roles and not alone else None, self._leader_changed, alone=alone)
         self._housekeeping = Housekeeping(state, self._is_leader)
-        self._archive_keeping = ArchiveKeeping(state, self._is_leader, self._housekeeping.by_age)
+        self._archive_housekeeping = ArchiveHousekeeping(state, self._is_leader, self._housekeeping.by_age)
         self._item_indexing = ItemIndexing(state, lambda: bool(self._runner.performing))
         self._digests = DigestBuilder(state, self._runner, self._wake_outbox, lambda: self._worker.builds_digests)
         self._outbox = OutboxRole(state, self._housekeeping, self._rebuild_digests) if OUTBOX in roles else None
@@ -298,7 +298,7 @@ class Service:
         self._scheduler.add_jobs(self._scheduling)
         every(CHECK_SETTINGS_S, "settings file", self._reloader.check)
         every(WATCH_EVERY_S, "version of the database", self._schema.look)
-        every(ARCHIVE_EVERY_S, "archive of pages", self._archive_keeping.keep, first_s=ARCHIVE_FIRST_S)  # on each node: it has files of its own
+        every(ARCHIVE_EVERY_S, "archive of pages", self._archive_housekeeping.run, first_s=ARCHIVE_FIRST_S)  # on each node: it has files of its own
         if self._options.show_progress:
             every(PROGRESS_EVERY_S, "progress", self._supervisor.log_progress)
         if self._node is not None:

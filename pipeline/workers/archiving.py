@@ -25,8 +25,8 @@ def archiving_of(store: Store, settings: Settings, run: Run) -> Archiving | None
     if table is None or run.reason == DRY_RUN:
         return None
     def add_files(closed: Sequence[ClosedSegment]) -> None:
-        from pipeline.archive.keeping.segments import keep_segments  # noqa: PLC0415  only runs that archive need it
-        keep_segments(store, settings, run.spider, run.id, closed)
+        from pipeline.archive.housekeeping.segments import store_segments  # noqa: PLC0415  only runs that archive need it
+        store_segments(store, settings, run.spider, run.id, closed)
 
     return Archiving(table, store.data_dir / "archive" / run.spider / "segments", secret_values(settings), _max_age(settings, table),
                      settings.pipeline.keep_free, add_files)

@@ -48,7 +48,7 @@ Processes that render digests have twice this value.
 """
 
 if TYPE_CHECKING:
-    from pipeline.archive.keeping.keep import KeepOptions
+    from pipeline.archive.housekeeping.housekeeping import HousekeepingOptions
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
 
     pipe: the connection to the parent process. The further arguments depend on `work`. "run": a Run, and the sockets to the
     follower processes. "follow": a Run, and the socket to the leader process. "member": a Run, and a Member of it. "digest": a DigestClaim, the owner of the claim,
-    and the argument `less` of _build_digest. "archive": KeepOptions. "page": the name of a spider, a module of
+    and the argument `less` of _build_digest. "archive": HousekeepingOptions. "page": the name of a spider, a module of
     pipeline.workers.pages, the options of its perform(), and the file for the result. "preview": the name of a digest, and the folder for its mails. "check": the arguments of check_code.
     "text": the file for the result, the name of a module, and the arguments of its perform().
     """
@@ -128,7 +128,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
             _send_result(pipe, partial(_preview_digest, store, settings, *arguments))
         elif work == "archive":
             _lower_priority(2 * NICE)
-            _send_result(pipe, partial(_keep_archive, store, settings, arguments[0], stop))
+            _send_result(pipe, partial(_archive_housekeeping, store, settings, arguments[0], stop))
         else:
             _lower_priority(2 * NICE)
             _send_result(pipe, partial(_build_digest, store, settings, *arguments))
@@ -188,11 +188,11 @@ def _preview_digest(store: Store, settings: Settings, name: str, folder: str) ->
     return said
 
 
-def _keep_archive(store: Store, settings: Settings, options: KeepOptions, stop: StopRequest) -> list[str]:
+def _archive_housekeeping(store: Store, settings: Settings, options: HousekeepingOptions, stop: StopRequest) -> list[str]:
     """Merge, timestamp and delete files of the archive; return what was done."""
-    from pipeline.archive.keeping.keep import keep_archive  # noqa: PLC0415  crawls do not need this module
-    from pipeline.workers.archive_keeping import sent  # noqa: PLC0415  crawls do not need this module
-    return sent(keep_archive(store, settings, options, now=datetime.now(UTC), go_on=lambda: not stop))
+    from pipeline.archive.housekeeping.housekeeping import do_housekeeping  # noqa: PLC0415  crawls do not need this module
+    from pipeline.workers.archive_housekeeping import sent  # noqa: PLC0415  crawls do not need this module
+    return sent(do_housekeeping(store, settings, options, now=datetime.now(UTC), go_on=lambda: not stop))
 
 
 def _build_digest(store: Store, settings: Settings, claim: DigestClaim, owner: str, less: tuple[int, str]) -> None:

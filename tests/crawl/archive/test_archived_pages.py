@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive.keeping.segments import take_up_segments
+from pipeline.archive.housekeeping.segments import recover_segments
 from pipeline.archive.writing import writer_process
 from pipeline.crawl.archiving import Archiving
 from pipeline.crawl.frontier import archive_writer
@@ -213,7 +213,7 @@ def test_a_long_run_is_archived_by_a_process_of_its_own_or_if_that_is_killed_by_
     site.pages = {f"/{number}": page for number in range(1, 20)}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/1"\nrobots = false\nconcurrency = 1\narchive = "{what}"\n{RULES}')
     run = crawls.perform()
-    take_up_segments(crawls.store, crawls.settings, settled_s=0)
+    recover_segments(crawls.store, crawls.settings, settled_s=0)
     expected = {f"/{number}" for number in range(1, 20)} | ({"/20"} if what == "all" else set())
     assert {path for _, path, _ in pages(crawls.store.data_dir, site.url)} == expected
     assert run.progress.archived_pages == len(expected)

@@ -26,7 +26,7 @@ from pathlib import Path
 from sqlalchemy import select
 from warcio.archiveiterator import ArchiveIterator
 
-from pipeline.archive.keeping.segments import take_up_segments
+from pipeline.archive.housekeeping.segments import recover_segments
 from pipeline.model import Outcome, Run
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
@@ -113,7 +113,7 @@ class Crawl:
                     asyncio.run(self._run(store, settings, kill_after=self._dice.randint(0, 8 if time_of_round else PAGES)))
                 ended = asyncio.run(self._run(store, settings))
                 assert ended.outcome is Outcome.SUCCEEDED, ended
-                take_up_segments(store, settings, settled_s=0)
+                recover_segments(store, settings, settled_s=0)
                 self._check(store)
                 self.site.change()
 

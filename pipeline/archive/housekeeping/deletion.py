@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.archive.keeping.places import is_within_reach, node_of
+from pipeline.archive.housekeeping.places import is_within_reach, node_of
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files

@@ -16,7 +16,7 @@ from pipeline.store.files.file_store import INDEX, WARC
 
 FOLDER = "archive"
 SEGMENTS = "segments"
-LOCK = "keeping.lock"
+LOCK = "housekeeping.lock"
 _ADVISORY_LOCK = 0x61726368
 """The number of the advisory lock of PostgreSQL: "arch"."""
 
@@ -50,7 +50,7 @@ def spider_folders(store: Store) -> list[Path]:
 
 
 @contextmanager
-def keeping_lock(store: Store) -> Iterator[bool]:
+def housekeeping_lock(store: Store) -> Iterator[bool]:
     """Hold the lock of the process that merges and deletes files. Yield False if another process has it.
 
     The files in data_dir are protected by a lock on a file; those in an object store, by a lock in the database that its services share.

@@ -1,6 +1,6 @@
 """Kills the end of a run and the housekeeping of the archive before each of their lines, and lets the next process go on.
 
-`python -m tests.torture archive/keeping` kills at every line, with the files on the disk and then in an object store; the suite kills at a sample.
+`python -m tests.torture archive/housekeeping` kills at every line, with the files on the disk and then in an object store; the suite kills at a sample.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from types import FrameType
 from typing import Any, NoReturn, TextIO
 from unittest.mock import patch
 
-from pipeline.archive.keeping import merging
-from pipeline.archive.keeping.keep import KeepOptions, is_due, keep_archive
-from pipeline.archive.keeping.segments import keep_segments
+from pipeline.archive.housekeeping import merging
+from pipeline.archive.housekeeping.housekeeping import HousekeepingOptions, do_housekeeping, is_due
+from pipeline.archive.housekeeping.segments import store_segments
 from pipeline.store import Store, open_store
 from pipeline.store.files import archive_files
 from pipeline.store.files.object_storage import ObjectStorage
-from tests.archive.keeping.archived import (
+from tests.archive.housekeeping.archived import (
     NOW,
     YESTERDAY,
     files_without_row,
@@ -36,16 +36,16 @@ from tests.archive.keeping.archived import (
     settings_of,
     written,
 )
-from tests.archive.keeping.conftest import object_storage
+from tests.archive.housekeeping.conftest import object_storage
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
-CUT = ("pipeline/archive/keeping/", "pipeline/archive/writing/day_file.py", "pipeline/archive/writing/repair.py", "pipeline/archive/writing/part_file.py",
+CUT = ("pipeline/archive/housekeeping/", "pipeline/archive/writing/day_file.py", "pipeline/archive/writing/repair.py", "pipeline/archive/writing/part_file.py",
        "pipeline/store/files/archive_files.py", "pipeline/store/files/local_files.py", "pipeline/store/files/object_files.py",
        "pipeline/store/files/object_upload.py", "pipeline/store/files/object_cache.py")
 """The modules before whose lines the process is killed."""
 CROWDED = 3
 """How many segments of today are merged."""
-AT_ONCE = KeepOptions(settled_s=0)
+AT_ONCE = HousekeepingOptions(settled_s=0)
 KILLED, ENDED = 9, 0
 Line = tuple[str, int, int]
 """A file, a line of it, and how often the line was reached before."""
@@ -54,24 +54,24 @@ Line = tuple[str, int, int]
 def prepare(folder: Path, storage: ObjectStorage | None = None) -> None:
     """Make a store with a file that is too old, a merged day, and everything that can be left of killed runs."""
     store, settings = open_store(folder / "data", storage=storage), settings_of(folder, 'keep = "9d"')
-    keep_segments(store, settings, "shop", 1, written(store, "o", NOW - timedelta(days=20)))
-    keep_segments(store, settings, "shop", 2, written(store, "a", YESTERDAY))
-    keep_archive(store, settings, AT_ONCE, now=NOW - timedelta(days=8))  # merges the old day only
-    keep_archive(store, settings, AT_ONCE, now=NOW)
-    keep_segments(store, settings, "shop", 3, written(store, "b", YESTERDAY))
+    store_segments(store, settings, "shop", 1, written(store, "o", NOW - timedelta(days=20)))
+    store_segments(store, settings, "shop", 2, written(store, "a", YESTERDAY))
+    do_housekeeping(store, settings, AT_ONCE, now=NOW - timedelta(days=8))  # merges the old day only
+    do_housekeeping(store, settings, AT_ONCE, now=NOW)
+    store_segments(store, settings, "shop", 3, written(store, "b", YESTERDAY))
     written(store, "c", YESTERDAY)
     written(store, "d", YESTERDAY, closed=False)
-    keep_segments(store, settings, "shop", 4, written(store, "o", NOW - timedelta(days=19)))
+    store_segments(store, settings, "shop", 4, written(store, "o", NOW - timedelta(days=19)))
     for name in "ghi":
-        keep_segments(store, settings, "shop", 5, written(store, name, NOW))
+        store_segments(store, settings, "shop", 5, written(store, name, NOW))
     store.close()
 
 
 def act(store: Store, folder: Path) -> None:
     """What is killed: the end of a run, and the housekeeping."""
     settings = settings_of(folder, 'keep = "9d"')
-    keep_segments(store, settings, "shop", 5, written(store, "e", YESTERDAY) + written(store, "f", NOW))
-    keep_archive(store, settings, AT_ONCE, now=NOW)
+    store_segments(store, settings, "shop", 5, written(store, "e", YESTERDAY) + written(store, "f", NOW))
+    do_housekeeping(store, settings, AT_ONCE, now=NOW)
 
 
 def prove(folder: Path, storage: ObjectStorage | None = None, objects: Callable[[], Sequence[str]] = tuple, *, before: str = "") -> None:
@@ -81,7 +81,7 @@ def prove(folder: Path, storage: ObjectStorage | None = None, objects: Callable[
         readable = pages(store)
         assert not [name for name, count in readable.items() if count > 1 and name != "o"], f"doubled before the next process: {readable}"
         assert set(before) <= set(readable), f"lost until the next process: {readable}"
-        kept = keep_archive(store, settings, AT_ONCE, now=NOW)
+        kept = do_housekeeping(store, settings, AT_ONCE, now=NOW)
         assert not kept.problems
         found = pages(store)
         assert found - Counter("ef") == Counter("abcdghi"), found

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.archive.keeping.keep import KeepOptions, Kept
+from pipeline.archive.housekeeping.housekeeping import HousekeepingOptions, HousekeepingReport
 from pipeline.errors import SpiderError
 from pipeline.settings import Settings
 from pipeline.workers.page_task import last_error, watch
@@ -22,7 +22,7 @@ MEMORY_BYTES = 2**29
 _PROBLEM = "problem: "
 
 
-async def keep_in_child(settings: Settings, options: KeepOptions, *, is_stopped: Callable[[], bool]) -> Kept:
+async def run_in_child(settings: Settings, options: HousekeepingOptions, *, is_stopped: Callable[[], bool]) -> HousekeepingReport:
     """Perform the housekeeping in a child process, and return what it did. It may be killed at any moment.
 
     The forkserver must be running. Raises the error that the child reported, SpiderError if it ends unexpectedly or exceeds a limit.
@@ -45,12 +45,12 @@ async def keep_in_child(settings: Settings, options: KeepOptions, *, is_stopped:
     return received(child.remarks)
 
 
-def sent(kept: Kept) -> list[str]:
+def sent(report: HousekeepingReport) -> list[str]:
     """Return what a child sends to its parent."""
-    return [*kept.done, *(f"{_PROBLEM}{problem}" for problem in kept.problems)]
+    return [*report.done, *(f"{_PROBLEM}{problem}" for problem in report.problems)]
 
 
-def received(remarks: list[str]) -> Kept:
+def received(remarks: list[str]) -> HousekeepingReport:
     """Return what a child has sent."""
-    return Kept([text for text in remarks if not text.startswith(_PROBLEM)],
-                [text.removeprefix(_PROBLEM) for text in remarks if text.startswith(_PROBLEM)])
+    return HousekeepingReport([text for text in remarks if not text.startswith(_PROBLEM)],
+                              [text.removeprefix(_PROBLEM) for text in remarks if text.startswith(_PROBLEM)])

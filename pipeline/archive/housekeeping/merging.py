@@ -1,7 +1,7 @@
 """Merges the segments of days that have ended into one file a day and spider, and many segments of today into one.
 
-A spider that runs each minute has 1,440 segments a day: a lookup would read as many indexes. The merged file is written, renamed and uploaded; then its row replaces those of the segments in one transaction; then the segments are deleted.
-Killed in between, either the segments still have their rows and are merged again, or their rows are marked and their files are deleted.
+A spider that runs each minute has 1,440 segments a day: a lookup would read as many indexes. The merged file is written, renamed and uploaded;
+then its row replaces those of the segments in one transaction; then the segments are deleted. Killed in between, either the segments still have their rows and are merged again, or their rows are marked and their files are deleted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from pipeline.archive.keeping.deletion import finish_deletions
-from pipeline.archive.keeping.places import FOLDER, SEGMENTS, index_of, is_within_reach, key_of, node_of
-from pipeline.archive.keeping.segments import upload
+from pipeline.archive.housekeeping.deletion import finish_deletions
+from pipeline.archive.housekeeping.places import FOLDER, SEGMENTS, index_of, is_within_reach, key_of, node_of
+from pipeline.archive.housekeeping.segments import upload
 from pipeline.errors import DiskFullError, PipelineError, StoreError
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -116,7 +116,7 @@ def _merge(store: Store, settings: Settings, rows: Sequence[ArchiveFile], now: d
     except BaseException:
         _remove(target)
         raise
-    # From here on, the file stays whatever is raised: the row may have been committed nevertheless. left_files.py finds a file without a row.
+    # From here on, the file stays whatever is raised: the row may have been committed nevertheless. orphaned_files.py finds a file without a row.
     archive_files.replace_by_day(store, rows, new, now=now)
     if store.files.is_remote:
         _remove(target)

@@ -64,7 +64,7 @@ def files_without_row(store: Store, objects: Sequence[str] = ()) -> list[str]:
     rows = archive_files.files_of(store)
     known = {key for row in rows for key in (row.key, row.index_key, *([token_key(row.key)] if row.timestamp_key else []))}
     on_disk = [path.relative_to(store.data_dir).as_posix() for path in (store.data_dir / "archive").rglob("*") if path.is_file()]
-    local = [key for key in on_disk if not key.endswith("keeping.lock") and "originals.sqlite3" not in key]
+    local = [key for key in on_disk if not key.endswith("housekeeping.lock") and "originals.sqlite3" not in key]
     return sorted(key for key in (*(local if not store.files.is_remote else [key for key in local if key.endswith(".warc.gz")]), *objects) if key not in known)
 
 

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.archive.keeping.moved_files import moved_files
-from pipeline.archive.keeping.places import FOLDER, is_within_reach, node_of, spider_folders
+from pipeline.archive.housekeeping.moved_files import moved_files
+from pipeline.archive.housekeeping.places import FOLDER, is_within_reach, node_of, spider_folders
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.store import Store

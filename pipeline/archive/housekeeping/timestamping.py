@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.archive.keeping.places import is_within_reach, node_of
+from pipeline.archive.housekeeping.places import is_within_reach, node_of
 from pipeline.errors import FetchError, PipelineError
 from pipeline.settings import Secret, Settings
 from pipeline.store import Store

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.archive.keeping.coverage import is_covered
-from pipeline.archive.keeping.places import FOLDER, SEGMENTS, index_of, key_of, node_of, spider_folders
+from pipeline.archive.housekeeping.coverage import is_covered
+from pipeline.archive.housekeeping.places import FOLDER, SEGMENTS, index_of, key_of, node_of, spider_folders
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -32,7 +32,7 @@ SETTLED_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-def keep_segments(store: Store, settings: Settings, spider: str, run_id: int | None, closed: Sequence[ClosedSegment]) -> None:
+def store_segments(store: Store, settings: Settings, spider: str, run_id: int | None, closed: Sequence[ClosedSegment]) -> None:
     """Store the closed segments of a run that ends: upload them, if there is an object store, and add their rows.
 
     What fails is done again by the housekeeping, because the files stay on the disk. Raises the first PipelineError or OSError, after trying all.
@@ -85,8 +85,8 @@ def move_to_object_store(store: Store, *paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def take_up_segments(store: Store, settings: Settings, *, settled_s: float = SETTLED_S) -> int:
-    """Repair the parts, and add the rows, that killed processes of this node have left. Return how many segments were added.
+def recover_segments(store: Store, settings: Settings, *, settled_s: float = SETTLED_S) -> int:
+    """Repair the parts that killed processes of this node have left, and add the missing rows. Return how many segments were added.
 
     settled_s: how long ago a segment must have been changed; 0 at a time at which no run can be ending. What fails is logged.
     """

@@ -1,4 +1,4 @@
-"""Merged files without a row: of a merge that was killed, or of a database that was restored from an older backup.
+"""Resolves files without a row: of a merge that was killed, or of a database that was restored from an older backup.
 
 A file whose records are all in files with rows is deleted. Any other gets a row, so that no record is lost.
 """
@@ -10,10 +10,18 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from pipeline.archive.keeping.coverage import is_covered
-from pipeline.archive.keeping.places import FOLDER, SEGMENTS, index_of, is_within_reach, key_of, node_of, spider_folders
-from pipeline.archive.keeping.retention import LONGEST_REFERENCE
-from pipeline.archive.keeping.segments import move_to_object_store
+from pipeline.archive.housekeeping.coverage import is_covered
+from pipeline.archive.housekeeping.places import (
+    FOLDER,
+    SEGMENTS,
+    index_of,
+    is_within_reach,
+    key_of,
+    node_of,
+    spider_folders,
+)
+from pipeline.archive.housekeeping.retention import LONGEST_REFERENCE
+from pipeline.archive.housekeeping.segments import move_to_object_store
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.store import Store
@@ -26,13 +34,13 @@ from pipeline.store.files.prefix_owner import owns_files
 _DAY_FILE = re.compile(rf"{FOLDER}/([^/]+)/(\d{{4}}-\d\d-\d\d)(?:-(\d+))?{re.escape(WARC)}")
 _SEGMENT_FILE = re.compile(rf"{FOLDER}/([^/]+)/(?:{SEGMENTS}/)?(\d{{4}}-\d\d-\d\d)-\d{{6}}-[^/]*{re.escape(WARC)}")
 OBJECT_AGE = timedelta(days=1)
-"""The age from which an object without a row is taken to be left: the process that has uploaded it adds its row within seconds."""
+"""The age from which an object without a row is taken to be orphaned: the process that has uploaded it adds its row within seconds."""
 
 _log = logging.getLogger(__name__)
 
 
-def settle_left_files(store: Store, settings: Settings) -> list[str]:
-    """Settle the files on this node's disk. Return what could not be done, in sentences. The caller holds the lock."""
+def resolve_orphaned_files(store: Store, settings: Settings) -> list[str]:
+    """Add or delete the files on this node's disk that have no row. Return what could not be done, in sentences. The caller holds the lock."""
     problems = []
     for folder in spider_folders(store):
         for path in folder.glob(f"*{PART}"):
@@ -49,7 +57,7 @@ def settle_left_files(store: Store, settings: Settings) -> list[str]:
                 elif key in known:  # the merge was killed after its row, or the file is from before there was an object store
                     move_to_object_store(store, path, *(store.files.path(other) for other in (index_of(key), token_key(key))))
                 else:
-                    _settle(store, settings, key)
+                    _resolve(store, settings, key)
             except (PipelineError, OSError) as error:
                 problems.append(f"{key} has no row in the database, and could not be read: {error}")
         for path in folder.glob(f"*{INDEX}"):
@@ -58,28 +66,28 @@ def settle_left_files(store: Store, settings: Settings) -> list[str]:
     return problems
 
 
-def settle_left_objects(store: Store, settings: Settings, now: datetime) -> list[str]:
-    """Settle the files in the object store, as `settle_left_files` does on the disk. This lists all objects of the archive. Raises StoreError."""
+def resolve_orphaned_objects(store: Store, settings: Settings, now: datetime) -> list[str]:
+    """Do the same as `resolve_orphaned_files` in the object store. This lists all objects of the archive. Raises StoreError."""
     if not store.files.is_remote:
         return []
     known = archive_files.known_keys(store)
-    left = [found.key for found in store.files.list(f"{FOLDER}/") if found.key.endswith(WARC) and found.key not in known and now - found.modified_at > OBJECT_AGE]
-    if not left:
+    orphaned = [found.key for found in store.files.list(f"{FOLDER}/") if found.key.endswith(WARC) and found.key not in known and now - found.modified_at > OBJECT_AGE]
+    if not orphaned:
         return []
     with store.read() as connection:
         own = schema_version.database_id(connection)
     if not owns_files(store.files, own):
-        return [f"another database uses the same [pipeline] storage, so that {len(left)} files of the archive without a row are left as they are"]
+        return [f"another database uses the same [pipeline] storage, so that {len(orphaned)} files of the archive without a row are left as they are"]
     problems = []
-    for key in left:
+    for key in orphaned:
         try:
-            _settle(store, settings, key)
+            _resolve(store, settings, key)
         except (PipelineError, OSError) as error:
             problems.append(f"{key} has no row in the database, and could not be read: {error}")
     return problems
 
 
-def _settle(store: Store, settings: Settings, key: str) -> None:
+def _resolve(store: Store, settings: Settings, key: str) -> None:
     """Delete a file whose records are all in files with rows; add the row of any other. Raises PipelineError, OSError."""
     from pipeline.archive.writing.repair import describe  # noqa: PLC0415  loads warcio, which only few calls need
     named = _DAY_FILE.fullmatch(key) or _SEGMENT_FILE.fullmatch(key)

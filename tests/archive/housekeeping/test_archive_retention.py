@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.archive.keeping.retention import ArchiveRules, surplus_files
+from pipeline.archive.housekeeping.retention import ArchiveRules, surplus_files
 from pipeline.store.files.archive_files import ArchiveFile
 
 NOW = datetime(2026, 12, 31, 10, tzinfo=UTC)
