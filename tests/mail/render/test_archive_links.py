@@ -25,7 +25,7 @@ def test_each_change_links_to_its_archived_page_and_to_the_one_before(store, sit
     assert [(text, urlsplit(url).path, parse_qs(urlsplit(url).query)["url"]) for text, url in links_of(mail)] == [("Archived page", "/archive/books", [page.url])] * 2
     changed = site.run({"a": {"price": 3}}, exchanges=[page])
     mail, = mails(store, settings, slot="second")
-    query = {"url": [page.url], "at": [f"{changed.started_at:%Y-%m-%dT%H:%M:%S}Z"], "before_run": [str(changed.id)]}
+    query = {"url": [page.url], "at": [f"{changed.started_at:%Y-%m-%dT%H:%M:%S.%f}Z"], "before_run": [str(changed.id)]}
     assert [(text, urlsplit(url).path, parse_qs(urlsplit(url).query)) for text, url in links_of(mail)] == [
         ("Archived pages before and after", "/archive/books/compare", query)] * 2, "the item that is gone was last on the same page"
 
