@@ -24,7 +24,7 @@ from tests.archive.exchanges import HTML, NOW, exchange, segment, warcio_check, 
 TOKEN = st.text("abcXYZ09-_.!~", min_size=1, max_size=12).map(str.encode)
 VALUE = st.binary(max_size=40).map(lambda value: re.sub(rb"[\r\n\0]", b"", value).strip(b" \t"))
 """Any bytes that a header line can contain, also those that are no UTF-8. @ and = are in the tests of the redaction."""
-LINES = st.lists(st.tuples(TOKEN.map(lambda name: b"X" + name), VALUE.map(lambda value: value.replace(b"@", b""))), max_size=8).map(tuple)
+LINES = st.lists(st.tuples(TOKEN.map(lambda name: b"X" + name), VALUE.map(lambda value: value.replace(b"@", b"").strip(b" \t"))), max_size=8).map(tuple)
 
 
 def stored(*exchanges: Exchange, redaction: Redaction | None = None) -> list:
