@@ -199,7 +199,7 @@ def test_files_of_a_lost_database_get_their_rows_back(store: Store, tmp_path: Pa
 def test_files_of_a_node_that_is_gone_are_those_of_the_node_on_whose_disk_they_are(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
     store = open_store(tmp_path / "data", postgres.new_database(migrated))
     moved_to = {node: _on(node, tmp_path / node) for node in ("old", "new")}
-    keep_segments(store, moved_to["old"], "shop", 1, written(store, "ab", YESTERDAY))
+    store_segments(store, moved_to["old"], "shop", 1, written(store, "ab", YESTERDAY))
     with patch.object(store, "owner", "process of old"):
         nodes.report(store, nodes.NodeReport("old", "1", "1", ("worker",)))
     assert not is_due(store, moved_to["new"], AT_ONCE, now=NOW), "the node is alive, and has the same folder"
@@ -208,7 +208,7 @@ def test_files_of_a_node_that_is_gone_are_those_of_the_node_on_whose_disk_they_a
         connection.exec_driver_sql("DELETE FROM nodes")
     assert is_due(store, moved_to["new"], AT_ONCE, now=NOW)
     assert "1 file of the archive of the node old, which is gone, on this disk" in next(examine(store, moved_to["new"])).text
-    done = keep_archive(store, moved_to["new"], AT_ONCE, now=NOW).done
+    done = do_housekeeping(store, moved_to["new"], AT_ONCE, now=NOW).done
     assert done[0] == "took over the files of the archive that are on this disk and belonged to the node old, which is gone"
     assert (pages(store), [row.node for row in archive_files.files_of(store, state="day")]) == (Counter("ab"), ["new"])
     store.close()
@@ -225,9 +225,9 @@ def _on(node: str, folder: Path) -> Settings:
 @ON_DISK
 def test_a_restore_names_the_files_that_only_the_previous_data_has(store: Store, tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
-    keep_segments(store, settings, "shop", 1, written(store, "a", YESTERDAY))
+    store_segments(store, settings, "shop", 1, written(store, "a", YESTERDAY))
     back_up(store, tmp_path / "b.tar", now=NOW, version="1")
-    keep_segments(store, settings, "shop", 2, written(store, "b", YESTERDAY))
+    store_segments(store, settings, "shop", 2, written(store, "b", YESTERDAY))
     store.close()
     (tmp_path / "data").rename(tmp_path / "var")
     said = list(restore(settings, tmp_path / "b.tar", replace=True, resend=False))
@@ -235,7 +235,7 @@ def test_a_restore_names_the_files_that_only_the_previous_data_has(store: Store,
     assert said[2].startswith("1 file of the web archive")
     subprocess.run(command, shell=True, check=True)
     restored = open_store(tmp_path / "var")
-    keep_archive(restored, settings, AT_ONCE, now=NOW)
+    do_housekeeping(restored, settings, AT_ONCE, now=NOW)
     assert (pages(restored), files_without_row(restored)) == (Counter("ab"), [])
     restored.close()
 
