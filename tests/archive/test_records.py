@@ -166,7 +166,7 @@ def test_pages_are_archived_in_full_without_the_list_of_archived_pages(tmp_path:
     else:
         cache.write_bytes(random.Random(1).randbytes(8192) if damage == "no database" else cache.read_bytes()[:5000])
     for _ in range(2):
-        closed = segment(tmp_path, [exchange(after_s=1)])
+        closed = segment(tmp_path, [exchange(after_s=1)], now=NOW + timedelta(seconds=2))
         assert kinds(closed.path)[0][0] in {"response", "revisit"}
     assert kinds(closed.path) == [("revisit", "identical-payload-digest")]  # the file was made anew
 
