@@ -1,11 +1,18 @@
 """Compile each template and each SQL statement once in a process of tests, and not again for each store and each renderer.
 
 Tests open thousands of stores and renderers, where a service opens one: a quarter of the CPU time of the tests of mails and crawls
-would be spent on compiling the same texts. The compiled forms are those that Jinja2 and SQLAlchemy make and run themselves.
+would be spent on compiling the same texts. The compiled forms are those that Jinja2 and SQLAlchemy make and run themselves. Compiled
+templates are kept in files, as Python's bytecode is, for the hundreds of services and digests that start with none.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,24 +22,51 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from pipeline.store.database import migrate
 
+FOLDER = Path(sys.prefix, "jinja-compile-cache")
+PROGRAM = str(Path(__file__).parents[1] / "pipeline") + os.sep
+
 
 class _Templates(BytecodeCache):
-    """Compiled templates, by all that the compiler depends on."""
+    """Compiled templates, by all that the compiler depends on, in memory and in files."""
 
     def __init__(self) -> None:
         self._code: dict[tuple[object, ...], Any] = {}
+        self._is_kept = threading.local()
+        FOLDER.mkdir(exist_ok=True)
+
+    def get_bucket(self, environment: jinja2.Environment, name: str, filename: str | None, source: str) -> Bucket:
+        self._is_kept.own = filename is not None and filename.startswith(PROGRAM)  # the templates of a test are used once
+        return super().get_bucket(environment, name, filename, source)
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        bucket.code = self._code.get(self._key(bucket))
+        key = self._key(bucket)
+        bucket.code = self._code.get(key)
+        bucket.is_kept = self._is_kept.own  # type: ignore[attr-defined]
+        if bucket.code is None and self._is_kept.own:
+            with contextlib.suppress(OSError), self._file(key).open("rb") as file:
+                bucket.load_bytecode(file)  # compares the versions of Python and Jinja2, and the source
+                self._code[key] = bucket.code
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        self._code[self._key(bucket)] = bucket.code
+        key = self._key(bucket)
+        self._code[key] = bucket.code
+        if not bucket.is_kept:  # type: ignore[attr-defined]
+            return
+        target = self._file(key)
+        fresh = target.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        with contextlib.suppress(OSError), fresh.open("wb") as file:  # such as a test's limit on open files, or on the size of files
+            bucket.write_bytecode(file)
+            fresh.replace(target)
+
+    @staticmethod
+    def _file(key: tuple[object, ...]) -> Path:
+        return FOLDER / hashlib.sha256(repr(key).encode()).hexdigest()
 
     @staticmethod
     def _key(bucket: Bucket) -> tuple[object, ...]:
         environment = bucket.environment
         return (bucket.key, bucket.checksum, type(environment), environment.autoescape if isinstance(environment.autoescape, bool) else "",
-                environment.trim_blocks, environment.lstrip_blocks, frozenset(environment.filters), frozenset(environment.tests))
+                environment.trim_blocks, environment.lstrip_blocks, tuple(sorted(environment.filters)), tuple(sorted(environment.tests)))
 
 
 def compile_once() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from pipeline.cli.commands.nodes import worker
 from pipeline.cli.commands.serve import serve
 from pipeline.settings import Settings, load
+from tests.servers.commands import ForkedProcess, command_server
 from tests.servers.pages import PageSite
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
@@ -126,7 +126,7 @@ def test_the_commands_run_with_the_settings_of_the_manifests(
         postgres: Postgres, s3: S3Server, site: PageSite, program: Program) -> None:
     site.pages = {"/": "<article><h2>one</h2></article>"}
     url = postgres.new_database()
-    started: list[tuple[int, subprocess.Popen[bytes]]] = []
+    started: list[tuple[int, ForkedProcess]] = []
     for name, value in (SECRETS | {"database": url}).items():
         (program.folder / name).write_text(value)
     for name, arguments in commands().items():
@@ -140,9 +140,8 @@ def test_the_commands_run_with_the_settings_of_the_manifests(
             text = text.replace(old, new)
         (program.folder / name).mkdir()
         (program.folder / name / "settings.toml").write_text(text)
-        with (program.folder / f"{name}.log").open("wb") as log:
-            started.append((port, subprocess.Popen([sys.executable, "-m", "pipeline", *arguments], cwd=program.folder / name,
-                                                   env=program.variables(), stdout=log, stderr=log)))
+        with (program.folder / f"{name}.log").open("wb") as log, Path(os.devnull).open("rb") as nothing:
+            started.append((port, ForkedProcess(command_server(), arguments, program.folder / name, program.variables(), (nothing, log, log))))
     try:
         for port, process in started:
             eventually(lambda port=port: get(port, "/readyz") == "ok\n", within_s=60)  # type: ignore[misc]

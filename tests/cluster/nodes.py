@@ -1,4 +1,7 @@
-"""Nodes of a cluster: real processes of the program with their own data folder, and own namespaces where possible."""
+"""Nodes of a cluster: real processes of the program with their own data folder, and own namespaces where possible.
+
+Without namespaces the program is a fork of the process that has loaded it (see tests/servers/commands.py), except in `make torture`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 
 from pipeline.heartbeat.client import HeartbeatClient
 from tests.cluster import namespaces
+from tests.servers.commands import ForkedProcess, command_server
 
 LIBFAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 REPOSITORY = Path(__file__).parents[2]
@@ -25,7 +29,7 @@ def faketime() -> str | None:
 
 
 class Node:
-    """One node: an agent that starts and signals its processes (agent.py), and the program.
+    """One node: an agent that starts and signals its processes (agent.py) where the program is no fork, and the program.
 
     private: whether it has namespaces of its own. command: what it runs, for example ("serve",).
     """
@@ -44,6 +48,10 @@ class Node:
         self._environment = environment
         self._pid: int | None = None
         self._log_start = 0
+        self._forked: ForkedProcess | None = None
+        self._agent: subprocess.Popen[str] | None = None
+        if not private and "TEST_NEW_PROCESSES" not in os.environ:
+            return
         enter = ["unshare", "--net", "--pid", "--uts", "--fork", "--kill-child=SIGKILL", "--mount", "--mount-proc",
                  "sh", "-c", f'hostname {self.name} && exec "$@"', "sh"] if private else []
         self._agent = subprocess.Popen([*enter, sys.executable, "-m", "tests.cluster.agent"], cwd=REPOSITORY, text=True,
@@ -53,6 +61,7 @@ class Node:
             namespaces.connect(number, self._agent.pid)
 
     def _ask(self, **question: Any) -> Any:
+        assert self._agent is not None
         assert self._agent.stdin is not None
         assert self._agent.stdout is not None
         self._agent.stdin.write(json.dumps(question) + "\n")
@@ -72,6 +81,11 @@ class Node:
         if self.clock_s:
             environment |= {"LD_PRELOAD": faketime() or "", "FAKETIME": f"{self.clock_s:+d}s", "DONT_FAKE_MONOTONIC": "1"}
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
+        if self._agent is None:
+            with self.log_file.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+                self._forked = ForkedProcess(command_server(), list(self.command), self.folder, environment, (nothing, log, log), new_session=True)
+            self._pid = self._forked.pid
+            return
         self._pid = self._ask(do="start", command=[sys.executable, "-m", "pipeline", *self.command], folder=str(self.folder),
                               environment=environment, log=str(self.log_file))
 
@@ -85,6 +99,8 @@ class Node:
 
     def code(self) -> int | None:
         """The exit code of the program; None while it runs, and 0 if it was never started."""
+        if self._agent is None:
+            return self._forked.poll() if self._forked is not None else 0
         return self._ask(do="code", pid=self._pid) if self._pid is not None else 0
 
     @property
@@ -93,21 +109,23 @@ class Node:
 
     def signal(self, number: signal.Signals, pid: int | None = None) -> None:
         """Send a signal to one process, by default to the program's main process."""
-        self._ask(do="signal", pid=pid or self._pid, number=number)
+        if self._forked is not None and pid is None:
+            self._forked.send_signal(number)
+        else:
+            self._ask(do="signal", pid=pid or self._pid, number=number)
 
     def signal_all(self, number: signal.Signals) -> None:
         """Send a signal to every process of the node at once, as a power cut or a suspended machine would."""
         if self.private:
             self._ask(do="signal all", number=number)
         else:
-            for pid in (self._pid, *self.children()):
-                self.signal(number, pid)
+            self.signal(number)
 
     def children(self) -> list[int]:
         """The processes of the node other than the main process."""
-        found = {int(pid): command for pid, command in self._ask(do="processes").items() if int(pid) != self._pid}
         if not self.private:
             return []
+        found = {int(pid): command for pid, command in self._ask(do="processes").items() if int(pid) != self._pid}
         return sorted(found)
 
     def wait(self, within_s: float = 60.0) -> int:
@@ -140,14 +158,14 @@ class Node:
     def status(self) -> dict[str, Any]:
         def ask() -> str:
             return HeartbeatClient("127.0.0.1", self.port).ask("status", timeout_s=10)
-        answer = namespaces.inside_network_of(self._agent.pid, ask) if self.private else ask()
+        answer = namespaces.inside_network_of(self._agent.pid, ask) if self.private and self._agent is not None else ask()
         found: dict[str, Any] = json.loads(answer) if answer.startswith("{") else {"health": answer, "reasons": []}
         return found
 
     def close(self) -> None:
-        if self._agent.poll() is None:
-            if not self.private and self.runs:
-                self.signal(signal.SIGKILL)
+        if not self.private and self.runs:
+            self.signal(signal.SIGKILL)
+        if self._agent is not None and self._agent.poll() is None:
             assert self._agent.stdin is not None
             self._agent.stdin.close()
             self._agent.wait(20)

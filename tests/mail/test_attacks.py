@@ -29,8 +29,8 @@ ATTACKS = {
     "a formula behind a blank": "\t@SUM(1+1)*cmd|' /C calc'!A0",
     "a script": '"><script>alert(1)</script><img src=x onerror=alert(1)><a href="javascript:alert(1)">x</a>',
     "a style": "</style></div></td></tr></table><style>*{display:none}</style><link rel=stylesheet href=//evil.test/x.css>",
-    "a megabyte": "lorem ipsum " * 90_000,
-    "a megabyte without a blank": "x" * 1_000_000,
+    "300 kB": "lorem ipsum " * 25_000,  # more than any limit on texts: MAX_COMPARED, HTML_LIMIT, a cell of a table
+    "300 kB without a blank": "x" * 300_000,
     "bidi characters": "invoice\u202efdp.exe\u2066\u2069\u200f",
     "control characters": "a\x00b\x1b[31mc\x07\x08\x9b2Jd\x7f",
     "template syntax": "{{ 7 * 7 }}{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}${7*7}#{7*7}",

@@ -362,32 +362,32 @@ def test_names_and_types_of_downloads_cannot_break_their_mime_part(store, site, 
 
 def test_thousands_of_changes_are_attached_whole_shown_in_part_and_never_held_in_memory(store, site, settings_from) -> None:
     settings = settings_from(digest='attach = ["csv"]')
-    site.run({f"https://books.test/{n}": {"title": f"Book {n}", "text": "x" * 1000, "n": n} for n in range(5000)})
+    site.run({f"https://books.test/{n}": {"title": f"Book {n}", "text": "x" * 1000, "n": n} for n in range(2000)})
     claim = claimed(store, settings)
     tracemalloc.start()
     result = build(store, settings, claim, owner="me", now=NOW)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 20_000_000
+    assert peak < 7_000_000  # as for any number of changes; the texts of these are 2 MB
     mail = mail_of(store, result)
-    assert mail["Subject"].startswith("5,000 new: Book 0, Book 1, Book 2, …")
+    assert mail["Subject"].startswith("2,000 new: Book 0, Book 1, Book 2, …")
     html = text_of(mail, "html")
     assert len(html.encode()) < 100_000
     assert "more, all in the attached morning-2026-11-22.csv" in html
     assert re.search(r"\* Book 0\s+https://\S+\s+  text: x+… · n: 0\s", text_of(mail))  # one of many: its fields on one line
     found = attachments_of(store, result)["csv"]
-    assert len(found.splitlines()) == 5001
+    assert len(found.splitlines()) == 2001
 
 
 def test_html_stays_under_the_clip_limit_whatever_the_items_hold(store, site, settings_from) -> None:
     settings = settings_from()
     fat = {f"field {n}": "&<>\"" * 100 for n in range(12)}
-    site.run({str(n): fat for n in range(100)})
+    site.run({str(n): fat for n in range(40)})
     built(store, settings)
-    site.run({str(n): {name: value[::-1] for name, value in fat.items()} for n in range(100)})
+    site.run({str(n): {name: value[::-1] for name, value in fat.items()} for n in range(40)})
     mail = mail_of(store, built(store, settings, slot="s2"))
     assert len(text_of(mail, "html").encode()) < 100_000
-    assert "100 changed" in mail["Subject"]
+    assert "40 changed" in mail["Subject"]
 
 
 def test_the_mail_uses_only_html_features_that_were_examined(store, site, settings_from) -> None:

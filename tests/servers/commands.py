@@ -197,11 +197,13 @@ class _Server:
 
 def main() -> None:
     """Load the program, serve, and in each forked process run the command as `python -m pipeline` does."""
+    gc.disable()
     for name in LOADED:
         importlib.import_module(name)
     importlib.import_module("tests.servers.warm_up").warm_up()  # here, as the client does not need what it imports
     gc.collect()
     gc.freeze()  # memory that the garbage collector does not touch stays shared
+    gc.enable()
     asked = _Server(socket.socket(fileno=int(sys.argv[1]))).next_command()
     if asked is None:
         return

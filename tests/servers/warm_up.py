@@ -1,6 +1,6 @@
 """Compile in the process that forks commands what each of them would compile again: SQL statements, expressions, models of the API.
 
-Two runs of a spider in this process compile what every run needs. They leave no thread and no file behind.
+Two runs of a spider and a digest in this process compile what every run and every mail needs. They leave no thread and no file behind.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.heartbeat.http.api.resources import all_routes
+from pipeline.mail.digests.build import build
 from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
+from pipeline.store.mail import digests
 from pipeline.store.runs import runs
 from pipeline.workers.crawl_run import CrawlRun
 from pipeline.workers.stop_request import StopRequest
@@ -29,6 +31,9 @@ start = "{url}/"
 items.each = "li"
 items.key = ["name"]
 items.fields.name = "b"
+[digests.d]
+spiders = ["s"]
+to = ["me@example.com"]
 """
 
 
@@ -41,6 +46,10 @@ def warm_up() -> None:
         store = open_store(Path(name, "data"))
         for number in range(2):
             _run(store, load(file), f"slot {number}")
+        now = datetime.now(UTC)
+        claim = digests.claim(store, "d", ["s"], "slot", owner=store.owner, now=now)
+        assert claim is not None
+        build(store, load(file), claim, owner=store.owner, now=now)
         store.close()
     assert threading.enumerate() == [threading.main_thread()], "a process that forks must have one thread"
 

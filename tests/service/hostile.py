@@ -180,14 +180,14 @@ class Clock:
         fresh.replace(self._file)
 
 
-def marked(mark: str) -> set[tuple[int, str]]:
-    """Every process with `mark` in its environment, whoever its parent is now: its id and when it began."""
+def processes_in(folder: Path) -> set[tuple[int, str]]:
+    """Every process whose working directory is this folder, whoever its parent is now: its id and when it began."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError, IndexError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if fields[0] not in "ZX" and mark.encode() in (entry / "environ").read_bytes():
+                if fields[0] not in "ZX" and (entry / "cwd").samefile(folder):
                     found.add((int(entry.name), fields[19]))
     return found
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.model import Outcome
 from pipeline.store.runs import runs
+from tests.servers.commands import ForkedProcess, command_server
 from tests.servers.pages import PageSite
 from tests.servers.program import Program, eventually
 
@@ -39,6 +40,24 @@ def started(program: Program, *arguments: str) -> subprocess.Popen[str]:
                             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+class Forked:
+    """A command in a group of its own, forked from a process that has loaded the program: for moments after the start."""
+
+    def __init__(self, program: Program, *arguments: str) -> None:
+        self._output = program.folder / "output"
+        with self._output.open("wb") as output, Path(os.devnull).open("rb") as nothing:
+            self._process = ForkedProcess(command_server(), list(arguments), program.folder, program.variables(), (nothing, output, output), new_session=True)
+        self.pid = self._process.pid
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        self._process.wait(timeout)
+        return self._output.read_text("utf-8"), ""
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+
 def children(pid: int) -> list[int]:
     """Of a process, as soon as it has some."""
     try:
@@ -56,7 +75,7 @@ def test_a_signal_to_the_whole_group_stops_a_run_and_kills_none(
         program: Program, endless: PageSite, number: int, processes: int, moment: str) -> None:
     program.write(SPIDER.format(url=endless.url).replace("max_pages", f"processes = {processes}\nmax_pages"))
     store = program.open_store()
-    process = started(program, "run", "s")
+    process = Forked(program, "run", "s") if moment in ("the run", "a page") else started(program, "run", "s")
     wanted = {"its first process": lambda: runs.history(store) and children(process.pid),
               "the forkserver": lambda: runs.history(store) and len(children(process.pid)) > 1,
               "the run": lambda: any(run.running for run in runs.history(store)), "a page": endless.paths}[moment]
@@ -73,7 +92,7 @@ def test_a_signal_to_the_whole_group_stops_a_run_and_kills_none(
 def test_a_signal_to_the_whole_group_of_a_service_kills_none(program: Program, endless: PageSite, number: int) -> None:
     program.write(SPIDER.format(url=endless.url).replace("[spiders.s.items]", 'schedule = "every 1s"\n[spiders.s.items]', 1))
     store = program.open_store()
-    process = started(program, "serve")
+    process = started(program, "serve") if number == signal.SIGTERM else Forked(program, "serve")
     eventually(lambda: any(run.running for run in runs.history(store)), within_s=20)
     os.killpg(process.pid, number)
     out, _ = process.communicate(timeout=30)
@@ -91,7 +110,7 @@ def test_after_a_kill_the_next_run_begins_at_once(program: Program, endless: Pag
     process.kill()  # and nobody waits for it: its id stays taken
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     endless.pages = {"/": "<p>1</p>", **{f"/{n}": "<p>2</p>" for n in range(500)}}
-    again = started(program, "run", "s")
+    again = Forked(program, "run", "s")
     eventually(lambda: runs.history(store)[0].reason == "resume" and runs.history(store)[0].running, within_s=20)
     assert [run.outcome for run in runs.history(store)[1:]] == [Outcome.ABANDONED]
     os.killpg(again.pid, signal.SIGINT)

@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 import traceback
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ from tests.servers.ports import free_port
 from tests.servers.program import Program, eventually
 from tests.servers.smtp import SmtpServer
 from tests.service.full_disk import MOMENTS, fill_at
-from tests.service.hostile import ChangingSite, Clock, Disk, mail_faults, marked, soon
+from tests.service.hostile import ChangingSite, Clock, Disk, mail_faults, processes_in, soon
 from tests.service.proof import TOLD_BY, Excuses, Told, prove
 
 SETTINGS = """
@@ -165,9 +164,6 @@ class _Torture:
         self.site = self.changing.site
         self.server = SmtpServer()
         self.ended: list[float] = []
-        self.mark = f"TORTURE={uuid.uuid4().hex}"
-        program.environment["TORTURE"] = self.mark.partition("=")[2]
-        program.forks_service = False  # the mark is searched for in the environment that a process began with
 
     def run(self, rounds: int, until_s: float) -> Tally:
         with self.site, self.server:
@@ -180,14 +176,14 @@ class _Torture:
                     if number and number % 20 == 0:
                         print(f"{number} rounds, {self.tally.kills} kills", flush=True)
                     self._round(random.Random(f"{self.seed}/{number}"))
-                    assert soon(lambda before=before: not before & marked(self.mark), within_s=GONE_WITHIN_S), \
+                    assert soon(lambda before=before: not before & processes_in(self.program.folder), within_s=GONE_WITHIN_S), \
                         f"round {number}: processes of the service before are still there"
-                    before = marked(self.mark)
+                    before = processes_in(self.program.folder)
                     self.tally.rounds += 1
                 self._settle()
             finally:
                 self.program.close()
-            assert soon(lambda: not marked(self.mark), within_s=GONE_WITHIN_S), "processes are left"
+            assert soon(lambda: not processes_in(self.program.folder), within_s=GONE_WITHIN_S), "processes are left"
             self.tally.site = self.changing.faults
             self.tally.told = prove(self.program.data, self.changing, self.server.received,
                                     Excuses(self.ended, self.disk.spans if self.disk is not None else ()))

@@ -235,7 +235,7 @@ def _digest_view(summary: DigestSummary, packed: Packed, shown: ShownItems, opti
         "downloads": file_view.downloads(summary, packed, words, options.links, max_files),
         "attachments": file_view.attachments(packed, words, options.links), "footer": words.footer.format(name=options.name),
         "foot": footer_view(options.name, options.footer, words), "unsubscribe": options.footer.unsubscribe,
-        "again": words.sent_again if options.is_again else "", "notes": options.notes,
+        "again": words.sent_again if options.is_again else "", "notes": tuple(options.notes),
         "pictures_note": words.comma.join(filter(None, dict.fromkeys([options.page_pictures.note, options.pictures.note]))),
     }
 
