@@ -220,8 +220,9 @@ class Service:
         self._handle_signals()
         async with contextlib.AsyncExitStack() as stack:
             await self._start_servers(stack)
-            warm_up("pipeline.session.cookies.suffixes", *(["pipeline.mail.digests.build"] if self._state.settings.digests else []),
-                    *(USED_WITH_POSTGRESQL if store.shared else []))
+            digests = ["pipeline.mail.digests.build", *(["pipeline.ai.client"] if self._state.settings.ai is not None else [])]
+            warm_up("pipeline.session.cookies.suffixes", *(digests if self._state.settings.digests else []),
+                    *(USED_WITH_POSTGRESQL if store.shared else []))  # a module that is not installed is left out
             if unclean or store.shared:
                 await asyncio.to_thread(check_store, store, unclean=unclean)
             await self._leadership.start()

@@ -71,10 +71,11 @@ def states(crawls: Crawls) -> set[str]:
         return set(connection.execute(select(downloads.c.state)).scalars())
 
 
-@pytest.mark.parametrize("wall", [each[1] for each in WAYS], ids=[each[0] for each in WAYS])
-@pytest.mark.parametrize("where", ["/f/0.pdf", "/f/5.pdf", f"/f/{FILES - 1}.pdf"])
-def test_files_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls: Crawls, site: PageSite, wall: Answer, where: str) -> None:
-    walled = site_of_files(site, wall)
+@pytest.mark.parametrize(("where", "wall"), [*(("/f/5.pdf", wall) for wall, _ in WAYS), *(
+    (where, wall) for where in ("/f/0.pdf", f"/f/{FILES - 1}.pdf") for wall in ("a page for all with status 200", "a picture for all"))])
+def test_files_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls: Crawls, site: PageSite, wall: str, where: str) -> None:
+    """Every wall once; and a page and a picture in place of a file, wherever the session ends."""
+    walled = site_of_files(site, dict(WAYS)[wall])
     expire_once_at(walled, where)
     crawls.write(settings(site, DOWNLOADS))
     run = crawls.perform()

@@ -48,10 +48,11 @@ def texts(crawls: Crawls) -> set[str]:
 WHOLE = {"start", *(str(number) for number in range(PAGES))}
 
 
-@pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
-@pytest.mark.parametrize("where", ["/", "/p/0", "/p/11", f"/p/{PAGES - 1}"])
-def test_pages_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls: Crawls, site: PageSite, wall: Answer, where: str) -> None:
-    walled = walled_site(site, wall)
+@pytest.mark.parametrize(("where", "wall"), [*(("/p/11", wall) for wall in WALLS), *(
+    (where, wall) for where in ("/", "/p/0", f"/p/{PAGES - 1}") for wall in ("a page for all with status 200", "403"))])
+def test_pages_for_anonymous_visitors_are_fetched_again_after_a_new_login(crawls: Crawls, site: PageSite, wall: str, where: str) -> None:
+    """Every wall once; and a wall that looks like a page and one that does not, wherever the session ends."""
+    walled = walled_site(site, WALLS[wall])
     crawls.write(settings(site))
     assert crawls.run().complete
     expire_once_at(walled, where)
@@ -84,10 +85,10 @@ def test_links_that_are_removed_slowly_are_not_fetched(crawls: Crawls, site: Pag
     assert "/register" not in [asked.path for asked in site.asked[-PAGES:]]
 
 
-@pytest.mark.parametrize("wall", WALLS.values(), ids=WALLS.keys())
-def test_with_several_processes_they_are_fetched_again_too(crawls: Crawls, site: PageSite, wall: Answer) -> None:
+@pytest.mark.parametrize("wall", ["a page for all with status 200", "401", "a redirect to the home page"])
+def test_with_several_processes_they_are_fetched_again_too(crawls: Crawls, site: PageSite, wall: str) -> None:
     from tests.crawl.processes.test_leader_and_followers import perform
-    walled = walled_site(site, wall)
+    walled = walled_site(site, WALLS[wall])
     crawls.write(settings(site, "processes = 3"))
     assert perform(crawls).complete
     expire_once_at(walled, "/p/11")
