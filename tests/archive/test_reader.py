@@ -229,3 +229,7 @@ def test_after_the_clock_was_set_back_pages_are_whole_and_what_refers_to_a_later
     found = [read(store, capture) for capture in captures(store, "books", URL, limit=9)]
     assert [(page.refers_to, page.body, page.missing) for page in found] == [
         (None, HTML, ""), (NOW + 2 * SECOND, HTML, ""), (None, HTML, ""), (tomorrow, HTML, "")]
+    archived(store, [exchange("/other", at=NOW + timedelta(days=2))], now=NOW)  # fetched before the clock was set back, and archived after it
+    found_at = capture_at(store, "books", f"{URL}other", NOW + timedelta(days=1))
+    assert found_at is not None
+    assert (found_at.chosen.at.date(), found_at.exact) == ((NOW + timedelta(days=2)).date(), "after")

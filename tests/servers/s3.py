@@ -9,6 +9,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import re
 import selectors
 import signal
 import socket
@@ -30,6 +32,7 @@ ACCESS_KEY, SECRET_KEY = "AKIATESTTESTTEST", "geheimer-schluessel-des-objektspei
 _ANSWER_503 = (b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: 65\r\nConnection: close\r\n\r\n"
                b"<Error><Code>SlowDown</Code><Message>Slow down.</Message></Error>")
 _CUT_AFTER = 64 * 1024
+_LISTED = re.compile(r"<Key>(.*?)</Key>.*?<ETag>(.*?)</ETag>", re.DOTALL)
 
 
 class S3Server:
@@ -117,13 +120,24 @@ class S3Server:
         """Delete an object past the relay."""
         self._ask("DELETE", key)
 
+    def checksums(self, prefix: str = "") -> dict[str, str]:
+        """The MD5 of every object whose key begins with `prefix`, by its key: of those that were stored by one request."""
+        found: dict[str, str] = {}
+        after = ""
+        while True:
+            listed = self._ask("GET", "", {"list-type": "2", "start-after": after, "prefix": prefix}).decode()
+            found |= {unescape(key): unescape(tag).strip('"') for key, tag in _LISTED.findall(listed)}
+            if "<IsTruncated>true" not in listed:
+                return found
+            after = max(found)
+
     def restore(self, objects: Mapping[str, bytes]) -> None:
         """Make these all objects that there are, by writing and deleting only those that differ."""
-        found = self.objects()
+        found = self.checksums()
         for key in found.keys() - objects.keys():
             self.delete(key)
         for key, content in objects.items():
-            if found.get(key) != content:
+            if found.get(key) != hashlib.md5(content, usedforsecurity=False).hexdigest():
                 self.put(key, content)
 
     def empty(self) -> None:

@@ -11,6 +11,7 @@ from pipeline.archive.reading.reader import Capture
 from pipeline.store import Store
 
 _TICK = timedelta(microseconds=1)
+_MOST = 1000
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ def capture_at(store: Store, spider: str, url: str, at: datetime) -> CaptureAt |
     at = min(at, reader.LATEST)
     older = reader.captures(store, spider, url, before=at + _TICK, limit=2)
     newer = reader.captures(store, spider, url, after=at, limit=2)
+    if not older and not newer:  # a page can be in the file of an earlier day if the clock was set back before it was archived
+        newer = reader.captures(store, spider, url, limit=_MOST)[::-1][:2]
     if older:
         return CaptureAt(older[0], older[1] if len(older) > 1 else None, newer[0] if newer else None, "at")
     if newer:
