@@ -27,7 +27,7 @@ from pipeline.store import open_store
 from pipeline.store.crawl.items import present
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.ports import free_port
-from tests.servers.program import ROOT, eventually
+from tests.servers.program import ROOT, Program, eventually
 
 PAGES = 4
 SETTINGS = """
@@ -163,7 +163,7 @@ class Rounds:
                     os.kill(victim.pid, signal.SIGKILL)
                     self.tally.killed[victim.kind] += 1
                     return victim.kind
-            time.sleep(0.02)
+            time.sleep(0.05)
         return ""
 
     def _end(self, command: subprocess.Popen[bytes], mode: str, victim: str) -> None:
@@ -186,10 +186,9 @@ class Rounds:
 
     def calm(self) -> None:
         """A run that nothing disturbs deletes what the killed ones have left."""
-        start = '", "'.join(f"{self.site.url}/{page}" for page in range(PAGES))
-        (self.folder / "settings.toml").write_text(SETTINGS.format(port=free_port(), start=start), "utf-8")
-        ended = subprocess.run([sys.executable, "-m", "pipeline", "run", "s"], cwd=self.folder, capture_output=True, text=True, check=False,
-                               env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=END_WITHIN_S)
+        start, port = '", "'.join(f"{self.site.url}/{page}" for page in range(PAGES)), free_port()
+        (self.folder / "settings.toml").write_text(SETTINGS.format(port=port, start=start), "utf-8")
+        ended = Program(self.folder, port).run("run", "s", timeout_s=END_WITHIN_S)
         assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stdout}{ended.stderr}"
         assert list((self.folder / "var" / "cache" / "browsers").iterdir()) == []
 

@@ -79,14 +79,13 @@ def test_the_error_of_a_page_that_never_shows_what_it_should_names_the_requests_
 
 
 def test_data_that_a_site_refuses_to_a_page_makes_the_pass_incomplete_unless_a_condition_holds(quick_crawls: Crawls, site: PageSite) -> None:
-    script = "<script>const asked = new XMLHttpRequest(); asked.open('GET', '/data.json', false); asked.send();</script>"
-    site.pages |= {"/page": f"<html><h1>Fine</h1>{script}</html>", "/data.json": Answer("{}", status=503)}
-    quick_crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = 'browser'\n{RULES}")
+    page = "<html><h1>Fine</h1><script>const asked = new XMLHttpRequest(); asked.open('GET', '/{0}.json', false); asked.send();</script></html>"
+    site.pages |= {f"/{data}": page.format(data) for data in ("busy", "missing")}
+    site.pages |= {"/busy.json": Answer("{}", status=503), "/missing.json": Answer("{}", status=404)}
+    quick_crawls.write(f"[spiders.s]\nstart = ['{site.url}/busy']\nrender = 'browser'\n{RULES}")
     refused = quick_crawls.run()
     assert not refused.complete
     assert "a request of a page to 127.0.0.1 failed: HTTP 503, so the page may lack content" in refused.error
-    site.pages["/data.json"] = Answer("{}", status=404)
-    assert quick_crawls.run().complete
-    site.pages["/data.json"] = Answer("{}", status=503)
-    quick_crawls.write(f"[spiders.s]\nstart = ['{site.url}/page']\nrender = {{ wait_for = 'h1' }}\n{RULES}")
+    starts = [{"url": f"{site.url}/missing"}, {"url": f"{site.url}/busy", "render": {"wait_for": "h1"}}]
+    quick_crawls.write(f"[spiders.s]\nstart = {toml(starts)}\nrender = 'browser'\n{RULES}")
     assert quick_crawls.run().complete

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
 import textwrap
 import threading
 
@@ -13,6 +12,7 @@ from pipeline.workers.pages import suggest, try_rules
 from tests.crawl.browser.conftest import failed_pages, toml
 from tests.crawl.conftest import Crawls
 from tests.servers.pages import Answer, Asked, PageSite
+from tests.servers.program import Program
 
 APP = """<!doctype html><title>shop</title><div id=app>Loading</div><script>
 fetch('/data.json').then(answer => answer.json()).then(found => {
@@ -204,22 +204,25 @@ def test_a_spider_in_python_asks_for_rendering_by_meta(quick_crawls: Crawls, sit
     assert "meta.render" in run.error
 
 
-def test_spiders_that_render_nothing_do_not_load_playwright(crawls: Crawls, site: PageSite) -> None:
+def test_spiders_that_render_nothing_do_not_load_playwright(program: Program, site: PageSite) -> None:
     site.pages["/"] = "<h1>plain</h1>"
-    crawls.write(f"[spiders.s]\nstart = '{site.url}/'\nitems.each = 'body'\nitems.key = ['name']\nitems.fields.name = 'h1'\n")
-    code = textwrap.dedent(f"""
+    (program.folder / "own.py").write_text(textwrap.dedent("""
         import sys
-        import pipeline.workers.entry
-        from pathlib import Path
-        from pipeline.store import open_store
-        from tests.crawl.conftest import Crawls
-        crawls = Crawls(Path({str(crawls.folder)!r}), open_store(Path({str(crawls.folder / "other")!r})))
-        crawls.settings = __import__("pipeline.settings").settings.load(crawls.folder / "settings.toml")
-        assert crawls.run().complete
-        print([name for name in sys.modules if name.startswith("playwright")])
-        """)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
+        import scrapy
+
+        class OwnSpider(scrapy.Spider):
+            key = "name"
+
+            def parse(self, response):
+                yield {"name": response.css("h1::text").get(), "loaded": sorted(name for name in sys.modules if name.partition(".")[0] in ("playwright", "lxml"))}
+        """))
+    program.write(f"[spiders.s]\nspider = 'own:OwnSpider'\nstart = '{site.url}/'\n")
+    ended = program.run("run", "s")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    item, = map(json.loads, program.run("items", "s").stdout.splitlines())
+    assert item["name"] == "plain"
+    assert [name for name in item["loaded"] if name.startswith("playwright")] == []
+    assert "lxml" in item["loaded"], "the modules of the run's process are listed"
 
 
 @pytest.mark.needs("chromium")

@@ -31,8 +31,7 @@ def test_run_a_spider(desk: Desk) -> None:
     with desk.task("run a spider") as page:
         page.get_by_role("link", name="books", exact=True).click()
         page.get_by_role("button", name="Run now").click()
-        page.wait_for_url("**/runs/*")  # a reload while the form is being sent can fail
-        eventually(lambda: page.reload() and "succeeded" in page.locator("main").inner_text())
+        page.locator("main", has_text="succeeded").wait_for()  # the page of a run updates itself
     assert page.url == f"{desk.url}/runs/3"
 
 
@@ -121,7 +120,7 @@ def test_retry_a_parked_mail(desk: Desk) -> None:
         expect(page.locator("main")).to_contain_text("The mail server does not know an address")
         page.get_by_role("button", name="Retry").click()
         page.wait_for_url("**/outbox*")  # a reload while the form is being sent can fail
-        eventually(lambda: page.reload() and "No message is waiting" in page.locator("main").inner_text())
+        eventually(lambda: page.reload() and "No message is waiting" in page.locator("main").inner_text(), every_s=0.2)
     assert len(desk.smtp.received) == 2
 
 
@@ -239,7 +238,7 @@ def test_mend_a_spider_whose_site_has_changed(desk: Desk) -> None:
     with desk.task("mend a spider") as page:
         page.get_by_role("link", name="lamps", exact=True).click()
         page.wait_for_url("**/spiders/lamps")
-        eventually(lambda: page.reload() and page.get_by_role("link", name="Look at the new rules").count())  # the search follows the run
+        eventually(lambda: page.reload() and page.get_by_role("link", name="Look at the new rules").count(), every_s=0.3)  # the search follows the run
         page.get_by_role("link", name="Look at the new rules").click()
         assert "tr" in page.get_by_role("region", name="Change of the settings file").locator("ins").all_inner_texts()[0]
         assert "Amber lamp" in page.get_by_role("region", name="Items before and after").inner_text()
