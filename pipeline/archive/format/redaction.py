@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Self
-from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 from pipeline.archive.format.body_fields import mask_fields
 from pipeline.archive.format.decoding import decoded
 from pipeline.archive.format.secret_forms import SecretForms
+from pipeline.archive.format.url_parameters import UrlParameters
 from pipeline.archive.format.wide_text import wide_text
 from pipeline.model import Exchange, HeaderLines, RenderedPage
 from pipeline.settings import SpiderArchiveTable
@@ -26,12 +26,10 @@ _ALWAYS = frozenset({b"cookie", b"cookie2", b"set-cookie", b"set-cookie2", b"aut
                      b"proxy-authentication-info", b"www-authenticate", b"proxy-authenticate"})
 _ATTRIBUTES = frozenset({b"expires", b"max-age", b"domain", b"path", b"secure", b"httponly", b"samesite", b"priority", b"partitioned"})
 _CHALLENGE = re.compile(rb"\b(Negotiate|NTLM|Kerberos)([ \t]+)[A-Za-z0-9+/=._~-]+", re.IGNORECASE)
-_PARAMETER = re.compile(rb"([?&;#])([^=&;#?\s\"'<>]+)=([^&;#\s\"'<>]*)")
 _USER_INFO = re.compile(rb"(?:(?<=:)|(?<![^\s\"'<>=,(]))//[^/?#\s\"'<>]*@")
 """A user name and a password, up to the last @ before the path. The scheme is not part of it: to search for each of its letters would take quadratic time."""
-_AGAIN = rb"(?:25){0,8}"
-"""In a URL that is a parameter of another URL, the % of an escape is %25. The bound keeps the search linear."""
-_INNER_USER_INFO = re.compile(rb"(%{0}3A%{0}2F%{0}2F)(?:(?!%{0}(?:2F|3F|23))[^/?#&\s\"'<>])*%{0}40".replace(b"{0}", _AGAIN), re.IGNORECASE)
+_INNER_USER_INFO = re.compile(rb"(%{0}3A%{0}2F%{0}2F)(?:(?!%{0}(?:2F|3F|23))[^/?#&\s\"'<>])*%{0}40".replace(b"{0}", rb"(?:25){0,8}"), re.IGNORECASE)
+"""The same in a URL that is a parameter of another URL, where % may be %25, also several times. The bound keeps the search linear."""
 _NOT_IN_URI = re.compile(rb"[^!-~]|[<>\"\\^`{|}]")
 _ONLY_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+")
 _BRACKETS = re.compile(r"[\[\].]+")
@@ -59,8 +57,7 @@ class Redaction:
                  secrets: Iterable[str] = ()) -> None:
         self._headers = frozenset(name.strip().lower().encode() for name in headers)
         self._fields = frozenset(name.casefold() for name in fields)
-        self._params = frozenset(name.casefold().encode() for name in params)
-        self._links = _links_with(self._params)
+        self._params = UrlParameters(params, MASKED)
         secrets = tuple(secrets)
         self._secrets = SecretForms(secrets, shortest=_SHORTEST)
         self._body_secrets = SecretForms(secrets, shortest=_SHORTEST_IN_BODY)
@@ -76,7 +73,7 @@ class Redaction:
                  "form fields that have pass, pwd, secret, token or otp in their name", "secrets of the settings"]
         lines += [f"header {name.decode()}" for name in sorted(self._headers)]
         lines += [f"form field {name}" for name in sorted(self._fields)]
-        return lines + [f"URL parameter {name.decode()}" for name in sorted(self._params)]
+        return lines + [f"URL parameter {name}" for name in self._params.names]
 
     def url(self, url: str) -> str:
         """Return a URL as the archive names it: without fragment, user info and secrets."""
@@ -93,7 +90,7 @@ class Redaction:
             response_headers=self._lines("response", exchange.response_headers, notes))
         if exchange.request_body:
             changed = self._request_body(changed, exchange, notes)
-        if exchange.body and (self._body_secrets or self._links is not None):
+        if exchange.body and (self._body_secrets or self._params):
             changed = self._response_body(changed, notes)
         if exchange.rendered is not None:
             changed = replace(changed, rendered=self._rendered(exchange.rendered, notes))
@@ -131,21 +128,12 @@ class Redaction:
             text = _USER_INFO.sub(b"//", text)
         if b"%" in text:
             text = _INNER_USER_INFO.sub(rb"\1", text)
-        if self._params and b"=" in text:
-            text = _PARAMETER.sub(self._parameter, text)
-        if self._links is not None:
-            text = self._links.sub(_masked_link, text)
-        return self._secrets.removed(text, MASKED)
-
-    def _parameter(self, found: re.Match[bytes]) -> bytes:
-        name = unquote_to_bytes(found[2].replace(b"+", b" "))
-        is_secret = name.decode("utf-8", "replace").casefold().encode() in self._params and found[3]
-        return found[1] + found[2] + b"=" + MASKED if is_secret else found[0]
+        return self._secrets.removed(self._params.masked_in_url(text), MASKED)
 
     def _is_secret_field(self, name: str) -> bool:
         """Return whether a field is secret by its name, or by a part of it, such as iban in customer[iban]."""
         parts = {part.casefold() for part in (name, *_BRACKETS.split(name))}
-        return not parts.isdisjoint(self._fields) or any(part.encode("utf-8", "replace") in self._params for part in parts) or _SECRET_FIELD.search(name) is not None
+        return not parts.isdisjoint(self._fields) or any(self._params.has(part.encode("utf-8", "replace")) for part in parts) or _SECRET_FIELD.search(name) is not None
 
     def _request_body(self, changed: Exchange, exchange: Exchange, notes: dict[str, None]) -> Exchange:
         content_type = b",".join(value for name, value in exchange.request_headers if name.lower() == b"content-type")
@@ -184,10 +172,9 @@ class Redaction:
         without = _removed(self._body_secrets, body, content_type)
         if without != body:
             notes[f"secret of the settings in the {where}"] = None
-        links = self._links
-        if links is None:
+        if not self._params:
             return without
-        linked = wide_text(without, content_type).changed(lambda text: links.sub(_masked_link, text))
+        linked = wide_text(without, content_type).changed(self._params.masked_in_links)
         if linked != without:
             notes[f"URL parameter in the {where}"] = None
         return linked
@@ -200,25 +187,6 @@ def _removed(secrets: SecretForms, body: bytes, content_type: bytes) -> bytes:
     body = secrets.removed(body, MASKED)
     wide = wide_text(body, content_type)
     return wide.changed(lambda text: secrets.removed(text, MASKED)) if wide.encoding else body
-
-
-def _links_with(params: Iterable[bytes]) -> re.Pattern[bytes] | None:
-    """Return a pattern for these parameters in URLs of HTML, JSON and scripts, in which & may be escaped, also inside a URL in another one.
-
-    Its first or its second group is what precedes the value. None for no parameters.
-    """
-    names = {form for name in params for form in (name, quote_plus(name).encode(), quote(name).encode())}
-    if not names:
-        return None
-    named = b"(?:%s)" % b"|".join(map(re.escape, sorted(names)))
-    plain = rb"((?:[?&;#]|\\u00(?:26|3f|23)|\\x(?:26|3f|23))%s(?:=|\\u003d|\\x3d|&#61;|&#x3d;))(?:\\/|[^&;#\s\"'<>\\])+" % named
-    # Of a value in a URL in another one, the end is the next separator that is escaped as often as the one before the name.
-    inner = rb"(%%(?P<again>%s)(?:3f|26|23|3b)%s%%(?P=again)3d)(?:(?!%%(?P=again)(?:26|23|3b))[^&;#\s\"'<>\\])+" % (_AGAIN, named)
-    return re.compile(plain + b"|" + inner, re.IGNORECASE)
-
-
-def _masked_link(found: re.Match[bytes]) -> bytes:
-    return (found[1] or found[2]) + MASKED
 
 
 def _as_uri(url: bytes) -> str:
