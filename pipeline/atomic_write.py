@@ -73,7 +73,7 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
                 _make_like(written, target.stat())
             os.fsync(descriptor)
             if written != part:
-                os.link(written, part, src_dir_fd=descriptor, follow_symlinks=True)  # with a descriptor, Python calls linkat(2), which follows /proc
+                _link(descriptor, part)
             os.replace(part, target)
     except OSError as error:
         if str(error.filename).startswith(("/proc/self/fd/", str(part))):
@@ -98,15 +98,10 @@ def _target(path: Path) -> Path | None:
 @contextlib.contextmanager
 def _open_part(part: Path, mode: int) -> Iterator[tuple[int, Path]]:
     """Yield a descriptor of an empty file, which is locked as long as it is open, and its path: in /proc if it has no name. Afterwards, `part` is deleted if it exists."""
-    try:
+    if _has_unnamed_files(part):
         descriptor = os.open(part.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
-    except OSError:  # not every file system has files without a name
-        descriptor = -1
-    written = Path(f"/proc/self/fd/{descriptor}")
-    if descriptor >= 0 and not written.exists():
-        os.close(descriptor)
-        descriptor = -1
-    if descriptor < 0:
+        written = _in_proc(descriptor)
+    else:
         descriptor, written = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), part
     try:
         with contextlib.suppress(OSError):  # where there are no locks, no part is ever deleted
@@ -115,6 +110,29 @@ def _open_part(part: Path, mode: int) -> Iterator[tuple[int, Path]]:
     finally:
         part.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _has_unnamed_files(part: Path) -> bool:
+    """Return whether a file without a name can be made and can get the name `part`. Some file systems can only do the former, or neither."""
+    try:
+        descriptor = os.open(part.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            _link(descriptor, part)
+            part.unlink()
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _link(descriptor: int, path: Path) -> None:
+    """Give a file without a name a name: open(2), O_TMPFILE. With a descriptor, Python calls linkat(2), which follows the link in /proc."""
+    os.link(_in_proc(descriptor), path, src_dir_fd=descriptor, follow_symlinks=True)
+
+
+def _in_proc(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 @contextlib.contextmanager

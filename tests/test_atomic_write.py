@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -24,11 +25,17 @@ from tests.archive.filled import add_segment
 from tests.mail.conftest import Site
 
 
-@pytest.fixture(params=["unnamed", "named"])
+@pytest.fixture(params=["unnamed", "named", "without links"])
 def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that has files without a name, and one that has not."""
+    """A file system that has files without a name, one that has not, and one that cannot give them a name."""
+    if request.param == "without links":
+        monkeypatch.setattr("pipeline.atomic_write._link", _refused)
     if request.param == "named":
         monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)  # fails as O_TMPFILE does where it is not supported
+
+
+def _refused(descriptor: int, path: Path) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def _killed_at_the_end(write: Callable[[], object]) -> None:
