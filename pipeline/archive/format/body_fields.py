@@ -29,7 +29,10 @@ def mask_fields(body: bytes, content_type: bytes, is_secret: Callable[[str], boo
     JSON, that are not valid are replaced as a whole; its name then is "". Other bodies are returned unchanged.
     """
     fields = _Fields(is_secret, mask)
-    return fields.masked(body, content_type), list(fields.names)
+    try:
+        return fields.masked(body, content_type), list(fields.names)
+    except RecursionError:  # parts in parts in parts
+        return mask, [*fields.names, ""]
 
 
 class _Fields:

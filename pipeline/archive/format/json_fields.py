@@ -1,4 +1,4 @@
-"""Masks the values of named members of JSON: of one value, of several one after the other (NDJSON), and behind a prefix against scripts."""
+"""Masks the values of named members of JSON: of one value or several (NDJSON), behind a prefix against scripts, and in texts of JSON."""
 
 from __future__ import annotations
 
@@ -61,7 +61,25 @@ def _masked_values(text: str, is_secret: Callable[[str], bool], mask: str) -> It
 def _masked_value(value: Any, is_secret: Callable[[str], bool], mask: str) -> Any:
     if isinstance(value, _Members):
         return _Members((name, mask if each not in (None, "") and is_secret(name) else _masked_value(each, is_secret, mask)) for name, each in value)
-    return [_masked_value(each, is_secret, mask) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_masked_value(each, is_secret, mask) for each in value]
+    return _masked_text(value, is_secret, mask) if isinstance(value, str) and looks_like_json(value) else value
+
+
+def _masked_text(text: str, is_secret: Callable[[str], bool], mask: str) -> str:
+    """Return a text in JSON that may be JSON itself. If it only begins like that, it is replaced as a whole if the beginning has a secret member."""
+    found = False
+
+    def is_found(name: str) -> bool:
+        nonlocal found
+        is_one = is_secret(name)
+        found = found or is_one
+        return is_one
+
+    try:
+        return masked_json(text, is_found, mask)
+    except NotJsonError:
+        return mask if found else text
 
 
 def _json(value: Any) -> str:
