@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
@@ -95,6 +96,14 @@ def test_a_secret_is_found_in_compressed_bodies_of_both_sides(coding: bytes) -> 
     HTML, b"SK-ABC0123456789XYZ", b"sk-AbC0123456789xy", b"sk AbC0123456789xyz", b"c2stQWJDMDEyMzQ1Njc4OXh5", b"\xff\xfe", b"\0" * 99, b"\xff\xfe\0\xd8x", b"\0a\0b\0c\0"])
 def test_what_is_not_the_secret_stays_byte_for_byte(body: bytes) -> None:
     assert Redaction(secrets=["sk-AbC0123456789xyz"], params=["session"]).apply(exchange(body=body, response_headers=(), request_headers=())).notes == ()
+
+
+@pytest.mark.parametrize("form", [
+    lambda text: text.upper(), lambda text: text.encode().hex(), lambda text: "".join(f"%{byte:02x}" for byte in text.encode()), lambda text: f"{text[:9]}\n{text[9:]}",
+    lambda text: f"{text[:9]}<b>{text[9:]}</b>", lambda text: "".join(f"&#{ord(each)};" for each in text), lambda text: b64encode(b64encode(text.encode())).decode(),
+    lambda text: "\r\n ".join(re.findall(".{8}", b64encode(text.encode()).decode()))])
+def test_what_the_documentation_says_is_not_found(form: Callable[[str], str]) -> None:
+    assert not SecretForms(["sk-AbC0123456789xyz"], shortest=8).are_in(form("sk-AbC0123456789xyz").encode())
 
 
 @settings(max_examples=100)

@@ -14,7 +14,7 @@ from functools import cache
 from html.entities import html5
 from itertools import groupby
 
-_ENCODINGS = ("utf-8", "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "koi8-r", "gb18030", "big5", "cp932", "euc_jp", "cp949")
+_ENCODINGS = ("utf-8", *(f"cp125{number}" for number in range(9)), "iso8859-2", "iso8859-5", "iso8859-15", "koi8-r", "gb18030", "big5", "cp932", "euc_jp", "cp949")
 """The encodings in which characters outside ASCII are searched for. In all of them, ASCII is ASCII."""
 _RUN = re.compile(r"[A-Za-z0-9]+")
 _SHORTEST_RUN = 3
