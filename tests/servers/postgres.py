@@ -64,7 +64,7 @@ class Postgres:
             self._server = subprocess.Popen(
                 [str(program("postgres")), "-D", str(self._data), "-p", str(self.port), "-c", f"listen_addresses={self.host}",
                  "-c", f"unix_socket_directories={self._folder}", "-c", f"fsync={self._fsync}", "-c", "max_connections=100",
-                 "-c", "log_min_messages=warning"],
+                 "-c", "log_min_messages=warning", "-c", "autovacuum=off"],  # which would look at one of hundreds of databases after the other
                 cwd=self._folder, stdout=log, stderr=log, **self._user)  # type: ignore[call-overload]
         eventually(self._answers, within_s=30)
 

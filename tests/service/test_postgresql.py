@@ -81,7 +81,7 @@ def test_two_services_share_the_slots_and_report_each_run_once(postgres: Postgre
     url = postgres.new_database()
     names = ["a", "b", "c"]
     site.pages = {f"/{name}": f"<p>{name}</p>" for name in names}
-    tables = "".join(SPIDER.format(name=name, url=site.url, schedule="every 1s") + DIGEST.format(name=name)
+    tables = "".join(SPIDER.format(name=name, url=site.url, schedule="every 3s") + DIGEST.format(name=name)
                      for name in names)
     tables += DIGEST.format(name="manual").replace('["manual"]', str(names).replace("'", '"')) + 'schedule = "0 7 1 1 *"\n'
     services = []

@@ -76,7 +76,7 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith(("psy
 
 
 def test_the_folder_of_a_killed_forkserver_is_deleted_at_the_next_start_and_only_then(started: Start, temporary: Path) -> None:
-    lines = "warm_up()\nprint('started', flush=True)\n"
+    lines = "import pipeline.workers.forkserver as module\nmodule.ENTRY = 'pipeline'\nwarm_up()\nprint('started', flush=True)\n"  # without Scrapy
     with started(lines + "signal.pause()") as killed, started(lines + "sys.stdin.read()") as other:
         for command in (killed, other):
             assert command.stdout is not None

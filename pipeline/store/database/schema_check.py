@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from sqlalchemy import Connection
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
@@ -33,6 +36,14 @@ def refuse_other_tables(store: Store) -> None:
                              "[pipeline] database or data_dir")
 
 
+@cache
+def _wanted(*, sqlite: bool) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Return the columns of schema/, by table and name: the type as SQLite has it, or "" on PostgreSQL; and whether they are NOT NULL."""
+    dialect = SQLiteDialect()
+    return {(table.name, column.name): (column.type.compile(dialect) if sqlite else "", not column.nullable)
+            for table in metadata.tables.values() for column in table.columns}
+
+
 def differences(connection: Connection, *, newer: bool = False) -> list[str]:
     """Return a sorted list of sentences, one for each column or index that differs from schema/.
 
@@ -45,8 +56,7 @@ def differences(connection: Connection, *, newer: bool = False) -> list[str]:
     columns = {(row[0], row[1]): (row[2], bool(row[3])) for row in rows}
     optional = {(row[0], row[1]) for row in rows if not row[3] or row[4] is not None}
     indexes = {(row[0], row[1]) for row in connection.exec_driver_sql(_SQLITE_INDEXES if sqlite else _POSTGRESQL_INDEXES)}
-    wanted = {(table.name, column.name): (column.type.compile(connection.dialect) if sqlite else "", not column.nullable)
-              for table in metadata.tables.values() for column in table.columns}
+    wanted = _wanted(sqlite=sqlite)
     ours = metadata.tables.keys()
     there = {table for table, _ in columns}
     found = [f"table {name} is missing" for name in ours if name not in there]

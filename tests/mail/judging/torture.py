@@ -16,7 +16,6 @@ import csv
 import email
 import email.policy
 import io
-import multiprocessing
 import os
 import random
 import re
@@ -41,6 +40,7 @@ from pipeline.store.crawl import commit
 from pipeline.store.database.schema import changes, judgements
 from pipeline.store.mail import digests, outbox
 from pipeline.store.runs.runs import Ending, abandon_expired, claim_slot, end_run, start_run
+from tests.servers.commands import forked_call
 from tests.servers.language_model import AskedModel, LanguageModelServer
 
 ITEMS = 60
@@ -103,8 +103,6 @@ def torture(folder: Path, rounds: int, seed: int) -> Tally:
     """Raises AssertionError if a change is lost, told twice, judged differently, or asked again after it was judged."""
     rng, tally = random.Random(seed), Tally()
     store = open_store(folder / "var")
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["openai.resources.chat", "pipeline.ai.client", "pipeline.mail.digests.build"])
     script = Script(store)
     with LanguageModelServer(script) as server:
         (folder / "settings.toml").write_text(
@@ -116,20 +114,19 @@ def torture(folder: Path, rounds: int, seed: int) -> Tally:
             while digests.untold(store, "morning", ["books"]) or digests.unfinished(store):
                 script.mood, script.came = rng.randrange(2), threading.Event()
                 script.wanted = script.requests + rng.randint(1, REQUESTS)
-                process = processes.Process(target=build_all, args=(str(folder),))
-                process.start()
+                process = forked_call(build_all, str(folder))
                 until = time.monotonic() + rng.choice((60.0, rng.uniform(0.05, 0.6)))
-                while process.is_alive() and time.monotonic() < until and not script.came.wait(0.005):
+                while process.poll() is None and time.monotonic() < until and not script.came.wait(0.005):
                     pass
                 time.sleep(rng.choice((0.0, rng.uniform(0, 0.02), rng.uniform(0, 0.15))))  # the moment of the kill is what is tested
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid or 0, signal.SIGKILL)
-                process.join()
+                    os.kill(process.pid, signal.SIGKILL)
+                process.wait(60)
                 now = judged(store)
                 assert known.items() <= now.items(), "a judgement has changed"
                 known = now
-                tally.kills += process.exitcode == -signal.SIGKILL
-                tally.while_judging += process.exitcode == -signal.SIGKILL and len(known) < ITEMS * (number + 1)
+                tally.kills += process.returncode == -signal.SIGKILL
+                tally.while_judging += process.returncode == -signal.SIGKILL and len(known) < ITEMS * (number + 1)
         assert not script.asked_again, f"asked again: {script.asked_again[:5]}"
     told = collections.Counter(told_items(store))
     known = judged(store)
