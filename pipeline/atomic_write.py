@@ -82,17 +82,26 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
     sync_folder(target.parent)
 
 
+def is_replaced(path: Path) -> bool:
+    """Return whether `replacing` makes another file in place of `path`, and does not write to what is there."""
+    return _target(path) is not None
+
+
 def _target(path: Path) -> Path | None:
-    """Return the file to replace; None for what is no file, such as /dev/stdout. A link of this user or of root is followed."""
+    """Return the file to replace; None for what is no file, such as /dev/stdout, and for a file in a folder in which nothing may be created.
+
+    A link of this user or of root is followed.
+    """
     folder = os.path.realpath(path.parent)
     if folder == "/dev" or f"{folder}/".startswith("/proc/"):
         return None
     try:
         if path.is_symlink() and path.lstat().st_uid in (0, os.geteuid()):
             path = Path(os.path.realpath(path))
-        return path if stat.S_ISREG(path.stat().st_mode) else None
+        is_file = stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
         return path
+    return path if is_file and os.access(path.parent, os.W_OK) else None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.reading import wacz
-from pipeline.atomic_write import replacing
+from pipeline.atomic_write import is_replaced, replacing
 from pipeline.cli.item_export import Wanted, export_items
 from pipeline.store import Store, open_store
 from pipeline.store.console.items import ItemFilter
@@ -100,6 +100,10 @@ def test_a_device_a_pipe_and_a_link_stay_what_they_are_and_modes_are_kept(tmp_pa
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     program = "from pathlib import Path; from pipeline.atomic_write import replacing\nwith replacing(Path('/dev/stdout')) as path: path.write_bytes(b'text')"
     assert subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True).stdout == b"text"
+    with (tmp_path / "redirected").open("wb") as redirected:
+        subprocess.run([sys.executable, "-c", program], stdout=redirected, check=True)
+    assert (tmp_path / "redirected").read_bytes() == b"text"
+    assert [is_replaced(Path(name)) for name in ("/dev/stdout", "/dev/null", "/proc/self/fd/1", "new")] == [False, False, False, True]
     real, link = tmp_path / "real", tmp_path / "link"
     real.write_bytes(b"before")
     real.chmod(0o640)

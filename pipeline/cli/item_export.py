@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic_write import naming, replacing, scratch_folder
+from pipeline.atomic_write import is_replaced, naming, replacing, scratch_folder
 from pipeline.errors import UsageError
 from pipeline.mail.formats.columns import Columns, table_format
 from pipeline.model import Json
@@ -60,7 +60,7 @@ def export_changes(store: Store, spider: str, form: str, output: Path | None, *,
 def _write(output: Path | None, form: str, write: Callable[[Path], None]) -> None:
     if output is not None:
         # Writers of some formats create further files beside theirs, which a kill would leave.
-        with scratch_folder(output.absolute().parent) if output.is_file() or not output.exists() else tempfile.TemporaryDirectory() as folder:
+        with scratch_folder(output.absolute().parent) if is_replaced(output) else tempfile.TemporaryDirectory() as folder:
             written = Path(folder, output.name)
             try:
                 write(written)
