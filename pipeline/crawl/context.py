@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
 
     from pipeline.crawl.scrapy.project.project import ScrapyProject
+    from pipeline.session.browser.browser import SessionBrowser
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +138,7 @@ class CrawlContext:
     observers: list[object] = field(default_factory=list)  # listeners of signals, to which Scrapy has only weak references
     project: ScrapyProject | None = None  # the Scrapy project of the spider
     browser: BrowserTable = field(default_factory=BrowserTable)
+    session_browser: SessionBrowser | None = None  # the browser in which the login was made or checked, and in which the pages are rendered
     check_robots: Callable[[str], Awaitable[None]] | None = None  # raises PipelineError if robots.txt forbids a URL; set by the middleware ObeyRobots
     pages: PagesInProgress = field(default_factory=PagesInProgress)
     decoded: WeakKeyDictionary[Response, bytes] = field(default_factory=WeakKeyDictionary)  # decoded bodies

@@ -55,6 +55,7 @@ class Session:
         self._tls = tls
         self._open_browser = open_browser
         self._run_browser: LoginBrowser | None = None
+        self._run_browser_logs_in = False
         self._login = SessionLogin(
             login, requests, files, jar=jar, storage=WebStorage() if storage is None else storage, proxies=proxies, open_client=self._client,
             open_browser=None if open_browser is None else self._browser)
@@ -62,9 +63,12 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self.name}: {self.jar!r}, proxy {shown_proxy(self.proxy) if self.proxy else 'none'}>"
 
-    def share_browser(self, browser: LoginBrowser | None) -> None:
-        """Check the login from now on in the browser of a run, instead of starting one for each check; None ends this."""
-        self._run_browser = browser
+    def share_browser(self, browser: LoginBrowser | None, *, for_logins: bool = False) -> None:
+        """Check the login from now on in the browser of a run, instead of starting one for each check; None ends this.
+
+        for_logins: whether to log in in it, too. Only for a session that has no other proxy to change to.
+        """
+        self._run_browser, self._run_browser_logs_in = browser, for_logins
 
     def _browser(self, *, anonymous: bool = False, for_check: bool = False) -> LoginBrowser:
         """Return a browser for the login of this session. Like its client, it never changes the proxy and never logs in again.
@@ -72,7 +76,7 @@ class Session:
         for_check: whether it may be that of the run, which shares the cookies and the proxies of all its pages.
         """
         assert self._open_browser is not None
-        if for_check and (shared := self._run_browser) is not None:
+        if (shared := self._run_browser) is not None and (for_check or (self._run_browser_logs_in and not anonymous)):
             return shared
         if anonymous:
             session = Session(Jar(), self._files, requests=replace(self._requests, auth=None), login=LoginRules(None, "", ()),
@@ -132,6 +136,11 @@ class Session:
     def token(self) -> str:
         """The API token received at login; "" if there is none."""
         return self._login.token
+
+    @property
+    def has_one_proxy(self) -> bool:
+        """Whether the session never changes its proxy, or has none."""
+        return self._proxies.is_fixed
 
     def proxy_for(self, url: str) -> str | None:
         """Return the proxy to use for a URL; None means no proxy."""

@@ -15,10 +15,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from pipeline.crawl.browser.run_browser import logged_in
 from pipeline.crawl.context import CrawlContext
 from pipeline.crawl.crawler import crawl, crawl_as_member
 from pipeline.crawl.page_limit import PageLimit
@@ -51,6 +52,9 @@ from pipeline.workers.members import has_members
 from pipeline.workers.run_downloads import RunDownloads
 from pipeline.workers.stop_request import StopRequest
 
+if TYPE_CHECKING:
+    from pipeline.session.browser.browser import SessionBrowser
+
 PROGRESS_EVERY_S = 1.0
 END_PATIENCE_S = 30.0
 NEW_LOGIN_S = 15.0
@@ -82,6 +86,7 @@ class CrawlRun:
         self._quiet_until: datetime | None = None
         self._project: ScrapyProject | None = None
         self._reactor_loop: asyncio.AbstractEventLoop | None = None
+        self._runner: asyncio.Runner | None = None
         self._progress = replace(run.progress)  # not all numbers are zero if an earlier process of this run was killed
         self._dry_run = run.reason == DRY_RUN
         self._has_members = not self._dry_run and has_members(store, settings, self._spider)
@@ -140,6 +145,8 @@ class CrawlRun:
     def _run_loop(self, work: Callable[[], Coroutine[Any, Any, Ending]]) -> Ending:
         if self._reactor_loop is not None:
             return run_on_reactor(self._reactor_loop, work)
+        if self._runner is not None:
+            return self._runner.run(work())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work())
 
@@ -148,8 +155,15 @@ class CrawlRun:
         session = open_session(self._run.spider, spider, self._settings, files_of(self._store, self._run.spider, run=self._run))
         if spider.jar == "fresh" and not frontier.counts(self._store, self._run.pass_id):  # this is the first run of the pass
             session.clear()
-        session.ensure_login()
-        self._record_login(session)
+        table = spider if self._has_members else _with_share(spider, shares(spider)[0])
+        with logged_in(session, table, self._settings.browser, self._store.data_dir, has_loop=self._reactor_loop is not None) as (self._runner, browser):
+            self._record_login(session)
+            return self._crawl_as(session, table, browser, spidercls, paused)
+
+    def _crawl_as(self, session: Session, table: SpiderTable, browser: SessionBrowser | None, spidercls: type[Any],
+                  paused: Mapping[str, datetime]) -> Ending:
+        """Crawl and download in a session that is logged in. table: the settings for this process; browser: that of the login, or None."""
+        spider = self._spider
         budget = self._open_budget(paused)
         self._stop.add_listener(budget.close)
         robots = _robots(session, budget, spider) if spider.robots else None
@@ -158,7 +172,7 @@ class CrawlRun:
         self._stop.add_listener(downloads.stop)
         context = CrawlContext(
             store=self._store, run=self._run, session=session, progress=self._progress,
-            table=spider if self._has_members else _with_share(spider, shares(spider)[0]),
+            table=table, session_browser=browser,
             starts=tuple(prepare(start) for start in spider.start), on_downloads=downloads.wake, budget=budget, robots=robots,
             project=self._project, browser=self._settings.browser, fast_engine=self._settings.pipeline.fast_engine,
             keep_pages=not self._dry_run and self._settings.keeps_pages(self._run.spider),

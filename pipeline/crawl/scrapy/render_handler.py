@@ -109,15 +109,12 @@ class RenderHandler(SessionHandler):
 
     def _new_browser(self) -> SessionBrowser:
         """Return the browser of the run, which has not started. From now on, the login is checked in it, too."""
-        from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
-        from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
-        from pipeline.session.browser.sync_browser import RunBrowser  # noqa: PLC0415  spiders that render no page do not load Playwright
+        from pipeline.crawl.browser.run_browser import open_run_browser  # noqa: PLC0415  as above
+        from pipeline.session.browser.sync_browser import RunBrowser  # noqa: PLC0415  as above
         context, session = self._context, self._session
         if not context.table.is_built_in and (line := unsent_headers(context.table, self.crawler.settings)):
             context.note_once(line)
-        processes = 1 if context.table.processes == "auto" else context.table.processes  # further ones end when the memory is not enough
-        browser = SessionBrowser(session, BrowserProgram.of(
-            context.browser, context.store.data_dir, memory_bytes=context.table.memory_limit // processes), max_pages=context.table.concurrency)
+        browser = context.session_browser or open_run_browser(session, context.table, context.browser, context.store.data_dir)
         if session.storage is not None:  # the spider has a login
             self._for_checks = RunBrowser(browser, context.render_rules, session.storage, session.trusted, max_bytes=context.table.max_page_size)
             session.share_browser(self._for_checks)

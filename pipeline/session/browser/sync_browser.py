@@ -35,11 +35,11 @@ class SyncBrowser:
 
     open_browser: a function that returns the browser of the session, which has not started. rules: which pages the spider renders,
     and how. storage, trusted: the web storage of the session, and the origins whose storage is kept. max_bytes: the maximum size
-    of a document.
+    of a document. runner: runs the coroutines, and the caller closes it and the browser; None means one that this object has for itself.
     """
 
     def __init__(self, open_browser: Callable[[], SessionBrowser], rules: RenderRules, storage: WebStorage, trusted: TrustedOrigins, *,
-                 max_bytes: int) -> None:
+                 max_bytes: int, runner: asyncio.Runner | None = None) -> None:
         self._storage = storage
         self._trusted = trusted
         self._open_browser = open_browser
@@ -47,7 +47,8 @@ class SyncBrowser:
         self._rules = rules
         self._max_bytes = max_bytes
         self._browser: SessionBrowser | None = None
-        self._runner: asyncio.Runner | None = None
+        self._runner = runner
+        self._is_lent = runner is not None
 
     def renders(self, url: str) -> bool:
         """Return whether the spider renders the page with this URL."""
@@ -122,8 +123,8 @@ class SyncBrowser:
         return runner.run(do())
 
     def close(self) -> None:
-        """End the browser, if it was started."""
-        if self._runner is None:
+        """End the browser, if it was started and no caller goes on with it."""
+        if self._runner is None or self._is_lent:
             return
         try:
             if self._browser is not None:

@@ -44,6 +44,11 @@ class ProxySelection:
         self._lock = threading.Lock()
         self.current = self._pool.choose(clock()) if self._pool else next(iter(urls), None)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is no other proxy to change to."""
+        return self._pool is None
+
     def url_for(self, url: str) -> str | None:
         """Return the proxy to use for a URL; None means no proxy."""
         return self._environment.url_for(url) if self._environment is not None else self.current
