@@ -48,9 +48,9 @@ LONGEST = [
     "session/browser/test_browser.py", "service/test_signals.py", "session/test_trusted_origins.py", "service/test_service.py",
     "cluster/test_torture.py", "heartbeat/http/console/tasks/test_tasks.py", "service/test_mending.py", "session/login/test_failure_reasons.py",
     "crawl/browser/test_visual_watch_in_runs.py", "workers/test_run_downloads.py",
-    "session/browser/test_guard_with_chromium.py", "download/test_one_bad_file.py", "download/test_torture.py",
+    "session/browser/test_guard_with_chromium.py", "download/test_one_bad_file.py", "crawl/frontier/test_unproved_pages.py",
     "crawl/browser/test_rendered_crawl.py", "service/test_every_digest_option.py", "service/test_postgresql.py",
-    "cli/test_commands.py", "mail/test_render_levels.py", "service/test_nodes.py", "service/test_digests_and_alerts.py",
+    "cli/test_commands.py", "mail/transports/test_fault_matrix.py", "service/test_nodes.py", "service/test_digests_and_alerts.py",
     "workers/dispatcher/test_procrastinate.py", "crawl/browser/test_rendered_login.py", "service/test_torture.py",
     "test_script_applications.py", "test_faults.py", "session/responses/test_incomplete_responses.py",
     "store/maintenance/test_move.py", "browser/test_torture.py"]

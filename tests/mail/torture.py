@@ -17,8 +17,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -32,6 +30,7 @@ from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import DraftMessage, MessageState
 from pipeline.store import Store, open_store
 from pipeline.store.mail import outbox
+from tests.servers.commands import forked_dialogue
 from tests.servers.smtp import Fault, Received, SmtpServer
 
 TO = ("a@example.com", "b@example.com", "grey@example.com")
@@ -142,18 +141,15 @@ def torture(folder: Path, rounds: int, seed: int) -> Tally:
 
 def _killed(folder: Path, server: SmtpServer, at: datetime, *, step: int, after_s: float) -> bool:
     """Let a process deliver what is due and kill it a moment after a step of its dialogue; whether it was at work."""
-    process = subprocess.Popen([sys.executable, "-c", DELIVERER, str(folder), str(server.port)], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.stdin.write(f"{at.isoformat()}\n")
-    process.stdin.flush()
-    server.wait_for_step(step)
-    threading.Event().wait(after_s)  # the moment is what is random here
-    os.kill(process.pid, signal.SIGKILL)
-    said, _ = process.communicate()
-    return "done" not in said
+    with forked_dialogue(DELIVERER, str(folder), str(server.port)) as (process, given, answers):
+        assert answers.readline() == "ready\n"
+        given.write(f"{at.isoformat()}\n")
+        given.flush()
+        server.wait_for_step(step)
+        threading.Event().wait(after_s)  # the moment is what is random here
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
+        return "done" not in answers.read()
 
 
 def main() -> None:

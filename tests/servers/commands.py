@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import runpy
 import select
 import signal
@@ -26,7 +27,7 @@ import threading
 import time
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -54,16 +55,17 @@ class CommandServer:
         atexit.register(self.close)
 
     def start(self, arguments: list[str], folder: Path, environment: dict[str, str], files: Sequence[IO[bytes]], *, code: str = "",
-              new_session: bool = False) -> tuple[int, socket.socket]:
+              new_session: bool = False, open_files: int | None = None, umask: int | None = None) -> tuple[int, socket.socket]:
         """Start a command. Return its process id, and the connection on which its exit code arrives.
 
         files: its standard input, output and error. code: Python that runs instead of the command, with the arguments in sys.argv[1:].
-        new_session: whether the process leads a session and a process group of its own.
+        new_session: whether the process leads a session and a process group of its own. open_files: how many files it may have; by default
+        as many as this process. umask: by default that of this process.
         """
         before = os.umask(0o022)
         os.umask(before)
-        request = json.dumps({"arguments": arguments, "folder": str(folder), "environment": environment, "umask": before,
-                              "code": code, "new_session": new_session}).encode()
+        request = json.dumps({"arguments": arguments, "folder": str(folder), "environment": environment, "umask": before if umask is None else umask,
+                              "code": code, "new_session": new_session, "open_files": open_files}).encode()
         connection, far = socket.socketpair()
         with far, self._lock:
             socket.send_fds(self._socket, [LENGTH.pack(len(request))], [*(file.fileno() for file in files), far.fileno()])
@@ -120,13 +122,23 @@ def command_server(root: Path = ROOT) -> CommandServer:
     return CommandServer(root)
 
 
-def forked_python(code: str, *arguments: str, output: IO[bytes] | None = None) -> ForkedProcess:
+def forked_python(code: str, *arguments: str, given: IO[bytes] | None = None, output: IO[bytes] | None = None) -> ForkedProcess:
     """Run code as `python -c` does, in a fork of the process that has loaded the program, in the root of the repository.
 
-    output: where its standard output goes; to that of the tests by default.
+    given: its standard input; nothing by default. output: where its standard output goes; to that of the tests by default.
     """
     with Path(os.devnull).open("rb") as nothing, open(1, "wb", closefd=False) as out, open(2, "wb", closefd=False) as errors:
-        return ForkedProcess(command_server(), list(arguments), ROOT, dict(os.environ), (nothing, output or out, errors), code=code)
+        return ForkedProcess(command_server(), list(arguments), ROOT, dict(os.environ), (given or nothing, output or out, errors), code=code)
+
+
+@contextlib.contextmanager
+def forked_dialogue(code: str, *arguments: str) -> Iterator[tuple[ForkedProcess, IO[str], IO[str]]]:
+    """Run code in such a fork, as with subprocess.PIPE: yield the process, its standard input and its standard output."""
+    (given, asks), (answers, output) = os.pipe(), os.pipe()
+    with open(asks, "w", encoding="utf-8") as writer, open(answers, encoding="utf-8") as reader:
+        with open(given, "rb") as their_input, open(output, "wb") as their_output:
+            process = forked_python(code, *arguments, given=their_input, output=their_output)
+        yield process, writer, reader
 
 
 def forked_call(function: Callable[..., object], *arguments: object) -> ForkedProcess:
@@ -208,6 +220,8 @@ def main() -> None:
     if asked is None:
         return
     os.umask(asked["umask"])
+    if asked["open_files"] is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (asked["open_files"], asked["open_files"]))
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])

@@ -69,8 +69,8 @@ class Program:
     def run(self, *arguments: str, stdin: str = "", timeout_s: float = 60.0,
             open_files: int | None = None, umask: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command, to its end. One that hangs says where it does. open_files: how many it may have."""
-        if open_files is None and umask is None and self._can_be_forked():
-            code, out, err = self._run_forked(arguments, stdin, timeout_s)
+        if self._can_be_forked():
+            code, out, err = self._run_forked(arguments, stdin, timeout_s, open_files, umask)
         else:
             code, out, err = self._run_anew(arguments, stdin, timeout_s, open_files, umask)
         if arguments[:1] != ("items",):  # what a site shows, secrets it was told among them, is shown as it is
@@ -80,15 +80,18 @@ class Program:
     def _can_be_forked(self) -> bool:
         """Whether a fork of a process with the program loaded behaves as a new process does."""
         here, theirs = os.environ | {"PYTHONPATH": str(self.root)}, self.variables()
-        read_at_start = {name for name in here.keys() | theirs.keys() if name.startswith(("PYTHON", "LC_", "LANG", "LD_"))}
+        read_at_start = {name for name in here.keys() | theirs.keys()
+                         if name.startswith(("PYTHON", "LC_", "LANG", "LD_")) and not name.startswith("PYTHON_KEYRING_")}
         return not ENGINE and "TEST_NEW_PROCESSES" not in os.environ and all(here.get(name) == theirs.get(name) for name in read_at_start)
 
-    def _run_forked(self, arguments: tuple[str, ...], stdin: str, timeout_s: float) -> tuple[int, str, str]:
+    def _run_forked(self, arguments: tuple[str, ...], stdin: str, timeout_s: float, open_files: int | None,
+                    umask: str | None) -> tuple[int, str, str]:
         with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
             given.write(stdin.encode())
             given.seek(0)
             server = command_server(self.root)
-            pid, connection = server.start(list(arguments), self.folder, self.variables(), (given, out, err))
+            pid, connection = server.start(list(arguments), self.folder, self.variables(), (given, out, err), open_files=open_files,
+                                           umask=int(umask, 8) if umask is not None else None)
             with connection:
                 if (code := server.exit_code(connection, timeout_s)) is None:
                     for each in {pid} | self.descendants(pid):

@@ -17,8 +17,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -34,6 +32,7 @@ from pipeline.settings import Settings, load
 from pipeline.store import Store, open_store
 from pipeline.store.mail import digests, model_summaries, outbox
 from tests.mail.conftest import NOW, Site
+from tests.servers.commands import forked_dialogue
 from tests.servers.language_model import Answer, AskedModel, LanguageModelServer
 
 ITEMS = 6
@@ -115,20 +114,17 @@ def _settings(folder: Path, server: LanguageModelServer) -> Settings:
 def _killed(folder: Path, store: Store, model: CountingModel, now: datetime, *, moment: Moment, after_s: float) -> None:
     model.began.clear()
     model.waits = moment == "asked"
-    process = subprocess.Popen([sys.executable, "-c", BUILDER, str(folder / "settings.toml"), str(folder / "var")], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3])
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.stdin.write(f"{now.isoformat()}\n")
-    process.stdin.flush()
-    assert model.began.wait(DEADLINE_S)
-    if moment == "stored":
-        _wait_for_summary(store)
-    elif moment == "later":
-        threading.Event().wait(after_s)  # the moment is what is random here
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    with forked_dialogue(BUILDER, str(folder / "settings.toml"), str(folder / "var")) as (process, given, answers):
+        assert answers.readline() == "ready\n"
+        given.write(f"{now.isoformat()}\n")
+        given.flush()
+        assert model.began.wait(DEADLINE_S)
+        if moment == "stored":
+            _wait_for_summary(store)
+        elif moment == "later":
+            threading.Event().wait(after_s)  # the moment is what is random here
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(60)
     model.waits = False
 
 
