@@ -153,7 +153,7 @@ class Authorizer:
         return self._problem(caller, error.status, f"{error.status} {error.reason}", back="/")
 
     def _problem(self, caller: Caller, status: int, error: str, *, back: str) -> web.Response:
-        page = self._pages.render("problem.html", mask=str, authorized=True, may_act=False, csrf_token=caller.csrf_token, error=error, back=back, missing=status == 404)
+        page = self._pages.render("problem.html", mask=str, authorized=True, csrf_token=caller.csrf_token, error=error, back=back, missing=status == 404)
         return web.Response(status=status, text=page, content_type="text/html")
 
     async def _record(self, caller: Caller, request: web.Request, outcome: str) -> None:

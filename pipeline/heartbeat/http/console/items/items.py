@@ -86,7 +86,7 @@ class ItemViews:
         number = await in_request_thread(id_of, self._actions.store, name, key)
         if number is None:
             await self._site.known_spider(request)
-            return await self._site.html("items/item_forgotten.html", name=name, key=key)
+            return await self._site.html("items/item_forgotten.html", name=name)
         return redirect(f"/spiders/{quote(name)}/items/{number}")
 
     async def _item(self, request: web.Request) -> web.Response:

@@ -56,10 +56,8 @@ class ShownChange:
     kind: ChangeKind
     at: datetime
     run_id: int
-    spider: str
     title: str
     item: str
-    link: str
     fields: list[FieldView]
     pictures: list[str]
     archived: ArchivedPaths | None = None
@@ -112,7 +110,7 @@ class ShownItems:
         fields = self._fields.changed_fields(masked, Detail(1, _PLACES, _LENGTH)) if change.kind is ChangeKind.CHANGED else \
             self._fields.plain_fields(masked, title, link, compact=False)
         item = item_path(change.spider, change.key) if masked.key == change.key else ""  # a path must not show a secret
-        return ShownChange(change.kind, change.at, change.run_id, change.spider, title, item, link, fields,
+        return ShownChange(change.kind, change.at, change.run_id, title, item, fields,
                            _pictures_of(change, self.display_of(change.spider)), self._archived(change))
 
     def items(self, spider: str, rows: Sequence[ItemRow], columns: Sequence[str], stored: Callable[[str, Iterable[str]], dict[str, str]]) -> list[ShownItem]:

@@ -27,7 +27,6 @@ class MendPage:
     name: str
     found: MendingReport | None
     message: str = ""
-    may_mend: bool = True
 
     @property
     def sample(self) -> SampleTable:

@@ -198,6 +198,9 @@ def test_add_a_spider_from_a_url(desk: Desk) -> None:
         assert "line 2" in said
         assert "spiders.films.speed" in said
         assert "speed = 3" in text.input_value()
+        button, problem = page.get_by_role("button", name="Save").bounding_box(), page.get_by_role("alert").bounding_box()
+        assert button["height"] < 60, "no cell of a grid makes it as high as the problem beside it"
+        assert button["y"] >= problem["y"] + problem["height"]
         text.fill(good)
         page.get_by_role("button", name="Try").click()
         assert "Film 9" in page.get_by_role("region", name="Items").inner_text()
