@@ -63,16 +63,22 @@ async def hold(browser: SessionBrowser, url: str, opened: asyncio.Event) -> Page
         return page
 
 
-def test_pages_share_the_cookies_of_the_jar(pages: PageSite, open_with: OpenSession, tmp_path: Path, running: str) -> None:
+def test_pages_share_the_cookies_of_the_jar_also_while_several_are_open(pages: PageSite, open_with: OpenSession, tmp_path: Path, running: str) -> None:
     def set_cookies(asked: Asked) -> Answer:
         return Answer("<script>document.cookie = 'script=1; max-age=600'</script>", headers={"Set-Cookie": "id=2; Path=/; HttpOnly"})
 
-    pages.pages |= {"/set": set_cookies, "/logout": Answer("bye", headers={"Set-Cookie": "id=; Max-Age=0; Path=/"})}
+    pages.pages |= {"/set": set_cookies, "/logout": Answer("bye", headers={"Set-Cookie": "id=; Max-Age=0; Path=/"}),
+                    **{f"/{number}": Answer("x", headers={"Set-Cookie": f"c{number}={number}; Path=/"}) for number in range(8)}}
     session = open_with(pages.url + "/")
     session.jar.store(pages.url, [b"old=b[x]=2; Path=/"])
 
     async def work() -> None:
-        async with browser_of(session, tmp_path, remote=running) as browser:
+        async with browser_of(session, tmp_path, max_pages=4, remote=running) as browser:
+            async def one(number: int) -> None:
+                async with browser.page(PLAIN) as page:
+                    await page.goto(f"{pages.url}/{number}")
+                    session.jar.store(pages.url, [f"plain{number}={number}".encode()])
+
             async with browser.page(PLAIN) as page:
                 await page.goto(f"{pages.url}/set")
             assert session.jar.header(pages.url) == b"old=b[x]=2; id=2; script=1"
@@ -80,9 +86,11 @@ def test_pages_share_the_cookies_of_the_jar(pages: PageSite, open_with: OpenSess
             async with browser.page(PLAIN) as page:
                 await page.goto(f"{pages.url}/logout")
             assert session.jar.header(pages.url) == b"old=b[x]=2; script=1; late=3"
+            await asyncio.gather(*map(one, range(8)))
 
     asyncio.run(work())
     assert next(asked for asked in pages.asked if asked.path == "/logout").headers["Cookie"] == "old=b[x]=2; id=2; script=1; late=3"
+    assert sorted(cookie.name for cookie in session.jar) == sorted(["old", "script", "late", *(f"c{n}" for n in range(8)), *(f"plain{n}" for n in range(8))])
 
 
 def test_a_page_that_is_used_again_has_nothing_of_its_former_use(pages: PageSite, open_with: OpenSession, tmp_path: Path, running: str) -> None:
@@ -270,20 +278,3 @@ def test_pages_of_an_older_login_do_not_replace_the_cookies_of_the_new_one(pages
 
     asyncio.run(work())
     assert next(asked for asked in pages.asked if asked.path == "/seen").headers["Cookie"] == "sid=new"
-
-
-def test_the_cookies_of_pages_that_are_open_at_the_same_time_all_arrive(pages: PageSite, open_with: OpenSession, tmp_path: Path, running: str) -> None:
-    pages.pages |= {f"/{number}": Answer("x", headers={"Set-Cookie": f"c{number}={number}; Path=/"}) for number in range(8)}
-    session = open_with(pages.url + "/")
-
-    async def work() -> None:
-        async with browser_of(session, tmp_path, max_pages=4, remote=running) as browser:
-            async def one(number: int) -> None:
-                async with browser.page(PLAIN) as page:
-                    await page.goto(f"{pages.url}/{number}")
-                    session.jar.store(pages.url, [f"plain{number}={number}".encode()])
-
-            await asyncio.gather(*map(one, range(8)))
-
-    asyncio.run(work())
-    assert sorted(cookie.name for cookie in session.jar) == sorted([*(f"c{n}" for n in range(8)), *(f"plain{n}" for n in range(8))])
