@@ -17,19 +17,26 @@ LIKE_STARTED = ("--headless", "--hide-scrollbars", "--disable-background-network
                 "--disable-sync", "--no-first-run", "--disable-quic", "--dns-prefetch-disable", *QUIET)
 """What matters to pages and to other tests of the arguments with which the program starts a browser."""
 
+DEADLINE_S = 60.0
+
 
 @contextmanager
 def running_browser() -> Iterator[str]:
     """Start the browser that the program would choose. Yield its URL for `[browser] remote`."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a process of the browser may end after the browser
         sandbox = () if os.geteuid() else ("--no-sandbox",)
         process = subprocess.Popen([BrowserProgram(Path(folder)).path(""), *LIKE_STARTED, *sandbox, "--remote-debugging-port=0", f"--user-data-dir={folder}/profile"],
                                    stderr=subprocess.PIPE, env={**os.environ, "HOME": folder, "TMPDIR": folder})
         assert process.stderr is not None
+        starting = threading.Timer(DEADLINE_S, process.kill)
+        starting.start()
         with process:
             try:
-                line = next(line for line in process.stderr if b"DevTools listening on" in line)
+                line = next((line for line in process.stderr if b"DevTools listening on" in line), b"")
+                starting.cancel()
+                assert line, "the browser did not start"
                 threading.Thread(target=process.stderr.read, daemon=True).start()  # a browser whose pipe is full stands still
                 yield line.split()[-1].decode()
             finally:
+                starting.cancel()
                 process.terminate()
