@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from typing import Literal
 
 from sqlalchemy import Connection
 
@@ -21,6 +22,9 @@ from pipeline.text import counted, iso, quoted
 
 DueAfter = Callable[[str, datetime], datetime | None]
 """Function that returns the first due time of a spider after a given time; None for a spider without a schedule."""
+ReasonKind = Literal["failed", "host", "late", "proposed", "suspect", "other"]
+"""What a reason is about: failed runs, a host whose requests are paused, a late run, a suspect run with and without proposed rules, or something else."""
+_PROPOSED = "; a mend is proposed"
 
 
 @dataclass(frozen=True)
@@ -115,13 +119,26 @@ def _reasons(recent: Sequence[PastRun], failures: int, *, last: Run | None, paus
         yield f"{counted(last.progress.not_archived, 'page')} of run {last.id} not archived"
 
 
+def kind_of(reason: str) -> ReasonKind:
+    """Return what a reason why a spider is not ok is about. A snapshot has only its text."""
+    if reason.startswith("the last "):
+        return "failed"
+    if reason.startswith("requests to its host are paused"):
+        return "host"
+    if reason.startswith("late:"):
+        return "late"
+    if reason.startswith("run "):
+        return "proposed" if _PROPOSED in reason else "suspect"
+    return "other"
+
+
 def _mend_note(name: str, success: Run | None, facts: SpiderFacts) -> str:
     """Return a note about the new rules that are proposed after the last successful run; "" if there are none."""
     pass_id, state, not_applied = facts.mendings.get(name, (0, None, ""))
     if success is None or success.pass_id != pass_id:
         return ""
     why = f" (not written: {quoted(not_applied)})" if not_applied else ""
-    return {MendingState.PROPOSED: f"; a mend is proposed: `pipeline mend {name}`{why}",
+    return {MendingState.PROPOSED: f"{_PROPOSED}: `pipeline mend {name}`{why}",
             MendingState.APPLIED: "; new rules were applied"}.get(state, "") if state is not None else ""
 
 

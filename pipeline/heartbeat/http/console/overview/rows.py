@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from pipeline.heartbeat.snapshot.schema import PastRun, RunStatus, Snapshot, SpiderStatus
+from pipeline.heartbeat.snapshot.spider_status import ReasonKind, kind_of
 
 ROWS = 100
 """Maximum number of rows on one page."""
@@ -24,11 +25,10 @@ _COMMAND = re.compile(r"; see `pipeline outbox`.*")
 class SpiderProblem:
     """Why a spider is not ok.
 
-    kind: "failed", "late", "suspect", "proposed" (suspect, and new rules are proposed), "host" (requests to its host are paused) or "other".
     detail: the error of the run, until when the host is paused, or the reason. path: of the page on which a person can mend it.
     """
 
-    kind: str
+    kind: ReasonKind
     detail: str
     path: str
 
@@ -107,19 +107,19 @@ def _row(name: str, spider: SpiderStatus, tags: tuple[str, ...], running: tuple[
 
 def _problem(name: str, reason: str, spider: SpiderStatus) -> SpiderProblem:
     """Return a problem by the reason for which the snapshot says that the spider is not ok."""
-    own = f"/spiders/{quote(name)}"
-    if reason.startswith("requests to its host are paused"):
-        return SpiderProblem("host", reason.rpartition(" ")[2], own)
-    if reason.startswith("late:"):
-        return SpiderProblem("late", "", own)
-    if reason.startswith("run "):
+    own, kind = f"/spiders/{quote(name)}", kind_of(reason)
+    if kind == "host":
+        return SpiderProblem(kind, reason.rpartition(" ")[2], own)
+    if kind == "late":
+        return SpiderProblem(kind, "", own)
+    if kind in ("proposed", "suspect"):
         error = next((run["error"] for run in spider["recent"] if run["outcome"] == "succeeded"), "")
-        return SpiderProblem("proposed", error, f"{own}/mend") if "a mend is proposed" in reason else SpiderProblem("suspect", error, f"{own}#rules")
-    if not reason.startswith("the last "):
-        return SpiderProblem("other", reason, own)
-    last = next((run for run in spider["recent"] if run["outcome"] not in ("succeeded", "stopped")), None)
-    error = next((run["error"] for run in spider["recent"] if run["error"]), "")
-    return SpiderProblem("failed", error, f"/runs/{last['id']}" if last is not None else own)
+        return SpiderProblem(kind, error, f"{own}/mend" if kind == "proposed" else f"{own}#rules")
+    if kind == "failed":
+        last = next((run for run in spider["recent"] if run["outcome"] not in ("succeeded", "stopped")), None)
+        error = next((run["error"] for run in spider["recent"] if run["error"]), "")
+        return SpiderProblem(kind, error, f"/runs/{last['id']}" if last is not None else own)
+    return SpiderProblem(kind, reason, own)
 
 
 def sorted_rows(rows: list[OverviewRow], sort: str) -> list[OverviewRow]:

@@ -16,6 +16,7 @@ from pipeline.heartbeat.http.operations.spider_details import spider_details
 from pipeline.heartbeat.http.request_bodies import field_of
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import in_file_thread
+from pipeline.heartbeat.snapshot.spider_status import kind_of
 
 FORM_S = 15.0
 PAUSE_HOURS = {"1": "1 hour", "24": "1 day", "168": "7 days", "720": "30 days"}
@@ -99,11 +100,11 @@ class SpiderViews:
 
 def _reason(name: str, text: str) -> Reason:
     """Return why a spider is not ok, with the page that helps instead of the command that a status names."""
-    own = f"/spiders/{quote(name)}"
-    if "a mend is proposed" in text or _COMMAND_OF_MENDING in text:
-        return Reason(text.partition(_COMMAND_OF_MENDING)[0].rstrip(" ;,:("), f"{own}#new-rules", "Show the proposed rules")
-    if text.startswith("run "):
+    kind = kind_of(text)
+    if kind == "proposed":
+        return Reason(text.partition(_COMMAND_OF_MENDING)[0].rstrip(" ;,:("), f"/spiders/{quote(name)}#new-rules", "Show the proposed rules")
+    if kind == "suspect":
         return Reason(text, "#rules", "Show what the rules matched")
-    if text.startswith("the last "):
+    if kind == "failed":
         return Reason(text, "#runs", "Show the runs")
     return Reason(text)
