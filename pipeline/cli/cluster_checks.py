@@ -33,6 +33,7 @@ def check_cluster(store: Store, settings: Settings, now: datetime) -> Iterator[F
     yield from _clock(found)
     yield from _versions(found, alive)
     yield from _settings(settings, alive)
+    yield from _files(settings, alive)
     yield _leader(found)
     yield _notifications(store)
     yield _connections(found)
@@ -74,6 +75,14 @@ def _settings(settings: Settings, alive: list[Node]) -> Iterator[Finding]:
     if others:
         yield Finding("settings", State.WARNING, f"these nodes use other settings than {settings.file}: {', '.join(others)}",
                       "use the same settings on all nodes, and reload them")
+
+
+def _files(settings: Settings, alive: list[Node]) -> Iterator[Finding]:
+    names = sorted({node.name for node in alive})
+    if len(names) > 1 and settings.pipeline.storage is None:
+        yield Finding("files", State.WARNING, f"the nodes {', '.join(names)} have no object store, so that each has only the files that it stored itself: "
+                      "a mail waits for the node that built it, and its attachments lack the files of other nodes",
+                      "set [pipeline] storage, unless data_dir is on a folder that all nodes share")
 
 
 def _leader(found: ClusterDatabase) -> Finding:

@@ -214,11 +214,15 @@ def _deliver(store: Store, transport: Transport, message: Message, *, owner: str
 
 
 def _file_of(store: Store, message: Message) -> Path:
-    """Return the path of the message's file. If the file does not exist, the transport will say so."""
+    """Return the path of the message's file. If the file does not exist, the transport will say so. Raises MailError if another node may have it."""
     try:
         return store.files.local(message.file_key)
     except FileNotFoundError:
-        return store.files.path(message.file_key)
+        path = store.files.path(message.file_key)
+        if store.shared and not store.files.is_remote:
+            raise MailError("the file of the message is not on this node: without an object store, only the node that built the message has it", where=str(path),
+                            fix="the message waits for this node; set [pipeline] storage, or use a data_dir on a folder that all nodes share", retry=True) from None
+        return path
 
 
 def _recorded(record: Callable[[], stored.DeliveryResult], hooks: DeliveryHooks) -> stored.DeliveryResult:

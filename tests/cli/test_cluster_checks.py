@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
@@ -80,6 +81,15 @@ def test_differences_between_nodes_are_named(store: Store, settings: Settings) -
     assert found["nodes"][0].state is State.PROBLEM
     assert found["nodes"][0].found.startswith("the clock of n1 (scheduler, outbox, worker) is 3")
     assert found["leader"][0].state is State.WARNING
+
+
+def test_nodes_without_an_object_store_are_named(store: Store, settings: Settings) -> None:
+    assert "files" not in findings(store, settings)
+    with patch.object(store, "owner", "another process"):
+        nodes.report(store, NodeReport("n2", __version__, HEAD, ("outbox",)))
+    reported(store, settings)
+    (found,) = findings(store, settings)["files"]
+    assert (found.state, found.found.partition(" have")[0]) == (State.WARNING, "the nodes n1, n2")
 
 
 def test_runs_that_no_worker_takes_are_named(store: Store, settings: Settings) -> None:

@@ -8,7 +8,8 @@ import random
 import signal
 import subprocess
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,11 @@ from pipeline.mail.outbox import DeliveryAttempt, DeliveryLoop, RetryPolicy, bac
 from pipeline.mail.transports.maildir import MaildirTransport
 from pipeline.mail.transports.smtp import SmtpTransport
 from pipeline.model import DraftMessage, MessageState
+from pipeline.store import open_store
 from pipeline.store.mail import outbox as stored
 from tests.mail.conftest import NOW, PLAIN
 from tests.servers.commands import ForkedProcess, forked_python
+from tests.servers.postgres import Postgres
 from tests.servers.smtp import Fault, SmtpServer
 
 DAY_S = 86400.0
@@ -131,6 +134,23 @@ def test_a_message_without_its_file_is_parked_and_delays_no_other(store, enqueue
         lost, good = deliver(store, plain(server), clock)
         server.wait_for(1)
     assert (lost.state, good.state) == (MessageState.PARKED, MessageState.SENT)
+
+
+@pytest.mark.needs("postgres")
+def test_a_message_whose_file_another_node_has_waits_for_this_node(postgres: Postgres, migrated: str, tmp_path: Path) -> None:
+    url, now = postgres.new_database(migrated), lambda: datetime.now(UTC)
+    built, other = (open_store(tmp_path / node, url) for node in ("built", "other"))
+    built.files.write("messages/1.eml", PLAIN)
+    number = stored.enqueue(built, DraftMessage("<1@example.com>", "a message", "pipeline@example.com", ("me@example.com",), "messages/1.eml", len(PLAIN)), now=now())
+    with SmtpServer() as server:
+        waiting, = deliver(other, plain(server), now)
+        assert (waiting.state, waiting.error.partition(": ")[2].partition(":")[0]) == (MessageState.WAITING, "the file of the message is not on this node")
+        assert stored.retry(other, number, now=now())
+        sent, = deliver(built, plain(server), now)
+        server.wait_for(1)
+    assert sent.state is MessageState.SENT
+    for store in (built, other):
+        store.close()
 
 
 def test_a_lost_answer_sends_the_same_message_id_again(store, enqueue, clock) -> None:
