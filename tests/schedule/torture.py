@@ -31,6 +31,7 @@ from pipeline.store import Store, open_store
 from pipeline.store.database.schema import passes, slots
 from pipeline.store.database.schema import runs as run_rows
 from pipeline.store.runs import runs
+from pipeline.workers.forkserver import warm_up
 
 SPIDERS = 6
 SCHEDULE = '["every 10s", { when = "* * * * *", jitter = "20s" }, { when = "*/3 9-17 * * *", timezone = "Asia/Tokyo" }]'
@@ -65,7 +66,8 @@ def _serve(store: Store, folder: Path) -> tuple[list[tuple[str, str]], list[int]
 
 def torture(folder: Path, rounds: int, url: str | None = None) -> Counter[str]:
     """Raises AssertionError where a slot was had twice."""
-    context = multiprocessing.get_context("spawn")
+    warm_up()  # a process of tests has one forkserver, which must have loaded what the processes of runs need
+    context = multiprocessing.get_context("forkserver")
     barrier = context.Barrier(2)
     pairs = [context.Pipe() for _ in range(2)]
     services = [context.Process(target=service, args=(far, barrier), daemon=True) for _, far in pairs]

@@ -90,7 +90,7 @@ def test_a_killed_service_leaves_no_child_and_the_next_one_resumes_the_pass(
 
     release.set()
     program.serve()
-    eventually(lambda: any(run["outcome"] == "succeeded" for run in program.history()), within_s=40)
+    eventually(lambda: any(run["outcome"] == "succeeded" for run in program.history()), within_s=40, every_s=0.5)
     runs = program.history()
     assert [run["outcome"] for run in runs] == ["succeeded", "abandoned"]
     assert runs[0]["pass"] == runs[1]["pass"]

@@ -102,3 +102,9 @@ def test_a_folder_for_temporary_files_with_a_path_that_is_too_long_for_a_socket_
     done = program.run("run", "--all")
     assert done.returncode == 2
     assert "TMPDIR: the socket of the fork server cannot be created: AF_UNIX path too long; set TMPDIR to a" in done.stderr
+
+
+def test_the_forkserver_of_a_process_of_tests_has_loaded_what_runs_need() -> None:
+    """It has one, which the first test that needs one starts. If that loads something else, each run of all later tests loads Scrapy anew."""
+    word = "set_forkserver" + "_preload"
+    assert [path for path in (ROOT / "tests").rglob("*.py") if word in path.read_text("utf-8")] == []

@@ -37,6 +37,7 @@ from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.store.files.prefix_owner import OWNER
 from pipeline.store.open import open_store
 from pipeline.store.runs import runs
+from pipeline.workers.forkserver import warm_up
 from tests.servers.files import FileServer
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY, Fault, S3Server
 
@@ -80,8 +81,8 @@ class Torture:
         self.seed, self.folder, self.s3 = seed, folder, s3
         self.site = FileServer()
         self.site.start()
+        warm_up()  # a process of tests has one forkserver, which must have loaded what the processes of runs need
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__])
         self.ends: Counter[int | None] = Counter()
         self.orphans = 0
 
