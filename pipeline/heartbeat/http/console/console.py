@@ -17,7 +17,7 @@ from pipeline.heartbeat.http.console.mail.outbox import OutboxViews
 from pipeline.heartbeat.http.console.mail.previews import PreviewViews
 from pipeline.heartbeat.http.console.overview.overview import OverviewViews
 from pipeline.heartbeat.http.console.render.renderer import PageRenderer
-from pipeline.heartbeat.http.console.runs.lists import RunRowViews
+from pipeline.heartbeat.http.console.runs.lists import RunListViews
 from pipeline.heartbeat.http.console.runs.run import RunViews
 from pipeline.heartbeat.http.console.settings import SettingsViews
 from pipeline.heartbeat.http.console.site import Site
@@ -39,7 +39,8 @@ class Console:
     def add_to(self, router: web.UrlDispatcher) -> None:
         self._overview.add_to(router)
         if self._site is not None:
-            for views in (DraftViews, MendViews, SpiderViews, ItemViews, ChangeViews, RunViews, RunRowViews, DigestViews, LeftOutViews, PreviewViews, MessageViews, OutboxViews, SettingsViews, FileViews, ArchiveViews):
+            for views in (SpiderViews, ChangeViews, DraftViews, MendViews, ItemViews, RunViews, RunListViews, DigestViews, LeftOutViews, PreviewViews,
+                          MessageViews, OutboxViews, SettingsViews, FileViews, ArchiveViews):
                 views(self._site).add_to(router)
 
     async def stop(self) -> None:

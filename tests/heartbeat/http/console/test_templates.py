@@ -32,7 +32,7 @@ def imported(name: str) -> Iterator[tuple[str, str, str]]:
 
 
 def test_each_template_is_named_by_another_one_or_by_code() -> None:
-    named = "".join(SOURCES.values()) + CODE + "".join(f'"runs/{name}.html"' for name in ("pages", "rejects", "downloads", "changes"))  # RunRowViews makes these names
+    named = "".join(SOURCES.values()) + CODE + "".join(f'"runs/{name}.html"' for name in ("pages", "rejects", "downloads", "changes"))  # RunListViews makes these names
     assert [name for name in SOURCES if f'"{name}"' not in named] == []
 
 

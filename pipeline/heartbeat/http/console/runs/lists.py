@@ -28,7 +28,7 @@ class _Row(Protocol):
 _R = TypeVar("_R", bound=_Row)
 
 
-class RunRowViews:
+class RunListViews:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._store = site.actions.store

@@ -186,8 +186,6 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_text_can_be_copied(cons
             kept.rename(folder)
 
 
-
-
 def test_a_script_tries_and_saves_a_spider_and_looks_for_new_rules(console: Console) -> None:
     toml = console.draft("scripted", 'tags = ["api"]')
     tried = console.api("/try", toml=toml).json()
