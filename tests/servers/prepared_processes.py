@@ -32,7 +32,7 @@ def needs_processes(arguments: Sequence[str], settings_file: Path) -> bool:
     if "TEST_FORKSERVER" in os.environ:  # for a run that starts further processes without being told to
         return True
     if command == "run":  # a run that stays small forks its only process itself
-        return len(arguments) != 2 or "processes" in settings or "demo" in arguments
+        return len(arguments) != 2 or not {"--all", "demo"}.isdisjoint(arguments) or "processes" in settings
     if command == "check":  # only code of users is checked in a process of its own
         return any(word in settings for word in ("spider =", "project =", "templates ="))
     return command in _USERS
