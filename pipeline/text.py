@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -168,13 +167,6 @@ def shown_url(url: str) -> str:
 def has_secret_parameter(url: str) -> bool:
     """Return whether a URL has a parameter whose name suggests that its value is a secret."""
     return re.search(_MASKED_PARAMETER, url) is not None
-
-
-def masked(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` with each occurrence of one of `secrets` replaced with a mask."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, _MASK)
-    return text
 
 
 def counted(number: int, what: str) -> str:

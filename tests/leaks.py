@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+
+from pipeline.secret_forms import SecretForms
 
 KEPT = ("jars", "cookies", "sent")
 """Folders where secrets belong: sessions are kept in one, and some tests have peers that keep what they were told."""
@@ -69,19 +68,12 @@ def _written(folder: Path) -> Iterator[Path]:
 def leaks(folder: Path, secrets: Mapping[str, Path | None]) -> list[str]:
     """The files below a folder that have a secret in them, in any of the forms it may take on its way."""
     own = {path for path in secrets.values() if path is not None}
+    searched = {value: SecretForms([value], shortest=SHORTEST) for value in secrets}
     found = []
     for path in sorted(_written(folder)):
         if path.suffix in (".toml", *FOUND) or not path.is_file() or path.is_symlink() or path.resolve() in own \
                 or set(path.relative_to(folder).parts[:-1]) & set(KEPT) or path.stat().st_size > LARGEST:
             continue
         content = path.read_bytes()
-        found += [f"{path.relative_to(folder)} has {value!r}" for value in secrets
-                  if any(form in content for form in _forms(value))]
+        found += [f"{path.relative_to(folder)} has {value!r}" for value, forms in searched.items() if forms.are_in(content)]
     return sorted(set(found))
-
-
-def _forms(value: str) -> set[bytes]:
-    text = {value, quote(value, safe=""), escape(value)}
-    # Base64 has three ways to say it, by where it begins; what is sure of each are its middle characters.
-    coded = {b64encode(b"\0" * shift + value.encode())[4 * (shift > 0) + (shift > 0):-4] for shift in range(3)}
-    return {form.encode() for form in text} | {form for form in coded if len(form) >= 8}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from html import escape
+from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel
 
 from pipeline.errors import UsageError
+from pipeline.secret_forms import SecretForms
+from pipeline.settings.fields.secret import Secret
 from pipeline.settings.load import secrets
 from pipeline.settings.models.root import ProxyTable, Settings
 
@@ -19,25 +21,21 @@ _SHORTEST = 4
 
 
 class Mask:
-    """Replaces every known secret in a text by ****.
+    """Replaces every known secret in a text by ****, in each form that `SecretForms` finds.
 
-    A secret is found in plain, percent-encoded, HTML-escaped or JSON-escaped form.
+    credentials: texts such as user:password, which are masked in base64 only.
     The class method `of` reads the secrets once, when the mask is created; later changes of a secret are not seen.
     """
 
-    def __init__(self, values: tuple[str, ...] = ()) -> None:
-        forms = {form for value in values for form in written_forms(value)}
-        self._forms = sorted((form for form in forms if len(form) >= _SHORTEST), key=len, reverse=True)
+    def __init__(self, values: Iterable[str] = (), credentials: Iterable[str] = ()) -> None:
+        self._forms = SecretForms((value for value in values if len(value) >= _SHORTEST), shortest=_SHORTEST, credentials=credentials)
 
     @classmethod
     def of(cls, settings: Settings, *more: str) -> Mask:
-        return cls((*_values(settings), *more))
+        return cls((*_values(settings), *more), _credentials(settings))
 
     def __call__(self, text: str) -> str:
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, MASK)
-        return text
+        return self._forms.removed_from_text(text, MASK)
 
     def in_values(self, value: Any) -> Any:
         """Return a JSON value with the secrets masked in each text and each name of a field."""
@@ -51,13 +49,6 @@ class Mask:
 def secret_values(settings: Settings) -> tuple[str, ...]:
     """Return the secrets of the settings that are masked, as they are written there, without those that are too short."""
     return tuple({value for value in _values(settings) if len(value) >= _SHORTEST})
-
-
-def written_forms(value: str) -> Iterator[str]:
-    """Yield a secret in each form that is masked: plain, percent-encoded, HTML-escaped, JSON-escaped."""
-    yield from (value, quote(value, safe=""), quote_plus(value), escape(value), escape(value, quote=False))
-    for ascii_only in (True, False):
-        yield json.dumps(value, ensure_ascii=ascii_only)[1:-1]
 
 
 def _values(settings: Settings) -> Iterator[str]:
@@ -75,6 +66,24 @@ def _values(settings: Settings) -> Iterator[str]:
             yield from _password_in(one.url if isinstance(one, ProxyTable) else one)
     beats = [settings.heartbeat.beat, *(spider.beat for spider in settings.spiders.values())]
     yield from (beat for beat in beats if isinstance(beat, str))
+
+
+def _credentials(part: object) -> Iterator[str]:
+    """Yield user:password and NUL user NUL password (RFC 7617, 2; RFC 4616, 2) for each user name and password in a part of the settings."""
+    if isinstance(part, BaseModel):
+        user, secret = getattr(part, "user", None), getattr(part, "password", None)
+        if isinstance(user, str) and isinstance(secret, Secret):
+            try:
+                password = secret.reveal()
+            except UsageError:
+                password = ""
+            if len(password) >= _SHORTEST:
+                yield from (f"{user}:{password}", f"\0{user}\0{password}")
+        for name in part.model_fields_set:
+            yield from _credentials(getattr(part, name))
+    elif isinstance(part, (dict, tuple, list)):
+        for each in part.values() if isinstance(part, dict) else part:
+            yield from _credentials(each)
 
 
 def _password_in(url: str) -> Iterator[str]:

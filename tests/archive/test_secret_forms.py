@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive.format.redaction import Redaction
-from pipeline.archive.format.secret_forms import SecretForms
 from pipeline.archive.format.wide_text import wide_text
+from pipeline.secret_forms import SecretForms
 from pipeline.session.responses.content_coding import zstd
 from tests.archive.exchanges import HTML, exchange
 

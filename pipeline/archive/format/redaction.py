@@ -9,10 +9,10 @@ from typing import Literal, Self
 
 from pipeline.archive.format.body_fields import mask_fields
 from pipeline.archive.format.decoding import decoded
-from pipeline.archive.format.secret_forms import SecretForms
 from pipeline.archive.format.url_parameters import UrlParameters
 from pipeline.archive.format.wide_text import wide_text
 from pipeline.model import Exchange, HeaderLines, RenderedPage
+from pipeline.secret_forms import SecretForms
 from pipeline.settings import SpiderArchiveTable
 from pipeline.urls import bare
 

@@ -1,11 +1,13 @@
-"""A wrapper for mail transports that masks secrets in their results, receipts and errors."""
+"""Wrappers that mask secrets in the results, receipts and errors of mail transports, and in their dialogue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from io import TextIOBase
 from pathlib import Path
+from typing import TextIO, cast
 
 from pipeline.errors import MailError
 from pipeline.mail.transports.base import Transport
@@ -51,3 +53,21 @@ class MaskedTransport:
             mask = self._mask()
             raise MailError(mask(error.what), where=mask(error.where), fix=mask(error.fix), retry=error.retry,
                             retry_after_s=error.retry_after_s) from error
+
+
+class _MaskedStream(TextIOBase):
+    def __init__(self, inner: TextIO, mask: Callable[[str], str]) -> None:
+        self._inner = inner
+        self._mask = mask
+
+    def write(self, text: str, /) -> int:
+        self._inner.write(self._mask(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+
+def masked_stream(inner: TextIO, mask: Callable[[str], str]) -> TextIO:
+    """Return a stream that writes to `inner` and masks secrets in each text that is written at once. Closing it leaves `inner` open."""
+    return cast("TextIO", _MaskedStream(inner, mask))

@@ -16,6 +16,7 @@ import requests
 from selectolax.lexbor import SelectolaxError
 
 from pipeline.errors import FetchError, LoginError, PipelineError, SpiderError
+from pipeline.secret_forms import SecretForms
 from pipeline.session.client import Client, fetch
 from pipeline.session.login.expiry import same_page
 from pipeline.session.login.failure_reasons import Refusal, asks_captcha, asks_for_scripts, explain
@@ -27,11 +28,11 @@ from pipeline.session.refreshes import follow_refreshes
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.requests import reveal
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
-from pipeline.settings.masking import written_forms
-from pipeline.text import clean_line, counted, masked, shown_url
+from pipeline.text import clean_line, counted, shown_url
 
 Read = TypeVar("Read")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+_MASK = "•••"
 _MOST_FRAMES = 5
 _MOST_FRAMES_DEEP = 3
 
@@ -306,9 +307,9 @@ class Login:
         Passwords that the page repeats are masked in the message and in the saved file.
         """
         steps = (self._table, *self._table.steps)
-        hidden = {form for secret in secrets(steps) for form in written_forms(secret.reveal())}
-        said = f": “{masked(refusal.said, hidden)}”" if refusal.said else ""
-        kept = self._keep_page(masked(page.text, hidden).encode(page.encoding, "xmlcharrefreplace"))
+        hidden = SecretForms((secret.reveal() for secret in secrets(steps)), shortest=1)
+        said = f": “{hidden.removed_from_text(refusal.said, _MASK)}”" if refusal.said else ""
+        kept = self._keep_page(hidden.removed_from_text(page.text, _MASK).encode(page.encoding, "xmlcharrefreplace"))
         return LoginError(f"{refusal.what}{said}", where=f"{self._where} ({shown_url(page.answer.url)})",
                           fix=f"{refusal.fix}; the page is saved in {kept}", retry=refusal.retry)
 

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from pipeline.errors import PipelineError
-from pipeline.settings.masking import written_forms
+from pipeline.secret_forms import SecretForms
 from tests.servers.authority import Authority
 from tests.servers.pages import Answer, Asked, PageSite
 from tests.session.conftest import OpenSession
@@ -25,7 +25,7 @@ def context(leaf: trustme.LeafCert) -> ssl.SSLContext:
 def test_a_password_in_a_url_appears_in_no_message_and_no_file(open_with: OpenSession, tmp_path: Path,
                                                              monkeypatch: pytest.MonkeyPatch, password: str) -> None:
     monkeypatch.setenv("SITE_PASSWORD", password)
-    forms = tuple(written_forms(password))
+    forms = SecretForms([password], shortest=4)
     with PageSite() as pages:
         pages.pages = {"/login": "<form action=/in><input name=user><input type=password name=pass></form>",
                        "/in": lambda asked: Answer(f"<p class=error>Wrong: {asked.path}</p>" if "wrong" in asked.path else
@@ -34,11 +34,11 @@ def test_a_password_in_a_url_appears_in_no_message_and_no_file(open_with: OpenSe
         if "wrong" in password:
             with pytest.raises(PipelineError) as caught:
                 session.ensure_login()
-            assert not any(form in str(caught.value) for form in forms)
+            assert not forms.are_in(str(caught.value).encode())
         else:
             session.ensure_login()
     for file in (tmp_path / "var").rglob("*"):
-        assert not file.is_file() or not any(form in file.read_text("utf-8") for form in forms)
+        assert not file.is_file() or not forms.are_in(file.read_bytes())
 
 
 FORM = "<form method=post action='{action}'><input name=user><input type=password name=pass>{button}</form>"

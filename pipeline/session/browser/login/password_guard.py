@@ -1,7 +1,7 @@
 """Refuses requests of a page that carry a password to an origin that must not receive it.
 
 Such requests are forms and fetches with the password in their body or URL, redirects that repeat the body (307, 308), and messages of
-WebSockets. A script of the site could send a password in another form; the script itself comes from an origin that may receive it.
+WebSockets. A script of the site could send a password in a form that `SecretForms` does not find; the script itself comes from an origin that may receive it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from playwright.async_api import CDPSession, Error, Page, Request, Response, WebSocketRoute
 
-from pipeline.settings.masking import written_forms
+from pipeline.secret_forms import SecretForms
 
 _MOST_REFUSED = 100
 SHORTEST = 4
@@ -31,8 +31,7 @@ class PasswordGuard:
 
     def __init__(self, page: Page, passwords: Iterable[str], trust: Callable[[str, str], bool]) -> None:
         self._page = page
-        self._forms = {form for password in passwords if len(password) >= SHORTEST for form in written_forms(password)}
-        self._bytes = {form.encode() for form in self._forms}
+        self._forms = SecretForms((password for password in passwords if len(password) >= SHORTEST), shortest=SHORTEST)
         self._trust = trust
         self._sessions: list[CDPSession] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,7 +83,7 @@ class PasswordGuard:
             self.refused.append(url)
 
     def _carries(self, url: str, body: bytes) -> bool:
-        return any(form in url for form in self._forms) or any(form in body for form in self._bytes)
+        return self._forms.are_in(url.encode()) or self._forms.are_in(body)
 
     def _filter(self, socket: WebSocketRoute) -> None:
         """Connect a WebSocket to another origin, but refuse messages that carry a password."""

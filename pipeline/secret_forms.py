@@ -1,4 +1,4 @@
-"""Finds known secrets in archived bytes, in each form in which sites write text: percent-encoded, escaped, in base64.
+"""Finds known secrets in text and bytes, in each form in which they may be written: percent-encoded, escaped, in base64.
 
 An unescaped letter or digit of ASCII is the same in all of these forms but base64. So data is first searched for the longest run of such
 characters of a secret, which is fast, and for the secret in all its forms only where this run is found. Both take linear time.
@@ -10,7 +10,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from html.entities import html5
 from itertools import groupby
 
@@ -21,15 +21,20 @@ _SHORTEST_RUN = 3
 """Shorter runs are in nearly every page. A secret without a longer one, such as one in Chinese, is searched for in all its forms at once."""
 _SHORTEST_BASE64 = 8
 _MOST = b"{0,8}"
-"""How many backslashes may precede a character, and how often an escape may be escaped again. The bound keeps the search linear."""
+"""How often an escape may be escaped again. The bound keeps the search linear."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Form:
     """run: what all matches of the pattern contain; b"" if there is no such run."""
 
     run: bytes
-    pattern: re.Pattern[bytes]
+    source: bytes
+
+    @cached_property
+    def pattern(self) -> re.Pattern[bytes]:
+        """Compiled when it is needed: most processes never meet a secret, and this takes milliseconds."""
+        return re.compile(self.source)
 
     def is_in(self, data: bytes) -> bool:
         return self.run in data and self.pattern.search(data) is not None
@@ -38,10 +43,15 @@ class _Form:
 class SecretForms:
     """Secrets in all forms in which they are searched for, the longest secret first: a shorter one may be a part of it."""
 
-    def __init__(self, secrets: Iterable[str], *, shortest: int) -> None:
-        """shortest: a secret that has fewer bytes in UTF-8 is not searched for."""
+    def __init__(self, secrets: Iterable[str], *, shortest: int, credentials: Iterable[str] = ()) -> None:
+        """shortest: a secret that has fewer bytes in UTF-8 is not searched for. credentials: texts that are searched for in base64 only.
+
+        Credentials such as user:password are found even if the password alone is too short to be recognised in base64.
+        """
         found = {secret for secret in secrets if secret and len(_bytes(secret)) >= shortest}
-        self._forms = [form for secret in sorted(found, key=lambda secret: (-len(secret), secret)) for form in _forms(secret)]
+        self._forms = [form for credential in sorted(set(credentials)) for form in _base64_forms(credential)]
+        for secret in sorted(found, key=lambda secret: (-len(secret), secret)):
+            self._forms += [_Form(_longest_run(secret), _text(secret)), *_base64_forms(secret)]
 
     def __bool__(self) -> bool:
         return bool(self._forms)
@@ -57,15 +67,26 @@ class SecretForms:
                 data = form.pattern.sub(mask, data)
         return data
 
+    def removed_from_text(self, text: str, mask: str) -> str:
+        """Return the text with `mask` in place of each secret."""
+        data = _bytes(text)
+        without = self.removed(data, mask.encode())
+        if without == data:
+            return text
+        try:
+            return without.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:  # a byte of another character was taken for the end of a secret in another encoding
+            return without.decode("utf-8", "replace")
 
-def _forms(secret: str) -> Iterator[_Form]:
-    yield _Form(_longest_run(secret), re.compile(_text(secret)))
-    for shift in range(3):
-        inner, has_more = _in_base64(_bytes(secret), shift)
-        if len(inner) >= _SHORTEST_BASE64:
-            before = rb"[A-Za-z0-9+/_-]?" if shift else b""  # has bits of the secret, too, and bits of what precedes it
-            after = rb"[A-Za-z0-9+/_-]?" if has_more else b""
-            yield _Form(_longest_run(inner), re.compile(before + b"".join(map(_base64_character, inner)) + after))
+
+def _base64_forms(secret: str) -> Iterator[_Form]:
+    for data in sorted({_bytes(secret), _encoded(secret, "cp1252")} - {b""}):  # some clients encode credentials in latin-1 (RFC 7617, appendix A)
+        for shift in range(3):
+            inner, has_more = _in_base64(data, shift)
+            if len(inner) >= _SHORTEST_BASE64:
+                before = rb"[A-Za-z0-9+/_-]?" if shift else b""  # has bits of the secret, too, and bits of what precedes it
+                after = rb"[A-Za-z0-9+/_-]?" if has_more else b""
+                yield _Form(_longest_run(inner), before + b"".join(map(_base64_character, inner)) + after)
 
 
 def _in_base64(secret: bytes, shift: int) -> tuple[str, bool]:
@@ -84,7 +105,16 @@ def _longest_run(text: str) -> bytes:
 
 def _text(text: str) -> bytes:
     """Return a pattern for a text in which each character may be in another form."""
-    return b"".join(_backslashes(len(list(same))) if character == "\\" else _character(character) * len(list(same)) for character, same in groupby(text))
+    found = b""
+    for character, same in groupby(text):
+        number = len(list(same))
+        if character == "\\":
+            found += _backslashes(number)
+        elif found:
+            found += _character(character) * number
+        else:
+            found = _first_character(character) + _character(character) * (number - 1)
+    return found
 
 
 def _base64_character(character: str) -> bytes:
@@ -98,19 +128,51 @@ def _character(character: str) -> bytes:
     """Return a pattern for a character in each of its forms."""
     if character.isascii() and character.isalnum():
         return character.encode()
+    forms, escaped = _written(character)
+    return b"(?:%s|(?:%s){1,8}(?:%s))" % (b"|".join(forms), b"|".join(_backslash()), b"|".join(escaped + forms))
+
+
+@cache
+def _first_character(character: str) -> bytes:
+    """Return the same pattern, but each alternative begins with a literal. `re` then skips fast what cannot begin a match."""
+    if character.isascii() and character.isalnum():
+        return character.encode()
+    forms, escaped = _written(character)
+    rest = b"(?:%s){0,7}(?:%s)" % (b"|".join(_backslash()), b"|".join(escaped + forms))
+    return b"(?:%s)" % b"|".join(forms + [backslash + rest for backslash in _backslash()])
+
+
+@cache
+def _written(character: str) -> tuple[list[bytes], list[bytes]]:
+    """Return patterns for the forms of a character, and for what follows the backslash in those of JSON, JavaScript and Python."""
     raw = sorted({_encoded(character, encoding) for encoding in _ENCODINGS} - {b""}, reverse=True)
     point, units = ord(character), character.encode("utf-16-be", "surrogatepass")
     code_units = [units[at:at + 2].hex() for at in range(0, len(units), 2)]
-    forms = [rb"\\%s%s" % (_MOST, re.escape(each)) if character.isascii() else re.escape(each) for each in raw]
+    forms = [re.escape(each) for each in raw]
     forms += [b"".join(_percent(_hex(f"{byte:02x}")) for byte in each) for each in raw]
     forms.append(b"".join(_percent(rb"[uU]" + _hex(unit)) for unit in code_units))
-    forms.append(b"".join(rb"\\{1,8}u" + _hex(unit) for unit in code_units))  # JSON and JavaScript
-    forms.append(rb"\\{1,8}u\{0{0,4}%s\}" % _hex(f"{point:x}"))
-    if point < 256:
-        forms.append(rb"\\{1,8}x" + _hex(f"{point:02x}"))
-    forms += {" ": [rb"\+"], "\n": [rb"\\{1,8}n", rb"\r\n"], "\r": [rb"\\{1,8}r"], "\t": [rb"\\{1,8}t"]}.get(character, [])
+    forms += {" ": [rb"\+"], "\n": [rb"\r\n"]}.get(character, [])
     forms.append(_entity(character))
-    return b"(?:%s)" % b"|".join(forms)
+    again = b"(?:%s){1,8}" % b"|".join(_backslash())  # before the second part of a form
+    escaped = [again.join(b"u" + _hex(unit) for unit in code_units), rb"u\{0{0,4}%s\}" % _hex(f"{point:x}")]
+    if point < 256:
+        escaped.append(b"x" + _hex(f"{point:02x}"))
+    escaped += {"\n": [b"n"], "\r": [b"r"], "\t": [b"t"]}.get(character, [])
+    if not character.isascii():
+        bytes_of = [each for each in (_bytes(character), _encoded(character, "cp1252")) if each]
+        escaped += [again.join(b"x" + _hex(f"{byte:02x}") for byte in each) for each in bytes_of]  # repr() of bytes
+        misread = {_bytes(character).decode(encoding, "replace") for encoding in ("latin-1", "cp1252")}  # UTF-8 that was read as another encoding
+        misread |= {each.decode("ascii", "surrogateescape") for each in bytes_of}  # as Python reads what is not UTF-8
+        for text in sorted(misread):
+            forms.append(re.escape(_bytes(text)))
+            escaped.append(again.join(b"u" + _hex(f"{ord(each):04x}") for each in text))
+    return forms, escaped
+
+
+@cache
+def _backslash() -> tuple[bytes, ...]:
+    """Return patterns for the forms of a backslash: JSON may be in a URL or in HTML. Each begins with a literal."""
+    return (rb"\\", _percent(b"5[cC]"), _entity("\\"))
 
 
 def _percent(form: bytes) -> bytes:
@@ -138,7 +200,8 @@ def _entity_names() -> dict[str, list[str]]:
 
 def _backslashes(number: int) -> bytes:
     """Return a pattern for that many backslashes, of which each may be escaped. As one pattern: one for each of them would take exponential time."""
-    return rb"(?:\\{%d,%d}|(?:%s){%d}|(?:%s){%d})" % (number, 4 * number, _percent(b"5[cC]"), number, _entity("\\"), number)
+    least, most = number, 4 * number
+    return b"(?:%s)" % b"|".join(b"(?:%s){%d,%d}" % (each, least, most) for each in _backslash())
 
 
 def _hex(digits: str) -> bytes:
