@@ -94,19 +94,25 @@ class ForkedProcess:
         self._arguments = arguments
         self.pid, self._connection = self._server.start(arguments, folder, environment, files, code=code, new_session=new_session)
         self.returncode: int | None = None
+        self._waiting = threading.RLock()
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
-            self.wait(10)
+        if self._waiting.acquire(blocking=False):  # otherwise another thread waits for it
+            try:
+                if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+                    self.wait(10)
+            finally:
+                self._waiting.release()
         return self.returncode
 
     def wait(self, timeout: float) -> int:
-        if self.returncode is None:
-            self.returncode = self._server.exit_code(self._connection, timeout)
+        with self._waiting:
             if self.returncode is None:
-                raise subprocess.TimeoutExpired(self._arguments, timeout)
-            self._connection.close()
-        return self.returncode
+                self.returncode = self._server.exit_code(self._connection, timeout)
+                if self.returncode is None:
+                    raise subprocess.TimeoutExpired(self._arguments, timeout)
+                self._connection.close()
+            return self.returncode
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
