@@ -174,7 +174,7 @@ def test_cron_without_a_slot_before_waits_for_its_time() -> None:
     ("0 25 * * *", "hour"), ("60 * * * *", "minute"), ("* * 0 * *", "day of month"), ("* * * foo *", "month"),
     ("* * * * 8", "day of week"), ("* * *", "fields"), ("5-1 * * * *", "no minute matches"), ("*/0 * * * *", "no minute matches"),
     ("*-5 * * * *", "not a valid minute"), ("0 0 30 2 *", "does not exist in these months"), ("0 0 31 4,6 *", "does not exist in these months"),
-    ("every now", "duration"), ("every 10ms", "between one second"), ("every 99999w", "between one second"),
+    ("every now", "duration"), ("every 10ms", "between one second"), ("every 600w", "between one second"), ("every 99999w", "longer than 100 years"),
     ("daily at noon", "time of day"), ("daily at 24:00", "time of day"), ("dayly at 07:00", "day of week"), ("٣ * * * *", "minute")])
 def test_an_invalid_schedule_says_what_is_wrong(schedule: str, word: str) -> None:
     with pytest.raises(ValueError, match=word):
