@@ -155,7 +155,7 @@ def never_sent(spider: SpiderTable | None) -> frozenset[str]:
     if spider is None:
         return frozenset((PICTURE,))
     rules = spider.items.all_fields if spider.items is not None else {}
-    urls = [name for name, rule in rules.items() if rule.is_url] if rules or not spider.is_built_in else _URL_FIELDS
+    urls = [name for name, rule in rules.items() if rule.is_url or (rule.page == "url" and not rule.regex)] if rules or not spider.is_built_in else _URL_FIELDS
     return frozenset((PICTURE, *urls))
 
 

@@ -171,7 +171,7 @@ class SelectorTable(Table):
     @property
     def is_url(self) -> bool:
         """Whether the values are absolute URLs: because the settings say so, or because they are those of href or src."""
-        return self.type == "url" or self.page == "url" or (self.type == "text" and _URL_ATTRIBUTE.search(self.css or self.xpath or "") is not None)
+        return self.type == "url" or (self.type == "text" and _URL_ATTRIBUTE.search(self.css or self.xpath or "") is not None)
 
     _css = field_validator("css", "json_")(check_css)
     _xpath = field_validator("xpath")(_check_xpath)
