@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 RETRY_S = 60.0
 """How long the archive is left alone after it could not be written."""
 PAGES_IN_THREAD = 1000
-"""After so many pages, the archive is written by a process of its own: its start takes half a second of CPU, which shorter runs are spared."""
+"""After so many pages, the archive is written by a process of its own: its start takes half a second of CPU, which shorter runs are spared.
+
+It is started after half of them, so that the crawl does not wait for it.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +60,11 @@ class ArchiveWriter:
         self._not_by_us += sum(1 for page in pages if page.status and page.url and not page.exchanges)
         self._held = self._not_held = []
         if found:
-            self._pages += len(found)
-            if PAGES_IN_THREAD <= self._pages < PAGES_IN_THREAD + len(found):
+            before, self._pages = self._pages, self._pages + len(found)
+            if before < PAGES_IN_THREAD // 2 <= self._pages:
                 self._start_process()
+            if before < PAGES_IN_THREAD <= self._pages:
+                self._use_process()
             is_written = self._attempt(lambda segment: self._write(segment, [page.exchanges for _, page in found]))
             numbers = [number for number, _ in found]
             if self._only_changed:
@@ -88,6 +93,8 @@ class ArchiveWriter:
         segment, self._segment = self._segment, None
         if segment is not None:
             self._try_to_close(lambda: self._closed.extend(segment.close()))
+        if self._process is not None and self._process is not segment:
+            self._process.end()
         if self._closed:
             self._try_to_close(lambda: self._archiving.add_files(self._closed))
         return self._uncounted
@@ -114,17 +121,22 @@ class ArchiveWriter:
             self._unclosed = type(error).__name__
 
     def _start_process(self) -> None:
-        """Let a process of its own write from now on. If it cannot start, this process goes on."""
+        """Start the process that is to write later. If it cannot start, this process goes on."""
         from pipeline.archive.writing.writer_process import WriterProcess  # noqa: PLC0415  an extra, which only runs that archive need
         archiving = self._archiving
         try:
             self._process = WriterProcess(archiving.folder, self._spider, run_id=self._run_id, redaction=archiving.redaction, max_age=archiving.max_age)
         except OSError as error:
             logger.warning("no process for the archive could be started: %s", error)
+
+    def _use_process(self) -> None:
+        """Let the process write from now on."""
+        if self._process is None:
             return
-        if self._segment is not None:
-            self._closed += self._segment.close()
-        self._segment, self._written_bytes = self._process, 0
+        segment, self._segment = self._segment, self._process
+        self._written_bytes = 0
+        if segment is not None:
+            self._try_to_close(lambda: self._closed.extend(segment.close()))
 
     def _leave_process(self) -> bool:
         """Return whether the process has ended unexpectedly, for example for lack of memory. This process then goes on; `repair` closes its files."""

@@ -191,10 +191,13 @@ def test_a_full_disk_fails_the_archive_and_not_the_crawl(what: str, crawls: Craw
     assert f"{run.progress.not_archived} pages not archived: No space left on device" in run.error
 
 
-@pytest.mark.parametrize("what", ["all", "changed"])
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("case", [
+    pytest.param(("all", False, 4), id="all pages"), pytest.param(("changed", False, 4), id="changed pages"),
+    pytest.param(("all", True, 4), id="killed"), pytest.param(("changed", True, 4), id="killed with changed pages"),
+    pytest.param(("all", True, 20), id="killed before its work"), pytest.param(("all", False, 30), id="not needed in the end")])
 def test_a_long_run_is_archived_by_a_process_of_its_own_or_if_that_is_killed_by_the_runs(
-        what: str, killed: bool, crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+        case: tuple[str, bool, int], crawls: Crawls, site: PageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    what, killed, pages_in_thread = case
     started: list[int] = []
 
     class Noted(writer_process.WriterProcess):
@@ -209,7 +212,7 @@ def test_a_long_run_is_archived_by_a_process_of_its_own_or_if_that_is_killed_by_
         return Answer(f"<p><b>{number}</b></p><a href=/{number + 1}>x</a>")
 
     monkeypatch.setattr(writer_process, "WriterProcess", Noted)
-    monkeypatch.setattr(archive_writer, "PAGES_IN_THREAD", 4)
+    monkeypatch.setattr(archive_writer, "PAGES_IN_THREAD", pages_in_thread)
     site.pages = {f"/{number}": page for number in range(1, 20)}
     crawls.write(f'[spiders.s]\nstart = "{site.url}/1"\nrobots = false\nconcurrency = 1\narchive = "{what}"\n{RULES}')
     run = crawls.perform()
@@ -220,6 +223,8 @@ def test_a_long_run_is_archived_by_a_process_of_its_own_or_if_that_is_killed_by_
     assert run.progress.archived_bytes > 5_000
     assert "archive" not in run.error
     assert len(started) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
     assert not list((crawls.store.data_dir / "archive").rglob("*.part"))
 
 
