@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import ada_url
 
@@ -73,6 +74,15 @@ def redirect_target(location: bytes | str, url: str) -> str:
 def target_of(url: str) -> str:
     """Return path and query of a URL, as they appear in the first line of a request (RFC 9112, 3.2.1)."""
     return "/" + url.partition("#")[0].split("/", 3)[3]
+
+
+def is_http(url: str) -> bool:
+    """Return whether a text is an absolute http or https URL with a host."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
 
 
 def bare(url: str) -> str:

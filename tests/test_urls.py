@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.urls import absolute, bare, base_of, redirect_target, target_of, without_anchor
+from pipeline.urls import absolute, bare, base_of, is_http, redirect_target, target_of, without_anchor
 
 CASES = json.loads((Path(__file__).parent / "data" / "urltestdata-http.json").read_text())["cases"]
 URL = "http://site.example/dir/page"
@@ -92,3 +92,10 @@ def test_request_targets_and_bare_urls_are_computed() -> None:
     assert bare("http://u:p@h:1/a@b?c#d") == "http://h:1/a@b?c"
     assert bare("http://h/") == "http://h/"
     assert [bare(url) for url in ("about:blank", "about:blank#a", "data:,a@b", "blob:https://u@h/1")] == ["about:blank", "about:blank", "data:,a@b", "blob:https://h/1"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("http://site.example", True), ("HTTPS://site.example/a?b#c", True), ("http://[::1]:8/", True), ("ftp://site.example/", False), ("site.example", False),
+    ("http:///a", False), ("http://[::1/", False), ("//site.example/", False), ("javascript:x", False), ("", False)])
+def test_an_absolute_http_url_is_told_from_other_texts(text: str, expected: bool) -> None:
+    assert is_http(text) is expected

@@ -110,8 +110,8 @@ class CrawlRun:
         finally:
             self._ended.set()
             reporter.join()
-        # A site may repeat a secret in an error, which is shown by commands and pages, in mails and in backups.
-        ending = replace(ending, error=Mask.of(self._settings)(ending.error))
+        if ending.error:  # a site may repeat a secret in an error, which is shown by commands and pages, in mails and in backups
+            ending = replace(ending, error=Mask.of(self._settings)(ending.error))
         end_patiently(self._store, self._run, ending, self._figures(), FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.cli.foreground_run import demo_site
 from pipeline.errors import UsageError
 from pipeline.model import Json
 from pipeline.settings import Settings
 from pipeline.store import open_store_of
+from pipeline.urls import is_http
 from pipeline.workers import page_task
 from pipeline.workers.forkserver import warm_up
 
@@ -36,11 +36,6 @@ def perform(settings: Settings, task: str, name: str, options: dict[str, Any], *
 
 def check_url(url: str, command: str) -> None:
     """Raise UsageError if `url` is not a URL that a session can fetch. command: the name of the command, for the error."""
-    try:
-        parts = urlsplit(url)
-        is_http = parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        is_http = False
-    if not is_http:
+    if not is_http(url):
         example = f"https://{url}" if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?(/[^\s\\]*)?", url) else "https://site.example/list"
         raise UsageError(f"{url!r} is not an http(s) URL", where=command, fix=f"write the whole URL, such as {example}")

@@ -90,11 +90,10 @@ class ArchiveWriter:
 
     def close(self) -> Progress:
         """Close the files, and add them to the archive of the spider. Return what was archived since the last call of before_commit()."""
-        segment, self._segment = self._segment, None
-        if segment is not None:
-            self._try_to_close(lambda: self._closed.extend(segment.close()))
-        if self._process is not None and self._process is not segment:
-            self._process.end()
+        process = self._process
+        if process is not None and process is not self._segment:
+            process.end()
+        self._replace_segment(None)
         if self._closed:
             self._try_to_close(lambda: self._archiving.add_files(self._closed))
         return self._uncounted
@@ -110,6 +109,12 @@ class ArchiveWriter:
         if self._unclosed:
             found.append(f"the files of the archive are completed later: {self._unclosed}")
         return found
+
+    def _replace_segment(self, segment: WriterProcess | None) -> None:
+        """Close the current segment, if there is one, and write to another from now on."""
+        before, self._segment = self._segment, segment
+        if before is not None:
+            self._try_to_close(lambda: self._closed.extend(before.close()))
 
     def _try_to_close(self, close: Callable[[], None]) -> None:
         try:
@@ -133,10 +138,8 @@ class ArchiveWriter:
         """Let the process write from now on."""
         if self._process is None:
             return
-        segment, self._segment = self._segment, self._process
+        self._replace_segment(self._process)
         self._written_bytes = 0
-        if segment is not None:
-            self._try_to_close(lambda: self._closed.extend(segment.close()))
 
     def _leave_process(self) -> bool:
         """Return whether the process has ended unexpectedly, for example for lack of memory. This process then goes on; `repair` closes its files."""

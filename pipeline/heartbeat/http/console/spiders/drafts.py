@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -26,6 +25,7 @@ from pipeline.heartbeat.http.request_bodies import field_of
 from pipeline.settings.drafts import is_known
 from pipeline.settings.files import shown_path
 from pipeline.text import shown_url
+from pipeline.urls import is_http
 
 FORM_S = 30.0
 NEW = "/new-spider"
@@ -200,10 +200,5 @@ def _sample(found: Mapping[str, Any]) -> SampleTable:
 
 def _check_url(url: str) -> None:
     """Raise UsageError if a text is not an http(s) URL."""
-    try:
-        parts = urlsplit(url)
-        is_http = parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        is_http = False
-    if not is_http:
+    if not is_http(url):
         raise UsageError("this is not an http(s) URL", where="URL", fix="write the whole URL, such as https://site.example/list")
