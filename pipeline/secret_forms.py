@@ -1,4 +1,4 @@
-"""Finds known secrets in text and bytes, in each form in which they may be written: percent-encoded, escaped, in base64.
+"""Finds known secrets in texts in all usual forms: percent-encoded, escaped, in base64.
 
 An unescaped letter or digit of ASCII is the same in all of these forms but base64. So data is first searched for the longest run of such
 characters of a secret, which is fast, and for the secret in all its forms only where this run is found. Both take linear time.

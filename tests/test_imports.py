@@ -1,4 +1,4 @@
-"""Tests of the import graph: no circles, and every package in the import contracts."""
+"""Tests of the modules: no circles of imports, every package in the import contracts, short first lines."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
                     if name in known:
                         yield name
                         break
+
+
+def test_the_first_line_of_each_module_says_in_100_characters_what_it_is() -> None:
+    lines = {name: (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0] for name, path in modules().items()}
+    assert {name: line for name, line in lines.items() if not 0 < len(line) <= 100} == {}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

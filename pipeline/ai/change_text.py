@@ -1,4 +1,4 @@
-"""A change as the language model is shown it: only the fields that the mail may show, without URLs, secrets and personal data."""
+"""A change as the language model is shown it, without URLs, secrets, personal data and hidden fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The language model of a digest: requests with a budget, a deadline, retries, and answers that match a schema."""
+"""The language model of a digest: requests with a budget, a deadline, retries and checked answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replace personal data in texts: e-mail addresses, phone numbers, account numbers, card numbers, and what the settings name.
+"""Replace personal data in texts: e-mail addresses, phone, account and card numbers, own patterns.
 
 What looks like personal data is replaced when in doubt: a summary can do without a number, and a number that has left the machine cannot be
 taken back. Account and card numbers have check digits (ISO 7064 mod 97-10, Luhn), so that other numbers of their length stay.

@@ -1,4 +1,4 @@
-"""The messages of a request: the task, the schema of the answer, and the records as data between lines with a random boundary."""
+"""The messages of a request: the task, the schema of the answer, and the records as delimited data."""
 
 from __future__ import annotations
 

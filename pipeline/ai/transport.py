@@ -1,4 +1,4 @@
-"""An HTTP transport for the client of the language model, with a limit on bytes, which another thread can abort.
+"""An HTTP transport for the language model's client, with a limit on bytes; a thread can abort it.
 
 It sends only the headers that a request needs, so that nothing about this machine or its environment leaves with it, and accepts no
 compressed body.

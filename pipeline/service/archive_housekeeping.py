@@ -1,4 +1,7 @@
-"""The housekeeping of the archive of pages: merges ended days, gets timestamps, deletes what is too old. Each node adds what it finds on its disk."""
+"""The service's part in the housekeeping of the archive: when it runs on which node.
+
+Each node adds what it finds on its disk.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Perform a task on single pages of a spider, or on a text that a user has sent, in a child process with limits of time and memory."""
+"""Perform a task on single pages of a spider, or on a user's text, in a child with limits."""
 
 from __future__ import annotations
 

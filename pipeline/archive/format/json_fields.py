@@ -1,4 +1,7 @@
-"""Masks the values of named members of JSON: of one value or several (NDJSON), behind a prefix against scripts, and in texts of JSON."""
+"""Masks the values of named members of JSON: of one value or several, and in texts of JSON.
+
+Several values are NDJSON or JSON text sequences; a prefix against scripts, such as )]}', may precede them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of the index: URLs in the Sort-friendly URI Reordering Transform (SURT), as replay tools compute them.
+"""The keys of the index: URLs in the Sort-friendly URI Reordering Transform (SURT).
 
 The rules are those of the Internet Archive's canonicalization, which pywb and the tools for WACZ use: the host is reversed and loses its
 www, upper case, default ports, session ids, fragments and a slash at the end are dropped, and the parameters of a query are sorted.

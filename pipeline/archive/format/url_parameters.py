@@ -1,4 +1,4 @@
-"""Masks the values of named parameters in URLs: in a URL, in the value of a header, and in the links of a body."""
+"""Masks the values of named parameters in URLs: in headers, and in the links of a body, too."""
 
 from __future__ import annotations
 

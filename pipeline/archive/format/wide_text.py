@@ -1,4 +1,7 @@
-"""Turns a body in UTF-16 or UTF-32 into UTF-8, so that it can be searched, and back again without changing any other byte."""
+"""Turns a body in UTF-16 or UTF-32 into UTF-8, so that it can be searched, and back again.
+
+No byte changes but those of what is replaced.
+"""
 
 from __future__ import annotations
 

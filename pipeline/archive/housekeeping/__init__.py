@@ -1,1 +1,1 @@
-"""What becomes of archive files after a run: rows, upload, the merging of a day's segments, timestamps, retention."""
+"""What becomes of archive files after a run: rows, upload, merged days, timestamps, retention."""

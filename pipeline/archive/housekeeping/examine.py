@@ -1,4 +1,4 @@
-"""Compares the files of the archive with their rows, and on request their content with its SHA-256 and its timestamp."""
+"""Compares the files of the archive with their rows, and their content with hash and timestamp."""
 
 from __future__ import annotations
 

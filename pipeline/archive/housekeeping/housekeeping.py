@@ -1,4 +1,4 @@
-"""The housekeeping of the archive: adds what killed processes left, merges ended days, gets timestamps, deletes what is too old."""
+"""The housekeeping of the archive: recovers segments, merges days, gets timestamps, deletes."""
 
 from __future__ import annotations
 

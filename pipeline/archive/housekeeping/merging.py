@@ -1,4 +1,4 @@
-"""Merges the segments of days that have ended into one file a day and spider, and many segments of today into one.
+"""Merges the segments of ended days into one file a day and spider, and many of today into one.
 
 A spider that runs each minute has 1,440 segments a day: a lookup would read as many indexes. The merged file is written, renamed and uploaded;
 then its row replaces those of the segments in one transaction; then the segments are deleted. Killed in between, either the segments still have their rows and are merged again, or their rows are marked and their files are deleted.

@@ -1,4 +1,4 @@
-"""Files of the archive that another node had, and that are on the disk of this one: data_dir was moved here, or a backup was restored here.
+"""Files of the archive that were moved to the disk of this node from a node that is gone.
 
 With PostgreSQL and without an object store, each file belongs to the node that has it, and no other node merges, timestamps or deletes it.
 """

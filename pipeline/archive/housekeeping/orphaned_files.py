@@ -1,4 +1,4 @@
-"""Resolves files without a row: of a merge that was killed, or of a database that was restored from an older backup.
+"""Resolves files without a row: of a killed merge, or of a restored older database.
 
 A file whose records are all in files with rows is deleted. Any other gets a row, so that no record is lost.
 """

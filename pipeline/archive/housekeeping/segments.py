@@ -1,4 +1,4 @@
-"""The segments of a run after its end: their rows, the object store, and what a killed process has left.
+"""The segments of a run after its end: their rows, the object store, what a killed process left.
 
 A segment is renamed, then uploaded if there is an object store, and then gets its row. Whatever is interrupted, the next process finds: a part
 without a living writer is repaired, and a segment without a row gets one, unless a day file has all of its records already.

@@ -1,4 +1,4 @@
-"""Timestamp tokens for the files of days: got after a file was made, stored beside it, and tried again if that fails."""
+"""Gets timestamp tokens for the files of days, stores them beside these, and tries again."""
 
 from __future__ import annotations
 

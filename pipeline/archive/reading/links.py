@@ -1,4 +1,4 @@
-"""The paths of the heartbeat's pages that show an archived page: as it was at a change, before it, and both."""
+"""The paths of the heartbeat's pages that show an archived page: at a change, before it, and both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows an archived page so that it runs nothing and loads nothing: HTML without scripts, addresses and forms.
+"""Shows an archived page so that it runs and loads nothing: without scripts, addresses and forms.
 
 Whoever serves this HTML also forbids all of it by a Content-Security-Policy. Preconnections and DNS look-ahead, which no such policy stops,
 are the reason why the elements are removed as well. No tree is built: parsers of HTML take quadratic time for deeply nested elements. Each "<"

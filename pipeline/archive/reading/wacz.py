@@ -1,4 +1,4 @@
-"""Writes the archive of a spider as one WACZ file, which replay tools such as ReplayWeb.page open (WACZ 1.1.1, specs.webrecorder.net).
+"""Writes the archive of a spider as one WACZ file (WACZ 1.1.1, specs.webrecorder.net).
 
 WARC files are copied as they are, without compressing them again, so that their checksums and timestamps remain valid. Memory is the same for
 any size: indexes are sorted files, which are merged line by line.

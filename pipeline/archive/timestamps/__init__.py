@@ -1,1 +1,1 @@
-"""Trusted timestamps (RFC 3161): ask a timestamp server for a token of a file's SHA-256, and verify it."""
+"""Trusted timestamps (RFC 3161): get a token of a file's SHA-256 from a server, and verify it."""

@@ -1,4 +1,4 @@
-"""The DER of a timestamp request, and the certificates of an answer in the order that DER requires (X.690)."""
+"""The DER (X.690) of a timestamp request, and the certificates of an answer in the order of DER."""
 
 from __future__ import annotations
 

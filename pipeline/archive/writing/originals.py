@@ -1,7 +1,8 @@
-"""The last full record of each URL of a spider, to which revisit records refer: an SQLite file beside the segments.
+"""The last full record of each URL of a spider, to which revisit records refer.
 
-The file is a cache. Its rows are written after the records that they name are on the disk, so that a process that is killed leaves a
-row too few and never one too many. Without the file, the next record of each URL is a full one again.
+They are listed in an SQLite file beside the segments, which is a cache. Its rows are written after the records that they name are on the
+disk, so that a process that is killed leaves a row too few and never one too many. Without the file, the next record of each URL is a
+full one again.
 """
 
 from __future__ import annotations

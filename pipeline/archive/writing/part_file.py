@@ -1,4 +1,4 @@
-"""A file of the archive while it is written, with its index: appended whole records, synced, closed by a rename."""
+"""A file of the archive while it is written, with its index: whole records, synced, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Appends the exchanges of one run to a segment: WARC records in a part file, and the lines of their index in another.
+"""Appends the exchanges of one run to a segment: WARC records, and the lines of their index.
 
 A segment has the records that one process wrote for one spider on one day (UTC). While it is written, it is `NAME.warc.gz.part`, locked
 with flock, with `NAME.cdxj.part`; then both lose the suffix. `repair.py` closes a part whose process was killed.

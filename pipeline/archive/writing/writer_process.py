@@ -1,4 +1,4 @@
-"""A process that writes the segments of a long run, so that the crawl and the archive each have a core.
+"""A process that writes the segments of a long run, so that crawl and archive each have a core.
 
 To make, compress and index the records of a page takes a quarter as long as to crawl it. In a thread of the crawl's process both would
 share the interpreter: benchmarks/RESULTS.md, "The archive of requests and responses". Each call waits for its answer, so that

@@ -1,4 +1,4 @@
-"""`pipeline archive`: list what is archived, show one page at one time, export a spider for replay tools."""
+"""`pipeline archive`: list what is archived, show a page at a time, export a spider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records the requests and responses for a page itself, as the browser reports them, for the archive of a spider.
+"""Records the requests and responses for a page as the browser reports them, for the archive.
 
 The browser decodes bodies. Headers that describe the body on the wire are therefore archived with the prefix "x-orig-".
 """

@@ -1,4 +1,7 @@
-"""The browser of a run. Where the login needs one, it is opened before the login, and the run goes on in it."""
+"""The browser of a run. It is opened before the login if the login needs one.
+
+The run then goes on in it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The archive of pages in the status: its size, its days, missing timestamps, and segments that were not merged."""
+"""The archive in the status: its size and days, missing timestamps, segments that wait for merging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of the language model in the status snapshot: tokens and cost of the day, and the last failure."""
+"""The language model in the status snapshot: tokens and cost of the day, and the last failure."""
 
 from __future__ import annotations
 

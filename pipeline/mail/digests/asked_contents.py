@@ -1,4 +1,4 @@
-"""What a digest reports after a language model was asked about it, if its settings say so: a digest that is sent, or a preview."""
+"""What a digest or its preview reports after a language model was asked about it."""
 
 from __future__ import annotations
 

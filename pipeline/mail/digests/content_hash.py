@@ -1,4 +1,4 @@
-"""The hash of what a language model is shown of a change, so that a change is judged anew if it has become another one."""
+"""The hash of what a language model is shown of a change; another text is judged anew."""
 
 from __future__ import annotations
 

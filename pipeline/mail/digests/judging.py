@@ -1,4 +1,4 @@
-"""Judge by `only_if` which changes a digest tells: with stored judgements, and the language model for the others.
+"""Judge by `only_if` which changes a digest tells: by stored judgements, or the language model.
 
 A change is left out only if there is a judgement that says so. Whatever goes wrong, such as a model that does not answer, is unsure or answers
 nonsense, the change is told.

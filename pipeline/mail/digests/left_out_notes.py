@@ -1,4 +1,4 @@
-"""What a mail says about the changes that `only_if` leaves out, and about those that could not be judged."""
+"""What a mail says about the changes that `only_if` leaves out or that could not be judged."""
 
 from __future__ import annotations
 

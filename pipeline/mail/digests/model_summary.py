@@ -1,4 +1,4 @@
-"""The summary of a language model on top of a digest: asked once for each content, and kept with the digest before a mail is rendered."""
+"""The summary of a language model on top of a digest: asked once, and kept with the digest."""
 
 from __future__ import annotations
 

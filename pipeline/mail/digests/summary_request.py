@@ -1,4 +1,4 @@
-"""Ask a language model what matters most among changes: in batches and, if there are several, in one more request that merges the answers."""
+"""Ask a language model what matters most among changes, in batches, and merge the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdicts of a language model on changes: what it is asked for `only_if`, and which of its answers are valid."""
+"""The verdicts of a language model on changes for `only_if`: the question, and the valid answers."""
 
 from __future__ import annotations
 

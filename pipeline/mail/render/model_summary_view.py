@@ -1,4 +1,4 @@
-"""Prepare the summary of a language model for the mail templates, and order the changes as the model ranked them."""
+"""Prepare the summary of a language model for the mail templates; order changes by its ranking."""
 
 from __future__ import annotations
 

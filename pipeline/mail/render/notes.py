@@ -1,4 +1,4 @@
-"""Notes: lines between the items and the files of a mail about what the mail does not show, or how it was made."""
+"""Notes of a mail about what it does not show, or how it was made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrappers that mask secrets in the results, receipts and errors of mail transports, and in their dialogue."""
+"""Wrappers that mask secrets in the results, receipts, errors and dialogue of mail transports."""
 
 from __future__ import annotations
 

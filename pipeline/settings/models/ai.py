@@ -1,4 +1,4 @@
-"""[ai]: the language model that summarises and judges the changes of digests, and what is hidden from it."""
+"""[ai]: the language model that summarises and judges changes, and what is hidden from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""[spiders.NAME.archive] and [archive]: which pages are archived, what is redacted, and how long archives are kept."""
+"""[spiders.NAME.archive] and [archive]: what is archived and redacted, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The changes that digests have left out, because a language model judged that they do not meet `only_if`."""
+"""The changes that digests have left out because of `only_if`, with the reasons."""
 
 from __future__ import annotations
 

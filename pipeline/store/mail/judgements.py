@@ -1,4 +1,4 @@
-"""Judgements: whether a change meets the `only_if` of a digest, as a language model has answered, stored once."""
+"""Judgements: whether a change meets the `only_if` of a digest, as a language model answered."""
 
 from __future__ import annotations
 

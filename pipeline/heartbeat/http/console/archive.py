@@ -1,4 +1,4 @@
-"""The pages of the archive: the days and pages of a spider, one page at one time, and two side by side.
+"""The pages of the archive: days and pages of a spider, one page at one time, two side by side.
 
 What a site has sent is served only in a sandbox whose Content-Security-Policy allows no script, no form and no request, or as a file to save.
 `pipeline.heartbeat.http.operations.archive` and all that it imports is loaded when somebody looks at the archive, because it needs an extra.

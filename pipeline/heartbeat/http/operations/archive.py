@@ -1,4 +1,4 @@
-"""What the pages and the API show of the archive: captures of a page, what they contain, and the files."""
+"""What the pages and the API show of the archive: captures of a page, their content, the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of the changes that a digest leaves out, because a language model judged that they do not meet `only_if`."""
+"""The page of the changes that a digest leaves out because of `only_if`, with the reasons."""
 
 from __future__ import annotations
 
