@@ -228,6 +228,7 @@ def test_mend_a_spider_whose_site_has_changed(desk: Desk) -> None:
     (folder / "lamps.toml").write_text(LAMPS.format(url=desk.site.url))
     desk.open("/settings")
     desk.page.get_by_role("button", name="Reload").click()
+    desk.page.get_by_role("status", name="Reload").wait_for()  # opening another page while the form is being sent can end the request
 
     def run(outcome: str) -> None:
         desk.open("/spiders/lamps")
