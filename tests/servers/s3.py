@@ -1,4 +1,4 @@
-"""An S3 server (moto's) as a process of its own, and a relay in front of it that can fail in every way a network can.
+"""An S3 server (s3_program) as a process of its own, and a relay in front of it that can fail in every way a network can.
 
     with S3Server() as s3:
         s3.environment()        # AWS_* variables for a program
@@ -25,7 +25,7 @@ from urllib.parse import quote
 import requests
 
 from tests.servers.ports import free_port
-from tests.servers.program import eventually
+from tests.servers.program import ROOT, eventually
 
 Fault = Literal["refuse", "hang", "503", "cut"]
 ACCESS_KEY, SECRET_KEY = "AKIATESTTESTTEST", "geheimer-schluessel-des-objektspeichers"
@@ -36,22 +36,22 @@ _LISTED = re.compile(r"<Key>(.*?)</Key>.*?<ETag>(.*?)</ETag>", re.DOTALL)
 
 
 class S3Server:
-    """A started server with one empty bucket. host: the address it listens on.
+    """A started server with one empty bucket. host: the address it listens on. options: of s3_program.
 
-    `url` is the address of the relay. Objects live in the memory of moto's process and are lost with it, so that faults are the relay's.
+    `url` is the address of the relay. Objects live in the memory of its process and are lost with it, so that faults are the relay's.
     """
 
-    def __init__(self, host: str = "127.0.0.1", bucket: str = "files") -> None:
+    def __init__(self, host: str = "127.0.0.1", bucket: str = "files", *options: str) -> None:
         self.bucket = bucket
         self._behind = (host, free_port())
-        self._server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", host, "-p", str(self._behind[1])],
+        self._server = subprocess.Popen([sys.executable, "-m", "tests.servers.s3_program", host, str(self._behind[1]), *options], cwd=ROOT,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         eventually(self._answers, within_s=60)
         self._relay = _Relay(host, self._behind)
         self.url = f"http://{host}:{self._relay.port}"
 
     def _answers(self) -> bool:
-        assert self._server.poll() is None, "moto's server has ended"
+        assert self._server.poll() is None, "the S3 server has ended"
         try:
             self._ask("PUT", "")
         except requests.ConnectionError:

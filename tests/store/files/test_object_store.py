@@ -15,6 +15,7 @@ from pipeline.errors import StoreError, UsageError
 from pipeline.store.files import object_client
 from pipeline.store.files.object_cache import ObjectCache
 from pipeline.store.files.object_files import ObjectFiles
+from pipeline.store.files.object_probe import probe
 from pipeline.store.files.object_storage import ObjectStorage
 from pipeline.store.files.open_files import read_url
 from pipeline.store.maintenance.retention import RetentionRule, RetentionRules, prune
@@ -62,6 +63,19 @@ def test_a_store_that_refuses_is_not_asked_again(s3: S3Server, tmp_path: Path) -
     with pytest.raises(StoreError, match="NoSuchBucket"):
         ObjectFiles(tmp_path, storage).exists("a")  # nobody knows whether the object is gone
     assert not ObjectFiles(tmp_path, object_storage(s3)).exists("a")
+
+
+@pytest.mark.parametrize(("options", "said"), [([], None), (["--conflicting"], "of 8 simultaneous writes with If-None-Match, 8 succeeded")])
+def test_a_store_where_two_writes_of_one_name_can_succeed_is_refused(options: list[str], said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with S3Server("127.0.0.1", "files", *options) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        if said is None:
+            probe(ObjectStorage("files"))
+        else:
+            with pytest.raises(StoreError, match=said):
+                probe(ObjectStorage("files"))
+        assert server.objects() == {}
 
 
 def test_missing_credentials_are_named() -> None:
