@@ -10,13 +10,12 @@ from typing import Any
 from lxml import etree  # type: ignore[import-untyped]
 from scrapy.http import Response
 
+from pipeline.content_coding import CutShortError, DecodingError, OversizeError, decode
 from pipeline.crawl.collector import Found
 from pipeline.crawl.extract.links import UrlFilter
 from pipeline.crawl.extract.xml_repair import marked_encoding, with_bare_ampersands_escaped
 from pipeline.errors import SpiderError
 from pipeline.model import Json, Request
-from pipeline.session.responses.content_coding import decode
-from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.settings import SpiderTable
 from pipeline.text import size_for_people
 from pipeline.urls import absolute

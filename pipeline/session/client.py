@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError, InsecureRequestWarning
 
+from pipeline.content_coding import ContentDecoder, CutShortError, DecodingError, OversizeError, codings_of
 from pipeline.errors import FetchError, ProxyError
 from pipeline.session.cookies.jar import Jar
 from pipeline.session.cookies.requests_jar import NoCookies, RequestCookies
@@ -23,8 +24,6 @@ from pipeline.session.politeness.ssrf_guard import SsrfGuard
 from pipeline.session.proxies.config import shown_proxy
 from pipeline.session.proxies.selection import ProxyRoute
 from pipeline.session.request_rules import RequestRules
-from pipeline.session.responses.content_coding import ContentDecoder, codings_of
-from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.session.responses.expired_or_banned import banned, expired
 from pipeline.session.responses.head import missing_range
 from pipeline.session.responses.http_client import is_framed, original_response

@@ -13,16 +13,10 @@ import requests
 import socks  # type: ignore[import-untyped]  # PySocks ships no types
 from urllib3.exceptions import DecodeError, IncompleteRead, NameResolutionError, NewConnectionError, ReadTimeoutError
 
+from pipeline.content_coding import CutShortError, DecodingError
 from pipeline.errors import FetchError, PipelineError, ProxyError, TlsError
 from pipeline.session.proxies.config import shown_proxy
-from pipeline.session.responses.errors import (
-    CutShortError,
-    DecodingError,
-    HeadError,
-    NotHttpError,
-    cut_short,
-    shown_bytes,
-)
+from pipeline.session.responses.errors import HeadError, NotHttpError, cut_short, shown_bytes
 from pipeline.text import clean_line, shown_url
 
 _CERTIFICATE_FIXES = {

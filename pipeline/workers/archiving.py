@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pipeline.archive_names import segments_folder
 from pipeline.crawl.archiving import Archiving
 from pipeline.model import DRY_RUN, Run
 from pipeline.settings import Settings, SpiderArchiveTable
@@ -28,7 +29,7 @@ def archiving_of(store: Store, settings: Settings, run: Run) -> Archiving | None
         from pipeline.archive.housekeeping.segments import store_segments  # noqa: PLC0415  only runs that archive need it
         store_segments(store, settings, run.spider, run.id, closed)
 
-    return Archiving(table, store.data_dir / "archive" / run.spider / "segments", secret_values(settings), _max_age(settings, table),
+    return Archiving(table, segments_folder(store.data_dir, run.spider), secret_values(settings), _max_age(settings, table),
                      settings.pipeline.keep_free, add_files)
 
 

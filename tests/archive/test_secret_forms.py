@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from pipeline.archive.format.redaction import Redaction
 from pipeline.archive.format.wide_text import wide_text
+from pipeline.content_coding import zstd
 from pipeline.secret_forms import SecretForms
-from pipeline.session.responses.content_coding import zstd
 from tests.archive.exchanges import HTML, exchange
 
 SECRET = "p@ss/wörd & <7>+key"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -39,6 +41,18 @@ def test_the_process_writes_what_a_thread_would_write(process: WriterProcess, tm
     assert [line.split()[0] for line in closed.index_path.read_text().splitlines()] == ["example,books)/1", "example,books)/3"]
     assert warcio_check(closed.path) == ""
     assert unfinished(tmp_path / "segments") == []
+
+
+def test_the_process_imports_only_what_writing_needs(tmp_path: Path) -> None:
+    spared = "pydantic sqlalchemy scrapy twisted aiohttp requests lxml parsel selectolax cryptography pipeline.settings pipeline.store pipeline.session"
+    code = ("import sys\nfrom pipeline.archive.writing.writer_process import main\nmain()\n"
+            f"print('LOADED', [name for name in {spared.split()} if name in sys.modules])")
+    how = {"folder": tmp_path, "spider": "books", "run_id": 7, "redaction": Redaction(secrets=[SECRET], params=["key"]), "max_age": timedelta(days=7)}
+    coded = exchange("/1", body=gzip.compress(f"the {SECRET}".encode()), response_headers=((b"Content-Encoding", b"gzip"),))
+    calls = b"".join(pickle.dumps(each) for each in (how, ("write", ([[coded]], NOW)), ("close", ())))
+    done = subprocess.run([sys.executable, "-c", code], input=calls, capture_output=True, env={**os.environ, "PYTHONPATH": "."}, timeout=60, check=True)
+    assert b"LOADED []" in done.stderr
+    assert len(list(tmp_path.glob("*.warc.gz"))) == 1
 
 
 def test_an_error_of_the_disk_arrives_as_it_is_and_the_process_goes_on(process: WriterProcess, tmp_path: Path) -> None:

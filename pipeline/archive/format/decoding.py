@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.content_coding import CutShortError, DecodingError, OversizeError, codings_of, decode
 from pipeline.model import HeaderLines
-from pipeline.session.responses.content_coding import codings_of, decode
-from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 
 MAX_BYTES = 64 * 1024 * 1024
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pipeline.archive.format.body_fields import mask_fields
 from pipeline.archive.format.decoding import decoded
@@ -13,8 +13,10 @@ from pipeline.archive.format.url_parameters import UrlParameters
 from pipeline.archive.format.wide_text import wide_text
 from pipeline.model import Exchange, HeaderLines, RenderedPage
 from pipeline.secret_forms import SecretForms
-from pipeline.settings import SpiderArchiveTable
 from pipeline.urls import bare
+
+if TYPE_CHECKING:
+    from pipeline.settings import SpiderArchiveTable
 
 MASKED = b"****"
 _SHORTEST = 4

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.archive.housekeeping.moved_files import moved_files
-from pipeline.archive.housekeeping.places import FOLDER, is_within_reach, node_of, spider_folders
+from pipeline.archive.housekeeping.places import is_within_reach, node_of, spider_folders
+from pipeline.archive_names import FOLDER, WARC
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import ArchiveFile
-from pipeline.store.files.file_store import WARC
 from pipeline.text import counted, size_for_people
 
 _READ_BYTES = 8 << 20

@@ -10,21 +10,14 @@ from pipeline.archive.housekeeping.deletion import finish_deletions
 from pipeline.archive.housekeeping.merging import crowded_segments, merge_days, segments_to_merge
 from pipeline.archive.housekeeping.moved_files import moved_files, take_over
 from pipeline.archive.housekeeping.orphaned_files import resolve_orphaned_files, resolve_orphaned_objects
-from pipeline.archive.housekeeping.places import (
-    FOLDER,
-    SEGMENTS,
-    housekeeping_lock,
-    is_within_reach,
-    node_of,
-    spider_folders,
-)
+from pipeline.archive.housekeeping.places import housekeeping_lock, is_within_reach, node_of, spider_folders
 from pipeline.archive.housekeeping.retention import ArchiveRules, delete_old, surplus_files
 from pipeline.archive.housekeeping.segments import SETTLED_S, recover_segments
 from pipeline.archive.housekeeping.timestamping import add_timestamps, without_timestamp
+from pipeline.archive_names import FOLDER, PART, SEGMENTS, WARC
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
-from pipeline.store.files.file_store import PART, WARC
 from pipeline.text import counted, size_for_people
 
 

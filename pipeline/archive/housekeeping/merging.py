@@ -16,14 +16,14 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from pipeline.archive.housekeeping.deletion import finish_deletions
-from pipeline.archive.housekeeping.places import FOLDER, SEGMENTS, index_of, is_within_reach, key_of, node_of
+from pipeline.archive.housekeeping.places import is_within_reach, key_of, node_of
 from pipeline.archive.housekeeping.segments import upload
+from pipeline.archive_names import FOLDER, PART, SEGMENTS, WARC, index_of
 from pipeline.errors import DiskFullError, PipelineError, StoreError
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFile
-from pipeline.store.files.file_store import INDEX, PART, WARC
 from pipeline.text import counted, size_for_people
 
 if TYPE_CHECKING:
@@ -169,6 +169,6 @@ def _require_space(store: Store, settings: Settings, size_bytes: int) -> None:
 
 
 def _remove(target: Path) -> None:
-    for path in (target, target.with_name(f"{target.name.removesuffix(WARC)}{INDEX}")):
+    for path in (target, target.with_name(index_of(target.name))):
         path.unlink(missing_ok=True)
         path.with_name(path.name + PART).unlink(missing_ok=True)

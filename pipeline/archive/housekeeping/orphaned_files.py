@@ -11,24 +11,16 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from pipeline.archive.housekeeping.coverage import is_covered
-from pipeline.archive.housekeeping.places import (
-    FOLDER,
-    SEGMENTS,
-    index_of,
-    is_within_reach,
-    key_of,
-    node_of,
-    spider_folders,
-)
+from pipeline.archive.housekeeping.places import is_within_reach, key_of, node_of, spider_folders
 from pipeline.archive.housekeeping.retention import LONGEST_REFERENCE
 from pipeline.archive.housekeeping.segments import move_to_object_store
+from pipeline.archive_names import FOLDER, INDEX, PART, SEGMENTS, WARC, index_of, token_of
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.database import schema_version
 from pipeline.store.files import archive_files
-from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFile, token_key
-from pipeline.store.files.file_store import INDEX, PART, WARC
+from pipeline.store.files.archive_files import DAY, SEGMENT, ArchiveFile, NewFile
 from pipeline.store.files.prefix_owner import owns_files
 
 _DAY_FILE = re.compile(rf"{FOLDER}/([^/]+)/(\d{{4}}-\d\d-\d\d)(?:-(\d+))?{re.escape(WARC)}")
@@ -55,7 +47,7 @@ def resolve_orphaned_files(store: Store, settings: Settings) -> list[str]:
                 if key in doomed:
                     _remove(store, key)
                 elif key in known:  # the merge was killed after its row, or the file is from before there was an object store
-                    move_to_object_store(store, path, *(store.files.path(other) for other in (index_of(key), token_key(key))))
+                    move_to_object_store(store, path, *(store.files.path(other) for other in (index_of(key), token_of(key))))
                 else:
                     _resolve(store, settings, key)
             except (PipelineError, OSError) as error:
@@ -124,7 +116,7 @@ def _forget_merged(store: Store, settings: Settings, segments: Sequence[ArchiveF
 
 def _remove(store: Store, key: str) -> None:
     """Delete a file without a row, its index and its token, on the disk of this node and in the object store if it is there."""
-    keys = (key, index_of(key), token_key(key))
+    keys = (key, index_of(key), token_of(key))
     for each in keys:
         store.files.path(each).unlink(missing_ok=True)
     if store.files.is_remote and key not in archive_files.known_keys(store, key):

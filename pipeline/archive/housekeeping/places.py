@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.archive_names import FOLDER
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files.archive_files import ArchiveFile
-from pipeline.store.files.file_store import INDEX, WARC
 
-FOLDER = "archive"
-SEGMENTS = "segments"
 LOCK = "housekeeping.lock"
 _ADVISORY_LOCK = 0x61726368
 """The number of the advisory lock of PostgreSQL: "arch"."""
@@ -36,11 +34,6 @@ def is_within_reach(row: ArchiveFile, node: str) -> bool:
 def key_of(store: Store, path: Path) -> str:
     """Return the key of a file in data_dir."""
     return path.relative_to(store.data_dir).as_posix()
-
-
-def index_of(key: str) -> str:
-    """Return the key of the index of a WARC file."""
-    return f"{key.removesuffix(WARC)}{INDEX}"
 
 
 def spider_folders(store: Store) -> list[Path]:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.archive.housekeeping.coverage import is_covered
-from pipeline.archive.housekeeping.places import FOLDER, SEGMENTS, index_of, key_of, node_of, spider_folders
+from pipeline.archive.housekeeping.places import key_of, node_of, spider_folders
+from pipeline.archive_names import FOLDER, INDEX, PART, SEGMENTS, WARC, index_of
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import DAY, SEGMENT, NewFile
-from pipeline.store.files.file_store import INDEX, PART, WARC
 
 if TYPE_CHECKING:
     from pipeline.archive.writing.segment import ClosedSegment

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.archive.housekeeping.places import is_within_reach, node_of
+from pipeline.archive_names import token_of
 from pipeline.errors import FetchError, PipelineError
 from pipeline.settings import Secret, Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
-from pipeline.store.files.archive_files import DAY, ArchiveFile, token_key
+from pipeline.store.files.archive_files import DAY, ArchiveFile
 from pipeline.text import counted
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def ask_server(settings: Settings, sha256: str, *, not_before: datetime | None =
 
 def _add(store: Store, settings: Settings, row: ArchiveFile) -> None:
     from pipeline.archive.timestamps.token import verify  # noqa: PLC0415  loads cryptography
-    key = token_key(row.key)
+    key = token_of(row.key)
     if (stored := store.files.info(key)) is not None:  # a kill, or a restored database, left it without its note
         with suppress(FetchError):
             at = verify(store.files.read(key, 0, stored.size_bytes), row.sha256, authorities=_authorities(settings))

@@ -12,8 +12,8 @@ from pipeline.archive.errors import ArchiveError
 from pipeline.archive.format import cdxj
 from pipeline.archive.writing.part_file import write_index
 from pipeline.archive.writing.repair import describe
+from pipeline.archive_names import PART
 from pipeline.atomic_write import sync_folder
-from pipeline.store.files.file_store import PART
 
 _PIECE_BYTES = 1024 * 1024
 

@@ -16,8 +16,8 @@ from typing import Self
 
 from pipeline.archive.format import cdxj
 from pipeline.archive.format.records import Written
+from pipeline.archive_names import INDEX, PART, WARC
 from pipeline.atomic_write import sync_folder
-from pipeline.store.files.file_store import INDEX, PART, WARC
 
 _WRITTEN_AT_ONCE = 1024 * 1024
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d)-\d{6}(?:-r(\d+))?-[0-9a-f]{12}(?:-spool)?")

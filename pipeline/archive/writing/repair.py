@@ -19,8 +19,8 @@ from pipeline.archive.format.members import StoredRecord, records_of
 from pipeline.archive.format.records import time_of
 from pipeline.archive.writing.originals import forget
 from pipeline.archive.writing.part_file import ClosedSegment, day_and_run, write_index
+from pipeline.archive_names import INDEX, PART, WARC, index_of
 from pipeline.atomic_write import replace_file, sync_folder
-from pipeline.store.files.file_store import INDEX, PART, WARC
 
 _MEMBER = b"\x1f\x8b\x08"
 """How a gzip member begins (RFC 1952, 2.3)."""
@@ -78,7 +78,7 @@ def describe(path: Path, index_path: Path) -> ClosedSegment:
 
 def _repaired(part: Path, file: BinaryIO, lines: IO[bytes]) -> ClosedSegment | None:
     path = part.with_suffix("")
-    index_path = path.with_name(path.name.removesuffix(WARC) + INDEX)
+    index_path = path.with_name(index_of(path.name))
     found = whole_records(file, path.name, lines)
     if found.damage is not None:
         cut = os.fstat(file.fileno()).st_size - found.size

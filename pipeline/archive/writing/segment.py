@@ -17,6 +17,7 @@ from pipeline.archive.format.records import DOM, VIEW, RecordWriter, Written
 from pipeline.archive.format.redaction import Redaction
 from pipeline.archive.writing.originals import MAX_AGE, Original, Originals
 from pipeline.archive.writing.part_file import ClosedSegment, PartFile, utc_day
+from pipeline.archive_names import WARC
 from pipeline.model import Exchange
 
 __all__ = ["ClosedSegment", "SegmentWriter"]
@@ -127,7 +128,7 @@ class SegmentWriter:
         self._leave_spool()  # its name must not say that the day before is still written
         run = "" if self._run_id is None else f"-r{self._run_id}"
         self._day, self._name = day, f"{day}-{now.astimezone(UTC):%H%M%S}{run}-{token_hex(6)}"
-        self._warcinfo = self._records.warcinfo(f"{self._name}.warc.gz", now)
+        self._warcinfo = self._records.warcinfo(self._name + WARC, now)
 
     def _segment(self) -> PartFile:
         if self._part is None:

@@ -12,10 +12,9 @@ from scrapy.exceptions import DownloadCancelledError
 from scrapy.http import Request, Response, TextResponse
 from scrapy.responsetypes import responsetypes
 
+from pipeline.content_coding import ACCEPTED, CutShortError, DecodingError, OversizeError, codings_of, decode
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import UNCONDITIONAL
-from pipeline.session.responses.content_coding import ACCEPTED, codings_of, decode
-from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
 from pipeline.text import size_for_people
 
 

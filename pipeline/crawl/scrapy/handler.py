@@ -35,6 +35,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.responsetypes import responsetypes
 from twisted.python.failure import Failure
 
+from pipeline.content_coding import CutShortError, DecodingError, OversizeError, codings_of, decode
 from pipeline.crawl.context import context_of
 from pipeline.crawl.interfaces import HostPausedError
 from pipeline.crawl.scrapy.exchanges import add_exchange, exchange_of
@@ -46,8 +47,7 @@ from pipeline.crawl.scrapy.response_protocol import UnusableResponseError
 from pipeline.hosts import place_of
 from pipeline.model import Exchange
 from pipeline.session.proxies.config import refuses_credentials, shown_proxy
-from pipeline.session.responses.content_coding import codings_of, decode
-from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError, cut_short
+from pipeline.session.responses.errors import cut_short
 from pipeline.session.responses.head import is_redirect, missing_range
 from pipeline.text import size_for_people
 

@@ -15,8 +15,9 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from pipeline.content_coding import CutShortError
 from pipeline.session.responses.chunks import ChunkedBody
-from pipeline.session.responses.errors import TLS_NOT_CLOSED, CutShortError, HeadError, NotHttpError, may_be_http
+from pipeline.session.responses.errors import TLS_NOT_CLOSED, HeadError, NotHttpError, may_be_http
 from pipeline.session.responses.head import end_of_head, parse_head, plain_head
 
 _MAX_INTERIM = 100

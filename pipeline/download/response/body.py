@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import requests
 
-from pipeline.session.responses.content_coding import ContentDecoder
-from pipeline.session.responses.errors import CutShortError, OversizeError, cut_short
+from pipeline.content_coding import ContentDecoder, CutShortError, OversizeError
+from pipeline.session.responses.errors import cut_short
 from pipeline.session.responses.http_client import is_framed, original_response
 
 _FULL_ENOUGH_S = 0.1

@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 
 import requests
 
+from pipeline.content_coding import DecodingError, codings_of
 from pipeline.errors import DownloadError
 from pipeline.session.politeness.retry_after import http_date
-from pipeline.session.responses.content_coding import codings_of
-from pipeline.session.responses.errors import DecodingError
 from pipeline.text import shown_url
 
 _RANGE = re.compile(r"\s*bytes\s+(\d{1,19})-(\d{1,19})/(\d{1,19}|\*)\s*", re.IGNORECASE)

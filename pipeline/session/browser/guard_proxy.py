@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pipeline.content_coding import CutShortError
 from pipeline.errors import FetchError, PipelineError, ProxyError
 from pipeline.session.browser.guard.authentication import authenticate
 from pipeline.session.browser.guard.certificate import make_certificate
@@ -26,7 +27,7 @@ from pipeline.session.browser.guard.records import FailureRecord, LoadMeter, Pag
 from pipeline.session.browser.guard.requests import ProxyRequest, RequestError, parse_request
 from pipeline.session.browser.guard.streams import IDLE_S, BufferedStream, SocketStream, Stream, TlsStream, relay
 from pipeline.session.login.http_auth import basic
-from pipeline.session.responses.errors import CutShortError, HeadError
+from pipeline.session.responses.errors import HeadError
 from pipeline.session.session import Session
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.session.responses.errors import CutShortError
+from pipeline.content_coding import CutShortError
 from pipeline.session.responses.head import MAX_LINE_BYTES, MAX_LINES
 
 _SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\r?", re.DOTALL)

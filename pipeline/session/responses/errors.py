@@ -20,18 +20,6 @@ class NotHttpError(HeadError):
         super().__init__(f"the server did not respond with HTTP but with {shown_bytes(data)}")
 
 
-class CutShortError(OSError):
-    """The connection ended before the response was complete. A retry can help."""
-
-
-class DecodingError(ValueError):
-    """The body cannot be decoded with the codings in the Content-Encoding header."""
-
-
-class OversizeError(ValueError):
-    """The decoded body is larger than the caller allows."""
-
-
 def may_be_http(beginning: bytes) -> bool:
     """Return whether the first bytes received from a server may be the beginning of an HTTP response.
 

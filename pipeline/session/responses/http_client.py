@@ -10,15 +10,9 @@ import io
 import ssl
 from typing import Any
 
+from pipeline.content_coding import CutShortError
 from pipeline.session.responses.chunks import size_of
-from pipeline.session.responses.errors import (
-    TLS_NOT_CLOSED,
-    CutShortError,
-    HeadError,
-    NotHttpError,
-    cut_short,
-    may_be_http,
-)
+from pipeline.session.responses.errors import TLS_NOT_CLOSED, HeadError, NotHttpError, cut_short, may_be_http
 from pipeline.session.responses.head import MAX_HEAD_BYTES, MAX_LINE_BYTES, MAX_LINES, Head, parse_head
 
 _MAX_INTERIM = 100

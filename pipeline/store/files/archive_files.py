@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, select, update
 
+from pipeline.archive_names import token_of
 from pipeline.errors import StoreError
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import archive_files
-from pipeline.store.files.file_store import TOKEN, WARC
 
 SEGMENT, DAY = "segment", "day"
 _CHUNK = 500
@@ -74,7 +74,7 @@ class ArchiveFile:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of all files that belong to the row, whether they exist or not."""
-        return self.key, self.index_key, token_key(self.key)
+        return self.key, self.index_key, token_of(self.key)
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,6 @@ class ArchiveTotals:
 
 
 _COLUMNS = [archive_files.c[name] for name in ArchiveFile.__dataclass_fields__]
-
-
-def token_key(key: str) -> str:
-    """Return the key under which the timestamp token of a file is stored."""
-    return f"{key.removesuffix(WARC)}{TOKEN}"
 
 
 def files_of(store: Store, spider: str | None = None, *, first_day: str = "", last_day: str = "", state: str = "") -> list[ArchiveFile]:

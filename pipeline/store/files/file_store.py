@@ -15,20 +15,19 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, ClassVar
 
+from pipeline import archive_names
 from pipeline.errors import StoreError
 
 FOLDERS = ("archive", "downloads", "messages", "pages", "pictures", "screenshots")
 """The folders of the files to which the database, mails and pages refer. The keys of logs, which nothing refers to, begin with "logs/"."""
 
-WARC, INDEX, TOKEN, PART = ".warc.gz", ".cdxj", ".tsr", ".part"
-"""What the names of archive files end with, and after it while they are written."""
-ARCHIVE_FILES = (WARC, INDEX, TOKEN)
-"""What the names of archive files end with. Other files in the folder "archive" belong to this node: parts, a lock, a cache."""
-
 
 def stays_on_node(key: str) -> bool:
-    """Return whether a file in data_dir belongs to processes of this node, and is neither backed up nor moved to an object store."""
-    return key.startswith("archive/") and not key.endswith(ARCHIVE_FILES)
+    """Return whether a file in data_dir belongs to processes of this node, and is neither backed up nor moved to an object store.
+
+    In the folder of the web archive, these are parts, a lock and a cache.
+    """
+    return key.startswith(f"{archive_names.FOLDER}/") and not key.endswith((archive_names.WARC, archive_names.INDEX, archive_names.TOKEN))
 
 
 @dataclass(frozen=True)

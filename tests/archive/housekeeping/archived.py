@@ -13,11 +13,11 @@ from pathlib import Path
 from pipeline.archive.format import cdxj
 from pipeline.archive.format.redaction import Redaction
 from pipeline.archive.writing.segment import ClosedSegment, SegmentWriter
+from pipeline.archive_names import token_of
 from pipeline.model import Exchange
 from pipeline.settings import Settings, load
 from pipeline.store import Store
 from pipeline.store.files import archive_files
-from pipeline.store.files.archive_files import token_key
 
 NOW = datetime(2026, 12, 31, 10, tzinfo=UTC)
 YESTERDAY = NOW - timedelta(days=1)
@@ -62,7 +62,7 @@ def pages(store: Store, spider: str = "shop") -> Counter[str]:
 def files_without_row(store: Store, objects: Sequence[str] = ()) -> list[str]:
     """Return the keys of the files and objects of the archive that belong to nothing. objects: the keys in the object store."""
     rows = archive_files.files_of(store)
-    known = {key for row in rows for key in (row.key, row.index_key, *([token_key(row.key)] if row.timestamp_key else []))}
+    known = {key for row in rows for key in (row.key, row.index_key, *([token_of(row.key)] if row.timestamp_key else []))}
     on_disk = [path.relative_to(store.data_dir).as_posix() for path in (store.data_dir / "archive").rglob("*") if path.is_file()]
     local = [key for key in on_disk if not key.endswith("housekeeping.lock") and "originals.sqlite3" not in key]
     return sorted(key for key in (*(local if not store.files.is_remote else [key for key in local if key.endswith(".warc.gz")]), *objects) if key not in known)

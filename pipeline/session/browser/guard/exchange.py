@@ -7,13 +7,14 @@ import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+from pipeline.content_coding import CutShortError
 from pipeline.errors import FetchError
 from pipeline.session.browser.guard.connector import Connection, refused_by_proxy
 from pipeline.session.browser.guard.faults import no_http, refused_credentials
 from pipeline.session.browser.guard.requests import ProxyRequest, RequestError
 from pipeline.session.browser.guard.streams import IDLE_S, BufferedStream, relay
 from pipeline.session.responses.chunks import ChunkedBody
-from pipeline.session.responses.errors import CutShortError, NotHttpError, cut_short
+from pipeline.session.responses.errors import NotHttpError, cut_short
 from pipeline.session.responses.head import Head, parse_head
 
 _SWITCHED = re.compile(rb"HTTP/1\.1 101[ \r]")

@@ -9,10 +9,11 @@ import ssl
 from python_socks import ProxyConnectionError, ProxyTimeoutError
 from python_socks import ProxyError as SocksError
 
+from pipeline.content_coding import CutShortError
 from pipeline.errors import FetchError, ProxyError, TlsError
 from pipeline.session.errors import HUNG_UP, HUNG_UP_FIX, NO_HTTP, NO_HTTP_FIX, tls_fault
 from pipeline.session.proxies.config import shown_proxy
-from pipeline.session.responses.errors import CutShortError, HeadError
+from pipeline.session.responses.errors import HeadError
 from pipeline.text import clean_line
 
 _CHECK = "check the URL and the network"

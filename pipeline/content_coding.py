@@ -13,8 +13,6 @@ from typing import Protocol
 
 import brotli  # type: ignore[import-untyped]  # ships no types
 
-from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
-
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -28,6 +26,18 @@ _MAX_CODINGS = 5  # the same limit as curl's
 _WITHOUT_DECODER = frozenset({"compress", "x-compress", "bzip2", "x-bzip2", "xz", "dcb", "dcz", "exi", "pack200-gzip"})
 _BROTLI_KEPT_BYTES = 4 * 1024 * 1024
 _ZSTD_WINDOW_LOG_MAX = 23  # RFC 9659, 3
+
+
+class CutShortError(OSError):
+    """A response ended before it was complete. A retry can help."""
+
+
+class DecodingError(ValueError):
+    """The body cannot be decoded with the codings in the Content-Encoding header."""
+
+
+class OversizeError(ValueError):
+    """The decoded body is larger than the caller allows."""
 
 
 class _ZlibStream(Protocol):

@@ -11,8 +11,7 @@ import brotli
 import pytest
 from backports import zstd
 
-from pipeline.session.responses.content_coding import ContentDecoder, codings_of, decode
-from pipeline.session.responses.errors import CutShortError, DecodingError, OversizeError
+from pipeline.content_coding import ContentDecoder, CutShortError, DecodingError, OversizeError, codings_of, decode
 
 DATA = "".join(f"{number},{number * number}\n" for number in range(3000)).encode()
 
