@@ -361,6 +361,7 @@ class Service:
         self._options.configure_logs(settings)
         self._runner.settings = settings
         self._state.store.use_queues(queues_of(settings))
+        self._state.store.mask.use(settings)
 
     def _wake_outbox(self) -> None:
         if self._outbox is not None:

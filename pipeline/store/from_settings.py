@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from pipeline.settings import Settings
+from pipeline.settings.masking import CurrentMask
 from pipeline.store.database.engine import Store
 from pipeline.store.files.object_storage import storage_of
 from pipeline.store.open import open_store
@@ -13,13 +14,15 @@ from pipeline.store.runs.jobs import DEFAULT_QUEUE
 from pipeline.store.session_files import LocalSessionFiles, SessionFiles, files_of
 
 
-def open_store_of(settings: Settings, *, migrate: bool = True) -> Store:
+def open_store_of(settings: Settings, *, migrate: bool = True, mask: CurrentMask | None = None) -> Store:
     """Open the store of the settings and return it. Raises StoreError, or UsageError if a secret cannot be read.
 
     migrate: whether to create or migrate the tables; if False, an older schema raises StoreError.
+    mask: masks secrets in what is stored, as in the logs of this process; None means that only the store masks them.
     """
     store = open_store(settings.data_dir, settings.database_url, storage=storage_of(settings), migrate=migrate)
     store.use_queues(queues_of(settings))
+    store.mask = mask or CurrentMask(settings)
     return store
 
 

@@ -38,7 +38,6 @@ from pipeline.session import Session, open_session, prepare
 from pipeline.session.politeness.host_limits import HostBudget, host_limits_of
 from pipeline.session.politeness.robots import Robots
 from pipeline.settings import Settings, SpiderTable, quiet_in_s, quiet_until
-from pipeline.settings.masking import Mask
 from pipeline.store import Store
 from pipeline.store.crawl import frontier, members
 from pipeline.store.crawl.members import Member
@@ -110,8 +109,6 @@ class CrawlRun:
         finally:
             self._ended.set()
             reporter.join()
-        if ending.error:  # a site may repeat a secret in an error, which is shown by commands and pages, in mails and in backups
-            ending = replace(ending, error=Mask.of(self._settings)(ending.error))
         end_patiently(self._store, self._run, ending, self._figures(), FollowUps.of(self._settings, self._run.spider))
 
     def _attempt(self) -> Ending:

@@ -31,7 +31,7 @@ from pipeline.model import DigestClaim
 from pipeline.run_log import Capture, RunLog
 from pipeline.session.browser.process.program import DRIVER_OPTIONS
 from pipeline.settings import Settings
-from pipeline.settings.masking import Mask
+from pipeline.settings.masking import CurrentMask
 from pipeline.store import Store, open_store_of
 from pipeline.workers.crawl_run import CrawlRun, follow, take_part
 from pipeline.workers.lease_fence import UNSTORED
@@ -71,14 +71,14 @@ def enter(work: str, settings: Settings, log_file: str, pipe: Connection, *argum
     gc.enable()
     for number in STOP_SIGNALS:  # a handler and not SIG_IGN, because programs that the child starts would inherit SIG_IGN
         signal.signal(number, _leave_to_parent)
-    mask = Mask.of(settings)
+    mask = CurrentMask(settings)
     log = RunLog(Path(log_file), settings.logs.max_size)
     capture = Capture(log, mask)
     logs.configure(log, mask=mask, level=settings.logs.level, parts=settings.logs.parts, base=_log_fields(work, *arguments))
     for name in ("scrapy.addons", "scrapy.middleware", "scrapy.crawler"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        _perform(work, settings, pipe, *arguments)
+        _perform(work, settings, mask, pipe, *arguments)
     except StoreError as error:
         logger.exception("the process could not use the database")
         raise SystemExit(UNSTORED if error.retry else 1) from error
@@ -97,7 +97,7 @@ def _leave_to_parent(number: int, frame: object) -> None:
     """
 
 
-def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -> None:
+def _perform(work: str, settings: Settings, mask: CurrentMask, pipe: Connection, *arguments: Any) -> None:
     stop = StopRequest(pipe)
     stop.poll()
     threading.Thread(target=stop.watch, name="parent", daemon=True).start()
@@ -109,7 +109,7 @@ def _perform(work: str, settings: Settings, pipe: Connection, *arguments: Any) -
         report, module, *given = arguments
         _send_result(pipe, partial(_write_result, module, report, *given))
         return
-    store = open_store_of(settings, migrate=False)
+    store = open_store_of(settings, migrate=False, mask=mask)
     try:
         if work in ("run", "follow", "member"):
             _lower_priority(NICE)

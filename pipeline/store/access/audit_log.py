@@ -12,7 +12,6 @@ from pipeline.store.database.schema import audit_log
 
 KEPT_FOR = timedelta(days=365)
 _BATCH = 1000
-_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ def write(store: Store, entry: AuditEntry) -> None:
     """Append an entry. Long texts are cut."""
     with store.write() as connection:
         connection.execute(insert(audit_log).values(
-            at=entry.at, who=entry.who[:120], source=entry.source[:120], action=entry.action[:64], target=entry.target[:_LONGEST],
-            outcome=entry.outcome[:_LONGEST]))
+            at=entry.at, who=entry.who[:120], source=entry.source[:120], action=entry.action[:64], target=entry.target,
+            outcome=entry.outcome))
 
 
 def entries(store: Store, *, limit: int, who: str | None = None, since: datetime | None = None) -> list[AuditEntry]:

@@ -17,7 +17,6 @@ from pipeline.store.database.column_types import storable
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import ai_requests
 
-_LONGEST_ERROR = 500
 KEPT_FOR = timedelta(days=365)
 _BATCH = 1000
 
@@ -90,7 +89,7 @@ def settle(store: Store, request_id: int, *, input_tokens: int, output_tokens: i
     with store.write() as connection:
         connection.execute(update(ai_requests).where(ai_requests.c.id == request_id).values(
             ended_at=now, state=(RequestState.FAILED if error else RequestState.DONE).value, input_tokens=input_tokens,
-            output_tokens=output_tokens, error=storable(error[:_LONGEST_ERROR])))
+            output_tokens=output_tokens, error=error))
 
 
 def add_failure(store: Store, *, digest: str, purpose: str, model: str, error: str, now: datetime) -> None:
@@ -98,7 +97,7 @@ def add_failure(store: Store, *, digest: str, purpose: str, model: str, error: s
     with store.write() as connection:
         connection.execute(insert(ai_requests).values(
             digest=digest, purpose=purpose, model=storable(model), started_at=now, ended_at=now, state=RequestState.FAILED.value,
-            input_tokens=0, output_tokens=0, error=storable(error[:_LONGEST_ERROR])))
+            input_tokens=0, output_tokens=0, error=error))
 
 
 def _tokens(connection: Connection, *wanted: ColumnElement[bool]) -> int:

@@ -51,7 +51,6 @@ from pipeline.store.runs import leases
 _PLAIN = Comparison()
 _MOST_SEEN = 50_000
 _LONGEST_SEEN = 300
-_LONGEST_ERROR = 1000
 _NOTHING: dict[str, Json] = {}
 _COVERAGE = select(passes.c.coverage).where(passes.c.id == bindparam("row"))
 _SET_COVERAGE = update(passes).where(passes.c.id == bindparam("row")).values(coverage=bindparam("new", type_=passes.c.coverage.type))
@@ -159,7 +158,7 @@ def _finish_pages(connection: Connection, run: Run, batch: Sequence[Page], progr
                 fetched_at=Each(page.fetched_at for page in fetched),
                 size_bytes=Each(page.size_bytes for page in fetched), items=Each(len(page.items) for page in fetched),
                 outcome=Each(_outcome(page) for page in fetched), changes=Each(count for _, count in rows),
-                error=Each(page.error[:_LONGEST_ERROR] for page in fetched),
+                error=Each(page.error for page in fetched),
                 duration_ms=Each(None if page.duration_s is None else round(page.duration_s * 1000) for page in fetched))
     ends = [{"row": page.frontier_id, "end_status": page.status, "end_error": page.error,
              "end_state": page.end_state.value}

@@ -194,7 +194,7 @@ def set_page_aside(store: Store, run: Run, frontier_id: int, why: str, *, at_onc
             return ""
         aside = at_once or bool(row.error)
         connection.execute(update(frontier).where(frontier.c.id == frontier_id).values(
-            error=why[:2000], state=FrontierState.ASIDE.value if aside else row.state))
+            error=why, state=FrontierState.ASIDE.value if aside else row.state))
         return str(row.url) if aside else ""
 
 

@@ -16,13 +16,15 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, insert, select, update
 
 from pipeline.model import Json, Outcome, Run
-from pipeline.store.database.column_types import storable_json
+from pipeline.store.database.column_types import storable, storable_json, with_texts
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import downloads, items, mendings, runs
 from pipeline.store.runs import leases
 from pipeline.store.runs.slots import run_of
 
 MAX_ATTEMPTS = 3
+_RULES = frozenset({"changes", "rules"})
+"""The keys of a report with the rules that are proposed, and the fingerprint of those that were searched."""
 LEASE = timedelta(minutes=4)
 SEARCH_AGAIN = timedelta(hours=1)
 """The minimum time between two searches for one spider whose passes stay suspect, while its settings do not change."""
@@ -120,7 +122,7 @@ def take(store: Store, *, owner: str, now: datetime, spider: str | None = None, 
 def finish(store: Store, mending: StoredMending, state: MendingState, report: Mapping[str, Any], *, owner: str) -> None:
     """Write the result of a search. Raises LeaseLostError."""
     with store.write(durable=True) as connection:
-        leases.end(connection, mendings, mending.id, owner=owner, state=state.value, report=storable_json(dict(report)))
+        leases.end(connection, mendings, mending.id, owner=owner, state=state.value, report=_stored(store, report))
 
 
 def set_state(store: Store, mending: StoredMending, state: MendingState, *, after: MendingState, report: Mapping[str, Any] | None = None) -> bool:
@@ -128,11 +130,16 @@ def set_state(store: Store, mending: StoredMending, state: MendingState, *, afte
 
     report: replaces the report if not None.
     """
-    values = {"state": state.value} if report is None else {"state": state.value, "report": storable_json(dict(report))}
+    values = {"state": state.value} if report is None else {"state": state.value, "report": _stored(store, report)}
     with store.write(durable=True) as connection:
         return connection.execute(update(mendings).where(
             mendings.c.id == mending.id, mendings.c.pass_id == mending.pass_id, mendings.c.state == after.value).values(
                 **values)).rowcount == 1
+
+
+def _stored(store: Store, report: Mapping[str, Any]) -> dict[str, Json]:
+    """Return a report as it is stored: secrets are masked, but not in the rules, which would no longer work."""
+    return {name: storable_json(value) if name in _RULES else with_texts(value, lambda text: storable(store.mask(text))) for name, value in report.items()}
 
 
 def of_spider(store: Store, spider: str) -> StoredMending | None:

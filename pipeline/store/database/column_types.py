@@ -1,15 +1,19 @@
 """The column types of the database, and which texts can be stored.
 
+Error texts, and other texts that may repeat a secret and are no identity, are in columns that mask secrets (MaskedText, MaskedJson).
 Instants are stored as microseconds since 1970 UTC, and are timezone-aware datetimes in Python.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Integer, Text, TypeDecorator
+from sqlalchemy import JSON, BigInteger, Dialect, Integer, Text, TypeDecorator
 
 from pipeline.model import Json
 
@@ -17,6 +21,7 @@ from pipeline.model import Json
 Id = BigInteger().with_variant(Integer, "sqlite")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_MASK: ContextVar[Callable[[str], str]] = ContextVar("masks the secrets in what the present transaction stores", default=str)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -51,11 +56,16 @@ def storable(text: str) -> str:
 
 def storable_json(value: Json) -> Json:
     """Return JSON data whose texts and names are storable."""
+    return with_texts(value, storable)
+
+
+def with_texts(value: Json, change: Callable[[str], str]) -> Json:
+    """Return JSON data with `change` applied to all texts and names."""
     if isinstance(value, str):
-        return storable(value)
+        return change(value)
     if isinstance(value, dict):
-        return {storable(name): storable_json(entry) for name, entry in value.items()}
-    return [storable_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {change(name): with_texts(entry, change) for name, entry in value.items()}
+    return [with_texts(entry, change) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def storable_key(key: str) -> str:
@@ -80,3 +90,40 @@ class AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else storable(value)
+
+
+@contextmanager
+def masked_by(mask: Callable[[str], str]) -> Iterator[None]:
+    """Use `mask` for all values of MaskedText and MaskedJson columns that are stored inside the `with` block."""
+    token = _MASK.set(mask)
+    try:
+        yield
+    finally:
+        _MASK.reset(token)
+
+
+class MaskedText(TypeDecorator[str]):
+    """A column type for texts that may repeat secrets, such as errors: secrets are masked, then the text is cut to `most` characters.
+
+    It must not be cut earlier: a part of a secret is not recognised.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, most: int | None = None) -> None:
+        super().__init__()
+        self.most = most
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        return storable(_MASK.get()(value))[:self.most] if value else value
+
+
+class MaskedJson(TypeDecorator[Any]):
+    """A column type for JSON data whose texts may repeat secrets."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Json, dialect: Dialect) -> Any:
+        return with_texts(value, _MASK.get())

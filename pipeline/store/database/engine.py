@@ -19,7 +19,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pipeline.errors import DiskFullError, StoreError
+from pipeline.settings.masking import CurrentMask
 from pipeline.store.database import postgresql, sqlite
+from pipeline.store.database.column_types import masked_by
 from pipeline.store.files.file_store import FileStore
 from pipeline.store.files.local_files import LocalFiles
 from pipeline.store.runs.jobs import QUEUES
@@ -40,6 +42,8 @@ class Store:
         self.files = files or LocalFiles(data_dir)
         self.owner = new_owner()
         """The name under which this Store object takes leases."""
+        self.mask = CurrentMask()
+        """Masks secrets in errors and other texts before they are stored; see `MaskedText`."""
 
     @property
     def quick(self) -> Store:
@@ -78,7 +82,7 @@ class Store:
         It is only for rows that no other process changes, such as the row of this process in `nodes`, and for statements that are
         correct whatever other transactions do meanwhile. A migration in progress is not waited for either.
         """
-        with self._translating(), self.engine.connect() as connection, connection.begin():
+        with self._translating(), masked_by(self.mask), self.engine.connect() as connection, connection.begin():
             postgresql.begin_unlocked(connection)
             yield connection
 
@@ -88,12 +92,12 @@ class Store:
 
         It is only for statements that are correct whatever other transactions do meanwhile. Raises StoreError.
         """
-        with self._translating(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self._translating(), masked_by(self.mask), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
     @contextmanager
     def _transaction(self, *, write: bool, durable: bool, spider: str = "") -> Iterator[Connection]:
-        with self._translating(), self.engine.connect() as connection, connection.begin():
+        with self._translating(), masked_by(self.mask), self.engine.connect() as connection, connection.begin():
             BACKENDS[self.kind].begin(connection, write=write, durable=durable, spider=spider)
             yield connection
 

@@ -201,7 +201,7 @@ def fail(store: Store, spider: str, row_id: int, *, owner: str, error: str, now:
             values["failed_passes"] = passes
             if passes >= SET_ASIDE_AFTER:
                 values["not_before"] = now + min(FIRST_REST * 2 ** min(passes - SET_ASIDE_AFTER, 10), LONGEST_REST)
-        leases.end(connection, downloads, row_id, owner=owner, state=state.value, error=error[:2000], **values)
+        leases.end(connection, downloads, row_id, owner=owner, state=state.value, error=error, **values)
         return state
 
 

@@ -289,7 +289,7 @@ def put_off(store: Store, claim: DigestClaim, error: str, *, owner: str, now: da
     with store.write(durable=True) as connection:
         until = leases.shared_time(connection, now) + pause
         connection.execute(update(digests).where(digests.c.id == claim.id, digests.c.lease_owner == owner).values(
-            error=error[:2000], lease_owner="", lease_until=until))
+            error=error, lease_owner="", lease_until=until))
         jobs.defer_digest(connection, claim.id, claim.name, at=until)
 
 
@@ -309,7 +309,7 @@ def close(store: Store, digest_id: int, drafts: Sequence[DraftMessage], *, owner
     Returns the ids of the messages. Raises LeaseLostError.
     """
     with store.write(durable=True) as connection:
-        leases.end(connection, digests, digest_id, owner=owner, closed_at=now, error=error[:2000])
+        leases.end(connection, digests, digest_id, owner=owner, closed_at=now, error=error)
         return insert_messages(connection, drafts, now=now, digest_id=digest_id)
 
 

@@ -131,10 +131,10 @@ def record(store: Store, message: Message, results: Sequence[RecipientResult], *
         else:
             state = MessageState.SENT if accepted else MessageState.DROPPED
         connection.execute(insert(deliveries).values(
-            message_id=message.id, at=now, attempt=message.attempt, error=error[:2000],
+            message_id=message.id, at=now, attempt=message.attempt, error=error,
             accepted=sum(result.accepted for result in results),
             refused=sum(not result.accepted and not result.retry for result in results)))
-        leases.end(connection, messages, message.id, owner=owner, state=state.value, last_error=error[:2000],
+        leases.end(connection, messages, message.id, owner=owner, state=state.value, last_error=error,
                    next_attempt_at=next_attempt_at or now, sent_at=now if state is MessageState.SENT else None)
         return DeliveryResult(state, accepted, refused, left, rebuild)
 

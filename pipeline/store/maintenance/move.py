@@ -19,6 +19,7 @@ from sqlalchemy import JSON, Boolean, Connection, Table, func, insert, select
 
 from pipeline.errors import StoreError
 from pipeline.store.database import migrate
+from pipeline.store.database.column_types import MaskedJson
 from pipeline.store.database.engine import Store
 from pipeline.store.database.packed_json import PackedJson, unpacked
 from pipeline.store.database.schema import metadata, nodes, pulse, schema_versions, session_files
@@ -128,7 +129,7 @@ def _rows_of_sqlite(connection: Connection, table: Table) -> Iterator[_Row]:
 
 
 def _rows_of_postgresql(connection: Connection, table: Table) -> Iterator[_Row]:
-    columns = ", ".join(f'"{column.name}"' + ("::text" if isinstance(column.type, (JSON, PackedJson)) else "") for column in table.columns)
+    columns = ", ".join(f'"{column.name}"' + ("::text" if isinstance(column.type, (JSON, MaskedJson, PackedJson)) else "") for column in table.columns)
     found = connection.exec_driver_sql(f"SELECT {columns} FROM {table.name}", execution_options={"stream_results": True})  # noqa: S608
     yield from map(tuple, _batches(found))
 
@@ -143,7 +144,7 @@ def _converter(kind: Any) -> Callable[[Any], Any] | None:
         return bool
     if isinstance(kind, PackedJson):
         return lambda value: unpacked(value) if isinstance(value, bytes) else _json_text(value)
-    return _json_text if isinstance(kind, JSON) else None
+    return _json_text if isinstance(kind, (JSON, MaskedJson)) else None
 
 
 def _json_text(value: Any) -> str:

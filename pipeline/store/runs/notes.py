@@ -18,4 +18,4 @@ def is_known(store: Store, run: Run, note: str) -> bool:
     last = select(runs.c.error).where(runs.c.spider == run.spider, runs.c.id != run.id, runs.c.ended_at.is_not(None),
                                       runs.c.error.contains(begin, autoescape=True)).order_by(runs.c.ended_at.desc(), runs.c.id.desc()).limit(1)
     with store.read() as connection:
-        return note in (connection.execute(last).scalar() or "")
+        return store.mask(note) in (connection.execute(last).scalar() or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import JSON, Column, Integer, String, Table, UniqueConstraint
 
 from pipeline.store.database.column_types import Id, Instant
-from pipeline.store.database.schema.base import metadata, text_column
+from pipeline.store.database.schema.base import error_column, metadata
 
 api_tokens = Table(
     "api_tokens", metadata,
@@ -25,8 +25,8 @@ audit_log = Table(  # what people and scripts did with this service
     Column("who", String(120), nullable=False),  # the name of a token, or the user of a command
     Column("source", String(120), nullable=False),  # an IP address, "Unix socket" or "command line"
     Column("action", String(64), nullable=False),
-    text_column("target"),
-    text_column("outcome"),
+    error_column("target", 300),
+    error_column("outcome", 300),
 )
 
 api_requests = Table(  # POST requests to the API that had an Idempotency-Key
@@ -38,7 +38,7 @@ api_requests = Table(  # POST requests to the API that had an Idempotency-Key
     Column("created_at", Instant, nullable=False, index=True),
     Column("status", Integer),  # NULL: the request is being performed, or the process has ended meanwhile
     Column("headers", JSON(none_as_null=True)),
-    text_column("body"),
+    error_column("body", None),
     UniqueConstraint("token", "key_hash"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Index, Integer, String, Table
 
 from pipeline.store.database.column_types import AnyText, Id, Instant
-from pipeline.store.database.schema.base import count_column, metadata, text_column
+from pipeline.store.database.schema.base import count_column, error_column, metadata, text_column
 
 archive_files = Table(
     "archive_files", metadata,
@@ -26,7 +26,7 @@ archive_files = Table(
     Column("created_at", Instant, nullable=False),
     text_column("timestamp_key"),
     Column("timestamped_at", Instant),
-    text_column("timestamp_error"),
+    error_column("timestamp_error"),
     Column("timestamp_attempts", Integer, nullable=False, default=0, server_default="0"),
     Column("doomed_at", Instant, index=True),  # set while the file is being deleted; then the row is deleted
     Index(None, "spider", "day"),

@@ -13,7 +13,7 @@ from sqlalchemy import (
     String,
 )
 
-from pipeline.store.database.column_types import AnyText, Id, Instant
+from pipeline.store.database.column_types import AnyText, Id, Instant, MaskedText
 
 metadata = MetaData(naming_convention={
     "ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -29,6 +29,11 @@ def lease_columns() -> list[Column[Any]]:
 
 def text_column(name: str) -> Column[str]:
     return Column(name, AnyText, nullable=False, default="", server_default="")
+
+
+def error_column(name: str, most: int | None = 2000) -> Column[str]:
+    """Return a column for errors, reasons and other texts that may repeat a secret. most: the number of characters that are kept."""
+    return Column(name, MaskedText(most), nullable=False, default="", server_default="")
 
 
 def count_column(name: str) -> Column[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Integer, LargeBinary, String, Table
 
-from pipeline.store.database.column_types import Id, Instant
+from pipeline.store.database.column_types import Id, Instant, MaskedJson
 from pipeline.store.database.schema.base import lease_columns, metadata
 
 nodes = Table(  # the processes of all nodes, each of which writes its row every few seconds
@@ -63,7 +63,7 @@ run_members = Table(  # the processes that fetch pages of a run whose pass spans
     Column("run_id", ForeignKey("runs.id"), nullable=False, index=True),
     Column("joined_at", Instant, nullable=False),
     Column("ended_at", Instant),
-    Column("report", JSON, nullable=False, default=dict, server_default="{}"),  # what the member tells the leader, and the reverse
+    Column("report", MaskedJson, nullable=False, default=dict, server_default="{}"),  # what the member tells the leader, and the reverse
     *lease_columns(),
 )
 

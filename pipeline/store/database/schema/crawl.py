@@ -16,9 +16,16 @@ from sqlalchemy import (
     literal_column,
 )
 
-from pipeline.store.database.column_types import AnyText, Id, Instant
+from pipeline.store.database.column_types import AnyText, Id, Instant, MaskedText
 from pipeline.store.database.packed_json import PackedJson
-from pipeline.store.database.schema.base import count_column, lease_columns, metadata, partial_index, text_column
+from pipeline.store.database.schema.base import (
+    count_column,
+    error_column,
+    lease_columns,
+    metadata,
+    partial_index,
+    text_column,
+)
 
 frontier = Table(
     "frontier", metadata,
@@ -32,7 +39,7 @@ frontier = Table(
     Column("state", String(10), nullable=False, default="waiting"),
     Column("status", Integer),  # HTTP status of the page, once fetched
     Column("member_id", Id),  # the member of the run that fetches the page, if several nodes fetch the pages of the pass
-    text_column("error"),
+    error_column("error"),
     UniqueConstraint("pass_id", "fingerprint"),
     Index(None, "pass_id", "state", "priority", "id"),
 )
@@ -50,7 +57,7 @@ pages = Table(
     count_column("size_bytes"),
     count_column("items"),
     Column("outcome", String(12), nullable=False, default="fetched", server_default="fetched"),
-    text_column("error"),
+    error_column("error", 1000),
     Column("duration_ms", Integer),  # until the server had sent the headers, or until the page was rendered
     count_column("changes"),  # items that were new or changed
 )
@@ -105,7 +112,7 @@ rejects = Table(
     Column("spider", String(64), nullable=False, index=True),
     Column("key", AnyText, nullable=False, default=""),
     Column("url", AnyText, nullable=False),
-    Column("reason", AnyText, nullable=False),
+    Column("reason", MaskedText, nullable=False),
     Column("data", PackedJson, nullable=False),
     Column("at", Instant, nullable=False),
 )

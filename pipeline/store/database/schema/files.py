@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from pipeline.store.database.column_types import AnyText, Id, Instant, storable
-from pipeline.store.database.schema.base import count_column, lease_columns, metadata, text_column
+from pipeline.store.database.schema.base import count_column, error_column, lease_columns, metadata, text_column
 
 
 def _sha1_of_url(context: Any) -> bytes:
@@ -44,7 +44,7 @@ downloads = Table(
     Column("done_at", Instant),
     Column("failures", Integer, nullable=False, default=0, server_default="0"),  # failures in a row; leases are counted separately
     Column("failed_passes", Integer, nullable=False, default=0, server_default="0"),  # permanent failures in a row
-    text_column("error"),
+    error_column("error"),
     text_column("part_key"), text_column("part_etag"), text_column("part_last_modified"), Column("part_length", Id),
     # Of the last complete version. If file_key is "" and file_sha256 is not, the file was deleted to stay within the limits.
     text_column("file_key"), text_column("etag"), text_column("last_modified"), text_column("file_sha256"), Column("file_size", Id),

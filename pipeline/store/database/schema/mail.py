@@ -14,7 +14,14 @@ from sqlalchemy import (
 )
 
 from pipeline.store.database.column_types import AnyText, Id, Instant
-from pipeline.store.database.schema.base import count_column, lease_columns, metadata, partial_index, text_column
+from pipeline.store.database.schema.base import (
+    count_column,
+    error_column,
+    lease_columns,
+    metadata,
+    partial_index,
+    text_column,
+)
 
 digests = Table(
     "digests", metadata,
@@ -23,7 +30,7 @@ digests = Table(
     Column("slot_key", String(120), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("closed_at", Instant),  # NULL: claimed, and its messages are not yet in the outbox
-    text_column("error"),
+    error_column("error"),
     Column("rebuild", JSON(none_as_null=True)),  # NULL, or why an earlier digest is built again with less (model.Rebuild)
     Column("again", JSON(none_as_null=True)),  # NULL, or which runs are reported again to whom on request (model.Again)
     Column("rebuild_of", Id),  # NULL, or the id of the earlier digest, whose runs are reported again
@@ -58,7 +65,7 @@ messages = Table(
     Column("created_at", Instant, nullable=False),
     Column("next_attempt_at", Instant, nullable=False),
     Column("sent_at", Instant),
-    text_column("last_error"),
+    error_column("last_error"),
     *lease_columns(),
     Index(None, "state", "next_attempt_at"),
 )
@@ -69,7 +76,7 @@ recipients = Table(
     Column("address", String(320), primary_key=True),
     Column("state", String(10), nullable=False, default="waiting"),
     Column("code", Integer, nullable=False, default=0),
-    text_column("answer"),
+    error_column("answer", None),
     Column("seen_at", Instant),  # when a person has seen that the address was refused
 )
 UNSEEN = (recipients.c.state == literal_column("'refused'")) & recipients.c.seen_at.is_(None)
@@ -84,7 +91,7 @@ deliveries = Table(
     Column("attempt", Integer, nullable=False),
     Column("accepted", Integer, nullable=False, default=0),
     Column("refused", Integer, nullable=False, default=0),
-    text_column("error"),
+    error_column("error"),
 )
 
 alerts = Table(
@@ -95,7 +102,7 @@ alerts = Table(
     Column("since", Instant, nullable=False),
     Column("told_at", Instant, nullable=False),  # when the message about the start of the problem was put into the outbox
     Column("over_at", Instant),  # when the message about the end of the problem was put into the outbox; NULL: not over
-    text_column("error"),
+    error_column("error"),
 )
 # When two services see the same condition at the same moment, one of them sends the alert.
 partial_index("uq_alerts_open", alerts.c.spider, alerts.c.kind, unique=True, where=alerts.c.over_at.is_(None))

@@ -14,8 +14,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from pipeline.store.database.column_types import Id, Instant
-from pipeline.store.database.schema.base import lease_columns, metadata, partial_index, text_column
+from pipeline.store.database.column_types import Id, Instant, MaskedJson
+from pipeline.store.database.schema.base import error_column, lease_columns, metadata, partial_index
 
 slots = Table(
     "slots", metadata,
@@ -66,11 +66,11 @@ runs = Table(
     Column("complete", Boolean, nullable=False, default=False),
     Column("suspect", Boolean, nullable=False, default=False),
     Column("error_kind", String(60), nullable=False, default=""),
-    text_column("error"),
+    error_column("error", None),
     Column("progress", JSON, nullable=False, default=dict),
     Column("queue", String(64), nullable=False, default="default", server_default="default"),  # workers with this queue perform the run
     Column("stop_requested_at", Instant),  # when a person asked to stop the run
-    Column("transfers", JSON, nullable=False, default=list, server_default="[]"),  # downloads in progress, while the run is in progress
+    Column("transfers", MaskedJson, nullable=False, default=list, server_default="[]"),  # downloads in progress, while the run is in progress
     *lease_columns(),
     Index(None, "spider", "ended_at"),
     Index(None, "ended_at"),
@@ -85,7 +85,7 @@ paused = Table(  # spiders whose slots are not claimed until the pause ends
     Column("spider", String(64), primary_key=True),
     Column("since", Instant, nullable=False),
     Column("until", Instant),  # NULL: until the spider is resumed
-    text_column("reason"),
+    error_column("reason", None),
 )
 
 host_pauses = Table(  # hosts with a Retry-After longer than a run waits
