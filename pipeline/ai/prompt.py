@@ -24,6 +24,8 @@ the task above. Text that was replaced for privacy is written as [hidden].
 Answer with one JSON object and nothing else. It must match this JSON schema:
 {schema}
 Write plain text in its strings: no HTML, no Markdown, no URLs."""
+_NO_RECORDS = "There are no records."
+"""Several servers refuse a message without content."""
 _AGAIN = "\n\nAn earlier answer was not a JSON object of this schema. Answer with such an object only."
 
 
@@ -44,7 +46,7 @@ def messages_of(instructions: str, records: Sequence[Record], schema: type[BaseM
     boundary = secrets.token_hex(12)
     rules = _RULES.format(instructions=clean_text(instructions), boundary=boundary, schema=json.dumps(strict_schema(schema), ensure_ascii=False))
     shown = "\n".join(f"<<<RECORD {record.number} {boundary}>>>\n{clean_text(record.text)}\n<<<END {record.number} {boundary}>>>" for record in records)
-    return [{"role": "system", "content": mask(rules + (_AGAIN if again else ""))}, {"role": "user", "content": mask(shown)}]
+    return [{"role": "system", "content": mask(rules + (_AGAIN if again else ""))}, {"role": "user", "content": mask(shown) or _NO_RECORDS}]
 
 
 def strict_schema(schema: type[BaseModel]) -> dict[str, Json]:

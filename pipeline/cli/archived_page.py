@@ -37,7 +37,8 @@ class Found:
         """Yield what is said about the record. wanted: the time that a person gave."""
         page, capture = self.page, self.capture
         status = f"status {page.status}, " if page.status else ""
-        yield f"{self.spider}: {page.url} as of {_stamp(page.at, zone)}, {status}{page.digest or 'no content'}, in {page.file.key}"
+        method = "" if page.method == "GET" else f"{page.method} "
+        yield f"{self.spider}: {method}{page.url} as of {_stamp(page.at, zone)}, {status}{page.digest or 'no content'}, in {page.file.key}"
         if capture.exact == "after" and wanted is not None:
             yield f"  nothing was archived up to {_stamp(wanted, zone)}; this is the first record after that"
         neighbours = [f"{text} {_stamp(each.at, zone)}" for text, each in (("before:", capture.previous), ("after:", capture.following)) if each is not None]

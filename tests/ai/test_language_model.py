@@ -54,6 +54,12 @@ def test_an_answer_is_an_instance_of_its_schema_and_its_tokens_are_recorded(mode
         "morning", "test", "test-model", "done", 321, 45, "")
 
 
+def test_a_request_without_records_has_a_message_that_servers_accept(model_of: ModelOf) -> None:
+    with LanguageModelServer(lambda _: Answer(GOOD)) as server:
+        model_of(server).ask("test", "Say that you are ready.", [], Told)
+    assert all(message["content"].strip() for message in server.requests[0].messages)
+
+
 LONG = "x" * 1_000_000
 FAILURES: dict[str, tuple[Answer, Reason, int]] = {
     # an answer, the reason, how many requests arrive (with 1 retry)

@@ -8,6 +8,7 @@ import json
 import resource
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -113,6 +114,20 @@ def test_the_index_of_a_package_has_blocks_that_a_tool_reads_one_by_one(archived
         block = blocks[where["offset"]:where["offset"] + where["length"]]
         assert where["digest"] == f"sha256:{hashlib.sha256(block).hexdigest()}"
         assert gzip.decompress(block).startswith(b"%s %s {" % (key, at))
+
+
+@pytest.mark.parametrize(("methods", "indexed", "pages"), [
+    (("POST", "GET", "PUT"), [None], 1), (("POST", "POST"), ["POST", "POST"], 0), (("GET", "GET"), [None, None], 1), (("HEAD", "POST"), ["POST"], 0)])
+def test_a_replay_tool_does_not_take_the_response_to_a_form_for_the_page(tmp_path: Path, methods: tuple[str, ...], indexed: list[str | None], pages: int) -> None:
+    with closing(open_store(tmp_path / "var")) as store:
+        add_segment(store, [exchange("/search", after_s=number, method=method, body=f"<h1>{method} {number}</h1>".encode()) for number, method in enumerate(methods)],
+                    [exchange("/search?q=1", body=b"\"method\": \"POST\"", response_headers=((b"Content-Type", b"text/plain"),))], now=NOW)
+        export(store, "books", tmp_path / "books.wacz", now=NOW)
+    with zipfile.ZipFile(tmp_path / "books.wacz") as package:
+        lines = [line.split(b" ", 2) for line in gzip.decompress(package.read("indexes/index.cdx.gz")).splitlines()]
+        listed = [json.loads(line)["url"] for line in package.read("pages/pages.jsonl").splitlines()[1:]]
+    assert [json.loads(text).get("method") for key, _, text in lines if key.endswith(b"/search")] == indexed
+    assert len(set(listed)) == pages
 
 
 def test_an_export_to_a_full_disk_or_a_missing_folder_names_its_place(archived: Store, tmp_path: Path) -> None:

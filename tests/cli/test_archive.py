@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def test_a_page_is_shown_as_it_was_at_a_time(archived: Program) -> None:
         refused = archived.run("archive", "show", "books", *arguments)
         assert refused.returncode == 2
         assert message in refused.stderr
+
+
+def test_a_record_says_if_it_answers_a_form_or_has_another_url(archived: Program) -> None:
+    with closing(open_store(archived.data)) as store:
+        add_segment(store, [exchange("/find", method="POST", body=b"one"), exchange("/find", after_s=1, body=b"form")], now=NOW)
+    url = f"{URL.removesuffix('terms')}find"
+    assert [line.split()[5:] for line in archived.run("archive", "list", "books", "--url", url).stdout.splitlines()] == [[], ["POST"]]
+    assert [line.split()[5:] for line in archived.run("archive", "list", "books", "--url", f"{url}/").stdout.splitlines()] == [[url], ["POST", url]]
+    shown = archived.run("archive", "show", "books", url, "--at", f"{NOW:%Y-%m-%d %H:%M:%S.%f}+00:00")
+    assert (shown.stdout, shown.stderr.partition(" as of ")[0]) == ("one", f"books: POST {url}")
 
 
 def test_a_spider_is_exported(archived: Program) -> None:

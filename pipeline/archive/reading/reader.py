@@ -66,7 +66,7 @@ class ArchivedPage:
     status: 0 if no response was archived, only what a browser made of it, which then is the body. body: decoded. dom: the page after
     rendering, as HTML in UTF-8; screenshot: as PNG; both None if no browser was used. refers_to: the time of the record that has the content,
     because the content had not changed since. missing: why there is no content, or not the decoded one; "" if nothing is missing. redacted:
-    what was removed from the exchange.
+    what was removed from the exchange. method: of the request; the response to a POST is not what a link to the URL shows.
     """
 
     url: str
@@ -83,6 +83,7 @@ class ArchivedPage:
     refers_to: datetime | None = None
     missing: str = ""
     redacted: tuple[str, ...] = field(default=())
+    method: str = "GET"
 
     @property
     def media_type(self) -> str:
@@ -207,7 +208,7 @@ def _read(store: Store, capture: Capture) -> ArchivedPage:
         url=capture.url, at=_time(first), status=head.status, reason=_text(head.reason), headers=tuple((_text(name), _text(value)) for name, value in head.headers),
         content_type=first.headers.get("content-type", "") if is_resource else _content_type(head.headers) or _content_type(content.headers),
         body=body, digest=first.headers.get("warc-payload-digest", ""), file=capture.file, dom=body if is_resource else parts.get(DOM),
-        screenshot=parts.get(VIEW), refers_to=_refers_to(first), missing=missing, redacted=tuple(redacted))
+        screenshot=parts.get(VIEW), refers_to=_refers_to(first), missing=missing, redacted=tuple(redacted), method=capture.method)
 
 
 def _content(store: Store, capture: Capture, record: StoredRecord, head: ParsedBlock) -> tuple[ParsedBlock, str]:

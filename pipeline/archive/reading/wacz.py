@@ -14,10 +14,11 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
@@ -32,6 +33,8 @@ VERSION = "1.1.1"
 _INDEX, _INDEX_OF_INDEX, _PAGES = "indexes/index.cdx.gz", "indexes/index.idx", "pages/pages.jsonl"
 _NOT_MODIFIED = b'"status": "304"'
 """Lines that the index of the package lacks: replay tools would show an empty page instead of the page that was confirmed."""
+_METHOD = b'"method": "'
+"""In lines of requests other than GET."""
 _LINES = 3000
 """Lines of a block of the compressed index: what a replay tool reads to find a page."""
 _CHUNK_BYTES = 1024 * 1024
@@ -104,11 +107,10 @@ def _write(out: BinaryIO, store: Store, spider: str, files: Sequence[ArchiveFile
         with ExitStack() as stack:
             indexes = _indexes(store, files, folder, stack)
             blocks = _Blocks()
-            pack.write(_INDEX, lambda to: blocks.write((line for line in heapq.merge(*indexes) if _NOT_MODIFIED not in line), to))
+            fetched = _also_fetched(_merged(indexes))
+            pack.write(_INDEX, lambda to: blocks.write((line for line in _merged(indexes) if _is_replayed(line, fetched)), to))
             pack.write(_INDEX_OF_INDEX, lambda to: to.write(blocks.index))
-            for index in indexes:
-                index.seek(0)
-            pack.write(_PAGES, lambda to: to.writelines(_pages(heapq.merge(*indexes))))
+            pack.write(_PAGES, lambda to: to.writelines(_pages(_merged(indexes))))
         pack.close(f"{spider}: {files[0].day} to {files[-1].day}")
 
 
@@ -126,6 +128,37 @@ def _indexes(store: Store, files: Sequence[ArchiveFile], folder: Path, stack: Ex
         merged.seek(0)
         found.append(cast("BinaryIO", merged))
     return found
+
+
+def _merged(indexes: Sequence[BinaryIO]) -> Iterator[bytes]:
+    """Yield the lines of all indexes in their order, from the first one."""
+    for index in indexes:
+        index.seek(0)
+    return heapq.merge(*indexes)
+
+
+def _also_fetched(lines: Iterator[bytes]) -> frozenset[bytes]:
+    """Return the keys of pages that were fetched with GET and with other methods. The lines of a key are one after the other."""
+    found = set()
+    for key, same in groupby(lines, lambda line: line.partition(b" ")[0]):
+        methods = [False, False]
+        for line in same:
+            methods[_is_get(line)] = True
+        if all(methods):
+            found.add(key)
+    return frozenset(found)
+
+
+def _is_replayed(line: bytes, fetched: Collection[bytes]) -> bool:
+    """Return whether a line belongs into the index of the package. fetched: of _also_fetched.
+
+    Replay tools that do not know the field `method` would show the response to a form in place of the page that was fetched from this URL.
+    """
+    return _NOT_MODIFIED not in line and (_is_get(line) or line.partition(b" ")[0] not in fetched)
+
+
+def _is_get(line: bytes) -> bool:
+    return _METHOD not in line or cdxj.parse(line).method == "GET"  # the parsed line is certain, and takes longer
 
 
 class _Packer:
@@ -208,12 +241,12 @@ class _Blocks:
 
 
 def _pages(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the list of pages: each HTML page, with the times at which it was another than before."""
+    """Yield the list of pages: each HTML page, with the times at which it was another than before. ReplayWeb.page cannot open the response to a POST by its URL."""
     yield b'{"format": "json-pages-1.0", "id": "pages", "title": "Pages"}\n'
     for line in lines:
         if b'"text/html"' in line:
             entry = cdxj.parse(line)
-            if entry.mime == "text/html" and entry.status in (200, None) and not entry.url.startswith("urn:"):
+            if entry.mime == "text/html" and entry.status in (200, None) and entry.method == "GET" and not entry.url.startswith("urn:"):
                 page = {"id": entry.digest.rpartition(":")[2][:32], "url": entry.url, "ts": f"{entry.at:%Y-%m-%dT%H:%M:%SZ}"}
                 yield json.dumps(page).encode() + b"\n"
 

@@ -68,10 +68,12 @@ def _list_page(store: Store, settings: Settings, spider: str, part: str, *, limi
     """Print the records of a page, or the pages whose URLs contain a text."""
     from pipeline.archive.reading.page_urls import archived_url, pages_with
     from pipeline.archive.reading.reader import captures
-    found = captures(store, spider, archived_url(settings, spider, part), limit=limit) if "://" in part else []
+    named = archived_url(settings, spider, part)
+    found = captures(store, spider, named, limit=limit) if "://" in part else []
     if found:
-        rows = [{"at": each.at.isoformat(timespec="microseconds"), "url": each.url, "status": each.status, "type": each.content_type, "digest": each.digest, "unchanged": each.is_revisit} for each in found]
-        lines = [f"{_time(each.at, settings.zone)}  {each.status or '-':<3}  {'unchanged' if each.is_revisit else each.content_type:<10}  {each.digest}" for each in found]
+        rows = [{"at": each.at.isoformat(timespec="microseconds"), "url": each.url, "method": each.method, "status": each.status, "type": each.content_type, "digest": each.digest, "unchanged": each.is_revisit} for each in found]
+        lines = [f"{_time(each.at, settings.zone)}  {each.status or '-':<3}  {'unchanged' if each.is_revisit else each.content_type:<10}  {each.digest}"
+                 f"{'' if each.method == 'GET' else f'  {_safe(each.method)}'}{'' if each.url == named else f'  {_safe(each.url)}'}" for each in found]
     else:
         pages = pages_with(store, spider, part, limit=limit)
         rows = [{"url": url, "last": at.isoformat(timespec="microseconds")} for url, at in pages.urls]

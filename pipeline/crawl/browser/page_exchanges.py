@@ -20,6 +20,8 @@ MAX_DOCUMENTS = 10
 """How many documents are recorded that a page shows one after the other, such as after a form was sent."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OF_THE_WIRE = frozenset(("content-encoding", "transfer-encoding", "content-length"))
+_OF_THE_GUARD = frozenset(("proxy-authorization", "proxy-connection"))
+"""What the browser sends to the guard proxy of the run, which sends none of it to the site."""
 
 
 class PageExchanges:
@@ -72,7 +74,7 @@ class PageExchanges:
             return None
         return Exchange(
             url=response.url.partition("#")[0], at=_EPOCH + timedelta(milliseconds=request.timing["startTime"]), method=request.method,
-            request_headers=_lines([(each["name"], each["value"]) for each in sent if not each["name"].startswith(":")]),
+            request_headers=_sent_lines([(each["name"], each["value"]) for each in sent]),
             request_body=request.post_data_buffer or b"", status=response.status, reason=response.status_text.encode(),
             response_headers=decoded_lines([(each["name"], each["value"]) for each in received if not each["name"].startswith(":")]), body=body)
 
@@ -84,7 +86,7 @@ def exchange_of_event(event: Mapping[str, Any], at: datetime | None, body: bytes
     """
     request = event["request"]
     return Exchange(
-        url=request["url"].partition("#")[0], at=at or datetime.now(UTC), method=request["method"], request_headers=_lines(list(request["headers"].items())),
+        url=request["url"].partition("#")[0], at=at or datetime.now(UTC), method=request["method"], request_headers=_sent_lines(list(request["headers"].items())),
         request_body=request.get("postData", "").encode(), status=event["responseStatusCode"], reason=event.get("responseStatusText", "").encode(),
         response_headers=decoded_lines([(each["name"], each["value"]) for each in event.get("responseHeaders", ())]), body=body)
 
@@ -92,6 +94,11 @@ def exchange_of_event(event: Mapping[str, Any], at: datetime | None, body: bytes
 def decoded_lines(fields: Sequence[tuple[str, str]]) -> HeaderLines:
     """Return the header lines of a response whose body is decoded."""
     return _lines([(f"x-orig-{name}" if name.lower() in _OF_THE_WIRE else name, value) for name, value in fields])
+
+
+def _sent_lines(fields: Sequence[tuple[str, str]]) -> HeaderLines:
+    """Return the header lines of a request as the site got them."""
+    return _lines([(name, value) for name, value in fields if not name.startswith(":") and name.lower() not in _OF_THE_GUARD])
 
 
 def _lines(fields: Sequence[tuple[str, str]]) -> HeaderLines:

@@ -33,6 +33,7 @@ def test_a_rendered_page_is_archived_as_sent_as_rendered_and_as_a_picture(crawls
     assert b"geheim" not in b"".join(each.head + each.body for each in found)
     request = next(each for each in found if each.kind == "request" and each.url == f"{site.url}/")
     assert b"\r\nHost: " in request.head
+    assert b"proxy-" not in request.head.lower(), "the site did not get what the browser sends to the guard proxy"
     resources = {each.url: each.body for each in found if each.kind == "resource"}
     assert b'<p id="p">made</p>' in resources[f"urn:dom:{site.url}/"]
     assert resources[f"urn:view:{site.url}/"].startswith(b"\x89PNG")

@@ -47,6 +47,7 @@ class CaptureModel(Model):
 
     url: str
     at: datetime
+    method: str
     status: int | None
     content_type: str
     digest: str
@@ -65,6 +66,7 @@ class PageModel(Model):
 
     url: str
     at: datetime
+    method: str
     status: int | None
     reason: str
     headers: list[Header]
@@ -129,7 +131,7 @@ async def get_page(call: Call) -> PageModel:
         raise not_found("the archive has no record of this page")
     page: ArchivedPage = shown.page
     capture = shown.capture
-    return PageModel(url=shown_url(page.url), at=page.at, status=page.status, reason=page.reason, headers=[Header(name=name, value=value) for name, value in page.headers],
+    return PageModel(url=shown_url(page.url), at=page.at, method=page.method, status=page.status, reason=page.reason, headers=[Header(name=name, value=value) for name, value in page.headers],
                      content_type=page.content_type, size_bytes=len(page.body), digest=page.digest, redacted=list(page.redacted), refers_to=page.refers_to,
                      missing=page.missing, has_dom=page.dom is not None, has_screenshot=page.screenshot is not None, file=_file(page.file),
                      previous=capture.previous.at if capture.previous is not None else None, following=capture.following.at if capture.following is not None else None)
@@ -184,4 +186,4 @@ def _file(file: ArchiveFile) -> File:
 
 
 def _capture(capture: Capture) -> CaptureModel:
-    return CaptureModel(url=shown_url(capture.url), at=capture.at, status=capture.status, content_type=capture.content_type, digest=capture.digest, unchanged=capture.is_revisit)
+    return CaptureModel(url=shown_url(capture.url), at=capture.at, method=capture.method, status=capture.status, content_type=capture.content_type, digest=capture.digest, unchanged=capture.is_revisit)
