@@ -134,7 +134,7 @@ def past_run(**changed):
 
 
 def spider_status(**changed):
-    return {"health": "ok", "reasons": [], "schedule": "0 7 * * *", "proxy": None,
+    return {"health": "ok", "reasons": [], "problems": [], "schedule": "0 7 * * *", "proxy": None,
             "next_due": "2026-11-23T07:00:00+08:00", "late": False, "paused": False, "paused_until": None, "pause_reason": "", "last_success": "2026-11-22T07:00:12+08:00",
             "failures_in_a_row": 0, "running": [], "last_run": run_status(), "recent": [past_run()],
             "day": {"runs": {"succeeded": 1}, "progress": {"pages": 5, "new": 40, "download_bytes": 4_000_000}},

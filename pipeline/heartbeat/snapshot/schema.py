@@ -17,6 +17,7 @@ SCHEMA = 1
 
 HealthWord = Literal["ok", "degraded", "failing"]
 OutcomeWord = Literal["succeeded", "failed", "timed_out", "killed", "stopped", "abandoned", "skipped"]
+ReasonKind = Literal["failed", "host", "late", "suspect", "proposed", "archive"]
 
 
 class RunStatus(TypedDict):
@@ -81,8 +82,22 @@ class FieldStatus(TypedDict):
     filled: int
 
 
+class ReasonStatus(TypedDict):
+    """What a reason why a spider is not ok is about, as a code.
+
+    kind: failed: its last runs. host: requests to its host are paused. late: it has not succeeded since a due time. suspect: the result of its last
+    successful run; proposed: the same, and new rules are proposed. archive: pages that were not archived. detail: the error of the run for failed,
+    suspect and proposed, "" if there is none; the time at which the pause ends for host; the due time for late; the number of pages for archive.
+    """
+
+    kind: ReasonKind
+    detail: str
+
+
 class SpiderStatus(TypedDict):
     """A spider of the settings.
+
+    reasons: why it is not ok, in words. problems: what each of these reasons is about, in the same order.
 
     late: whether the spider is late: a slot and its grace period have passed, and no run has succeeded since the slot.
     next_due: the next due time; null if the spider has no schedule or is paused. paused: whether the spider is paused;
@@ -94,6 +109,7 @@ class SpiderStatus(TypedDict):
 
     health: HealthWord
     reasons: list[str]
+    problems: list[ReasonStatus]
     schedule: str | None
     proxy: str | None
     next_due: str | None

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Literal
 
 from sqlalchemy import Connection
 
 from pipeline.heartbeat.snapshot.history import HistoryReader, KnownStatus, SpiderHistory
-from pipeline.heartbeat.snapshot.schema import PastRun, SpiderStatus
+from pipeline.heartbeat.snapshot.schema import PastRun, ReasonKind, ReasonStatus, SpiderStatus
 from pipeline.model import LoginCookie, Run
 from pipeline.settings import Settings, SpiderTable, quiet_between
 from pipeline.store.crawl.mendings import MendingState
@@ -22,9 +21,6 @@ from pipeline.text import counted, iso, quoted
 
 DueAfter = Callable[[str, datetime], datetime | None]
 """Function that returns the first due time of a spider after a given time; None for a spider without a schedule."""
-ReasonKind = Literal["failed", "host", "late", "proposed", "suspect", "other"]
-"""What a reason is about: failed runs, a host whose requests are paused, a late run, a suspect run with and without proposed rules, or something else."""
-_PROPOSED = "; a mend is proposed"
 
 
 @dataclass(frozen=True)
@@ -71,18 +67,19 @@ def spider_status(connection: Connection, settings: Settings, name: str, facts: 
         if pause is None and due is not None else None
     late = late_at is not None and due_times.now > late_at
     reasons = list(_reasons(past.recent, past.failures, last=past.last, pause_ends=pause_ends, late_since=due if late else None, success=past.success, zone=settings.zone,
-                            mend=_mend_note(name, past.success, facts)))
+                            mend=_mending(name, past.success, facts)))
     status = _status(settings, table, past, pause, login=facts.logins.get(name), reasons=reasons, late=late, next_due=next_due, running=running, day=day)
     history.statuses[name] = KnownStatus(past, others, late_at, status)
     return status
 
 
-def _status(settings: Settings, table: SpiderTable, past: SpiderHistory, pause: Pause | None, *, login: LoginCookie | None, reasons: list[str],
+def _status(settings: Settings, table: SpiderTable, past: SpiderHistory, pause: Pause | None, *, login: LoginCookie | None, reasons: list[tuple[ReasonStatus, str]],
             late: bool, next_due: datetime | None, running: list[int], day: RunTotals | None) -> SpiderStatus:
     zone, success = settings.zone, past.success
     return {
         "health": "failing" if past.failures >= settings.alerts.after else "degraded" if reasons else "ok",
-        "reasons": reasons,
+        "reasons": [text for _, text in reasons],
+        "problems": [problem for problem, _ in reasons],
         "schedule": "; ".join(entry.name for entry in table.schedule) or None,
         "proxy": table.proxy,
         "next_due": iso(next_due, zone) if next_due and pause is None else None,
@@ -103,43 +100,36 @@ def _status(settings: Settings, table: SpiderTable, past: SpiderHistory, pause: 
 
 
 def _reasons(recent: Sequence[PastRun], failures: int, *, last: Run | None, pause_ends: datetime | None, late_since: datetime | None,
-             success: Run | None, zone: tzinfo, mend: str) -> Iterator[str]:
-    """Yield the reasons why a spider is not ok. mend: a note about new rules, for the reason that a run is suspect."""
+             success: Run | None, zone: tzinfo, mend: tuple[MendingState | None, str]) -> Iterator[tuple[ReasonStatus, str]]:
+    """Yield the reasons why a spider is not ok, each as a code and in words. mend: the state of the new rules after a suspect run, and a note about them."""
     if failures:
         why = next((run["error"] for run in recent if run["error"]), "")
-        yield ("the last run failed" if failures == 1 else f"the last {failures} runs failed") + (f" ({why})" if why else "")
+        yield _reason("failed", why), ("the last run failed" if failures == 1 else f"the last {failures} runs failed") + (f" ({why})" if why else "")
     if pause_ends is not None:
-        yield f"requests to its host are paused until {iso(pause_ends, zone)}"
+        yield _reason("host", iso(pause_ends, zone)), f"requests to its host are paused until {iso(pause_ends, zone)}"
     if late_since is not None:
-        yield (f"late: a run was due at {iso(late_since, zone)}; last success: "
-               + (iso(success.ended_at, zone) if success and success.ended_at else "never"))
+        last_success = iso(success.ended_at, zone) if success and success.ended_at else "never"
+        yield _reason("late", iso(late_since, zone)), f"late: a run was due at {iso(late_since, zone)}; last success: {last_success}"
     if success is not None and success.suspect:  # a run that was stopped or failed later says nothing about what the rules find
-        yield f"run {success.id} is suspect" + (f" ({quoted(success.error)})" if success.error else "") + mend
+        state, note = mend
+        why = quoted(success.error)
+        yield _reason("proposed" if state is MendingState.PROPOSED else "suspect", why), f"run {success.id} is suspect" + (f" ({why})" if why else "") + note
     if last is not None and last.progress.not_archived:
-        yield f"{counted(last.progress.not_archived, 'page')} of run {last.id} not archived"
+        pages = last.progress.not_archived
+        yield _reason("archive", str(pages)), f"{counted(pages, 'page')} of run {last.id} not archived"
 
 
-def kind_of(reason: str) -> ReasonKind:
-    """Return what a reason why a spider is not ok is about. A snapshot has only its text."""
-    if reason.startswith("the last "):
-        return "failed"
-    if reason.startswith("requests to its host are paused"):
-        return "host"
-    if reason.startswith("late:"):
-        return "late"
-    if reason.startswith("run "):
-        return "proposed" if _PROPOSED in reason else "suspect"
-    return "other"
+def _reason(kind: ReasonKind, detail: str) -> ReasonStatus:
+    return {"kind": kind, "detail": detail}
 
 
-def _mend_note(name: str, success: Run | None, facts: SpiderFacts) -> str:
-    """Return a note about the new rules that are proposed after the last successful run; "" if there are none."""
+def _mending(name: str, success: Run | None, facts: SpiderFacts) -> tuple[MendingState | None, str]:
+    """Return the state of the new rules after the last successful run, and a note about them; None and "" if there are none."""
     pass_id, state, not_applied = facts.mendings.get(name, (0, None, ""))
-    if success is None or success.pass_id != pass_id:
-        return ""
+    if state is None or success is None or success.pass_id != pass_id:
+        return None, ""
     why = f" (not written: {quoted(not_applied)})" if not_applied else ""
-    return {MendingState.PROPOSED: f"{_PROPOSED}: `pipeline mend {name}`{why}",
-            MendingState.APPLIED: "; new rules were applied"}.get(state, "") if state is not None else ""
+    return state, {MendingState.PROPOSED: f"; a mend is proposed: `pipeline mend {name}`{why}", MendingState.APPLIED: "; new rules were applied"}.get(state, "")
 
 
 def due_for_success(name: str, success: Run | None, started_at: datetime, next_due: datetime | None,

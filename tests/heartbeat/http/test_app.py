@@ -38,7 +38,7 @@ def raw(heartbeat, request, half_close=False):
 
 BUSY = empty() | {
     "health": "degraded", "reasons": ["books: <b>late</b>"],
-    "spiders": {"books": spider_status(health="degraded", reasons=["<b>late</b>"], late=True, recent=[
+    "spiders": {"books": spider_status(health="degraded", reasons=["<b>late</b>"], problems=[{"kind": "archive", "detail": "3"}], late=True, recent=[
         past_run(id=number, outcome=outcome, duration_s=None if outcome == "killed" else 1.0)
         for number, outcome in enumerate(("succeeded", "failed", "killed"))]),
         "idle": spider_status(next_due=None, last_success=None, last_run=None, recent=[], schedule=None,

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from pipeline.heartbeat.snapshot.schema import PastRun, RunStatus, Snapshot, SpiderStatus
-from pipeline.heartbeat.snapshot.spider_status import ReasonKind, kind_of
+from pipeline.heartbeat.snapshot.schema import PastRun, ReasonKind, ReasonStatus, RunStatus, Snapshot, SpiderStatus
 
 ROWS = 100
 """Maximum number of rows on one page."""
@@ -25,7 +24,7 @@ _COMMAND = re.compile(r"; see `pipeline outbox`.*")
 class SpiderProblem:
     """Why a spider is not ok.
 
-    detail: the error of the run, until when the host is paused, or the reason. path: of the page on which a person can mend it.
+    detail: the error of the run, until when the host is paused, or the reason in words. path: of the page on which a person can mend it.
     """
 
     kind: ReasonKind
@@ -102,24 +101,21 @@ def _row(name: str, spider: SpiderStatus, tags: tuple[str, ...], running: tuple[
     state = spider["health"] if spider["health"] != "ok" else "paused" if spider["paused"] else "running" if running else "ok"
     if spider["paused"] and state == "degraded":
         state = "paused"
-    return OverviewRow(name, state, tags, spider, running, tuple(_problem(name, reason, spider) for reason in spider["reasons"]))
+    return OverviewRow(name, state, tags, spider, running,
+                       tuple(_problem(name, problem, text, spider) for problem, text in zip(spider["problems"], spider["reasons"], strict=True)))
 
 
-def _problem(name: str, reason: str, spider: SpiderStatus) -> SpiderProblem:
-    """Return a problem by the reason for which the snapshot says that the spider is not ok."""
-    own, kind = f"/spiders/{quote(name)}", kind_of(reason)
-    if kind == "host":
-        return SpiderProblem(kind, reason.rpartition(" ")[2], own)
+def _problem(name: str, problem: ReasonStatus, text: str, spider: SpiderStatus) -> SpiderProblem:
+    """Return a problem by the reason for which the snapshot says that the spider is not ok. text: the reason in words."""
+    own, kind = f"/spiders/{quote(name)}", problem["kind"]
     if kind == "late":
         return SpiderProblem(kind, "", own)
     if kind in ("proposed", "suspect"):
-        error = next((run["error"] for run in spider["recent"] if run["outcome"] == "succeeded"), "")
-        return SpiderProblem(kind, error, f"{own}/mend" if kind == "proposed" else f"{own}#rules")
+        return SpiderProblem(kind, problem["detail"], f"{own}/mend" if kind == "proposed" else f"{own}#rules")
     if kind == "failed":
         last = next((run for run in spider["recent"] if run["outcome"] not in ("succeeded", "stopped")), None)
-        error = next((run["error"] for run in spider["recent"] if run["error"]), "")
-        return SpiderProblem(kind, error, f"/runs/{last['id']}" if last is not None else own)
-    return SpiderProblem(kind, reason, own)
+        return SpiderProblem(kind, problem["detail"], f"/runs/{last['id']}" if last is not None else own)
+    return SpiderProblem(kind, text if kind == "archive" else problem["detail"], own)
 
 
 def sorted_rows(rows: list[OverviewRow], sort: str) -> list[OverviewRow]:

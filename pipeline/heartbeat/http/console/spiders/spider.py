@@ -16,7 +16,7 @@ from pipeline.heartbeat.http.operations.spider_details import spider_details
 from pipeline.heartbeat.http.request_bodies import field_of
 from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.http.stored_files import in_file_thread
-from pipeline.heartbeat.snapshot.spider_status import kind_of
+from pipeline.heartbeat.snapshot.schema import ReasonKind
 
 FORM_S = 15.0
 PAUSE_HOURS = {"1": "1 hour", "24": "1 day", "168": "7 days", "720": "30 days"}
@@ -55,7 +55,7 @@ class SpiderViews:
         spider = snapshot["spiders"].get(name)
         return await self._site.html("spiders/spider.html", now=snapshot, spider=spider, page=found, pause_hours=PAUSE_HOURS, slots=slots, has_login=table is not None and table.login is not None,
                                      saved=self._site.saved_changes.get(request.query.get("saved", "")),
-                                     reasons=[_reason(name, each) for each in (spider["reasons"] if spider else ())])
+                                     reasons=[_reason(name, problem["kind"], text) for problem, text in zip(spider["problems"], spider["reasons"], strict=True)] if spider else [])
 
     async def _session(self, request: web.Request) -> web.Response:
         """Show how many cookies of which hosts the session has, never their values."""
@@ -98,9 +98,8 @@ class SpiderViews:
         return redirect(f"/spiders/{quote(name)}/session?cleared")
 
 
-def _reason(name: str, text: str) -> Reason:
+def _reason(name: str, kind: ReasonKind, text: str) -> Reason:
     """Return why a spider is not ok, with the page that helps instead of the command that a status names."""
-    kind = kind_of(text)
     if kind == "proposed":
         return Reason(text.partition(_COMMAND_OF_MENDING)[0].rstrip(" ;,:("), f"/spiders/{quote(name)}#new-rules", "Show the proposed rules")
     if kind == "suspect":
