@@ -15,6 +15,7 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 
 from aiohttp import web
 
@@ -27,6 +28,7 @@ from pipeline.heartbeat.http.api.api import Api
 from pipeline.heartbeat.http.api.problem import ApiProblem
 from pipeline.heartbeat.http.api.route import ApiContext
 from pipeline.heartbeat.http.console.console import Console
+from pipeline.heartbeat.http.console.pages_above import page_above
 from pipeline.heartbeat.http.console.render.renderer import PageRenderer
 from pipeline.heartbeat.http.error_log import ErrorLogFilter
 from pipeline.heartbeat.http.operations.context import OperationsContext
@@ -68,7 +70,8 @@ class HttpApp:
         audit = Audit(actions.store, actions.clock, actions.masked) if actions is not None else None
         self._authorizer = Authorizer(responder.access, pages, self.connection_of, body_s=body_s, audit=audit,
                                       sessions=_sessions(responder.access.token, actions),
-                                      tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None)
+                                      tokens=TokenVerifier(actions.store, actions.clock) if actions is not None else None,
+                                      page_above=partial(page_above, actions) if actions is not None else lambda path: "/")
         self._instance = secrets.token_hex(8)
         self._api = Api(ApiContext(actions, responder.snapshot, version, self._instance), self._authorizer, audit) if actions is not None and audit else None
         self._console = Console(actions, self._authorizer, pages, responder.snapshot)
@@ -166,7 +169,7 @@ class HttpApp:
                 return await self._api.respond(request, handler)
             return refusal(request) or await handler(request)
         except web.HTTPException as error:
-            response = self._authorizer.error_page(request, error) or web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n")
+            response = await self._authorizer.error_page(request, error) or web.Response(status=error.status, text=f"error: {error.status} {error.reason}\n")
             response.headers.update({name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers})
             return response
         except ConnectionError:

@@ -21,6 +21,7 @@ from pipeline.heartbeat.http.access.token_verifier import TokenVerifier
 from pipeline.heartbeat.http.access.wrong_tokens import WrongTokens
 from pipeline.heartbeat.http.console.render.renderer import PageRenderer
 from pipeline.heartbeat.http.request_bodies import field_of
+from pipeline.heartbeat.http.request_threads import in_request_thread
 from pipeline.heartbeat.token import same_secret
 from pipeline.store.access.api_tokens import hash_of
 
@@ -32,17 +33,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Authorizer:
     """Decides which requests are authorized. Identifier finds out who sends them.
 
-    tokens, sessions: see Identifier. audit: where actions, sign-ins and sign-outs are recorded. body_s: maximum seconds until a
-    submitted form has arrived completely.
+    tokens, sessions: see Identifier. audit: where actions, sign-ins and sign-outs are recorded. page_above: returns the nearest page above a
+    path that still exists. body_s: maximum seconds until a submitted form has arrived completely.
     """
 
     def __init__(self, access: AccessPolicy, pages: PageRenderer, connection_of: Callable[[web.Request], HttpConnection | None], *,
-                 body_s: float, tokens: TokenVerifier | None = None, sessions: Sessions | None = None, audit: Audit | None = None) -> None:
+                 body_s: float, tokens: TokenVerifier | None = None, sessions: Sessions | None = None, audit: Audit | None = None,
+                 page_above: Callable[[str], str] = lambda path: "/") -> None:
         self._body_s = body_s
         self._access = access
         self._pages = pages
         self._sessions = sessions
         self._audit = audit
+        self._page_above = page_above
         self._wrong = WrongTokens(time.monotonic)
         self._identifier = Identifier(access, connection_of, tokens=tokens, sessions=sessions, wrong=self._wrong)
 
@@ -125,10 +128,10 @@ class Authorizer:
                 return self.locked(request)
             if not caller.may_act:
                 await self._record(caller, request, "refused: the token is read-only")
-                return self._refused(caller, "this token may only read; create one that may act with `pipeline token create NAME`", request)
+                return await self._refused(caller, "this token may only read; create one that may act with `pipeline token create NAME`", request)
             if not caller.by_header and not await self._is_our_form(request, caller):
                 await self._record(caller, request, "refused: the form was not on a page of this service")
-                return self._refused(caller, "the request did not come from a page of this service; go back, reload the page and press the button again", request)
+                return await self._refused(caller, "the request did not come from a page of this service; go back, reload the page and press the button again", request)
             try:
                 response = await handler(request)
             except web.HTTPException as error:
@@ -139,22 +142,27 @@ class Authorizer:
             return response
         return answer
 
-    def _refused(self, caller: Caller, error: str, request: web.Request) -> web.Response:
+    async def _refused(self, caller: Caller, error: str, request: web.Request) -> web.Response:
         """Return the response to an action that is refused: for a browser a page, for a script a line."""
         if caller.by_header:
             return web.Response(status=403, text=f"error: {error}\n")
-        return self._problem(caller, 403, error, back=_page_of(request))
+        return await self._problem(caller, 403, error, request)
 
-    def error_page(self, request: web.Request, error: web.HTTPException) -> web.Response | None:
+    async def error_page(self, request: web.Request, error: web.HTTPException) -> web.Response | None:
         """Return a page for a browser that has signed in, from which a person can go on; None for other clients."""
         caller = self.caller_of(request)
-        if caller is None or caller.by_header or request.method != "GET":
+        if caller is None or caller.by_header or request.method not in ("GET", "POST"):
             return None
-        return self._problem(caller, error.status, f"{error.status} {error.reason}", back="/")
+        return await self._problem(caller, error.status, f"{error.status} {error.reason}", request)
 
-    def _problem(self, caller: Caller, status: int, error: str, *, back: str) -> web.Response:
-        page = self._pages.render("problem.html", mask=str, authorized=True, csrf_token=caller.csrf_token, error=error, back=back, missing=status == 404)
+    async def _problem(self, caller: Caller, status: int, error: str, request: web.Request) -> web.Response:
+        page = self._pages.render("problem.html", mask=str, authorized=True, csrf_token=caller.csrf_token, error=error, back=await self.page_above(request.path),
+                                  missing=status == 404, acted=request.method == "POST")
         return web.Response(status=status, text=page, content_type="text/html")
+
+    async def page_above(self, path: str) -> str:
+        """Return the page to which a person goes back from an error at a path: the nearest one above it that still exists."""
+        return await in_request_thread(self._page_above, path)
 
     async def _record(self, caller: Caller, request: web.Request, outcome: str) -> None:
         if self._audit is not None:

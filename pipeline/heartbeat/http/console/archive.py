@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -56,7 +55,7 @@ class ArchiveViews:
             try:
                 return await handler(request)
             except PipelineError as error:
-                return await self._site.problem(error, back=f"/spiders/{quote(request.match_info['name'])}")
+                return await self._site.problem(error, path=f"/spiders/{request.match_info['name']}/archive")
         return answer
 
     async def _archive(self, request: web.Request) -> web.StreamResponse:

@@ -63,12 +63,12 @@ class Site:
                 caller = self.authorizer.caller_of(request)
                 if caller is None or caller.by_header:
                     return web.Response(status=_status_of(error), text=f"error: {error}\n")
-                return await self.problem(error, back=request.path.rpartition("/")[0])
+                return await self.problem(error, path=request.path)
         return answer
 
-    async def problem(self, error: PipelineError, *, back: str) -> web.Response:
-        """Return the page of an error that a person can act on. back: path of the page from which the person came; it has an action below it."""
-        response = await self._rendered("problem.html", _status_of(error), error=str(error), back=back or "/")
+    async def problem(self, error: PipelineError, *, path: str) -> web.Response:
+        """Return the page of an error that a person can act on. path: of the action; the page leads back to the nearest one above it."""
+        response = await self._rendered("problem.html", _status_of(error), error=str(error), back=await self.authorizer.page_above(path))
         response[FAILURE] = f"error: {error}"
         return response
 

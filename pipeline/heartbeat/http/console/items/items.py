@@ -78,7 +78,7 @@ class ItemViews:
         try:
             return await send_items(request, name, form, service.export_items(name, form, _wanted(request)))
         except PipelineError as error:
-            return await self._site.problem(error, back=f"/spiders/{quote(name)}/items")
+            return await self._site.problem(error, path=f"/spiders/{name}/items/{form}")
 
     async def _item_of_key(self, request: web.Request) -> web.Response:
         """Lead from the key of an item, which changes name, to its page."""

@@ -90,7 +90,7 @@ class MessageViews:
         try:
             offer = await self._offer(request)
         except PipelineError as error:
-            return await self._site.problem(error, back=back)
+            return await self._site.problem(error, path=request.path)
         shown = sorted(offer.recipients, key=lambda address: address not in offer.chosen)[:OFFERED]
         return await self._site.html("mail/confirm_again.html", offer=offer, shown=shown, key=secrets.token_urlsafe(16), kind="main",
                                      action=f"{back}/again", back=back)

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -58,7 +57,7 @@ class PreviewViews:
         try:
             mails = await digest_service(self._site).preview_digest(name)
         except PipelineError as error:
-            return await self._site.problem(error, back=f"/digests/{quote(name)}")
+            return await self._site.problem(error, path=request.path)
         return await self._site.html("mail/preview.html", name=name, mails=mails, key=self._kept.add(name, mails))
 
     async def _mail(self, request: web.Request) -> web.Response:

@@ -86,7 +86,7 @@ class SpiderViews:
         return redirect(f"/spiders/{quote(name)}")
 
     async def _resume(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
+        name = await self._site.known_spider(request)
         await act(partial(spiders.resume, self._actions.store, name), self._actions.on_plan)
         return redirect(f"/spiders/{quote(name)}")
 
