@@ -1,4 +1,7 @@
-"""Every benchmark, one after the other: `make bench`, or `python -m benchmarks NAME…` for some of them."""
+"""Every benchmark, one after the other.
+
+Run them with `make bench`, or some of them with `python -m benchmarks NAME…`.
+"""
 
 from __future__ import annotations
 

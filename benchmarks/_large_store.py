@@ -1,4 +1,7 @@
-"""A large store for benchmarks of pages: 300 spiders, of which one has half of a million items, and 100,000 runs of two weeks."""
+"""A large store for benchmarks of pages: 300 spiders, a million items, 100,000 runs.
+
+One spider has half of the items; the runs are those of two weeks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A site that answers each request after a delay: `python -m benchmarks._slow_site PORT DELAY_MS PAGES HOSTS`.
+"""A site that answers each request after a delay.
+
+Run it with `python -m benchmarks._slow_site PORT DELAY_MS PAGES HOSTS`.
 
 It listens on all loopback addresses, so that each address 127.x.y.z is a host of its own. /chain/N links to the next page of a
 chain of PAGES pages; /tree/N links to eight pages of a tree of PAGES pages, whose pages are spread over HOSTS hosts.

@@ -1,4 +1,4 @@
-"""What one run, one page and one report of a node cost a real PostgreSQL, and what schedules cost a scheduler.
+"""What one run, page and node's report cost PostgreSQL, and what schedules cost a scheduler.
 
 Every cost is measured with the program's own calls: a PostgreSQL that writes its log to disk at each durable commit (fsync), spiders
 with runs of a few pages, and settings with many schedules.

@@ -1,4 +1,6 @@
-"""What the archive of requests and responses costs a crawl: `python -m benchmarks.archive [--pages 20000] [--rounds 3]`.
+"""What the archive of requests and responses costs a crawl.
+
+Run it with `python -m benchmarks.archive [--pages 20000] [--rounds 3]`.
 
 The same site is crawled with and without `archive = true`, both at the same time, so that whatever else the machine does slows both; with
 --turns one after the other. Printed: the ratio of the seconds and of the CPU time, the memory of the process that crawls over the pages, and

@@ -1,4 +1,6 @@
-"""Compare rendering with scrapy-playwright and changedetection.io, in turns: `python -m benchmarks.browser [--pages 200] [--rounds 3]`.
+"""Compare rendering with scrapy-playwright and changedetection.io, in turns.
+
+Run it with `python -m benchmarks.browser [--pages 200] [--rounds 3]`.
 
 Each renders the pages of a small single-page application (_single_page_app.py) in Debian's Chromium, four at a time, and reads the ten
 products of each. Ours is `pipeline run`: items compared and stored, each page committed. scrapy-playwright is an idiomatic spider that

@@ -1,4 +1,6 @@
-"""How runs and one large crawl scale over nodes: `python -m benchmarks.cluster [--only runs] [--rounds 3]`.
+"""How runs and one large crawl scale over nodes.
+
+Run it with `python -m benchmarks.cluster [--only runs] [--rounds 3]`.
 
 A real PostgreSQL, one `pipeline serve --no-worker`, and 1, 2 and 4 `pipeline worker`, each with a data folder of its own. The site
 answers after 200 ms, and each of its hosts is an address 127.x.y.z, so that neither the cores nor the budget of a host is the limit.

@@ -1,4 +1,6 @@
-"""Commits of pages per second on PostgreSQL, with 1, 4 and 16 processes that each commit the pages of another spider.
+"""Commits of pages per second on PostgreSQL, with 1, 4 and 16 processes.
+
+Each process commits the pages of another spider.
 
     python -m benchmarks.commits --seconds 4
 

@@ -1,4 +1,6 @@
-"""The pages and the API of the real service on a large store, beside a running crawl: how long answers take over HTTP.
+"""The pages and the API of the real service on a large store, beside a running crawl.
+
+How long answers take over HTTP.
 
     python -m benchmarks.console [--seconds 25] [--keep FOLDER] [--plain]
 

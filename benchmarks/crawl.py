@@ -1,4 +1,6 @@
-"""Compare our crawls with plain Scrapy and Crawlee, in turns: `python -m benchmarks.crawl` (4 to 6 minutes on a quiet machine).
+"""Compare our crawls with plain Scrapy and Crawlee, in turns.
+
+`python -m benchmarks.crawl` takes 4 to 6 minutes on a quiet machine.
 
 Three tables. (1) A site of 4,000 pages with 10 items and 10 links each, served by nginx on loopback: one and two processes, with the
 fast engine and with Scrapy's own, beside the peers of _crawlers.py; the ratios are those of one round. (2) A large site, where

@@ -1,4 +1,6 @@
-"""Write twelve digests and two alerts about changes of real pages: crawled, built and delivered by the program's own commands.
+"""Write twelve digests and two alerts about changes of real pages.
+
+They are crawled, built and delivered by the program's own commands.
 
     python -m benchmarks.digests FOLDER            # .eml, .html and .txt of each; without FOLDER: var/digests
     python -m benchmarks.digests FOLDER --shots    # and pictures at 360 and 800 pixels, light and dark (needs chromium)

@@ -1,4 +1,6 @@
-"""Compare downloads with curl, wget and aria2c: `python -m benchmarks.downloads [--rounds 5] [--quick]`.
+"""Compare downloads with curl, wget and aria2c.
+
+Run it with `python -m benchmarks.downloads [--rounds 5] [--quick]`.
 
 One GiB from nginx on loopback to tmpfs, plain and over TLS, ours with SHA-256, fsync and its record in the
 store; what each idea for more speed gave; a thousand small files from a server that answers after 20 ms, and what

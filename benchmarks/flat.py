@@ -1,4 +1,6 @@
-"""Whether the cost per page stays constant in a long crawl: `python -m benchmarks.flat [--pages 100000]`.
+"""Whether the cost per page stays constant in a long crawl.
+
+Run it with `python -m benchmarks.flat [--pages 100000]`.
 
 The peak memory of a crawl of 4,000 pages and of the long one; and what a page costs, in CPU time of the process that
 crawls (the clock says little where others use the machine), in the first and in the last tenth of the long one.

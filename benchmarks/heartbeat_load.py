@@ -1,4 +1,6 @@
-"""The heartbeat of the real service at full load: two crawls, sixteen downloads and a digest of 20,000 changes at once.
+"""The heartbeat of the real service at full load.
+
+The load is two crawls, sixteen downloads and a digest of 20,000 changes at once.
 
     python -m benchmarks.heartbeat_load [--seconds 40]      goal: p99 under 20 ms, no answer missed
 

@@ -1,4 +1,6 @@
-"""A large digest: time and memory of rendering and sending. Many small messages: side by side with yagmail's send().
+"""Time and memory of a large digest, and many small messages beside yagmail's send().
+
+The large digest is rendered and sent.
 
     python -m benchmarks.mail
 

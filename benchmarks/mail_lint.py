@@ -1,4 +1,6 @@
-"""Check the HTML of mails: which clients lack a feature it uses (data of Can I email), and whether it is valid.
+"""Check the HTML of mails.
+
+Which clients lack a feature it uses (data of Can I email), and whether it is valid.
 
 The mails are those of `benchmarks.mail_looks`; html-validate checks them. A feature that some client lacks needs a reason in
 tests/mail/html_features.py.

@@ -1,5 +1,6 @@
-"""Pictures of digests and alerts as a phone and a desktop show them, light and dark, for looking at; and the messages
-themselves in a Maildir, for text clients.
+"""Pictures of digests and alerts on a phone and a desktop, light and dark, for looking at.
+
+It also writes the messages themselves in a Maildir, for text clients.
 
     python -m benchmarks.mail_looks FOLDER          # needs chromium; without FOLDER: var/looks
 """

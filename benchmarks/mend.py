@@ -1,4 +1,6 @@
-"""Rules proposed for redesigned sites: ten real list pages, thirty redesigns each, made by tests/redesigns.
+"""Rules proposed for redesigned sites: ten real list pages, thirty redesigns each.
+
+The redesigns are made by tests/redesigns.
 
 The known items are those that the spider extracts from the page as it was. A proposal is right if the engine, with the proposed rules,
 extracts what the redesigned pages show: 95 % of the rows with their key and title, each other field in 90 % of the rows, at most 5 %

@@ -1,4 +1,6 @@
-"""Rules proposed for real redesigns (tests/data/list_pages/redesigned): the same list in another theme, skin, style or program.
+"""Rules proposed for real redesigns (tests/data/list_pages/redesigned).
+
+Each is the same list in another theme, skin, style or program.
 
 The spider has the rules that `pipeline suggest` proposes for the page as it was, with all fields and with title and url only, and has
 stored the items of that page. It is right if the rules, after the proposal, find what the new page lists; wrong if a proposal finds

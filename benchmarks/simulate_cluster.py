@@ -1,4 +1,6 @@
-"""A day of a large cluster, from measured costs: `python -m benchmarks.simulate_cluster [--spiders 1000000] [--nodes 1000]`.
+"""A day of a large cluster, simulated from measured costs.
+
+Run it with `python -m benchmarks.simulate_cluster [--spiders 1000000] [--nodes 1000]`.
 
 The costs of a run, a page and a node's report are measured first, on this machine, with a real PostgreSQL and the program's own calls
 (_unit_costs.py). The simulation then goes through a day, second by second: slots become due, the scheduler claims them in batches,

@@ -1,4 +1,6 @@
-"""The cost of crawling a whole site: `python -m benchmarks.site [--pages 10136] [--rounds 3] [--folder HTML]`.
+"""The cost of crawling a whole site.
+
+Run it with `python -m benchmarks.site [--pages 10136] [--rounds 3] [--folder HTML]`.
 
 With --folder: --start PAGE and --within REGEX crawl a part of it.
 

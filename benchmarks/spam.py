@@ -1,5 +1,6 @@
-"""Spam scores by SpamAssassin (local rules) and rspamd (offline, DKIM verified): of the digests and alerts of benchmarks.digests, and
-of a minimal message. Goals: at most 0.0 and less than 0.5. Their signatures are verified by dkimpy and, if it is installed, opendkim.
+"""Spam scores of digests and alerts by SpamAssassin (local rules) and rspamd (offline).
+
+rspamd verifies DKIM. The mails are the digests and alerts of benchmarks.digests, and a minimal message. Goals: at most 0.0 and less than 0.5. Their signatures are verified by dkimpy and, if it is installed, opendkim.
 
     python -m benchmarks.spam          # needs spamassassin (spamd, spamc) and rspamd; opendkim-tools
 """

@@ -1,4 +1,6 @@
-"""How long a start takes: `pipeline --help` (goal: under 150 ms), `serve` to its first answer (goal: under 1 s).
+"""How long `pipeline --help` and `serve` take to start.
+
+Goals: `pipeline --help` under 150 ms, `serve` to its first answer under 1 s.
 
     python -m benchmarks.start [--beside FOLDER]
 

@@ -1,5 +1,6 @@
-"""A full store beside an empty one: a run of 1,000 items, a digest of 1,000 changes, the overview page. Goal: at most
-1.5 times. And how long retention takes on the full one, for a tenth of its runs.
+"""A full store beside an empty one: a run, a digest of 1,000 changes, the overview page.
+
+A run has 1,000 items. Goal: at most 1.5 times. And how long retention takes on the full one, for a tenth of its runs.
 
     python -m benchmarks.store --items 10000000 --changes 1000000
 

@@ -1,4 +1,6 @@
-"""Proposals for list pages of real programs (tests/data/list_pages). Goals: the first is right for 80 %, one of three for 95 %, under 3 s.
+"""Proposals for list pages of real programs (tests/data/list_pages).
+
+Goals: the first is right for 80 %, one of three for 95 %, under 3 s.
 
 A proposal is right if the engine finds with it the rows of the list (95 % of them, at most 5 % more) and their title and URL (90 % of the
 rows). A proposal to read the page's feed instead is not counted: first means the first one that reads the page. Where a page has prices

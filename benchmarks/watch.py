@@ -1,4 +1,6 @@
-"""Compare watching pages with urlwatch and webchanges: `python -m benchmarks.watch [--pages 1000] [--rounds 3]`.
+"""Compare watching pages with urlwatch and webchanges.
+
+Run it with `python -m benchmarks.watch [--pages 1000] [--rounds 3]`.
 
 Every page is fetched from nginx on loopback, ten at a time; of each a part is taken as text, compared with what was
 stored, and stored. One in ten pages has changed since the run before. Whole processes, start included. The others run

@@ -1,4 +1,6 @@
-"""Compile each template and each SQL statement once in a process of tests, and not again for each store and each renderer.
+"""Compile each template and each SQL statement once in a process of tests.
+
+They are not compiled again for each store and each renderer.
 
 Tests open thousands of stores and renderers, where a service opens one: a quarter of the CPU time of the tests of mails and crawls
 would be spent on compiling the same texts. The compiled forms are those that Jinja2 and SQLAlchemy make and run themselves. Compiled

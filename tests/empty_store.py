@@ -1,4 +1,7 @@
-"""Open a new store with tables that were made once: copying a file takes a tenth of the time that creating sixty tables takes."""
+"""Open a new store with tables that were made once.
+
+Copying a file takes a tenth of the time that creating sixty tables takes.
+"""
 
 from __future__ import annotations
 

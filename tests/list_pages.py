@@ -1,4 +1,7 @@
-"""List pages of real programs (tests/data/list_pages), and the judge that compares a spider's table with the rows that each shows."""
+"""List pages of real programs (tests/data/list_pages), and the judge of a spider's table.
+
+The judge compares the table with the rows that each page shows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of the compose file and the Kubernetes manifests of a cluster: they agree with the program, and their commands run."""
+"""Tests of the compose file and the Kubernetes manifests of a cluster.
+
+They agree with the program, and their commands run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is used of dependencies: their public interfaces, each by the part that needs it, and none without need."""
+"""What is used of dependencies: only public interfaces, and no dependency without need.
+
+Each is used by the part that needs it.
+"""
 
 from __future__ import annotations
 

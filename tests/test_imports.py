@@ -1,8 +1,9 @@
-"""Tests of the modules: no circles of imports, every package in the import contracts, short first lines."""
+"""Tests of the modules: imports without circles, import contracts, short first lines."""
 
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -36,8 +37,11 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
 
 
 def test_the_first_line_of_each_module_says_in_100_characters_what_it_is() -> None:
-    lines = {name: (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0] for name, path in modules().items()}
-    assert {name: line for name, line in lines.items() if not 0 < len(line) <= 100} == {}
+    of_tests = (path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py") if "data" not in path.parts)
+    found = {str(path.relative_to(ROOT)): re.match(r'(?:#.*\n)*r?"""(.*?)(?:"""|\n)', path.read_text("utf-8")) for path in (*modules().values(), *of_tests)}
+    lines = {path: match[1] if match else "" for path, match in found.items()}
+    assert len(lines) > 1000
+    assert {path: line for path, line in lines.items() if not 0 < len(line) <= 100} == {}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

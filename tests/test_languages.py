@@ -1,4 +1,7 @@
-"""Tests of the languages of mails: each file has every text with the same placeholders, and a new file is enough for a new language."""
+"""Tests of the languages of mails.
+
+Each file has every text with the same placeholders, and a new file is enough for a new language.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of the comparison of two pictures: the share that changed, what people see as the same, and where the changes are."""
+"""Tests of the comparison of two pictures.
+
+The share that changed, what people see as the same, and where the changes are.
+"""
 
 from __future__ import annotations
 

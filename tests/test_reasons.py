@@ -1,4 +1,7 @@
-"""Tests that what the program stores in English is recognized and translated, and that no sentence of the code is forgotten."""
+"""Tests that what the program stores in English is recognized and translated.
+
+No sentence of the code is forgotten.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Each page in Chinese has the structure, the examples, the names and the links of the English one that it translates."""
+"""Each page in Chinese has the structure, examples, names and links of the English one.
+
+The English page is the one that it translates.
+"""
 
 from __future__ import annotations
 

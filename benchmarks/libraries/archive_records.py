@@ -1,4 +1,6 @@
-"""WARC records: what one archived page costs, alone and beside a busy event loop, at each level of compression.
+"""WARC records: what one archived page costs at each level of compression.
+
+Measured alone and beside a busy event loop.
 
     python -m benchmarks.libraries.archive_records
 

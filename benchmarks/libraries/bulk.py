@@ -1,4 +1,6 @@
-"""Bulk inserts: our insert_rows beside SQLAlchemy's own executemany and its insertmanyvalues, on both databases.
+"""Bulk inserts: our insert_rows beside SQLAlchemy's executemany and insertmanyvalues.
+
+On both databases.
 
     python -m benchmarks.libraries.bulk
 

@@ -1,4 +1,6 @@
-"""Conditional requests: our middleware beside Scrapy's HttpCacheMiddleware with RFC2616Policy over the same storage.
+"""Conditional requests: our middleware beside Scrapy's HttpCacheMiddleware.
+
+Scrapy's has RFC2616Policy and the same storage.
 
     python -m benchmarks.libraries.http_cache
 

@@ -1,4 +1,6 @@
-"""Clients of object stores: obstore beside fsspec with s3fs, against moto's S3 server through a relay that fails.
+"""Clients of object stores: obstore beside fsspec with s3fs.
+
+The store is moto's S3 server, behind a relay that fails.
 
     python -m benchmarks.libraries.object_store        (needs s3fs beside the extra `s3`)
 

@@ -1,4 +1,6 @@
-"""What makes rendering with Playwright fast: `python -m benchmarks.libraries.page_rendering [--rounds 3] [--pages 60] [--only WORD]`.
+"""What makes rendering with Playwright fast.
+
+Run it with `python -m benchmarks.libraries.page_rendering [--rounds 3] [--pages 60] [--only WORD]`.
 
 Each variant differs in one point from the first. It renders the pages of benchmarks._single_page_app with its own browser, started
 and closed outside the measured time, in turns. CPU seconds are those of all of its processes: Python, Playwright's driver, the browser.

@@ -1,4 +1,6 @@
-"""Pictures of pages compared: ours on Pillow beside pixelmatch, blazediff, odiff, libvips and imagehash.
+"""Pictures of pages compared: ours on Pillow beside five other libraries.
+
+The others are pixelmatch, blazediff, odiff, libvips and imagehash.
 
     python -m benchmarks.libraries.pictures [--odiff PROGRAM]
 

@@ -1,4 +1,7 @@
-"""Processes that ask the language model until the day's tokens are used: SETTINGS NUMBER. Prints the reason at the end of each."""
+"""Processes that ask the language model until the day's tokens are used: SETTINGS NUMBER.
+
+Each prints the reason at its end.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Fixtures of the tests of the language model."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,7 @@
-"""Tests that the tokens of a day are never exceeded: by several processes, after kills, and at the beginning of a day."""
+"""Tests that the tokens of a day are never exceeded.
+
+By several processes, after kills, and at the beginning of a day.
+"""
 
 from __future__ import annotations
 

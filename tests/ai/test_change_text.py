@@ -1,4 +1,7 @@
-"""Tests of what the language model is shown of a change: only what the mail may show, and nothing that must not leave the machine."""
+"""Tests of what the language model is shown of a change.
+
+Only what the mail may show, and nothing that must not leave the machine.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests that every exception of openai and of its HTTP client has a meaning, and each meaning its texts in all languages."""
+"""Tests that every exception of openai and of its HTTP client has a meaning and its texts.
+
+Each meaning has its texts in all languages.
+"""
 
 from __future__ import annotations
 

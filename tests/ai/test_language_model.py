@@ -1,4 +1,7 @@
-"""Tests that every answer of a server, good or hostile, gives an instance of the schema or a ModelError in time."""
+"""Tests that every answer of a server gives an instance of the schema or a ModelError in time.
+
+The answers are good and hostile.
+"""
 
 from __future__ import annotations
 

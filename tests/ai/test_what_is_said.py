@@ -1,4 +1,7 @@
-"""Tests of what is said about the language model: by check, on the pages, in the metrics and the status; and that old requests are deleted."""
+"""Tests of what is said about the language model.
+
+By check, on the pages, in the metrics and the status. Old requests are deleted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ask a language model whose server answers hostile bytes from a seed: each answer must end in an instance of the schema or a ModelError, in time.
+"""Ask a language model whose server answers hostile bytes from a seed.
+
+Each answer must end in an instance of the schema or a ModelError, in time.
 
     python -m tests.torture ai --answers 3000 --seed 1
 

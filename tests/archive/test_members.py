@@ -1,4 +1,7 @@
-"""Files that are no archive files, or damaged ones: always the same error, and never another exception."""
+"""Files that are no archive files, or damaged ones: always the same error.
+
+They never raise another exception.
+"""
 
 from __future__ import annotations
 

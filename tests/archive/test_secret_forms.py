@@ -1,4 +1,7 @@
-"""In which forms a secret of the settings is found in what is archived, and which it may not be confused with."""
+"""In which forms a secret is found in what is archived, and which it may not be confused with.
+
+The secrets are those of the settings.
+"""
 
 from __future__ import annotations
 

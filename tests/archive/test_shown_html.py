@@ -1,4 +1,7 @@
-"""Tests of the HTML with which archived pages are shown: whatever the page is, no tag of it remains that could run, load or send."""
+"""Tests of the HTML with which archived pages are shown: nothing in it runs, loads or sends.
+
+Whatever the page is, no tag of it remains that could.
+"""
 
 from __future__ import annotations
 

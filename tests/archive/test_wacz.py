@@ -1,4 +1,7 @@
-"""Tests of the export: what it contains, that nothing damaged or half is left, and that tools nobody here wrote accept it."""
+"""Tests of the export of an archive.
+
+They show what it contains, that nothing damaged or half is left, and that tools nobody here wrote accept it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The process that writes the archive of a long run: the same files, the same errors, and an end with the run's process."""
+"""The process that writes the archive of a long run.
+
+The same files, the same errors, and an end with the run's process.
+"""
 
 from __future__ import annotations
 

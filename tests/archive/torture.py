@@ -1,4 +1,6 @@
-"""Processes that write segments, killed at random moments: `python -m tests.archive.torture --rounds 200`.
+"""Processes that write segments, killed at random moments.
+
+Run it with `python -m tests.archive.torture --rounds 200`.
 
 After each kill: the parts are repaired, every record that the process reported as written is in a file, each once, index and file agree,
 `warcio check` finds every record valid, and every revisit record refers to a record that exists.

@@ -1,4 +1,6 @@
-"""Crawls that render pages, in which any process is killed: `python -m tests.torture browser --rounds 50`.
+"""Crawls that render pages, in which any process is killed.
+
+Run it with `python -m tests.torture browser --rounds 50`.
 
 In each round a command or a service crawls a site that is built by JavaScript, and one process is killed with -9 at a random moment: the
 command, the service, its forkserver, the process of the run, the driver (node), the browser, one of the browser's own processes. If the

@@ -1,4 +1,7 @@
-"""Tests of `pipeline init`: the file that it writes, and its offer for users who have files of yagmail."""
+"""Tests of `pipeline init`: the file that it writes, and its offer for users of yagmail.
+
+They have files of yagmail.
+"""
 
 from __future__ import annotations
 

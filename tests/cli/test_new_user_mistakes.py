@@ -1,4 +1,7 @@
-"""Tests that no mistake of a new user stays silent: `pipeline check` reports it, or the command or the run's line says it."""
+"""Tests that no mistake of a new user stays silent.
+
+`pipeline check` reports it, or the command or the run's line says it.
+"""
 
 from __future__ import annotations
 

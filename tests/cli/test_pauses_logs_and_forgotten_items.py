@@ -1,4 +1,7 @@
-"""Tests of the commands that pause spiders, mute digests, show logs and forget items, and of the help for a mistyped command."""
+"""Tests of the commands that pause spiders, mute digests, show logs and forget items.
+
+And of the help for a mistyped command.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of commands that act on a running service: what they print, do and record is the same as without one."""
+"""Tests of commands that act on a running service.
+
+What they print, do and record is the same as without one.
+"""
 
 from __future__ import annotations
 

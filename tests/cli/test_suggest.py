@@ -1,4 +1,7 @@
-"""Tests of the commands with which a spider is written: suggest, new spider --from, try with expressions, shell."""
+"""Tests of the commands with which a spider is written.
+
+Suggest, new spider --from, try with expressions, shell.
+"""
 
 from __future__ import annotations
 

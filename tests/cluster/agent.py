@@ -1,4 +1,6 @@
-"""The first process of a node: starts and signals the node's processes as the harness asks on standard input.
+"""The first process of a node: starts and signals the node's processes for the harness.
+
+The harness asks on standard input.
 
 It is process 1 of the node's process namespace. When the harness ends in any way, standard input ends, then this process, and
 with it the kernel ends every process of the node. Each line of standard input is one request as JSON, each answer one line.

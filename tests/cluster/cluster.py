@@ -1,4 +1,7 @@
-"""A cluster on one machine: nodes, PostgreSQL, an object store, a site and a mail server, each server on its own network where possible."""
+"""A cluster on one machine: nodes, PostgreSQL, an object store, a site and a mail server.
+
+Each server is on its own network where possible.
+"""
 
 from __future__ import annotations
 

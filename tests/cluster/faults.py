@@ -1,4 +1,7 @@
-"""The faults of a cluster: each begins, lasts a while, and ends; a record of all faults says which excuses an odd delivery has."""
+"""The faults of a cluster: each begins, lasts a while, and ends.
+
+A record of all faults says which excuses an odd delivery has.
+"""
 
 from __future__ import annotations
 

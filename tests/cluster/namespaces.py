@@ -1,4 +1,6 @@
-"""Linux namespaces for a cluster on one machine: each node has its own network, processes and host name.
+"""Linux namespaces for a cluster on one machine.
+
+Each node has its own network, processes and host name.
 
 `enter_private()` starts the program again in namespaces of its own. Everything in them ends with the program, however it ends:
 the first process of a process namespace takes all others with it, and a network without processes does not exist. The program's

@@ -1,4 +1,6 @@
-"""Nodes of a cluster: real processes of the program with their own data folder, and own namespaces where possible.
+"""Nodes of a cluster: real processes of the program with their own data folder.
+
+They have their own namespaces where possible.
 
 Without namespaces the program is a fork of the process that has loaded it (see tests/servers/commands.py), except in `make torture`.
 """

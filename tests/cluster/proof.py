@@ -1,4 +1,7 @@
-"""Checks of a cluster from the outside, once it is quiet: its database, its files, the delivered mails, the log of the site."""
+"""Checks of a cluster from the outside, once it is quiet.
+
+Its database, its files, the delivered mails, the log of the site.
+"""
 
 from __future__ import annotations
 

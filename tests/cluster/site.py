@@ -1,4 +1,6 @@
-"""A site of several spiders for a cluster: items that change, files of many versions, logins that expire, slow answers.
+"""A site of several spiders for a cluster.
+
+Items that change, files of many versions, logins that expire, slow answers.
 
 It records each request with the run that sent it (the header X-Run, see SPIDER), and each login. A user has one session: a login
 ends the session before.

@@ -1,4 +1,7 @@
-"""Logins to APIs: nested JSON with numbers and booleans, and the token login of docs/sessions.md, copied from there."""
+"""Logins to APIs: nested JSON, and the token login that is copied from docs/sessions.md.
+
+The JSON has numbers and booleans.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A spider that is registered in `pipeline.registry` runs, can be tried and is named in errors without a change anywhere else."""
+"""A spider that is registered in `pipeline.registry` runs, can be tried and is named in errors.
+
+Nothing else must be changed.
+"""
 
 from __future__ import annotations
 

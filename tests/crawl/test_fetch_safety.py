@@ -1,4 +1,4 @@
-"""A hostile or broken site cannot make the program fetch private addresses, fill the memory, or wait for ever."""
+"""A hostile or broken site cannot reach private addresses, fill the memory, or delay for ever."""
 
 from __future__ import annotations
 

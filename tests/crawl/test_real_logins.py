@@ -1,4 +1,7 @@
-"""Real applications whose logins expire during a run: Django's admin, the issue tracker Roundup, and copyparty."""
+"""Real applications whose logins expire during a run.
+
+Django's admin, the issue tracker Roundup, and copyparty.
+"""
 
 from __future__ import annotations
 

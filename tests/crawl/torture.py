@@ -1,4 +1,6 @@
-"""Torture of the crawl with real processes that are killed: `python -m tests.crawl.torture --histories 300`.
+"""Torture of the crawl with real processes that are killed.
+
+Run it with `python -m tests.crawl.torture --histories 300`.
 
 Each history is a sequence of states of a real site. Each state is crawled in a child process, as the service does it. The
 crawl is killed with -9 at random moments, is stopped, or fails because a page is missing, and the site may change in

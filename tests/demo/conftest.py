@@ -1,3 +1,5 @@
+"""Fixtures of the tests of the demo."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,7 @@
-"""A page that builds its content with JavaScript is recognized by what frameworks write; other pages with scripts are not."""
+"""A page that builds its content with JavaScript is recognized by what frameworks write.
+
+Other pages with scripts are not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A file that cannot be fetched fails alone: the others are stored, and after five runs it is skipped for a while."""
+"""A file that cannot be fetched fails alone.
+
+The others are stored, and after five runs it is skipped for a while.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Fixtures of the tests of the heartbeat: a server, connections, and a snapshot to change."""
+
 from __future__ import annotations
 
 import asyncio

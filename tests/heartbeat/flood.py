@@ -1,4 +1,6 @@
-"""Connect as fast as possible, send nothing, a line or a part of one, and reset the connection. Runs as a process:
+"""Connect as fast as possible, send nothing, a line or a part, and reset the connection.
+
+Runs as a process:
 
     python tests/heartbeat/flood.py HOST PORT CONNECTS SEED
 """

@@ -1,4 +1,6 @@
-"""Every page in a browser, for a person to look at: phone and desktop, light and dark, with and without scripts.
+"""Every page in a browser, for a person to look at.
+
+Phone and desktop, light and dark, with and without scripts.
 
     python -m tests.heartbeat.screenshots FOLDER        needs chromium
 

@@ -1,4 +1,7 @@
-"""Tests of the client with which commands use the API: only the service of the same data_dir and version gets the token and the action."""
+"""Tests of the client with which commands use the API.
+
+Only the service of the same data_dir and version gets the token and the action.
+"""
 
 from __future__ import annotations
 

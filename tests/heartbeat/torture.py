@@ -1,4 +1,6 @@
-"""Hostile input for the port, seeded: the same seed sends the same bytes. The long run is a program of its own:
+"""Hostile input for the port, seeded: the same seed sends the same bytes.
+
+The long run is a program of its own:
 
     python -m tests.heartbeat.torture --inputs 1000000 --connects 400000
 

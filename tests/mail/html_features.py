@@ -1,4 +1,7 @@
-"""The HTML and CSS features that mails may use, and which of them a page uses. Names are those of Can I email."""
+"""The HTML and CSS features that mails may use, and which of them a page uses.
+
+Names are those of Can I email.
+"""
 
 from __future__ import annotations
 

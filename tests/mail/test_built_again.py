@@ -1,4 +1,7 @@
-"""Tests of digests that are built again with less, because a mail server refused a message for its size or its content."""
+"""Tests of digests that are built again with less.
+
+A mail server refused a message for its size or its content.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of messages for one recipient each, of what groups set themselves, and of links for unsubscribing."""
+"""Tests of messages for one recipient each, settings of groups, and links for unsubscribing."""
 
 from __future__ import annotations
 

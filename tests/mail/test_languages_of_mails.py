@@ -1,4 +1,7 @@
-"""Tests that a mail in another language has no English sentence: a digest with everything it can show, and an alert of each kind."""
+"""Tests that a mail in another language has no English sentence.
+
+A digest with everything it can show, and an alert of each kind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of net changes: what the reader of a digest last knew of an item, against what the item is now."""
+"""Tests of net changes: what the reader of a digest last knew of an item, and what it is now."""
 
 from __future__ import annotations
 

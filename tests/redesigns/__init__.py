@@ -1,4 +1,6 @@
-"""Redesigns of real list pages: `redesign` changes a page's markup as its site might, and says what the new page shows.
+"""Redesigns of real list pages.
+
+`redesign` changes a page's markup as its site might, and says what the new page shows.
 
 A redesign is a few operations, chosen at random by a seed. Each operation is a small function with a name; its docstring says what it
 does. What is true of the new page is kept while it is changed, so that no selector is needed to know it.

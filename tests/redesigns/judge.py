@@ -1,4 +1,7 @@
-"""Decides whether rules give what redesigned pages show: the engine applies them, and their items are compared with the truth."""
+"""Decides whether rules give what redesigned pages show.
+
+The engine applies them, and their items are compared with the truth.
+"""
 
 from __future__ import annotations
 

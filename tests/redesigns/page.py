@@ -1,4 +1,7 @@
-"""The page that a redesign works on: its tree, the records in it, where their fields are, and what is true of each record."""
+"""The page that a redesign works on: its tree, its records and what is true of each.
+
+Also where the fields of the records are.
+"""
 
 from __future__ import annotations
 

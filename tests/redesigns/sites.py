@@ -1,4 +1,7 @@
-"""The real list pages that are redesigned, the spiders that read them, and pages for which no rules may be proposed."""
+"""The real list pages that are redesigned, and the spiders that read them.
+
+Also pages for which no rules may be proposed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A small HTML tree that can be changed and written again. It is read with lexbor, so it is the HTML5 tree."""
+"""A small HTML tree that can be changed and written again.
+
+It is read with lexbor, so it is the HTML5 tree.
+"""
 
 from __future__ import annotations
 

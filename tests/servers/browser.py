@@ -1,4 +1,7 @@
-"""A browser that runs already, for tests that do not look at how one is started: a start takes most of the time of a short test."""
+"""A browser that runs already, for tests that do not look at how one is started.
+
+A start takes most of the time of a short test.
+"""
 
 from __future__ import annotations
 

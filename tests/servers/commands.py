@@ -1,4 +1,6 @@
-"""A process that has loaded the program and forks a process for each command, which then starts in 20 ms and not in a second.
+"""A process that has loaded the program and forks a process for each command.
+
+A command then starts in 20 ms and not in a second.
 
 Most of the suite's CPU time would be spent on loading the same modules in hundreds of processes. Commands and services that tests start
 with Popen are new processes; so is every command with TEST_NEW_PROCESSES=1 (`make torture`) or TEST_ENGINE=scrapy (`make fallback`).

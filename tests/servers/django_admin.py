@@ -1,4 +1,7 @@
-"""Django's admin as a site with a real login form. Its settings are per process: the last site has the database."""
+"""Django's admin as a site with a real login form.
+
+Its settings are per process: the last site has the database.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A keyring in a file, through keyring's own interface for back-ends: PYTHON_KEYRING_BACKEND names it to a process."""
+"""A keyring in a file, through keyring's own interface for back-ends.
+
+PYTHON_KEYRING_BACKEND names it to a process.
+"""
 
 from __future__ import annotations
 

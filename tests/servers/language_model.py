@@ -1,4 +1,7 @@
-"""A server with the API of OpenAI for chat completions, whose answers a test scripts: good, hostile, slow or cut."""
+"""A server with the API of OpenAI for chat completions, whose answers a test scripts.
+
+They are good, hostile, slow or cut.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Processes that a forked command uses where it would start a new Python: for its forkserver, and for multiprocessing's resource tracker.
+"""Processes that a forked command uses where it would start a new Python.
+
+For its forkserver, and for multiprocessing's resource tracker.
 
 A new forkserver loads Scrapy for a second of CPU time; a process that was forked before the command began has it loaded. It waits until
 the command needs it, closes every file that the command does not pass to it, and runs what `python -c` would run.

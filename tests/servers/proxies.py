@@ -1,4 +1,6 @@
-"""Real proxies on free loopback ports: HTTP and HTTPS by proxy.py, squid and tinyproxy, SOCKS5 by microsocks.
+"""Real proxies on free loopback ports.
+
+HTTP and HTTPS by proxy.py, squid and tinyproxy, SOCKS5 by microsocks.
 
 All but proxy.py connect to sites from the address OUTGOING, which nothing else does: a site's log tells who came by them.
 """

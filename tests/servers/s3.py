@@ -1,4 +1,6 @@
-"""An S3 server (s3_program) as a process of its own, and a relay in front of it that can fail in every way a network can.
+"""An S3 server (s3_program) as a process of its own, and a relay in front of it.
+
+The relay can fail in every way a network can.
 
     with S3Server() as s3:
         s3.environment()        # AWS_* variables for a program

@@ -1,4 +1,7 @@
-"""A timestamp server (RFC 3161) whose answers `openssl ts -reply` makes, and which can answer wrongly in every way."""
+"""A timestamp server (RFC 3161) whose answers `openssl ts -reply` makes.
+
+It can answer wrongly in every way.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verdaccio, a registry of npm packages. React builds its pages, and it keeps the token of a login in localStorage only."""
+"""Verdaccio, a registry of npm packages.
+
+React builds its pages, and it keeps the token of a login in localStorage only.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Compile in the process that forks commands what each of them would compile again: SQL statements, expressions, models of the API.
+"""Compile in the process that forks commands what each of them would compile again.
+
+SQL statements, expressions, models of the API.
 
 Two runs of a spider and a digest in this process compile what every run and every mail needs. They leave no thread and no file behind.
 """

@@ -1,4 +1,6 @@
-"""The program of the service tests: on SQLite, and for some tests also on PostgreSQL with procrastinate.
+"""The program of the service tests.
+
+On SQLite, and for some tests also on PostgreSQL with procrastinate.
 
 With TEST_DISPATCHERS=all, every test of a service runs on both, except those that are marked `sqlite`.
 """

@@ -1,4 +1,7 @@
-"""Every option of a digest, an alert and [mail] through a real service: what arrives at a real mail server."""
+"""Every option of a digest, an alert and [mail] through a real service.
+
+What arrives at a real mail server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A service proposes new rules after a suspect run: in the alert, in the status, on the spider's page, or writes them."""
+"""A service proposes new rules after a suspect run.
+
+It shows them in the alert, in the status and on the spider's page, or writes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of several services and workers on one PostgreSQL: one leader, its successor, and nodes that come and go."""
+"""Tests of several services and workers on one PostgreSQL.
+
+One leader, its successor, and nodes that come and go.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A run on one node and its digest on another, with nothing shared but the database and an object store."""
+"""A run on one node and its digest on another, which share a database and an object store.
+
+Nothing else is shared.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A seeded sample of the torture of a service; `make torture` runs all of it, with jumps of the clock and a full disk."""
+"""A seeded sample of the torture of a service.
+
+`make torture` runs all of it, with jumps of the clock and a full disk.
+"""
 
 from __future__ import annotations
 

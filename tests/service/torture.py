@@ -1,4 +1,6 @@
-"""The real service, killed and stopped at random moments, against a site and a mail server that fail at random.
+"""The real service, killed and stopped at random moments.
+
+Its site and its mail server fail at random.
 
     python -m tests.service.torture --rounds 200 --seed 1
 

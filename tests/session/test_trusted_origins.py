@@ -1,4 +1,7 @@
-"""Secrets go only to the origins that the settings name: all senders, all redirects, other hosts, ports and schemes."""
+"""Secrets go only to the origins that the settings name.
+
+All senders, all redirects, other hosts, ports and schemes.
+"""
 
 from __future__ import annotations
 

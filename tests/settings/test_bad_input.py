@@ -1,4 +1,7 @@
-"""Tests of bad input to every command, and of broken settings files: a message, an exit code, no traceback."""
+"""Tests of bad input to every command, and of broken settings files.
+
+A message, an exit code, no traceback.
+"""
 
 from __future__ import annotations
 

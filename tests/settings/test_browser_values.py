@@ -1,4 +1,7 @@
-"""Tests of the values of `render`, `watch.visual` and `browser`: what is refused, and how the message says what is allowed."""
+"""Tests of the values of `render`, `watch.visual` and `browser`.
+
+What is refused, and how the message says what is allowed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""In which forms a secret of the settings is masked in text, through a run's log and the SMTP dialogue, and what must stay readable."""
+"""In which forms a secret of the settings is masked in text, and what must stay readable.
+
+Also through a run's log and the SMTP dialogue.
+"""
 
 from __future__ import annotations
 

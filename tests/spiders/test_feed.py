@@ -1,4 +1,7 @@
-"""The built-in spider `feed`: feeds of every kind become items, and an entry that leaves its feed is not gone."""
+"""The built-in spider `feed`.
+
+Feeds of every kind become items, and an entry that leaves its feed is not gone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What each rule matched is counted in the transaction of its page; a rule that matched nothing is named in the run's line."""
+"""What each rule matched is counted in the transaction of its page.
+
+A rule that matched nothing is named in the run's line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The private files of a session, on disk and in the database: one suite for both, then what only a shared database has."""
+"""The private files of a session, on disk and in the database.
+
+One suite for both, then what only a shared database has.
+"""
 
 from __future__ import annotations
 

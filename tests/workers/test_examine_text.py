@@ -1,4 +1,7 @@
-"""Tests of the process that examines a text of a user: its result, its time limit, and its unexpected end."""
+"""Tests of the process that examines a text of a user.
+
+Its result, its time limit, and its unexpected end.
+"""
 
 from __future__ import annotations
 

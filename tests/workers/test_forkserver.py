@@ -1,4 +1,7 @@
-"""The forkserver starts before the first child process, leaves no files behind, and children do not load the commands."""
+"""The forkserver starts before the first child process and leaves no files behind.
+
+Children do not load the commands.
+"""
 
 from __future__ import annotations
 

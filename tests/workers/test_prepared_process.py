@@ -1,4 +1,7 @@
-"""The process of a command's only run is forked from the command, works once, and never outlives the command."""
+"""The process of a command's only run is forked from the command.
+
+It works once, and never outlives the command.
+"""
 
 from __future__ import annotations
 

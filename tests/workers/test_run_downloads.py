@@ -1,4 +1,7 @@
-"""Files of a session that expires without a sign: files for anonymous visitors are neither kept nor counted as refused."""
+"""Files of a session that expires without a sign.
+
+Files for anonymous visitors are neither kept nor counted as refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What becomes of archived pages after a run: rows, merged days, timestamps, deletion; and after a kill at any step."""
+"""What becomes of archived pages after a run.
+
+Rows, merged days, timestamps, deletion; and after a kill at any step.
+"""
 
 from __future__ import annotations
 

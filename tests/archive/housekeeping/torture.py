@@ -1,4 +1,6 @@
-"""Kills the end of a run and the housekeeping of the archive before each of their lines, and lets the next process go on.
+"""Kills the end of a run and the housekeeping of the archive before each of their lines.
+
+The next process then goes on.
 
 `python -m tests.torture archive/housekeeping` kills at every line the first three times that it is reached, and with the files in an object store
 the first time; the suite kills at a sample.

@@ -1,4 +1,7 @@
-"""`pipeline import urlwatch` and `webchanges`: jobs become spiders that run, and whatever is lost is said."""
+"""`pipeline import urlwatch` and `webchanges`: jobs become spiders that run.
+
+Whatever is lost is said.
+"""
 
 from __future__ import annotations
 

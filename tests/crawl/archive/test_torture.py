@@ -1,4 +1,7 @@
-"""A few kills of runs that archive, with a fixed seed; `python -m tests.torture crawl/archive` makes many."""
+"""A few kills of runs that archive, with a fixed seed.
+
+`python -m tests.torture crawl/archive` makes many.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pages that want too much, or that break the scripts of others: each of them fails or is cut alone, and the run goes on."""
+"""Pages that want too much, or that break the scripts of others.
+
+Each of them fails or is cut alone, and the run goes on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Crawls of pages that JavaScript builds: links, downloads, failures, notes, and spiders written in Python."""
+"""Crawls of pages that JavaScript builds.
+
+Links, downloads, failures, notes, and spiders written in Python.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A crawl with the real child of a site whose login, pages and session exist only after JavaScript was executed."""
+"""A crawl of a site whose login, pages and session exist only after JavaScript was executed.
+
+The crawl runs in the real child.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of taking a picture of a page in a real browser: when it is complete, what it leaves out, and when it must not be compared."""
+"""Tests of taking a picture of a page in a real browser.
+
+When it is complete, what it leaves out, and when it must not be compared.
+"""
 
 from __future__ import annotations
 

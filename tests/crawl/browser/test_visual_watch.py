@@ -1,4 +1,4 @@
-"""Tests of comparing the pictures of watched pages with those that were reported last, and of storing them."""
+"""Tests of comparing the pictures of watched pages with those reported last, and of storing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of `watch.visual` in whole runs: what is a change, what is none, and that nothing is told twice or lost."""
+"""Tests of `watch.visual` in whole runs.
+
+What is a change, what is none, and that nothing is told twice or lost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Links to other hosts are not followed, but counted and reported; a host that a start redirects to belongs to the site.
+"""Links to other hosts are not followed, but counted and reported.
+
+A host that a start redirects to belongs to the site.
 
 The sites have names of their own: the server is asked as a proxy is, by whole URLs.
 """

@@ -1,4 +1,7 @@
-"""Prices: amount and currency as the site means them, told as it writes them, compared by what they come to."""
+"""Prices: amount and currency as the site means them, compared by what they come to.
+
+They are told as the site writes them.
+"""
 
 from __future__ import annotations
 

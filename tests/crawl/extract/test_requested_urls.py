@@ -1,4 +1,7 @@
-"""Links are requested as browsers request them, as pages and as files: the URL suite of the web platform tests, end to end."""
+"""Links are requested as browsers request them, as pages and as files.
+
+The URL suite of the web platform tests, end to end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A session that expires without a sign makes no item new, changed or gone: pages are committed after login.check proved it."""
+"""A session that expires without a sign makes no item new, changed or gone.
+
+Pages are committed after login.check proved it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rules for redesigned real pages: a seeded sample of `python -m benchmarks.mend`, and pages for which nothing may be proposed."""
+"""Rules for redesigned real pages, and pages for which nothing may be proposed.
+
+A seeded sample of `python -m benchmarks.mend`.
+"""
 
 from __future__ import annotations
 

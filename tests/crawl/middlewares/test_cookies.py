@@ -1,4 +1,7 @@
-"""Cookies are returned as browsers return them, with pages and files: the suite of the IETF working group, end to end."""
+"""Cookies are returned as browsers return them, with pages and files.
+
+The suite of the IETF working group, end to end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A login that expires during a run: one new login, then every request is sent again, or the run ends with the reason."""
+"""A login that expires during a run: one new login, or the end of the run with the reason.
+
+After a new login, every request is sent again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""robots.txt in a crawl: it holds for pages and files, with its Crawl-delay, and forbids all when it cannot be read."""
+"""robots.txt in a crawl: it holds for pages and files, with its Crawl-delay.
+
+It forbids all when it cannot be read.
+"""
 
 from __future__ import annotations
 

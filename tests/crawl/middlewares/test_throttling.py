@@ -1,4 +1,7 @@
-"""Pauses and limits of hosts in a crawl: Retry-After, AutoThrottle, and the concurrency that pages and files share."""
+"""Pauses and limits of hosts in a crawl: Retry-After, AutoThrottle, concurrency.
+
+Pages and files share the concurrency.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Importing this module lets every crawl reach the thresholds of `processes = "auto"`, since the machine that tests may be busy.
+"""Importing this module lets every crawl reach the thresholds of `processes = "auto"`.
+
+The machine of the tests may be busy.
 
 The environment variable CORES says how many cores may be used.
 """

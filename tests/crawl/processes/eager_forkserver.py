@@ -1,4 +1,7 @@
-"""Importing this module starts a forkserver whose crawls reach the thresholds of `processes = "auto"`, see eager.py."""
+"""Importing this starts a forkserver whose crawls reach the thresholds of `processes = "auto"`.
+
+See eager.py.
+"""
 
 from pipeline.workers.forkserver import warm_up
 

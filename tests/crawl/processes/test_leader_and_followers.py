@@ -1,4 +1,7 @@
-"""Several processes share one pass: each page is fetched once, limits and login are shared, any process may be killed."""
+"""Several processes share one pass.
+
+Each page is fetched once, limits and login are shared, any process may be killed.
+"""
 
 from __future__ import annotations
 

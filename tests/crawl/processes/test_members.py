@@ -1,4 +1,7 @@
-"""Several nodes share one pass through the store: each page is committed once, whoever is killed, and one login serves all."""
+"""Several nodes share one pass through the store.
+
+Each page is committed once, whoever is killed, and one login serves all.
+"""
 
 from __future__ import annotations
 

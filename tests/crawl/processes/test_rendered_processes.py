@@ -1,4 +1,7 @@
-"""Several processes of one run, each with a browser, share a login whose token is only in the web storage of the site."""
+"""Several processes of one run, each with a browser, share a login.
+
+The token of the login is only in the web storage of the site.
+"""
 
 from __future__ import annotations
 

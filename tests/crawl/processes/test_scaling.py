@@ -1,4 +1,7 @@
-"""With `processes = "auto"` a run starts as one process, and others join a large crawl that one core limits."""
+"""With `processes = "auto"` a run starts as one process, and others join a large crawl.
+
+They join a crawl that one core limits.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Torture of runs whose members are on several nodes: `python -m tests.crawl.processes.torture --histories 30`.
+"""Torture of runs whose members are on several nodes.
+
+Run it with `python -m tests.crawl.processes.torture --histories 30`.
 
 Each history is one pass over a site whose logins expire, sometimes without any sign: the pages then show something else. Three
 nodes, each with its own data_dir, work on each run of the pass. Processes are killed with -9 at random moments, the leader as

@@ -1,4 +1,7 @@
-"""The errors of connections to a site are reported in words, with a fix, and without the internals of aiohttp."""
+"""The errors of connections to a site are reported in words, with a fix.
+
+They show no internals of aiohttp.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Malformed responses are read as browsers read them, or refused with a reason: alike as page, as file and by the session."""
+"""Malformed responses are read as browsers read them, or refused with a reason.
+
+Alike as page, as file and by the session.
+"""
 
 from __future__ import annotations
 

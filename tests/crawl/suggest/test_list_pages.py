@@ -1,4 +1,7 @@
-"""The proposals for list pages of real programs: the engine finds with one of the first three what a reader sees."""
+"""The proposals for list pages of real programs.
+
+The engine finds with one of the first three what a reader sees.
+"""
 
 from __future__ import annotations
 

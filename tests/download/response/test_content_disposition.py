@@ -1,4 +1,7 @@
-"""File names from Content-Disposition: the test cases of Chromium, Firefox and wget, and hostile headers."""
+"""File names from Content-Disposition.
+
+The test cases of Chromium, Firefox and wget, and hostile headers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The pages and the API on the event loop of the service; tests/heartbeat/protocols/ shows that asyncio's own serves HTTP alike."""
+"""The pages and the API on the event loop of the service.
+
+tests/heartbeat/protocols/ shows that asyncio's own serves HTTP alike.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests the API with requests that schemathesis generates from its OpenAPI document: tests/heartbeat/http/torture.py sends many more."""
+"""Tests the API with requests that schemathesis generates from its OpenAPI document.
+
+tests/heartbeat/http/torture.py sends many more.
+"""
 
 from __future__ import annotations
 

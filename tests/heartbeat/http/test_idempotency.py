@@ -1,4 +1,7 @@
-"""Tests of POST requests with an Idempotency-Key, on SQLite and on a PostgreSQL database that two servers share."""
+"""Tests of POST requests with an Idempotency-Key.
+
+On SQLite and on a PostgreSQL database that two servers share.
+"""
 
 from __future__ import annotations
 

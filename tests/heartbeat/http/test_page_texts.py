@@ -1,4 +1,7 @@
-"""Tests of the pages' languages: each text of a template has a translation with the same placeholders, and no translation is left over."""
+"""Tests of the pages' languages.
+
+Each text of a template has a translation with the same placeholders, and no translation is left over.
+"""
 
 from __future__ import annotations
 

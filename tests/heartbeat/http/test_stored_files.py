@@ -1,4 +1,7 @@
-"""Tests of the stored files that the pages offer: only with the token, only what mails link to, never shown in the browser."""
+"""Tests of the stored files that the pages offer.
+
+Only with the token, only what mails link to, never shown in the browser.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sends many requests, generated from the OpenAPI document, to the API of a live service, and checks each response.
+"""Sends many generated requests to the API of a live service, and checks each response.
+
+The requests are generated from the OpenAPI document.
 
 `python -m tests.torture heartbeat/http --examples 50`: every route with valid and invalid parameters, bodies, methods and tokens.
 """

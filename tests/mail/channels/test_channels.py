@@ -1,4 +1,7 @@
-"""Tests that texts reach notification channels, and that a channel that is down delays nothing else. The services are real local servers."""
+"""Tests that texts reach notification channels, and that one that is down delays nothing else.
+
+The services are real local servers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of notification channels as the settings name them: check, test, preview, send, look at the outbox."""
+"""Tests of notification channels as the settings name them.
+
+The commands check, test, preview, send, and look at the outbox.
+"""
 
 from __future__ import annotations
 

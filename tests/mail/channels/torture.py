@@ -1,4 +1,6 @@
-"""Kill a process that delivers texts to a notification channel with -9 at seeded random moments, and check texts and outbox.
+"""Kill a process that delivers texts to a notification channel with -9 at seeded moments.
+
+Texts and outbox are checked.
 
     python -m tests.mail.channels.torture --rounds 100 --seed 1
 

@@ -1,4 +1,7 @@
-"""Tests of `only_if`: a language model judges which changes a digest tells, against a server with scripted and hostile answers."""
+"""Tests of `only_if`: a language model judges which changes a digest tells.
+
+Against a server with scripted and hostile answers.
+"""
 
 from __future__ import annotations
 

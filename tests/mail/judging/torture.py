@@ -1,4 +1,6 @@
-"""Kill processes that judge and render a digest with -9 at seeded random moments, and check judgements, mails and requests.
+"""Kill processes that judge and render a digest with -9 at seeded random moments.
+
+Judgements, mails and requests are checked.
 
     python -m tests.mail.judging.torture --rounds 100 --seed 1
 

@@ -1,4 +1,6 @@
-"""Tests that three independent MIME parsers read in our mails exactly what was written into them, without a defect.
+"""Tests that three independent MIME parsers read in our mails exactly what was written.
+
+They find no defect.
 
 The parsers are Python's and the two of tests/mail/parsers: mailparser and postal-mime, which `make parsers` installs.
 """

@@ -1,4 +1,7 @@
-"""Tests of how mails show the fields of items: which fields, in which order, and how values and differences are written."""
+"""Tests of how mails show the fields of items.
+
+Which fields, in which order, and how values and differences are written.
+"""
 
 from __future__ import annotations
 

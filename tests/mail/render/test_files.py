@@ -1,4 +1,7 @@
-"""Tests of how a digest shows downloaded and attached files: type, size, source, and how to get what is not attached."""
+"""Tests of how a digest shows downloaded and attached files.
+
+Type, size, source, and how to get what is not attached.
+"""
 
 from __future__ import annotations
 

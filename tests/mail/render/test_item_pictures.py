@@ -1,4 +1,7 @@
-"""Tests of the pictures of items in a mail: which field, how they are fetched, what is embedded, and what is said about the others."""
+"""Tests of the pictures of items in a mail.
+
+Which field, how they are fetched, what is embedded, and what is said about the others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests that a digest names every change: those for which a mail has no room in full are named on one line each."""
+"""Tests that a digest names every change.
+
+Those for which a mail has no room in full are named on one line each.
+"""
 
 from __future__ import annotations
 

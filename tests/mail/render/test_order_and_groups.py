@@ -1,4 +1,7 @@
-"""Tests of the order of a digest: groups, important changes, the place of the problems, and what it says if nothing is new."""
+"""Tests of the order of a digest.
+
+Groups, important changes, the place of the problems, and what it says if nothing is new.
+"""
 
 from __future__ import annotations
 

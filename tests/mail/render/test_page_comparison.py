@@ -1,4 +1,7 @@
-"""Tests of the pictures of watched pages in a mail: before, now and what changed, in words and as small pictures."""
+"""Tests of the pictures of watched pages in a mail.
+
+Before, now and what changed, in words and as small pictures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests that tags between letters of scripts without spaces do not look like obfuscation to spam filters."""
+"""Tests that tags between letters of scripts without spaces do not look like obfuscation.
+
+Spam filters would find it.
+"""
 
 from __future__ import annotations
 

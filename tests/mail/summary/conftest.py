@@ -1,3 +1,5 @@
+"""Fixtures of the tests of the summary of a digest by a language model."""
+
 from __future__ import annotations
 
 import email

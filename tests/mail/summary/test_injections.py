@@ -1,4 +1,7 @@
-"""Tests that text of a site has no way to the model's instructions, and that a model that obeys it cannot harm the mail."""
+"""Tests that text of a site has no way to the model's instructions.
+
+And that a model that obeys it cannot harm the mail.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of the summary of a language model on top of a digest: what it shows, what it rests on, and that it is asked once."""
+"""Tests of the summary of a language model on top of a digest.
+
+What it shows, what it rests on, and that it is asked once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that a language model that gives no usable answer changes one line of a mail, and nothing else."""
+"""Tests that a language model without a usable answer changes one line of a mail, no more."""
 
 from __future__ import annotations
 

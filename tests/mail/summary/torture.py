@@ -1,4 +1,6 @@
-"""Kill a process with -9 that builds a digest with a summary, and check the summary, the mail and the outbox.
+"""Kill a process with -9 that builds a digest with a summary.
+
+The summary, the mail and the outbox are checked.
 
     python -m tests.torture mail/summary --rounds 100 --seed 1
 

@@ -1,4 +1,7 @@
-"""Whatever a page in Chromium does to reach a private address, nothing arrives there; the same towards an allowed server works."""
+"""Whatever a page in Chromium does to reach a private address, nothing arrives there.
+
+The same towards an allowed server works.
+"""
 
 from __future__ import annotations
 

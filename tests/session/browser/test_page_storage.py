@@ -1,4 +1,7 @@
-"""Tests with Chromium that pages get the web storage of the session, and that what they store is in the session afterwards."""
+"""Tests with Chromium that pages get the web storage of the session.
+
+What they store is in the session afterwards.
+"""
 
 from __future__ import annotations
 

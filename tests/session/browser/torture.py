@@ -1,4 +1,6 @@
-"""Run the attacks of pages on the guard proxy in each build of Chromium on this machine. They differ in what they do at the edges.
+"""Run the attacks of pages on the guard proxy in each build of Chromium on this machine.
+
+They differ in what they do at the edges.
 
     python -m tests.torture session/browser
 

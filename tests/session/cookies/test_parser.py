@@ -1,4 +1,7 @@
-"""Parsing of `Set-Cookie`: what is stored in the jar and what is sent back, kind by kind (RFC 6265 and RFC 6265bis)."""
+"""Parsing of `Set-Cookie`.
+
+What is stored in the jar and what is sent back, kind by kind (RFC 6265 and RFC 6265bis).
+"""
 
 from __future__ import annotations
 

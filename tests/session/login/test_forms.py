@@ -1,4 +1,7 @@
-"""The entries, target and encoding of a submitted form, compared with browsers: one table for each kind."""
+"""The entries, target and encoding of a submitted form, compared with browsers.
+
+One table for each kind.
+"""
 
 from __future__ import annotations
 

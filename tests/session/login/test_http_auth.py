@@ -1,4 +1,7 @@
-"""HTTP authentication: the examples of the RFCs, challenges of real servers, and the origins that get credentials."""
+"""HTTP authentication.
+
+The examples of the RFCs, challenges of real servers, and the origins that get credentials.
+"""
 
 from __future__ import annotations
 

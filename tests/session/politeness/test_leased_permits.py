@@ -1,4 +1,7 @@
-"""What a process does with the permits that it has leased: who gets an idle one, and which it returns to other processes."""
+"""What a process does with the permits that it has leased.
+
+Who gets an idle one, and which it returns to other processes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Send requests from several processes on two "nodes" to one server, which counts them, within the limits of a shared database.
+"""Send requests from several processes on two nodes within the limits of a shared database.
+
+They go to one server, which counts them.
 
     python -m tests.session.politeness.torture --processes 4 --concurrency 4 --delay 0 --seconds 10
 

@@ -1,4 +1,7 @@
-"""A short run of tests/session/responses/torture.py with every kind of response; `make torture` runs the long one."""
+"""A short run of tests/session/responses/torture.py with every kind of response.
+
+`make torture` runs the long one.
+"""
 
 from __future__ import annotations
 

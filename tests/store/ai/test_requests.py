@@ -1,4 +1,7 @@
-"""Tests of the requests to the language model: reservations of several at once, sums, the last failure, and old ones."""
+"""Tests of the requests to the language model.
+
+Reservations of several at once, sums, the last failure, and old ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of the pages of items, runs, changes and messages, on each database: every row comes once, whatever the sort."""
+"""Tests of the pages of items, runs, changes and messages, on each database.
+
+Every row comes once, whatever the sort.
+"""
 
 from __future__ import annotations
 

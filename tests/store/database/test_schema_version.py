@@ -1,4 +1,7 @@
-"""Tests of two versions at work on one database: an older program goes on after an expanding migration, and stops after a contracting one."""
+"""Tests of two versions at work on one database.
+
+An older program goes on after an expanding migration, and stops after a contracting one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which columns of the database mask secrets, and that nothing that a site or a mail server says gets around them."""
+"""Which columns of the database mask secrets, and that nothing gets around them.
+
+Nothing that a site or a mail server says does.
+"""
 
 from __future__ import annotations
 

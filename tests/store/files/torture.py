@@ -1,4 +1,6 @@
-"""Downloads into an object store under kills and outages: `python -m tests.store.files.torture --rounds 200`.
+"""Downloads into an object store under kills and outages.
+
+Run it with `python -m tests.store.files.torture --rounds 200`.
 
 In each round, processes of two nodes with a data_dir each and one database fetch a few files, one process at a time, until all are
 stored. Meanwhile a process is killed with -9 at a random moment, the object store refuses connections, answers 503 or cuts them, and

@@ -1,4 +1,7 @@
-"""Judgements of changes on both databases: the first one holds, and they are deleted with their changes."""
+"""Judgements of changes on both databases.
+
+The first one holds, and they are deleted with their changes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of the dispatcher on procrastinate: lost and doubled jobs, killed processes, stops, a restarted database, its tables."""
+"""Tests of the dispatcher on procrastinate.
+
+Lost and doubled jobs, killed processes, stops, a restarted database, its tables.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What components of a project see is what `scrapy crawl` shows them: exceptions of errbacks, statistics, signals about items."""
+"""What components of a project see is what `scrapy crawl` shows them.
+
+Exceptions of errbacks, statistics, signals about items.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Components that need more than signals: files, Twisted's threads, duplicate filters, HTTP caches and download handlers."""
+"""Components that need more than signals.
+
+Files, Twisted's threads, duplicate filters, HTTP caches and download handlers.
+"""
 
 from __future__ import annotations
 

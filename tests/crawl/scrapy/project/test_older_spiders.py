@@ -1,4 +1,7 @@
-"""Spiders of older versions of Scrapy, with odd file names, with a login of their own, several jars or proxies of their own."""
+"""Spiders of older versions of Scrapy.
+
+Some have odd file names, a login of their own, several jars or proxies of their own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a page yields is treated as in Scrapy: requests outside allowed_domains, failed callbacks, pipelines that return nothing."""
+"""What a page yields is treated as in Scrapy.
+
+Requests outside allowed_domains, failed callbacks, pipelines that return nothing.
+"""
 
 from __future__ import annotations
 

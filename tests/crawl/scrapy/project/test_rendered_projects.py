@@ -1,4 +1,7 @@
-"""Pages of a project's spider in a browser: `render` in settings.toml or in the meta of a request, with the project's own middlewares."""
+"""Pages of a project's spider in a browser, with the project's own middlewares.
+
+Rendered by `render` in settings.toml or in the meta of a request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Exceptions of spider middlewares and callbacks: each page is committed once, and what is sure about it is said."""
+"""Exceptions of spider middlewares and callbacks.
+
+Each page is committed once, and what is sure about it is said.
+"""
 
 from __future__ import annotations
 

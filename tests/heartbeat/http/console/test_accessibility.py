@@ -1,4 +1,7 @@
-"""Tests of the pages with axe-core in Chromium: no serious finding at the width of a phone and of a desk, in light and dark."""
+"""Tests of the pages with axe-core in Chromium.
+
+No serious finding at the width of a phone and of a desk, in light and dark.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of the pages of the archive: what they say of a page, and that nothing of an archived page runs or loads."""
+"""Tests of the pages of the archive.
+
+What they say of a page, and that nothing of an archived page runs or loads.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests of "Go back" on the pages of errors: it leads to a page that exists, whatever the action was about."""
+"""Tests of "Go back" on the pages of errors.
+
+It leads to a page that exists, whatever the action was about.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tests that a spider or a digest may have any name: also the words of the paths of pages lead to what has this name."""
+"""Tests that a spider or a digest may have any name.
+
+Also the words of the paths of pages lead to what has this name.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that nothing in the templates, the style sheet and the scripts is left over: each part is used somewhere."""
+"""Tests that each part of the templates, the style sheet and the scripts is used somewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of adding and editing spiders on the pages of a running service, also by somebody who attacks them."""
+"""Tests of adding and editing spiders on the pages of a running service, also by an attacker."""
 
 from __future__ import annotations
 

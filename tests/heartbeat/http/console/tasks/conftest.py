@@ -1,4 +1,7 @@
-"""A running service with a site and an SMTP server, and a signed-in browser, for tests of a user's tasks."""
+"""A running service with a site and an SMTP server, and a signed-in browser.
+
+For tests of a user's tasks.
+"""
 
 from __future__ import annotations
 
