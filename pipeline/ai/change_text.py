@@ -34,7 +34,9 @@ _MAX_NAME = 60
 _SHORT = 120
 _MAX_PLACES = 5
 _MAX_PLACE = 240
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s<>\"']+|\bwww\.[^\s<>\"']+", re.IGNORECASE)
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s<>\"']+|\bwww\.[^\s<>\"']+"
+                  r"|(?<![\w.@-])(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?::\d{1,5})?/[^\s<>\"'?]{0,2000}\?[^\s<>\"']+", re.IGNORECASE)
+"""URLs, also without a scheme if they have a query, which may have a token."""
 _URL_FIELDS = ("url", "feed")
 """Fields that contain a URL in the items of built-in spiders, unless [spiders.NAME.items] declares the fields."""
 _GAPS = re.compile(r"[^\S\n]{2,}")

@@ -16,9 +16,10 @@ HIDDEN = "[hidden]"
 TIME_LIMIT_S = 0.25
 """The time limit for one pattern on one text, in seconds. A text on which a pattern takes longer is replaced as a whole."""
 
-_AT = r"(?:@|＠|&\#0*64;|&\#x0*40;|&commat;|%40|\s?[(\[{<]\s?[-_*]?(?:at|ät|@)[-_*]?\s?[)\]}>]\s?|\s(?:at|ät)\s(?=[\p{L}\p{N}-]{1,63}\s(?:dot|punkt|point)\s))"
+_AT = (r"(?:@|＠|&\#0*64;|&\#x0*40;|&commat;|%40|\s?[(\[{<]\s?[-_*]?(?:at|ät|@)[-_*]?\s?[)\]}>]\s?|\s(?:at|ät)\s(?=[\p{L}\p{N}-]{1,63}\s(?:dot|punkt|point)\s)"
+       r"|[ ]?[@＠][ ](?=[\p{L}\p{N}-]{1,63}[ ]?\.[ ]?\p{L}{2})|[ ][@＠](?=[\p{L}\p{N}-]{1,63}\.\p{L}{2}))")
 _DOT = r"(?:\.|&\#0*46;|&\#x0*2e;|&period;|\s?[(\[{<]\s?[-_*]?(?:dot|punkt|point|\.)[-_*]?\s?[)\]}>]\s?|\s(?:dot|punkt|point)\s)"
-_EMAIL = regex.compile(rf"[\p{{L}}\p{{N}}.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}{_AT}[\p{{L}}\p{{N}}-]{{1,63}}(?:{_DOT}[\p{{L}}\p{{N}}-]{{1,63}})*+", regex.IGNORECASE)
+_EMAIL = regex.compile(rf"(?:[\p{{L}}\p{{N}}.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}|\"[^\"\n]{{1,64}}\"){_AT}[\p{{L}}\p{{N}}-]{{1,63}}(?:{_DOT}[\p{{L}}\p{{N}}-]{{1,63}})*+", regex.IGNORECASE)
 
 _ANY_AT = regex.compile(r"[@＠]|&\#0*64;|&\#x0*40;|&commat;|%40|[(\[{<]\s?[-_*]?(?:at|ät)[-_*]?\s?[)\]}>]|\s(?:at|ät)\s", regex.IGNORECASE)
 """Matches what every address has, and is many times as fast as the search for whole addresses."""
@@ -29,6 +30,8 @@ _START = rf"(?<![{_LETTER}\p{{N}}])"
 _NEW_NUMBER = r"(?<!\p{N}|\p{N}[.,/:-]|-)"
 _END = r"(?!\p{N}|[.,]\p{N})"
 _GAP = r"[ \t\u00a0\u2009\u202f.\-‐‑–/]"
+_WIDE_GAP = r"[ ][.\-/][ ]"
+"""A slash or dash between spaces: 030 / 123456."""
 _IBAN_START = regex.compile(r"(?<![\p{Latin}\p{N}])[A-Za-z]{2}\d{2}(?=[\p{N}A-Za-z \u00a0\u202f-])")
 _IBAN_GAPS = " \u00a0\u202f-"
 _IBAN_LENGTHS = {
@@ -50,16 +53,16 @@ _LABEL = (rf"(?:{_START}(?:tele(?:phone|fon|foon|fono|fone|fax)|tel|tél|phone|f
           rf"|факс|моб|هاتف|טלפון)(?![{_LETTER}])|电话|電話|手机|手機|传真|傳真|携帯|ファックス|전화|☎|📞|📱)\s*(?:no|nr|number|nummer|号码|番号)?\.?\s*[:：.]?\s*")
 _PHONES = tuple(regex.compile(pattern, regex.IGNORECASE) for pattern in (
     # With the number of the country: +49 (0)30 123456-78, 0049 30 123456, +1-212-555-0123, +33123456789
-    rf"{_START}(?:[+＋]|00){_GAP}?[(]?\d{{1,3}}[)]?(?:{_GAP}{{0,2}}[(]?\d{{1,8}}[)]?){{2,8}}(?!\d)",
+    rf"{_START}(?:[+＋]|00){_GAP}?[(]?\d{{1,3}}[)]?(?:(?:{_WIDE_GAP}|{_GAP}{{0,2}})[(]?\d{{1,8}}[)]?){{2,8}}(?!\d)",
     rf"{_START}[+＋]\d{{8,15}}(?!\d)",
     # After a word for it
-    rf"{_LABEL}[+＋]?[(]?\d(?:{_GAP}{{0,2}}[()]?\d){{4,14}}[)]?(?!\d)",
+    rf"{_LABEL}[+＋]?[(]?\d(?:[)]?(?:{_WIDE_GAP}|{_GAP}{{0,2}})[()]?\d){{4,14}}[)]?(?!\d)",
     # With the 0 of the long-distance number: 030 123456, (030) 12 34 56-78, 0171/1234567, 01 23 45 67 89, 03-1234-5678, 010-12345678
-    rf"{_NEW_NUMBER}[(]?0\d{{1,5}}[)]?(?:{_GAP}{{1,2}}\d{{2,9}}){{1,5}}(?!\p{{N}})(?!{_GAP}\d{{1,2}}:\d)",
+    rf"{_NEW_NUMBER}[(]?0\d{{1,5}}[)]?(?:(?:{_WIDE_GAP}|{_GAP}{{1,2}})\d{{2,9}}){{1,5}}(?!\p{{N}})(?!{_GAP}\d{{1,2}}:\d)",
     rf"{_START}{_NEW_NUMBER}0[1-9]\d{{8,10}}{_END}(?![{_LETTER}])",
     rf"{_NEW_NUMBER}[(]0\d{{1,5}}[)]\d{{3,9}}(?:{_GAP}{{1,2}}\d{{2,9}}){{0,4}}(?!\p{{N}})",
     # Ten digits in three groups (North America): (212) 555-0123, 212-555-0123, 1-800-555-0199, 212.555.0123
-    rf"{_NEW_NUMBER}(?:1[ .-])?(?:[(][2-9]\d{{2}}[)][ ]?|[2-9]\d{{2}}[ .-])\d{{3}}[ .-]\d{{4}}(?!\p{{N}})",
+    rf"{_NEW_NUMBER}(?:1[ .-])?(?:[(][2-9]\d{{2}}[)][ ]?|[2-9]\d{{2}}(?:{_WIDE_GAP}|[ .-]))\d{{3}}(?:{_WIDE_GAP}|[ .-])\d{{4}}(?!\p{{N}})",
     # China: 13812345678, 138 1234 5678
     rf"{_START}{_NEW_NUMBER}1[3-9]\d[ .-]?\d{{4}}[ .-]?\d{{4}}{_END}",
     # Russia: 8 (495) 123-45-67

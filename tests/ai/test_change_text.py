@@ -75,7 +75,7 @@ def test_hidden_fields_are_never_shown(settings_from: SettingsFrom, spider: str,
 def test_urls_secrets_and_personal_data_do_not_leave(settings_from: SettingsFrom, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", "s3cret-key")
     settings = settings_from(AI + 'api_key = { env = "KEY" }\nmask_patterns = ["Case \\\\d+"]\n')
-    data = {"title": "Write to jane@example.com", "https://field.test/name": "x", "text": "see https://user:pw@site.test/a?token=1 or www.site.test, key s3cret-key, "
+    data = {"title": "Write to jane@example.com", "https://field.test/name": "x", "text": "see https://user:pw@site.test/a?token=1 or www.site.test, site.test:8080/u/jane?token=2, key s3cret-key, "
             "call +49 30 123456, Case 77", "html": "<p>IBAN <b>DE89 3704 0044 0532 0130 00</b></p>", "link": "https://site.test/1", "list": ["4111 1111 1111 1111", 5],
             "picture": {"file": "pictures/a.png"}, "nested": {"mail": "x@y.example"}}
     for change in (_change({}, data, ChangeKind.NEW), _change({"title": "old"}, data), _change(data, {"title": "new"})):

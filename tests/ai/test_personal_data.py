@@ -15,7 +15,7 @@ HIDDEN_TEXTS = [
     "jane.doe@example.com", "jane+news@mail.example.co.uk", "jürgen@müller.example", "иван@пример.рф", "张伟@例子.中国", "jane (at) example (dot) com",
     "jane [at] example.org", "jane [AT] example [DOT] org", "jane＠example.com", "o'neil@example.ie", "root@localhost",
     "jane&#64;example.com", "jane&#x40;example&#46;com", "jane&commat;example.com", "jane%40example.com", "jane﹫example.com", "jane <at> example.com", "jane (-at-) example.com",
-    "jane at example dot com", "jane AT mail DOT example DOT org",
+    "jane at example dot com", "jane AT mail DOT example DOT org", "jane @ example.com", "jane @example.com", "jane@ example.com", '"jane doe"@example.com',
     # phone numbers with the number of the country
     "+49 30 123456", "+49 (0)30 123456-78", "+49-171-1234567", "0049 171 1234567", "+1 212 555 0123", "+1-212-555-0123", "+1 (212) 555-0123", "+44 20 7946 0958",
     "+44 (0)20 7946 0958", "+33 1 23 45 67 89", "+33123456789", "+86 138 1234 5678", "+8613812345678", "+81 3-1234-5678", "+7 (495) 123-45-67", "+39 06 1234 5678",
@@ -29,6 +29,8 @@ HIDDEN_TEXTS = [
     "020 7946 0958", "(020) 7946 0958", "07700 900123", "044 668 18 00", "06 1234 5678", "03-1234-5678", "090-1234-5678", "010-12345678", "0412 345 678",
     "(212) 555-0123", "212-555-0123", "212.555.0123", "1-800-555-0199", "13812345678", "138 1234 5678", "138-1234-5678", "8 (495) 123-45-67", "8 495 123-45-67",
     "(11) 91234-5678", "98765 43210", "612 34 56 78", "20 12 34 56", "601-234-567",
+    # with a slash or dash between spaces
+    "030 / 123456", "(030) / 12 34 56", "040 / 1234 - 56", "0171 – 1234567", "+49 (0) 30 / 12 34 56 - 0", "Tel.: 030 / 12345", "Tel. (030) / 12345", "212 - 555 - 0123",
     # after a word for them
     "Tel. 12 34 56", "Tel: 2345 6789", "phone 555-0123", "Telefon: 123456", "电话：8888 9999", "手机:13812345678", "тел. 123-45-67", "Fax 12345", "☎ 555 0123", "Hotline 11 22 33",
     # accounts
@@ -47,9 +49,9 @@ KEPT = [
     "DE00 0000 0000 0000 0000 00", "XX12 3456 7890 1234", "4111 1111 1111 1112", "1234 5678 9012 3456", "ISBN 978-3-16-148410-0",
     "9783161484100", "4006381333931",
     # no addresses
-    "@everyone", "at example", "5 @ 3 €", "meet at noon", "100 %400",
+    "@everyone", "at example", "5 @ 3 €", "5 @ 3.50 €", "2 @ home", "meet at noon", "100 %400",
     # what has such characters and no personal data stays as it is
-    "2024–2026", "€ 5 – € 7", "（1）", "10·20",
+    "2024–2026", "€ 5 – € 7", "01 / 02 / 2026", "1990 - 2026", "+5 - 10 %", "09 - 12 / 14 - 18", "12 / 2026", "（1）", "10·20",
 ]
 
 
