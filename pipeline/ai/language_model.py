@@ -19,11 +19,14 @@ from pipeline.ai.tokens import tokens_of, tokens_of_messages
 from pipeline.settings import AiTable, Settings
 from pipeline.settings.masking import Mask
 from pipeline.store import Store
+from pipeline.text import clean_line
 
 if TYPE_CHECKING:
     from pipeline.ai.client import ChatClient, Completion
 
 _FIRST_DELAY_S = 1.0
+_QUOTED, _READ = 100, 5_000
+"""How much of an answer that is none the log and `pipeline check` quote, and how much of it is read for this. Mails and pages do not show it."""
 _RECORD_TOKENS = 30
 """The tokens of the lines around a record."""
 
@@ -145,6 +148,9 @@ class LanguageModel:
             answer = parsed(completion.text, schema)
         except ModelError as error:
             error.what = self._mask(error.what)  # a server may repeat a part of the request, such as the key
+            if completion is not None and not error.fix:
+                said = clean_line(self._mask(clean_line(completion.text[:_READ])), _QUOTED)  # masked before it is cut
+                error.fix = f"use a model that can write JSON; this one wrote “{said}”"
             self._settle(reservation, completion, error)
             raise
         self._settle(reservation, completion, None)

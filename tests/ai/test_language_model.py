@@ -63,6 +63,14 @@ def test_a_request_without_records_has_a_message_that_servers_accept(model_of: M
     assert all(message["content"].strip() for message in server.requests[0].messages)
 
 
+def test_what_a_model_wrote_instead_is_quoted_without_secrets(model_of: ModelOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "s3cret-key-1")
+    with LanguageModelServer(lambda _: Answer("Sure, \x1b[2Jmy\u202e key is s3cret\u200b-key-1. " + "x" * 70 + " s3cret-key-1" + "x" * 1000)) as server, pytest.raises(ModelError) as raised:
+        _ask(model_of(server, 'api_key = { env = "KEY" }'))
+    assert raised.value.what == "the language model answered with something else than was asked for"
+    assert str(raised.value).endswith("; use a model that can write JSON; this one wrote “Sure, �[2Jmy key is ****. " + "x" * 70 + " **…”"), str(raised.value)
+
+
 LONG = "x" * 1_000_000
 FAILURES: dict[str, tuple[Answer, Reason, int]] = {
     # an answer, the reason, how many requests arrive (with 1 retry)

@@ -22,7 +22,7 @@ from pipeline.model import REBUILD_STEPS, ChangeKind, DownloadState, MessageStat
 from pipeline.store.files.log_lines import LEVELS
 
 TEMPLATES = Path(console.__file__).parent / "templates"
-BY_VALUE = {"ok", "degraded", "failing", "paused", "running", "trouble first", "name", "next run", "last run", "just now", "{span} ago",
+BY_VALUE = {"ok", "degraded", "failing", "paused", "running", "trouble first", "name", "next run", "last run", "just now", "now", "{span} ago",
             "in {span}", "{n} d", "{n} h", "{n} min", "{n} s", "waiting to start", "on the site", "all",
             "Show the proposed rules", "Show what the rules matched", "Show the runs", *SORTS.values(), *PAUSE_HOURS.values(), *MUTE_HOURS.values(), *MessageState, *REBUILD_STEPS, *DownloadState, *ChangeKind, "stopping…", "schedule", "manual", "catch-up", "after", "resume", "retry",
             *LEVELS, *(outcome.value.replace("_", " ") for outcome in PageOutcome), *(name.replace("_", " ") for name in FIGURES), *(outcome.value.replace("_", " ") for outcome in Outcome)}

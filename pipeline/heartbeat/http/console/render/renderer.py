@@ -122,7 +122,7 @@ class PageRenderer:
         text = _distance(abs(seconds), self.texts)
         said = self._text("{span} ago", span=text) if seconds >= 0 else self._text("in {span}", span=text)
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
-            at.astimezone(UTC).isoformat(timespec="seconds"), stamp(at, self.zone), self._text("just now") if abs(seconds) < _JUST_NOW_S else said)
+            at.astimezone(UTC).isoformat(timespec="seconds"), stamp(at, self.zone), self._text("just now" if seconds >= 0 else "now") if abs(seconds) < _JUST_NOW_S else said)
 
     def _reason(self, text: str) -> str:
         """Return a stored English text, such as the error of a run, in the language of the pages."""
