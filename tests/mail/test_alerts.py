@@ -210,7 +210,7 @@ def test_two_services_at_the_same_moment_send_one_alert(store, site, settings, t
     together = Barrier(4)
 
     def evaluate() -> None:
-        together.wait(10)
+        together.wait(20)
         check(store, settings, late=[], log_of=lambda _: tmp_path / "none", now=NOW)
 
     threads = [Thread(target=evaluate) for _ in range(4)]

@@ -52,9 +52,9 @@ def test_a_due_message_is_delivered_once_and_marked(store, enqueue, clock) -> No
     assert stored.list_messages(store) == []
 
 
-def test_a_server_that_is_down_is_tried_once_per_round_and_loses_nothing(store, enqueue, clock) -> None:
+def test_a_server_that_is_down_is_tried_once_per_round_and_loses_nothing(store, enqueue, clock, free_port) -> None:
     ids = [enqueue(name=str(number)) for number in range(3)]
-    with SmtpServer() as server:
+    with SmtpServer(port=free_port) as server:
         pass
     attempt, = deliver(store, plain(server), clock)
     assert attempt.unreachable
@@ -300,7 +300,7 @@ def test_abort_ends_a_delivery_that_hangs_and_the_message_waits(store, enqueue, 
         running = asyncio.create_task(outbox.run())
         await until(lambda: server.faults[0].times == 0)
         outbox.abort()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 30)
         await until(lambda: len(events) == 1)
 
     with SmtpServer() as server:

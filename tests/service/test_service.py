@@ -85,7 +85,7 @@ def test_a_killed_service_leaves_no_child_and_the_next_one_resumes_the_pass(
     started = program.descendants()
     assert started
     program.kill()
-    eventually(lambda: not alive(started), within_s=5)
+    eventually(lambda: not alive(started))
     left = set(temporary.iterdir())
 
     release.set()

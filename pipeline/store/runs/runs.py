@@ -87,16 +87,20 @@ def claim_slot(store: Store, spider: str, key: str, *, due_at: datetime, reason:
 
 
 def start_run(store: Store, run_id: int | None, *, owner: str, now: datetime, limit: int,
-              held: Collection[str] = (), queues: Collection[str] = (), spider: str = "") -> Run | None:
+              held: Collection[str] = (), queues: Collection[str] = (), spider: str = "",
+              stopping: Callable[[], bool] = lambda: False) -> Run | None:
     """Start a waiting run if fewer than `limit` runs are in progress. Returns None if no run can start.
 
     run_id: the run to start; None means the oldest waiting run. owner: the owner of the run's lease.
     limit: on a shared store, only the runs in progress of this owner count.
     held: the spiders whose runs must not start now. queues: the queues whose runs may start; empty means all queues.
     spider: the spider of the run `run_id`, so that runs of other spiders can start at the same time (PostgreSQL); "" if unknown.
+    stopping: whether the owner stops and starts nothing more; asked within the transaction, for which a busy store can make it wait.
     A spider has at most one run in progress and, besides retries, one waiting run, so starting the oldest run first is fair.
     """
     with store.write(durable=True, spider=spider) as connection:
+        if stopping():
+            return None
         here, now = now, leases.shared_time(connection, now)
         at_work = runs.alias()
         running = select(func.count()).where(runs.c.started_at.is_not(None), runs.c.ended_at.is_(None), runs.c.lease_until > now)

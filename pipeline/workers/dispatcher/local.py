@@ -52,7 +52,7 @@ class LocalDispatcher:
         now = datetime.now(UTC)
         held = held_spiders(self._store, self._capacity.settings(), now)
         return start_run(self._store, None, owner=self._store.owner, now=now, limit=self._capacity.runs(), held=held,
-                         queues=self._capacity.accepted_queues() if self._store.shared else ())
+                         queues=self._capacity.accepted_queues() if self._store.shared else (), stopping=lambda: self._stopping)
 
     def _spawn(self, run: Run) -> None:
         assert self._work.perform is not None

@@ -40,7 +40,7 @@ RETRY_S = 1.0
 LONGEST_RETRY_S = 10.0
 """After the database did not answer: the seconds until the first attempt to use it again, and the most between two attempts."""
 FULL_S = 2.0
-"""How long a job waits if its process performs as many runs as it may. This happens only after the database did not answer."""
+"""How long a job waits if its process stops, or performs as many runs as it may; the latter only after the database did not answer."""
 EARLY = timedelta(seconds=1)
 """The least time after which a job comes again that came before its run may start."""
 POLL_S = 2.0
@@ -194,7 +194,7 @@ class ProcrastinateDispatcher:
         with self._store.read() as connection:
             now = leases.shared_time(connection, here)  # the server decides by its clock when a job is due
         at = starts_at(found, held_spiders(self._store, settings, now, [found.spider]), now)
-        if at is None and len(self._performing) > self._capacity.runs():
+        if at is None and (self._stopping or len(self._performing) > self._capacity.runs()):
             at = now + timedelta(seconds=FULL_S)
         if at is not None:
             with self._store.write(spider=found.spider) as connection:  # never at once: a job that came early would come again and again

@@ -116,9 +116,9 @@ def test_an_item_that_breaks_a_rule_is_rejected_with_the_reason() -> None:
 
 
 def test_a_regular_expression_that_backtracks_catastrophically_fails_its_rule_in_time() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     found = extract({"fields": {"x": {"css": "p", "regex": "(a|aa)+$"}, "y": "b"}}, f"<p>{'a' * 60}b</p><b>y</b>")
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
     assert found.items == []
     assert "took longer than 0.1 s" in found.rejected[0].reason
     assert found.rejected[0].data["y"] == "y"
@@ -188,11 +188,11 @@ def test_broken_pages_fail_no_rule(text: str) -> None:
 def test_a_page_of_20_mb_and_a_page_with_100_000_links_are_extracted() -> None:
     big = document("<ul>" + "<li><a href='/i?n=1'>item</a> text</li>" * 500_000 + "</ul><h1>end</h1>")
     assert len(big.text) > 19e6
-    begun = time.monotonic()
+    begun = time.process_time()
     assert CompiledRule(SelectorTable(css="h1")).values(big) == ["end"]
     many = document("".join(f"<a href='/i/{n}'>x</a>" for n in range(100_000)))
     assert len(LinkRules([SelectorTable(css="a")], deny=["/99999$"]).links(many)) == 99_999
-    assert time.monotonic() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 @pytest.mark.parametrize("text", ["vor 3 Tagen", "Mai 2024", "gestern", "1" * 5000])

@@ -58,7 +58,7 @@ def test_an_invalid_parameter_is_ignored_and_the_others_count(header: str, name:
 
 @pytest.mark.parametrize("piece", ['"', "\\", '"\\', ";", "=", "'", "=?", "=?a?q?", "%", 'filename*0="', "filename*", "a;\"b\"", "\0"])
 def test_a_long_header_is_parsed_in_linear_time(piece: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     for start in ("", "attachment; filename=", 'attachment; filename="', "attachment; filename*=utf-8''"):
         file_name(start + piece * 100_000)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5

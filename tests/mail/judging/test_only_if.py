@@ -216,7 +216,7 @@ def test_of_two_processes_that_judge_at_once_the_first_judgement_holds_for_both(
     both = threading.Barrier(2)
 
     def differently(asked: AskedModel) -> dict[str, Any]:
-        second = both.wait(10) == 1
+        second = both.wait(20) == 1
         return judging(lambda text: without_clamp(text) is not second)(asked)
 
     model.script = differently

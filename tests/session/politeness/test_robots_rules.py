@@ -81,7 +81,7 @@ def test_the_crawl_delay_is_that_of_the_matching_group(text: str, delay_s: float
 
 
 def test_hostile_rules_are_matched_in_little_time() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     for pattern in ("/" + "*a" * 50_000, "/" + "a*" * 50_000, "/" + "%" * 100_000, "/" + "$" * 100_000):
         allows(f"User-agent: *\nDisallow: {pattern}", "/" + "a" * 8000)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5

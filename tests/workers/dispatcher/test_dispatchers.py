@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 
 from pipeline.model import Outcome
+from pipeline.settings import Settings
 from pipeline.store.runs import host_pauses
+from pipeline.workers.dispatcher import Capacity, open_dispatcher
 from tests.workers.dispatcher.conftest import World, soon, until
 
 SPIDER = """
@@ -95,4 +98,31 @@ def test_a_dispatcher_that_is_stopped_starts_nothing_more_and_waits_for_its_runs
         assert world.get(first).outcome is Outcome.SUCCEEDED
         assert world.get(second).started_at is None
         assert not dispatcher.busy
+    asyncio.run(main())
+
+
+def test_a_run_that_is_about_to_start_when_the_dispatcher_is_stopped_stays_waiting(world: World) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        settings = world.write(spiders("a"))
+        run = world.due("a")
+        stopped = asyncio.Event()
+
+        async def stop() -> None:
+            dispatcher.stop()
+            stopped.set()
+
+        def settings_of_the_start() -> Settings:
+            if in_thread():  # asked just before the run is started
+                asyncio.run_coroutine_threadsafe(stop(), loop).result(20)
+            return settings
+
+        def in_thread() -> bool:
+            return threading.current_thread() is not threading.main_thread()
+
+        dispatcher = open_dispatcher(world.store, Capacity(settings_of_the_start), world.work())
+        async with asyncio.timeout(20):
+            await dispatcher.run()
+        assert stopped.is_set()
+        assert (world.performed, world.get(run).started_at) == ([], None)
     asyncio.run(main())

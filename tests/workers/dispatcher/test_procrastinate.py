@@ -20,7 +20,7 @@ from pipeline.store import open_store
 from pipeline.store.mail import digests, outbox
 from pipeline.store.runs import jobs, runs, slots
 from pipeline.store.runs.stop_requests import request_stop
-from pipeline.workers.dispatcher import Capacity, Dispatcher, Work, open_dispatcher
+from pipeline.workers.dispatcher import Capacity, Dispatcher, Work, open_dispatcher, procrastinate
 from pipeline.workers.dispatcher.aborts import abort_jobs
 from pipeline.workers.dispatcher.procrastinate import STALLED_S
 from pipeline.workers.dispatcher.tables import prepare_tables
@@ -166,7 +166,9 @@ def test_two_processes_share_the_runs_and_each_takes_only_those_of_its_queues(sh
     asyncio.run(main())
 
 
-def test_a_stop_reaches_the_process_that_performs_the_run_at_once(shared: World) -> None:
+def test_a_stop_reaches_the_process_that_performs_the_run_at_once(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(procrastinate, "POLL_S", 600.0)  # nobody polls: the notification reaches it
+
     async def main() -> None:
         shared.write(spiders("a"))
         async with shared.dispatching():
@@ -174,7 +176,7 @@ def test_a_stop_reaches_the_process_that_performs_the_run_at_once(shared: World)
             await until(lambda: shared.performed)
             found = await asyncio.to_thread(request_stop, shared.store, run_id=run.id, now=datetime.now(UTC))
             await asyncio.to_thread(abort_jobs, shared.store, found)
-            await until(lambda: shared.stopped == [run.id], within_s=2)
+            await until(lambda: shared.stopped == [run.id])
             await until(lambda: shared.get(run).ended_at)
     asyncio.run(main())
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from pipeline.heartbeat.token import load_or_create_token
 from tests.servers import ports
@@ -61,6 +61,7 @@ security = "none"
 from = "pipeline@example.com"
 """
 BOOKS = 12
+DEADLINE_MS = 30_000
 PICTURES = os.environ.get("CONSOLE_PICTURES")
 """A folder for a picture of each page that a task ends on, at the widths of a phone and of a desk, in light and dark."""
 LOOKS = [(width, scheme) for width in (360, 1280) for scheme in ("light", "dark")]
@@ -126,7 +127,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
                                              args=["--no-sandbox"] if os.getuid() == 0 else [])
         try:
             page = browser.new_page(viewport={"width": 1280, "height": 800}, locale="en")
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(DEADLINE_MS)
+            expect.set_options(timeout=DEADLINE_MS)  # 5 s otherwise, which a busy machine can take to end a run
             page.goto(f"http://127.0.0.1:{program.port}/?token={load_or_create_token(program.data).reveal()}")
             yield Desk(program, site, smtp, page)
         finally:
