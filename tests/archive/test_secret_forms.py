@@ -77,6 +77,35 @@ def test_a_secret_is_found_in_each_form(form: str) -> None:
         assert "secret" not in utf8.decode("latin-1"), kind
 
 
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n+7VJTUt9Us8cKjMzEfYyjiWA4R4/M2bS\n-----END PRIVATE KEY-----\n"
+WHITE: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "with CR LF": lambda text: text.replace("\n", "\r\n"),
+    "on one line": lambda text: " ".join(text.split()),
+    "indented": lambda text: text.replace("\n", "\n    "),
+    "wrapped": lambda text: text.replace(" ", "\n"),
+    "without its last line end": str.strip,
+    "in JSON": in_json,
+    "in JSON in JSON with CR LF": lambda text: in_json(in_json(text.replace("\n", "\r\n"))),
+    "in a URL": lambda text: quote(text, safe=""),
+    "in a form": quote_plus,
+    "in an attribute": lambda text: escape(text).replace("\n", "&#10;"),
+    "in repr": repr}
+
+
+@pytest.mark.parametrize("form", WHITE)
+def test_a_key_of_several_lines_and_a_secret_with_white_space_are_found_with_other_white_space(form: str) -> None:
+    for secret in (KEY, KEY.replace("\n", r"\n"), "my  secret +\tkey"):
+        text = WHITE[form](secret if r"\n" not in secret else KEY)
+        left = SecretForms([secret], shortest=8).removed(b"<" + text.encode() + b">", b"****").decode()
+        assert left.startswith(("<****", "<'****")), (secret, left)
+        assert len(left) < 20, left
+
+
+def test_more_white_space_than_a_secret_has_on_a_line_is_another_text() -> None:
+    assert not SecretForms(["a  secret key"], shortest=8).are_in(b"a   secret key, a  secret  key, asecret key")
+
+
 PACKED: dict[bytes, Callable[[bytes], bytes]] = {
     b"gzip": gzip.compress, b"x-gzip": gzip.compress, b"deflate": zlib.compress, b"br": brotli.compress, b"zstd": zstd.compress,
     b"gzip, br": lambda body: brotli.compress(gzip.compress(body))}

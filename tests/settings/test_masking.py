@@ -92,11 +92,11 @@ def test_the_password_of_a_user_is_masked_in_credentials_even_if_it_is_short(tmp
 
 def test_a_long_text_takes_linear_time() -> None:
     mask = Mask(SECRETS.values())
-    for part in ("hunter2hunter", "%25", "\\", "p@ss/w%C3%B6rd+%26 &quot;7&quot;"):
+    for part in ("hunter2hunter", "%25", "\\", "%5C", "&#92;", "&amp;", "密", "p@ss/w%C3%B6rd+%26 &quot;7&quot;"):
         text = part * (500_000 // len(part))
         started = time.process_time()
         assert mask(text) == text
-        assert time.process_time() - started < 3, part
+        assert time.process_time() - started < 1, part
 
 
 def test_no_form_is_in_the_log_of_a_run(program: Program) -> None:
