@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from pipeline.crawl.browser.run_browser import logged_in
 from pipeline.crawl.extract import Document
 from pipeline.crawl.middlewares import pdf
 from pipeline.session import Session, open_session
@@ -71,6 +72,6 @@ def open_pages(settings: Settings, name: str, stored: SessionFiles) -> Iterator[
     """
     spider = settings.spiders[name]
     session = open_session(name, spider, settings, stored)
-    session.ensure_login()
-    with session.client() as client, closing(SinglePages(spider, session, settings)) as rendered:
+    with logged_in(session, spider, settings.browser, settings.data_dir, is_run=False) as (runner, browser), session.client() as client, \
+            closing(SinglePages(spider, session, settings, runner, browser)) as rendered:
         yield PageFetcher(spider, session, client, rendered)

@@ -28,16 +28,20 @@ if TYPE_CHECKING:
 
 
 class SinglePages:
-    """Renders the pages of a spider that its settings say. The caller must close the object."""
+    """Renders the pages of a spider that its settings say. The caller must close the object.
 
-    def __init__(self, spider: SpiderTable, session: Session, settings: Settings) -> None:
+    runner, browser: those of the login, which the caller closes; None means that this object has its own.
+    """
+
+    def __init__(self, spider: SpiderTable, session: Session, settings: Settings, runner: asyncio.Runner | None = None, browser: SessionBrowser | None = None) -> None:
         self._spider = spider
         self._session = session
         self._settings = settings
         self._rules = RenderRules.of(spider)
         self._robots = Robots(session.look, on_delay=lambda place, delay_s: None) if spider.robots else None
-        self._runner: asyncio.Runner | None = None
-        self._browser: SessionBrowser | None = None
+        self._runner = runner
+        self._browser = browser
+        self._is_lent = runner is not None
         self._renderer: Renderer | None = None
         self.takes_pictures = False
         """Whether pictures are taken of the pages of which the settings say so."""
@@ -87,7 +91,8 @@ class SinglePages:
             from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
             from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
             table = self._settings.browser
-            self._browser = SessionBrowser(self._session, BrowserProgram.of(table, self._settings.data_dir, memory_bytes=self._spider.memory_limit), max_pages=1)
+            if self._browser is None:
+                self._browser = SessionBrowser(self._session, BrowserProgram.of(table, self._settings.data_dir, memory_bytes=self._spider.memory_limit), max_pages=1)
             self._renderer = Renderer(self._browser, timeout_s=self._spider.timeout, max_bytes=self._spider.max_page_size,
                                       max_load_bytes=table.max_load, check_document=self._check_document)
         return self._renderer
@@ -98,8 +103,8 @@ class SinglePages:
             await asyncio.to_thread(self._robots.check, url)
 
     def close(self) -> None:
-        """End the browser, if it was started."""
-        if self._runner is not None:
+        """End the browser, if it was started. That of the login remains."""
+        if self._runner is not None and not self._is_lent:
             with suppress(KeyboardInterrupt):
                 if self._browser is not None:
                     self._runner.run(self._browser.close())

@@ -30,7 +30,7 @@ steps = [{ fields = { password = { env = "SCRIPT_PASSWORD" } } }]
 
 
 @pytest.mark.needs("chromium")
-def test_a_session_in_the_storage_that_ends_in_mid_run_is_renewed_and_the_browser_of_the_run_checks_it(program: Program) -> None:
+def test_a_session_in_the_storage_that_ends_in_mid_run_is_renewed_and_the_browser_of_the_run_and_of_try_checks_it(program: Program) -> None:
     program.environment["SCRIPT_PASSWORD"] = PASSWORD
     starts, browser = program.folder / "starts", program.folder / "counted-browser"
     browser.write_text(f'#!/bin/sh\necho started >> {starts}\nexec {BrowserProgram(program.folder).path("")} "$@"\n')
@@ -50,3 +50,7 @@ def test_a_session_in_the_storage_that_ends_in_mid_run_is_renewed_and_the_browse
         assert len(site.logins) == 2
         assert site.asked > asked
         assert len(starts.read_text().splitlines()) == 1  # for the check of the old login, the pages, and the check at the end
+        starts.unlink()
+        done = program.run("try", "s", f"{site.url}/home", timeout_s=180)
+        assert (done.returncode, "milk" in done.stdout) == (0, True), done.stdout + done.stderr
+        assert len(starts.read_text().splitlines()) == 1  # for the same
