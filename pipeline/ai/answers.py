@@ -56,7 +56,7 @@ def plain(text: str, limit: int) -> str:
     """
     text = clean_text(text[:limit * 8 + 1000])
     for _ in range(_MOST_PASSES):  # what is removed may have parted another URL or tag
-        before, text = text, _MARKUP.sub("", _URL.sub("", _MARKDOWN_LINK.sub(r"\1", text)))
+        before, text = text, _URL.sub("", _MARKUP.sub("", _MARKDOWN_LINK.sub(r"\1", text)))
         if text == before:
             return clean_excerpt(_SPACE_BEFORE.sub(r"\1", text), limit)
     return ""
