@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.archive.writing.originals import MAX_REFERENCE_AGE
 from pipeline.settings import SpiderArchiveTable
 
 if TYPE_CHECKING:
     from pipeline.archive.format.redaction import Redaction
     from pipeline.archive.writing.originals import Originals
-    from pipeline.archive.writing.segment import ClosedSegment
+    from pipeline.archive.writing.part_file import ClosedSegment
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Archiving:
     table: SpiderArchiveTable
     folder: Path
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    max_age: timedelta = timedelta(days=7)
+    max_age: timedelta = MAX_REFERENCE_AGE
     keep_free_bytes: int = 0
     add_files: Callable[[Sequence[ClosedSegment]], None] = lambda closed: None
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pipeline.archive.writing.originals import MAX_REFERENCE_AGE
 from pipeline.archive_names import segments_folder
 from pipeline.crawl.archiving import Archiving
 from pipeline.model import DRY_RUN, Run
@@ -14,10 +15,7 @@ from pipeline.settings.masking import secret_values
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.archive.writing.segment import ClosedSegment
-
-MOST_AGE = timedelta(days=7)
-"""Each week has full copies of the pages."""
+    from pipeline.archive.writing.part_file import ClosedSegment
 
 
 def archiving_of(store: Store, settings: Settings, run: Run) -> Archiving | None:
@@ -36,4 +34,4 @@ def archiving_of(store: Store, settings: Settings, run: Run) -> Archiving | None
 def _max_age(settings: Settings, table: SpiderArchiveTable) -> timedelta:
     """Return how old a record may be to which another one refers in place of the page's content: it must not be deleted first."""
     keep_s = table.keep if table.keep is not None else settings.archive.keep
-    return MOST_AGE if keep_s is None else max(timedelta(), min(MOST_AGE, timedelta(seconds=keep_s) - timedelta(days=1)))
+    return MAX_REFERENCE_AGE if keep_s is None else max(timedelta(), min(MAX_REFERENCE_AGE, timedelta(seconds=keep_s) - timedelta(days=1)))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.archive.format.redaction import Redaction
-from pipeline.archive.writing.segment import ClosedSegment, SegmentWriter
+from pipeline.archive.writing.part_file import ClosedSegment
+from pipeline.archive.writing.segment import SegmentWriter
 from pipeline.model import Exchange
 
 NOW = datetime(2026, 11, 30, 12, 0, 0, 123456, tzinfo=UTC)

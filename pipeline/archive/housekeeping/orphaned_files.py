@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from pipeline.archive.housekeeping.coverage import is_covered
 from pipeline.archive.housekeeping.places import is_within_reach, key_of, node_of, spider_folders
-from pipeline.archive.housekeeping.retention import LONGEST_REFERENCE
 from pipeline.archive.housekeeping.segments import move_to_object_store
+from pipeline.archive.writing.originals import MAX_REFERENCE_AGE
 from pipeline.archive_names import FOLDER, INDEX, PART, SEGMENTS, WARC, index_of, token_of
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
@@ -96,7 +96,7 @@ def _resolve(store: Store, settings: Settings, key: str) -> None:
         _log.info("%s: deleted %s, whose records are in other files", spider, key)
         return
     state, number = (DAY, int(named[3] or 1)) if named.re is _DAY_FILE else (SEGMENT, 1)
-    oldest_day = found.oldest_day or (date.fromisoformat(day) - LONGEST_REFERENCE).isoformat()
+    oldest_day = found.oldest_day or (date.fromisoformat(day) - MAX_REFERENCE_AGE).isoformat()
     new = NewFile(spider=spider, day=day, state=state, number=number, key=key, index_key=index_of(key), size_bytes=found.size_bytes,
                   index_bytes=index.stat().st_size, records=found.records, sha256=found.sha256, oldest_day=oldest_day, node=node_of(store, settings))
     if store.files.is_remote and not is_object:

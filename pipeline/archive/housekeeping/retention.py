@@ -12,13 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from pipeline.archive.writing.originals import MAX_REFERENCE_AGE
 from pipeline.settings import Settings
 from pipeline.store import Store
 from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import ArchiveFile
-
-LONGEST_REFERENCE = timedelta(days=7)
-"""How old the records are at most to which new ones refer."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def surplus_files(rows: Sequence[ArchiveFile], rules: ArchiveRules, *, now: date
     over = 0
     if rules.quota_bytes is not None:
         since = ""
-        referred = (now - LONGEST_REFERENCE).date().isoformat()
+        referred = (now - MAX_REFERENCE_AGE).date().isoformat()
         days = iter(sorted({row.day for row in rows if row.day < referred}))
         while (over := max(0, _size(by_spider, first, since) - rules.quota_bytes)) and (day := next(days, None)) is not None:
             since = (date.fromisoformat(day) + timedelta(days=1)).isoformat()

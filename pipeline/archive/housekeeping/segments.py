@@ -24,7 +24,7 @@ from pipeline.store.files import archive_files
 from pipeline.store.files.archive_files import DAY, SEGMENT, NewFile
 
 if TYPE_CHECKING:
-    from pipeline.archive.writing.segment import ClosedSegment
+    from pipeline.archive.writing.part_file import ClosedSegment
 
 SETTLED_S = 60.0
 """The age of a segment without a row from which it is taken to be of a process that was killed: otherwise its process is adding the row."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-MAX_AGE = timedelta(days=7)
+MAX_REFERENCE_AGE = timedelta(days=7)
 """A revisit record refers only to a record of at most this age: each week has full copies."""
 _NAME = "originals.sqlite3"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,16 +42,16 @@ class Original:
 class Originals:
     """The last full record of each URL. Used by one thread. A file that cannot be used is deleted, or ignored."""
 
-    def __init__(self, folder: Path, now: datetime, max_age: timedelta = MAX_AGE) -> None:
+    def __init__(self, folder: Path, now: datetime, max_age: timedelta = MAX_REFERENCE_AGE) -> None:
         self._path = folder / _NAME
-        self._max_age = min(max_age, MAX_AGE)
+        self._max_age = min(max_age, MAX_REFERENCE_AGE)
         self._unwritten: dict[str, Original] = {}
         self._database: sqlite3.Connection | None = None
         for _ in range(2):  # a damaged file is deleted, and made again
             try:
                 self._database = _opened(self._path)
                 with self._database:
-                    self._database.execute("DELETE FROM originals WHERE at < ?", (_micros(now - MAX_AGE),))
+                    self._database.execute("DELETE FROM originals WHERE at < ?", (_micros(now - MAX_REFERENCE_AGE),))
             except sqlite3.Error as error:
                 self._drop(error)
             else:

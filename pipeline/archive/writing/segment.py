@@ -15,12 +15,10 @@ from secrets import token_hex
 
 from pipeline.archive.format.records import DOM, VIEW, RecordWriter, Written
 from pipeline.archive.format.redaction import Redaction
-from pipeline.archive.writing.originals import MAX_AGE, Original, Originals
+from pipeline.archive.writing.originals import MAX_REFERENCE_AGE, Original, Originals
 from pipeline.archive.writing.part_file import ClosedSegment, PartFile, utc_day
 from pipeline.archive_names import WARC
 from pipeline.model import Exchange
-
-__all__ = ["ClosedSegment", "SegmentWriter"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ class SegmentWriter:
     tries again.
     """
 
-    def __init__(self, folder: Path, spider: str, *, run_id: int | None, redaction: Redaction, max_age: timedelta = MAX_AGE,
+    def __init__(self, folder: Path, spider: str, *, run_id: int | None, redaction: Redaction, max_age: timedelta = MAX_REFERENCE_AGE,
                  level: int = 1) -> None:
         self.written_bytes = 0
         self._folder = folder

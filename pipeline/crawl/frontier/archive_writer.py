@@ -18,13 +18,14 @@ from pipeline.model import Exchange, Page, Progress
 from pipeline.text import clean_line, counted, size_for_people
 
 if TYPE_CHECKING:
-    from pipeline.archive.writing.segment import ClosedSegment, SegmentWriter
+    from pipeline.archive.writing.part_file import ClosedSegment
+    from pipeline.archive.writing.segment import SegmentWriter
     from pipeline.archive.writing.writer_process import WriterProcess
 
 RETRY_S = 60.0
 """How long the archive is left alone after it could not be written."""
-PAGES_IN_THREAD = 1000
-"""After so many pages, the archive is written by a process of its own: its start takes half a second of CPU, which shorter runs are spared.
+PAGES_IN_THREAD = 500
+"""After so many pages, the archive is written by a process of its own: it takes 0.2 s of CPU and 30 MB, which shorter runs are spared.
 
 It is started after half of them, so that the crawl does not wait for it.
 """
@@ -211,4 +212,3 @@ def _reason(error: OSError | PipelineError) -> str:
     if isinstance(error, PipelineError):
         return clean_line(error.what, 150)
     return clean_line(error.strerror or str(error) or type(error).__name__, 100)
-

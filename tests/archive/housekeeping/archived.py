@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipeline.archive.format import cdxj
 from pipeline.archive.format.redaction import Redaction
-from pipeline.archive.writing.segment import ClosedSegment, SegmentWriter
+from pipeline.archive.writing.part_file import ClosedSegment
+from pipeline.archive.writing.segment import SegmentWriter
 from pipeline.archive_names import token_of
 from pipeline.model import Exchange
 from pipeline.settings import Settings, load

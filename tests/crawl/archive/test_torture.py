@@ -11,5 +11,5 @@ from tests.crawl.archive.torture import torture
 
 
 def test_every_committed_page_is_archived_whenever_the_run_is_killed(tmp_path: Path) -> None:
-    ends = torture(tmp_path, 2, 1, variants=(("all", 1), ("changed", 2)))
+    ends = torture(tmp_path, 2, 1, variants=(("all", 1, True), ("changed", 2, False)))
     assert ends["killed"]

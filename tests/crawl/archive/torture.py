@@ -3,7 +3,8 @@
 In each round a run is killed with -9 at a random moment, up to three times, and resumed; then a run completes the pass. Afterwards every
 committed page with a status (with `archive = "changed"`: every page with a change) must have a record of its own, warcio must find each record
 valid, the index must name each of them, each file must have its row and each row its file, and neither parts nor spools may be left.
-The rounds take turns: all pages or only changed ones, one process or two, of which any is killed.
+The rounds take turns: all pages or only changed ones, one process or two, of which any is killed, and the records made in the run's process
+or, as in long runs, in a process of their own, which may be killed, too, or alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import random
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,10 +41,12 @@ from tests.servers.pages import Answer, Asked, PageSite
 from tests.servers.program import Program
 
 PAGES = 30
-VARIANTS = (("all", 1), ("changed", 1), ("all", 2), ("changed", 2))
+VARIANTS = (("all", 1, False), ("changed", 1, False), ("all", 2, False), ("changed", 2, False), ("all", 1, True), ("changed", 1, True))
+"""What is archived, the number of processes that crawl, and whether a process of its own soon makes the records."""
 WITHIN_S = 60.0
 SETTINGS = """
 [spiders.s]
+spider = "{spider}"
 start = "{url}/0"
 follow = ["a"]
 robots = false
@@ -54,6 +58,16 @@ archive = "{what}"
 each = "p"
 key = ["id"]
 fields = {{ id = "b", value = "i" }}
+"""
+SPIDER = """
+from pipeline.crawl.frontier import archive_writer
+from spiders.crawl import CrawlSpider
+
+archive_writer.PAGES_IN_THREAD = 4
+
+
+class LongRunSpider(CrawlSpider):
+    name = "long-run"
 """
 
 
@@ -93,8 +107,10 @@ class Site:
 class Crawl:
     """One store, one site, and the runs of one variant."""
 
-    def __init__(self, folder: Path, what: str, processes: int, dice: random.Random) -> None:
+    def __init__(self, folder: Path, what: str, processes: int, dice: random.Random, *, with_writer: bool) -> None:
+        """with_writer: whether a process of its own soon makes the records."""
         self._what = what
+        self._with_writer = with_writer
         self._dice = dice
         self._folder = folder
         self._processes = processes
@@ -106,7 +122,11 @@ class Crawl:
 
     def play(self, rounds: int) -> None:
         with self.site.site as site, closing(open_store(self._folder / "var")) as store:
-            (self._folder / "settings.toml").write_text(SETTINGS.format(url=site.url, what=self._what, processes=self._processes), "utf-8")
+            (self._folder / "spiders").mkdir()
+            (self._folder / "spiders" / "long_run.py").write_text(SPIDER, "utf-8")
+            spider = "spiders.long_run:LongRunSpider" if self._with_writer else "crawl"
+            (self._folder / "settings.toml").write_text(
+                SETTINGS.format(url=site.url, what=self._what, processes=self._processes, spider=spider), "utf-8")
             settings = load(self._folder / "settings.toml")
             for _ in range(rounds):
                 for time_of_round in range(self._dice.randint(1, 3)):
@@ -133,6 +153,9 @@ class Crawl:
             await asyncio.sleep(self._dice.choice((0.0, self._dice.uniform(0.0, 0.02), self._dice.uniform(0.0, 0.1))))
             if not performing.done():
                 here = sorted(self._program.children_of_the_forkserver() - before)
+                if self._with_writer and (writers := _writers_of(here)) and self._dice.random() < 0.5:
+                    here = writers
+                    self.ends["writer killed"] += 1
                 for pid in self._dice.choice((here, here[:1], here[1:])) if self._processes > 1 else here:
                     Program.kill_process(pid)
         ended = await asyncio.wait_for(performing, WITHIN_S)
@@ -161,6 +184,19 @@ class Crawl:
             assert (store.data_dir / row.index_key).exists(), row.index_key
 
 
+def _writers_of(pids: Iterable[int]) -> list[int]:
+    """The processes that make records for these processes."""
+    children = [int(child) for pid in pids for task in Path(f"/proc/{pid}/task").glob("*/children") for child in _read(task).split()]
+    return [child for child in children if b"writer_process" in _read(Path(f"/proc/{child}/cmdline"))]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process has ended
+        return b""
+
+
 def _checked(path: Path) -> Counter[str]:
     """The responses to pages that a file has, by URL; warcio has checked its records, and its index names each of them."""
     found: Counter[str] = Counter()
@@ -181,18 +217,18 @@ def _checked(path: Path) -> Counter[str]:
     return found
 
 
-def torture(folder: Path, rounds: int, seed: int, variants: tuple[tuple[str, int], ...] = VARIANTS) -> Counter[str]:
+def torture(folder: Path, rounds: int, seed: int, variants: tuple[tuple[str, int, bool], ...] = VARIANTS) -> Counter[str]:
     """How the runs ended. Raises AssertionError, with the variant, if a record is missing or invalid, or something is left."""
     warm_up()
     ends: Counter[str] = Counter()
-    for number, (what, processes) in enumerate(variants):
-        place = folder / f"{what}-{processes}"
+    for number, (what, processes, with_writer) in enumerate(variants):
+        place = folder / f"{what}-{processes}-{with_writer}"
         place.mkdir()
-        crawl = Crawl(place, what, processes, random.Random(f"{seed}/{what}/{processes}"))
+        crawl = Crawl(place, what, processes, random.Random(f"{seed}/{what}/{processes}/{with_writer}"), with_writer=with_writer)
         try:
             crawl.play(rounds // len(variants) + (number < rounds % len(variants)))
         except AssertionError as error:
-            raise AssertionError(f"seed {seed}, {what}, {processes} process(es): {error}") from error
+            raise AssertionError(f"seed {seed}, {what}, {processes} process(es){', a writer' if with_writer else ''}: {error}") from error
         ends += crawl.ends
     return ends
 
@@ -206,7 +242,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ends = torture(Path(folder), given.rounds, given.seed)
     figures = ", ".join(f"{name} {count}" for name, count in sorted(ends.items()))
-    print(f"{given.rounds} rounds, {ends.total()} runs ({figures}) in {time.monotonic() - began:.0f} s, seed {given.seed}: every committed page is archived, "
+    print(f"{given.rounds} rounds, {ends.total() - ends['writer killed']} runs ({figures}) in {time.monotonic() - began:.0f} s, seed {given.seed}: every committed page is archived, "
           "every record is valid, nothing is left")
 
 
