@@ -88,7 +88,7 @@ def test_hostile_exchanges_are_valid_records(tmp_path: Path) -> None:
     assert len(found["300 headers"].headers) == 300
     assert found["a body that looks like chunks"].headers == [("X-Orig-Transfer-Encoding", "chunked")]
     assert [url for url, _ in responses[-len(urls):]] == [
-        "https://www.books.example/a%20b%0D%0AX:%20y", "https://www.books.example/%3C%3E%22%7B%7D%7C%5C%5E%60%", "https://www.books.example/",
+        "https://www.books.example/a%20b%0D%0AX:%20y", "https://www.books.example/%3C%3E%22{}|\\^`%", "https://www.books.example/",
         "https://b%C3%BCcher.example/%E4%B8%AD%E6%96%87?%C3%BC=%C3%B6", "https://www.books.example/%ED%A0%80", urls[-1]]
     assert b"secret" not in gzip.decompress(closed.path.read_bytes()).replace(b"secret or otp", b"").replace(b"secrets", b"").replace(b"secret,", b"")
 

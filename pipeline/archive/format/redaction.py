@@ -32,7 +32,8 @@ _USER_INFO = re.compile(rb"(?:(?<=:)|(?<![^\s\"'<>=,(]))//[^/?#\s\"'<>]*@")
 """A user name and a password, up to the last @ before the path. The scheme is not part of it: to search for each of its letters would take quadratic time."""
 _INNER_USER_INFO = re.compile(rb"(%{0}3A%{0}2F%{0}2F)(?:(?!%{0}(?:2F|3F|23))[^/?#&\s\"'<>])*%{0}40".replace(b"{0}", rb"(?:25){0,8}"), re.IGNORECASE)
 """The same in a URL that is a parameter of another URL, where % may be %25, also several times. The bound keeps the search linear."""
-_NOT_IN_URI = re.compile(rb"[^!-~]|[<>\"\\^`{|}]")
+_NOT_IN_URI = re.compile(rb"[^!-~]|[<>\"]")
+"""What is percent-encoded in the URL of a record. Other characters that no URI has, such as | or {, are sent as they are (URL Standard, 4.4, query state)."""
 _ONLY_HOST = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]+")
 _BRACKETS = re.compile(r"[\[\].]+")
 _SECRET_FIELD = re.compile(r"pass|pwd|secret|token|otp", re.IGNORECASE)
@@ -79,13 +80,15 @@ class Redaction:
 
     def url(self, url: str) -> str:
         """Return a URL as the archive names it: without fragment, user info and secrets."""
-        return _as_uri(self._in_text(bare(url).encode("utf-8", "surrogatepass")))
+        return _as_uri(self._in_text(_octets(url)))
 
     def apply(self, exchange: Exchange) -> Redacted:
         """Return the exchange without secrets, and what was removed."""
         notes: dict[str, None] = {}  # in order, each once
-        url = self.url(exchange.url)
-        if MASKED.decode() in url and MASKED.decode() not in exchange.url:
+        sent = _octets(exchange.url)
+        named = self._in_text(sent)
+        url = _as_uri(named)
+        if named != sent:
             notes["parts of the URL"] = None
         changed = replace(
             exchange, url=url, reason=self._secrets.removed(exchange.reason, MASKED), request_headers=self._lines("request", exchange.request_headers, notes),
@@ -189,6 +192,11 @@ def _removed(secrets: SecretForms, body: bytes, content_type: bytes) -> bytes:
     body = secrets.removed(body, MASKED)
     wide = wide_text(body, content_type)
     return wide.changed(lambda text: secrets.removed(text, MASKED)) if wide.encoding else body
+
+
+def _octets(url: str) -> bytes:
+    """Return a URL without what is not sent: fragment and user info."""
+    return bare(url).encode("utf-8", "surrogatepass")
 
 
 def _as_uri(url: bytes) -> str:
