@@ -52,6 +52,8 @@ def open_session(name: str, spider: SpiderTable, settings: Settings, stored: Ses
     files = LoginFiles(stored, settings.data_dir / "pages" / f"login-{name}.html")
     last = last_login.last(files.last_login)
     jar = Jar.open(stored.file(JAR), protected=last.cookies if last is not None else ())
+    for secret in last_login.secrets_of(cookie for cookie in jar if last is not None and cookie.key in last.cookies):
+        stored.mask.add(secret)
     if spider.cookies is not None:
         default = spider.start[0].url if spider.start else (spider.login and spider.login.url) or ""
         import_cookies(jar, spider.cookies, folder=settings.folder, default_url=default, mark=stored.file(IMPORTED),

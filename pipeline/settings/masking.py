@@ -21,8 +21,8 @@ _SHORTEST = 4
 """Secrets with fewer characters are not masked, because masking a secret such as "a" would make all output unreadable."""
 READ_AGAIN_S = 10.0
 """After how many seconds the secrets of the settings are read again: with 200 spiders, this takes 16 ms."""
-OBTAINED = 20
-"""How many obtained secrets are masked: old access tokens have expired."""
+OBTAINED = 50
+"""How many obtained secrets are masked, the last ones: old access tokens have expired."""
 
 
 class Mask:

@@ -12,7 +12,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ from sqlalchemy import Connection, insert, select
 from pipeline.atomic_write import replace_file
 from pipeline.errors import SessionError
 from pipeline.model import Run
+from pipeline.settings.masking import CurrentMask
 from pipeline.store.database.bulk import insert_of
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import runs, session_files
@@ -87,6 +88,10 @@ class SessionFiles(Protocol):
     @property
     def spider(self) -> str: ...
 
+    @property
+    def mask(self) -> CurrentMask:
+        """Masks the secrets of the session, which are added to it, in the logs and in the store of this process."""
+
     def file(self, name: str) -> SessionFile:
         """Return one file, which need not exist. name: one of NAMES."""
 
@@ -134,6 +139,7 @@ class LocalSessionFiles:
 
     folder: Path
     spider: str
+    mask: CurrentMask = field(default_factory=CurrentMask, compare=False)
 
     def file(self, name: str) -> LocalFile:
         return LocalFile(self.folder / f"{self.spider}.{name}")
@@ -178,6 +184,10 @@ class DatabaseSessionFiles:
     spider: str
     run: Run | None = None
 
+    @property
+    def mask(self) -> CurrentMask:
+        return self.store.mask
+
     def file(self, name: str) -> DatabaseFile:
         return DatabaseFile(self.store, self.spider, name, self.run)
 
@@ -207,7 +217,7 @@ def files_of(store: Store, spider: str, *, run: Run | None = None) -> SessionFil
 
     run: the run that uses the session; None for a command. Raises SessionError, StoreError.
     """
-    local = LocalSessionFiles(store.data_dir / "jars", spider)
+    local = LocalSessionFiles(store.data_dir / "jars", spider, store.mask)
     if not store.shared:
         return local
     files = DatabaseSessionFiles(store, spider, run)

@@ -12,8 +12,7 @@ from pipeline.mail.transports.base import Transport, TransportOpener
 from pipeline.mail.transports.masked import MaskedTransport, masked_stream
 from pipeline.registry import MAIL_TRANSPORTS, load
 from pipeline.settings import Settings
-from pipeline.settings.masking import Mask, secret_values
-from pipeline.text import clean_line
+from pipeline.settings.masking import Mask
 
 __all__ = ["Transport", "open_transport"]
 
@@ -26,6 +25,6 @@ def open_transport(settings: Settings, data_dir: Path, *, dialogue: TextIO | Non
     not written.
     """
     opener: TransportOpener = load(MAIL_TRANSPORTS[settings.mail.transport].opener)
-    if dialogue is not None:  # a server may repeat credentials in any reply; in the dialogue, the white space of lines is collapsed
-        dialogue = masked_stream(dialogue, Mask.of(settings, *map(clean_line, secret_values(settings))))
+    if dialogue is not None:  # a server may repeat credentials in any reply
+        dialogue = masked_stream(dialogue, Mask.of(settings))
     return MaskedTransport(opener(settings, data_dir, dialogue=dialogue), lambda: Mask.of(settings))

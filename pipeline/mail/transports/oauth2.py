@@ -24,6 +24,7 @@ import requests
 
 from pipeline.errors import MailError, UsageError
 from pipeline.settings import MailTable, OAuth2Table, Secret
+from pipeline.settings.masking import Mask
 from pipeline.store.files.local_files import LocalFiles
 from pipeline.text import clean_line
 
@@ -66,9 +67,9 @@ class TokenServer:
         if isinstance(found, dict) and response.status_code == 200 and _is_token(found.get("access_token")):
             return found
         fields = found if isinstance(found, dict) else {}
-        why = clean_line(f"{fields.get('error', 'no token')} {fields.get('error_description', '')}", 200)
-        for private in (*grant.values(), secret):
-            why = why.replace(private, "****") if private else why
+        returned = (fields.get(name) for name in ("access_token", "refresh_token", "id_token"))
+        mask = Mask(private for private in (*grant.values(), secret, *returned) if isinstance(private, str))
+        why = clean_line(mask(f"{fields.get('error', 'no token')} {fields.get('error_description', '')}"), 200)
         raise self._error(f"the token server responded with HTTP status {response.status_code}: {why}", _LOG_IN)
 
     def _error(self, what: str, fix: str) -> MailError:
@@ -79,8 +80,8 @@ def _token_server(table: OAuth2Table) -> TokenServer:
     return TokenServer(table.token_url, table.client_id, table.client_secret.reveal if table.client_secret else None)
 
 
-def access_token(table: OAuth2Table) -> str:
-    """Request and return a new access token. Raises MailError, UsageError.
+def access_token(table: OAuth2Table, on_secret: Callable[[str], None] = lambda secret: None) -> str:
+    """Request and return a new access token. on_secret: called with each token that the server returns. Raises MailError, UsageError.
 
     If the response also contains a new refresh token, the new refresh token is stored in place of the old one.
     """
@@ -90,6 +91,9 @@ def access_token(table: OAuth2Table) -> str:
         raise UsageError(error.what, where="mail.oauth2", fix=_LOG_IN) from error
     found = _token_server(table).ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
     newer = found.get("refresh_token", refresh_token)
+    on_secret(found["access_token"])
+    if _is_token(newer):
+        on_secret(str(newer))
     if _is_token(newer) and newer != refresh_token and table.refresh_token.can_be_replaced:
         save_refresh_token(table.refresh_token, str(newer))
     token: str = found["access_token"]

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, TextIO
 from pipeline.errors import MailError, UsageError
 from pipeline.mail.transports.base import ADDRESS
 from pipeline.mail.transports.errors import explain, reason, reply_line, reply_text
+from pipeline.mail.transports.masked import MaskedTransport, masked_stream
 from pipeline.mail.transports.smtp_server import NO_CREDENTIALS, SmtpCredentials, SmtpServer, credentials_of, server_of
 from pipeline.model import Message, RecipientResult
 from pipeline.settings import Settings
+from pipeline.settings.masking import CurrentMask
 from pipeline.text import size_for_people
 
 if TYPE_CHECKING:
@@ -33,12 +35,15 @@ _CHUNK = 1 << 16
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
-def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> SmtpTransport:
-    """Return the transport for the SMTP server that [mail] configures."""
+def open_smtp(settings: Settings, data_dir: Path, *, dialogue: TextIO | None) -> MaskedTransport:
+    """Return the transport for the SMTP server that [mail] configures. It masks the access tokens that it obtains."""
     mail = settings.mail
     host, port, security = server_of(mail)
-    return SmtpTransport(host, port, security=security, credentials=credentials_of(mail), timeout_s=mail.timeout,
-                         ca_file=str(settings.folder / mail.ca_file) if mail.ca_file else None, dialogue=dialogue)
+    mask = CurrentMask()
+    return MaskedTransport(SmtpTransport(
+        host, port, security=security, credentials=credentials_of(mail, mask.add), timeout_s=mail.timeout,
+        ca_file=str(settings.folder / mail.ca_file) if mail.ca_file else None,
+        dialogue=masked_stream(dialogue, mask) if dialogue is not None else None), lambda: mask)
 
 
 class SmtpTransport:

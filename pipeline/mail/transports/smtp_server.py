@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,12 +60,19 @@ class SmtpCredentials:
 NO_CREDENTIALS = SmtpCredentials()
 
 
-def credentials_of(mail: MailTable) -> SmtpCredentials:
+def credentials_of(mail: MailTable, on_secret: Callable[[str], None]) -> SmtpCredentials:
+    """Return the credentials of [mail]. on_secret: called with each token that is obtained, before it is used."""
     token: Callable[[], str] | None = None
     if mail.token_command is not None:
-        token = partial(token_from_command, mail.token_command)
+        token = partial(_token_from_command, mail.token_command, on_secret)
     elif mail.oauth2 is not None:
         from pipeline.mail.transports.oauth2 import access_token  # noqa: PLC0415  only this login needs requests
 
-        token = partial(access_token, mail.oauth2)
+        token = partial(access_token, mail.oauth2, on_secret)
     return SmtpCredentials(mail.user, mail.password.reveal if mail.password else None, token)
+
+
+def _token_from_command(command: Sequence[str], on_secret: Callable[[str], None]) -> str:
+    token = token_from_command(command)
+    on_secret(token)
+    return token

@@ -14,6 +14,9 @@ from pipeline.session.cookies.matching import domain_matches
 from pipeline.store.session_files import SessionFile
 from pipeline.text import clean_line
 
+_SHORTEST_SECRET = 16
+"""The length of 64 bits in hexadecimal, the least for the id of a session."""
+
 
 @dataclass(frozen=True)
 class LastLogin:
@@ -26,6 +29,11 @@ class LastLogin:
     at_s: float
     brought_in: bool
     cookies: frozenset[CookieKey]
+
+
+def secrets_of(cookies: Iterable[Cookie]) -> list[str]:
+    """Return the values that may identify a session. A shorter one, such as "yes" or "en", is a setting of the site."""
+    return [cookie.value for cookie in cookies if len(cookie.value) >= _SHORTEST_SECRET]
 
 
 def fresh(before: Iterable[Cookie], after: Iterable[Cookie]) -> list[Cookie]:

@@ -126,6 +126,8 @@ class SessionLogin:
         self._login_rules = replace(requests, body_origins=self._origins)
         self._lock = threading.Lock()
         self.token = read_line(files.token) if table is not None and table.token is not None else ""
+        if self.token:
+            files.stored.mask.add(self.token)
         self.checkable = True
         self.state = None if table is None else LoginState(
             Expiry(table, self._hosts()), self._log_in_again, self._still_holds, where=self._where)
@@ -186,6 +188,8 @@ class SessionLogin:
         token: the API token; epoch: the number of the login. The caller puts the cookies of the login into the jar.
         """
         self.token = token
+        if token:
+            self._files.stored.mask.add(token)
         self.checkable = checkable
         if self.state is not None:
             self.state.adopt(epoch)
@@ -337,10 +341,13 @@ class SessionLogin:
 
     def _remember_login(self, brought: Iterable[Cookie]) -> None:
         cookies = list(brought)
+        for secret in last_login.secrets_of(cookies):
+            self._files.stored.mask.add(secret)
         self._jar.protect(cookie.key for cookie in cookies)
         last_login.remember(self._files.last_login, cookies, brought_in=False, now_s=time.time())
 
     def _take_token(self, token: str) -> None:
+        self._files.stored.mask.add(token)
         self.token = token
         self._files.token.replace(f"{token}\n".encode())
 
