@@ -81,7 +81,7 @@ def _token_server(table: OAuth2Table) -> TokenServer:
 
 
 def access_token(table: OAuth2Table, on_secret: Callable[[str], None] = lambda secret: None) -> str:
-    """Request and return a new access token. on_secret: called with each token that the server returns. Raises MailError, UsageError.
+    """Request and return a new access token. on_secret: called with each token that is sent or returned. Raises MailError, UsageError.
 
     If the response also contains a new refresh token, the new refresh token is stored in place of the old one.
     """
@@ -89,6 +89,7 @@ def access_token(table: OAuth2Table, on_secret: Callable[[str], None] = lambda s
         refresh_token = table.refresh_token.reveal()
     except UsageError as error:
         raise UsageError(error.what, where="mail.oauth2", fix=_LOG_IN) from error
+    on_secret(refresh_token)  # a server may accept it for a time after it has been replaced
     found = _token_server(table).ask({"grant_type": "refresh_token", "refresh_token": refresh_token})
     newer = found.get("refresh_token", refresh_token)
     on_secret(found["access_token"])
