@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel
@@ -20,7 +20,7 @@ MASK = "****"
 _SHORTEST = 4
 """Secrets with fewer characters are not masked, because masking a secret such as "a" would make all output unreadable."""
 READ_AGAIN_S = 10.0
-"""After how many seconds the secrets of the settings are read again: with 200 spiders, this takes 16 ms."""
+"""How old the secrets may be that a transaction masks, in seconds. With 200 spiders, to read them takes 16 ms."""
 OBTAINED = 50
 """How many obtained secrets are masked, the last ones: old access tokens have expired."""
 
@@ -33,14 +33,14 @@ class Mask:
     """
 
     def __init__(self, values: Iterable[str] = (), credentials: Iterable[str] = ()) -> None:
-        self._forms = SecretForms((value for value in values if len(value) >= _SHORTEST), shortest=_SHORTEST, credentials=credentials)
+        self.forms = SecretForms((value for value in values if len(value) >= _SHORTEST), shortest=_SHORTEST, credentials=credentials)
 
     @classmethod
     def of(cls, settings: Settings, *more: str) -> Mask:
         return cls((*_values(settings), *more), _credentials(settings))
 
     def __call__(self, text: str) -> str:
-        return self._forms.removed_from_text(text, MASK)
+        return self.forms.removed_from_text(text, MASK)
 
     def in_values(self, value: Any) -> Any:
         """Return a JSON value with the secrets masked in each text and each name of a field."""
@@ -54,31 +54,37 @@ class Mask:
 class CurrentMask:
     """Masks the secrets that the settings refer to now, and those that this process has obtained since, such as access tokens.
 
-    The secrets are read when the first text is masked, and again after READ_AGAIN_S, because they may be replaced. settings: None if there
-    are none, as in a store that was opened without settings. Thread-safe.
+    The secrets are read when the first text is masked, and again after `current` was called. settings: None if there are none, as in a store
+    that was opened without settings. Thread-safe.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
         self._obtained: tuple[str, ...] = ()
-        self._mask: Mask | None = None
+        self._forms: SecretForms | None = None
         self._read_s = 0.0
 
     def use(self, settings: Settings) -> None:
         """Mask the secrets of other settings from now on."""
-        self._settings, self._mask = settings, None
+        self._settings, self._forms = settings, None
 
     def add(self, secret: str) -> None:
         """Mask a secret that this process has obtained. Only the last OBTAINED of them are remembered."""
         if secret not in self._obtained:
-            self._obtained, self._mask = (*self._obtained, secret)[-OBTAINED:], None
+            self._obtained, self._forms = (*self._obtained, secret)[-OBTAINED:], None
+
+    def current(self) -> Self:
+        """Return this mask. If it has read the secrets more than READ_AGAIN_S ago, it reads them again, because they may have been replaced."""
+        if time.monotonic() - self._read_s > READ_AGAIN_S:
+            self._forms = None
+        return self
 
     def __call__(self, text: str) -> str:
-        mask = self._mask
-        if mask is None or time.monotonic() - self._read_s > READ_AGAIN_S:
+        forms = self._forms
+        if forms is None:
             self._read_s = time.monotonic()
-            self._mask = mask = Mask(self._obtained) if self._settings is None else Mask.of(self._settings, *self._obtained)
-        return mask(text)
+            self._forms = forms = (Mask(self._obtained) if self._settings is None else Mask.of(self._settings, *self._obtained)).forms
+        return forms.removed_from_text(text, MASK)  # not through Mask, because each log line needs it
 
 
 def secret_values(settings: Settings) -> tuple[str, ...]:

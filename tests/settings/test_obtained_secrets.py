@@ -1,4 +1,4 @@
-"""Secrets that the program obtains while it runs: where they are masked, in each output that a site or a mail server can make show them."""
+"""Where secrets that the program obtains are masked when a site or a server repeats them."""
 
 from __future__ import annotations
 

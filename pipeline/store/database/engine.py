@@ -82,7 +82,7 @@ class Store:
         It is only for rows that no other process changes, such as the row of this process in `nodes`, and for statements that are
         correct whatever other transactions do meanwhile. A migration in progress is not waited for either.
         """
-        with self._translating(), masked_by(self.mask), self.engine.connect() as connection, connection.begin():
+        with self._translating(), masked_by(self.mask.current()), self.engine.connect() as connection, connection.begin():
             postgresql.begin_unlocked(connection)
             yield connection
 
@@ -92,12 +92,12 @@ class Store:
 
         It is only for statements that are correct whatever other transactions do meanwhile. Raises StoreError.
         """
-        with self._translating(), masked_by(self.mask), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self._translating(), masked_by(self.mask.current()), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             yield connection
 
     @contextmanager
     def _transaction(self, *, write: bool, durable: bool, spider: str = "") -> Iterator[Connection]:
-        with self._translating(), masked_by(self.mask), self.engine.connect() as connection, connection.begin():
+        with self._translating(), masked_by(self.mask.current()), self.engine.connect() as connection, connection.begin():
             BACKENDS[self.kind].begin(connection, write=write, durable=durable, spider=spider)
             yield connection
 
