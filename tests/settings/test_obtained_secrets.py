@@ -7,10 +7,13 @@ import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.settings import load, masking
+from pipeline.settings.masking import CurrentMask
 from tests.servers.program import Program
 from tests.servers.smtp import Fault, SmtpServer
 from tests.servers.tokens import TokenServer
@@ -120,3 +123,24 @@ def test_the_token_and_the_cookie_of_a_login_are_masked_in_logs_errors_and_the_d
     found = cells(program.data / "pipeline.sqlite3")
     assert [column for column, values in found.items() if any(secret in value for value in values for secret in (TOKEN, COOKIE))] == []
     assert all("****" in found[column][0] for column in ("pages.error", "frontier.error", "runs.error"))
+
+
+def test_a_secret_that_was_replaced_is_masked_and_so_are_those_of_new_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("first-secret")
+    (tmp_path / "settings.toml").write_text('[spiders.s]\nstart = "http://s.example/"\nheaders = { X = { file = "key" } }\n')
+    (tmp_path / "other.toml").write_text('[spiders.s]\nstart = "http://s.example/"\nheaders = { X = { file = "other" } }\n')
+    (tmp_path / "other").write_text("other-secret")
+    now_s = 1000.0
+    monkeypatch.setattr(masking.time, "monotonic", lambda: now_s)
+    mask = CurrentMask(load(tmp_path / "settings.toml"))
+    text = "first-secret second-secret other-secret token-that-came"
+    assert mask(text) == "**** second-secret other-secret token-that-came"
+    (tmp_path / "key").write_text("second-secret")
+    mask.add("token-that-came")
+    assert mask.current()(text) == "first-secret **** other-secret ****", "the secrets are read again with each new one"
+    (tmp_path / "key").write_text("first-secret")
+    assert mask.current()(text) == "first-secret **** other-secret ****", "not yet"
+    now_s += masking.READ_AGAIN_S + 1
+    assert mask.current()(text) == "**** second-secret other-secret ****"
+    mask.use(load(tmp_path / "other.toml"))
+    assert mask(text) == "first-secret second-secret **** ****"
