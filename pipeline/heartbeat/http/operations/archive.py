@@ -65,13 +65,17 @@ def previous(store: Store, spider: str, url: str, at: datetime) -> datetime | No
 
 @dataclass(frozen=True)
 class Compared:
-    """Two captures of a page. before: None if there is none. places: where their texts differ; None if one of them has no text. more: how many further places."""
+    """Two captures of a page. before: None if there is none. places: where their texts differ; None if one of them has no text. more: how many further places.
+
+    is_earlier: whether `after`, too, is from before the run of a change, which archived nothing of this page, and `before` is None.
+    """
 
     before: ArchivedPage | None
     after: ArchivedPage
     kinds: tuple[Content, Content]
     places: list[Place] | None
     more: int = 0
+    is_earlier: bool = False
 
 
 def compared(store: Store, spider: str, url: str, at: datetime, *, since: datetime | None, mask: Mask) -> Compared | None:
@@ -81,6 +85,9 @@ def compared(store: Store, spider: str, url: str, at: datetime, *, since: dateti
         return None
     earlier = capture_at(store, spider, url, since) if since is not None else None
     first = (earlier.chosen if earlier.exact == "at" else None) if earlier is not None else found.previous
+    if since is not None and first == found.chosen:  # a page with two records that are one would look as if nothing had changed
+        after = read(store, found.chosen)
+        return Compared(None, after, ("nothing", kind_of(after)), None, is_earlier=True)
     after, before = read(store, found.chosen), read(store, first) if first is not None else None
     if before is None:
         return Compared(None, after, ("nothing", kind_of(after)), None)

@@ -20,13 +20,13 @@ import pytest
 import requests
 from lxml import html
 from playwright.sync_api import sync_playwright
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from warcio.archiveiterator import ArchiveIterator
 
 from pipeline.heartbeat.access import AccessPolicy
 from pipeline.heartbeat.http.console import archive as views
 from pipeline.model import RenderedPage
-from pipeline.store.database.schema import changes
+from pipeline.store.database.schema import changes, runs
 from pipeline.store.files.archive_files import files_of, note_timestamp
 from tests.archive.exchanges import exchange
 from tests.archive.filled import add_segment, close_day
@@ -118,6 +118,12 @@ def test_the_pages_before_and_after_a_change_are_beside_each_other_and_linked_fr
     assert [each.text for each in place.cssselect("del, ins")] == ["A refund takes 14 days.", "A refund takes 30 days."]
     frames = [browser.get(browser.base + each.get("src"), timeout=10).text for each in both.cssselect("iframe")]
     assert ["14 days" in frames[0], "30 days" in frames[1]] == [True, True]
+    with archived.store.write() as connection:  # an item that is gone from a page that its run did not fetch
+        connection.execute(update(runs).where(runs.c.id == run.id).values(started_at=NOW - DAY / 2))
+    gone = page(browser, at(view="/compare", at=f"{NOW:%Y-%m-%dT%H:%M:%SZ}", before_run=run.id))
+    assert "The run of this change archived nothing of this page: it did not fetch the page" in (text := gone.text_content())
+    assert f"The last record before it is of {NOW - DAY:%Y-%m-%d}" in text
+    assert not {"The content is the same.", "The visible text is the same."} & set(text.splitlines())
     same = page(browser, at(view="/compare", at=f"{NOW - 2 * DAY:%Y-%m-%dT%H:%M:%SZ}")).text_content()
     assert "The content is the same." in same
     assert "The archive has no record of this page before" in page(browser, at(view="/compare", at=f"{NOW - 3 * DAY:%Y-%m-%dT%H:%M:%SZ}")).text_content()
