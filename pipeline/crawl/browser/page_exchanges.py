@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 from playwright.async_api import Error, Page, Response
 
@@ -51,7 +52,7 @@ class PageExchanges:
                     if (exchange := await self._exchange_of(response)) is not None:
                         found.append(exchange)  # noqa: PERF401  what was told in time is kept
         url = url.partition("#")[0]
-        if found and found[-1].url == url:
+        if found and unquote(found[-1].url) == unquote(url):  # Chromium percent-encodes some characters of a path only when it sends the request, such as |
             return (*found[:-1], replace(found[-1], rendered=rendered))
         return (*found, Exchange(url, datetime.now(UTC), "GET", (), b"", 0, b"", (), b"", rendered=rendered))
 
