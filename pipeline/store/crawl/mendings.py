@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, insert, select, update
 
 from pipeline.model import Json, Outcome, Run
-from pipeline.store.database.column_types import storable, storable_json, with_texts
+from pipeline.store.database.column_types import masked_json, storable_json
 from pipeline.store.database.engine import Store
 from pipeline.store.database.schema import downloads, items, mendings, runs
 from pipeline.store.runs import leases
@@ -139,7 +139,7 @@ def set_state(store: Store, mending: StoredMending, state: MendingState, *, afte
 
 def _stored(store: Store, report: Mapping[str, Any]) -> dict[str, Json]:
     """Return a report as it is stored: secrets are masked, but not in the rules, which would no longer work."""
-    return {name: storable_json(value) if name in _RULES else with_texts(value, lambda text: storable(store.mask(text))) for name, value in report.items()}
+    return {name: storable_json(value if name in _RULES else masked_json(value, store.mask)) for name, value in report.items()}
 
 
 def of_spider(store: Store, spider: str) -> StoredMending | None:

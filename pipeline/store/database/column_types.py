@@ -56,16 +56,20 @@ def storable(text: str) -> str:
 
 def storable_json(value: Json) -> Json:
     """Return JSON data whose texts and names are storable."""
-    return with_texts(value, storable)
-
-
-def with_texts(value: Json, change: Callable[[str], str]) -> Json:
-    """Return JSON data with `change` applied to all texts and names."""
     if isinstance(value, str):
-        return change(value)
+        return storable(value)
     if isinstance(value, dict):
-        return {change(name): with_texts(entry, change) for name, entry in value.items()}
-    return [with_texts(entry, change) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {storable(name): storable_json(entry) for name, entry in value.items()}
+    return [storable_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+def masked_json(value: Json, mask: Callable[[str], str]) -> Json:
+    """Return JSON data with the secrets masked in all texts, but not in names, which the program reads: a password may be "items"."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {name: masked_json(entry, mask) for name, entry in value.items()}
+    return [masked_json(entry, mask) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def storable_key(key: str) -> str:
@@ -120,10 +124,10 @@ class MaskedText(TypeDecorator[str]):
 
 
 class MaskedJson(TypeDecorator[Any]):
-    """A column type for JSON data whose texts may repeat secrets."""
+    """A column type for JSON data whose texts, but not names, may repeat secrets."""
 
     impl = JSON
     cache_ok = True
 
     def process_bind_param(self, value: Json, dialect: Dialect) -> Any:
-        return with_texts(value, _MASK.get())
+        return masked_json(value, _MASK.get())

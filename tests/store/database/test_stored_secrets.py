@@ -35,6 +35,7 @@ AS_IT_IS = {  # see SECURITY.md
         "archive_files.key", "archive_files.index_key", "archive_files.timestamp_key", "messages.file_key"},
     "data that a later run is compared with": {"items.data", "items.reported", "changes.before", "changes.after", "rejects.data"},
     "rules that must work, and masked by their module otherwise": {"mendings.report"},
+    "responses of the API, in which secrets are masked": {"api_requests.body"},
     "sessions": {"session_files.content", "login_cookies.name", "login_cookies.site"},
     "written by the program or taken from the settings": {
         "archive_files.node", "cursors.schedule", "passes.coverage", "runs.progress", "nodes.roles", "nodes.queues", "ai_requests.model", "messages.channel",
@@ -47,11 +48,12 @@ def test_each_column_for_text_masks_secrets_or_is_listed_with_a_reason() -> None
     assert found == set().union(*AS_IT_IS.values())
     masked = [column for table in metadata.sorted_tables for column in table.columns if isinstance(column.type, (MaskedText, MaskedJson))]
     assert {column.name for column in masked} == {
-        "error", "last_error", "answer", "reason", "timestamp_error", "target", "outcome", "body", "report", "content", "transfers"}
+        "error", "last_error", "answer", "reason", "timestamp_error", "target", "outcome", "report", "content", "transfers"}
 
 
 def test_texts_are_masked_before_they_are_cut_and_in_bulk(store: Store) -> None:
     store.mask.add("hunter2hunter2")
+    store.mask.add("items")
     long = "x" * 990 + " hunter2hunter2\0"
     with store.write() as connection:
         connection.execute(insert(alerts).values(spider="s", kind="failing", since=NOW, told_at=NOW, error=f"{'x' * 1000}{long}"))
@@ -59,10 +61,10 @@ def test_texts_are_masked_before_they_are_cut_and_in_bulk(store: Store) -> None:
         connection.execute(insert(paused).values(spider="s", since=NOW, reason="aHVudGVyMmh1bnRlcjI="))
         connection.execute(update(paused).values(reason=paused.c.reason.concat(" and hunter2hunter2")))
         digest = connection.execute(insert(digests).values(name="d", slot_key="k", created_at=NOW).returning(digests.c.id)).scalar_one()
-        connection.execute(insert(model_summaries).values(digest_id=digest, recipients_of=0, created_at=NOW, content={"hunter2hunter2": ["a hunter2hunter2", 1]}))
+        connection.execute(insert(model_summaries).values(digest_id=digest, recipients_of=0, created_at=NOW, content={"items": ["a hunter2hunter2", "items", 1]}))
         assert connection.execute(select(alerts.c.error).order_by(alerts.c.spider)).scalars().all() == [f"{'x' * 1990} ****\ufffd", "", f"{'x' * 990} ****\ufffd"]
         assert connection.execute(select(paused.c.reason)).scalar_one() == "****= and ****"
-        assert connection.execute(select(model_summaries.c.content)).scalar_one() == {"****": ["a ****", 1]}
+        assert connection.execute(select(model_summaries.c.content)).scalar_one() == {"items": ["a ****", "****", 1]}
 
 
 def cells(database: Path) -> dict[str, list[str]]:

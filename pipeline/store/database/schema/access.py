@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import JSON, Column, Integer, String, Table, UniqueConstraint
 
 from pipeline.store.database.column_types import Id, Instant
-from pipeline.store.database.schema.base import error_column, metadata
+from pipeline.store.database.schema.base import error_column, metadata, text_column
 
 api_tokens = Table(
     "api_tokens", metadata,
@@ -38,7 +38,7 @@ api_requests = Table(  # POST requests to the API that had an Idempotency-Key
     Column("created_at", Instant, nullable=False, index=True),
     Column("status", Integer),  # NULL: the request is being performed, or the process has ended meanwhile
     Column("headers", JSON(none_as_null=True)),
-    error_column("body", None),
+    text_column("body"),
     UniqueConstraint("token", "key_hash"),
 )
 
