@@ -161,8 +161,8 @@ def test_a_password_is_refused_to_other_origins_whatever_sends_it(tmp_path: Path
             async with browser.page(Emulation()) as page, PasswordGuard(page, [PASSWORD], lambda url, source: url.startswith(site.url)) as guard:
                 await page.goto(f"{site.url}/{at}")
                 form = await find_form(page, ["user", "pass"], None, words)
-                await submit(page, await fill_in(page, form, {"user": USER, "pass": PASSWORD}, None, words, timeout_s=5))
-                async with asyncio.timeout(10):
+                await submit(page, await fill_in(page, form, {"user": USER, "pass": PASSWORD}, None, words, timeout_s=20))
+                async with asyncio.timeout(30):
                     while not guard.refused:
                         await asyncio.sleep(0.05)
                 return guard.refused
