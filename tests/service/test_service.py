@@ -347,6 +347,8 @@ def test_stop_ends_a_run_at_a_checkpoint_and_the_next_run_continues_its_pass(pro
     eventually(lambda: "/5" in site.paths(), within_s=60)
     assert program.run("stop", "1", "--no-wait").stdout == "s run 1: the stop is requested\n"
     eventually(lambda: "run 1 stops at a checkpoint" in program.log(), within_s=60)
+    # The service says so before its child knows, which could fetch the last pages first.
+    eventually(lambda: "a person has asked to stop the run" in (program.data / "logs" / "runs" / "1.log").read_text(), within_s=60)
     release.set()
     eventually(lambda: "run 1: stopped" in program.log(), within_s=60)
     assert program.stop() == 0
