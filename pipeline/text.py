@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import datetime, tzinfo
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 # Sets of characters from which the patterns below are built.
@@ -29,7 +30,7 @@ _ISOLATE = re.compile(f"([{_FSI}{_PDI}])")
 
 _MASKED_PARAMETER = r"(?i)([?&;][^=&;#]*(?:token|key|secret|pass|pwd|sig|auth|session|code|otp)[^=&;#]*=)[^&;#]*"
 """Pattern of URL parameters whose names suggest a secret. It is compiled on first use, so that `pipeline --help` starts faster."""
-_MASK = "•••"
+MASK = "•••"
 
 MAX_QUOTED = 500
 """The maximum number of characters of remote text that `quoted` keeps."""
@@ -161,12 +162,21 @@ def shown_url(url: str) -> str:
         bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, parts.fragment if parts.fragment.startswith(("/", "!")) else ""))
     except ValueError:
         return "(invalid URL)"
-    return clean_line(re.sub(_MASKED_PARAMETER, rf"\1{_MASK}", bare), 200)
+    return clean_line(re.sub(_MASKED_PARAMETER, rf"\1{MASK}", bare), 200)
 
 
 def has_secret_parameter(url: str) -> bool:
     """Return whether a URL has a parameter whose name suggests that its value is a secret."""
     return re.search(_MASKED_PARAMETER, url) is not None
+
+
+def with_texts(value: Any, in_text: Callable[[str], str], in_name: Callable[[str], str]) -> Any:
+    """Return JSON data with each text changed by `in_text`, and each name of a member by `in_name`."""
+    if isinstance(value, str):
+        return in_text(value)
+    if isinstance(value, dict):
+        return {in_name(name): with_texts(entry, in_text, in_name) for name, entry in value.items()}
+    return [with_texts(entry, in_text, in_name) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 def counted(number: int, what: str) -> str:

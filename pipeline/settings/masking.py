@@ -15,6 +15,7 @@ from pipeline.secret_forms import SecretForms
 from pipeline.settings.fields.secret import Secret
 from pipeline.settings.load import secrets
 from pipeline.settings.models.root import ProxyTable, Settings
+from pipeline.text import with_texts
 
 MASK = "****"
 _SHORTEST = 4
@@ -44,11 +45,7 @@ class Mask:
 
     def in_values(self, value: Any) -> Any:
         """Return a JSON value with the secrets masked in each text and each name of a field."""
-        if isinstance(value, str):
-            return self(value)
-        if isinstance(value, dict):
-            return {self(name): self.in_values(each) for name, each in value.items()}
-        return [self.in_values(each) for each in value] if isinstance(value, list) else value
+        return with_texts(value, self, self)
 
 
 class CurrentMask:

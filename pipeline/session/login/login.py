@@ -28,11 +28,10 @@ from pipeline.session.refreshes import follow_refreshes
 from pipeline.session.request_rules import RequestRules
 from pipeline.session.requests import reveal
 from pipeline.settings import LoginStepTable, LoginTable, Secret, SelectorTable, nearest, secrets
-from pipeline.text import clean_line, counted, shown_url
+from pipeline.text import MASK, clean_line, counted, shown_url
 
 Read = TypeVar("Read")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
-_MASK = "•••"
 _MOST_FRAMES = 5
 _MOST_FRAMES_DEEP = 3
 
@@ -308,8 +307,8 @@ class Login:
         """
         steps = (self._table, *self._table.steps)
         hidden = SecretForms((secret.reveal() for secret in secrets(steps)), shortest=1)
-        said = f": “{hidden.removed_from_text(refusal.said, _MASK)}”" if refusal.said else ""
-        kept = self._keep_page(hidden.removed_from_text(page.text, _MASK).encode(page.encoding, "xmlcharrefreplace"))
+        said = f": “{hidden.removed_from_text(refusal.said, MASK)}”" if refusal.said else ""
+        kept = self._keep_page(hidden.removed_from_text(page.text, MASK).encode(page.encoding, "xmlcharrefreplace"))
         return LoginError(f"{refusal.what}{said}", where=f"{self._where} ({shown_url(page.answer.url)})",
                           fix=f"{refusal.fix}; the page is saved in {kept}", retry=refusal.retry)
 

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Dialect, Integer, Text, TypeDecorator
 
 from pipeline.model import Json
+from pipeline.text import with_texts
 
 # SQLite auto-increments INTEGER only; on other databases ids need 64 bits.
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -56,20 +57,12 @@ def storable(text: str) -> str:
 
 def storable_json(value: Json) -> Json:
     """Return JSON data whose texts and names are storable."""
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, dict):
-        return {storable(name): storable_json(entry) for name, entry in value.items()}
-    return [storable_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+    return with_texts(value, storable, storable)
 
 
 def masked_json(value: Json, mask: Callable[[str], str]) -> Json:
     """Return JSON data with the secrets masked in all texts, but not in names, which the program reads: a password may be "items"."""
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {name: masked_json(entry, mask) for name, entry in value.items()}
-    return [masked_json(entry, mask) for entry in value] if isinstance(value, (list, tuple)) else value
+    return with_texts(value, mask, lambda name: name)
 
 
 def storable_key(key: str) -> str:
