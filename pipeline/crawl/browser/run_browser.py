@@ -50,11 +50,9 @@ def logged_in(session: Session, spider: SpiderTable, browser: BrowserTable, data
         session.share_browser(SyncBrowser(lambda: found, RenderRules.of(spider), session.storage, session.trusted, max_bytes=spider.max_page_size,
                                           runner=runner), for_logins=True)
         try:
-            try:
-                session.ensure_login()
-            finally:
-                if is_run:
-                    session.share_browser(None)
+            session.ensure_login()
+            if is_run:
+                session.share_browser(None)
             yield runner, found
         finally:
             session.share_browser(None)

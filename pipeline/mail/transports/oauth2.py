@@ -95,8 +95,8 @@ def access_token(table: OAuth2Table, on_secret: Callable[[str], None] = lambda s
     on_secret(found["access_token"])
     if _is_token(newer):
         on_secret(str(newer))
-    if _is_token(newer) and newer != refresh_token and table.refresh_token.can_be_replaced:
-        save_refresh_token(table.refresh_token, str(newer))
+        if newer != refresh_token and table.refresh_token.can_be_replaced:
+            save_refresh_token(table.refresh_token, str(newer))
     token: str = found["access_token"]
     return token
 

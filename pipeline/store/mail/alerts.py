@@ -206,7 +206,7 @@ def enqueue_alert(store: Store, started: Sequence[AlertCondition], over: Sequenc
         for trouble in started:
             connection.execute(insert(alerts).values(
                 spider=trouble.spider, kind=trouble.kind.value, since=trouble.since, told_at=now,
-                error=(trouble.last_run.error if trouble.last_run else trouble.error)))
+                error=trouble.last_run.error if trouble.last_run else trouble.error))
         if over:
             connection.execute(update(alerts).where(alerts.c.id.in_([alert.id for alert in over])).values(over_at=now))
         return insert_messages(connection, drafts, now=now, digest_id=None)

@@ -88,10 +88,10 @@ class SinglePages:
     def _opened(self) -> Renderer:
         if self._renderer is None:
             from pipeline.crawl.browser.renderer import Renderer  # noqa: PLC0415  spiders that render no page do not load Playwright
-            from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
-            from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
             table = self._settings.browser
             if self._browser is None:
+                from pipeline.session.browser.browser import SessionBrowser  # noqa: PLC0415  as above
+                from pipeline.session.browser.process.program import BrowserProgram  # noqa: PLC0415  as above
                 self._browser = SessionBrowser(self._session, BrowserProgram.of(table, self._settings.data_dir, memory_bytes=self._spider.memory_limit), max_pages=1)
             self._renderer = Renderer(self._browser, timeout_s=self._spider.timeout, max_bytes=self._spider.max_page_size,
                                       max_load_bytes=table.max_load, check_document=self._check_document)
